@@ -1,0 +1,134 @@
+"""The settings of this app: `METRICS_STREAM = {...}` laid over documented defaults.
+
+Read once, frozen, dropped when Django announces a changed setting. Callers fetch it at the edge and pass values down.
+"""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass, field, fields
+from functools import cache
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+
+from metrics_stream.core.metrics import ALL, BUILTIN_TYPES, SLUG_PATTERN, Catalogue, MetricType
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamSettings:
+    """Every key of `METRICS_STREAM`; the lower-case name here is the upper-case key there."""
+
+    extra_metric_types: tuple[MetricType, ...] = ()
+    """More metric types: `{"cloudwatch": "CloudWatch"}`, slug to label. Each gets its own group."""
+
+    source: str = field(default_factory=socket.gethostname)
+    """What `source` is when a producer names none. Default: the host name."""
+
+    group_prefix: str = "metrics_stream"
+    """What the names of the channel-layer groups start with; two installations on one Redis need two."""
+
+    max_clients: int = 10_000
+    """Sockets one process takes before it answers 4013."""
+
+    max_message_bytes: int = 65_536
+    """The largest message a client may send; one byte more is answered 4509."""
+
+    messages_per_second: float = 10.0
+    """How many messages a client may send each second, on average, before 4029."""
+
+    message_burst: int = 20
+    """How many it may send at once."""
+
+    max_errors_per_minute: int = 5
+    """The error within a minute that closes the socket with 4501."""
+
+    max_filter_terms: int = 1_000
+    """The most agent ids, sources or fields one filter may name."""
+
+    max_pending_metrics: int = 10_000
+    """Metrics one view keeps between two frames; past it the oldest go and a `gap` says so."""
+
+    max_pending_bytes: int = 1_000_000
+    """The same in bytes. Below 1 MiB, so that a frame fits the default limit of common client libraries."""
+
+    slow_client_bytes: int = 1_000_000
+    """What is kept for a client that is still busy with its last frame, before it is reduced to the newest."""
+
+    slow_client_seconds: float = 10.0
+    """How long a frame may be on its way to a client before it is closed with 4008."""
+
+    max_metric_bytes: int = 262_144
+    """The largest metric the helper takes, as JSON."""
+
+    rejoin_seconds: float = 20.0
+    """How often the hub joins its groups again, since channel layers forget memberships."""
+
+    bus_timeout_seconds: float = 5.0
+    """The deadline of every single call to the channel layer."""
+
+    stale_after_seconds: float = 10.0
+    """When a page marks a panel as stale that got no new value."""
+
+    def catalogue(self) -> Catalogue:
+        """Return the metric types of this installation."""
+        return Catalogue(self.extra_metric_types)
+
+
+def parse_settings(overlay: dict[str, Any]) -> StreamSettings:
+    """Return the settings with `overlay` laid over the defaults; raise ImproperlyConfigured naming the key."""
+    known = {item.name.upper(): item.name for item in fields(StreamSettings)}
+    values: dict[str, Any] = {}
+    for key, value in overlay.items():
+        if key not in known:
+            raise ImproperlyConfigured(
+                f"METRICS_STREAM has an unknown key {key!r}; allowed: {', '.join(sorted(known))}"
+            )
+        values[known[key]] = _parse_types(value) if key == "EXTRA_METRIC_TYPES" else _parse_value(key, value)
+    return StreamSettings(**values)
+
+
+def _parse_value(key: str, value: Any) -> Any:
+    expected: type = str if key in {"SOURCE", "GROUP_PREFIX"} else float
+    if expected is str:
+        if isinstance(value, str) and value:
+            return value
+        raise ImproperlyConfigured(f"METRICS_STREAM[{key!r}] is {value!r}; it must be a text that is not empty")
+    if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
+        return value
+    raise ImproperlyConfigured(f"METRICS_STREAM[{key!r}] is {value!r}; it must be a number above 0")
+
+
+def _parse_types(value: Any) -> tuple[MetricType, ...]:
+    if not isinstance(value, dict):
+        raise ImproperlyConfigured(
+            f"METRICS_STREAM['EXTRA_METRIC_TYPES'] is {value!r}; it must be a dict of slug to label"
+        )
+    taken = {ALL, *(item.slug for item in BUILTIN_TYPES)}
+    for slug, label in value.items():
+        if not isinstance(slug, str) or not SLUG_PATTERN.fullmatch(slug):
+            raise ImproperlyConfigured(
+                f"METRICS_STREAM['EXTRA_METRIC_TYPES'] has the slug {slug!r}; a slug is lower-case letters, digits and "
+                "underscores, starts with a letter and has at most 40 characters"
+            )
+        if slug in taken:
+            raise ImproperlyConfigured(f"METRICS_STREAM['EXTRA_METRIC_TYPES'] redefines {slug!r}, which exists already")
+        if not isinstance(label, str) or not label:
+            raise ImproperlyConfigured(f"METRICS_STREAM['EXTRA_METRIC_TYPES'][{slug!r}] must be a label, got {label!r}")
+    return tuple(MetricType(slug, label) for slug, label in value.items())
+
+
+@cache
+def get_settings() -> StreamSettings:
+    """Return the settings in force."""
+    return parse_settings(getattr(django_settings, "METRICS_STREAM", {}))
+
+
+def _reset(*, setting: str, **_: Any) -> None:
+    if setting == "METRICS_STREAM":
+        get_settings.cache_clear()
+
+
+setting_changed.connect(_reset)

@@ -1,0 +1,1 @@
+"""The pure part: no Django, no Channels, no clock, no event loop, no I/O."""

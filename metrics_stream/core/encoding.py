@@ -1,0 +1,160 @@
+"""A producer's value made into a metric: converted, checked and encoded to JSON bytes, once.
+
+Room: core. Dataclasses, dicts, msgspec structs, pydantic models and plain objects are taken as objects; datetimes,
+enums, Decimals, UUIDs and numpy scalars are converted; NaN and infinities become null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+import msgspec
+
+from metrics_stream.core.metrics import Metric, MetricError, MetricType, agent_ids_in
+from metrics_stream.core.protocol import MAX_TERM_LENGTH, format_timestamp, quote
+
+_NOT_DATA = (type, FunctionType, BuiltinFunctionType, MethodType, ModuleType)
+
+
+def encode_metric(metric_type: MetricType, data: Any, *, timestamp: float, source: str, max_bytes: int) -> Metric:
+    """Return the metric that `data` is; raise MetricError naming the path to what cannot be one.
+
+    `timestamp` is in seconds since the epoch, UTC.
+    """
+    if not source or len(source) > MAX_TERM_LENGTH:
+        raise MetricError(f"source is {quote(source)}; it must have 1 to {MAX_TERM_LENGTH} characters")
+    if metric_type.has_entries and not isinstance(data, list | tuple):
+        # One agent may come without a list around it.
+        data = list(data) if _is_iterable(data) else [data]
+    body = encode_value(data)
+    agent_ids = agent_ids_in(body)
+    _check_shape(metric_type, body, agent_ids)
+    document = {
+        "metric_type": metric_type.slug,
+        "timestamp": format_timestamp(timestamp),
+        "source": source,
+        "data": msgspec.Raw(body),
+    }
+    try:
+        encoded = msgspec.json.encode(document)
+    except UnicodeEncodeError as error:
+        raise MetricError(f"source is {source!r}; it must be valid Unicode") from error
+    if len(encoded) > max_bytes:
+        raise MetricError(f"{metric_type.slug}: the metric has {len(encoded)} bytes as JSON; allowed: {max_bytes}")
+    return Metric(metric_type.slug, source, timestamp, agent_ids, encoded)
+
+
+def _check_shape(metric_type: MetricType, body: bytes, agent_ids: tuple[str, ...]) -> None:
+    if body.startswith(b"{") and not metric_type.has_entries:
+        return
+    if metric_type.has_entries:
+        if body != b"[]" and not agent_ids:
+            raise MetricError(
+                f"{metric_type.slug}: data must be a list of objects with an `agent_id`, got {_shown(body)}"
+            )
+        return
+    raise MetricError(f"{metric_type.slug}: data must be an object, got {_shown(body)}")
+
+
+def _shown(body: bytes) -> str:
+    text = body[:80].decode(errors="replace")
+    return text if len(body) <= 80 else text + "…"
+
+
+def _is_iterable(data: Any) -> bool:
+    return isinstance(data, Iterable) and not isinstance(data, Mapping | str | bytes)
+
+
+def encode_value(data: Any) -> bytes:
+    """Return `data` as JSON; raise MetricError naming the path to what cannot be converted."""
+    try:
+        body = _encode(data)
+        if b"NaN" in body or b"Infinity" in body or b"nan" in body:
+            # Perhaps in a text, perhaps a Decimal that is no number, which the encoder lets through.
+            body = _encode(_without_nan(msgspec.to_builtins(data, enc_hook=_convert, builtin_types=(Decimal,))))
+    except (TypeError, ValueError, RecursionError, OverflowError) as error:
+        path, value = _find_fault(data, "data", depth=0)
+        raise MetricError(f"`{path}` is {_describe(value)}, which cannot be sent as JSON") from error
+    return body
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return value if value.is_finite() else None
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    return value
+
+
+def _convert(value: Any) -> Any:
+    """Return something that JSON has for a value it does not know; raise TypeError when there is nothing."""
+    match value:
+        case bool() | int() | float() | str():  # subclasses, np.float64 among them
+            return next(kind(value) for kind in (int, float, str) if isinstance(value, kind))
+        case _ if isinstance(value, _NOT_DATA):
+            pass
+        case _ if callable(getattr(value, "model_dump", None)):  # pydantic
+            return value.model_dump()
+        case _ if callable(getattr(value, "tolist", None)):  # numpy scalars and arrays
+            return value.tolist()
+        case Mapping():
+            return dict(value)
+        case _ if public := {key: item for key, item in getattr(value, "__dict__", {}).items() if key[:1] != "_"}:
+            return public
+    raise TypeError(f"no JSON for {type(value).__qualname__}")
+
+
+_encode = msgspec.json.Encoder(enc_hook=_convert, decimal_format="number").encode
+
+# The end of the year 9999, beyond which no datetime exists.
+_END_OF_TIME = 253_402_300_800
+
+# Deeper than any metric; a cycle is found here instead of at the recursion limit.
+_MAX_DEPTH = 50
+
+
+def _find_fault(value: Any, path: str, depth: int) -> tuple[str, Any]:
+    """Return the path to the innermost value that does not encode, and the value."""
+    children: Iterable[tuple[str, Any]] = ()
+    if isinstance(value, list | tuple):
+        children = ((f"{path}[{index}]", item) for index, item in enumerate(value))
+    else:
+        fields = value if isinstance(value, Mapping) else getattr(value, "__dict__", None)
+        if isinstance(fields, Mapping) and not isinstance(value, _NOT_DATA):
+            children = ((f"{path}.{key}", item) for key, item in fields.items())
+    if depth < _MAX_DEPTH:
+        for child_path, child in children:
+            try:
+                _encode(child)
+            except (TypeError, ValueError, RecursionError, OverflowError):
+                return _find_fault(child, child_path, depth + 1)
+    return path, value
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, dict | list | tuple) and value:
+        return f"a {type(value).__name__} that is nested too deeply or has keys that are no texts"
+    try:
+        text = repr(value)
+    except Exception:  # a producer's own __repr__ may do anything
+        text = "a value"
+    return f"{text[:80].encode(errors='backslashreplace').decode()} ({type(value).__qualname__})"
+
+
+def epoch_seconds(instant: datetime | float | None, now: float) -> float:
+    """Return a producer's timestamp in seconds since the epoch: a datetime (naive means UTC), a number, or `now`."""
+    if instant is None:
+        return now
+    if isinstance(instant, datetime):
+        return (instant if instant.tzinfo is not None else instant.replace(tzinfo=UTC)).timestamp()
+    if isinstance(instant, bool) or not isinstance(instant, int | float):
+        raise MetricError(f"timestamp is {instant!r}; it must be a datetime or a number of seconds since 1970")
+    if not 0 <= instant < _END_OF_TIME:
+        raise MetricError(f"timestamp is {instant!r}; it must be in seconds (not milliseconds) since 1970")
+    return float(instant)

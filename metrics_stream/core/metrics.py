@@ -1,0 +1,257 @@
+"""Metric types, their fields, and what one metric is on its way through the system.
+
+Room: core. The catalogue describes units, labels and bounds for panels and checks; it never decides what is
+delivered: a producer may send fields that are not listed here, and they go through untouched.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import msgspec
+
+FieldKind = Literal["gauge", "rate", "counter", "maximum", "percentile", "text", "object"]
+
+ALL = "all"
+"""The word with which a client asks for every metric type it may see."""
+
+# A slug becomes part of a channel-layer group name, which must stay under 100 ASCII characters.
+SLUG_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,39}")
+
+
+class MetricsStreamError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class MetricError(MetricsStreamError):
+    """A producer's value cannot become a metric; raised by the helper to its caller, names the path to the value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of a metric type.
+
+    `unit` is what a person reads behind the number: `ms`, `tps`, `Mbps`, `$`, `months`, `ratio` (0-1, shown as per
+    cent), `percent` (0-100), `count`, `score`, or empty for text and objects.
+    `minimum` and `maximum` are the bounds a sane value stays within, or None.
+    """
+
+    name: str
+    label: str
+    unit: str
+    kind: FieldKind
+    minimum: float | None = 0.0
+    maximum: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MetricType:
+    """A metric type: its slug on the wire, a label for people, and the fields it is known to carry."""
+
+    slug: str
+    label: str
+    fields: tuple[Field, ...] = ()
+    has_entries: bool = False
+    """True when `data` is a list of entries (agents) rather than one object."""
+
+    def field(self, name: str) -> Field | None:
+        """Return the field called `name`, or None for one the catalogue does not list."""
+        return next((field for field in self.fields if field.name == name), None)
+
+
+def _ratio(name: str, label: str) -> Field:
+    return Field(name, label, "ratio", "gauge", 0.0, 1.0)
+
+
+def _milliseconds(name: str, label: str, kind: FieldKind = "gauge") -> Field:
+    return Field(name, label, "ms", kind)
+
+
+SYSTEM = MetricType(
+    "system",
+    "System",
+    (
+        Field("throughput_tps", "Throughput", "tps", "rate"),
+        Field("requests_total", "Requests", "count", "counter"),
+        Field("requests_successful", "Successful requests", "count", "counter"),
+        Field("requests_failed", "Failed requests", "count", "counter"),
+        _milliseconds("avg_response_time_ms", "Average response time"),
+        _milliseconds("p50_response_time_ms", "Response time p50", "percentile"),
+        _milliseconds("p95_response_time_ms", "Response time p95", "percentile"),
+        _milliseconds("p99_response_time_ms", "Response time p99", "percentile"),
+        _milliseconds("max_response_time_ms", "Slowest response", "maximum"),
+        _ratio("error_rate", "Error rate"),
+        _ratio("timeout_rate", "Timeout rate"),
+        _ratio("cpu_utilization", "CPU"),
+        _ratio("memory_utilization", "Memory"),
+        Field("network_throughput_mbps", "Network", "Mbps", "rate"),
+        Field("queue_depth", "Queue depth", "count", "gauge"),
+        _milliseconds("queue_latency_ms", "Queue latency"),
+    ),
+)
+
+AGENT = MetricType(
+    "agent",
+    "Agents",
+    (
+        Field("agent_id", "Agent id", "", "text", None),
+        Field("agent_name", "Agent", "", "text", None),
+        Field("requests_processed", "Requests", "count", "counter"),
+        _milliseconds("avg_response_time_ms", "Average response time"),
+        _milliseconds("p95_response_time_ms", "Response time p95", "percentile"),
+        _milliseconds("p99_response_time_ms", "Response time p99", "percentile"),
+        _ratio("success_rate", "Success rate"),
+        Field("error_count", "Errors", "count", "counter"),
+        Field("timeout_count", "Timeouts", "count", "counter"),
+        _ratio("current_load", "Load"),
+        Field("concurrent_requests", "Concurrent requests", "count", "gauge"),
+        _ratio("health_score", "Health"),
+        Field("status", "Status", "", "text", None),
+        _ratio("decision_accuracy", "Decision accuracy"),
+        _ratio("false_positive_rate", "False positives"),
+        _ratio("false_negative_rate", "False negatives"),
+    ),
+    has_entries=True,
+)
+
+BUSINESS = MetricType(
+    "business",
+    "Business",
+    (
+        Field("transactions_processed", "Transactions", "count", "counter"),
+        Field("transactions_per_second", "Transactions per second", "tps", "rate"),
+        Field("fraud_detected", "Fraud detected", "count", "counter"),
+        Field("fraud_prevented_amount", "Fraud prevented", "$", "counter"),
+        _ratio("fraud_detection_rate", "Fraud detection rate"),
+        _ratio("fraud_detection_accuracy", "Fraud detection accuracy"),
+        Field("cost_per_transaction", "Cost per transaction", "$", "gauge"),
+        Field("total_cost", "Total cost", "$", "counter"),
+        Field("roi_percentage", "Return on investment", "percent", "gauge", None),
+        Field("money_saved", "Money saved", "$", "counter", None),
+        Field("payback_period_months", "Payback period", "months", "gauge"),
+        _ratio("customer_impact_score", "Customer impact"),
+        _ratio("false_positive_impact", "False positive impact"),
+        Field("performance_vs_baseline", "Performance against baseline", "percent", "gauge", None),
+        Field("cost_vs_baseline", "Cost against baseline", "percent", "gauge", None),
+        Field("aws_cost_breakdown", "AWS cost breakdown", "", "object", None),
+    ),
+)
+
+HERO = MetricType(
+    "hero",
+    "Hero",
+    (
+        Field("total_transactions", "Transactions", "count", "counter"),
+        Field("fraud_blocked", "Fraud blocked", "count", "counter"),
+        Field("money_saved", "Money saved", "$", "counter", None),
+        Field("uptime_percentage", "Uptime", "percent", "gauge", 0.0, 100.0),
+        Field("transactions_per_second", "Transactions per second", "tps", "rate"),
+        _milliseconds("avg_response_time_ms", "Average response time"),
+        _ratio("ai_accuracy", "AI accuracy"),
+        _ratio("ai_confidence", "AI confidence"),
+        Field("cost_per_transaction", "Cost per transaction", "$", "gauge"),
+        Field("roi_percentage", "Return on investment", "percent", "gauge", None),
+        _ratio("customer_satisfaction", "Customer satisfaction"),
+    ),
+)
+
+PRESENTATION = MetricType(
+    "presentation",
+    "Presentation",
+    (
+        Field("hero_metrics", "Hero metrics", "", "object", None),
+        Field("system_metrics", "System metrics", "", "object", None),
+        Field("business_metrics", "Business metrics", "", "object", None),
+        Field("transaction_flow_data", "Transaction flow", "", "object", None),
+        Field("competitive_benchmarks", "Competitive benchmarks", "", "object", None),
+        Field("cost_efficiency", "Cost efficiency", "", "object", None),
+        Field("resilience_demonstration", "Resilience", "", "object", None),
+        Field("business_narrative", "Business narrative", "", "text", None),
+        Field("key_highlights", "Key highlights", "", "object", None),
+        Field("investor_profile", "Investor profile", "", "text", None),
+    ),
+)
+
+BUILTIN_TYPES: tuple[MetricType, ...] = (SYSTEM, AGENT, BUSINESS, HERO, PRESENTATION)
+
+# Fields by which an agent entry can be told from its neighbours; they survive every projection.
+IDENTITY_FIELDS = frozenset({"agent_id", "agent_name"})
+
+
+class Metric(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One published metric, encoded once by its producer and never re-encoded for a client that takes it whole.
+
+    `timestamp` is in seconds since the epoch, UTC. `agent_ids` are the agents found in the metric, so that a filter
+    can often decide without decoding. `body` is the JSON object that goes to clients:
+    `{"metric_type", "timestamp", "source", "data"}`.
+    """
+
+    metric_type: str
+    source: str
+    timestamp: float
+    agent_ids: tuple[str, ...]
+    body: bytes
+
+    @property
+    def key(self) -> tuple[str, str, tuple[str, ...]]:
+        """What `latest` and the reduction for slow clients keep the newest of: type, source, agents."""
+        return (self.metric_type, self.source, self.agent_ids)
+
+
+class _Agent(msgspec.Struct):
+    agent_id: str | int | float
+
+
+class _AgentHolder(msgspec.Struct):
+    agents: list[_Agent] | dict[str, dict[str, msgspec.Raw]]
+
+
+_decode_agents = msgspec.json.Decoder(list[_Agent]).decode
+_decode_holder = msgspec.json.Decoder(_AgentHolder).decode
+
+
+def agent_ids_in(data: bytes) -> tuple[str, ...]:
+    """Return the ids of the agents in a metric's data, given as JSON; empty when it has none.
+
+    Agents are objects with an `agent_id` in a list, or under an `agents` key: a list, or objects keyed by their id.
+    """
+    try:
+        if data.startswith(b"["):
+            return tuple(str(agent.agent_id) for agent in _decode_agents(data))
+        if b'"agents"' not in data:
+            return ()
+        agents = _decode_holder(data).agents
+    except msgspec.ValidationError:  # a list, or an `agents` key, that holds something else
+        return ()
+    return tuple(agents) if isinstance(agents, dict) else tuple(str(agent.agent_id) for agent in agents)
+
+
+class Catalogue:
+    """The metric types of one installation: the five of the original and what settings add, in that order."""
+
+    def __init__(self, extra_types: tuple[MetricType, ...] = ()) -> None:
+        self.types: dict[str, MetricType] = {item.slug: item for item in (*BUILTIN_TYPES, *extra_types)}
+
+    @cached_property
+    def slugs(self) -> tuple[str, ...]:
+        """All slugs, in the order in which they are listed to people."""
+        return tuple(self.types)
+
+    def choices(self) -> list[tuple[str, str]]:
+        """Return (slug, label) pairs for forms."""
+        return [(item.slug, item.label) for item in self.types.values()]
+
+    def describe(self) -> list[dict[str, Any]]:
+        """Return the catalogue as plain JSON-able data, for pages."""
+        return [
+            {
+                "slug": item.slug,
+                "label": item.label,
+                "has_entries": item.has_entries,
+                "fields": [msgspec.to_builtins(field) for field in item.fields],
+            }
+            for item in self.types.values()
+        ]

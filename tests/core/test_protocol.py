@@ -1,0 +1,143 @@
+import json
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metrics_stream.core import protocol
+from metrics_stream.core.protocol import ErrorCode, Filters, ProtocolError
+
+GOOD = {
+    '{"type":"subscribe"}': protocol.Subscribe(metric_types=("all",)),
+    '{"type":"subscribe","metric_types":["system","agent"],"ref":7}': protocol.Subscribe(
+        metric_types=("system", "agent"), ref=7
+    ),
+    '{"type":"unsubscribe","metric_types":["hero"]}': protocol.Unsubscribe(metric_types=("hero",)),
+    '{"type":"set_filters","filters":{}}': protocol.SetFilters(filters=Filters()),
+    '{"type":"set_filters","filters":{"agent_ids":["a"],"fields":["f"],"sources":["s"]}}': protocol.SetFilters(
+        filters=Filters(agent_ids=("a",), fields=("f",), sources=("s",))
+    ),
+    '{"type":"set_update_interval","interval_seconds":2}': protocol.SetUpdateInterval(interval_seconds=2.0),
+    '{"type":"set_batching","batch_size":5}': protocol.SetBatching(batch_size=5),
+    '{"type":"set_batching","mode":"latest"}': protocol.SetBatching(mode="latest"),
+    '{"type":"ping","ref":"x"}': protocol.Ping(ref="x"),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), GOOD.items())
+def test_a_message_is_parsed(text, message):
+    assert protocol.parse(text) == message
+
+
+BAD = [
+    ("", ErrorCode.NOT_JSON, "not a JSON document"),
+    ("nope", ErrorCode.NOT_JSON, "'nope'"),
+    ('{"type":"ping"} x', ErrorCode.NOT_JSON, "trailing"),
+    ('{"type":"set_update_interval","interval_seconds":NaN}', ErrorCode.NOT_JSON, "NaN"),
+    ('{"a":' * 100_000, ErrorCode.NOT_JSON, "nested too deeply"),
+    ("[" * 100_000, ErrorCode.INVALID_MESSAGE, "object"),
+    ('{"type":"subscribe","metric_types":' + "[" * 100_000, ErrorCode.INVALID_MESSAGE, "metric_types[0]"),
+    ("\ud800", ErrorCode.NOT_JSON, "surrogates"),
+    ('{"type":"subscribe","metric_types":["\\ud800"]}', ErrorCode.NOT_JSON, "not a JSON document"),
+    ("[]", ErrorCode.INVALID_MESSAGE, "`message` is []; it must be an object"),
+    ("{}", ErrorCode.INVALID_MESSAGE, "the key `type` is missing"),
+    ('{"type":"foo"}', ErrorCode.UNKNOWN_MESSAGE_TYPE, "unknown message type 'foo'; allowed: subscribe, unsubscribe"),
+    ('{"type":5}', ErrorCode.UNKNOWN_MESSAGE_TYPE, "unknown message type 5"),
+    ('{"type":"subscribe","x":1}', ErrorCode.INVALID_MESSAGE, "unknown key 'x'; allowed: type, metric_types, ref"),
+    ('{"type":"subscribe","x":1,"type":"foo"}', ErrorCode.INVALID_MESSAGE, "unknown key 'x'"),
+    ('{"type":"subscribe","metric_types":"a"}', ErrorCode.INVALID_MESSAGE, "is 'a'; it must be a list"),
+    ('{"type":"subscribe","metric_types":[1]}', ErrorCode.INVALID_MESSAGE, "`metric_types[0]` is 1; it must be a text"),
+    ('{"type":"unsubscribe"}', ErrorCode.INVALID_MESSAGE, "the key `metric_types` is missing"),
+    ('{"type":"set_filters"}', ErrorCode.INVALID_MESSAGE, "the key `filters` is missing"),
+    ('{"type":"set_filters","filters":[]}', ErrorCode.INVALID_MESSAGE, "`filters` is []; it must be an object"),
+    ('{"type":"set_filters","filters":{"id":1}}', ErrorCode.INVALID_MESSAGE, "allowed: agent_ids, fields, sources"),
+    ('{"type":"set_filters","filters":{"fields":["a",3]}}', ErrorCode.INVALID_MESSAGE, "`filters.fields[1]` is 3"),
+    ('{"type":"set_filters","filters":{"agent_ids":[3]},"filters":5}', ErrorCode.INVALID_MESSAGE, "must be a text"),
+    ('{"type":"set_update_interval","interval_seconds":"1"}', ErrorCode.INVALID_MESSAGE, "is '1'; it must be a number"),
+    (
+        '{"type":"set_update_interval","interval_seconds":null}',
+        ErrorCode.INVALID_MESSAGE,
+        "is null; it must be a number",
+    ),
+    ('{"type":"set_update_interval","interval_seconds":1e999}', ErrorCode.INVALID_MESSAGE, "out of range"),
+    ('{"type":"set_batching","batch_size":2.5}', ErrorCode.INVALID_MESSAGE, "is 2.5; it must be a whole number"),
+    ('{"type":"set_batching","batch_size":true}', ErrorCode.INVALID_MESSAGE, "is true; it must be a whole number"),
+    ('{"type":"set_batching","mode":"x"}', ErrorCode.INVALID_MESSAGE, "`mode` is 'x'; allowed: all, latest"),
+    ('{"type":"ping","ref":[1]}', ErrorCode.INVALID_MESSAGE, "`ref` is [1]"),
+    ('{"type":"ping","ref":true}', ErrorCode.INVALID_MESSAGE, "`ref` is true"),
+    ('{"type":"ping","ref":' + "9" * 40 + "}", ErrorCode.INVALID_MESSAGE, "whole number within"),
+    ('{"type":"ping","ref":"' + "x" * 201 + '"}', ErrorCode.INVALID_MESSAGE, "at most 200 characters"),
+]
+
+
+@pytest.mark.parametrize(("text", "code", "words"), BAD, ids=[text[:40] for text, _, _ in BAD])
+def test_bad_input_gets_an_error_that_names_the_value(text, code, words):
+    with pytest.raises(ProtocolError) as caught:
+        protocol.parse(text)
+    assert caught.value.code == code
+    assert words in caught.value.message
+    assert len(caught.value.message) < 400
+
+
+def test_the_ref_of_a_bad_message_is_kept():
+    with pytest.raises(ProtocolError) as caught:
+        protocol.parse('{"type":"subscribe","metric_types":3,"ref":"mine"}')
+    assert caught.value.ref == "mine"
+
+
+@given(st.text() | st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists).map(json.dumps))
+def test_any_text_is_a_message_or_a_protocol_error(text):
+    try:
+        protocol.parse(text)
+    except ProtocolError as error:
+        assert msgspec.json.decode(
+            protocol.encode(protocol.Error(code=error.code, message=error.message, ref=error.ref))
+        )
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+keys = st.sampled_from(["type", "ref", "metric_types", "filters", "interval_seconds", "batch_size", "mode"])
+types = st.sampled_from([protocol.message_name(message) for message in protocol.CLIENT_MESSAGES])
+
+
+@given(st.dictionaries(keys, json_values), types)
+def test_any_object_of_a_known_type_is_a_message_or_a_protocol_error(document, name):
+    try:
+        protocol.parse(json.dumps({**document, "type": name}))
+    except ProtocolError as error:
+        assert error.message
+
+
+def test_server_messages_have_the_shapes_of_the_protocol():
+    assert protocol.encode(protocol.SubscriptionConfirmed(metric_types=("system",), ref="a")) == (
+        '{"type":"subscription_confirmed","metric_types":["system"],"ref":"a"}'
+    )
+    assert protocol.encode(protocol.FiltersUpdated(filters=Filters())) == '{"type":"filters_updated","filters":{}}'
+    assert protocol.encode(protocol.Gap(reason=protocol.GapReason.BUS, dropped=None, metric_types=("hero",))) == (
+        '{"type":"gap","reason":"bus","dropped":null,"metric_types":["hero"]}'
+    )
+    assert protocol.encode_metrics([b'{"a":1}']) == '{"type":"metric_update","data":{"a":1}}'
+    assert (
+        protocol.encode_metrics([b'{"a":1}', b'{"b":2}'])
+        == '{"type":"metric_batch","count":2,"data":[{"a":1},{"b":2}]}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.0, "1970-01-01T00:00:00.000000Z"), (1_700_000_000.25, "2023-11-14T22:13:20.250000Z")],
+)
+def test_timestamps_are_iso_8601_in_utc(seconds, text):
+    assert protocol.format_timestamp(seconds) == text
+
+
+def test_close_codes_say_by_their_range_whether_to_come_back():
+    stay_away = {code.name for code in protocol.CloseCode if 4500 <= code <= 4999}
+    come_back = {code.name for code in protocol.CloseCode if 4000 <= code <= 4499}
+    assert stay_away == {"BAD_PROTOCOL", "MESSAGE_TOO_BIG"}
+    assert come_back == {"GOING_AWAY", "SLOW_CONSUMER", "OVER_CAPACITY", "TOO_MANY_MESSAGES"}

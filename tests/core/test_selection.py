@@ -1,0 +1,151 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metrics_stream.core.encoding import encode_metric
+from metrics_stream.core.metrics import AGENT, BUSINESS, SYSTEM, MetricType
+from metrics_stream.core.protocol import ErrorCode, Filters, ProtocolError
+from metrics_stream.core.selection import Arrival, check_filters, compile_projection, expand
+
+ALLOWED = ("system", "agent", "business", "hero", "presentation")
+
+
+def metric(metric_type: MetricType, data, source="host1"):
+    return encode_metric(metric_type, data, timestamp=0.0, source=source, max_bytes=100_000)
+
+
+def project(filters, one):
+    body = compile_projection(filters)(Arrival(one))
+    return None if body is None else json.loads(body)["data"]
+
+
+AGENTS = [
+    {"agent_id": "a1", "agent_name": "One", "current_load": 0.5, "status": "healthy"},
+    {"agent_id": "a2", "agent_name": "Two", "current_load": 0.7, "status": "degraded"},
+]
+HELD = {"total": 2, "agents": AGENTS}
+KEYED = {"total": 2, "agents": {"a1": {"load": 0.5, "status": "healthy"}, "a2": {"load": 0.7, "status": "degraded"}}}
+
+CASES = [
+    ("no filter", Filters(), SYSTEM, {"throughput_tps": 1}, {"throughput_tps": 1}),
+    ("a source that is asked for", Filters(sources=("host1",)), SYSTEM, {"a": 1}, {"a": 1}),
+    ("another source", Filters(sources=("host2",)), SYSTEM, {"a": 1}, None),
+    ("some fields", Filters(fields=("a",)), SYSTEM, {"a": 1, "b": 2}, {"a": 1}),
+    ("fields that are not there", Filters(fields=("c",)), SYSTEM, {"a": 1, "b": 2}, None),
+    ("a null is a value", Filters(fields=("a",)), SYSTEM, {"a": None, "b": 2}, {"a": None}),
+    ("agent ids leave metrics without agents alone", Filters(agent_ids=("a1",)), SYSTEM, {"a": 1}, {"a": 1}),
+    ("one agent of a list", Filters(agent_ids=("a1",)), AGENT, AGENTS, AGENTS[:1]),
+    ("all agents of a list", Filters(agent_ids=("a1", "a2", "a3")), AGENT, AGENTS, AGENTS),
+    ("no agent of a list", Filters(agent_ids=("a3",)), AGENT, AGENTS, None),
+    (
+        "fields of agents keep their identity",
+        Filters(fields=("current_load",)),
+        AGENT,
+        AGENTS,
+        [
+            {"agent_id": "a1", "agent_name": "One", "current_load": 0.5},
+            {"agent_id": "a2", "agent_name": "Two", "current_load": 0.7},
+        ],
+    ),
+    ("identity alone is nothing", Filters(fields=("error_count",)), AGENT, AGENTS, None),
+    (
+        "identity asked for",
+        Filters(fields=("agent_name",)),
+        AGENT,
+        [{"agent_id": "a1", "agent_name": "One", "x": 1}],
+        [{"agent_id": "a1", "agent_name": "One"}],
+    ),
+    ("agents under a key", Filters(agent_ids=("a2",)), BUSINESS, HELD, {"total": 2, "agents": AGENTS[1:]}),
+    ("no agent under a key", Filters(agent_ids=("a3",)), BUSINESS, HELD, None),
+    (
+        "agents keyed by id",
+        Filters(agent_ids=("a1",)),
+        BUSINESS,
+        KEYED,
+        {"total": 2, "agents": {"a1": {"load": 0.5, "status": "healthy"}}},
+    ),
+    (
+        "fields of agents keyed by id",
+        Filters(agent_ids=("a1",), fields=("load",)),
+        BUSINESS,
+        KEYED,
+        {"agents": {"a1": {"load": 0.5}}},
+    ),
+    ("agents named as a field stay whole", Filters(fields=("agents",)), BUSINESS, HELD, {"agents": AGENTS}),
+    ("a field beside agents", Filters(fields=("total",)), BUSINESS, HELD, {"total": 2}),
+    ("an agents key that holds none", Filters(agent_ids=("a1",)), BUSINESS, {"agents": 3}, {"agents": 3}),
+    (
+        "numbers as ids",
+        Filters(agent_ids=("7",)),
+        AGENT,
+        [{"agent_id": 7, "x": 1}, {"agent_id": 8}],
+        [{"agent_id": 7, "x": 1}],
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("filters", "metric_type", "data", "left"), [case[1:] for case in CASES], ids=[c[0] for c in CASES]
+)
+def test_filters_leave(filters, metric_type, data, left):
+    assert project(filters, metric(metric_type, data)) == left
+
+
+def test_a_metric_taken_whole_is_the_bytes_of_its_producer():
+    one = metric(AGENT, AGENTS)
+    for filters in (Filters(), Filters(sources=("host1",)), Filters(agent_ids=("a1", "a2"))):
+        assert compile_projection(filters)(Arrival(one)) is one.body
+
+
+def test_values_go_through_a_projection_untouched():
+    one = metric(SYSTEM, {"big": 2**70, "float": 1.10, "text": "naïve </script>", "other": 1})
+    body = compile_projection(Filters(fields=("big", "float", "text")))(Arrival(one))
+    assert body is not None
+    assert body.endswith('"data":{"big":1180591620717411303424,"float":1.1,"text":"naïve </script>"}}'.encode())
+
+
+@given(
+    st.dictionaries(st.text(max_size=5), st.integers(), min_size=1, max_size=6),
+    st.lists(st.text(max_size=5), max_size=4).map(tuple),
+)
+def test_fields_leave_exactly_what_they_name(data, fields):
+    expected = {key: value for key, value in data.items() if not fields or key in fields} or None
+    if "agents" not in data:
+        assert project(Filters(fields=fields), metric(SYSTEM, data)) == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "meant"),
+    [(("all",), set(ALLOWED)), (("system", "system"), {"system"}), ((), set()), (("hero", "all"), set(ALLOWED))],
+)
+def test_all_means_every_allowed_type(asked, meant):
+    assert expand(asked, ALLOWED) == meant
+
+
+def test_an_unknown_metric_type_is_named_with_what_is_allowed():
+    with pytest.raises(ProtocolError) as caught:
+        expand(("sytem",), ALLOWED)
+    assert caught.value.code == ErrorCode.UNKNOWN_METRIC_TYPE
+    assert caught.value.message == (
+        "unknown metric type 'sytem'; allowed: system, agent, business, hero, presentation, all"
+    )
+
+
+def test_equal_filters_are_equal_however_they_were_written():
+    assert check_filters(Filters(fields=("b", "a", "b")), max_terms=10) == Filters(fields=("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("filters", "code"),
+    [
+        (Filters(agent_ids=tuple(map(str, range(10_000)))), ErrorCode.TOO_MANY_TERMS),
+        (Filters(sources=("x" * 201,)), ErrorCode.INVALID_MESSAGE),
+    ],
+)
+def test_too_much_of_a_filter_is_refused(filters, code):
+    with pytest.raises(ProtocolError) as caught:
+        check_filters(filters, max_terms=1000)
+    assert caught.value.code == code
+    assert "allowed: at most" in caught.value.message
