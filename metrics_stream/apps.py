@@ -1,0 +1,17 @@
+"""The Django app; `ready()` registers the system checks and starts nothing."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class MetricsStreamConfig(AppConfig):
+    """The app `metrics_stream`."""
+
+    name = "metrics_stream"
+    verbose_name = "Live metrics"
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Register the checks."""
+        from metrics_stream import checks  # noqa: F401  importing registers them

@@ -1,0 +1,196 @@
+"""Both ends of the channel layer: group names, envelope, publish, listen. Every call has a deadline.
+
+One group message carries a batch of metrics as one msgpack blob: the in-memory layer deep-copies what it is given, and
+a blob is copied for free.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from channels.layers import InMemoryChannelLayer, get_channel_layer
+from redis.exceptions import RedisError
+
+from metrics_stream.core.metrics import Metric, MetricsStreamError
+
+# Small enough that a batch never blocks a Redis connection for long, large enough that its overhead is gone.
+MAX_BATCH_METRICS = 500
+MAX_BATCH_BYTES = 512 * 1024
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[Metric]).decode
+
+
+class BusError(MetricsStreamError):
+    """The channel layer did not do what it was asked; callers retry or report it to the producer."""
+
+
+class NotShared(BusError):
+    """The in-memory layer was used from a process in which no server runs, so nobody would ever hear it."""
+
+
+@dataclass(frozen=True, slots=True)
+class StatsRequest:
+    """Somebody asks every server process for its statistics."""
+
+    reply_to: str
+
+
+class _Server:
+    """Whether a server runs in this process, and the event loop on which its hub listens."""
+
+    declared = False
+    loop: asyncio.AbstractEventLoop | None = None
+
+
+def declare_server() -> None:
+    """Say that this process serves the application, so that the in-memory layer reaches its clients."""
+    _Server.declared = True
+
+
+def listen_on(loop: asyncio.AbstractEventLoop | None) -> None:
+    """Say on which event loop the hub of this process listens."""
+    _Server.loop = loop
+
+
+def group_name(prefix: str, metric_type: str) -> str:
+    """Return the channel-layer group of a metric type."""
+    return f"{prefix}.{metric_type}"
+
+
+class Bus:
+    """The channel layer as producers and the hub use it. Made per event loop; opening it is the listener's business."""
+
+    def __init__(self, *, group_prefix: str, timeout_seconds: float) -> None:
+        layer = get_channel_layer()
+        if layer is None:
+            raise BusError(
+                "no channel layer is configured; set CHANNEL_LAYERS['default'], "
+                "for example to {'BACKEND': 'channels.layers.InMemoryChannelLayer'}"
+            )
+        self._layer: Any = layer
+        self._prefix = group_prefix
+        self._timeout = timeout_seconds
+        self._channel: str | None = None
+
+    @property
+    def is_shared(self) -> bool:
+        """True when other processes hear what is published here."""
+        return not isinstance(self._layer, InMemoryChannelLayer)
+
+    def check_reach(self) -> None:
+        """Raise NotShared when nothing published from this process can reach a client."""
+        if not self.is_shared and not _Server.declared:
+            raise NotShared(
+                "the in-memory channel layer serves one process, and the server is another one, so nothing would reach it. "
+                "Set REDIS_URL for both (`python3 dev.py run` and `python3 dev.py manage …` do), "
+                "or publish from inside the server"
+            )
+
+    # --- the producers' end ---
+
+    async def publish(self, metrics: Sequence[Metric]) -> None:
+        """Send metrics to the groups of their types, in order; raise BusError when the layer fails or is too slow."""
+        self.check_reach()
+        home = _Server.loop
+        if self.is_shared or home is asyncio.get_running_loop():
+            await self._publish(metrics)
+        elif home is not None and home.is_running():
+            # The in-memory layer is not thread-safe: only the loop that listens may put something into it.
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._publish(metrics), home))
+        # Else the server has had no client yet: nobody to send to.
+
+    async def _publish(self, metrics: Sequence[Metric]) -> None:
+        for batch in batches(metrics):
+            group = group_name(self._prefix, batch[0].metric_type)
+            message = {"type": "metrics.publish", "payload": _encode(batch)}
+            await self._call(self._layer.group_send(group, message), "publish")
+
+    # --- the hub's end ---
+
+    async def open(self) -> None:
+        """Make this process's channel and hear requests for statistics on it."""
+        self._channel = await self._call(self._layer.new_channel(), "make a channel")
+        await self.join_control()
+
+    async def join(self, metric_type: str) -> None:
+        """Hear a metric type; harmless when it is heard already."""
+        await self._call(self._layer.group_add(group_name(self._prefix, metric_type), self._channel), "join a group")
+
+    async def leave(self, metric_type: str) -> None:
+        """Hear a metric type no more."""
+        await self._call(
+            self._layer.group_discard(group_name(self._prefix, metric_type), self._channel), "leave a group"
+        )
+
+    async def join_control(self) -> None:
+        """Hear requests to all server processes."""
+        await self._call(self._layer.group_add(self._control_group, self._channel), "join a group")
+
+    async def receive(self) -> list[Metric] | StatsRequest | None:
+        """Wait for the next message and return what it holds; None for one that this version does not know."""
+        message = await self._layer.receive(self._channel)
+        match message.get("type"):
+            case "metrics.publish":
+                return _decode(message["payload"])
+            case "stats.request":
+                return StatsRequest(message["reply_to"])
+            case _:
+                return None
+
+    # --- statistics of all processes ---
+
+    @property
+    def _control_group(self) -> str:
+        # A metric type never holds a hyphen, so this group is no type's.
+        return f"{self._prefix}.control-all"
+
+    async def reply_stats(self, request: StatsRequest, snapshot: dict[str, Any]) -> None:
+        """Answer a request for statistics."""
+        message = {"type": "stats.reply", "payload": msgspec.json.encode(snapshot)}
+        await self._call(self._layer.send(request.reply_to, message), "answer a request")
+
+    async def gather_stats(self, *, wait_seconds: float) -> list[dict[str, Any]]:
+        """Return the statistics of every server process that answers within `wait_seconds`."""
+        self.check_reach()
+        channel = await self._call(self._layer.new_channel(), "make a channel")
+        request = {"type": "stats.request", "reply_to": channel}
+        await self._call(self._layer.group_send(self._control_group, request), "ask for statistics")
+        answers: list[dict[str, Any]] = []
+        try:
+            async with asyncio.timeout(wait_seconds):
+                while True:
+                    message = await self._layer.receive(channel)
+                    answers.append(msgspec.json.decode(message["payload"]))
+        except TimeoutError:
+            return answers
+
+    async def _call(self, awaitable: Awaitable[Any], what: str) -> Any:
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await awaitable
+        except TimeoutError as error:
+            raise BusError(f"the channel layer took more than {self._timeout:g} s to {what}") from error
+        except (RedisError, OSError) as error:
+            raise BusError(f"the channel layer could not {what}: {error}") from error
+
+
+def batches(metrics: Sequence[Metric]) -> Iterable[list[Metric]]:
+    """Split metrics into runs of one type, each small enough for one message; the order within a type stays."""
+    by_type: dict[str, list[Metric]] = {}
+    for metric in metrics:
+        by_type.setdefault(metric.metric_type, []).append(metric)
+    for items in by_type.values():
+        batch: list[Metric] = []
+        size = 0
+        for item in items:
+            if batch and (len(batch) >= MAX_BATCH_METRICS or size + len(item.body) > MAX_BATCH_BYTES):
+                yield batch
+                batch, size = [], 0
+            batch.append(item)
+            size += len(item.body)
+        yield batch

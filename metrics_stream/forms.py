@@ -1,0 +1,220 @@
+"""The forms of the admin: lists as lines and check boxes, options as fields, so that nobody types JSON.
+
+Room: above the models, below the admin. What is allowed is decided in `validators.py` and by the models; the forms
+only translate between what a person types and what the columns hold. All of it works without JavaScript.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, cast
+
+from django import forms
+from django.core.exceptions import ValidationError
+
+from metrics_stream.conf import get_settings
+from metrics_stream.models import ClientPreset, Dashboard, Panel
+from metrics_stream.validators import OPTIONS, shorten, validate_options
+
+if TYPE_CHECKING:
+    PresetModelForm = forms.ModelForm[ClientPreset]
+    DashboardModelForm = forms.ModelForm[Dashboard]
+    PanelModelForm = forms.ModelForm[Panel]
+else:
+    PresetModelForm = DashboardModelForm = PanelModelForm = forms.ModelForm
+
+
+class LinesField(forms.CharField):
+    """A list of texts, one a line (or between commas); entries named twice are kept once."""
+
+    def __init__(self, *, encoder: Any = None, decoder: Any = None, **kwargs: Any) -> None:
+        # A JSON column hands over what its own form field would take; a hidden copy of the first value is not needed.
+        super().__init__(strip=False, **{**kwargs, "show_hidden_initial": False})
+
+    def to_python(self, value: Any) -> Any:
+        """Return the lines as a list."""
+        text = super().to_python(value) or ""
+        terms = (term.strip() for line in text.splitlines() for term in line.split(","))
+        return list(dict.fromkeys(term for term in terms if term))
+
+    def prepare_value(self, value: Any) -> Any:
+        """Return the list as lines; what is no list is shown as it is stored, so that it can be mended."""
+        if isinstance(value, list):
+            return "\n".join(term if isinstance(term, str) else json.dumps(term) for term in value)
+        return value if value is None or isinstance(value, str) else json.dumps(value)
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        """Compare the lists rather than the texts."""
+        return bool(self.to_python(data) != (initial or []))
+
+
+class NumberField(forms.FloatField):
+    """A finite number whose error names what was typed."""
+
+    def to_python(self, value: Any) -> Any:
+        """Return the number, or None for an empty field."""
+        try:
+            return super().to_python(value)
+        except ValidationError:
+            raise ValidationError(f"{shorten(value)} is not a number; allowed: a finite number such as 0.95") from None
+
+    def validate(self, value: Any) -> None:
+        """Refuse NaN and infinities in the same words."""
+        try:
+            super().validate(value)
+        except ValidationError as error:
+            if error.code != "invalid":
+                raise
+            raise ValidationError(f"{value} is not a number; allowed: a finite number such as 0.95") from None
+
+
+def _lines(*, rows: int, placeholder: str) -> forms.Textarea:
+    return forms.Textarea(attrs={"rows": rows, "cols": 40, "placeholder": placeholder, "spellcheck": "false"})
+
+
+def _number(low: float | None = None, high: float | None = None, *, step: str = "any") -> forms.NumberInput:
+    attrs = {"min": low, "max": high, "step": step}
+    return forms.NumberInput(attrs={name: value for name, value in attrs.items() if value is not None})
+
+
+def _with_stored(choices: list[tuple[str, str]], stored: list[Any]) -> list[tuple[str, str]]:
+    """Return the choices, and what is stored but not among them any more, so that the form shows it."""
+    known = {slug for slug, _ in choices}
+    lost = [slug for slug in stored if isinstance(slug, str) and slug and slug not in known]
+    return [*choices, *((slug, f"{slug} (not in the settings any more)") for slug in lost)]
+
+
+class ClientPresetForm(PresetModelForm):
+    """Edits a preset."""
+
+    metric_types = forms.MultipleChoiceField(
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        help_text="What a client gets as soon as it has connected. None: nothing until it subscribes.",
+    )
+
+    class Meta:
+        """The columns, with the numbers' bounds for the browser."""
+
+        model = ClientPreset
+        fields = "__all__"
+        field_classes = {
+            "agent_ids": LinesField,
+            "sources": LinesField,
+            "fields": LinesField,
+            "interval_seconds": NumberField,
+            "batch_timeout_seconds": NumberField,
+        }
+        widgets = {
+            "agent_ids": _lines(rows=3, placeholder="agent-1"),
+            "sources": _lines(rows=3, placeholder="load-generator-1"),
+            "fields": _lines(rows=5, placeholder="throughput_tps"),
+            "description": forms.Textarea(attrs={"rows": 2, "cols": 60}),
+            "interval_seconds": _number(0.1, 60),
+            "batch_size": _number(1, 1000, step="1"),
+            "batch_timeout_seconds": _number(0, 60),
+            "mode": forms.RadioSelect,
+        }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        stored = self.instance.metric_types if isinstance(self.instance.metric_types, list) else []
+        field = cast(forms.MultipleChoiceField, self.fields["metric_types"])
+        field.choices = _with_stored(get_settings().catalogue().choices(), stored)
+
+
+class DashboardForm(DashboardModelForm):
+    """Edits a dashboard; its panels are inlines."""
+
+    class Meta:
+        """The columns."""
+
+        model = Dashboard
+        fields = "__all__"
+        widgets = {
+            "description": forms.Textarea(attrs={"rows": 2, "cols": 60}),
+            "kind": forms.RadioSelect,
+        }
+
+
+class PanelForm(PanelModelForm):
+    """Edits a panel, with a field for each option instead of their JSON."""
+
+    metric_type = forms.ChoiceField(required=False)
+    option_window_seconds = NumberField(
+        label="Visible time in seconds",
+        required=False,
+        widget=_number(10, 3600),
+        help_text="10 to 3600. Empty: 300, five minutes.",
+    )
+    option_minimum = NumberField(label="Minimum", required=False, widget=_number(), help_text="Where the axis begins.")
+    option_maximum = NumberField(label="Maximum", required=False, widget=_number(), help_text="Where the axis ends.")
+    option_stacked = forms.BooleanField(label="Stack the lines", required=False)
+    option_trend = forms.BooleanField(label="Show the trend", required=False, initial=True)
+    option_max_rows = forms.IntegerField(
+        label="Rows at most", required=False, widget=_number(1, 500, step="1"), help_text="1 to 500. Empty: 20."
+    )
+    option_text = forms.CharField(
+        label="Text",
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 5, "cols": 60}),
+        help_text="Plain text; an empty line starts a paragraph.",
+    )
+
+    class Meta:
+        """The columns, except for the options."""
+
+        model = Panel
+        exclude = ["options"]
+        field_classes = {"fields": LinesField, "warning_at": NumberField, "critical_at": NumberField}
+        widgets = {
+            "fields": _lines(rows=4, placeholder="throughput_tps"),
+            "warning_at": _number(),
+            "critical_at": _number(),
+            "decimals": _number(0, 6, step="1"),
+            "unit": forms.TextInput(attrs={"list": "metric-units", "size": 12}),
+        }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "metric_type" in self.fields:
+            field = cast(forms.ChoiceField, self.fields["metric_type"])
+            choices = [("", "Choose a metric type"), *get_settings().catalogue().choices()]
+            field.choices = _with_stored(choices, [self.instance.metric_type])
+        stored = self.instance.options if isinstance(self.instance.options, dict) else {}
+        for key, value in stored.items():
+            self.initial.setdefault(f"option_{key}", value)
+
+    def clean_order(self) -> int:
+        """Return the position; one that is left empty stays what it was."""
+        order = self.cleaned_data.get("order")
+        return order if order is not None else self.instance.order
+
+    def clean(self) -> dict[str, Any] | None:
+        """Gather the options that the panel's kind knows; leave out what is the default anyway."""
+        cleaned = super().clean()
+        kind = self.cleaned_data.get("kind", "")
+        options = {}
+        for key in Panel.OPTIONS_OF_KIND.get(kind, ()):
+            value = self.cleaned_data.get(f"option_{key}")
+            if value in (None, "") or (key, value) in {("stacked", False), ("trend", True)}:
+                continue
+            allowed, fits = OPTIONS[key]
+            if fits(value):
+                options[key] = value
+            else:
+                self.add_error(f"option_{key}", f"{shorten(value)} is out of range; allowed: {allowed}")
+        try:
+            validate_options(options)
+        except ValidationError as error:
+            self.add_error("option_text" if "text" in options else "option_maximum", error)
+        self.instance.options = options
+        return cleaned
+
+    def add_error(self, field: str | None, error: Any) -> None:
+        """Add an error; what the model says of its options belongs to the text, the only one a panel cannot lack."""
+        if field is None and isinstance(error, ValidationError) and "options" in getattr(error, "error_dict", {}):
+            texts = dict(error.error_dict)
+            texts["option_text"] = texts.pop("options")
+            error = ValidationError(texts)
+        super().add_error(field, error)

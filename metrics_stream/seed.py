@@ -1,0 +1,376 @@
+"""The presets and dashboards that a new installation starts with, as data, and `seed`, which creates what is missing.
+
+Room: above the models, beside the helper. A preset or dashboard is created once in the life of a database: the history
+of changes remembers every slug, so what an admin changed, renamed or deleted stays that way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Max
+
+from metrics_stream.conf import get_settings
+from metrics_stream.models import ClientPreset, Dashboard, Panel
+
+EVERY_TYPE = ["system", "agent", "business", "hero", "presentation"]
+
+# Where a stress test starts to hurt. High is bad, unless critical is below warning.
+LATENCY: dict[str, Any] = {"warning_at": 500, "critical_at": 1000}
+ERRORS: dict[str, Any] = {"warning_at": 0.01, "critical_at": 0.05}
+UTILIZATION: dict[str, Any] = {"warning_at": 0.8, "critical_at": 0.95}
+SUCCESS: dict[str, Any] = {"warning_at": 0.98, "critical_at": 0.95}
+QUEUE: dict[str, Any] = {"warning_at": 100, "critical_at": 500}
+
+PERCENTILES = ["p50_response_time_ms", "p95_response_time_ms", "p99_response_time_ms"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DashboardSeed:
+    """A dashboard, the slug of its preset, and the columns of its panels in order."""
+
+    slug: str
+    title: str
+    description: str
+    preset: str
+    panels: list[dict[str, Any]] = field(default_factory=list)
+    kind: str = Dashboard.Kind.STANDARD
+
+
+def preset_seeds() -> list[dict[str, Any]]:
+    """Return the columns of every preset."""
+    return [
+        {
+            "slug": "standard",
+            "name": "Standard",
+            "description": "Every metric, once a second, nothing filtered. Dashboards without a preset use it.",
+            "is_default": True,
+        },
+        {
+            "slug": "operations",
+            "name": "Operations",
+            "description": "System metrics of every source, once a second, nothing left out.",
+            "metric_types": ["system"],
+        },
+        {
+            "slug": "this-machine",
+            "name": "This machine",
+            "description": "System metrics of the machine that this server was set up on, once a second.",
+            "metric_types": ["system"],
+            "sources": [get_settings().source],
+        },
+        {
+            "slug": "agents",
+            "name": "Agents",
+            "description": "Every agent, once a second.",
+            "metric_types": ["agent"],
+            "batch_size": 50,
+        },
+        {
+            "slug": "single-agent",
+            "name": "Single agent",
+            "description": "Follow one agent closely. Duplicate this preset and change the id to follow another one.",
+            "metric_types": ["agent"],
+            "agent_ids": ["agent-1"],
+            "interval_seconds": 0.5,
+        },
+        {
+            "slug": "business",
+            "name": "Business",
+            "description": "Money, fraud and cost every two seconds: they move slowly.",
+            "metric_types": ["business"],
+            "interval_seconds": 2.0,
+        },
+        {
+            "slug": "presentation",
+            "name": "Presentation",
+            "description": "What an audience sees: the newest hero numbers and the transaction flow, once a second.",
+            "metric_types": ["hero", "presentation"],
+            "mode": ClientPreset.Mode.LATEST,
+        },
+        {
+            "slug": "wall-display",
+            "name": "Wall display",
+            "description": "For a big screen on the local network: the newest values, twice a second.",
+            "metric_types": ["system", "agent", "hero"],
+            "interval_seconds": 0.5,
+            "mode": ClientPreset.Mode.LATEST,
+        },
+        {
+            "slug": "low-bandwidth",
+            "name": "Low bandwidth",
+            "description": "For a phone or a slow line: only the newest values, every five seconds.",
+            "metric_types": ["system", "agent", "business", "hero"],
+            "interval_seconds": 5.0,
+            "batch_size": 1000,
+            "batch_timeout_seconds": 5.0,
+            "mode": ClientPreset.Mode.LATEST,
+        },
+        {
+            "slug": "raw",
+            "name": "Raw",
+            "description": "Everything, as fast as it may leave (ten frames a second): for programs and for debugging.",
+            "metric_types": EVERY_TYPE,
+            "interval_seconds": 0.1,
+            "batch_size": 1,
+            "batch_timeout_seconds": 0.0,
+        },
+    ]
+
+
+def _panel(kind: str, title: str, metric_type: str, fields: list[str], size: str, **columns: Any) -> dict[str, Any]:
+    return {"kind": kind, "title": title, "metric_type": metric_type, "fields": fields, "size": size, **columns}
+
+
+def _system(kind: str, title: str, fields: list[str], size: str, **columns: Any) -> dict[str, Any]:
+    return _panel(kind, title, "system", fields, size, **columns)
+
+
+def _agent(kind: str, title: str, fields: list[str], size: str, **columns: Any) -> dict[str, Any]:
+    return _panel(kind, title, "agent", fields, size, **columns)
+
+
+def _business(kind: str, title: str, fields: list[str], size: str, **columns: Any) -> dict[str, Any]:
+    return _panel(kind, title, "business", fields, size, **columns)
+
+
+def _hero(title: str, name: str, **columns: Any) -> dict[str, Any]:
+    return _panel("number", title, "hero", [name], "small", **columns)
+
+
+OPERATIONS = DashboardSeed(
+    slug="operations",
+    title="Operations",
+    description="Throughput, latency, errors and resources of the system under test, from every source.",
+    preset="operations",
+    panels=[
+        _system("number", "Throughput", ["throughput_tps"], "small"),
+        _system("number", "Response time p99", ["p99_response_time_ms"], "small", **LATENCY),
+        _system("number", "Error rate", ["error_rate"], "small", decimals=2, **ERRORS),
+        _system("number", "Queue depth", ["queue_depth"], "small", decimals=0, **QUEUE),
+        _system("line", "Throughput", ["throughput_tps"], "medium", options={"minimum": 0}),
+        _system("line", "Response times", PERCENTILES, "medium", **LATENCY, options={"minimum": 0}),
+        _system(
+            "line", "Errors and timeouts", ["error_rate", "timeout_rate"], "medium", **ERRORS, options={"minimum": 0}
+        ),
+        _system("line", "Queue depth", ["queue_depth"], "medium", **QUEUE, options={"minimum": 0}),
+        _system("gauge", "CPU", ["cpu_utilization"], "small", **UTILIZATION, options={"minimum": 0, "maximum": 1}),
+        _system(
+            "gauge", "Memory", ["memory_utilization"], "small", **UTILIZATION, options={"minimum": 0, "maximum": 1}
+        ),
+        _system(
+            "line",
+            "CPU and memory",
+            ["cpu_utilization", "memory_utilization"],
+            "medium",
+            **UTILIZATION,
+            options={"minimum": 0, "maximum": 1},
+        ),
+        _system("line", "Network", ["network_throughput_mbps"], "medium", options={"minimum": 0}),
+        _system("line", "Queue latency", ["queue_latency_ms"], "medium", options={"minimum": 0}),
+        _system(
+            "bar",
+            "Spread of response times",
+            ["avg_response_time_ms", *PERCENTILES, "max_response_time_ms"],
+            "medium",
+            options={"minimum": 0},
+        ),
+        _system(
+            "table",
+            "Requests",
+            ["requests_total", "requests_successful", "requests_failed", "timeout_rate"],
+            "medium",
+        ),
+    ],
+)
+
+THIS_MACHINE = DashboardSeed(
+    slug="this-machine",
+    title="This machine",
+    description="The machine that this server was set up on: its load, and how fast it answers real requests.",
+    preset="this-machine",
+    panels=[
+        _system("gauge", "CPU", ["cpu_utilization"], "small", **UTILIZATION, options={"minimum": 0, "maximum": 1}),
+        _system(
+            "gauge", "Memory", ["memory_utilization"], "small", **UTILIZATION, options={"minimum": 0, "maximum": 1}
+        ),
+        _system("number", "Network", ["network_throughput_mbps"], "small", decimals=2),
+        _system("number", "Response time p99", ["p99_response_time_ms"], "small", **LATENCY),
+        _system(
+            "line",
+            "CPU and memory",
+            ["cpu_utilization", "memory_utilization"],
+            "medium",
+            **UTILIZATION,
+            options={"minimum": 0, "maximum": 1},
+        ),
+        _system("line", "Network", ["network_throughput_mbps"], "medium", options={"minimum": 0}),
+        _system("line", "Measured response times", PERCENTILES, "medium", **LATENCY, options={"minimum": 0}),
+        _system("line", "Measured throughput", ["throughput_tps"], "medium", options={"minimum": 0}),
+        _system("line", "Measured errors", ["error_rate", "timeout_rate"], "medium", **ERRORS, options={"minimum": 0}),
+        _system("table", "Measured requests", ["requests_total", "requests_successful", "requests_failed"], "medium"),
+        {
+            "kind": "text",
+            "title": "Where this comes from",
+            "size": "full",
+            "options": {
+                "text": "The program emit_host_metrics reads CPU, memory and network of this machine. With --probe it "
+                "also sends real requests to an address and measures how they are answered; without it, the panels "
+                "of measured values stay empty."
+            },
+        },
+    ],
+)
+
+AGENTS = DashboardSeed(
+    slug="agents",
+    title="Agents",
+    description="Which agents are healthy, which are overloaded, and which make mistakes.",
+    preset="agents",
+    panels=[
+        _agent("status", "Health of the agents", ["agent_name", "status", "health_score"], "medium"),
+        _agent("bar", "Success rate", ["success_rate"], "medium", decimals=1, **SUCCESS, options={"maximum": 1}),
+        _agent("line", "Load", ["current_load"], "medium", **UTILIZATION, options={"minimum": 0, "maximum": 1}),
+        _agent("line", "Response time p95", ["p95_response_time_ms"], "medium", **LATENCY, options={"minimum": 0}),
+        _agent(
+            "table",
+            "All agents",
+            [
+                "agent_name",
+                "status",
+                "requests_processed",
+                "concurrent_requests",
+                "current_load",
+                "avg_response_time_ms",
+                "p99_response_time_ms",
+                "success_rate",
+                "error_count",
+                "timeout_count",
+            ],
+            "full",
+            options={"max_rows": 50},
+        ),
+        _agent("line", "Health", ["health_score"], "medium", warning_at=0.8, critical_at=0.5, options={"maximum": 1}),
+        _agent("line", "Concurrent requests", ["concurrent_requests"], "medium", options={"minimum": 0}),
+        _agent(
+            "table",
+            "Quality of decisions",
+            ["agent_name", "decision_accuracy", "false_positive_rate", "false_negative_rate"],
+            "medium",
+            decimals=2,
+            options={"max_rows": 50},
+        ),
+        _agent("line", "Errors so far", ["error_count"], "medium", options={"minimum": 0}),
+    ],
+)
+
+BUSINESS = DashboardSeed(
+    slug="business",
+    title="Business",
+    description="What the system earns, prevents and costs while it is under load.",
+    preset="business",
+    panels=[
+        _business("number", "Money saved", ["money_saved"], "small", decimals=0),
+        _business("number", "Fraud prevented", ["fraud_prevented_amount"], "small", decimals=0),
+        _business("number", "Cost per transaction", ["cost_per_transaction"], "small", decimals=4),
+        _business("number", "Return on investment", ["roi_percentage"], "small", decimals=0),
+        _business("line", "Money", ["money_saved", "fraud_prevented_amount", "total_cost"], "large"),
+        _business(
+            "gauge",
+            "Fraud detection accuracy",
+            ["fraud_detection_accuracy"],
+            "small",
+            warning_at=0.95,
+            critical_at=0.9,
+            options={"minimum": 0, "maximum": 1},
+        ),
+        _business("line", "Transactions per second", ["transactions_per_second"], "medium", options={"minimum": 0}),
+        _business("line", "Fraud detected", ["fraud_detected"], "medium", options={"minimum": 0}),
+        _business("line", "Fraud detection rate", ["fraud_detection_rate"], "medium", options={"minimum": 0}),
+        _business(
+            "line", "Cost per transaction", ["cost_per_transaction"], "medium", decimals=4, options={"minimum": 0}
+        ),
+        _business("table", "Cost of AWS services", ["aws_cost_breakdown"], "medium", unit="$", decimals=2),
+        _business(
+            "table",
+            "Summary",
+            [
+                "transactions_processed",
+                "total_cost",
+                "payback_period_months",
+                "performance_vs_baseline",
+                "cost_vs_baseline",
+                "customer_impact_score",
+                "false_positive_impact",
+            ],
+            "medium",
+        ),
+    ],
+)
+
+PRESENTATION = DashboardSeed(
+    slug="presentation",
+    title="Presentation",
+    description="The numbers that matter, large enough for a room, with the flow of transactions behind them.",
+    preset="presentation",
+    kind=Dashboard.Kind.PRESENTATION,
+    panels=[
+        _hero("Transactions", "total_transactions", decimals=0),
+        _hero("Fraud blocked", "fraud_blocked", decimals=0),
+        _hero("Money saved", "money_saved", decimals=0),
+        _hero("Uptime", "uptime_percentage", decimals=2, warning_at=99.9, critical_at=99),
+        _hero("Per second", "transactions_per_second", decimals=0),
+        _hero("Response time", "avg_response_time_ms", decimals=0, **LATENCY),
+        _hero("AI accuracy", "ai_accuracy", decimals=1, warning_at=0.95, critical_at=0.9),
+        _hero("Return on investment", "roi_percentage", decimals=0),
+        _panel("flow", "Flow of transactions", "presentation", ["transaction_flow_data"], "full"),
+        _panel("table", "Against the competition", "presentation", ["competitive_benchmarks"], "medium"),
+        _panel("table", "Highlights", "presentation", ["key_highlights"], "medium"),
+    ],
+)
+
+DASHBOARD_SEEDS = (OPERATIONS, THIS_MACHINE, AGENTS, BUSINESS, PRESENTATION)
+
+
+@transaction.atomic
+def seed() -> list[str]:
+    """Create the presets and dashboards that this database never had; return what was created, in words."""
+    created = [f"preset {columns['slug']}" for columns in preset_seeds() if _seed_preset(columns)]
+    created += [f"dashboard {wanted.slug}" for wanted in DASHBOARD_SEEDS if _seed_dashboard(wanted)]
+    return created
+
+
+def _seed_preset(columns: dict[str, Any]) -> bool:
+    slug, name = columns["slug"], columns["name"]
+    if ClientPreset.history.filter(slug=slug).exists() or ClientPreset.objects.filter(name=name).exists():
+        return False
+    preset = ClientPreset(**columns)
+    preset.is_default = preset.is_default and not ClientPreset.objects.filter(is_default=True).exists()
+    _save_checked(preset)
+    return True
+
+
+def _seed_dashboard(wanted: DashboardSeed) -> bool:
+    if Dashboard.history.filter(slug=wanted.slug).exists():
+        return False
+    last = Dashboard.objects.aggregate(last=Max("order"))["last"] or 0
+    dashboard = Dashboard(
+        slug=wanted.slug,
+        title=wanted.title,
+        description=wanted.description,
+        kind=wanted.kind,
+        preset=ClientPreset.objects.filter(slug=wanted.preset).first(),
+        order=last + 1,
+    )
+    _save_checked(dashboard)
+    for order, columns in enumerate(wanted.panels, start=1):
+        _save_checked(Panel(dashboard=dashboard, order=order, **columns))
+    return True
+
+
+def _save_checked(item: ClientPreset | Dashboard | Panel) -> None:
+    item.full_clean()
+    item._change_reason = "Seeded"  # type: ignore[union-attr]  # simple_history reads it
+    item.save()

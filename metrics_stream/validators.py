@@ -1,0 +1,146 @@
+"""What may be stored in the fields of presets, dashboards and panels, with messages for the admin form.
+
+Every function takes the value, returns nothing and raises ValidationError naming the value and what is allowed.
+Room: below the models and their migrations; knows the settings and no model.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+from django.core.exceptions import ValidationError
+
+from metrics_stream.conf import get_settings
+
+MAX_TERM_LENGTH = 200
+MAX_PANEL_FIELDS = 50
+MAX_TEXT_LENGTH = 5_000
+
+# Control characters and halves of surrogate pairs: the first are never meant, the second no database can store.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+_UNPRINTABLE_IN_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+_PATH = re.compile(r"[^.\s]([^.]*[^.\s])?(\.[^.\s]([^.]*[^.\s])?)*")
+
+
+def shorten(value: object) -> str:
+    """Return `value` as it may stand in a message: its repr, cut to what fits a line."""
+    try:
+        text = repr(value)
+    except RecursionError:
+        return "a value that is nested too deeply"
+    return text if len(text) <= 80 else f"{text[:77]}…"
+
+
+def outside(low: float, high: float) -> str:
+    """Return the message for a number that is not within `low` and `high`, for Django's own validators."""
+    return f"%(show_value)s is out of range; allowed: {low} to {high}"
+
+
+def validate_printable(value: str) -> None:
+    """Accept a line of text without control characters and halves of surrogate pairs."""
+    if found := _UNPRINTABLE.search(value):
+        raise ValidationError(
+            f"{shorten(value)} holds the character {found.group()!r}; allowed: letters, digits, signs and spaces"
+        )
+
+
+def validate_text(value: str) -> None:
+    """Accept a text of several lines."""
+    if len(value) > MAX_TEXT_LENGTH:
+        raise ValidationError(f"the text has {len(value):,} characters; allowed: at most {MAX_TEXT_LENGTH:,}")
+    if found := _UNPRINTABLE_IN_TEXT.search(value):
+        raise ValidationError(
+            f"the text holds the character {found.group()!r}; allowed: letters, digits, signs, spaces and line ends"
+        )
+
+
+def validate_finite(value: float | None) -> None:
+    """Accept a number that is neither NaN nor infinite."""
+    if value is not None and not math.isfinite(value):
+        raise ValidationError(f"{value} is not a finite number")
+
+
+def validate_metric_type(value: str) -> None:
+    """Accept a metric type of this installation."""
+    slugs = get_settings().catalogue().slugs
+    if value not in slugs:
+        raise ValidationError(f"unknown metric type {shorten(value)}; allowed: {', '.join(slugs)}")
+
+
+def validate_metric_types(value: Any) -> None:
+    """Accept a list of metric types of this installation, each once; it may be empty."""
+    for slug in _terms(value, limit=len(get_settings().catalogue().slugs)):
+        validate_metric_type(slug)
+
+
+def validate_terms(value: Any) -> None:
+    """Accept a list of agent ids, sources or field names; it may be empty."""
+    _terms(value, limit=int(get_settings().max_filter_terms))
+
+
+def validate_paths(value: Any) -> None:
+    """Accept a list of dotted paths into `data`; it may be empty."""
+    for path in _terms(value, limit=MAX_PANEL_FIELDS):
+        if not _PATH.fullmatch(path):
+            raise ValidationError(
+                f"{shorten(path)} is no field; allowed: a name, or names joined by single dots such as 'cost.total'"
+            )
+
+
+def _terms(value: Any, *, limit: int) -> list[str]:
+    if not isinstance(value, list):
+        raise ValidationError(f"{shorten(value)} is not a list; allowed: a list of texts, or an empty one")
+    if len(value) > limit:
+        raise ValidationError(f"the list has {len(value):,} entries; allowed: at most {limit:,}")
+    for term in value:
+        if not isinstance(term, str) or not term.strip():
+            raise ValidationError(f"{shorten(term)} is not a text; allowed: a list of texts that are not empty")
+        if len(term) > MAX_TERM_LENGTH:
+            raise ValidationError(
+                f"{shorten(term)} has {len(term):,} characters; allowed: at most {MAX_TERM_LENGTH} for each entry"
+            )
+        validate_printable(term)
+    if len(set(value)) < len(value):
+        twice = next(term for term in value if value.count(term) > 1)
+        raise ValidationError(f"{shorten(twice)} is listed more than once; allowed: each entry once")
+    return value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+
+
+def _is_whole(low: int, high: int) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+OPTIONS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "window_seconds": ("a number from 10 to 3600", lambda value: _is_number(value) and 10 <= value <= 3600),
+    "minimum": ("a finite number", _is_number),
+    "maximum": ("a finite number", _is_number),
+    "stacked": ("true or false", lambda value: isinstance(value, bool)),
+    "trend": ("true or false", lambda value: isinstance(value, bool)),
+    "text": ("a text", lambda value: isinstance(value, str)),
+    "max_rows": ("a whole number from 1 to 500", _is_whole(1, 500)),
+}
+"""The options of a panel: what each may be, in words and as a check."""
+
+
+def validate_options(value: Any) -> None:
+    """Accept the options of a panel: an object with known keys."""
+    if not isinstance(value, dict):
+        raise ValidationError(f"{shorten(value)} is not an object; allowed: an object of options, or an empty one")
+    for key, option in value.items():
+        if key not in OPTIONS:
+            raise ValidationError(f"unknown option {shorten(key)}; allowed: {', '.join(OPTIONS)}")
+        allowed, fits = OPTIONS[key]
+        if not fits(option):
+            raise ValidationError(f"the option {key} is {shorten(option)}; allowed: {allowed}")
+    if "minimum" in value and "maximum" in value and value["minimum"] >= value["maximum"]:
+        raise ValidationError(
+            f"the minimum {value['minimum']} is not below the maximum {value['maximum']}; allowed: a smaller minimum"
+        )
+    validate_text(value.get("text", ""))

@@ -1,0 +1,163 @@
+"""The pages and their JSON: home, dashboards, console, health, statistics.
+
+`page_config` is the contract with the browser code in static/metrics_stream/pages: all that a page knows about its
+panels. A panel whose stored values cannot be shown becomes a text panel that says why; the others are not affected.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.contrib.staticfiles.storage import staticfiles_storage
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.shortcuts import render
+from django.views.decorators.cache import cache_control, never_cache
+from django.views.decorators.http import require_safe
+
+from metrics_stream import runtime
+from metrics_stream.conf import get_settings
+from metrics_stream.core.metrics import Catalogue, Field
+from metrics_stream.models import ClientPreset, Dashboard, Panel
+
+SOCKET_PATH = "/ws/metrics/"
+
+# Pages depend on who asks and on what admins changed a moment ago.
+page_cache = cache_control(private=True, no_cache=True)
+
+
+@require_safe
+@page_cache
+def index(request: HttpRequest) -> HttpResponse:
+    """Show the dashboards as cards."""
+    return render(request, "metrics_stream/index.html", {"dashboards": published_dashboards()})
+
+
+@require_safe
+@page_cache
+def dashboard(request: HttpRequest, slug: str) -> HttpResponse:
+    """Show one dashboard; unpublished ones exist for staff only."""
+    found = Dashboard.objects.select_related("preset").filter(slug=slug).first()
+    if found is None or not (found.published or is_staff(request.user)):
+        raise Http404(f"There is no dashboard {slug!r}.")
+    panels = [showable(panel) for panel in found.panels.all()]
+    context = {
+        "dashboard": found,
+        "panels": panels,
+        "page": page_config(found, panels),
+        "dashboards": published_dashboards(),
+    }
+    return render(request, "metrics_stream/dashboard.html", context)
+
+
+@require_safe
+@page_cache
+def console(request: HttpRequest) -> HttpResponse:
+    """Show the console, with which one talks to the socket by hand."""
+    page = {
+        "socket_path": SOCKET_PATH,
+        "presets": list(ClientPreset.objects.values("slug", "name", "description")),
+        "catalogue": get_settings().catalogue().describe(),
+    }
+    return render(request, "metrics_stream/console.html", {"page": page, "dashboards": published_dashboards()})
+
+
+@require_safe
+@never_cache
+def healthz(request: HttpRequest) -> HttpResponse:
+    """Answer that the server answers; asks neither the database nor the channel layer."""
+    return HttpResponse("ok", content_type="text/plain; charset=utf-8")
+
+
+@require_safe
+@never_cache
+async def stats(request: HttpRequest) -> JsonResponse:
+    """Return the statistics of the process that answers, to staff.
+
+    Asynchronous, because the statistics belong to the event loop that serves the sockets.
+    """
+    if not is_staff(await request.auser()):
+        return JsonResponse({"error": "the statistics are for staff; log in at the admin first"}, status=403)
+    return JsonResponse(runtime.snapshot())
+
+
+@require_safe
+@cache_control(public=True, max_age=86_400)
+def favicon(request: HttpRequest) -> HttpResponse:
+    """Send browsers that ask for the classic address to the icon."""
+    return HttpResponseRedirect(staticfiles_storage.url("metrics_stream/img/favicon.svg"))
+
+
+def is_staff(user: AbstractBaseUser | AnonymousUser) -> bool:
+    """Return whether `user` may see what is not for everybody."""
+    return bool(user.is_active and getattr(user, "is_staff", False))
+
+
+def published_dashboards() -> list[Dashboard]:
+    """Return what the navigation of every page shows."""
+    return list(Dashboard.objects.filter(published=True))
+
+
+def showable(panel: Panel) -> Panel:
+    """Return `panel`, or in its place a text panel that says what is wrong with it; nothing is saved."""
+    problem = panel.problem
+    if not problem:
+        return panel
+    return Panel(
+        pk=panel.pk,
+        dashboard_id=panel.dashboard_id,
+        title=panel.title or "Untitled panel",
+        kind=Panel.Kind.TEXT,
+        size=panel.size if panel.size in Panel.Size.values else Panel.Size.MEDIUM,
+        order=panel.order,
+        options={"text": f"This panel cannot be shown. {problem}\n\nAn admin can mend it under Dashboards."},
+    )
+
+
+def page_config(found: Dashboard, panels: list[Panel]) -> dict[str, Any]:
+    """Return all that the browser code knows about a dashboard, ready for JSON."""
+    settings = get_settings()
+    catalogue = settings.catalogue()
+    shown_types = {panel.metric_type for panel in panels if panel.kind != Panel.Kind.TEXT}
+    preset = found.preset or ClientPreset.objects.filter(is_default=True).first()
+    kind = found.kind if found.kind in Dashboard.Kind.values else Dashboard.Kind.STANDARD
+    return {
+        "socket_path": SOCKET_PATH,
+        "preset": preset.slug if preset else None,
+        "metric_types": [slug for slug in catalogue.slugs if slug in shown_types],
+        "stale_after_seconds": settings.stale_after_seconds,
+        "dashboard": {"slug": found.slug, "title": found.title, "kind": kind},
+        "panels": [_describe(panel, catalogue) for panel in panels],
+    }
+
+
+def _describe(panel: Panel, catalogue: Catalogue) -> dict[str, Any]:
+    return {
+        "id": panel.pk,
+        "title": panel.title,
+        "kind": panel.kind,
+        "metric_type": panel.metric_type,
+        "fields": [describe_field(catalogue, panel.metric_type, path) for path in panel.fields or []],
+        "unit": panel.unit,
+        "decimals": panel.decimals,
+        "warning_at": panel.warning_at,
+        "critical_at": panel.critical_at,
+        "size": panel.size,
+        "options": panel.options or {},
+    }
+
+
+def describe_field(catalogue: Catalogue, metric_type: str, path: str) -> dict[str, str]:
+    """Return path, label and unit of a field; one that the catalogue lacks is named after the end of its path."""
+    name = path.rpartition(".")[2]
+    known = _find_field(catalogue, metric_type, name, nested="." in path)
+    label = known.label if known else name.replace("_", " ").capitalize()
+    return {"path": path, "label": label, "unit": known.unit if known else ""}
+
+
+def _find_field(catalogue: Catalogue, metric_type: str, name: str, *, nested: bool) -> Field | None:
+    own = catalogue.types.get(metric_type)
+    if not nested:
+        return own.field(name) if own else None
+    # Inside an object the names are those of other types: presentation holds hero, system and business metrics.
+    return next((field for item in catalogue.types.values() if (field := item.field(name))), None)

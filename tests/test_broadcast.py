@@ -1,0 +1,241 @@
+import asyncio
+import json
+import os
+import threading
+
+import pytest
+
+from metrics_stream import broadcast as module
+from metrics_stream import bus as bus_module
+from metrics_stream.broadcast import Broadcaster, BroadcastError
+from metrics_stream.bus import Bus
+from metrics_stream.core.metrics import MetricError
+
+
+class Listener:
+    """Collects what arrives on the running loop."""
+
+    async def __aenter__(self):
+        bus_module.declare_server()
+        bus_module.listen_on(asyncio.get_running_loop())
+        self.bus = Bus(group_prefix="metrics_stream", timeout_seconds=3.0)
+        await self.bus.open()
+        for metric_type in ("system", "agent", "business", "hero", "presentation"):
+            await self.bus.join(metric_type)
+        return self
+
+    async def __aexit__(self, *_):
+        bus_module.listen_on(None)
+
+    async def bodies(self, count):
+        received = []
+        while len(received) < count:
+            received += await asyncio.wait_for(self.bus.receive(), 5)
+        return [json.loads(metric.body) for metric in received]
+
+
+async def test_each_metric_type_has_its_function():
+    async with Listener() as listener:
+        await module.broadcast_system_metrics({"n": 1})
+        await module.broadcast_agent_metrics([{"agent_id": "a"}])
+        await module.broadcast_business_metrics({"n": 2})
+        await module.broadcast_hero_metrics({"n": 3})
+        await module.broadcast_presentation_data({"n": 4})
+        bodies = await listener.bodies(5)
+    assert [body["metric_type"] for body in bodies] == ["system", "agent", "business", "hero", "presentation"]
+
+
+async def test_timestamp_and_source_are_the_producers(settings):
+    settings.METRICS_STREAM = {"SOURCE": "this-host"}
+    async with Listener() as listener:
+        await module.broadcast("system", {"n": 1}, 1.5, source="mine")
+        await module.broadcast_many([{"metric_type": "system", "data": {"n": 2}}])
+        first, second = await listener.bodies(2)
+    assert (first["timestamp"], first["source"]) == ("1970-01-01T00:00:01.500000Z", "mine")
+    assert second["source"] == "this-host"
+
+
+async def test_many_are_all_or_none():
+    async with Listener() as listener:
+        with pytest.raises(MetricError, match="unknown metric type 'sytem'; allowed: system, agent"):
+            await module.broadcast_many(
+                [{"metric_type": "system", "data": {"n": 1}}, {"metric_type": "sytem", "data": {}}]
+            )
+        await module.broadcast_system_metrics({"n": 2})
+        assert [body["data"]["n"] for body in await listener.bodies(1)] == [2]
+
+
+async def test_types_added_by_settings_are_published(settings):
+    settings.METRICS_STREAM = {"EXTRA_METRIC_TYPES": {"cloudwatch": "CloudWatch"}}
+    async with Listener() as listener:
+        await listener.bus.join("cloudwatch")
+        await module.broadcast("cloudwatch", {"n": 1})
+        assert (await listener.bodies(1))[0]["metric_type"] == "cloudwatch"
+
+
+async def test_outside_the_server_the_in_memory_layer_is_an_error(monkeypatch):
+    monkeypatch.setattr(bus_module._Server, "declared", False)
+    with pytest.raises(BroadcastError, match="Set REDIS_URL"):
+        await module.broadcast_system_metrics({"n": 1})
+    with pytest.raises(BroadcastError, match="Set REDIS_URL"):
+        Broadcaster()
+
+
+def in_thread(work):
+    """Run blocking work beside the event loop."""
+    return asyncio.get_running_loop().run_in_executor(None, work)
+
+
+async def test_a_thread_in_the_server_reaches_clients_over_the_in_memory_layer():
+    def produce():
+        with Broadcaster(source="thread") as stream:
+            for number in range(100):
+                stream.broadcast_system_metrics({"n": number})
+            stream.broadcast_agent_metrics({"agent_id": "a", "n": 100})
+            stream.broadcast_business_metrics({"n": 101})
+            stream.broadcast_hero_metrics({"n": 102})
+            stream.broadcast_presentation_data({"n": 103})
+            stream.broadcast_many([{"metric_type": "system", "data": {"n": 104}}])
+        return stream
+
+    async with Listener() as listener:
+        producing = in_thread(produce)
+        bodies = await listener.bodies(105)
+        stream = await producing
+    assert [body["data"]["n"] for body in bodies if body["metric_type"] == "system"] == [*range(100), 104]
+    assert {body["source"] for body in bodies} == {"thread"}
+    assert (stream.published, stream.dropped, stream.queued) == (105, 0, 0)
+
+
+@pytest.mark.valkey
+async def test_plain_synchronous_code_reaches_clients_over_valkey(valkey_layer):
+    def produce():
+        with Broadcaster() as stream:
+            for number in range(1000):
+                stream.broadcast_system_metrics({"n": number})
+            assert stream.flush(5)
+            return stream.published
+
+    async with Listener() as listener:
+        producing = in_thread(produce)
+        bodies = await listener.bodies(1000)
+        assert await producing == 1000
+    assert [body["data"]["n"] for body in bodies] == list(range(1000))
+
+
+@pytest.mark.valkey
+async def test_many_threads_share_one_broadcaster(valkey_layer):
+    def produce():
+        with Broadcaster() as stream:
+            threads = [
+                threading.Thread(
+                    target=lambda name=name: [
+                        stream.broadcast_system_metrics({"n": n}, source=name) for n in range(100)
+                    ]
+                )
+                for name in "abcd"
+            ]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+
+    async with Listener() as listener:
+        producing = in_thread(produce)
+        bodies = await listener.bodies(400)
+        await producing
+    for name in "abcd":
+        assert [body["data"]["n"] for body in bodies if body["source"] == name] == list(range(100))
+
+
+@pytest.fixture
+def dead_redis(settings):
+    settings.CHANNEL_LAYERS = {
+        "default": {
+            "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+            "CONFIG": {"hosts": ["redis://127.0.0.1:1"]},
+        }
+    }
+
+
+def test_a_dead_redis_neither_blocks_nor_grows(dead_redis, monkeypatch):
+    stream = Broadcaster(max_queued=10)
+    for number in range(1000):
+        stream.broadcast_system_metrics({"n": number})
+    assert stream.queued <= 10
+    assert stream.dropped == 990
+    assert not stream.flush(0.05)
+    assert "could not publish" in (stream.last_error or wait_for_error(stream))
+    assert not stream.close(0.05)
+    assert (stream.published, stream.dropped, stream.queued) == (0, 1000, 0)
+
+
+def wait_for_error(stream):
+    with stream._changed:
+        stream._changed.wait_for(lambda: stream.last_error, 5)
+    return stream.last_error
+
+
+@pytest.mark.valkey
+async def test_what_waited_for_redis_is_published_when_it_is_there(valkey_url, settings):
+    dead = {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": ["redis://127.0.0.1:1"]}}
+    settings.CHANNEL_LAYERS = {"default": dead}
+    stream = Broadcaster()
+    stream.broadcast_system_metrics({"n": 1})
+    await in_thread(lambda: wait_for_error(stream))
+    settings.CHANNEL_LAYERS = {"default": {**dead, "CONFIG": {"hosts": [valkey_url]}}}
+    async with Listener() as listener:
+        stream.broadcast_system_metrics({"n": 2})
+        assert [body["data"]["n"] for body in await listener.bodies(2)] == [1, 2]
+    assert await in_thread(stream.close)
+    assert stream.last_error is None
+
+
+def test_a_bad_value_is_the_callers_error_at_once(dead_redis):
+    stream = Broadcaster()
+    with pytest.raises(MetricError, match="`data.a`"):
+        stream.broadcast_system_metrics({"a": object()})
+    with pytest.raises(MetricError, match="unknown metric type"):
+        stream.broadcast("nope", {})
+    assert stream.queued == 0
+    stream.close(0.1)
+
+
+def test_a_closed_broadcaster_says_so(dead_redis):
+    stream = Broadcaster()
+    stream.close()
+    with pytest.raises(BroadcastError, match="is closed"):
+        stream.broadcast_system_metrics({"n": 1})
+
+
+def test_the_bound_of_the_queue_must_be_sane():
+    bus_module.declare_server()
+    with pytest.raises(ValueError, match="max_queued is 0"):
+        Broadcaster(max_queued=0)
+
+
+@pytest.mark.valkey
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+async def test_a_forked_child_publishes_its_own_and_not_its_parents(valkey_layer):
+    def fork_and_publish():
+        stream = Broadcaster(source="parent")
+        stream.broadcast_system_metrics({"n": 0})
+        stream.flush()
+        child = os.fork()
+        if child == 0:  # no pytest in here: leave through _exit
+            code = 1
+            try:
+                stream.broadcast_system_metrics({"n": 1}, source="child")
+                code = 0 if stream.close(5) and stream.published == 1 else 2
+            finally:
+                os._exit(code)
+        _, status = os.waitpid(child, 0)
+        stream.broadcast_system_metrics({"n": 2})
+        stream.close()
+        return status
+
+    async with Listener() as listener:
+        forking = in_thread(fork_and_publish)
+        bodies = await listener.bodies(3)
+        assert await forking == 0
+    assert [(body["source"], body["data"]["n"]) for body in bodies] == [("parent", 0), ("child", 1), ("parent", 2)]

@@ -1,0 +1,426 @@
+"""The consumer through the real routing, over the in-memory layer."""
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+
+import pytest
+from channels.testing import WebsocketCommunicator
+from django.test import TransactionTestCase
+
+from metrics_stream import consumers
+from metrics_stream.broadcast import broadcast, broadcast_agent_metrics, broadcast_system_metrics
+from metrics_stream.models import ClientPreset
+from metrics_stream.routing import stream_application
+from metrics_stream.runtime import get_runtime, stop_runtime
+
+FAST = '{"type":"set_update_interval","interval_seconds":0.1}'
+
+
+class Client(WebsocketCommunicator):
+    """A client over the real routing; what it sends may be any text."""
+
+    async def say(self, message):
+        await self.send_to(text_data=message if isinstance(message, str) else json.dumps(message))
+
+    async def hear(self):
+        return json.loads(await self.receive_from(timeout=5))
+
+    async def ask(self, message):
+        await self.say(message)
+        return await self.hear()
+
+    async def closed(self):
+        message = await self.receive_output(timeout=5)
+        assert message["type"] == "websocket.close", message
+        return message["code"]
+
+
+@asynccontextmanager
+async def connected(path="/ws/metrics/", headers=()):
+    client = Client(stream_application(None), path, headers=list(headers))
+    accepted, _ = await client.connect(timeout=5)
+    assert accepted
+    client.welcome = await client.hear()
+    try:
+        yield client
+    finally:
+        await client.disconnect(timeout=5)
+
+
+@pytest.fixture(autouse=True)
+async def stopped_runtime():
+    yield
+    await stop_runtime()
+
+
+async def test_the_welcome_says_what_a_client_needs_to_know():
+    async with connected() as client:
+        welcome = client.welcome
+    assert welcome.pop("client_id")
+    assert welcome.pop("timestamp").endswith("Z")
+    assert welcome.pop("message")
+    assert welcome == {
+        "type": "welcome",
+        "protocol": 1,
+        "metric_types": ["system", "agent", "business", "hero", "presentation"],
+        "subscription": {
+            "metric_types": [],
+            "filters": {},
+            "interval_seconds": 1.0,
+            "batch_size": 10,
+            "batch_timeout_seconds": 0.5,
+            "mode": "all",
+            "preset": None,
+        },
+        "limits": {
+            "message_bytes": 65536,
+            "messages_per_second": 10.0,
+            "message_burst": 20,
+            "errors_per_minute": 5,
+            "filter_terms": 1000,
+            "interval_seconds": [0.1, 60.0],
+            "batch_size": [1, 1000],
+            "batch_timeout_seconds": [0.0, 60.0],
+        },
+    }
+
+
+async def test_subscriptions_add_up_and_all_means_every_type():
+    async with connected() as client:
+        assert await client.ask({"type": "subscribe", "metric_types": ["hero", "system"]}) == {
+            "type": "subscription_confirmed",
+            "metric_types": ["system", "hero"],
+        }
+        assert (await client.ask({"type": "subscribe", "metric_types": ["agent"]}))["metric_types"] == [
+            "system",
+            "agent",
+            "hero",
+        ]
+        assert (await client.ask({"type": "unsubscribe", "metric_types": ["hero"], "ref": "r"})) == {
+            "type": "subscription_confirmed",
+            "metric_types": ["system", "agent"],
+            "ref": "r",
+        }
+        assert len((await client.ask({"type": "subscribe"}))["metric_types"]) == 5
+        assert (await client.ask({"type": "unsubscribe", "metric_types": ["all"]}))["metric_types"] == []
+
+
+async def test_what_is_published_after_the_confirmation_arrives():
+    async with connected() as client:
+        await client.ask({"type": "subscribe", "metric_types": ["system"]})
+        await broadcast("system", {"throughput_tps": 950.5}, 1.0, source="host1")
+        assert await client.hear() == {
+            "type": "metric_update",
+            "data": {
+                "metric_type": "system",
+                "timestamp": "1970-01-01T00:00:01.000000Z",
+                "source": "host1",
+                "data": {"throughput_tps": 950.5},
+            },
+        }
+
+
+async def test_after_unsubscribing_nothing_arrives():
+    async with connected() as client:
+        await client.ask({"type": "subscribe", "metric_types": ["system", "hero"]})
+        await client.ask({"type": "unsubscribe", "metric_types": ["system"]})
+        await broadcast_system_metrics({"n": 1})
+        await broadcast("hero", {"n": 2})
+        frame = await client.hear()
+        assert frame["data"]["metric_type"] == "hero"
+
+
+async def test_a_client_of_the_original_protocol_works_unchanged():
+    """The messages of the original's documentation, to the letter."""
+    async with connected() as client:
+        assert client.welcome["type"] == "welcome"
+        confirmed = await client.ask({"type": "subscribe", "metric_types": ["system", "agent", "business"]})
+        assert confirmed == {"type": "subscription_confirmed", "metric_types": ["system", "agent", "business"]}
+        assert await client.ask({"type": "set_update_interval", "interval_seconds": 2}) == {
+            "type": "update_interval_set",
+            "interval_seconds": 2.0,
+        }
+        filters = {"agent_ids": ["agent_1", "agent_2"]}
+        assert await client.ask({"type": "set_filters", "filters": filters}) == {
+            "type": "filters_updated",
+            "filters": filters,
+        }
+        await broadcast_agent_metrics([{"agent_id": f"agent_{n}", "status": "healthy"} for n in range(4)])
+        frame = await client.hear()
+        assert [agent["agent_id"] for agent in frame["data"]["data"]] == ["agent_1", "agent_2"]
+        filters = {"fields": ["cpu_utilization", "error_rate", "throughput_tps"]}
+        assert (await client.ask({"type": "set_filters", "filters": filters}))["filters"] == filters
+        await client.ask({"type": "set_update_interval", "interval_seconds": 0.1})
+        await broadcast_system_metrics({"throughput_tps": 1, "error_rate": 0.1, "queue_depth": 3})
+        frame = await client.hear()
+        assert frame["data"]["data"] == {"throughput_tps": 1, "error_rate": 0.1}
+        pong = await client.ask({"type": "ping"})
+        assert pong["type"] == "pong"
+        assert pong["timestamp"].endswith("Z")
+
+
+async def test_sources_are_filtered_and_empty_filters_clear():
+    async with connected() as client:
+        await client.ask(FAST)
+        await client.ask({"type": "subscribe", "metric_types": ["system"]})
+        assert (await client.ask({"type": "set_filters", "filters": {"sources": ["b", "a"]}}))["filters"] == {
+            "sources": ["a", "b"]
+        }
+        await broadcast("system", {"n": 1}, source="c")
+        await broadcast("system", {"n": 2}, source="a")
+        assert (await client.hear())["data"]["data"] == {"n": 2}
+        assert (await client.ask({"type": "set_filters", "filters": {}}))["filters"] == {}
+        await broadcast("system", {"n": 3}, source="c")
+        assert (await client.hear())["data"]["data"] == {"n": 3}
+
+
+@pytest.mark.parametrize(("asked", "effective"), [(0, 0.1), (-5, 0.1), (61, 60.0), (1e308, 60.0), (0.25, 0.25)])
+async def test_an_interval_out_of_range_is_clamped_and_answered(asked, effective):
+    async with connected() as client:
+        assert await client.ask({"type": "set_update_interval", "interval_seconds": asked}) == {
+            "type": "update_interval_set",
+            "interval_seconds": effective,
+        }
+
+
+async def test_batching_is_clamped_and_answered():
+    async with connected() as client:
+        message = {"type": "set_batching", "batch_size": 10**30, "batch_timeout_seconds": 100, "mode": "latest"}
+        assert await client.ask(message) == {
+            "type": "batching_set",
+            "batch_size": 1000,
+            "batch_timeout_seconds": 60.0,
+            "mode": "latest",
+        }
+        assert await client.ask({"type": "set_batching", "batch_size": 0}) == {
+            "type": "batching_set",
+            "batch_size": 1,
+            "batch_timeout_seconds": 60.0,
+            "mode": "latest",
+        }
+
+
+async def test_mode_latest_sends_only_the_newest():
+    async with connected() as client:
+        await client.ask({"type": "set_batching", "mode": "latest"})
+        await client.ask({"type": "subscribe", "metric_types": ["system"]})
+        for number in range(5):
+            await broadcast("system", {"n": number}, source="a")
+        assert (await client.hear())["data"]["data"] == {"n": 4}
+
+
+BAD = [
+    ("nope", "not_json"),
+    ('{"type":"ping"', "not_json"),
+    ('{"type":"set_update_interval","interval_seconds":NaN}', "not_json"),
+    ('{"a":' * 10_000, "not_json"),
+    ("[" * 60_000, "invalid_message"),
+    ("[]", "invalid_message"),
+    ('{"type":"dance"}', "unknown_message_type"),
+    ('{"type":"subscribe","metric_types":["sytem"]}', "unknown_metric_type"),
+    ('{"type":"subscribe","extra":1}', "invalid_message"),
+    ('{"type":"set_update_interval","interval_seconds":"1"}', "invalid_message"),
+    ('{"type":"set_update_interval","interval_seconds":null}', "invalid_message"),
+    (json.dumps({"type": "set_filters", "filters": {"agent_ids": [str(n) for n in range(5000)]}}), "too_many_terms"),
+]
+
+
+@pytest.mark.parametrize(("text", "code"), BAD, ids=[text[:30] for text, _ in BAD])
+async def test_bad_input_gets_an_error_and_harms_nobody(text, code):
+    async with connected() as bystander, connected() as client:
+        await bystander.ask({"type": "subscribe", "metric_types": ["system"]})
+        answer = await client.ask(text)
+        assert (answer["type"], answer["code"]) == ("error", code)
+        assert answer["message"]
+        assert (await client.ask({"type": "ping"}))["type"] == "pong"
+        await broadcast_system_metrics({"n": 1})
+        assert (await bystander.hear())["type"] == "metric_update"
+
+
+async def test_a_binary_message_gets_an_error():
+    async with connected() as client:
+        await client.send_to(bytes_data=b"\x00\x01")
+        assert (await client.hear())["code"] == "binary"
+        assert (await client.ask({"type": "ping"}))["type"] == "pong"
+
+
+async def test_one_byte_too_many_closes_with_4509():
+    async with connected() as client:
+        padding = "x" * (65_536 - len('{"type":"ping","ref":""}'))
+        answer = await client.ask(f'{{"type":"ping","ref":"{padding}"}}')
+        assert answer["code"] == "invalid_message"  # 64 KiB are taken, though not as a ref
+        answer = await client.ask(f'{{"type":"ping","ref":"{padding}x"}}')
+        assert answer["code"] == "message_too_big"
+        assert "65537 bytes; allowed: 65536" in answer["message"]
+        assert await client.closed() == 4509
+
+
+async def test_bytes_are_counted_not_characters():
+    async with connected() as client:
+        assert (await client.ask('"' + "€" * 30_000 + '"'))["code"] == "message_too_big"
+        assert await client.closed() == 4509
+
+
+async def test_the_fifth_error_within_a_minute_closes_with_4501():
+    async with connected() as client:
+        for _ in range(5):
+            assert (await client.ask("rubbish"))["code"] == "not_json"
+        assert (await client.hear())["code"] == "too_many_errors"
+        assert await client.closed() == 4501
+
+
+async def test_errors_that_are_far_apart_close_nothing(monkeypatch):
+    monkeypatch.setattr(consumers, "ERROR_WINDOW_SECONDS", 0.0)
+    async with connected() as client:
+        for _ in range(8):
+            assert (await client.ask("rubbish"))["code"] == "not_json"
+
+
+async def test_too_many_messages_close_with_4029(settings):
+    settings.METRICS_STREAM = {"MESSAGE_BURST": 5, "MESSAGES_PER_SECOND": 0.001}
+    async with connected() as client:
+        for _ in range(5):
+            assert (await client.ask({"type": "ping"}))["type"] == "pong"
+        assert (await client.ask({"type": "ping"}))["code"] == "too_many_messages"
+        assert await client.closed() == 4029
+
+
+async def test_over_capacity_is_said_and_closed_with_4013(settings):
+    settings.METRICS_STREAM = {"MAX_CLIENTS": 1}
+    async with connected() as first:
+        second = Client(stream_application(None), "/ws/metrics/")
+        await second.connect(timeout=5)
+        assert (await second.hear())["code"] == "over_capacity"
+        assert await second.closed() == 4013
+        assert (await first.ask({"type": "ping"}))["type"] == "pong"
+        await second.disconnect()
+
+
+async def test_a_fault_of_the_server_is_told_and_the_socket_stays(monkeypatch, caplog):
+    async def broken(self, message):
+        raise ZeroDivisionError
+
+    monkeypatch.setitem(consumers._HANDLERS, consumers.protocol.Ping, broken)
+    monkeypatch.setattr(consumers.logger, "propagate", True)
+    monkeypatch.setattr(consumers.logging.getLogger("metrics_stream"), "propagate", True)
+    async with connected() as client:
+        assert await client.ask({"type": "ping", "ref": "a"}) == {
+            "type": "error",
+            "code": "internal",
+            "message": "the server failed to answer this message",
+            "ref": "a",
+        }
+        assert (await client.ask({"type": "subscribe"}))["type"] == "subscription_confirmed"
+    assert "ZeroDivisionError" in caplog.text
+
+
+async def test_a_client_that_leaves_is_forgotten():
+    async with connected() as client:
+        await client.ask({"type": "subscribe"})
+        hub = get_runtime().hub
+        assert len(hub.clients) == 1
+    assert hub.clients == {}
+    assert hub.interest == frozenset()
+
+
+async def test_a_stop_of_the_server_closes_with_4001():
+    async with connected() as client:
+        await client.ask({"type": "subscribe"})
+        await stop_runtime()
+        assert (await client.hear())["code"] == "going_away"
+        assert await client.closed() == 4001
+
+
+@pytest.mark.parametrize("origin", [b"http://localhost:8000", b"https://testserver", None])
+async def test_pages_of_our_hosts_and_programs_may_connect(origin):
+    headers = [(b"origin", origin)] if origin else []
+    async with connected(headers=headers) as client:
+        assert client.welcome["type"] == "welcome"
+
+
+@pytest.mark.parametrize("origin", [b"http://evil.example", b"null", b"http://localhost.evil.example"])
+async def test_pages_of_other_hosts_may_not(origin):
+    client = Client(stream_application(None), "/ws/metrics/", headers=[(b"origin", origin)])
+    accepted, _ = await client.connect(timeout=5)
+    assert not accepted
+
+
+async def test_another_address_is_refused():
+    client = Client(stream_application(None), "/ws/other/")
+    accepted, _ = await client.connect(timeout=5)
+    assert not accepted
+
+
+async def test_the_server_starts_and_stops_the_runtime_through_lifespan():
+    application = stream_application(None)
+    inbox: asyncio.Queue = asyncio.Queue()
+    outbox: asyncio.Queue = asyncio.Queue()
+    serving = asyncio.create_task(application({"type": "lifespan"}, inbox.get, outbox.put))
+    await inbox.put({"type": "lifespan.startup"})
+    assert await outbox.get() == {"type": "lifespan.startup.complete"}
+    async with connected() as client:
+        await client.ask({"type": "subscribe"})
+        await inbox.put({"type": "lifespan.shutdown"})
+        assert await outbox.get() == {"type": "lifespan.shutdown.complete"}
+        assert (await client.hear())["code"] == "going_away"
+    await serving
+
+
+async def test_statistics_name_every_client_and_what_it_gets():
+    async with connected() as client:
+        await client.ask({"type": "subscribe", "metric_types": ["system"]})
+        await broadcast_system_metrics({"n": 1})
+        await client.hear()
+        stats = get_runtime().snapshot()
+        [one] = stats["clients"]
+        assert one["client_id"] == client.welcome["client_id"]
+        assert (one["messages_sent"], one["metrics_sent"]) == (3, 1)
+        assert list(one["subscription"]["metric_types"]) == ["system"]
+        assert one["connected_since"].endswith("Z")
+        assert stats["connected_clients"] == 1
+        assert stats["total_connected"] >= 1
+        assert stats["uptime_seconds"] > 0
+        json.dumps(stats)
+
+
+class PresetTests(TransactionTestCase):
+    """Presets need the database, which only Django's own test cases clean up behind async code."""
+
+    async def test_a_preset_is_in_force_from_the_start(self):
+        await ClientPreset.objects.acreate(
+            name="One agent", slug="one-agent", metric_types=["agent"], agent_ids=["a"], fields=["status"],
+            sources=[], interval_seconds=0.1, batch_size=5, batch_timeout_seconds=0.2, mode="latest",
+        )  # fmt: skip
+        async with connected("/ws/metrics/?preset=one-agent") as client:
+            assert client.welcome["subscription"] == {
+                "metric_types": ["agent"],
+                "filters": {"agent_ids": ["a"], "fields": ["status"]},
+                "interval_seconds": 0.1,
+                "batch_size": 5,
+                "batch_timeout_seconds": 0.2,
+                "mode": "latest",
+                "preset": "one-agent",
+            }
+            await client.ask({"type": "subscribe", "metric_types": ["agent"]})
+            await broadcast_agent_metrics([{"agent_id": "a", "status": "healthy", "x": 1}, {"agent_id": "b"}])
+            frame = await client.hear()
+            assert frame["data"]["data"] == [{"agent_id": "a", "status": "healthy"}]
+        await stop_runtime()
+
+    async def test_an_unknown_preset_is_said_and_the_default_is_in_force(self):
+        for slug in ("nope", "%00", "a" * 500):
+            async with connected(f"/ws/metrics/?preset={slug}") as client:
+                assert client.welcome["subscription"]["preset"] is None
+                error = await client.hear()
+                assert error["code"] in {"unknown_preset", "internal"}
+                assert (await client.ask({"type": "ping"}))["type"] == "pong"
+        await stop_runtime()
+
+    async def test_a_broken_preset_is_said_and_the_default_is_in_force(self):
+        await ClientPreset.objects.acreate(name="Broken", slug="broken", metric_types={"a": 1}, agent_ids=[1, {}])
+        async with connected("/ws/metrics/?preset=broken") as client:
+            error = await client.hear()
+            assert error["code"] == "unknown_preset"
+            assert "is broken" in error["message"]
+        await stop_runtime()

@@ -1,0 +1,232 @@
+"""The pages: who may see what, what the browser code gets, and that a broken panel breaks nothing else."""
+
+import json
+
+import pytest
+from django.db import connection
+from django.urls import reverse
+
+from metrics_stream.conf import get_settings
+from metrics_stream.models import ClientPreset, Dashboard, Panel
+from metrics_stream.views import describe_field, page_config
+
+CONTEXT_OF_EVERY_PAGE = [reverse("metrics_stream:index"), reverse("metrics_stream:console"), "/dashboards/operations/"]
+
+
+@pytest.fixture
+def operations(db):
+    dashboard = Dashboard.objects.create(title="Operations", slug="operations", order=1)
+    Panel.objects.create(
+        dashboard=dashboard,
+        title="Response times",
+        metric_type="system",
+        fields=["p50_response_time_ms", "p99_response_time_ms"],
+        warning_at=500,
+        order=2,
+        options={"window_seconds": 60},
+    )
+    Panel.objects.create(
+        dashboard=dashboard, title="Load", kind="bar", metric_type="agent", fields=["current_load"], order=1
+    )
+    Panel.objects.create(dashboard=dashboard, title="Read me", kind="text", options={"text": "Hello"}, order=3)
+    return dashboard
+
+
+def test_page_config_is_the_whole_contract(client, operations):
+    response = client.get("/dashboards/operations/")
+    first, second, third = operations.panels.all()
+    assert response.status_code == 200
+    assert response.context["page"] == {
+        "socket_path": "/ws/metrics/",
+        "preset": None,
+        "metric_types": ["system", "agent"],
+        "stale_after_seconds": 10.0,
+        "dashboard": {"slug": "operations", "title": "Operations", "kind": "standard"},
+        "panels": [
+            {
+                "id": first.pk,
+                "title": "Load",
+                "kind": "bar",
+                "metric_type": "agent",
+                "fields": [{"path": "current_load", "label": "Load", "unit": "ratio"}],
+                "unit": "",
+                "decimals": None,
+                "warning_at": None,
+                "critical_at": None,
+                "size": "medium",
+                "options": {},
+            },
+            {
+                "id": second.pk,
+                "title": "Response times",
+                "kind": "line",
+                "metric_type": "system",
+                "fields": [
+                    {"path": "p50_response_time_ms", "label": "Response time p50", "unit": "ms"},
+                    {"path": "p99_response_time_ms", "label": "Response time p99", "unit": "ms"},
+                ],
+                "unit": "",
+                "decimals": None,
+                "warning_at": 500.0,
+                "critical_at": None,
+                "size": "medium",
+                "options": {"window_seconds": 60},
+            },
+            {
+                "id": third.pk,
+                "title": "Read me",
+                "kind": "text",
+                "metric_type": "",
+                "fields": [],
+                "unit": "",
+                "decimals": None,
+                "warning_at": None,
+                "critical_at": None,
+                "size": "medium",
+                "options": {"text": "Hello"},
+            },
+        ],
+    }
+    assert json.loads(json.dumps(response.context["page"])) == response.context["page"]
+    assert [panel.pk for panel in response.context["panels"]] == [first.pk, second.pk, third.pk]
+
+
+def test_dashboard_without_a_preset_uses_the_default_one(operations):
+    assert page_config(operations, [])["preset"] is None
+    ClientPreset.objects.create(name="Standard", slug="standard", is_default=True)
+    assert page_config(operations, [])["preset"] == "standard"
+    operations.preset = ClientPreset.objects.create(name="Slow", slug="slow")
+    assert page_config(operations, [])["preset"] == "slow"
+
+
+@pytest.mark.parametrize(
+    ("metric_type", "path", "label", "unit"),
+    [
+        ("system", "throughput_tps", "Throughput", "tps"),
+        ("system", "disk_usage", "Disk usage", ""),
+        ("cloudwatch", "error_rate", "Error rate", ""),
+        ("presentation", "cost_efficiency.cost_per_transaction", "Cost per transaction", "$"),
+        ("presentation", "hero_metrics.uptime_percentage", "Uptime", "percent"),
+        ("business", "aws_cost_breakdown.ec2", "Ec2", ""),
+    ],
+)
+def test_field_has_label_and_unit(metric_type, path, label, unit):
+    described = describe_field(get_settings().catalogue(), metric_type, path)
+    assert described == {"path": path, "label": label, "unit": unit}
+
+
+@pytest.mark.parametrize(
+    ("column", "stored", "reason"),
+    [
+        ("metric_type", "cloudwatch", "unknown metric type 'cloudwatch'"),
+        ("fields", '{"a": 1}', "{'a': 1} is not a list"),
+        ("fields", "[[[[1]]]]", "[[[1]]] is not a text"),
+        ("fields", '["\\ud800"]', "holds the character"),
+        ("fields", "null", "names no field"),
+        ("kind", "pie", "not a valid choice"),
+        ("size", "huge", "not a valid choice"),
+        ("options", "[1]", "[1] is not an object"),
+        ("options", '{"minimum": "<script>"}', "the option minimum is"),
+        ("decimals", 9, "9 is out of range"),
+        ("warning_at", 9e999, "inf is not a finite number"),
+    ],
+)
+def test_broken_panel_says_so_and_the_others_are_shown(client, operations, column, stored, reason):
+    broken = operations.panels.get(title="Response times")
+    with connection.cursor() as cursor:
+        cursor.execute(f"UPDATE metrics_stream_panel SET {column} = %s WHERE id = %s", [stored, broken.pk])
+    response = client.get("/dashboards/operations/")
+    assert response.status_code == 200
+    page = response.context["page"]
+    assert [panel["title"] for panel in page["panels"]] == ["Load", "Response times", "Read me"]
+    shown = page["panels"][1]
+    assert (shown["id"], shown["kind"], shown["metric_type"], shown["fields"]) == (broken.pk, "text", "", [])
+    assert shown["options"]["text"].startswith("This panel cannot be shown. ")
+    assert reason in shown["options"]["text"]
+    assert page["metric_types"] == ["agent"]
+    json.dumps(page, allow_nan=False)
+
+
+def test_broken_kind_of_a_dashboard_falls_back_to_standard(client, operations):
+    Dashboard.objects.update(kind="cinema")
+    assert client.get("/dashboards/operations/").context["page"]["dashboard"]["kind"] == "standard"
+
+
+def test_unknown_dashboard_is_not_found(client, db):
+    assert client.get("/dashboards/nothing/").status_code == 404
+
+
+def test_unpublished_dashboard_exists_for_staff_only(client, operations, admin_user):
+    Dashboard.objects.update(published=False)
+    assert client.get("/dashboards/operations/").status_code == 404
+    assert list(client.get("/").context["dashboards"]) == []
+    client.force_login(admin_user)
+    assert client.get("/dashboards/operations/").status_code == 200
+
+
+def test_empty_dashboard_is_a_page(client, db):
+    Dashboard.objects.create(title="Empty", slug="empty")
+    response = client.get("/dashboards/empty/")
+    assert response.status_code == 200
+    assert response.context["page"]["metric_types"] == []
+
+
+@pytest.mark.parametrize("address", CONTEXT_OF_EVERY_PAGE)
+def test_every_page_has_the_navigation_and_is_never_kept(client, operations, address):
+    response = client.get(address)
+    assert response.status_code == 200
+    assert response.context["dashboards"] == [operations]
+    assert response.headers["Cache-Control"] == "private, no-cache"
+
+
+def test_titles_are_text_everywhere(client, operations):
+    Dashboard.objects.update(title="<b>Bold</b></script>")
+    Panel.objects.update(title="<img src=x>")
+    for address in CONTEXT_OF_EVERY_PAGE:
+        content = client.get(address).content.decode()
+        assert "<b>Bold" not in content
+        assert "<img src=x>" not in content
+
+
+def test_console_knows_presets_and_catalogue(client, db):
+    ClientPreset.objects.create(name="Slow", slug="slow", description="For phones.")
+    assert client.get("/console/").context["page"] == {
+        "socket_path": "/ws/metrics/",
+        "presets": [{"slug": "slow", "name": "Slow", "description": "For phones."}],
+        "catalogue": get_settings().catalogue().describe(),
+    }
+
+
+def test_health_asks_no_database(client):
+    response = client.get("/healthz")
+    assert (response.status_code, response.content, response.headers["Content-Type"]) == (
+        200,
+        b"ok",
+        "text/plain; charset=utf-8",
+    )
+    assert "no-store" in response.headers["Cache-Control"]
+
+
+def test_statistics_are_for_staff(client, admin_user, django_user_model):
+    refusal = {"error": "the statistics are for staff; log in at the admin first"}
+    for user in (None, django_user_model.objects.create_user("viewer", "", "x")):
+        if user:
+            client.force_login(user)
+        response = client.get("/api/stats/")
+        assert (response.status_code, response.json()) == (403, refusal)
+        assert "no-store" in response.headers["Cache-Control"]
+    client.force_login(admin_user)
+    response = client.get("/api/stats/")
+    assert response.status_code == 200
+    assert response.headers["Content-Type"] == "application/json"
+    assert isinstance(response.json(), dict)
+
+
+def test_favicon_leads_to_the_icon(client):
+    response = client.get("/favicon.ico")
+    assert (response.status_code, response.headers["Location"]) == (302, "/static/metrics_stream/img/favicon.svg")
+
+
+@pytest.mark.parametrize("address", ["/", "/console/", "/healthz", "/api/stats/", "/favicon.ico"])
+def test_pages_are_only_read(client, address):
+    assert client.post(address).status_code == 405
