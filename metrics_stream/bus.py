@@ -86,8 +86,8 @@ class Bus:
         """Raise NotShared when nothing published from this process can reach a client."""
         if not self.is_shared and not _Server.declared:
             raise NotShared(
-                "the in-memory channel layer serves one process, and the server is another one, so nothing would reach it. "
-                "Set REDIS_URL for both (`python3 dev.py run` and `python3 dev.py manage …` do), "
+                "the in-memory channel layer serves one process, and the server is another one, so nothing would "
+                "reach it. Set REDIS_URL for both (`python3 dev.py run` and `python3 dev.py manage …` do), "
                 "or publish from inside the server"
             )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 import uuid
@@ -32,6 +33,7 @@ logger = logging.getLogger(__name__)
 Send = Callable[[Any], Awaitable[None]]
 
 ERROR_WINDOW_SECONDS = 60.0
+EXPLAIN_SECONDS = 1.0
 
 
 class SocketOutlet:
@@ -64,7 +66,10 @@ class SocketOutlet:
 
     async def _close(self, code: CloseCode, error: ErrorCode, reason: str) -> None:
         text = protocol.encode(protocol.Error(code=error, message=reason))
-        await self._send({"type": "websocket.send", "text": text})
+        # A client that does not read takes no explanation either; the close must not wait for it.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(EXPLAIN_SECONDS):
+                await self._send({"type": "websocket.send", "text": text})
         await self._send({"type": "websocket.close", "code": int(code), "reason": reason[:120]})
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:

@@ -1,0 +1,1 @@
+"""One module per command; its help text says what it does."""

@@ -1,0 +1,90 @@
+"""The product as real processes: a server on a free port, with a database of its own, on a given Redis."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Stack:
+    """A server process and its surroundings; `manage` runs commands beside it, as a second terminal would."""
+
+    def __init__(self, folder: Path, redis_url: str, **environment: str) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.socket_url = f"ws://127.0.0.1:{self.port}/ws/metrics/"
+        self.log = folder / "server.log"
+        self.server: subprocess.Popen[bytes] | None = None
+        self.environment = {
+            **os.environ,
+            "DEBUG": "1",
+            "SECRET_KEY": "only-for-tests",
+            "DJANGO_SETTINGS_MODULE": "project.settings",
+            "DATABASE_URL": f"sqlite:///{folder / 'db.sqlite3'}",
+            "REDIS_URL": redis_url,
+            **environment,
+        }
+
+    def manage(self, *args: str, code: str | None = None, timeout: float = 60.0) -> str:
+        """Run a command and return what it printed; `code` is the input of `shell`."""
+        done = subprocess.run(
+            [sys.executable, "manage.py", *args],
+            cwd=ROOT,
+            env=self.environment,
+            input=code,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def start(self) -> None:
+        """Start the server and wait until it answers."""
+        with self.log.open("ab") as log:
+            self.server = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "uvicorn", "project.asgi:application"),
+                    *("--port", str(self.port), "--log-level", "warning", "--no-access-log"),
+                    *("--ws", "metrics_stream.socket_protocol:StreamSocketProtocol", "--ws-max-size", "1048576"),
+                    *("--timeout-graceful-shutdown", "10"),
+                ],
+                cwd=ROOT,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+            )
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                with urllib.request.urlopen(f"{self.url}/healthz", timeout=5):
+                    return
+            except (urllib.error.URLError, ConnectionError, TimeoutError):
+                assert self.server.poll() is None, self.log.read_text()
+                assert time.monotonic() < deadline, self.log.read_text()
+                time.sleep(0.05)
+
+    def stop(self, how: signal.Signals = signal.SIGTERM, timeout: float = 15.0) -> None:
+        """End the server and wait until it is gone."""
+        if self.server is not None:
+            self.server.send_signal(how)
+            self.server.wait(timeout)
+            self.server = None

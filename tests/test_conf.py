@@ -1,0 +1,48 @@
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from metrics_stream.conf import get_settings, parse_settings
+
+
+def test_the_defaults_are_sane():
+    settings = parse_settings({})
+    assert settings.source
+    assert settings.catalogue().slugs == ("system", "agent", "business", "hero", "presentation")
+    # A frame has to fit the default limit of common client libraries, 1 MiB, with its envelope.
+    assert settings.max_pending_bytes < 2**20 - 1000
+    assert settings.slow_client_bytes < 2**20 - 1000
+
+
+def test_types_can_be_added():
+    settings = parse_settings({"EXTRA_METRIC_TYPES": {"cloudwatch": "CloudWatch", "k6_load": "k6"}})
+    assert settings.catalogue().slugs[-2:] == ("cloudwatch", "k6_load")
+    assert settings.catalogue().types["cloudwatch"].label == "CloudWatch"
+
+
+@pytest.mark.parametrize(
+    ("overlay", "words"),
+    [
+        ({"MAX_CLIENT": 1}, "unknown key 'MAX_CLIENT'; allowed: "),
+        ({"MAX_CLIENTS": 0}, "METRICS_STREAM['MAX_CLIENTS'] is 0; it must be a number above 0"),
+        ({"MAX_CLIENTS": "10"}, "is '10'; it must be a number above 0"),
+        ({"MAX_CLIENTS": True}, "is True; it must be a number"),
+        ({"SOURCE": ""}, "METRICS_STREAM['SOURCE'] is ''"),
+        ({"EXTRA_METRIC_TYPES": ["x"]}, "must be a dict of slug to label"),
+        ({"EXTRA_METRIC_TYPES": {"Cloud Watch": "x"}}, "has the slug 'Cloud Watch'; a slug is lower-case"),
+        ({"EXTRA_METRIC_TYPES": {"x" * 41: "x"}}, "at most 40 characters"),
+        ({"EXTRA_METRIC_TYPES": {"system": "x"}}, "redefines 'system'"),
+        ({"EXTRA_METRIC_TYPES": {"all": "x"}}, "redefines 'all'"),
+        ({"EXTRA_METRIC_TYPES": {"x": ""}}, "must be a label, got ''"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_what_is_allowed(overlay, words):
+    with pytest.raises(ImproperlyConfigured) as caught:
+        parse_settings(overlay)
+    assert words in str(caught.value)
+
+
+def test_a_changed_setting_is_read_again(settings):
+    settings.METRICS_STREAM = {"MAX_CLIENTS": 7}
+    assert get_settings().max_clients == 7
+    settings.METRICS_STREAM = {}
+    assert get_settings().max_clients == 10_000

@@ -1,0 +1,205 @@
+"""Real processes: a server, producers in processes of their own, and programs that use the `websockets` library."""
+
+import asyncio
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import websockets
+
+from tests.stack import ROOT, Stack
+
+pytestmark = pytest.mark.valkey
+
+PRODUCER = """
+import sys
+import django
+django.setup()
+from metrics_stream.broadcast import Broadcaster
+name, count = sys.argv[1], int(sys.argv[2])
+with Broadcaster(source=name) as stream:
+    for number in range(count):
+        stream.broadcast_system_metrics({"n": number})
+assert stream.published == count, stream.last_error
+"""
+
+
+@pytest.fixture(scope="module")
+def stack(valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    stack = Stack(tmp_path_factory.mktemp("stack"), valkey_url)
+    stack.manage("migrate", "--verbosity", "0")
+    stack.start()
+    yield stack
+    stack.stop()
+
+
+@pytest.fixture
+def own_stack(stack: Stack, tmp_path: Path) -> Iterator[Stack]:
+    """A server that a test may kill, on the same Valkey and database."""
+    own = Stack(tmp_path, stack.environment["REDIS_URL"], DATABASE_URL=stack.environment["DATABASE_URL"])
+    own.start()
+    yield own
+    if own.server is not None:
+        own.stop()
+
+
+def produce(stack: Stack, name: str, count: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", PRODUCER, name, str(count)], cwd=ROOT, env=stack.environment)
+
+
+async def ask(ws, message):
+    await ws.send(json.dumps(message))
+    return json.loads(await asyncio.wait_for(ws.recv(), 10))
+
+
+async def subscribe(ws, *metric_types, filters=None):
+    assert json.loads(await ws.recv())["type"] == "welcome"
+    await ask(ws, {"type": "set_update_interval", "interval_seconds": 0.1})
+    if filters:
+        await ask(ws, {"type": "set_filters", "filters": filters})
+    assert (await ask(ws, {"type": "subscribe", "metric_types": list(metric_types)}))[
+        "type"
+    ] == "subscription_confirmed"
+
+
+async def collect(ws, count):
+    """Return `count` metrics in the order in which they came."""
+    metrics = []
+    while len(metrics) < count:
+        frame = json.loads(await asyncio.wait_for(ws.recv(), 20))
+        assert frame["type"] in {"metric_update", "metric_batch"}, frame
+        metrics += frame["data"] if frame["type"] == "metric_batch" else [frame["data"]]
+    return metrics
+
+
+async def test_several_processes_publish_and_programs_receive_all_of_it(stack):
+    async with websockets.connect(stack.socket_url) as everything, websockets.connect(stack.socket_url) as one_source:
+        await subscribe(everything, "system", filters={"sources": ["p0", "p1", "p2"]})
+        await subscribe(one_source, "system", filters={"sources": ["p1"]})
+        producers = [produce(stack, f"p{number}", 200) for number in range(3)]
+        everything_got, one_got = await asyncio.gather(collect(everything, 600), collect(one_source, 200))
+        assert [await asyncio.to_thread(producer.wait, 20) for producer in producers] == [0, 0, 0]
+    for name in ("p0", "p1", "p2"):
+        assert [metric["data"]["n"] for metric in everything_got if metric["source"] == name] == list(range(200))
+    assert [metric["data"]["n"] for metric in one_got] == list(range(200))
+
+
+async def test_publishing_from_a_second_terminal(stack):
+    async with websockets.connect(stack.socket_url) as ws:
+        await subscribe(ws, "hero", filters={"sources": ["terminal"]})
+        code = (
+            "from metrics_stream.broadcast import Broadcaster\n"
+            "with Broadcaster(source='terminal') as stream:\n"
+            "    stream.broadcast_hero_metrics({'money_saved': 1234.5})\n"
+        )
+        publishing = asyncio.create_task(asyncio.to_thread(stack.manage, "shell", "-v", "0", code=code + "\n"))
+        [metric] = await collect(ws, 1)
+        await publishing
+    assert metric["data"] == {"money_saved": 1234.5}
+
+
+async def test_statistics_of_the_running_server_by_command(stack):
+    async with websockets.connect(stack.socket_url) as ws:
+        await subscribe(ws, "hero")
+        answers = json.loads(await asyncio.to_thread(stack.manage, "stream_stats", "--json"))
+        text = await asyncio.to_thread(stack.manage, "stream_stats")
+    [stats] = [answer for answer in answers if answer["process"].endswith(f":{stack.server.pid}")]
+    assert any(client["subscription"]["metric_types"] == ["hero"] for client in stats["clients"])
+    assert stats["process"] in text
+
+
+async def test_sigterm_closes_clients_with_a_code_that_lets_them_come_back(own_stack):
+    async with websockets.connect(own_stack.socket_url) as ws:
+        await subscribe(ws, "system")
+        before = time.monotonic()
+        stopping = asyncio.create_task(asyncio.to_thread(own_stack.stop))
+        while ws.state is websockets.State.OPEN:
+            with contextlib.suppress(websockets.ConnectionClosed):
+                await asyncio.wait_for(ws.recv(), 15)
+        await stopping
+        assert time.monotonic() - before < 15
+    assert ws.close_code in {4001, 1012}
+    assert "Traceback" not in own_stack.log.read_text()
+
+
+async def test_a_killed_server_comes_back_and_clients_with_it(own_stack):
+    async with websockets.connect(own_stack.socket_url) as ws:
+        await subscribe(ws, "system")
+        await asyncio.to_thread(own_stack.stop, signal.SIGKILL)
+        with pytest.raises(websockets.ConnectionClosed):
+            await asyncio.wait_for(ws.recv(), 10)
+    await asyncio.to_thread(own_stack.start)
+    async with websockets.connect(own_stack.socket_url) as ws:
+        await subscribe(ws, "system", filters={"sources": ["again"]})
+        producer = produce(own_stack, "again", 3)
+        assert [metric["data"]["n"] for metric in await collect(ws, 3)] == [0, 1, 2]
+        await asyncio.to_thread(producer.wait, 20)
+
+
+async def test_a_message_that_is_too_big_is_answered_before_the_close(stack):
+    async with websockets.connect(stack.socket_url) as ws:
+        await ws.recv()
+        answer = await ask(ws, {"type": "ping", "ref": "x" * 65_536})
+        assert answer["code"] == "message_too_big"
+        with pytest.raises(websockets.ConnectionClosed):
+            await asyncio.wait_for(ws.recv(), 10)
+    assert (ws.close_code, ws.close_reason[:11]) == (4509, "the message")
+
+
+async def test_a_client_that_never_reads_is_cut_and_the_others_notice_nothing(stack, tmp_path):
+    settings = tmp_path / "impatient_settings.py"
+    settings.write_text(
+        "from project.settings import *\nMETRICS_STREAM = {'SLOW_CLIENT_SECONDS': 1, 'GROUP_PREFIX': 'impatient'}\n"
+    )
+    impatient = Stack(
+        tmp_path,
+        stack.environment["REDIS_URL"],
+        DATABASE_URL=stack.environment["DATABASE_URL"],
+        DJANGO_SETTINGS_MODULE="impatient_settings",
+        PYTHONPATH=f"{tmp_path}:{ROOT}",
+    )
+    await asyncio.to_thread(impatient.start)
+    flood = """
+import django
+django.setup()
+import time
+from metrics_stream.broadcast import Broadcaster
+with Broadcaster(source="flood") as stream:
+    for number in range(600):
+        stream.broadcast_system_metrics({"n": number, "padding": "x" * 40_000})
+        time.sleep(0.01)
+"""
+    try:
+        # compression=None: padding would shrink to nothing. max_queue=1 and no recv: the socket's buffers fill up.
+        async with (
+            websockets.connect(impatient.socket_url, compression=None) as healthy,
+            websockets.connect(impatient.socket_url, compression=None, max_queue=1, ping_interval=None) as stalled,
+        ):
+            await subscribe(stalled, "system")
+            await subscribe(healthy, "system")
+            producer = subprocess.Popen([sys.executable, "-c", flood], cwd=ROOT, env=impatient.environment)
+            got = await collect(healthy, 600)
+            await asyncio.to_thread(producer.wait, 20)
+            server = psutil.Process(impatient.server.pid)
+            deadline = time.monotonic() + 15
+            while len(established(server)) > 1 and time.monotonic() < deadline:
+                await asyncio.sleep(0.1)
+            assert len(established(server)) == 1
+            stalled.transport.abort()
+        assert [metric["data"]["n"] for metric in got] == list(range(600))
+        assert "took no frame" in impatient.log.read_text()
+    finally:
+        await asyncio.to_thread(impatient.stop)
+
+
+def established(server: psutil.Process) -> list[object]:
+    """Return the sockets of viewers that the server still holds, its own to Redis left out."""
+    port = next(each.laddr.port for each in server.net_connections("tcp") if each.status == "LISTEN")
+    return [each for each in server.net_connections("tcp") if each.status == "ESTABLISHED" and each.laddr.port == port]
