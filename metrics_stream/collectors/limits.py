@@ -1,0 +1,40 @@
+"""What a collector may be asked for, checked at one place for the command line and for Python callers alike."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from metrics_stream.core.metrics import MetricsStreamError
+
+
+class CollectorError(MetricsStreamError):
+    """A collector was asked for something it cannot do; raised by its constructor, shown by the commands."""
+
+
+def number_between(name: str, value: Any, minimum: float, maximum: float) -> float:
+    """Return `value` (a number, or its text) as a float within the bounds, or raise CollectorError naming it."""
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not minimum <= number <= maximum:
+        raise CollectorError(f"{name} is {_shown(value)}; allowed: a number from {minimum:g} to {maximum:g}")
+    return number
+
+
+def integer_between(name: str, value: Any, minimum: int, maximum: int) -> int:
+    """Return `value` (a whole number, or its text) as an int within the bounds, or raise CollectorError naming it."""
+    try:
+        number = None if isinstance(value, bool | float) else int(value)
+    except (TypeError, ValueError):
+        number = None
+    if number is None or not minimum <= number <= maximum:
+        raise CollectorError(f"{name} is {_shown(value)}; allowed: a whole number from {minimum} to {maximum}")
+    return number
+
+
+def _shown(value: Any) -> str:
+    """Return how a person typed `value`, short enough for one line."""
+    text = repr(value) if not isinstance(value, str) else f"'{value}'"
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,0 +1,287 @@
+"""Real requests to a URL, at a steady rate, as part of a `system` metric.
+
+The schedule is open: request number n is due at n / rate, whatever became of those before it, and its latency counts
+from when it was due. A slow target therefore shows as slow, instead of being asked less often (coordinated omission).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Literal
+
+import httpx
+
+from metrics_stream.collectors.limits import CollectorError, number_between
+
+logger = logging.getLogger(__name__)
+
+Outcome = Literal["success", "failure", "timeout"]
+
+RATE_LIMITS = (0.1, 1000.0)
+"""Requests per second. Above, one event loop in Python would measure itself rather than the target."""
+
+TIMEOUT_LIMITS = (0.01, 60.0)
+
+MAX_IN_FLIGHT = 256
+"""Requests on their way at once; each holds a socket, and a process has about a thousand. What is due past it is
+not sent and counts as a timeout."""
+
+
+def percentile(ordered: list[float], percent: int) -> float:
+    """Return the nearest-rank percentile of ascending values: the smallest that `percent` of them do not exceed."""
+    # In whole numbers, since 0.07 * 100 is more than 7.
+    rank = -(-len(ordered) * percent // 100)
+    return ordered[max(1, rank) - 1]
+
+
+class Tally:
+    """What became of the requests, counted by the thread that sends them and taken by the one that publishes.
+
+    A response completes a request, whatever its status; 4xx and 5xx are failures nevertheless. A timeout is a
+    failure too. Latencies are those of completed requests.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._total = 0
+        self._failed = 0
+        self._in_flight = 0
+        self._latencies_ms: list[float] = []
+        self._lateness_ms: list[float] = []
+        self._outcomes: dict[Outcome, int] = {"success": 0, "failure": 0, "timeout": 0}
+
+    @property
+    def in_flight(self) -> int:
+        """Return how many requests wait for their response."""
+        return self._in_flight
+
+    def start(self, lateness_ms: float) -> None:
+        """Count a request that goes out, `lateness_ms` after it was due."""
+        with self._lock:
+            self._in_flight += 1
+            self._lateness_ms.append(lateness_ms)
+
+    def finish(self, outcome: Outcome, latency_ms: float | None) -> None:
+        """Count the end of a request that was started; `latency_ms` is None where no response came."""
+        with self._lock:
+            self._in_flight -= 1
+            if latency_ms is not None:
+                self._latencies_ms.append(latency_ms)
+        self.count(outcome)
+
+    def abandon(self) -> None:
+        """Forget a request that was started and whose end nobody waits for."""
+        with self._lock:
+            self._in_flight -= 1
+
+    def count(self, outcome: Outcome) -> None:
+        """Count an outcome; by itself, that of a request that could not even be started."""
+        with self._lock:
+            self._total += 1
+            self._failed += outcome != "success"
+            self._outcomes[outcome] += 1
+
+    def take(self, seconds: float) -> dict[str, Any]:
+        """Return the `system` fields of the `seconds` since the previous call, and begin the next interval.
+
+        Counters run from the start. Where nothing ended in the interval, rates of error are left out, and where no
+        response came, response times: unknown is not zero.
+        """
+        with self._lock:
+            latencies, self._latencies_ms = sorted(self._latencies_ms), []
+            lateness, self._lateness_ms = self._lateness_ms, []
+            outcomes, self._outcomes = self._outcomes, {"success": 0, "failure": 0, "timeout": 0}
+            metric: dict[str, Any] = {
+                "requests_total": self._total,
+                "requests_successful": self._total - self._failed,
+                "requests_failed": self._failed,
+                "queue_depth": self._in_flight,
+            }
+        ended = sum(outcomes.values())
+        if seconds > 0:
+            metric["throughput_tps"] = round(len(latencies) / seconds, 3)
+        if lateness:
+            metric["queue_latency_ms"] = round(sum(lateness) / len(lateness), 3)
+        if ended:
+            metric["error_rate"] = round((ended - outcomes["success"]) / ended, 5)
+            metric["timeout_rate"] = round(outcomes["timeout"] / ended, 5)
+        if latencies:
+            metric |= {
+                "avg_response_time_ms": round(sum(latencies) / len(latencies), 3),
+                "p50_response_time_ms": round(percentile(latencies, 50), 3),
+                "p95_response_time_ms": round(percentile(latencies, 95), 3),
+                "p99_response_time_ms": round(percentile(latencies, 99), 3),
+                "max_response_time_ms": round(latencies[-1], 3),
+            }
+        return metric
+
+
+class Probe:
+    """Sends requests from a thread of its own between `start` and `close`; `sample` says how they went.
+
+    A target that is away, refuses, hangs or answers nonsense is counted and never ends the probe; `last_error` holds
+    the reason of the newest failure until a request succeeds. Redirects are not followed: they are an answer. Proxies
+    of the environment are not used, since it is the target that is measured.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        rate: Any,
+        *,
+        timeout_seconds: Any = 5.0,
+        max_in_flight: int = MAX_IN_FLIGHT,
+        tally: Tally | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.url = parse_url(url)
+        self.rate = number_between("the probe's rate", rate, *RATE_LIMITS)
+        self.timeout_seconds = number_between("the probe's timeout", timeout_seconds, *TIMEOUT_LIMITS)
+        self.max_in_flight = max_in_flight
+        self.tally = tally or Tally()
+        self.last_error: str | None = None
+        self._clock = clock
+        self._sampled_at = clock()
+        self._stopping = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = threading.Thread(target=self._run, name="probe", daemon=True)
+        self._ready = threading.Event()
+
+    def __enter__(self) -> Probe:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Begin to send."""
+        self._thread.start()
+        self._ready.wait()
+        self._sampled_at = self._clock()
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Stop sending and abandon what is in flight; closing twice is harmless."""
+        if self._thread.is_alive() and self._loop is not None:
+            try:
+                self._loop.call_soon_threadsafe(self._stopping.set)
+            except RuntimeError:  # the loop ended by itself just now
+                logger.debug("the probe had ended already")
+            self._thread.join(timeout)
+
+    def sample(self) -> dict[str, Any]:
+        """Return the `system` fields of the time since the previous call (or since `start`)."""
+        now = self._clock()
+        seconds, self._sampled_at = now - self._sampled_at, now
+        return self.tally.take(seconds)
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._send_until_stopped())
+        except Exception as error:
+            # The last stop before the thread ends: whoever reads `last_error` learns that nothing is sent any more.
+            self.last_error = f"the probe has ended: {_reason(error)}"
+            logger.exception("the probe of %s has ended", self.url.host)
+        finally:
+            self._ready.set()
+
+    async def _send_until_stopped(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=self.max_in_flight)
+        requests: set[asyncio.Task[None]] = set()
+        async with httpx.AsyncClient(
+            # The deadline is kept below for the whole request; httpx knows timeouts of single operations only.
+            timeout=None,  # noqa: S113
+            limits=limits,
+            trust_env=False,
+            verify=httpx.create_ssl_context(),
+            headers={"user-agent": "metrics-stream-probe", "cache-control": "no-cache"},
+        ) as client:
+            # Only now, since the first use of TLS costs tens of milliseconds that are not the target's.
+            started_at = self._loop.time()
+            self._ready.set()
+            number = 0
+            while not self._stopping.is_set():
+                due_at = started_at + number / self.rate
+                ahead = due_at - self._loop.time()
+                if ahead > 0:
+                    await self._wait_for_stop(ahead)
+                    continue
+                # A late probe must not send in one go what it has to make up for: what has ended counts first.
+                await asyncio.sleep(0)
+                number += 1
+                if reason := self._reason_not_to_send(-ahead):
+                    self.last_error = reason
+                    self.tally.count("timeout")
+                    continue
+                self.tally.start(max(0.0, -ahead) * 1000)
+                task = asyncio.create_task(self._request(client, due_at))
+                requests.add(task)
+                task.add_done_callback(requests.discard)
+            for task in requests:
+                task.cancel()
+            await asyncio.gather(*requests, return_exceptions=True)
+
+    def _reason_not_to_send(self, late_seconds: float) -> str | None:
+        if self.tally.in_flight >= self.max_in_flight:
+            return f"{self.tally.in_flight} requests are in flight; no more are sent"
+        if late_seconds >= self.timeout_seconds:
+            return f"this machine is too busy to probe: {late_seconds:.1f} s late"
+        return None
+
+    async def _wait_for_stop(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+        except TimeoutError:
+            return
+
+    async def _request(self, client: httpx.AsyncClient, due_at: float) -> None:
+        outcome: Outcome = "failure"
+        latency_ms: float | None = None
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout_at(due_at + self.timeout_seconds), client.stream("GET", self.url) as response:
+                # The body is part of the answer, and a connection is used again only after it was read.
+                async for _ in response.aiter_raw():
+                    pass
+            latency_ms = (loop.time() - due_at) * 1000
+            if response.status_code < 400:
+                outcome = "success"
+                self.last_error = None
+            else:
+                self.last_error = f"the target answers {response.status_code}"
+        except TimeoutError:
+            outcome = "timeout"
+            self.last_error = f"no answer within {self.timeout_seconds:g} s"
+        except (httpx.HTTPError, httpx.StreamError, OSError) as error:
+            self.last_error = _reason(error)
+        except Exception as error:
+            # Whatever a strange answer provokes in a parser is that request's failure, not the probe's.
+            self.last_error = _reason(error)
+            logger.exception("a request of the probe failed in an unexpected way")
+        except asyncio.CancelledError:
+            self.tally.abandon()
+            raise
+        self.tally.finish(outcome, latency_ms)
+
+
+def parse_url(url: str) -> httpx.URL:
+    """Return `url` as one that can be probed, or raise CollectorError naming it."""
+    allowed = "allowed: an http:// or https:// URL with a host"
+    try:
+        parsed = httpx.URL(url)
+    except (httpx.InvalidURL, TypeError, ValueError) as error:
+        raise CollectorError(f"the probe's URL is {url!r} ({error}); {allowed}") from error
+    port_exists = parsed.port is None or 0 < parsed.port < 65_536
+    if parsed.scheme not in {"http", "https"} or not parsed.host or not port_exists:
+        raise CollectorError(f"the probe's URL is {url!r}; {allowed}")
+    return parsed
+
+
+def _reason(error: Exception) -> str:
+    """Return an error as one line; many of httpx have no text of their own."""
+    return " ".join(str(error).split()) or type(error).__name__
