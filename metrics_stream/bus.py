@@ -57,6 +57,11 @@ def listen_on(loop: asyncio.AbstractEventLoop | None) -> None:
     _Server.loop = loop
 
 
+def layer_is_shared() -> bool:
+    """Return whether the channel layer joins processes; the in-memory one serves a single process."""
+    return not isinstance(get_channel_layer(), InMemoryChannelLayer)
+
+
 def group_name(prefix: str, metric_type: str) -> str:
     """Return the channel-layer group of a metric type."""
     return f"{prefix}.{metric_type}"
@@ -80,7 +85,7 @@ class Bus:
     @property
     def is_shared(self) -> bool:
         """True when other processes hear what is published here."""
-        return not isinstance(self._layer, InMemoryChannelLayer)
+        return layer_is_shared()
 
     def check_reach(self) -> None:
         """Raise NotShared when nothing published from this process can reach a client."""

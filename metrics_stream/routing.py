@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -10,9 +11,11 @@ from channels.security.websocket import OriginValidator
 from django.conf import settings
 from django.urls import path
 
-from metrics_stream.bus import BusError, declare_server
+from metrics_stream.bus import BusError, declare_server, layer_is_shared
 from metrics_stream.consumers import MetricsConsumer
 from metrics_stream.runtime import get_runtime, stop_runtime
+
+logger = logging.getLogger(__name__)
 
 Scope = Any
 Receive = Callable[[], Awaitable[Any]]
@@ -57,6 +60,11 @@ async def not_found(scope: Scope, receive: Receive, send: Send) -> None:
 def stream_application(http: Any) -> Application:
     """Return the ASGI application that serves `http` and the metrics."""
     declare_server()
+    if not layer_is_shared():
+        logger.warning(
+            "The in-memory channel layer is in use: only what this server process publishes reaches its viewers. "
+            "For commands, stress tests and further servers set REDIS_URL, or use `python3 dev.py run`."
+        )
     allowed = settings.ALLOWED_HOSTS or (LOCAL_HOSTS if settings.DEBUG else [])
     # Typed as Any: Django's path() is made for views, and Channels' routers take ASGI applications through it.
     consumer: Any = MetricsConsumer.as_asgi()
