@@ -132,6 +132,11 @@ class Bus:
             self._layer.group_discard(group_name(self._prefix, metric_type), self._channel), "leave a group"
         )
 
+    async def close(self, metric_types: Iterable[str]) -> None:
+        """Leave these groups and the one of requests; what is already away leaves nothing to do."""
+        for group in [*(group_name(self._prefix, item) for item in metric_types), self._control_group]:
+            await self._call(self._layer.group_discard(group, self._channel), "leave a group")
+
     async def join_control(self) -> None:
         """Hear requests to all server processes."""
         await self._call(self._layer.group_add(self._control_group, self._channel), "join a group")

