@@ -216,9 +216,9 @@ THIS_MACHINE = DashboardSeed(
             "title": "Where this comes from",
             "size": "full",
             "options": {
-                "text": "The program emit_host_metrics reads CPU, memory and network of this machine. With --probe it "
-                "also sends real requests to an address and measures how they are answered; without it, the panels "
-                "of measured values stay empty."
+                "text": "The program emit_host_metrics reads CPU, memory and network of this machine. Given an address "
+                "to probe, it also sends real requests there and measures how they are answered; without one, the "
+                "panels of measured values stay empty."
             },
         },
     ],
