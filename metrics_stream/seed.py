@@ -320,7 +320,7 @@ PRESENTATION = DashboardSeed(
         _hero("Transactions", "total_transactions", decimals=0),
         _hero("Fraud blocked", "fraud_blocked", decimals=0),
         _hero("Money saved", "money_saved", decimals=0),
-        _hero("Uptime", "uptime_percentage", decimals=2, warning_at=99.9, critical_at=99),
+        _hero("Uptime", "uptime_percentage", decimals=2, warning_at=99, critical_at=95),
         _hero("Per second", "transactions_per_second", decimals=0),
         _hero("Response time", "avg_response_time_ms", decimals=0, **LATENCY),
         _hero("AI accuracy", "ai_accuracy", decimals=1, warning_at=0.95, critical_at=0.9),

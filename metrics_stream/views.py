@@ -10,6 +10,7 @@ from typing import Any
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.contrib.staticfiles.storage import staticfiles_storage
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
 from django.views.decorators.cache import cache_control, never_cache
@@ -29,8 +30,9 @@ page_cache = cache_control(private=True, no_cache=True)
 @require_safe
 @page_cache
 def index(request: HttpRequest) -> HttpResponse:
-    """Show the dashboards as cards."""
-    return render(request, "metrics_stream/index.html", {"dashboards": published_dashboards()})
+    """Show the dashboards as cards, each with a small picture of its panels."""
+    context = {"dashboards": published_dashboards().prefetch_related("panels")}
+    return render(request, "metrics_stream/index.html", context)
 
 
 @require_safe
@@ -93,9 +95,9 @@ def is_staff(user: AbstractBaseUser | AnonymousUser) -> bool:
     return bool(user.is_active and getattr(user, "is_staff", False))
 
 
-def published_dashboards() -> list[Dashboard]:
+def published_dashboards() -> QuerySet[Dashboard]:
     """Return what the navigation of every page shows."""
-    return list(Dashboard.objects.filter(published=True))
+    return Dashboard.objects.filter(published=True)
 
 
 def showable(panel: Panel) -> Panel:

@@ -175,7 +175,7 @@ def test_empty_dashboard_is_a_page(client, db):
 def test_every_page_has_the_navigation_and_is_never_kept(client, operations, address):
     response = client.get(address)
     assert response.status_code == 200
-    assert response.context["dashboards"] == [operations]
+    assert list(response.context["dashboards"]) == [operations]
     assert response.headers["Cache-Control"] == "private, no-cache"
 
 

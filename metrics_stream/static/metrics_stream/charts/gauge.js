@@ -1,0 +1,141 @@
+// A gauge: a value between two bounds, with the thresholds on its arc. Room: charts. An ARIA meter drawn in SVG.
+
+import { formatNumber, formatParts } from "../client/format.js";
+import { levelOf, readingsOf } from "../client/readings.js";
+import { element, KeyedList, setAttribute, setStyle, setText, svgElement } from "./dom.js";
+import { MOST_READINGS, worst } from "./number.js";
+
+const RADIUS = 52;
+/** The arc is open by 120 degrees at the bottom. */
+const SWEEP_DEGREES = 240;
+
+export class GaugeChart {
+  /** @param {object} panel @param {HTMLElement} host */
+  constructor(panel, host) {
+    this.panel = panel;
+    this.list = element("div", { class: "gauge__list" });
+    this.more = element("p", { class: "panel__more", hidden: true });
+    host.append(this.list, this.more);
+    this.readings = new KeyedList(this.list, () => this.#create(), (...all) => this.#update(...all));
+  }
+
+  /** @param {{store: Store, source: string | null}} frame @returns {boolean} */
+  paint({ store, source }) {
+    const all = readingsOf(store, this.panel, source).filter((reading) => typeof reading.value === "number");
+    const shown = all.slice(0, MOST_READINGS);
+    this.labelled = all.length > 1;
+    setAttribute(this.list, "data-count", shown.length);
+    this.readings.show(shown);
+    setAttribute(this.more, "hidden", all.length <= MOST_READINGS);
+    if (all.length > MOST_READINGS) setText(this.more, `+${all.length - MOST_READINGS} more`);
+    this.level = worst(shown.map((reading) => levelOf(reading.value, this.panel)));
+    return all.length > 0;
+  }
+
+  stop() {}
+
+  #create() {
+    const value = svgElement("path", { class: "gauge__value", d: arc(0, 1), pathLength: 100 });
+    const marks = svgElement("g", { class: "gauge__marks" });
+    const text = element("span", { class: "gauge__text" });
+    const unit = element("span", { class: "gauge__unit" });
+    const low = svgElement("text", { class: "gauge__bound", x: 22, y: 104, "text-anchor": "middle" });
+    const high = svgElement("text", { class: "gauge__bound", x: 98, y: 104, "text-anchor": "middle" });
+    const dial = svgElement(
+      "svg",
+      { class: "gauge__dial", viewBox: "0 0 120 108", "aria-hidden": "true" },
+      svgElement("path", { class: "gauge__track", d: arc(0, 1) }),
+      value,
+      marks,
+      low,
+      high,
+    );
+    const meter = element("div", { class: "gauge", role: "meter" }, dial, element("p", { class: "gauge__figure numeric" }, text, unit));
+    const label = element("p", { class: "gauge__label" });
+    return { node: element("div", { class: "gauge__item" }, meter, label), meter, value, marks, low, high, text, unit, label };
+  }
+
+  #update(part, reading) {
+    const unit = this.panel.unit || reading.field.unit;
+    const [low, high] = gaugeBounds(this.panel.options, unit, reading.value);
+    const fraction = Math.min(1, Math.max(0, (reading.value - low) / (high - low)));
+    const parts = formatParts(reading.value, unit, this.panel.decimals);
+    setText(part.text, parts.prefix + parts.text);
+    setText(part.unit, parts.unit);
+    setText(part.low, formatNumber(low, unit, unit === "ratio" || unit === "percent" ? 0 : null));
+    setText(part.high, formatNumber(high, unit, unit === "ratio" || unit === "percent" ? 0 : null));
+    setText(part.label, this.labelled ? reading.label : "");
+    setAttribute(part.label, "hidden", !this.labelled);
+    setStyle(part.value, "stroke-dasharray", `${(fraction * 100).toFixed(1)} 200`);
+    const level = levelOf(reading.value, this.panel);
+    setAttribute(part.node, "data-level", level);
+    setAttribute(part.meter, "aria-label", this.labelled ? `${this.panel.title}, ${reading.label}` : this.panel.title);
+    setAttribute(part.meter, "aria-valuemin", low);
+    setAttribute(part.meter, "aria-valuemax", high);
+    setAttribute(part.meter, "aria-valuenow", reading.value);
+    setAttribute(part.meter, "aria-valuetext", formatNumber(reading.value, unit, this.panel.decimals));
+    this.#drawMarks(part.marks, low, high);
+  }
+
+  #drawMarks(marks, low, high) {
+    const key = `${low} ${high}`;
+    if (marks.dataset.drawn === key) return;
+    marks.dataset.drawn = key;
+    marks.replaceChildren(
+      ...zonesOf(this.panel, low, high).map(([from, to, level]) =>
+        svgElement("path", { class: "gauge__zone", "data-level": level, d: arc(from, to, RADIUS - 7.5) }),
+      ),
+    );
+  }
+}
+
+/**
+ * Return where a gauge warns and where it is critical, as fractions of its arc.
+ *
+ * @param {{warning_at: number | null, critical_at: number | null}} panel
+ * @param {number} low
+ * @param {number} high
+ * @returns {[number, number, "warn" | "bad"][]}
+ */
+export function zonesOf({ warning_at: warningAt, critical_at: criticalAt }, low, high) {
+  const fraction = (value) => Math.min(1, Math.max(0, (value - low) / (high - low)));
+  const zones = [];
+  if (warningAt !== null && criticalAt !== null && criticalAt < warningAt) {
+    zones.push([0, fraction(criticalAt), "bad"], [fraction(criticalAt), fraction(warningAt), "warn"]);
+  } else {
+    if (warningAt !== null) zones.push([fraction(warningAt), criticalAt === null ? 1 : fraction(criticalAt), "warn"]);
+    if (criticalAt !== null) zones.push([fraction(criticalAt), 1, "bad"]);
+  }
+  return zones.filter(([from, to]) => to > from);
+}
+
+/**
+ * Return the ends of a gauge: as the panel says, else 0–1 and 0–100 for shares, else up to a round number above.
+ *
+ * @param {{minimum?: number, maximum?: number}} options
+ * @param {string} unit
+ * @param {number} value
+ * @returns {[number, number]}
+ */
+export function gaugeBounds({ minimum, maximum }, unit, value) {
+  const low = minimum ?? 0;
+  const natural = unit === "ratio" ? 1 : unit === "percent" ? 100 : roundAbove(value);
+  const high = maximum ?? natural;
+  return [low, high > low ? high : low + 1];
+}
+
+function roundAbove(value) {
+  if (!(value > 0)) return 1;
+  const power = 10 ** Math.floor(Math.log10(value));
+  return [1, 2, 5, 10].find((step) => step * power >= value * 1.05) * power || 10 * power;
+}
+
+function point(fraction, radius) {
+  const angle = ((fraction - 0.5) * SWEEP_DEGREES * Math.PI) / 180;
+  return [(60 + radius * Math.sin(angle)).toFixed(2), (60 - radius * Math.cos(angle)).toFixed(2)];
+}
+
+function arc(from, to, radius = RADIUS) {
+  const large = (to - from) * SWEEP_DEGREES > 180 ? 1 : 0;
+  return `M${point(from, radius).join(" ")}A${radius} ${radius} 0 ${large} 1 ${point(to, radius).join(" ")}`;
+}

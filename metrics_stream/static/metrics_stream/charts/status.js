@@ -1,0 +1,85 @@
+// A list of states: who is healthy, who is not, by shape, colour and word. Room: charts.
+
+import { formatValue } from "../client/format.js";
+import { levelOf, levelOfWord, readingsOf } from "../client/readings.js";
+import { element, KeyedList, LEVEL_WORDS, levelIcon, setAttribute, setLevelIcon, setText } from "./dom.js";
+import { worst } from "./number.js";
+
+/** Fields that say who or how, not how much. */
+const NAMES = new Set(["agent_id", "agent_name", "status"]);
+
+export class StatusChart {
+  /** @param {object} panel @param {HTMLElement} host */
+  constructor(panel, host) {
+    this.panel = panel;
+    this.summary = element("p", { class: "states__summary" });
+    this.list = element("ul", { class: "states" });
+    host.append(this.summary, this.list);
+    this.rows = new KeyedList(this.list, createState, updateState);
+  }
+
+  /** @param {{store: Store, source: string | null}} frame @returns {boolean} */
+  paint({ store, source }) {
+    const states = statesOf(store, this.panel, source);
+    const counts = new Map();
+    for (const state of states) counts.set(state.word, (counts.get(state.word) ?? 0) + 1);
+    setText(this.summary, [...counts].map(([word, count]) => `${count} ${word.toLowerCase()}`).sort().join(" · "));
+    this.rows.show(states);
+    this.level = worst(states.map((state) => state.level));
+    return states.length > 0;
+  }
+
+  stop() {}
+}
+
+/**
+ * Return the states of a panel: one per agent, or one per field where the type has no agents.
+ *
+ * @param {Store} store
+ * @param {object} panel
+ * @param {string | null} source
+ * @returns {{key: string, name: string, word: string, level: string, detail: string}[]}
+ */
+export function statesOf(store, panel, source) {
+  const entries = store.latest(panel.metric_type, source).filter((latest) => latest.agentId !== null);
+  if (entries.length === 0) return fieldStates(readingsOf(store, panel, source), panel);
+  const severalSources = new Set(entries.map((entry) => entry.source)).size > 1;
+  const fields = panel.fields.filter((field) => !NAMES.has(field.path));
+  return entries.map(({ source: from, agentId, data }) => {
+    const name = String(data.agent_name ?? agentId);
+    const word = String(data.status ?? "unknown");
+    const details = fields.map((field) => `${field.label} ${formatValue(data[field.path], panel.unit || field.unit, panel.decimals)}`);
+    return {
+      key: `${from}\u0000${agentId}`,
+      name: severalSources ? `${name} · ${from}` : name,
+      word: word.charAt(0).toUpperCase() + word.slice(1),
+      level: levelOfWord(word),
+      detail: details.join(" · "),
+    };
+  });
+}
+
+function fieldStates(readings, panel) {
+  return readings.map(({ key, label, value, field }) => {
+    const number = typeof value === "number";
+    const level = number ? levelOf(value, panel) : levelOfWord(value);
+    const text = formatValue(value, panel.unit || field.unit, panel.decimals);
+    return { key, name: label, level, word: number ? LEVEL_WORDS[level] : text, detail: number ? text : "" };
+  });
+}
+
+function createState() {
+  const icon = levelIcon();
+  const name = element("span", { class: "states__name" });
+  const word = element("span", { class: "states__word" });
+  const detail = element("span", { class: "states__detail numeric" });
+  return { node: element("li", { class: "states__row" }, icon, name, detail, word), icon, name, word, detail };
+}
+
+function updateState(part, state) {
+  setLevelIcon(part.icon, state.level);
+  setAttribute(part.node, "data-level", state.level);
+  setText(part.name, state.name);
+  setText(part.word, state.word);
+  setText(part.detail, state.detail);
+}

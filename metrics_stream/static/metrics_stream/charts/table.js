@@ -1,0 +1,79 @@
+// A table of the newest values. Room: charts.
+
+import { readingsOf } from "../client/readings.js";
+import { element, KeyedList, levelIcon, setAttribute, setLevelIcon, setText } from "./dom.js";
+import { gridOf } from "./grid.js";
+
+export class TableChart {
+  /** @param {object} panel @param {HTMLElement} host */
+  constructor(panel, host) {
+    this.panel = panel;
+    this.most = panel.options.max_rows ?? 20;
+    this.headRow = element("tr");
+    this.head = element("thead", {}, this.headRow);
+    this.body = element("tbody");
+    this.more = element("p", { class: "panel__more", hidden: true });
+    const table = element("table", { class: "table" }, element("caption", { class: "visually-hidden" }, panel.title), this.head, this.body);
+    // A wide table scrolls inside its panel, also by keyboard.
+    this.scroller = element("div", { class: "table__scroller", tabindex: "0", role: "region", "aria-label": panel.title }, table);
+    host.append(this.scroller, this.more);
+    this.headings = new KeyedList(this.headRow, () => ({ node: element("th", { scope: "col" }) }), updateHeading);
+    this.rows = new KeyedList(this.body, createRow, updateRow);
+  }
+
+  /** @param {{store: Store, source: string | null}} frame @returns {boolean} */
+  paint({ store, source }) {
+    const grid = gridOf(readingsOf(store, this.panel, source), this.panel);
+    const shown = grid.rows.slice(0, this.most);
+    setAttribute(this.head, "hidden", grid.columns.length === 0);
+    setAttribute(this.scroller, "data-list", shown.every((row) => row.cells.length === 0));
+    const headings = [grid.corner, ...grid.columns].map((text, index) => ({
+      key: `${index}`,
+      text,
+      numeric: index > 0 && shown.some((row) => row.cells[index - 1]?.numeric),
+    }));
+    this.headings.show(headings);
+    this.rows.show(shown);
+    setAttribute(this.more, "hidden", grid.rows.length <= this.most);
+    if (grid.rows.length > this.most) setText(this.more, `+${grid.rows.length - this.most} more`);
+    return grid.rows.length > 0;
+  }
+
+  stop() {}
+}
+
+function updateHeading(part, heading) {
+  setText(part.node, heading.text);
+  setAttribute(part.node, "data-numeric", heading.numeric);
+}
+
+function createRow() {
+  const head = element("th", { scope: "row" });
+  const node = element("tr", {}, head);
+  const cells = new KeyedList(node, createCell, updateCell);
+  return { node, head, cells };
+}
+
+function updateRow(part, row) {
+  setText(part.head, row.head);
+  part.cells.show([{ key: "head", node: part.head }, ...row.cells.map((cell, index) => ({ key: `${index}`, ...cell }))]);
+}
+
+function createCell(item) {
+  if (item.node) return { node: item.node };
+  const icon = levelIcon();
+  const text = element("span");
+  return { node: element("td", {}, icon, text), icon, text };
+}
+
+function updateCell(part, cell) {
+  if (cell.node) return;
+  const word = !cell.numeric && cell.level !== "none";
+  setAttribute(part.icon, "hidden", !word);
+  setLevelIcon(part.icon, cell.level);
+  setText(part.text, cell.text);
+  setAttribute(part.node, "class", cell.numeric ? "numeric" : null);
+  setAttribute(part.node, "data-numeric", cell.numeric);
+  setAttribute(part.node, "data-level", cell.level);
+  setAttribute(part.node, "colspan", cell.span ?? null);
+}

@@ -1,0 +1,63 @@
+// The server's clock as this page knows it, and the age of metrics by it. Room: client; the local clock is passed in.
+
+/** Samples kept; at one ping in ten seconds this is about three minutes, in which clocks hardly drift. */
+const KEPT_SAMPLES = 16;
+
+/** Estimates how far the server's clock is ahead of ours, from pings and their pongs. */
+export class Clock {
+  /** @param {() => number} [localNow] the local time in milliseconds since the epoch */
+  constructor(localNow = Date.now) {
+    this.localNow = localNow;
+    /** @type {{roundTripMs: number, offsetMs: number}[]} */
+    this.samples = [];
+  }
+
+  /**
+   * Take one ping into account.
+   *
+   * @param {number} sentAtMs local time at which the ping left
+   * @param {string} serverTimestamp ISO 8601, as in the pong
+   * @param {number} [receivedAtMs] local time at which the pong came
+   */
+  addSample(sentAtMs, serverTimestamp, receivedAtMs = this.localNow()) {
+    const serverMs = Date.parse(serverTimestamp);
+    const roundTripMs = receivedAtMs - sentAtMs;
+    if (Number.isNaN(serverMs) || roundTripMs < 0) return;
+    this.samples.push({ roundTripMs, offsetMs: serverMs - (sentAtMs + receivedAtMs) / 2 });
+    if (this.samples.length > KEPT_SAMPLES) this.samples.shift();
+  }
+
+  /** Forget everything; the next server may have another clock. */
+  reset() {
+    this.samples = [];
+  }
+
+  /** @returns {{roundTripMs: number, offsetMs: number} | null} the sample with the smallest round trip */
+  get best() {
+    // The shorter the round trip, the less room for an uneven way there and back to spoil the estimate.
+    return this.samples.reduce((best, each) => (best && best.roundTripMs <= each.roundTripMs ? best : each), null);
+  }
+
+  /** @returns {number} milliseconds by which the server's clock is ahead of ours; 0 while unknown */
+  get offsetMs() {
+    return this.best?.offsetMs ?? 0;
+  }
+
+  /** @returns {number | null} the round trip of the newest ping in milliseconds */
+  get roundTripMs() {
+    return this.samples.at(-1)?.roundTripMs ?? null;
+  }
+
+  /** @returns {number} the server's time now, in milliseconds since the epoch */
+  now() {
+    return this.localNow() + this.offsetMs;
+  }
+
+  /**
+   * @param {number} timestampMs when something happened, in milliseconds since the epoch
+   * @returns {number} its age in milliseconds; below zero when its producer's clock is ahead
+   */
+  ageMs(timestampMs) {
+    return this.now() - timestampMs;
+  }
+}

@@ -1,0 +1,250 @@
+// Numbers, units, ages and names as a person reads them. Room: client; pure.
+
+/** @typedef {{text: string, unit: string, prefix: string}} Parts `prefix` stands before the number, `unit` behind it */
+
+/** What stands behind a number of this unit; units that are not listed stand behind it as they are. */
+const SUFFIXES = new Map([
+  ["ratio", "%"],
+  ["percent", "%"],
+  ["ms", "ms"],
+  ["tps", "tps"],
+  ["Mbps", "Mbps"],
+  ["$", ""],
+  ["count", ""],
+  ["months", "months"],
+  ["score", ""],
+]);
+
+/** What a person calls a value that is not there. */
+export const NO_VALUE = "–";
+
+const MAGNITUDES = [
+  [1e12, "T"],
+  [1e9, "B"],
+  [1e6, "M"],
+  [1e3, "k"],
+];
+
+const formatters = new Map();
+
+function fixed(value, decimals) {
+  if (!formatters.has(decimals)) {
+    formatters.set(
+      decimals,
+      new Intl.NumberFormat("en", { minimumFractionDigits: decimals, maximumFractionDigits: decimals }),
+    );
+  }
+  // Adding zero turns -0 into 0; "-0" on a dashboard raises questions.
+  const text = formatters.get(decimals).format(value + 0);
+  return /^-[0.,]*$/.test(text) ? text.slice(1) : text;
+}
+
+/**
+ * Return `value` with three significant digits or so: 0.034, 3.46, 87.2, 132, 12.3k, 4.56M.
+ *
+ * The number of decimals depends on the magnitude alone, and zeros at the end stay, so that a value which moves a
+ * little does not change its width.
+ */
+function compact(value) {
+  const size = Math.abs(value);
+  for (const [factor, letter] of MAGNITUDES) {
+    // 999,950 would be rounded to "1,000k"; it is "1.00M". Whole numbers up to 9,999 stay whole.
+    if (size >= factor * 0.9995 && (factor > 1e3 || size >= 9_999.5)) {
+      return [significant(value / factor), letter];
+    }
+  }
+  return [size >= 999.5 ? fixed(value, 0) : significant(value), ""];
+}
+
+function significant(value) {
+  const size = Math.abs(value);
+  if (size >= 99.95) return fixed(value, 0);
+  if (size >= 9.995) return fixed(value, 1);
+  if (size >= 0.1 || size === 0) return fixed(value, 2);
+  return fixed(value, size >= 0.001 ? 4 : 5);
+}
+
+/**
+ * Return the parts of a number with its unit.
+ *
+ * @param {number | null | undefined} value in the unit of the wire: `ratio` is 0–1, `percent` 0–100
+ * @param {string} [unit] see the catalogue: ratio, percent, ms, tps, Mbps, $, count, months, score, or empty
+ * @param {number | null} [decimals] fixed number of decimals, without k and M; null chooses
+ * @returns {Parts}
+ */
+export function formatParts(value, unit = "", decimals = null) {
+  if (typeof value !== "number" || !Number.isFinite(value)) return { text: NO_VALUE, unit: "", prefix: "" };
+  let suffix = SUFFIXES.get(unit) ?? unit;
+  let shown = unit === "ratio" ? value * 100 : value;
+  const prefix = unit === "$" ? "$" : "";
+  if (decimals !== null) return signed(fixed(shown, decimals), suffix, prefix);
+  if (unit === "ratio" || unit === "percent") {
+    const size = Math.abs(shown);
+    // Near the ends one decimal says too little: error rates live below 1 %, uptime above 99.9 %.
+    const fine = size < 0.995 || (size > 99.9 && size < 100);
+    return signed(size >= 9_999.5 ? compact(shown).join("") : fixed(shown, fine ? 2 : 1), suffix, prefix);
+  }
+  if (unit === "ms") {
+    const size = Math.abs(shown);
+    if (size >= 59_950) return signed(fixed(shown / 60_000, 1), "min", prefix);
+    if (size >= 999.5) return signed(fixed(shown / 1000, size >= 9_995 ? 1 : 2), "s", prefix);
+    return signed(size >= 99.95 ? fixed(shown, 0) : fixed(shown, 1), suffix, prefix);
+  }
+  if (unit === "count" && Number.isInteger(shown) && Math.abs(shown) < 1_000_000) {
+    return signed(fixed(shown, 0), suffix, prefix);
+  }
+  if (unit === "$" && Math.abs(shown) >= 0.995 && Math.abs(shown) < 999.5) {
+    return signed(fixed(shown, 2), suffix, prefix);
+  }
+  const [text, letter] = compact(shown);
+  return signed(text + letter, suffix, prefix);
+}
+
+function signed(text, unit, prefix) {
+  // The sign stands before the currency: -$3.20.
+  return text.startsWith("-") && prefix
+    ? { text: text.slice(1), unit, prefix: `-${prefix}` }
+    : { text, unit, prefix };
+}
+
+/**
+ * Return a number with its unit as one text, "87.2 %".
+ *
+ * @param {number | null | undefined} value
+ * @param {string} [unit]
+ * @param {number | null} [decimals]
+ * @returns {string}
+ */
+export function formatNumber(value, unit = "", decimals = null) {
+  const parts = formatParts(value, unit, decimals);
+  return `${parts.prefix}${parts.text}${parts.unit ? `\u00a0${parts.unit}` : ""}`;
+}
+
+/**
+ * Return how much a value changed against an earlier one: "+4.2 %", or in points for percentages, "+0.4 pts".
+ *
+ * @param {number} value
+ * @param {number} earlier
+ * @param {string} unit
+ * @returns {string} empty when nothing can be said
+ */
+export function formatChange(value, earlier, unit) {
+  if (!Number.isFinite(value) || !Number.isFinite(earlier)) return "";
+  if (unit === "ratio" || unit === "percent") {
+    const points = (value - earlier) * (unit === "ratio" ? 100 : 1);
+    return `${plus(points, 1)}${fixed(points, 1)}\u00a0pts`;
+  }
+  if (earlier === 0) return value === 0 ? "0.0\u00a0%" : "";
+  const percent = ((value - earlier) / Math.abs(earlier)) * 100;
+  if (Math.abs(percent) >= 999.5) return `${plus(percent, 0)}${percent > 0 ? "" : "-"}>999\u00a0%`;
+  return `${plus(percent, 1)}${fixed(percent, 1)}\u00a0%`;
+}
+
+function plus(value, decimals) {
+  return Number(value.toFixed(decimals)) > 0 ? "+" : "";
+}
+
+/**
+ * Return a length of time in words short enough for a header: "0.8 s", "14 s", "3 min", "2 h".
+ *
+ * @param {number} milliseconds
+ * @returns {string}
+ */
+export function formatDuration(milliseconds) {
+  const seconds = Math.max(0, milliseconds) / 1000;
+  if (seconds < 9.95) return `${seconds.toFixed(1)}\u00a0s`;
+  if (seconds < 119.5) return `${Math.round(seconds)}\u00a0s`;
+  if (seconds < 7_170) return `${Math.round(seconds / 60)}\u00a0min`;
+  if (seconds < 172_000) return `${Math.round(seconds / 3600)}\u00a0h`;
+  return `${Math.round(seconds / 86_400)}\u00a0days`;
+}
+
+/**
+ * Return a size in bytes: "812 B", "4.2 kB", "1.3 MB".
+ *
+ * @param {number} bytes
+ * @returns {string}
+ */
+export function formatBytes(bytes) {
+  if (bytes < 1000) return `${bytes}\u00a0B`;
+  if (bytes < 999_950) return `${(bytes / 1000).toFixed(1)}\u00a0kB`;
+  return `${(bytes / 1e6).toFixed(1)}\u00a0MB`;
+}
+
+/**
+ * Return any value from the wire as one line of text, for tables: numbers by their unit, lists with commas.
+ *
+ * @param {unknown} value
+ * @param {string} [unit]
+ * @param {number | null} [decimals]
+ * @returns {string}
+ */
+export function formatValue(value, unit = "", decimals = null) {
+  if (value === null || value === undefined || value === "") return NO_VALUE;
+  if (typeof value === "number") return formatNumber(value, unit, decimals);
+  if (typeof value === "boolean") return value ? "yes" : "no";
+  if (Array.isArray(value)) return value.map((item) => formatValue(item, unit, decimals)).join(", ");
+  if (typeof value === "object") {
+    return Object.entries(value)
+      .map(([key, item]) => `${humanize(key)} ${formatValue(item, unitOf(key), decimals)}`)
+      .join(", ");
+  }
+  return String(value);
+}
+
+/** Endings that tell a unit; for keys inside objects, which no catalogue describes. */
+const ENDINGS = [
+  [/_ms$/, "ms"],
+  [/_tps$|_per_second$/, "tps"],
+  [/_mbps$/, "Mbps"],
+  [/_percentage$|_percent$|_pct$/, "percent"],
+  [/_rate$|_ratio$|_accuracy$|_utilization$|_score$|_confidence$|_satisfaction$/, "ratio"],
+  [/_months$/, "months"],
+  [/_seconds$/, "s"],
+  [/cost|saved|amount|revenue|_usd$|savings/, "$"],
+];
+
+/**
+ * Guess the unit of a key that the catalogue does not list, from its ending.
+ *
+ * @param {string} key
+ * @returns {string}
+ */
+export function unitOf(key) {
+  return ENDINGS.find(([pattern]) => pattern.test(key))?.[1] ?? "";
+}
+
+/**
+ * Return the name of a key whose unit is shown beside its value: "p99_response_time_ms" is "p99 response time".
+ *
+ * @param {string} key
+ * @returns {string}
+ */
+export function nameOf(key) {
+  return humanize(String(key).replace(/(.)_(ms|tps|mbps|percentage|percent|pct|usd)$/, "$1"));
+}
+
+/** Words that are written in a way of their own. */
+const SPELLINGS = new Map(
+  (
+    "AI API AWS CPU CloudWatch DB DynamoDB EC2 ECS EKS ElastiCache HTTP ID IO p50 p90 p95 p99 RAM RDS ROI S3 " +
+    "SageMaker SNS SQS TPS URL"
+  )
+    .split(" ")
+    .map((word) => [word.toLowerCase(), word]),
+);
+
+/**
+ * Return a key of the wire as a person writes it: "fraud_detection_rate" is "Fraud detection rate".
+ *
+ * @param {string} key
+ * @returns {string}
+ */
+export function humanize(key) {
+  const words = String(key)
+    .split(/[_\s]+/)
+    .filter(Boolean)
+    .map((word) => SPELLINGS.get(word.toLowerCase()) ?? word);
+  const text = words.join(" ");
+  return SPELLINGS.has(String(words[0]).toLowerCase()) ? text : text.charAt(0).toUpperCase() + text.slice(1);
+}

@@ -1,0 +1,165 @@
+// What a panel has to show right now: its fields over the live sources and agents, as a flat list. Room: client; pure.
+
+import { lookUp } from "./series.js";
+
+/** A source that has been silent this much longer than the others no longer belongs to the present. */
+const SILENT_MS = 15_000;
+
+/**
+ * @typedef {object} Reading
+ * @property {string} key tells it from the panel's other readings, and stays
+ * @property {{path: string, label: string, unit: string}} field
+ * @property {unknown} value
+ * @property {string} source
+ * @property {string | null} agentId
+ * @property {string} label what tells it apart for a person: field, agent and source as far as they differ
+ * @property {Series | null} series its past, where it is a number
+ */
+
+/**
+ * Return the panel's readings, field by field.
+ *
+ * @param {Store} store
+ * @param {object} panel as in the page configuration
+ * @param {string | null} source only this one
+ * @returns {Reading[]}
+ */
+export function readingsOf(store, panel, source) {
+  const readings = [];
+  const newestMs = store.newest(panel.metric_type)?.receivedAtMs ?? 0;
+  for (const field of panel.fields) {
+    const past = store.series(panel.metric_type, field.path, source);
+    for (const latest of store.latest(panel.metric_type, source)) {
+      if (newestMs - latest.receivedAtMs > SILENT_MS) continue;
+      const value = lookUp(latest.data, field.path);
+      if (value === undefined) continue;
+      readings.push({
+        key: [latest.source, latest.agentId ?? "", field.path].join("\u0000"),
+        field,
+        value,
+        source: latest.source,
+        agentId: latest.agentId,
+        agentName: latest.data.agent_name ?? latest.agentId,
+        series: past.find((each) => each.source === latest.source && each.agentId === latest.agentId) ?? null,
+      });
+    }
+  }
+  return label(readings);
+}
+
+/**
+ * Return the panel's series with labels, also of sources that have gone silent but are still in the picture.
+ *
+ * @param {Store} store
+ * @param {object} panel
+ * @param {string | null} source
+ * @returns {Reading[]}
+ */
+export function linesOf(store, panel, source) {
+  const lines = panel.fields.flatMap((field) =>
+    store.series(panel.metric_type, field.path, source).map((series) => ({
+      key: [series.source, series.agentId ?? "", field.path].join("\u0000"),
+      field,
+      value: series.lastValue,
+      source: series.source,
+      agentId: series.agentId,
+      agentName: series.agentName,
+      series,
+    })),
+  );
+  return label(lines);
+}
+
+/**
+ * Return when something for this panel last arrived, in server-corrected milliseconds, or null when nothing ever did.
+ *
+ * A panel goes stale when its own fields stop, even while others of its metric type go on.
+ *
+ * @param {Store} store
+ * @param {object} panel
+ * @param {string | null} source
+ * @returns {number | null}
+ */
+export function lastReceivedMs(store, panel, source) {
+  const series = panel.fields.flatMap((field) => store.series(panel.metric_type, field.path, source));
+  const found = series.length ? series : store.latest(panel.metric_type, source);
+  return found.reduce((newest, { receivedAtMs }) => Math.max(newest ?? receivedAtMs, receivedAtMs), null);
+}
+
+/** @param {string[]} labels @returns {string[]} without the words with which all of them start */
+function withoutSharedStart(labels) {
+  if (labels.length < 2) return labels;
+  const words = labels.map((text) => text.split(" "));
+  let shared = 0;
+  while (words.every((list) => list.length > shared + 1 && list[shared] === words[0][shared])) shared += 1;
+  return words.map((list) => list.slice(shared).join(" "));
+}
+
+function label(readings) {
+  const several = (pick) => new Set(readings.map(pick)).size > 1;
+  const fields = several((each) => each.field.path);
+  // One agent alone is named too: its name is what the reading is about.
+  const agents = readings.some((each) => each.agentId !== null);
+  const sources = several((each) => each.source);
+  // "Response time p50, p95, p99": what they share is in the panel's title, and legends are short of room.
+  const paths = [...new Map(readings.map(({ field }) => [field.path, field.label]))];
+  const short = withoutSharedStart(paths.map(([, text]) => text));
+  const fieldLabels = new Map(paths.map(([path], index) => [path, fields ? short[index] : paths[index][1]]));
+  for (const reading of readings) {
+    const parts = [];
+    if (agents && reading.agentId !== null) parts.push(reading.agentName);
+    if (fields || (!agents && !sources)) parts.push(fieldLabels.get(reading.field.path));
+    if (sources) parts.push(reading.source);
+    reading.label = parts.join(" · ");
+  }
+  return readings;
+}
+
+/**
+ * Return how a value stands against the panel's thresholds.
+ *
+ * @param {number} value
+ * @param {{warning_at: number | null, critical_at: number | null}} panel
+ * @returns {"none" | "good" | "warn" | "bad"} none when there are no thresholds or no value
+ */
+export function levelOf(value, { warning_at: warningAt, critical_at: criticalAt }) {
+  if (typeof value !== "number" || Number.isNaN(value)) return "none";
+  if (warningAt === null && criticalAt === null) return "none";
+  // With both set and critical below warning, low is bad; with one set alone, high is.
+  const lowIsBad = warningAt !== null && criticalAt !== null && criticalAt < warningAt;
+  const reached = (limit) => limit !== null && (lowIsBad ? value <= limit : value >= limit);
+  if (reached(criticalAt)) return "bad";
+  return reached(warningAt) ? "warn" : "good";
+}
+
+/** Words of producers for a state, and the level each means. */
+const LEVELS = new Map([
+  ["healthy", "good"],
+  ["ok", "good"],
+  ["up", "good"],
+  ["active", "good"],
+  ["online", "good"],
+  ["operational", "good"],
+  ["running", "good"],
+  ["degraded", "warn"],
+  ["warning", "warn"],
+  ["slow", "warn"],
+  ["recovering", "warn"],
+  ["unhealthy", "bad"],
+  ["critical", "bad"],
+  ["failed", "bad"],
+  ["failing", "bad"],
+  ["down", "bad"],
+  ["offline", "bad"],
+  ["error", "bad"],
+]);
+
+/**
+ * Return the level of a state's word.
+ *
+ * @param {unknown} word healthy, degraded, unhealthy and their usual cousins
+ * @returns {"none" | "good" | "warn" | "bad"}
+ */
+export function levelOfWord(word) {
+  return LEVELS.get(String(word).toLowerCase()) ?? "none";
+}

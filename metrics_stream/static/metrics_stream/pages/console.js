@@ -1,0 +1,398 @@
+// The console: a client for developers and admins that shows all it does. Joins the socket, the controls, the log and
+// the statistics. Room: pages.
+
+import { setAttribute, setText } from "../charts/dom.js";
+import { socketUrl } from "../client/connection.js";
+import { formatDuration, formatNumber } from "../client/format.js";
+import { copyFrom } from "./console/clipboard.js";
+import { explainClosing } from "./console/closing_words.js";
+import { Composer } from "./console/composer.js";
+import { Controls } from "./console/controls.js";
+import { Log } from "./console/log.js";
+import { kindOf, summarize, typeOf } from "./console/messages.js";
+import { Meters } from "./console/meters.js";
+import { Seen } from "./console/seen.js";
+import { Session } from "./console/session.js";
+import { javaScriptFor, pythonFor } from "./console/snippets.js";
+import { Allowance, Statistics, metricsOf } from "./console/statistics.js";
+import { Tabs } from "./console/tabs.js";
+import { Tiles } from "./console/tiles.js";
+import { messagesFor, noWishes, readLink, writeLink } from "./console/wishes.js";
+
+/** How often numbers are brought up to date; quicker can not be read. */
+const NUMBERS_MS = 500;
+
+const IDLE_WORDS = "Press Connect. Every message in and out appears here.";
+const QUIET_WORDS = "Nothing here. New messages appear as they come.";
+
+/** What the badge says, and its look. */
+const BADGES = {
+  idle: ["idle", "Not connected"],
+  connecting: ["connecting", "Connecting…"],
+  open: ["connecting", "Open, no welcome yet"],
+  live: ["live", "Connected"],
+  waiting: ["waiting", "Reconnecting"],
+  closed: ["stopped", "Closed"],
+};
+
+class ConsolePage {
+  /** @param {object} config the page configuration @param {Document} page */
+  constructor(config, page) {
+    this.config = config;
+    this.page = page;
+    const root = page.querySelector("[data-console]");
+    this.find = (name) => root.querySelector(`[data-${name}]`);
+    this.announcer = page.querySelector("[data-announcer]");
+    this.ownUrl = socketUrl(config.socket_path, location);
+    this.session = new Session();
+    this.statistics = new Statistics();
+    this.allowance = new Allowance();
+    this.seen = new Seen();
+    this.tabs = new Tabs(root.querySelector('[role="tablist"]'));
+    this.tiles = new Tiles(root, this.statistics);
+    this.meters = new Meters(root, this.allowance);
+    this.log = new Log(this.find("log"), this.announcer, (text) => this.#edit(text));
+    this.controls = new Controls(page.getElementById("pane-subscription"), {
+      catalogue: config.catalogue,
+      seen: this.seen,
+      isOpen: () => this.session.isOpen,
+      send: (message) => this.session.sendText(JSON.stringify(message)),
+      changed: () => {
+        this.#choicesChanged();
+        if (this.session.state.name === "live") this.#showState(null, "");
+      },
+    });
+    this.composer = new Composer(page.getElementById("pane-send"), {
+      send: (text) => this.session.sendText(text),
+      metricTypes: () => this.controls.knownTypes,
+    });
+    this.url = this.find("url");
+    this.preset = this.find("preset");
+    this.facts = new Map([...root.querySelectorAll("[data-fact]")].map((node) => [node.dataset.fact, node]));
+  }
+
+  start() {
+    this.tabs.start();
+    this.log.start();
+    this.controls.start();
+    this.composer.start();
+    for (const { slug, name } of this.config.presets) this.preset.append(new Option(name, slug));
+    this.session.on("state", (state) => this.#stateChanged(state));
+    this.session.on("frame", (frame) => this.#take(frame));
+    this.#listen();
+    this.#readLink();
+    this.allowance.reset(null, Date.now());
+    this.#stateChanged(this.session.state);
+    setInterval(() => this.page.hidden || this.#showNumbers(), NUMBERS_MS);
+    this.page.addEventListener("visibilitychange", () => this.page.hidden || this.#showNumbers());
+    this.#showNumbers();
+  }
+
+  #listen() {
+    this.find("connect-form").addEventListener("submit", (event) => {
+      event.preventDefault();
+      if (this.session.isActive) this.session.disconnect();
+      else this.#connect();
+    });
+    this.url.addEventListener("input", () => this.#urlTyped());
+    this.preset.addEventListener("change", () => this.#presetPicked());
+    const reconnect = this.find("auto-reconnect");
+    reconnect.addEventListener("change", () => {
+      this.session.autoReconnect = reconnect.checked;
+      if (!reconnect.checked && this.session.state.name === "waiting") this.session.disconnect();
+      this.#writeLink();
+    });
+    const ping = this.find("auto-ping");
+    ping.addEventListener("change", () => this.session.setAutoPing(ping.checked));
+    const copyLink = this.find("copy-link");
+    copyLink.addEventListener("click", () => copyFrom(copyLink, location.href, this.announcer));
+    this.find("reset").addEventListener("click", () => this.#reset());
+    this.find("jump-log").addEventListener("click", () => {
+      const title = this.page.getElementById("log-title");
+      title.focus({ preventScroll: true });
+      this.find("log").scrollIntoView();
+    });
+    addEventListener("hashchange", () => this.#readLink());
+    // A page in the back-forward cache must not hold a socket.
+    addEventListener("pagehide", () => this.session.disconnect());
+    for (const snippet of this.page.querySelectorAll("[data-snippet]")) {
+      const button = snippet.querySelector("[data-copy]");
+      const code = snippet.querySelector("[data-code]");
+      button.addEventListener("click", () => copyFrom(button, code.textContent, this.announcer));
+    }
+  }
+
+  // ---- connection ----
+
+  #connect() {
+    this.statistics.reset();
+    const url = this.url.value.trim();
+    // A browser would take an empty address for that of this page.
+    if (url === "") this.url.focus();
+    else this.session.connect(url);
+  }
+
+  #stateChanged(state) {
+    const { name, closing, problem } = state;
+    const explained = closing === null ? null : explainClosing(closing);
+    const [look, words] = BADGES[name];
+    const quiet = name === "closed" && closing?.byUs;
+    setAttribute(this.find("badge"), "data-state", quiet ? "idle" : look);
+    setText(this.find("badge-words"), quiet ? "Not connected" : words);
+    setText(this.find("connect"), name === "waiting" ? "Stop" : this.session.isActive ? "Disconnect" : "Connect");
+    this.find("connect").classList.toggle("button--primary", !this.session.isActive);
+    this.url.readOnly = this.session.isActive;
+    this.composer.setOpen(this.session.isOpen);
+    this.log.setIdleWords(this.session.isActive ? QUIET_WORDS : IDLE_WORDS);
+    if (name !== "live") this.#forgetServer();
+    if (name === "live") this.#welcomed();
+    this.#logState(state, explained);
+    this.#showState(explained, problem);
+    setText(this.announcer, explained && !quiet ? sentences(explained) : this.find("badge-words").textContent);
+    this.#showNumbers();
+  }
+
+  #forgetServer() {
+    this.controls.takeClose();
+    this.composer.setLimits(null);
+    this.allowance.reset(null, Date.now());
+  }
+
+  #welcomed() {
+    const { welcome } = this.session;
+    this.allowance.reset(welcome.limits ?? null, Date.now());
+    this.composer.setLimits(welcome.limits ?? null);
+    this.controls.takeWelcome(welcome);
+    this.#showSnippets();
+  }
+
+  #showState(explained, problem) {
+    const { state, welcome } = this.session;
+    const words = {
+      idle: "Nothing is sent before you press Connect.",
+      connecting: `Opening ${this.session.url}`,
+      open: "The socket is open. Without a welcome, the server may speak another protocol; raw messages can be sent.",
+      live: welcome === null ? "" : this.#liveWords(welcome),
+    };
+    let text = words[state.name] ?? "";
+    if (problem) text = `The browser refuses this address: ${problem}`;
+    if (explained !== null) text = sentences(explained);
+    setText(this.find("words"), text);
+    setAttribute(this.find("words"), "data-level", problem ? "bad" : explained?.level ?? null);
+  }
+
+  #liveWords(welcome) {
+    const { metric_types: types, interval_seconds: seconds } = this.controls.inForce ?? {};
+    const preset = welcome.subscription?.preset ? ` Preset: ${this.#presetName(welcome.subscription.preset)}.` : "";
+    if (!types?.length) return `Subscribed to nothing yet: choose metric types, and metrics come.${preset}`;
+    return `Getting ${types.join(", ")}, at most every ${seconds} s.${preset}`;
+  }
+
+  #logState({ name, closing, problem }, explained) {
+    const event = (type, text, level = null) => {
+      const what = { direction: "event", kind: "event", type, summary: text, text };
+      this.log.add({ ...what, bytes: null, atMs: Date.now(), level });
+    };
+    if (name === "connecting") event("connecting", this.session.url);
+    if (name === "open") event("open", "The connection stands.");
+    if (problem) event("refused", problem, "bad");
+    if (closing === null) return;
+    if (closing.byUs) event("disconnected", explained.meaning);
+    else event(`closed ${closing.code}`, sentences(explained), explained.level);
+  }
+
+  #take(frame) {
+    const { clock } = this.session;
+    const nowMs = Date.now();
+    if (frame.direction === "out") {
+      this.statistics.addSent(frame.bytes);
+      this.allowance.takeMessage(nowMs);
+    } else {
+      this.statistics.addReceived(frame, clock.offsetMs);
+      for (const metric of metricsOf(frame.message)) this.seen.add(metric);
+      if (frame.message?.type === "error") this.allowance.addError(nowMs);
+      if (frame.message !== null) this.controls.takeMessage(frame.message);
+    }
+    this.log.add({
+      direction: frame.direction,
+      kind: kindOf(frame),
+      type: typeOf(frame),
+      summary: frame.automatic ? "sent by the timer" : summarize(frame, clock.offsetMs),
+      text: frame.text,
+      bytes: frame.bytes,
+      atMs: frame.atMs,
+      level: { error: "bad", gap: "warn" }[frame.message?.type] ?? null,
+    });
+  }
+
+  // ---- address, preset, link ----
+
+  #presetName(slug) {
+    return this.config.presets.find((preset) => preset.slug === slug)?.name ?? slug;
+  }
+
+  #urlTyped() {
+    this.#showPreset();
+    this.#choicesChanged();
+  }
+
+  #presetPicked() {
+    this.url.value = withPreset(this.url.value, this.preset.value);
+    // What a preset gives is seen only when nothing that was chosen before covers it.
+    this.controls.setWishes(noWishes());
+    this.#showPreset();
+    this.#choicesChanged();
+    if (!this.session.isActive) return;
+    this.session.disconnect();
+    this.#connect();
+  }
+
+  #showPreset() {
+    const slug = presetOf(this.url.value);
+    const known = this.config.presets.find((preset) => preset.slug === slug);
+    let stranger = this.preset.querySelector("[data-stranger]");
+    if (slug && !known) {
+      stranger ??= this.preset.appendChild(new Option("", ""));
+      stranger.dataset.stranger = "";
+      stranger.value = slug;
+      stranger.textContent = `${slug} (unknown)`;
+    } else {
+      stranger?.remove();
+    }
+    this.preset.value = slug;
+    const description = known?.description ?? "";
+    setText(this.find("preset-description"), description);
+    setAttribute(this.preset, "title", description || null);
+  }
+
+  #choicesChanged() {
+    this.#writeLink();
+    this.#showSnippets();
+  }
+
+  #writeLink() {
+    const base = withPreset(this.url.value, "");
+    const hash = writeLink(this.controls.wishes, {
+      url: base === this.ownUrl ? null : base,
+      reconnect: this.session.autoReconnect,
+    });
+    const address = new URL(location.href);
+    const slug = presetOf(this.url.value);
+    if (slug) address.searchParams.set("preset", slug);
+    else address.searchParams.delete("preset");
+    address.hash = hash;
+    if (address.href !== location.href) history.replaceState(null, "", address);
+  }
+
+  #readLink() {
+    const { wishes, url, reconnect } = readLink(location.hash.slice(1));
+    const slug = new URL(location.href).searchParams.get("preset") ?? "";
+    if (this.session.isActive) this.session.disconnect();
+    this.url.value = withPreset(url ?? this.ownUrl, slug);
+    this.session.autoReconnect = reconnect;
+    this.find("auto-reconnect").checked = reconnect;
+    this.controls.setWishes(wishes);
+    this.#showPreset();
+    this.#showSnippets();
+  }
+
+  #reset() {
+    const wasActive = this.session.isActive;
+    this.session.disconnect();
+    this.session.autoReconnect = false;
+    this.find("auto-reconnect").checked = false;
+    this.session.setAutoPing(true);
+    this.find("auto-ping").checked = true;
+    this.url.value = this.ownUrl;
+    this.controls.setWishes(noWishes());
+    this.statistics.reset();
+    this.log.clear();
+    this.#showPreset();
+    this.#choicesChanged();
+    if (wasActive) this.#connect();
+    else this.#showNumbers();
+    setText(this.announcer, "Everything is back to its default.");
+  }
+
+  #edit(text) {
+    this.tabs.choose("tab-send");
+    this.composer.put(text);
+  }
+
+  // ---- words and numbers ----
+
+  #showNumbers() {
+    const nowMs = Date.now();
+    this.tiles.show(nowMs);
+    this.controls.tick();
+    this.#showFacts(nowMs);
+    this.meters.show(nowMs);
+  }
+
+  #showFacts(nowMs) {
+    const { session } = this;
+    const { clock, welcome, openedAtMs, state } = session;
+    if (state.name === "waiting") {
+      const seconds = Math.max(1, Math.ceil((state.retryAtMs - nowMs) / 1000));
+      setText(this.find("badge-words"), `Reconnecting in ${seconds} s`);
+    }
+    this.#fact("client", welcome?.client_id === undefined ? "–" : String(welcome.client_id));
+    const known = welcome !== null && clock.best !== null;
+    this.#fact("round-trip", known ? formatNumber(clock.roundTripMs, "ms") : "–");
+    this.#fact("clock", known ? clockText(clock) : "–");
+    this.#fact("connected", openedAtMs === null ? "–" : formatDuration(nowMs - openedAtMs));
+  }
+
+  #fact(name, text) {
+    const node = this.facts.get(name);
+    setText(node, text);
+    setAttribute(node, "title", name === "client" && text !== "–" ? text : null);
+  }
+
+  #showSnippets() {
+    const { wishes, effective } = this.controls;
+    const messages = Object.values(messagesFor(wishes, [], this.controls.knownTypes)).flat();
+    // A program that asks for nothing gets nothing, and its author wonders why.
+    if (presetOf(this.url.value) === "" && effective.metric_types.length === 0) {
+      messages.unshift({ type: "subscribe", metric_types: ["all"] });
+    }
+    const recipe = { url: this.url.value.trim(), messages };
+    for (const [name, make] of Object.entries({ javascript: javaScriptFor, python: pythonFor })) {
+      setText(this.page.querySelector(`[data-snippet="${name}"] [data-code]`), make(recipe));
+    }
+  }
+}
+
+function sentences({ title, meaning, advice }) {
+  return [`${title}.`, meaning, advice].filter(Boolean).join(" ");
+}
+
+function clockText({ best }) {
+  const offset = Math.round(best.offsetMs);
+  return `${offset > 0 ? "+" : ""}${formatNumber(offset, "ms", 0)} ±${Math.ceil(best.roundTripMs / 2)}`;
+}
+
+function parseUrl(text) {
+  try {
+    return new URL(text.trim());
+  } catch {
+    return null;
+  }
+}
+
+/** @param {string} text an address, perhaps half typed @returns {string} the preset in it, or nothing */
+function presetOf(text) {
+  return parseUrl(text)?.searchParams.get("preset") ?? "";
+}
+
+/** @param {string} text @param {string} slug nothing takes the preset out @returns {string} */
+function withPreset(text, slug) {
+  const url = parseUrl(text);
+  if (url === null) return text.trim();
+  if (slug) url.searchParams.set("preset", slug);
+  else url.searchParams.delete("preset");
+  return url.href;
+}
+
+const config = JSON.parse(document.getElementById("page-config").textContent);
+new ConsolePage(config, document).start();

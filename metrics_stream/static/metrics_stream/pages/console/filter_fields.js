@@ -1,0 +1,139 @@
+// The three filters: fields for their terms, and suggestions from the catalogue and from what was seen.
+// Room: pages/console.
+
+import { KeyedList, element, setAttribute } from "../../charts/dom.js";
+import { splitTerms } from "./wishes.js";
+
+/** Characters that fit on a line of a field, about; and the most lines before it scrolls. */
+const LINE_CHARACTERS = 44;
+const MOST_LINES = 4;
+
+export class FilterFields {
+  #fields;
+  #shown = "";
+
+  /**
+   * @param {HTMLElement} root
+   * @param {object} options
+   * @param {{slug: string, fields: {name: string, label: string}[]}[]} options.catalogue
+   * @param {Seen} options.seen
+   * @param {() => void} options.typed the terms changed
+   * @param {() => void} options.settled nobody types any more
+   */
+  constructor(root, { catalogue, seen, typed, settled }) {
+    this.catalogue = catalogue;
+    this.seen = seen;
+    this.typed = typed;
+    this.settled = settled;
+    this.#fields = new Map(
+      [...root.querySelectorAll("[data-filter]")].map((node) => {
+        const key = node.dataset.filter;
+        const chips = node.querySelector("[data-chips]");
+        return [key, { terms: node.querySelector("[data-terms]"), chips, list: this.#chipList(chips, key) }];
+      }),
+    );
+    this.clearButton = root.querySelector("[data-filters-clear]");
+  }
+
+  start() {
+    this.clearButton.addEventListener("click", () => {
+      this.#write({ agent_ids: [], sources: [], fields: [] });
+      this.typed();
+      this.settled();
+    });
+    for (const { terms } of this.#fields.values()) {
+      terms.addEventListener("input", () => {
+        fitRows(terms);
+        this.typed();
+      });
+      terms.addEventListener("change", () => this.settled());
+    }
+  }
+
+  /** @returns {{agent_ids: string[], sources: string[], fields: string[]}} */
+  read() {
+    return Object.fromEntries([...this.#fields].map(([key, { terms }]) => [key, splitTerms(terms.value)]));
+  }
+
+  /** @param {Record<string, string[]>} filters shown except where somebody types */
+  show(filters) {
+    const now = this.read();
+    const changed = Object.entries(filters).filter(
+      ([key, terms]) => document.activeElement !== this.#fields.get(key)?.terms && now[key]?.join() !== terms.join(),
+    );
+    this.#write(Object.fromEntries(changed));
+  }
+
+  /** Show suggestions for these metric types; for all when there are none. @param {string[]} types */
+  showSuggestions(types) {
+    const chosen = this.read();
+    const shown = JSON.stringify([this.seen.version, types, chosen]);
+    if (shown === this.#shown) return;
+    this.#shown = shown;
+    const suggestions = {
+      agent_ids: plain(this.seen.agent_ids),
+      sources: plain(this.seen.sources),
+      fields: this.#fieldSuggestions(types),
+    };
+    for (const [key, { list, chips }] of this.#fields) {
+      const items = suggestions[key];
+      list.show(items.map(({ term, title }) => ({ key: term, term, title, pressed: chosen[key].includes(term) })));
+      setAttribute(chips, "hidden", items.length === 0);
+    }
+  }
+
+  #write(filters) {
+    for (const [key, terms] of Object.entries(filters)) {
+      const field = this.#fields.get(key)?.terms;
+      if (field === undefined) continue;
+      field.value = terms.join(", ");
+      fitRows(field);
+    }
+  }
+
+  #chipList(host, key) {
+    return new KeyedList(
+      host,
+      ({ term }) => {
+        const node = element("button", { class: "chip", type: "button" }, term);
+        node.addEventListener("click", () => this.#toggle(key, term));
+        return { node };
+      },
+      ({ node }, { pressed, title }) => {
+        setAttribute(node, "aria-pressed", String(pressed));
+        setAttribute(node, "title", title);
+      },
+    );
+  }
+
+  #toggle(key, term) {
+    const chosen = this.read()[key];
+    const next = chosen.includes(term) ? chosen.filter((each) => each !== term) : [...chosen, term];
+    this.#write({ [key]: next });
+    this.typed();
+  }
+
+  #fieldSuggestions(types) {
+    const terms = new Map();
+    const wanted = (slug) => types.length === 0 || types.includes(slug);
+    for (const { slug, fields } of this.catalogue.filter((type) => wanted(type.slug))) {
+      for (const { name, label } of fields) terms.set(name, { term: name, title: `${label} (${slug})` });
+    }
+    for (const [slug, names] of this.seen.fields) {
+      if (!wanted(slug)) continue;
+      for (const name of names) if (!terms.has(name)) terms.set(name, { term: name, title: slug });
+    }
+    return [...terms.values()];
+  }
+}
+
+function plain(terms) {
+  const sorted = [...terms].sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
+  return sorted.map((term) => ({ term, title: null }));
+}
+
+function fitRows(area) {
+  const needed = Math.max(area.value.split("\n").length, Math.ceil(area.value.length / LINE_CHARACTERS), 1);
+  const rows = Math.min(MOST_LINES, needed);
+  if (area.rows !== rows) area.rows = rows;
+}

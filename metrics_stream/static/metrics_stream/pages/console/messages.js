@@ -1,0 +1,177 @@
+// The messages of the protocol as the console needs them: templates, hints on what was typed, one line for each frame.
+// Room: pages/console; pure.
+
+import { formatNumber } from "../../client/format.js";
+import { metricsOf } from "./statistics.js";
+
+/** Keys that each client message may have, besides `type` and `ref`. */
+const CLIENT_KEYS = {
+  subscribe: ["metric_types"],
+  unsubscribe: ["metric_types"],
+  set_filters: ["filters"],
+  set_update_interval: ["interval_seconds"],
+  set_batching: ["batch_size", "batch_timeout_seconds", "mode"],
+  ping: [],
+};
+
+const REPLIES = new Set(["subscription_confirmed", "filters_updated", "update_interval_set", "batching_set", "pong"]);
+
+/** @returns {{group: string, name: string, text: string}[]} what the composer offers */
+export function templates() {
+  const good = [
+    { type: "subscribe", metric_types: ["all"] },
+    { type: "unsubscribe", metric_types: ["system"] },
+    { type: "set_filters", filters: { agent_ids: ["agent-1"], sources: [], fields: [] } },
+    { type: "set_update_interval", interval_seconds: 0.5 },
+    { type: "set_batching", batch_size: 50, batch_timeout_seconds: 1, mode: "latest" },
+    { type: "ping", ref: "my-ping" },
+  ].map((message) => ({ group: "Messages", name: message.type, text: JSON.stringify(message, null, 2) }));
+  const wrong = [
+    ["not JSON", '{"type": "subscribe", '],
+    ["unknown message", '{"type": "dance", "ref": "my-dance"}'],
+    ["unknown metric type", '{"type": "subscribe", "metric_types": ["sytem"]}'],
+    ["interval out of range", '{"type": "set_update_interval", "interval_seconds": 0.001}'],
+    ["wrong value type", '{"type": "set_update_interval", "interval_seconds": "fast"}'],
+  ].map(([name, text]) => ({ group: "Wrong on purpose", name, text }));
+  return [...good, ...wrong];
+}
+
+/**
+ * Say what the server will probably think of a text. Only a hint: anything can be sent.
+ *
+ * @param {string} text
+ * @param {string[]} metricTypes those that exist
+ * @returns {{level: "quiet" | "good" | "warn", words: string}}
+ */
+export function hintFor(text, metricTypes) {
+  if (text.trim() === "") return { level: "quiet", words: "Type a message, or start from a template." };
+  let value;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    return { level: "warn", words: `Not JSON: ${error.message}` };
+  }
+  if (value === null || typeof value !== "object" || Array.isArray(value)) {
+    return { level: "warn", words: "JSON, but not an object; every message is an object with a type." };
+  }
+  const known = Object.keys(CLIENT_KEYS);
+  if (!Object.hasOwn(CLIENT_KEYS, value.type)) {
+    const type = JSON.stringify(value.type) ?? "(none)";
+    return { level: "warn", words: `Unknown type ${type}; known: ${known.join(", ")}` };
+  }
+  const keys = CLIENT_KEYS[value.type];
+  const extra = Object.keys(value).filter((key) => key !== "type" && key !== "ref" && !keys.includes(key));
+  if (extra.length) {
+    return { level: "warn", words: `Unknown key ${extra[0]}; allowed: ${["type", "ref", ...keys].join(", ")}` };
+  }
+  if (Array.isArray(value.metric_types)) {
+    const strange = value.metric_types.find((slug) => slug !== "all" && !metricTypes.includes(slug));
+    if (strange !== undefined) {
+      const name = JSON.stringify(strange);
+      return { level: "warn", words: `Unknown metric type ${name}; known: ${metricTypes.join(", ")}, all` };
+    }
+  }
+  return { level: "good", words: "A message of the protocol." };
+}
+
+/** @param {Frame} frame @returns {"metrics" | "reply" | "error" | "sent"} the kind by which the log filters */
+export function kindOf(frame) {
+  if (frame.direction === "out") return "sent";
+  const type = frame.message?.type;
+  if (type === "metric_update" || type === "metric_batch") return "metrics";
+  if (type === "error" || type === "gap") return "error";
+  // What this protocol does not know is shown with the replies: it is neither metrics nor an error.
+  return "reply";
+}
+
+/** @param {Frame} frame @returns {string} its type, for the log */
+export function typeOf(frame) {
+  if (frame.binary) return "binary";
+  if (frame.message === null) return "text";
+  const { type } = frame.message;
+  return typeof type === "string" ? shorten(type, 40) : "no type";
+}
+
+/**
+ * Return what is in a frame, on one line.
+ *
+ * @param {Frame} frame
+ * @param {number} offsetMs milliseconds by which the server's clock is ahead of ours
+ * @returns {string}
+ */
+export function summarize(frame, offsetMs) {
+  const { message } = frame;
+  if (message === null) return shorten(frame.text, 200);
+  if (frame.direction === "out") return summarizeRest(message);
+  if (kindOf(frame) === "metrics") return summarizeMetrics(message, frame.atMs + offsetMs);
+  switch (message.type) {
+    case "error":
+      return `${message.code}: ${message.message}`;
+    case "gap":
+      return `${message.dropped ?? "an unknown number of"} metrics missing: ${message.reason}`;
+    case "welcome":
+      return [
+        `client ${message.client_id}`,
+        `protocol ${message.protocol ?? "unknown"}`,
+        message.subscription?.preset ? `preset ${message.subscription.preset}` : "no preset",
+      ].join(" · ");
+    default:
+      return REPLIES.has(message.type) ? summarizeRest(message) : shorten(frame.text, 200);
+  }
+}
+
+function summarizeRest(message) {
+  const parts = Object.entries(message)
+    .filter(([key]) => key !== "type")
+    .map(([key, value]) => `${key} ${typeof value === "string" ? value : listText(value)}`);
+  return shorten(parts.join(" · "), 240) || "–";
+}
+
+function listText(value) {
+  if (!Array.isArray(value) || value.some((item) => typeof item === "object")) return JSON.stringify(value) ?? "";
+  return value.length ? value.join(", ") : "none";
+}
+
+function summarizeMetrics(message, serverNowMs) {
+  const metrics = metricsOf(message).filter((metric) => metric !== null && typeof metric === "object");
+  const counts = new Map();
+  const sources = new Set();
+  let [youngest, oldest] = [Infinity, -Infinity];
+  for (const metric of metrics) {
+    counts.set(metric.metric_type, (counts.get(metric.metric_type) ?? 0) + 1);
+    if (metric.source !== undefined) sources.add(metric.source);
+    const ageMs = serverNowMs - Date.parse(metric.timestamp);
+    if (Number.isNaN(ageMs)) continue;
+    youngest = Math.min(youngest, ageMs);
+    oldest = Math.max(oldest, ageMs);
+  }
+  const types = [...counts].map(([type, count]) => (metrics.length > 1 ? `${count} ${type}` : type)).join(", ");
+  const from = sources.size === 0 ? "" : ` from ${shorten([...sources].join(", "), 60)}`;
+  const age = oldest === -Infinity ? "" : `age ${ageText(youngest, oldest)} · `;
+  const values = metrics.length === 1 ? valuesText(metrics[0].data) : "";
+  return shorten(`${age}${types}${from}${values}`, 240);
+}
+
+function ageText(youngest, oldest) {
+  const newest = formatNumber(Math.round(youngest), "ms", 0);
+  return oldest - youngest < 1 ? newest : `${newest} to ${formatNumber(Math.round(oldest), "ms", 0)}`;
+}
+
+function valuesText(data) {
+  if (Array.isArray(data)) {
+    const ids = data.map((entry) => entry?.agent_id).filter((id) => id !== undefined);
+    const named = ids.length ? `: ${ids.slice(0, 4).join(", ")}${ids.length > 4 ? ", …" : ""}` : "";
+    return ` · ${data.length} ${data.length === 1 ? "entry" : "entries"}${named}`;
+  }
+  if (data === null || typeof data !== "object") return "";
+  const short = (value) => (typeof value === "number" ? +value.toPrecision(4) : shorten(JSON.stringify(value), 24));
+  const parts = Object.entries(data)
+    .slice(0, 3)
+    .map(([key, value]) => `${key} ${short(value)}`);
+  return parts.length ? ` · ${parts.join(", ")}` : "";
+}
+
+/** @param {string} text @param {number} length @returns {string} */
+export function shorten(text, length) {
+  return text.length > length ? `${text.slice(0, length)}…` : text;
+}

@@ -1,0 +1,41 @@
+// The limits of the connection and how near they are. Room: pages/console.
+
+import { setAttribute, setText } from "../../charts/dom.js";
+import { formatBytes } from "../../client/format.js";
+
+export class Meters {
+  /** @param {HTMLElement} root @param {Allowance} allowance */
+  constructor(root, allowance) {
+    this.allowance = allowance;
+    this.items = new Map(
+      [...root.querySelectorAll("[data-limit]")].map((node) => [
+        node.dataset.limit,
+        { node, words: node.querySelector("[data-limit-words]"), hint: node.querySelector("[data-limit-hint]") },
+      ]),
+    );
+  }
+
+  /** @param {number} nowMs local time */
+  show(nowMs) {
+    const { limits } = this.allowance;
+    if (!limits) {
+      this.#set("messages", "–", "Shown when the server says welcome.", null);
+      this.#set("errors", "–", "", null);
+      return;
+    }
+    const { message_burst: burst, errors_per_minute: most, message_bytes: bytes } = limits;
+    const left = Math.floor(this.allowance.messagesLeft(nowMs));
+    const messagesHint = `${limits.messages_per_second} more each second. Beyond, the server closes with 4029.`;
+    this.#set("messages", `${left} of ${burst}`, messagesHint, left < burst / 4 ? "bad" : null);
+    const errors = this.allowance.errors(nowMs);
+    const errorsHint = `The server closes with 4501 at ${most}; with 4509 at more than ${formatBytes(bytes)}.`;
+    this.#set("errors", `${errors} of ${most}`, errorsHint, errors === 0 ? null : errors >= most - 1 ? "bad" : "warn");
+  }
+
+  #set(name, words, hint, level) {
+    const item = this.items.get(name);
+    setText(item.words, words);
+    setText(item.hint, hint);
+    setAttribute(item.node, "data-level", level);
+  }
+}

@@ -1,0 +1,121 @@
+// What a person has chosen on the console: the messages it makes, and the link that carries it.
+// Room: pages/console; pure.
+
+/**
+ * A part that is null was not touched: the preset or the server's default decides.
+ *
+ * @typedef {object} Wishes
+ * @property {string[] | null} metricTypes
+ * @property {{agent_ids: string[], sources: string[], fields: string[]} | null} filters
+ * @property {number | null} intervalSeconds
+ * @property {{batch_size: number, batch_timeout_seconds: number, mode: string} | null} batching
+ */
+
+/** @returns {Wishes} */
+export function noWishes() {
+  return { metricTypes: null, filters: null, intervalSeconds: null, batching: null };
+}
+
+/**
+ * Return the messages that lead from what is in force to what is wished.
+ *
+ * @param {Wishes} wishes
+ * @param {string[]} inForce metric types that are subscribed already
+ * @param {string[]} known metric types that exist
+ * @returns {Record<"types" | "filters" | "interval" | "batching", object[]>}
+ */
+export function messagesFor(wishes, inForce, known) {
+  const { metricTypes, filters, intervalSeconds: seconds, batching } = wishes;
+  return {
+    types: metricTypes === null ? [] : typeMessages(metricTypes, inForce, known),
+    filters: filters === null ? [] : [filtersMessage(filters)],
+    interval: seconds === null ? [] : [{ type: "set_update_interval", interval_seconds: seconds }],
+    batching: batching === null ? [] : [{ type: "set_batching", ...batching }],
+  };
+}
+
+/** @returns {object[]} subscribe and unsubscribe messages; `all` where every type is meant */
+export function typeMessages(wanted, inForce, known) {
+  const added = wanted.filter((slug) => !inForce.includes(slug));
+  const removed = inForce.filter((slug) => !wanted.includes(slug));
+  const messages = [];
+  if (removed.length) messages.push({ type: "unsubscribe", metric_types: wanted.length === 0 ? ["all"] : removed });
+  if (added.length) {
+    const all = known.length > 1 && known.every((slug) => wanted.includes(slug));
+    messages.push({ type: "subscribe", metric_types: all ? ["all"] : added });
+  }
+  return messages;
+}
+
+/** @returns {object} with the lists that are not empty; `{}` clears */
+export function filtersMessage(filters) {
+  const used = Object.entries(filters).filter(([, terms]) => terms.length);
+  return { type: "set_filters", filters: Object.fromEntries(used) };
+}
+
+/** @param {string} text separated by commas or lines @returns {string[]} each once, in order */
+export function splitTerms(text) {
+  return [...new Set(text.split(/[,\n]/).map((term) => term.trim()).filter(Boolean))];
+}
+
+const LISTS = { agents: "agent_ids", sources: "sources", fields: "fields" };
+
+/**
+ * Return the part of a link behind the `#`. There it never reaches a server's log, and may be long.
+ *
+ * @param {Wishes} wishes
+ * @param {{url: string | null, reconnect: boolean}} connection `url` is null for this server's own socket
+ * @returns {string} without the `#`
+ */
+export function writeLink(wishes, { url, reconnect }) {
+  const parameters = new URLSearchParams();
+  if (url !== null) parameters.set("url", url);
+  // A comma separates; it cannot be part of a term, since the fields split at it as well.
+  if (wishes.metricTypes !== null) parameters.set("types", wishes.metricTypes.join(","));
+  if (wishes.filters !== null) {
+    for (const [name, key] of Object.entries(LISTS)) {
+      if (wishes.filters[key].length) parameters.set(name, wishes.filters[key].join(","));
+    }
+  }
+  if (wishes.intervalSeconds !== null) parameters.set("interval", String(wishes.intervalSeconds));
+  if (wishes.batching !== null) {
+    const { batch_size: size, batch_timeout_seconds: timeout, mode } = wishes.batching;
+    parameters.set("batch", [size, timeout, mode].join(","));
+  }
+  if (reconnect) parameters.set("reconnect", "1");
+  // Commas and colons are harmless behind the # and far easier to read.
+  return parameters.toString().replaceAll("%2C", ",").replaceAll("%3A", ":").replaceAll("%2F", "/");
+}
+
+/**
+ * Read what writeLink wrote; what makes no sense is left out, since a link can be typed.
+ *
+ * @param {string} hash without the `#`
+ * @returns {{wishes: Wishes, url: string | null, reconnect: boolean}}
+ */
+export function readLink(hash) {
+  const parameters = new URLSearchParams(hash);
+  const wishes = noWishes();
+  if (parameters.has("types")) wishes.metricTypes = splitTerms(parameters.get("types"));
+  if (Object.keys(LISTS).some((name) => parameters.has(name))) {
+    wishes.filters = { agent_ids: [], sources: [], fields: [] };
+    for (const [name, key] of Object.entries(LISTS)) wishes.filters[key] = splitTerms(parameters.get(name) ?? "");
+  }
+  wishes.intervalSeconds = readNumber(parameters.get("interval"));
+  const [size, timeout, mode] = (parameters.get("batch") ?? "").split(",");
+  const [batchSize, batchTimeout] = [readNumber(size), readNumber(timeout)];
+  if (batchSize !== null && batchTimeout !== null) {
+    wishes.batching = {
+      batch_size: Math.round(batchSize),
+      batch_timeout_seconds: batchTimeout,
+      mode: mode === "latest" ? "latest" : "all",
+    };
+  }
+  return { wishes, url: parameters.get("url"), reconnect: parameters.get("reconnect") === "1" };
+}
+
+/** @param {string | null | undefined} text @returns {number | null} */
+export function readNumber(text) {
+  const value = text === null || text === undefined || text.trim() === "" ? NaN : Number(text);
+  return Number.isFinite(value) ? value : null;
+}

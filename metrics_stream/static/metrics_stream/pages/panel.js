@@ -1,0 +1,99 @@
+// One panel of a dashboard: its chart, its state in words, and when it has to be painted. Room: pages.
+
+import { CHARTS } from "../charts/kinds.js";
+import { LEVEL_WORDS, levelIcon, setAttribute, setLevelIcon, setText } from "../charts/dom.js";
+import { formatDuration } from "../client/format.js";
+import { lastReceivedMs } from "../client/readings.js";
+
+/** After this long without anything the panel says how to publish, in milliseconds. */
+const PATIENCE_MS = 8_000;
+
+export class Panel {
+  #paintedVersion = -1;
+  #paintedSource = undefined;
+  #filled = false;
+  #receivedAtMs = null;
+
+  /** @param {object} config as in the page configuration @param {HTMLElement} section */
+  constructor(config, section) {
+    this.config = config;
+    this.section = section;
+    this.visible = false;
+    this.state = section.querySelector("[data-panel-state]");
+    this.stateWord = section.querySelector("[data-panel-state-word]");
+    this.stale = section.querySelector("[data-panel-stale]");
+    this.waiting = section.querySelector("[data-panel-waiting]");
+    this.waitingText = section.querySelector("[data-panel-waiting-text]");
+    this.hint = section.querySelector("[data-panel-hint]");
+    const Chart = CHARTS.get(config.kind);
+    this.chart = new Chart(config, section.querySelector("[data-panel-body]"));
+    if (config.kind !== "text") {
+      this.icon = levelIcon();
+      this.state.prepend(this.icon);
+      setText(this.waitingText, `Waiting for ${config.metric_type} metrics…`);
+    }
+  }
+
+  /** @param {{store: Store, source: string | null, nowMs: number}} frame @returns {boolean} whether it painted */
+  paint(frame) {
+    const version = frame.store.version(this.config.metric_type);
+    if (!this.visible || (version === this.#paintedVersion && frame.source === this.#paintedSource)) return false;
+    this.#paintedVersion = version;
+    this.#paintedSource = frame.source;
+    this.#filled = this.chart.paint(frame);
+    this.#receivedAtMs = this.config.kind === "text" ? null : lastReceivedMs(frame.store, this.config, frame.source);
+    setAttribute(this.section, "data-filled", this.#filled);
+    if (this.waiting) setAttribute(this.waiting, "hidden", this.#filled);
+    this.#showLevel();
+    return true;
+  }
+
+  /** @param {number} nowMs */
+  tick(nowMs) {
+    if (this.visible) this.chart.tick?.(nowMs);
+  }
+
+  /**
+   * Say how old the panel is when it is too old, and how to fill it when it stays empty.
+   *
+   * @param {{nowMs: number, staleMs: number, startedAtMs: number, typeSeen: boolean}} moment
+   */
+  showAge({ nowMs, staleMs, startedAtMs, typeSeen }) {
+    if (this.config.kind === "text") return;
+    const silentMs = this.#receivedAtMs === null ? 0 : nowMs - this.#receivedAtMs;
+    const isStale = this.#filled && silentMs > staleMs;
+    setAttribute(this.section, "data-stale", isStale);
+    setAttribute(this.stale, "hidden", !isStale);
+    if (isStale) setText(this.stale, `no data for ${formatDuration(silentMs)}`);
+    if (this.#filled) return;
+    const names = this.config.fields.map((field) => field.label).join(", ");
+    // A panel out of sight has not been painted, so it cannot know.
+    const empty = typeSeen && this.visible && this.#paintedVersion > 0;
+    setText(
+      this.waitingText,
+      empty && names ? `No values for ${names} yet` : `Waiting for ${this.config.metric_type} metrics…`,
+    );
+    setAttribute(this.hint, "hidden", typeSeen || nowMs - startedAtMs < PATIENCE_MS);
+  }
+
+  /** Paint again with the next frame, in the colours of the theme in force. */
+  restyle() {
+    this.chart.restyle?.();
+  }
+
+  stop() {
+    this.chart.stop();
+  }
+
+  #showLevel() {
+    const level = this.chart.level ?? "none";
+    const shown = this.#filled && (level === "warn" || level === "bad");
+    setAttribute(this.section, "data-level", level);
+    if (!this.state) return;
+    setAttribute(this.state, "hidden", !shown);
+    setAttribute(this.state, "data-level", level);
+    if (!shown) return;
+    setLevelIcon(this.icon, level);
+    setText(this.stateWord, LEVEL_WORDS[level]);
+  }
+}

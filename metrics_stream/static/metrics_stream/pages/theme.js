@@ -1,0 +1,70 @@
+// The theme of the page: as the system says, or light or dark as the person chose. Loads before the first paint.
+
+const STORAGE_KEY = "metrics-stream.theme";
+
+/** What the button goes through, in this order. */
+const THEMES = ["system", "light", "dark"];
+
+const WORDS = { system: "Theme: as the system", light: "Theme: light", dark: "Theme: dark" };
+
+const root = document.documentElement;
+
+function read() {
+  try {
+    const stored = localStorage.getItem(STORAGE_KEY);
+    return THEMES.includes(stored) ? stored : null;
+  } catch {
+    // Storage can be forbidden; then the choice lasts as long as the page.
+    return null;
+  }
+}
+
+function write(theme) {
+  try {
+    localStorage.setItem(STORAGE_KEY, theme);
+  } catch {
+    return;
+  }
+}
+
+let chosen = read();
+
+function apply() {
+  // A page may have a theme of its own (a wall screen is dark); what the person chose goes before it.
+  const theme = chosen ?? root.dataset.themeDefault ?? "system";
+  if (theme === "system") delete root.dataset.theme;
+  else root.dataset.theme = theme;
+  for (const button of document.querySelectorAll("[data-theme-button]")) {
+    button.dataset.themeShown = theme;
+    button.title = WORDS[theme];
+    button.setAttribute("aria-label", `${WORDS[theme]}. Change theme`);
+  }
+  root.dispatchEvent(new CustomEvent("themechange", { bubbles: true }));
+}
+
+function next() {
+  const current = chosen ?? root.dataset.themeDefault ?? "system";
+  chosen = THEMES[(THEMES.indexOf(current) + 1) % THEMES.length];
+  write(chosen);
+  apply();
+}
+
+apply();
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", apply);
+addEventListener("storage", (event) => {
+  if (event.key !== STORAGE_KEY) return;
+  chosen = read();
+  apply();
+});
+
+function showButtons() {
+  apply();
+  for (const button of document.querySelectorAll("[data-theme-button]")) {
+    button.hidden = false;
+    button.addEventListener("click", next);
+  }
+}
+
+// This module may run before the page is read, or after.
+if (document.readyState === "loading") addEventListener("DOMContentLoaded", showButtons);
+else showButtons();
