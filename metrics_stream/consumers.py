@@ -24,6 +24,7 @@ from metrics_stream.core.delivery import Delivery
 from metrics_stream.core.metrics import ALL
 from metrics_stream.core.protocol import CloseCode, ErrorCode, ProtocolError
 from metrics_stream.core.selection import Selection, check_filters, expand
+from metrics_stream.core.shared_text import EXTENSION, SharedText
 from metrics_stream.hub import Client, Hub
 from metrics_stream.models import ClientPreset
 from metrics_stream.runtime import Runtime, get_runtime, subscription_of
@@ -31,31 +32,44 @@ from metrics_stream.runtime import Runtime, get_runtime, subscription_of
 logger = logging.getLogger(__name__)
 
 Send = Callable[[Any], Awaitable[None]]
+WriteShared = Callable[[SharedText], bool]
 
 ERROR_WINDOW_SECONDS = 60.0
 EXPLAIN_SECONDS = 1.0
 
 
 class SocketOutlet:
-    """One socket as the hub sees it: writes in a task of its own, so that the hub never waits."""
+    """One socket as the hub sees it.
 
-    def __init__(self, send: Send, hub: Hub) -> None:
+    Where the server offers it, a message is handed over as it is shared between sockets; otherwise, and while the
+    socket takes none, it is sent in a task of its own, so that the hub never waits.
+    """
+
+    def __init__(self, send: Send, write_shared: WriteShared | None, hub: Hub) -> None:
         self.client: Client | None = None
         self._send = send
+        self._write_shared = write_shared
         self._hub = hub
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
 
-    def write(self, frames: Sequence[str]) -> bool:
-        """Start writing; the hub hears of the end through `written`."""
-        if not self._closing:
-            self._start(self._write(frames))
+    def write(self, frames: Sequence[SharedText]) -> bool:
+        """Write, and return whether all of it was taken at once; otherwise the hub hears of the end by `written`."""
+        if self._closing:
+            return False
+        written = 0
+        if self._write_shared is not None:
+            while written < len(frames) and self._write_shared(frames[written]):
+                written += 1
+        if written == len(frames):
+            return True
+        self._start(self._write(frames[written:]))
         return False
 
-    async def _write(self, frames: Sequence[str]) -> None:
+    async def _write(self, frames: Sequence[SharedText]) -> None:
         assert self.client is not None, "the hub writes only to clients it has taken in"
         for frame in frames:
-            await self._send({"type": "websocket.send", "text": frame})
+            await self._send({"type": "websocket.send", "text": frame.text})
         self._hub.written(self.client)
 
     def close(self, code: CloseCode, error: ErrorCode, reason: str) -> None:
@@ -129,7 +143,8 @@ class MetricsConsumer(AsyncWebsocketConsumer):
             limit = runtime.settings.max_clients
             await self._fail(CloseCode.OVER_CAPACITY, ErrorCode.OVER_CAPACITY, f"{limit} clients are connected already")
             return
-        self.outlet = SocketOutlet(self.base_send, hub)
+        extensions: Any = self.scope.get("extensions") or {}
+        self.outlet = SocketOutlet(self.base_send, extensions.get(EXTENSION, {}).get("write"), hub)
         self.client = self.outlet.client = client = hub.add(uuid.uuid4().hex, self.outlet, connected_at=time.time())
         preset, selection, delivery, problem = None, client.selection, client.delivery, None
         try:

@@ -17,6 +17,7 @@ from metrics_stream.core.delivery import Delivery, Item, Loss, Pending, Share
 from metrics_stream.core.metrics import Metric
 from metrics_stream.core.protocol import CloseCode, ErrorCode, Gap, GapReason, encode, encode_metrics
 from metrics_stream.core.selection import Arrival, Selection, compile_projection
+from metrics_stream.core.shared_text import SharedText
 from metrics_stream.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class Clock(Protocol):
 class Outlet(Protocol):
     """One socket as the hub sees it."""
 
-    def write(self, frames: Sequence[str]) -> bool:
+    def write(self, frames: Sequence[SharedText]) -> bool:
         """Start writing and return True when done; otherwise call `hub.written(client)` later."""
 
     def close(self, code: CloseCode, error: ErrorCode, reason: str) -> None:
@@ -108,7 +109,7 @@ class View:
 class Frames(NamedTuple):
     """What leaves together: texts in order, and what they amount to. `size` is in bytes."""
 
-    texts: tuple[str, ...]
+    texts: tuple[SharedText, ...]
     metrics: int
     dropped: int
     size: int
@@ -310,13 +311,13 @@ class Hub:
     def _frames(self, items: list[Item], loss: Loss) -> Frames:
         metric_types = tuple(sorted(loss.metric_types))
         texts = [
-            encode(Gap(reason=reason, dropped=dropped, metric_types=metric_types))
+            SharedText(encode(Gap(reason=reason, dropped=dropped, metric_types=metric_types)).encode())
             for reason, dropped in loss.counts.items()
         ]
         if items:
-            texts.append(encode_metrics([item.body for item in items]))
+            texts.append(SharedText(encode_metrics([item.body for item in items])))
             self.telemetry.frames_encoded += 1
-        return Frames(tuple(texts), len(items), loss.known, sum(len(text.encode()) for text in texts))
+        return Frames(tuple(texts), len(items), loss.known, sum(len(text.data) for text in texts))
 
     def _write(self, client: Client, frames: Frames, now: float) -> None:
         if not frames.texts:

@@ -67,8 +67,8 @@ class Socket:
         self.closed: tuple[CloseCode, str] | None = None
 
     def write(self, frames) -> bool:
-        self.raw.extend(frames)
-        self.frames.extend(json.loads(frame) for frame in frames)
+        self.raw.extend(frame.text for frame in frames)
+        self.frames.extend(json.loads(frame.data) for frame in frames)
         self.times.append(self.house.clock.now)
         return not self.stalled
 

@@ -193,7 +193,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Welcome(ServerMessage, frozen=True, tag="welcome"):
-    """The first message on every socket."""
+    """The first message to a client that is taken in."""
 
     client_id: str
     timestamp: str
@@ -291,11 +291,11 @@ def encode(message: ServerMessage) -> str:
     return _encoder.encode(message).decode()
 
 
-def encode_metrics(bodies: list[bytes]) -> str:
+def encode_metrics(bodies: list[bytes]) -> bytes:
     """Return the data frame for metrics that are JSON already: an update for one, a batch for more."""
     if len(bodies) == 1:
-        return encode(MetricUpdate(data=msgspec.Raw(bodies[0])))
-    return encode(MetricBatch(count=len(bodies), data=[msgspec.Raw(body) for body in bodies]))
+        return _encoder.encode(MetricUpdate(data=msgspec.Raw(bodies[0])))
+    return _encoder.encode(MetricBatch(count=len(bodies), data=[msgspec.Raw(body) for body in bodies]))
 
 
 def format_timestamp(seconds: float) -> str:

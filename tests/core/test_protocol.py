@@ -121,10 +121,10 @@ def test_server_messages_have_the_shapes_of_the_protocol():
     assert protocol.encode(protocol.Gap(reason=protocol.GapReason.BUS, dropped=None, metric_types=("hero",))) == (
         '{"type":"gap","reason":"bus","dropped":null,"metric_types":["hero"]}'
     )
-    assert protocol.encode_metrics([b'{"a":1}']) == '{"type":"metric_update","data":{"a":1}}'
+    assert protocol.encode_metrics([b'{"a":1}']) == b'{"type":"metric_update","data":{"a":1}}'
     assert (
         protocol.encode_metrics([b'{"a":1}', b'{"b":2}'])
-        == '{"type":"metric_batch","count":2,"data":[{"a":1},{"b":2}]}'
+        == b'{"type":"metric_batch","count":2,"data":[{"a":1},{"b":2}]}'
     )
 
 

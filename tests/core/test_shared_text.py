@@ -1,0 +1,47 @@
+import pytest
+from websockets.extensions.permessage_deflate import PerMessageDeflate
+from websockets.frames import Frame, Opcode
+from websockets.streams import StreamReader
+
+from metrics_stream.core.shared_text import MIN_COMPRESSED_BYTES, SharedText
+
+LONG = b'{"text":"' + b"naive \xc3\xa9 " * 1000 + b'"}'
+
+
+def parse(wire: bytes, *extensions: PerMessageDeflate) -> Frame:
+    reader = StreamReader()
+    reader.feed_data(wire)
+    parsing = Frame.parse(reader.read_exact, mask=False, extensions=extensions)
+    with pytest.raises(StopIteration) as stopped:
+        next(parsing)
+    return stopped.value.value
+
+
+@pytest.mark.parametrize("data", [b"{}", b"x" * 125, b"x" * 126, b"x" * 70_000])
+def test_uncompressed_it_is_one_text_frame(data):
+    frame = parse(SharedText(data).wire(None))
+    assert (frame.opcode, bytes(frame.data), frame.fin, frame.rsv1) == (Opcode.TEXT, data, True, False)
+
+
+@pytest.mark.parametrize("window_bits", [9, 12, 15])
+def test_compressed_it_inflates_without_context(window_bits):
+    wire = SharedText(LONG).wire(window_bits)
+    assert len(wire) < len(LONG) / 10
+    # A receiver that keeps its context across messages inflates it in any order among others.
+    receiver = PerMessageDeflate(False, True, window_bits, 15)
+    other = SharedText(b"another " * 100).wire(window_bits)
+    for message, data in ((wire, LONG), (other, b"another " * 100), (wire, LONG)):
+        assert bytes(parse(message, receiver).data) == data
+
+
+def test_a_short_message_is_not_compressed():
+    short = SharedText(b"x" * (MIN_COMPRESSED_BYTES - 1))
+    assert short.wire(15) == short.wire(None)
+
+
+def test_each_form_is_built_once():
+    shared = SharedText(LONG)
+    assert shared.wire(15) is shared.wire(15)
+    assert shared.wire(None) is shared.wire(None)
+    assert shared.text is shared.text
+    assert shared.text.encode() == LONG
