@@ -91,14 +91,16 @@ def parse_settings(overlay: dict[str, Any]) -> StreamSettings:
 
 
 def _parse_value(key: str, value: Any) -> Any:
-    expected: type = str if key in {"SOURCE", "GROUP_PREFIX"} else float
-    if expected is str:
+    kind = StreamSettings.__annotations__[key.lower()]
+    if kind == "str":
         if isinstance(value, str) and value:
             return value
         raise ImproperlyConfigured(f"METRICS_STREAM[{key!r}] is {value!r}; it must be a text that is not empty")
-    if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
+    allowed = int if kind == "int" else int | float
+    if isinstance(value, allowed) and not isinstance(value, bool) and 0 < value < float("inf"):
         return value
-    raise ImproperlyConfigured(f"METRICS_STREAM[{key!r}] is {value!r}; it must be a number above 0")
+    number = "a whole number" if kind == "int" else "a number"
+    raise ImproperlyConfigured(f"METRICS_STREAM[{key!r}] is {value!r}; it must be {number} above 0")
 
 
 def _parse_types(value: Any) -> tuple[MetricType, ...]:

@@ -106,7 +106,7 @@ class ClientPresetForm(PresetModelForm):
             "batch_timeout_seconds": NumberField,
         }
         widgets = {
-            "agent_ids": _lines(rows=3, placeholder="agent-1"),
+            "agent_ids": _lines(rows=3, placeholder="agent_1"),
             "sources": _lines(rows=3, placeholder="load-generator-1"),
             "fields": _lines(rows=5, placeholder="throughput_tps"),
             "description": forms.Textarea(attrs={"rows": 2, "cols": 60}),

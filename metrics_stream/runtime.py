@@ -57,6 +57,7 @@ class Runtime:
         self._joined_changed = asyncio.Condition()
         self._membership_due = asyncio.Event()
         self._opened = asyncio.Event()
+        self._bus_failed = False
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -100,6 +101,7 @@ class Runtime:
             try:
                 await work()
             except BusError as error:
+                self._bus_failed = True
                 self.telemetry.bus_failures += 1
                 logger.warning("%s: %s; trying again", name, error)
             except Exception:
@@ -123,6 +125,9 @@ class Runtime:
             async with self._joined_changed:
                 self._joined = wanted
                 self._joined_changed.notify_all()
+            if self._bus_failed:
+                self._bus_failed = False
+                self.hub.announce_gap(GapReason.BUS, metric_types=wanted)
             try:
                 async with asyncio.timeout(max(0.0, rejoin_at - time.monotonic())):
                     await self._membership_due.wait()

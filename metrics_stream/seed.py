@@ -73,7 +73,7 @@ def preset_seeds() -> list[dict[str, Any]]:
             "name": "Single agent",
             "description": "Follow one agent closely. Duplicate this preset and change the id to follow another one.",
             "metric_types": ["agent"],
-            "agent_ids": ["agent-1"],
+            "agent_ids": ["agent_1"],
             "interval_seconds": 0.5,
         },
         {

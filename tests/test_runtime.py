@@ -24,7 +24,7 @@ class Inbox:
 
     def write(self, frames):
         for frame in frames:
-            self.frames.put_nowait(json.loads(frame))
+            self.frames.put_nowait(json.loads(frame.data))
         return True
 
     def close(self, code, error, reason):
@@ -110,6 +110,7 @@ async def test_a_server_that_started_before_redis_recovers_by_itself(valkey_url,
             while not runtime._joined:
                 await asyncio.sleep(0.01)
         await broadcast_system_metrics({"n": 1})
+        assert await inbox.hear() == {"type": "gap", "reason": "bus", "dropped": None, "metric_types": ["system"]}
         assert (await inbox.hear())["data"]["data"] == {"n": 1}
         await stop_runtime()
         await get_channel_layer().flush()

@@ -21,7 +21,7 @@ export function templates() {
   const good = [
     { type: "subscribe", metric_types: ["all"] },
     { type: "unsubscribe", metric_types: ["system"] },
-    { type: "set_filters", filters: { agent_ids: ["agent-1"], sources: [], fields: [] } },
+    { type: "set_filters", filters: { agent_ids: ["agent_1"], sources: [], fields: [] } },
     { type: "set_update_interval", interval_seconds: 0.5 },
     { type: "set_batching", batch_size: 50, batch_timeout_seconds: 1, mode: "latest" },
     { type: "ping", ref: "my-ping" },
