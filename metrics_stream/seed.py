@@ -326,8 +326,15 @@ PRESENTATION = DashboardSeed(
         _hero("AI accuracy", "ai_accuracy", decimals=1, warning_at=0.95, critical_at=0.9),
         _hero("Return on investment", "roi_percentage", decimals=0),
         _panel("flow", "Flow of transactions", "presentation", ["transaction_flow_data"], "full"),
-        _panel("table", "Against the competition", "presentation", ["competitive_benchmarks"], "medium"),
-        _panel("table", "Highlights", "presentation", ["key_highlights"], "medium"),
+        _panel(
+            "table",
+            "Against the competition",
+            "presentation",
+            ["competitive_benchmarks"],
+            "medium",
+            options={"max_rows": 5},
+        ),
+        _panel("table", "Highlights", "presentation", ["key_highlights"], "medium", options={"max_rows": 5}),
     ],
 )
 

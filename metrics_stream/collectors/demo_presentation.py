@@ -139,7 +139,7 @@ def transaction_flow(system: dict[str, Any], agents: list[dict[str, Any]]) -> di
     pools = _pools(agents)
     workers = [_agent_node(pool, y=round((place + 0.5) / len(pools), 4)) for place, pool in enumerate(pools)]
     generator = _node(
-        "generator", "source", "Load generator", status="healthy", throughput=throughput, latency_ms=0.0, x=0.06
+        "generator", "source", "Load generator", status="healthy", throughput=throughput, latency_ms=0.0, x=0.0
     )
     gateway = _node(
         "gateway",
@@ -149,7 +149,7 @@ def transaction_flow(system: dict[str, Any], agents: list[dict[str, Any]]) -> di
         throughput=throughput,
         latency_ms=system["avg_response_time_ms"],
         error_rate=system["error_rate"],
-        x=0.24,
+        x=0.25,
     )
     queue = _node(
         "queue",
@@ -159,10 +159,10 @@ def transaction_flow(system: dict[str, Any], agents: list[dict[str, Any]]) -> di
         throughput=throughput,
         latency_ms=system["queue_latency_ms"],
         error_rate=system["timeout_rate"],
-        x=0.45,
+        x=0.5,
     )
     answered = round(throughput * (1 - system["error_rate"]), 2)
-    ledger = _node("ledger", "database", "Ledger", status="healthy", throughput=answered, latency_ms=4.0, x=0.94)
+    ledger = _node("ledger", "database", "Ledger", status="healthy", throughput=answered, latency_ms=4.0, x=1.0)
     pairs = [("generator", "gateway"), ("gateway", "queue")]
     pairs += [("queue", worker["node_id"]) for worker in workers]
     pairs += [(worker["node_id"], "ledger") for worker in workers]
@@ -193,7 +193,7 @@ def _agent_node(pool: list[dict[str, Any]], *, y: float) -> dict[str, Any]:
             sum(agent["throughput_tps"] * agent["avg_response_time_ms"] for agent in pool) / throughput, 2
         ),
         error_rate=round(failing / throughput, 5),
-        x=0.7,
+        x=0.75,
         y=y,
     )
 

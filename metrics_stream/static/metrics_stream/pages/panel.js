@@ -37,7 +37,9 @@ export class Panel {
   /** @param {{store: Store, source: string | null, nowMs: number}} frame @returns {boolean} whether it painted */
   paint(frame) {
     const version = frame.store.version(this.config.metric_type);
-    if (!this.visible || (version === this.#paintedVersion && frame.source === this.#paintedSource)) return false;
+    // Out of sight only the first picture is painted, so that no panel says it waits for what has come.
+    if (!this.visible && this.#filled) return false;
+    if (version === this.#paintedVersion && frame.source === this.#paintedSource) return false;
     this.#paintedVersion = version;
     this.#paintedSource = frame.source;
     this.#filled = this.chart.paint(frame);
@@ -59,7 +61,8 @@ export class Panel {
    * @param {{nowMs: number, staleMs: number, startedAtMs: number, typeSeen: boolean}} moment
    */
   showAge({ nowMs, staleMs, startedAtMs, typeSeen }) {
-    if (this.config.kind === "text") return;
+    // A panel out of sight has not heard of what came since it was painted last.
+    if (this.config.kind === "text" || (this.#filled && !this.visible)) return;
     const silentMs = this.#receivedAtMs === null ? 0 : nowMs - this.#receivedAtMs;
     const isStale = this.#filled && silentMs > staleMs;
     setAttribute(this.section, "data-stale", isStale);
@@ -67,8 +70,7 @@ export class Panel {
     if (isStale) setText(this.stale, `no data for ${formatDuration(silentMs)}`);
     if (this.#filled) return;
     const names = this.config.fields.map((field) => field.label).join(", ");
-    // A panel out of sight has not been painted, so it cannot know.
-    const empty = typeSeen && this.visible && this.#paintedVersion > 0;
+    const empty = typeSeen && this.#paintedVersion > 0;
     setText(
       this.waitingText,
       empty && names ? `No values for ${names} yet` : `Waiting for ${this.config.metric_type} metrics…`,
