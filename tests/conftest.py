@@ -6,10 +6,14 @@ from collections.abc import Iterator
 import pytest
 from channels.layers import channel_layers
 
+from metrics_stream import bus
+
 
 @pytest.fixture(autouse=True)
-def fresh_channel_layer() -> Iterator[None]:
-    """Give every test a channel layer that has seen nothing."""
+def fresh_channel_layer(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Give every test a channel layer that has seen nothing, in a process that is no server yet."""
+    monkeypatch.setattr(bus._Server, "declared", False)
+    monkeypatch.setattr(bus._Server, "loop", None)
     channel_layers.backends.clear()
     yield
     channel_layers.backends.clear()
