@@ -283,30 +283,45 @@ class Hub:
         view.timer = self._clock.call_at(due, self._flush, view)
 
     def _flush(self, view: View) -> None:
-        now = self._clock.time()
+        # uvloop rings up to a millisecond early; by the clock no client's interval would have passed yet.
+        now = max(self._clock.time(), view.timer_at)
         view.timer = None
         window = view.pending.take(now)
         frames = self._frames(window.items, window.loss)
         for client in list(view.clients):
             since, client.since = client.since, window.end
-            joined_within = since > window.start
-            if client.busy_since is None and not client.share and not joined_within and client.floor_at <= now:
+            ready = client.busy_since is None and client.floor_at <= now
+            if ready and not client.share and since <= window.start:
                 self._write(client, frames, now)
-            else:  # busy, new, or served too short a time ago: its part is its own and leaves when it can
-                client.share.add(*window.since(since), view.delivery.mode)
+                continue
+            # The client is busy, came in the middle, or was served too short a time ago: its part is its own.
+            client.share.add(*window.since(since), view.delivery.mode)
+            if ready:
+                self._flush_share(client, now)
+            else:
                 self._schedule_share(client)
 
     def _schedule_share(self, client: Client) -> None:
-        """See to it that the client's own share leaves as soon as it is idle and its interval has passed."""
+        """See to it that the client's own share leaves when it is idle and its interval has passed."""
         if client.share and client.busy_since is None and client.timer is None:
             when = max(self._clock.time(), client.floor_at)
-            client.timer = self._clock.call_at(when, self._flush_share, client)
+            client.timer = self._clock.call_at(when, self._share_is_due, client, when)
 
-    def _flush_share(self, client: Client) -> None:
+    def _share_is_due(self, client: Client, now: float) -> None:
         client.timer = None
         if client.busy_since is not None:  # `written` schedules it again
             return
-        self._write(client, self._frames(*client.share.take()), self._clock.time())
+        if client.view is not None and client.view.pending.due_at is not None:
+            # The view's next frame takes the share along. Sent now, the client would stay out of step with its view
+            # for good, and every frame would have to be encoded for it alone.
+            return
+        self._flush_share(client, now)
+
+    def _flush_share(self, client: Client, now: float) -> None:
+        if client.timer is not None:
+            client.timer.cancel()
+            client.timer = None
+        self._write(client, self._frames(*client.share.take()), now)
 
     def _frames(self, items: list[Item], loss: Loss) -> Frames:
         metric_types = tuple(sorted(loss.metric_types))

@@ -32,7 +32,9 @@ class FakeTimer:
 class FakeClock:
     """A clock that moves only when told, and then makes the calls that are due in their order."""
 
-    def __init__(self) -> None:
+    def __init__(self, early: float = 0.0) -> None:
+        """`early` is by how many seconds it rings too early, as uvloop does."""
+        self.early = early
         self.now = 1000.0
         self.calls: list[tuple[float, int, FakeTimer, Callable[..., object], tuple[Any, ...]]] = []
         self.numbers = itertools.count()
@@ -42,7 +44,7 @@ class FakeClock:
 
     def call_at(self, when: float, callback: Callable[..., object], *args: Any) -> FakeTimer:
         timer = FakeTimer()
-        heapq.heappush(self.calls, (when, next(self.numbers), timer, callback, args))
+        heapq.heappush(self.calls, (when - self.early, next(self.numbers), timer, callback, args))
         return timer
 
     def advance(self, seconds: float) -> None:
@@ -307,6 +309,36 @@ def test_the_share_of_a_slow_client_is_reduced_to_the_newest_with_a_gap():
     assert socket.metrics[-2:] == [48, 49]
     assert len(socket.metrics) + dropped == 50
     assert client.metrics_dropped == dropped
+
+
+def test_a_client_that_was_slow_gets_back_into_step_with_its_view(house):
+    client, socket = house.join()
+    _, healthy = house.join()
+    socket.stalled = True
+    house.publish(0)
+    house.clock.advance(0.15)
+    house.publish(1)
+    house.clock.advance(0.13)  # between two frames of the view
+    socket.stalled = False
+    house.hub.written(client)
+    for number in range(2, 100):
+        house.publish(number)
+        house.clock.advance(0.03)
+    house.clock.advance(1.0)
+    assert socket.metrics == healthy.metrics == list(range(100))
+    assert socket.raw[-5:] == healthy.raw[-5:]
+    assert all(mine is theirs for mine, theirs in zip(socket.raw[-5:], healthy.raw[-5:], strict=True))
+
+
+def test_a_clock_that_rings_early_does_not_split_a_view(house):
+    house.clock.early = 0.0005
+    sockets = [house.join()[1] for _ in range(10)]
+    for number in range(100):
+        house.publish(number)
+        house.clock.advance(0.03)
+    house.clock.advance(1.0)
+    assert all(socket.metrics == list(range(100)) for socket in sockets)
+    assert house.telemetry.frames_encoded == len(sockets[0].raw)
 
 
 def test_a_client_without_progress_is_closed_after_ten_seconds(house):
