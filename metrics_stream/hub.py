@@ -10,13 +10,14 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
+from weakref import WeakValueDictionary
 
 import msgspec
 
 from metrics_stream.core.delivery import Delivery, Item, Loss, Pending, Share
 from metrics_stream.core.metrics import Metric
-from metrics_stream.core.protocol import CloseCode, ErrorCode, Gap, GapReason, encode, encode_metrics
-from metrics_stream.core.selection import Arrival, Selection, compile_projection
+from metrics_stream.core.protocol import CloseCode, ErrorCode, Filters, Gap, GapReason, encode, encode_metrics
+from metrics_stream.core.selection import Arrival, Projection, Selection, compile_projection
 from metrics_stream.core.shared_text import SharedText
 from metrics_stream.telemetry import Telemetry
 
@@ -100,7 +101,7 @@ class View:
     selection: Selection
     delivery: Delivery
     pending: Pending
-    project: Callable[[Arrival], bytes | None]
+    project: Projection
     clients: set[Client] = field(default_factory=set)
     timer: Timer | None = None
     timer_at: float = 0.0
@@ -134,6 +135,8 @@ class Hub:
         self._on_interest = on_interest
         self._views: dict[tuple[Selection, Delivery], View] = {}
         self._views_by_type: dict[str, list[View]] = {}
+        # Views with equal filters hold the same projection, by which `publish` knows that the result is the same.
+        self._projections: WeakValueDictionary[Filters, Projection] = WeakValueDictionary()
         self._busy: set[Client] = set()
         self._watch: Timer | None = None
 
@@ -219,7 +222,10 @@ class Hub:
                 max_bytes=self._limits.max_pending_bytes,
                 last_frame_at=last_frame_at,
             )
-            view = View(selection, delivery, pending, compile_projection(selection.filters))
+            project = self._projections.get(selection.filters)
+            if project is None:
+                project = self._projections[selection.filters] = compile_projection(selection.filters)
+            view = View(selection, delivery, pending, project)
             self._views[selection, delivery] = view
             for metric_type in selection.metric_types:
                 self._views_by_type.setdefault(metric_type, []).append(view)
@@ -250,13 +256,18 @@ class Hub:
             if not views:
                 continue
             arrival = Arrival(metric)
+            # Views that differ only in other types or in their delivery take the same part of a metric.
+            bodies: dict[Projection, bytes | None] = {}
             for view in views:
-                try:
-                    body = view.project(arrival)
-                except (msgspec.DecodeError, KeyError):
-                    # Only a producer that does not use the helper can publish this; one bad metric must not stop all.
-                    logger.warning("a %s metric of %r is malformed and left out", metric.metric_type, metric.source)
-                    break
+                project = view.project
+                if project not in bodies:
+                    try:
+                        bodies[project] = project(arrival)
+                    except (msgspec.DecodeError, KeyError):
+                        # Only a producer that does not use the helper can publish this; it must not stop the others.
+                        logger.warning("a malformed %s metric of %r is left out", metric.metric_type, metric.source)
+                        break
+                body = bodies[project]
                 if body is not None:
                     view.pending.add(metric, body, now)
                     touched.add(view)

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from metrics_stream import hub as hub_module
 from metrics_stream.core.delivery import Delivery
 from metrics_stream.core.encoding import encode_metric
 from metrics_stream.core.metrics import BUILTIN_TYPES, Metric
 from metrics_stream.core.protocol import CloseCode, Filters, GapReason
-from metrics_stream.core.selection import Selection
+from metrics_stream.core.selection import Selection, compile_projection
 from metrics_stream.hub import MAX_CARRIED_METRICS, Hub, HubLimits
 from metrics_stream.telemetry import Telemetry
 
@@ -192,6 +193,29 @@ def test_filters_apply_per_view(house):
     house.clock.advance(1.0)
     assert [item["data"] for item in some.frames[0]["data"]] == [{"n": 1}, {"n": 2}]
     assert other.metrics == [2]
+
+
+def test_views_that_differ_in_delivery_only_filter_a_metric_once(house, monkeypatch):
+    compiled = []
+
+    def counting(filters):
+        project = compile_projection(filters)
+        compiled.append(0)
+
+        def count(arrival):
+            compiled[-1] += 1
+            return project(arrival)
+
+        return count
+
+    monkeypatch.setattr(hub_module, "compile_projection", counting)
+    wish = Filters(fields=("n",))
+    _, fast = house.join(Selection(("system",), wish))
+    _, slow = house.join(Selection(("system", "hero"), wish), Delivery(interval_seconds=2.0))
+    house.publish(1, 2, 3)
+    house.clock.advance(2.0)
+    assert compiled == [3]
+    assert fast.metrics == slow.metrics == [1, 2, 3]
 
 
 def test_interest_follows_the_local_clients(house):
