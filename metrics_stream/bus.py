@@ -40,6 +40,13 @@ class StatsRequest:
     reply_to: str
 
 
+@dataclass(frozen=True, slots=True)
+class CanaryMessage:
+    """A message of this process to itself came back."""
+
+    number: int
+
+
 class _Server:
     """Whether a server runs in this process, and the event loop on which its hub listens."""
 
@@ -141,7 +148,11 @@ class Bus:
         """Hear requests to all server processes."""
         await self._call(self._layer.group_add(self._control_group, self._channel), "join a group")
 
-    async def receive(self) -> list[Metric] | StatsRequest | None:
+    async def send_canary(self, number: int) -> None:
+        """Send a numbered message over the layer to this process itself."""
+        await self._call(self._layer.send(self._channel, {"type": "bus.canary", "number": number}), "carry a canary")
+
+    async def receive(self) -> list[Metric] | StatsRequest | CanaryMessage | None:
         """Wait for the next message and return what it holds; None for one that this version does not know."""
         message = await self._layer.receive(self._channel)
         match message.get("type"):
@@ -149,6 +160,8 @@ class Bus:
                 return _decode(message["payload"])
             case "stats.request":
                 return StatsRequest(message["reply_to"])
+            case "bus.canary":
+                return CanaryMessage(message["number"])
             case _:
                 return None
 

@@ -156,6 +156,8 @@ class MetricsConsumer(AsyncWebsocketConsumer):
         await self._send_welcome(client, selection, delivery, preset.slug if preset else None)
         if problem is not None:
             await self._send_error(problem)
+        if runtime.canary.state == "stale":
+            await self._send(protocol.Status(bus="stale"))
         # After the welcome, so that it is the first message on every socket.
         hub.change(client, selection, delivery)
 

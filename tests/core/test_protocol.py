@@ -121,6 +121,7 @@ def test_server_messages_have_the_shapes_of_the_protocol():
     assert protocol.encode(protocol.Gap(reason=protocol.GapReason.BUS, dropped=None, metric_types=("hero",))) == (
         '{"type":"gap","reason":"bus","dropped":null,"metric_types":["hero"]}'
     )
+    assert protocol.encode(protocol.Status(bus="stale")) == '{"type":"status","bus":"stale"}'
     assert protocol.encode_metrics([b'{"a":1}']) == b'{"type":"metric_update","data":{"a":1}}'
     assert (
         protocol.encode_metrics([b'{"a":1}', b'{"b":2}'])

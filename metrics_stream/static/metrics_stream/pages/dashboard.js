@@ -96,9 +96,17 @@ class DashboardPage {
       for (const metric of message.data) this.store.add(metric, nowMs);
     } else if (message.type === "gap") {
       this.#showGap(message);
+    } else if (message.type === "status") {
+      this.#showBus(message.bus);
     } else if (message.type === "error") {
       this.notes.show(`error ${message.code}`, "error", `The server says: ${message.message ?? message.code}`);
     }
+  }
+
+  #showBus(bus) {
+    // A standing note, as the page itself is connected and would otherwise just look quiet.
+    if (bus === "stale") this.notes.show("bus", "error", "The server hears nothing from the producers. It goes on trying.");
+    else this.notes.hide("bus");
   }
 
   #showGap({ dropped, reason }) {

@@ -1,0 +1,36 @@
+import pytest
+
+from metrics_stream.core.canary import Canary
+
+
+@pytest.fixture
+def canary():
+    return Canary(silent_seconds=4.0, now=100.0)
+
+
+def test_in_order_nothing_is_lost(canary):
+    assert [canary.hear(canary.next_number(), 101.0 + step) for step in range(3)] == [False, False, False]
+
+
+def test_a_number_that_is_missing_means_a_loss(canary):
+    canary.hear(canary.next_number(), 101.0)
+    canary.next_number()
+    assert canary.hear(canary.next_number(), 103.0)
+    assert not canary.hear(canary.next_number(), 104.0)
+
+
+def test_a_late_or_repeated_number_is_no_loss(canary):
+    first, second = canary.next_number(), canary.next_number()
+    canary.hear(first, 101.0)
+    canary.hear(second, 102.0)
+    assert not canary.hear(first, 103.0)
+    assert not canary.hear(canary.next_number(), 104.0)
+
+
+def test_silence_makes_stale_and_the_next_message_live_again(canary):
+    assert canary.judge(104.0) is None
+    assert canary.judge(104.1) == "stale"
+    assert canary.judge(110.0) is None
+    canary.hear(1, 111.0)
+    assert canary.judge(111.0) == "live"
+    assert canary.judge(112.0) is None
