@@ -48,21 +48,6 @@ PYTHON = str(VENV / "bin" / "python")
 MANAGE = str(ROOT / "manage.py")
 VAR = ROOT / "var"
 
-# The options of the server are those of a real installation; a frame of 1 MiB is far above the protocol's own limit,
-# so that the application can answer a message that is too big.
-UVICORN = (
-    *(PYTHON, "-m", "uvicorn", "project.asgi:application", "--workers", "1", "--lifespan", "auto"),
-    *(
-        "--ws",
-        "metrics_stream.socket_protocol:StreamSocketProtocol",
-        "--ws-max-size",
-        "1048576",
-        "--timeout-graceful-shutdown",
-        "10",
-    ),
-    *("--log-level", "warning", "--no-access-log"),
-)
-
 PORTS_TRIED = 50
 START_SECONDS = 60.0  # from a process's start to its first answer; a slow machine imports for many seconds
 POLL_SECONDS = 0.1
@@ -546,7 +531,9 @@ def run(options: argparse.Namespace) -> int:
                 if not environment.get("REDIS_URL") and not start_valkey(stack, directory / "valkey.sock"):
                     return 0
                 write_stack({"pid": os.getpid(), "url": url, "redis_url": environment.get("REDIS_URL", "")})
-                server = Child("server", *UVICORN, "--host", address, "--port", str(port), stop_seconds=12)
+                server = Child(
+                    "server", PYTHON, MANAGE, "serve", "--host", address, "--port", str(port), stop_seconds=12
+                )
                 if not stack.start(server, lambda: healthy(here, port)):
                     return 0
                 announce(url, public, port)

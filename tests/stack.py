@@ -25,8 +25,9 @@ def free_port() -> int:
 class Stack:
     """A server process and its surroundings; `manage` runs commands beside it, as a second terminal would."""
 
-    def __init__(self, folder: Path, redis_url: str, **environment: str) -> None:
+    def __init__(self, folder: Path, redis_url: str, *, workers: int = 1, **environment: str) -> None:
         self.folder = folder
+        self.workers = workers
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.socket_url = f"ws://127.0.0.1:{self.port}/ws/metrics/"
@@ -57,15 +58,20 @@ class Stack:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    def publish(self, code: str) -> None:
+        """Run `code` in a process of its own, as a producer, with `stream` being the helper."""
+        lines = ["import django; django.setup()", "from metrics_stream.broadcast import Broadcaster"]
+        lines += ["with Broadcaster(source='producer') as stream:", *(f"    {line}" for line in code.splitlines())]
+        program = "\n".join([*lines, "    assert stream.flush(timeout=10), stream.last_error"])
+        subprocess.run([sys.executable, "-c", program], env=self.environment, check=True, cwd=ROOT, timeout=30)
+
     def start(self) -> None:
         """Start the server and wait until it answers."""
         with self.log.open("ab") as log:
             self.server = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "uvicorn", "project.asgi:application"),
-                    *("--port", str(self.port), "--log-level", "warning", "--no-access-log"),
-                    *("--ws", "metrics_stream.socket_protocol:StreamSocketProtocol", "--ws-max-size", "1048576"),
-                    *("--timeout-graceful-shutdown", "10"),
+                    *(sys.executable, "manage.py", "serve"),
+                    *("--port", str(self.port), "--workers", str(self.workers)),
                 ],
                 cwd=ROOT,
                 env=self.environment,

@@ -153,6 +153,32 @@ async def test_a_message_that_is_too_big_is_answered_before_the_close(stack):
     assert (ws.close_code, ws.close_reason[:11]) == (4509, "the message")
 
 
+async def test_two_workers_give_each_client_everything_once(stack, tmp_path):
+    pair = Stack(tmp_path, stack.environment["REDIS_URL"], workers=2, DATABASE_URL=stack.environment["DATABASE_URL"])
+    await asyncio.to_thread(pair.start)
+    try:
+        async with contextlib.AsyncExitStack() as clients:
+            # The kernel deals connections out to the workers; among twelve, one is hardly left without.
+            sockets = [await clients.enter_async_context(websockets.connect(pair.socket_url)) for _ in range(12)]
+            for ws in sockets:
+                await subscribe(ws, "system", filters={"sources": ["pair"]})
+            producer = produce(pair, "pair", 100)
+            received = await asyncio.gather(*(collect(ws, 100) for ws in sockets))
+            await asyncio.to_thread(producer.wait, 20)
+            answers = json.loads(await asyncio.to_thread(pair.manage, "stream_stats", "--json"))
+        for metrics in received:
+            assert [metric["data"]["n"] for metric in metrics] == list(range(100))
+        children = psutil.Process(pair.server.pid).children(recursive=True)
+        pids = {str(child.pid) for child in children}
+        workers = [answer for answer in answers if answer["process"].rpartition(":")[2] in pids]
+        assert len(workers) == 2
+        assert sum(worker["connected_clients"] for worker in workers) == 12
+    finally:
+        await asyncio.to_thread(pair.stop)
+    _, alive = await asyncio.to_thread(psutil.wait_procs, children, timeout=10)
+    assert not alive
+
+
 async def test_a_client_that_never_reads_is_cut_and_the_others_notice_nothing(stack, tmp_path):
     settings = tmp_path / "impatient_settings.py"
     settings.write_text(

@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.conftest import Stack
+from tests.stack import Stack
 
 pytestmark = pytest.mark.browser
 

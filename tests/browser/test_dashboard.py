@@ -1,11 +1,12 @@
 """Dashboards in a real browser, over a real stack: values arrive, connections come back, words say what is wrong."""
 
 import re
+import signal
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Stack
+from tests.stack import Stack
 
 pytestmark = pytest.mark.browser
 
@@ -34,7 +35,7 @@ def test_values_flow_again_after_the_server_was_killed(page: Page, stack: Stack)
     stack.publish("stream.broadcast_system_metrics({'throughput_tps': 111})")
     figure = panel(page, "Throughput", "number").locator(".number__figure")
     expect(figure).to_have_text("111tps")
-    stack.kill()
+    stack.stop(signal.SIGKILL)
     try:
         expect(page.get_by_text(re.compile(r"Reconnecting"))).to_be_visible()
         expect(page.get_by_text("the server cannot be reached", exact=True)).to_be_visible()

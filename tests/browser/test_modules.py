@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.browser.conftest import Stack
+from tests.stack import Stack
 
 pytestmark = pytest.mark.browser
 
