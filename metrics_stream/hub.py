@@ -212,7 +212,11 @@ class Hub:
         if beyond > 0:
             loss.add_items(GapReason.PENDING_OVERFLOW, wanted[:beyond])
             wanted = wanted[beyond:]
-        return [item._replace(body=body) for item in wanted if (body := view.project(Arrival(item.metric))) is not None]
+        return [
+            item._replace(body=body)
+            for item in wanted
+            if (body := _body_of(Arrival(item.metric), view.project)) is not None
+        ]
 
     def _view(self, selection: Selection, delivery: Delivery, last_frame_at: float) -> View:
         view = self._views.get((selection, delivery))
@@ -260,15 +264,9 @@ class Hub:
             # Views that differ only in other types or in their delivery take the same part of a metric.
             bodies: dict[Projection, bytes | None] = {}
             for view in views:
-                project = view.project
-                if project not in bodies:
-                    try:
-                        bodies[project] = project(arrival)
-                    except (msgspec.DecodeError, KeyError):
-                        # Only a producer that does not use the helper can publish this; it must not stop the others.
-                        logger.warning("a malformed %s metric of %r is left out", metric.metric_type, metric.source)
-                        break
-                body = bodies[project]
+                if view.project not in bodies:
+                    bodies[view.project] = _body_of(arrival, view.project)
+                body = bodies[view.project]
                 if body is not None:
                     view.pending.add(metric, body, now)
                     touched.add(view)
@@ -284,7 +282,7 @@ class Hub:
                 self._schedule_share(client)
 
     def broadcast_status(self, bus: BusState) -> None:
-        """Tell every idle client how the channel layer is; a busy one has a gap coming that says as much."""
+        """Tell every client how the channel layer is, except one that is still busy with what came before."""
         text = SharedText(encode(Status(bus=bus)).encode())
         frames = Frames((text,), 0, 0, len(text.data))
         for client in list(self.clients.values()):
@@ -423,3 +421,13 @@ class Hub:
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
+
+
+def _body_of(arrival: Arrival, project: Projection) -> bytes | None:
+    try:
+        return project(arrival)
+    except (msgspec.DecodeError, KeyError):
+        # Only a producer that does not use the helper can publish this; it must not stop the others.
+        metric = arrival.metric
+        logger.warning("a malformed %s metric of %r is left out", metric.metric_type, metric.source)
+        return None

@@ -158,7 +158,9 @@ class Runtime:
                     self.hub.announce_gap(GapReason.BUS, metric_types=self._joined)
                 self._judge_bus()
             elif isinstance(message, StatsRequest):
-                await self.bus.reply_stats(message, self.snapshot())
+                # Who asked may be gone; that is no reason to stop listening.
+                with contextlib.suppress(BusError):
+                    await self.bus.reply_stats(message, self.snapshot())
 
     async def _watch_bus(self) -> None:
         """Send canaries, and notice when they do not come back."""

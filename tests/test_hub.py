@@ -415,9 +415,16 @@ def test_a_lost_bus_is_told_to_those_whom_it_concerns(house):
 
 def test_a_malformed_metric_of_a_foreign_producer_stops_nobody(house):
     _, socket = house.join(Selection(("system",), Filters(fields=("n",))))
+    other, everything = house.join(delivery=Delivery(interval_seconds=60.0))
+    house.publish(1)
+    house.clock.advance(1.0)
     house.hub.publish([Metric("system", "host1", 0.0, (), b'{"data": [1'), make(2)])
     house.clock.advance(1.0)
-    assert socket.metrics == [2]
+    assert socket.metrics == [1, 2]
+    # What waits for a client is filtered once more when it changes its mind.
+    house.hub.change(other, Selection(("system",), Filters(fields=("n",))), FAST)
+    house.clock.advance(1.0)
+    assert everything.metrics == [1, 2]
 
 
 def test_close_all_says_why_and_forgets_everybody(house):
