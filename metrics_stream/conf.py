@@ -5,6 +5,7 @@ Read once, frozen, dropped when Django announces a changed setting. Callers fetc
 
 from __future__ import annotations
 
+import re
 import socket
 from dataclasses import dataclass, field, fields
 from functools import cache
@@ -15,6 +16,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
 from metrics_stream.core.metrics import ALL, BUILTIN_TYPES, SLUG_PATTERN, Catalogue, MetricType
+
+# What channel layers allow in a group name, short enough that a metric type fits behind it.
+_GROUP_PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +78,13 @@ class StreamSettings:
 
     def catalogue(self) -> Catalogue:
         """Return the metric types of this installation."""
-        return Catalogue(self.extra_metric_types)
+        return _catalogue(self.extra_metric_types)
+
+
+@cache
+def _catalogue(extra_metric_types: tuple[MetricType, ...]) -> Catalogue:
+    # Asked for with every metric that is published.
+    return Catalogue(extra_metric_types)
 
 
 def parse_settings(overlay: dict[str, Any]) -> StreamSettings:
@@ -92,6 +102,11 @@ def parse_settings(overlay: dict[str, Any]) -> StreamSettings:
 
 def _parse_value(key: str, value: Any) -> Any:
     kind = StreamSettings.__annotations__[key.lower()]
+    if key == "GROUP_PREFIX" and not (isinstance(value, str) and _GROUP_PREFIX.fullmatch(value)):
+        raise ImproperlyConfigured(
+            f"METRICS_STREAM['GROUP_PREFIX'] is {value!r}; it must be 1 to 40 letters, digits, underscores, dots or "
+            "hyphens"
+        )
     if kind == "str":
         if isinstance(value, str) and value:
             return value

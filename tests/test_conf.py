@@ -29,6 +29,8 @@ def test_types_can_be_added():
         ({"MESSAGE_BURST": 2.5}, "is 2.5; it must be a whole number above 0"),
         ({"REJOIN_SECONDS": -1}, "is -1; it must be a number above 0"),
         ({"REJOIN_SECONDS": float("nan")}, "is nan; it must be a number above 0"),
+        ({"GROUP_PREFIX": "two words"}, "is 'two words'; it must be 1 to 40 letters"),
+        ({"GROUP_PREFIX": "x" * 41}, "it must be 1 to 40 letters"),
         ({"SOURCE": ""}, "METRICS_STREAM['SOURCE'] is ''"),
         ({"EXTRA_METRIC_TYPES": ["x"]}, "must be a dict of slug to label"),
         ({"EXTRA_METRIC_TYPES": {"Cloud Watch": "x"}}, "has the slug 'Cloud Watch'; a slug is lower-case"),
