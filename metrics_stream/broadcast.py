@@ -261,6 +261,12 @@ class Broadcaster:
                 if self.last_error is None:
                     logger.warning("metrics wait to be published: %s", error)
                 self.last_error = str(error)
+            except Exception as error:
+                # Nothing that trying again would mend; the thread goes on with what comes next.
+                logger.exception("%d metrics could not be published and are dropped", len(batch))
+                self.last_error = f"{type(error).__name__}: {error}"
+                self.dropped += len(batch)
+                break
             else:
                 self.last_error = None
                 self._settle(len(batch), published=len(batch))

@@ -201,6 +201,27 @@ def test_a_bad_value_is_the_callers_error_at_once(dead_redis):
     stream.close(0.1)
 
 
+async def test_a_fault_costs_its_batch_and_not_the_thread(monkeypatch, caplog):
+    monkeypatch.setattr(module.logging.getLogger("metrics_stream"), "propagate", True)
+    publish = Bus.publish
+
+    async def fail_once(self, metrics):
+        monkeypatch.setattr(Bus, "publish", publish)
+        raise ZeroDivisionError("by chance")
+
+    async with Listener() as listener:
+        stream = Broadcaster()
+        monkeypatch.setattr(Bus, "publish", fail_once)
+        stream.broadcast_system_metrics({"n": 1})
+        assert await in_thread(stream.flush)
+        assert (stream.dropped, stream.last_error) == (1, "ZeroDivisionError: by chance")
+        stream.broadcast_system_metrics({"n": 2})
+        assert [body["data"]["n"] for body in await listener.bodies(1)] == [2]
+        assert await in_thread(stream.close)
+    assert (stream.published, stream.dropped, stream.last_error) == (1, 1, None)
+    assert "by chance" in caplog.text
+
+
 def test_a_closed_broadcaster_says_so(dead_redis):
     stream = Broadcaster()
     stream.close()
