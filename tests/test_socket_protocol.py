@@ -20,12 +20,19 @@ class Application:
 
     def __init__(self):
         self.refused = 0
-        self.scopes = []
+        self.ended = 0
+        self.faults = []
 
     async def __call__(self, scope, receive, send):
         if scope["type"] != "websocket":
             return
-        self.scopes.append(scope)
+        try:
+            await self.talk(scope, receive, send)
+        except AssertionError as fault:  # uvicorn would only log it
+            self.faults.append(fault)
+        self.ended += 1
+
+    async def talk(self, scope, receive, send):
         write = scope["extensions"][EXTENSION]["write"]
         await receive()
         assert not write(SharedText(b"too early"))
@@ -71,6 +78,7 @@ async def serving(**options):
     finally:
         server.should_exit = True
         await asyncio.wait_for(task, 10)
+    assert application.faults == []
 
 
 async def receive(ws, count):
@@ -143,4 +151,27 @@ async def test_a_client_that_goes_away_ends_the_application():
         async with websockets.connect(url) as ws:
             await ws.send("shared 1")
             await receive(ws, 1)
-        assert len(application.scopes) == 1
+            assert application.ended == 0
+        async with asyncio.timeout(10):
+            while not application.ended:
+                await asyncio.sleep(0)
+
+
+async def until_closed(ws):
+    while True:
+        try:
+            yield await ws.recv()
+        except websockets.ConnectionClosed:
+            return
+
+
+async def test_a_client_that_reads_again_learns_why_it_is_closed():
+    unread = {"compression": None, "max_queue": 1, "ping_interval": None}
+    async with serving() as (url, application), websockets.connect(url, **unread) as ws:
+        await ws.send("flood")
+        async with asyncio.timeout(10):
+            while not application.refused:
+                await asyncio.sleep(0)
+            async for message in until_closed(ws):
+                assert message == "x" * 100_000
+    assert (ws.close_code, ws.close_reason) == (4008, "slow")
