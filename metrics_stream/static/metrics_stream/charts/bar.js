@@ -1,9 +1,8 @@
 // Horizontal bars: fields, sources, agents, or the numbers inside an object, beside each other. Room: charts.
 
 import { formatNumber, nameOf, unitOf } from "../client/format.js";
-import { levelOf, readingsOf } from "../client/readings.js";
+import { levelOf, readingsOf, worst } from "../client/readings.js";
 import { element, KeyedList, setAttribute, setStyle, setText } from "./dom.js";
-import { worst } from "./number.js";
 
 /** Up to here each bar lies under its label; more of them stand beside it. */
 const ROOMY_ROWS = 6;

@@ -1,10 +1,9 @@
 // The flow of transactions through nodes: who hands to whom, how fast, how well. Room: charts.
 
 import { formatNumber, humanize } from "../client/format.js";
-import { levelOfWord } from "../client/readings.js";
+import { levelOfWord, worst } from "../client/readings.js";
 import { lookUp } from "../client/series.js";
 import { element, KeyedList, levelIcon, setAttribute, setLevelIcon, setStyle, setText, svgElement } from "./dom.js";
-import { worst } from "./number.js";
 
 const DEFAULT_PATH = "transaction_flow_data";
 

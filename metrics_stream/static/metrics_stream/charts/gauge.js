@@ -2,8 +2,8 @@
 
 import { formatNumber, formatParts } from "../client/format.js";
 import { levelOf, readingsOf } from "../client/readings.js";
-import { element, KeyedList, setAttribute, setStyle, setText, svgElement } from "./dom.js";
-import { MOST_READINGS, worst } from "./number.js";
+import { element, setAttribute, setStyle, setText, svgElement } from "./dom.js";
+import { FewReadings } from "./few.js";
 
 const RADIUS = 52;
 /** The arc is open by 120 degrees at the bottom. */
@@ -13,23 +13,14 @@ export class GaugeChart {
   /** @param {object} panel @param {HTMLElement} host */
   constructor(panel, host) {
     this.panel = panel;
-    this.list = element("div", { class: "gauge__list" });
-    this.more = element("p", { class: "panel__more", hidden: true });
-    host.append(this.list, this.more);
-    this.readings = new KeyedList(this.list, () => this.#create(), (...all) => this.#update(...all));
+    this.few = new FewReadings(panel, host, "gauge__list", () => this.#create(), (...all) => this.#update(...all));
   }
 
   /** @param {{store: Store, source: string | null}} frame @returns {boolean} */
   paint({ store, source }) {
-    const all = readingsOf(store, this.panel, source).filter((reading) => typeof reading.value === "number");
-    const shown = all.slice(0, MOST_READINGS);
-    this.labelled = all.length > 1;
-    setAttribute(this.list, "data-count", shown.length);
-    this.readings.show(shown);
-    setAttribute(this.more, "hidden", all.length <= MOST_READINGS);
-    if (all.length > MOST_READINGS) setText(this.more, `+${all.length - MOST_READINGS} more`);
-    this.level = worst(shown.map((reading) => levelOf(reading.value, this.panel)));
-    return all.length > 0;
+    const readings = readingsOf(store, this.panel, source);
+    this.level = this.few.show(readings.filter((reading) => typeof reading.value === "number"));
+    return this.few.total > 0;
   }
 
   stop() {}
@@ -64,12 +55,12 @@ export class GaugeChart {
     setText(part.unit, parts.unit);
     setText(part.low, formatNumber(low, unit, unit === "ratio" || unit === "percent" ? 0 : null));
     setText(part.high, formatNumber(high, unit, unit === "ratio" || unit === "percent" ? 0 : null));
-    setText(part.label, this.labelled ? reading.label : "");
-    setAttribute(part.label, "hidden", !this.labelled);
+    setText(part.label, this.few.labelled ? reading.label : "");
+    setAttribute(part.label, "hidden", !this.few.labelled);
     setStyle(part.value, "stroke-dasharray", `${(fraction * 100).toFixed(1)} 200`);
     const level = levelOf(reading.value, this.panel);
     setAttribute(part.node, "data-level", level);
-    setAttribute(part.meter, "aria-label", this.labelled ? `${this.panel.title}, ${reading.label}` : this.panel.title);
+    setAttribute(part.meter, "aria-label", this.few.labelled ? `${this.panel.title}, ${reading.label}` : this.panel.title);
     setAttribute(part.meter, "aria-valuemin", low);
     setAttribute(part.meter, "aria-valuemax", high);
     setAttribute(part.meter, "aria-valuenow", reading.value);

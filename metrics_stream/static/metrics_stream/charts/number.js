@@ -3,11 +3,9 @@
 import { leftEdgeMs } from "../client/columns.js";
 import { formatChange, formatDuration, formatParts } from "../client/format.js";
 import { levelOf, readingsOf } from "../client/readings.js";
-import { element, KeyedList, setAttribute, setStyle, setText } from "./dom.js";
+import { element, setAttribute, setStyle, setText } from "./dom.js";
+import { FewReadings } from "./few.js";
 import { Sparkline } from "./sparkline.js";
-
-/** With more sources than this the panel says how many are left out. */
-export const MOST_READINGS = 3;
 
 /** Figures up to this many characters have one size, so that the numbers of a row look alike. */
 const SHORTEST_FIGURE = 7;
@@ -21,10 +19,7 @@ export class NumberChart {
     this.panel = panel;
     this.hasTrend = panel.options.trend ?? true;
     this.windowMs = (panel.options.window_seconds ?? 300) * 1000;
-    this.list = element("div", { class: "number__list" });
-    this.more = element("p", { class: "panel__more", hidden: true });
-    host.append(this.list, this.more);
-    this.readings = new KeyedList(this.list, () => this.#create(), (...all) => this.#update(...all));
+    this.few = new FewReadings(panel, host, "number__list", () => this.#create(), (...all) => this.#update(...all));
     this.nowMs = 0;
   }
 
@@ -32,15 +27,8 @@ export class NumberChart {
   paint({ store, source, nowMs }) {
     this.nowMs = nowMs;
     this.fromMs = leftEdgeMs(nowMs, this.windowMs, store.firstMs);
-    const all = readingsOf(store, this.panel, source);
-    const shown = all.slice(0, MOST_READINGS);
-    setAttribute(this.list, "data-count", shown.length);
-    this.labelled = all.length > 1;
-    this.readings.show(shown);
-    setAttribute(this.more, "hidden", all.length <= MOST_READINGS);
-    if (all.length > MOST_READINGS) setText(this.more, `+${all.length - MOST_READINGS} more`);
-    this.level = worst(shown.map((reading) => levelOf(reading.value, this.panel)));
-    return all.length > 0;
+    this.level = this.few.show(readingsOf(store, this.panel, source));
+    return this.few.total > 0;
   }
 
   stop() {}
@@ -63,8 +51,8 @@ export class NumberChart {
     const unit = this.panel.unit || reading.field.unit;
     const number = typeof reading.value === "number";
     const parts = number ? formatParts(reading.value, unit, this.panel.decimals) : { text: String(reading.value ?? "–"), unit: "", prefix: "" };
-    setAttribute(part.label, "hidden", !this.labelled);
-    setText(part.label, this.labelled ? reading.label : "");
+    setAttribute(part.label, "hidden", !this.few.labelled);
+    setText(part.label, this.few.labelled ? reading.label : "");
     setText(part.prefix, parts.prefix);
     setText(part.text, parts.text);
     setText(part.unit, parts.unit);
@@ -95,12 +83,4 @@ export class NumberChart {
     if (!rising && !change.startsWith("-")) return `no change in ${span}`;
     return `${rising ? "↑" : "↓"} ${change.slice(1)} in ${span}`;
   }
-}
-
-/**
- * @param {string[]} levels
- * @returns {"none" | "good" | "warn" | "bad"}
- */
-export function worst(levels) {
-  return ["bad", "warn", "good"].find((level) => levels.includes(level)) ?? "none";
 }

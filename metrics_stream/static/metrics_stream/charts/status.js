@@ -1,9 +1,8 @@
 // A list of states: who is healthy, who is not, by shape, colour and word. Room: charts.
 
 import { formatValue } from "../client/format.js";
-import { levelOf, levelOfWord, readingsOf } from "../client/readings.js";
+import { levelOf, levelOfWord, readingsOf, worst } from "../client/readings.js";
 import { element, KeyedList, LEVEL_WORDS, levelIcon, setAttribute, setLevelIcon, setText } from "./dom.js";
-import { worst } from "./number.js";
 
 /** Fields that say who or how, not how much. */
 const NAMES = new Set(["agent_id", "agent_name", "status"]);

@@ -163,3 +163,11 @@ const LEVELS = new Map([
 export function levelOfWord(word) {
   return LEVELS.get(String(word).toLowerCase()) ?? "none";
 }
+
+/**
+ * @param {string[]} levels
+ * @returns {"none" | "good" | "warn" | "bad"}
+ */
+export function worst(levels) {
+  return ["bad", "warn", "good"].find((level) => levels.includes(level)) ?? "none";
+}

@@ -1,0 +1,39 @@
+// The few readings that fit into one panel as large figures: one per source, labelled when there are several. Room: charts.
+
+import { levelOf, worst } from "../client/readings.js";
+import { element, KeyedList, setAttribute, setText } from "./dom.js";
+
+/** With more sources than this the panel says how many are left out. */
+const MOST_READINGS = 3;
+
+export class FewReadings {
+  /**
+   * @param {object} panel
+   * @param {HTMLElement} host
+   * @param {string} className of the list
+   * @param {() => object} create makes the part of one reading
+   * @param {(part: object, reading: object) => void} update
+   */
+  constructor(panel, host, className, create, update) {
+    this.panel = panel;
+    this.list = element("div", { class: className });
+    this.more = element("p", { class: "panel__more", hidden: true });
+    host.append(this.list, this.more);
+    this.readings = new KeyedList(this.list, create, update);
+    this.total = 0;
+    this.labelled = false;
+  }
+
+  /** @param {object[]} readings @returns {string} the worst level of those shown */
+  show(readings) {
+    const shown = readings.slice(0, MOST_READINGS);
+    const left = readings.length - shown.length;
+    this.total = readings.length;
+    this.labelled = readings.length > 1;
+    setAttribute(this.list, "data-count", shown.length);
+    this.readings.show(shown);
+    setAttribute(this.more, "hidden", left === 0);
+    if (left > 0) setText(this.more, `+${left} more`);
+    return worst(shown.map((reading) => levelOf(reading.value, this.panel)));
+  }
+}
