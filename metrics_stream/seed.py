@@ -128,6 +128,23 @@ def _system(kind: str, title: str, fields: list[str], size: str, **columns: Any)
     return _panel(kind, title, "system", fields, size, **columns)
 
 
+RESOURCE_GAUGES = (
+    _system("gauge", "CPU", ["cpu_utilization"], "small", **UTILIZATION, options={"minimum": 0, "maximum": 1}),
+    _system("gauge", "Memory", ["memory_utilization"], "small", **UTILIZATION, options={"minimum": 0, "maximum": 1}),
+)
+RESOURCE_LINES = (
+    _system(
+        "line",
+        "CPU and memory",
+        ["cpu_utilization", "memory_utilization"],
+        "medium",
+        **UTILIZATION,
+        options={"minimum": 0, "maximum": 1},
+    ),
+    _system("line", "Network", ["network_throughput_mbps"], "medium", options={"minimum": 0}),
+)
+
+
 def _agent(kind: str, title: str, fields: list[str], size: str, **columns: Any) -> dict[str, Any]:
     return _panel(kind, title, "agent", fields, size, **columns)
 
@@ -156,19 +173,8 @@ OPERATIONS = DashboardSeed(
             "line", "Errors and timeouts", ["error_rate", "timeout_rate"], "medium", **ERRORS, options={"minimum": 0}
         ),
         _system("line", "Queue depth", ["queue_depth"], "medium", **QUEUE, options={"minimum": 0}),
-        _system("gauge", "CPU", ["cpu_utilization"], "small", **UTILIZATION, options={"minimum": 0, "maximum": 1}),
-        _system(
-            "gauge", "Memory", ["memory_utilization"], "small", **UTILIZATION, options={"minimum": 0, "maximum": 1}
-        ),
-        _system(
-            "line",
-            "CPU and memory",
-            ["cpu_utilization", "memory_utilization"],
-            "medium",
-            **UTILIZATION,
-            options={"minimum": 0, "maximum": 1},
-        ),
-        _system("line", "Network", ["network_throughput_mbps"], "medium", options={"minimum": 0}),
+        *RESOURCE_GAUGES,
+        *RESOURCE_LINES,
         _system("line", "Queue latency", ["queue_latency_ms"], "medium", options={"minimum": 0}),
         _system(
             "bar",
@@ -192,21 +198,10 @@ THIS_MACHINE = DashboardSeed(
     description="The machine that this server was set up on: its load, and how fast it answers real requests.",
     preset="this-machine",
     panels=[
-        _system("gauge", "CPU", ["cpu_utilization"], "small", **UTILIZATION, options={"minimum": 0, "maximum": 1}),
-        _system(
-            "gauge", "Memory", ["memory_utilization"], "small", **UTILIZATION, options={"minimum": 0, "maximum": 1}
-        ),
+        *RESOURCE_GAUGES,
         _system("number", "Network", ["network_throughput_mbps"], "small", decimals=2),
         _system("number", "Response time p99", ["p99_response_time_ms"], "small", **LATENCY),
-        _system(
-            "line",
-            "CPU and memory",
-            ["cpu_utilization", "memory_utilization"],
-            "medium",
-            **UTILIZATION,
-            options={"minimum": 0, "maximum": 1},
-        ),
-        _system("line", "Network", ["network_throughput_mbps"], "medium", options={"minimum": 0}),
+        *RESOURCE_LINES,
         _system("line", "Measured response times", PERCENTILES, "medium", **LATENCY, options={"minimum": 0}),
         _system("line", "Measured throughput", ["throughput_tps"], "medium", options={"minimum": 0}),
         _system("line", "Measured errors", ["error_rate", "timeout_rate"], "medium", **ERRORS, options={"minimum": 0}),
