@@ -19,13 +19,15 @@ from django.db import DatabaseError
 from msgspec import UNSET
 
 from metrics_stream.access import Access, access_for
+from metrics_stream.audience import Client
 from metrics_stream.core import protocol
+from metrics_stream.core.codes import CloseCode, ErrorCode
 from metrics_stream.core.delivery import Delivery
 from metrics_stream.core.metrics import ALL
-from metrics_stream.core.protocol import CloseCode, ErrorCode, ProtocolError
+from metrics_stream.core.protocol import ProtocolError
 from metrics_stream.core.selection import Selection, check_filters, expand
 from metrics_stream.core.shared_text import EXTENSION, SharedText
-from metrics_stream.hub import Client, Hub
+from metrics_stream.hub import Hub
 from metrics_stream.models import ClientPreset
 from metrics_stream.runtime import Runtime, get_runtime, subscription_of
 

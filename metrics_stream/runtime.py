@@ -15,13 +15,15 @@ from weakref import WeakKeyDictionary
 import msgspec
 
 from metrics_stream import bus as bus_module
+from metrics_stream.audience import Client, HubLimits
 from metrics_stream.bus import Bus, BusError, CanaryMessage, StatsRequest
 from metrics_stream.conf import StreamSettings, get_settings
 from metrics_stream.core.canary import Canary
+from metrics_stream.core.codes import CloseCode, ErrorCode, GapReason
 from metrics_stream.core.delivery import Delivery
-from metrics_stream.core.protocol import CloseCode, ErrorCode, GapReason, Subscription, format_timestamp
+from metrics_stream.core.protocol import Subscription, format_timestamp
 from metrics_stream.core.selection import Selection
-from metrics_stream.hub import Client, Hub, HubLimits
+from metrics_stream.hub import Hub
 from metrics_stream.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)

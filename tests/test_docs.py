@@ -20,7 +20,7 @@ from django.urls import get_resolver
 from metrics_stream import broadcast, checks
 from metrics_stream.bus import MAX_BATCH_BYTES
 from metrics_stream.conf import StreamSettings
-from metrics_stream.core import protocol
+from metrics_stream.core import codes, protocol
 from metrics_stream.core.metrics import BUILTIN_TYPES
 from metrics_stream.models import ClientPreset, Dashboard, Panel
 from metrics_stream.seed import DASHBOARD_SEEDS, preset_seeds
@@ -139,17 +139,15 @@ def test_filters_and_modes():
 
 
 def test_error_codes_close_codes_and_gap_reasons():
-    assert named(table(PROTOCOL, "Error codes", "code")) == [str(code) for code in protocol.ErrorCode]
-    assert [int(row["code"]) for row in table(PROTOCOL, "Close codes", "code")] == [int(c) for c in protocol.CloseCode]
-    assert named(table(PROTOCOL, "Gap reasons", "reason")) == [str(reason) for reason in protocol.GapReason]
+    assert named(table(PROTOCOL, "Error codes", "code")) == [str(code) for code in codes.ErrorCode]
+    assert [int(row["code"]) for row in table(PROTOCOL, "Close codes", "code")] == [int(c) for c in codes.CloseCode]
+    assert named(table(PROTOCOL, "Gap reasons", "reason")) == [str(reason) for reason in codes.GapReason]
 
 
 def test_close_codes_that_errors_announce():
     announced = re.findall(r"`(\w+)` \| followed by close (\d+)", PROTOCOL.read_text())
-    assert {int(code) for _, code in announced} == {int(code) for code in protocol.CloseCode}
-    in_code = re.findall(
-        r"= \"(\w+)\"  # followed by close (\d+)", (ROOT / "metrics_stream/core/protocol.py").read_text()
-    )
+    assert {int(code) for _, code in announced} == {int(code) for code in codes.CloseCode}
+    in_code = re.findall(r"= \"(\w+)\"  # followed by close (\d+)", (ROOT / "metrics_stream/core/codes.py").read_text())
     assert announced == in_code
 
 

@@ -9,12 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metrics_stream import hub as hub_module
+from metrics_stream.audience import HubLimits
+from metrics_stream.core.codes import CloseCode, GapReason
 from metrics_stream.core.delivery import Delivery
 from metrics_stream.core.encoding import encode_metric
 from metrics_stream.core.metrics import BUILTIN_TYPES, Metric
-from metrics_stream.core.protocol import CloseCode, Filters, GapReason
+from metrics_stream.core.protocol import Filters
 from metrics_stream.core.selection import Selection, compile_projection
-from metrics_stream.hub import MAX_CARRIED_METRICS, Hub, HubLimits
+from metrics_stream.hub import MAX_CARRIED_METRICS, Hub
 from metrics_stream.telemetry import Telemetry
 
 TYPES = {item.slug: item for item in BUILTIN_TYPES}
@@ -429,7 +431,7 @@ def test_a_malformed_metric_of_a_foreign_producer_stops_nobody(house):
 
 def test_close_all_says_why_and_forgets_everybody(house):
     sockets = [house.join()[1] for _ in range(3)]
-    from metrics_stream.core.protocol import ErrorCode
+    from metrics_stream.core.codes import ErrorCode
 
     house.hub.close_all(CloseCode.GOING_AWAY, ErrorCode.GOING_AWAY, "bye")
     assert {socket.closed for socket in sockets} == {(CloseCode.GOING_AWAY, "going_away")}

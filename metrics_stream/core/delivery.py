@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from metrics_stream.core.codes import GapReason
 from metrics_stream.core.metrics import Metric
-from metrics_stream.core.protocol import BATCH_SIZE, BATCH_TIMEOUT_SECONDS, INTERVAL_SECONDS, GapReason, Mode, clamp
+from metrics_stream.core.protocol import BATCH_SIZE, BATCH_TIMEOUT_SECONDS, INTERVAL_SECONDS, Mode, clamp
 
 # A frame that becomes due by an arriving metric waits this long for what arrives with it: producers publish several
 # types at once, and 20 ms are not seen by a person.

@@ -17,13 +17,13 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from enum import IntEnum, StrEnum
 from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from metrics_stream.core.canary import BusState
+from metrics_stream.core.codes import ErrorCode, GapReason
 from metrics_stream.core.metrics import MetricsStreamError
 
 VERSION = 1
@@ -41,44 +41,6 @@ MAX_TERM_LENGTH = 200
 
 Mode = Literal["all", "latest"]
 Ref = str | int | UnsetType
-
-
-class ErrorCode(StrEnum):
-    """What went wrong, for programs; `message` says it for people."""
-
-    NOT_JSON = "not_json"  # the text is not a JSON document
-    BINARY = "binary"  # a binary frame; the protocol is text
-    INVALID_MESSAGE = "invalid_message"  # JSON, but not a message: wrong shape, wrong type, unknown or missing key
-    UNKNOWN_MESSAGE_TYPE = "unknown_message_type"  # `type` names no message
-    UNKNOWN_METRIC_TYPE = "unknown_metric_type"  # a metric type that does not exist for this client
-    UNKNOWN_PRESET = "unknown_preset"  # `?preset=` names no preset
-    TOO_MANY_TERMS = "too_many_terms"  # a filter names more ids, sources or fields than allowed
-    MESSAGE_TOO_BIG = "message_too_big"  # followed by close 4509
-    TOO_MANY_MESSAGES = "too_many_messages"  # followed by close 4029
-    TOO_MANY_ERRORS = "too_many_errors"  # followed by close 4501
-    SLOW_CONSUMER = "slow_consumer"  # followed by close 4008
-    OVER_CAPACITY = "over_capacity"  # followed by close 4013
-    GOING_AWAY = "going_away"  # followed by close 4001
-    INTERNAL = "internal"  # a fault of the server; the log has the traceback
-
-
-class CloseCode(IntEnum):
-    """Why the server closes a socket: 4000-4499 come back after a jittered wait, 4500-4999 stay away."""
-
-    GOING_AWAY = 4001  # the server stops or restarts
-    SLOW_CONSUMER = 4008  # a frame was on its way for too long
-    OVER_CAPACITY = 4013  # the process has as many clients as it takes
-    TOO_MANY_MESSAGES = 4029  # the client sent more messages than allowed
-    BAD_PROTOCOL = 4501  # too many errors within a minute
-    MESSAGE_TOO_BIG = 4509  # a message over the size limit
-
-
-class GapReason(StrEnum):
-    """Why a client did not get something it should have had."""
-
-    PENDING_OVERFLOW = "pending_overflow"  # more arrived between two frames than one view keeps
-    SLOW_CONSUMER = "slow_consumer"  # the client was busy for so long that only the newest was kept
-    BUS = "bus"  # the channel layer failed; what was published meanwhile is unknown
 
 
 class ProtocolError(MetricsStreamError):

@@ -12,8 +12,9 @@ from functools import cached_property
 
 import msgspec
 
+from metrics_stream.core.codes import ErrorCode
 from metrics_stream.core.metrics import ALL, IDENTITY_FIELDS, Metric
-from metrics_stream.core.protocol import MAX_TERM_LENGTH, ErrorCode, Filters, ProtocolError, quote
+from metrics_stream.core.protocol import MAX_TERM_LENGTH, Filters, ProtocolError, quote
 
 Entry = dict[str, msgspec.Raw]
 

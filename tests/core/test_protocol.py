@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics_stream.core import protocol
-from metrics_stream.core.protocol import ErrorCode, Filters, ProtocolError
+from metrics_stream.core import codes, protocol
+from metrics_stream.core.codes import ErrorCode
+from metrics_stream.core.protocol import Filters, ProtocolError
 
 GOOD = {
     '{"type":"subscribe"}': protocol.Subscribe(metric_types=("all",)),
@@ -118,7 +119,7 @@ def test_server_messages_have_the_shapes_of_the_protocol():
         '{"type":"subscription_confirmed","metric_types":["system"],"ref":"a"}'
     )
     assert protocol.encode(protocol.FiltersUpdated(filters=Filters())) == '{"type":"filters_updated","filters":{}}'
-    assert protocol.encode(protocol.Gap(reason=protocol.GapReason.BUS, dropped=None, metric_types=("hero",))) == (
+    assert protocol.encode(protocol.Gap(reason=codes.GapReason.BUS, dropped=None, metric_types=("hero",))) == (
         '{"type":"gap","reason":"bus","dropped":null,"metric_types":["hero"]}'
     )
     assert protocol.encode(protocol.Status(bus="stale")) == '{"type":"status","bus":"stale"}'
@@ -138,7 +139,7 @@ def test_timestamps_are_iso_8601_in_utc(seconds, text):
 
 
 def test_close_codes_say_by_their_range_whether_to_come_back():
-    stay_away = {code.name for code in protocol.CloseCode if 4500 <= code <= 4999}
-    come_back = {code.name for code in protocol.CloseCode if 4000 <= code <= 4499}
+    stay_away = {code.name for code in codes.CloseCode if 4500 <= code <= 4999}
+    come_back = {code.name for code in codes.CloseCode if 4000 <= code <= 4499}
     assert stay_away == {"BAD_PROTOCOL", "MESSAGE_TOO_BIG"}
     assert come_back == {"GOING_AWAY", "SLOW_CONSUMER", "OVER_CAPACITY", "TOO_MANY_MESSAGES"}

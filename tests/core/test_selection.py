@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from metrics_stream.core.codes import ErrorCode
 from metrics_stream.core.encoding import encode_metric
 from metrics_stream.core.metrics import AGENT, BUSINESS, SYSTEM, MetricType
-from metrics_stream.core.protocol import ErrorCode, Filters, ProtocolError
+from metrics_stream.core.protocol import Filters, ProtocolError
 from metrics_stream.core.selection import Arrival, check_filters, compile_projection, expand
 
 ALLOWED = ("system", "agent", "business", "hero", "presentation")
