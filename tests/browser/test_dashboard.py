@@ -46,6 +46,17 @@ def test_values_flow_again_after_the_server_was_killed(page: Page, stack: Stack)
     expect(figure).to_have_text("222tps")
 
 
+def test_a_panel_out_of_sight_is_kept_up_to_date(page: Page, stack: Stack) -> None:
+    page.set_viewport_size({"width": 1440, "height": 300})
+    page.goto("/dashboards/operations/")
+    expect(page.get_by_text("Live", exact=True)).to_be_visible()
+    requests = panel(page, "Requests", "table")
+    for count in (1111, 2222):
+        stack.publish(f"stream.broadcast_system_metrics({{'requests_total': {count}}})")
+        expect(requests).to_contain_text(f"{count:,}")
+    assert page.evaluate("scrollY") == 0
+
+
 @pytest.mark.parametrize("slug", ["operations", "agents", "presentation"])
 def test_phone_width_has_no_horizontal_overflow(page: Page, stack: Stack, slug: str) -> None:
     page.set_viewport_size({"width": 390, "height": 844})

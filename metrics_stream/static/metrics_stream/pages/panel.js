@@ -8,8 +8,12 @@ import { lastReceivedMs } from "../client/readings.js";
 /** After this long without anything the panel says how to publish, in milliseconds. */
 const PATIENCE_MS = 8_000;
 
+/** How often a panel out of sight is painted, in milliseconds; far below the age at which it would count as stale. */
+const UNSEEN_MS = 2_000;
+
 export class Panel {
   #paintedVersion = -1;
+  #paintedAtMs = -Infinity;
   #paintedSource = undefined;
   #filled = false;
   #receivedAtMs = null;
@@ -37,10 +41,11 @@ export class Panel {
   /** @param {{store: Store, source: string | null, nowMs: number}} frame @returns {boolean} whether it painted */
   paint(frame) {
     const version = frame.store.version(this.config.metric_type);
-    // Out of sight only the first picture is painted, so that no panel says it waits for what has come.
-    if (!this.visible && this.#filled) return false;
+    // What is out of sight is seen all the same, on paper and in pictures of the whole page.
+    if (!this.visible && this.#filled && frame.nowMs - this.#paintedAtMs < UNSEEN_MS) return false;
     if (version === this.#paintedVersion && frame.source === this.#paintedSource) return false;
     this.#paintedVersion = version;
+    this.#paintedAtMs = frame.nowMs;
     this.#paintedSource = frame.source;
     this.#filled = this.chart.paint(frame);
     this.#receivedAtMs = this.config.kind === "text" ? null : lastReceivedMs(frame.store, this.config, frame.source);
@@ -61,8 +66,7 @@ export class Panel {
    * @param {{nowMs: number, staleMs: number, startedAtMs: number, typeSeen: boolean}} moment
    */
   showAge({ nowMs, staleMs, startedAtMs, typeSeen }) {
-    // A panel out of sight has not heard of what came since it was painted last.
-    if (this.config.kind === "text" || (this.#filled && !this.visible)) return;
+    if (this.config.kind === "text") return;
     const silentMs = this.#receivedAtMs === null ? 0 : nowMs - this.#receivedAtMs;
     const isStale = this.#filled && silentMs > staleMs;
     setAttribute(this.section, "data-stale", isStale);
