@@ -21,10 +21,14 @@ class Canary:
         self._sent = 0
         self._heard = 0
 
+    @property
     def next_number(self) -> int:
-        """Return the number of the next message; one that could not be sent counts as lost."""
+        """The number of the next message."""
+        return self._sent + 1
+
+    def sent(self) -> None:
+        """Hear that the next message was sent; one that could not be is not missed, and its number is next again."""
         self._sent += 1
-        return self._sent
 
     def hear(self, number: int, now: float) -> bool:
         """Take a message that came back; return True when others were lost before it."""

@@ -14,6 +14,8 @@ class ErrorCode(StrEnum):
     UNKNOWN_MESSAGE_TYPE = "unknown_message_type"  # `type` names no message
     UNKNOWN_METRIC_TYPE = "unknown_metric_type"  # a metric type that does not exist for this client
     UNKNOWN_PRESET = "unknown_preset"  # `?preset=` names no preset
+    UNKNOWN_RUN = "unknown_run"  # `replay` names a test run that does not exist for this client
+    NOT_REPLAYING = "not_replaying"  # `seek`, `pause` or `resume` without a replay
     TOO_MANY_TERMS = "too_many_terms"  # a filter names more ids, sources or fields than allowed
     MESSAGE_TOO_BIG = "message_too_big"  # followed by close 4509
     TOO_MANY_MESSAGES = "too_many_messages"  # followed by close 4029
@@ -28,7 +30,7 @@ class CloseCode(IntEnum):
     """Why the server closes a socket: 4000-4499 come back after a jittered wait, 4500-4999 stay away."""
 
     GOING_AWAY = 4001  # the server stops or restarts
-    SLOW_CONSUMER = 4008  # a frame was on its way for too long
+    SLOW_CONSUMER = 4008  # the client took nothing of a frame for too long
     OVER_CAPACITY = 4013  # the process has as many clients as it takes
     TOO_MANY_MESSAGES = 4029  # the client sent more messages than allowed
     BAD_PROTOCOL = 4501  # too many errors within a minute
@@ -41,3 +43,5 @@ class GapReason(StrEnum):
     PENDING_OVERFLOW = "pending_overflow"  # more arrived between two frames than one view keeps
     SLOW_CONSUMER = "slow_consumer"  # the client was busy for so long that only the newest was kept
     BUS = "bus"  # the channel layer failed; what was published meanwhile is unknown
+    HISTORY = "history"  # what was published before is not kept any more
+    INTERNAL = "internal"  # a fault of the server, which has gone on; the log has the traceback

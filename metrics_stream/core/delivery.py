@@ -10,6 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import msgspec
+
+from metrics_stream.core.aggregation import MALFORMED, Interval
 from metrics_stream.core.codes import GapReason
 from metrics_stream.core.metrics import Metric
 from metrics_stream.core.protocol import BATCH_SIZE, BATCH_TIMEOUT_SECONDS, INTERVAL_SECONDS, Mode, clamp
@@ -41,8 +44,11 @@ class Delivery:
         )
 
 
-class Item(NamedTuple):
-    """A metric and what the view's selection left of it. `sequence` counts the view's items since it began."""
+class Item(msgspec.Struct, frozen=True, gc=False):
+    """A metric and what the view's selection left of it. `sequence` counts the view's items since it began.
+
+    Many wait at a time, and none of them refers back to anything, so the garbage collector need not look at them.
+    """
 
     sequence: int
     metric: Metric
@@ -82,21 +88,28 @@ class Loss:
 
 
 class Window(NamedTuple):
-    """What one frame interval gathered, oldest first: the sequences from `start` up to `end`, less the loss."""
+    """What one frame interval gathered, oldest first: the sequences from `start` up to `end`, less the loss.
+
+    In mode `aggregate` it is all in `interval`, and `items` are the summaries of the whole of it.
+    """
 
     items: list[Item]
     start: int
     end: int
     loss: Loss
     mode: Mode
+    interval: Interval | None = None
 
     def since(self, sequence: int) -> tuple[list[Item], Loss]:
         """Return the part of a client that came at `sequence`: its items, and what of its own was lost."""
         if sequence <= self.start:
             return self.items, self.loss
-        items = [item for item in self.items if item.sequence >= sequence]
+        if self.interval is not None:
+            items = _items_of(self.interval, sequence) if sequence < self.end else []
+        else:
+            items = [item for item in self.items if item.sequence >= sequence]
         loss = Loss()
-        # What mode `latest` replaced is not lost, so there only the whole window's loss is known, as an upper bound.
+        # What the other modes replaced is not lost, so there only the whole window's loss is known, as an upper bound.
         missing = self.end - sequence - len(items) if self.mode == "all" else self.loss.known
         if missing and self.loss:
             loss.add(GapReason.PENDING_OVERFLOW, missing, self.loss.metric_types)
@@ -110,36 +123,86 @@ class Pending:
     """
 
     def __init__(
-        self, delivery: Delivery, *, max_metrics: int, max_bytes: int, last_frame_at: float = -math.inf
+        self,
+        delivery: Delivery,
+        *,
+        max_metrics: int,
+        max_bytes: int,
+        last_frame_at: float = -math.inf,
+        keeps_sketches: bool = False,
     ) -> None:
+        """`keeps_sketches` leaves the merged sketches in the summaries of mode `aggregate`."""
         self.delivery = delivery
         self.last_frame_at = last_frame_at
         self.due_at: float | None = None
         self.next_sequence = 0
+        self._takes_all = delivery.mode == "all"
+        self._keeps_sketches = keeps_sketches
         self._max_metrics = max_metrics
         self._max_bytes = max_bytes
         self._start = 0
         self._items: dict[int | Key, Item] = {}
         self._bytes = 0
         self._loss = Loss()
+        self._interval = self._new_interval()
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self._items) if self._interval is None else len(self._interval)
 
-    def add(self, metric: Metric, body: bytes, now: float) -> None:
-        """Take one metric in and settle when the next frame is due."""
-        latest = self.delivery.mode == "latest"
-        key: int | Key = metric.key if latest else self.next_sequence
-        if latest and (old := self._items.pop(key, None)) is not None:
-            self._bytes -= size_of(old)
-        item = self._items[key] = Item(self.next_sequence, metric, body)
-        self.next_sequence += 1
-        self._bytes += size_of(item)
+    def _new_interval(self) -> Interval | None:
+        return Interval(self.next_sequence, self._keeps_sketches) if self.delivery.mode == "aggregate" else None
+
+    def mark(self) -> int:
+        """Return the sequence from which on the items are those of a client that comes now; for `Window.since`."""
+        interval = self._interval
+        # Behind the cut the same fields come again, which must not cost anyone what is before it.
+        if interval and 2 * interval.size <= self._max_bytes and 2 * len(interval) <= self._max_metrics:
+            interval.cut(self.next_sequence)
+        return self.next_sequence
+
+    def add(self, metric: Metric, body: bytes, now: float) -> bool:
+        """Take one metric in; return True when that settles or changes when the next frame is due."""
+        items = self._items
+        sequence = self.next_sequence
+        self.next_sequence = sequence + 1
+        key: int | Key = sequence
+        if not self._takes_all:
+            if self._interval is not None:
+                return self._fold(self._interval, sequence, metric, body, now)
+            key = metric.key
+            if (old := items.pop(key, None)) is not None:
+                self._bytes -= size_of(old)
+        items[key] = Item(sequence, metric, body)
+        self._bytes += len(body) + 1
+        if len(items) > self._max_metrics or self._bytes > self._max_bytes:
+            self._drop_oldest()
+        # Between the first metric and the one that fills the batch no metric makes a frame due earlier.
+        if self.due_at is not None and len(items) != self.delivery.batch_size:
+            return False
+        before, self.due_at = self.due_at, self._due_after(now)
+        return self.due_at != before
+
+    def _fold(self, interval: Interval, sequence: int, metric: Metric, body: bytes, now: float) -> bool:
+        try:
+            interval.add(sequence, metric, body)
+        except MALFORMED:
+            self._loss.add(GapReason.INTERNAL, 1, (metric.metric_type,))
+        while interval.size > self._max_bytes or len(interval) > self._max_metrics:
+            dropped = interval.drop_oldest()
+            if dropped is None:
+                break
+            self._loss.add(GapReason.PENDING_OVERFLOW, 1, (dropped,))
+        if self.due_at is not None:
+            return False
+        floor = self.last_frame_at + self.delivery.interval_seconds
+        self.due_at = floor if floor > now else now + LINGER_SECONDS
+        return True
+
+    def _drop_oldest(self) -> None:
         while len(self._items) > self._max_metrics or (self._bytes > self._max_bytes and len(self._items) > 1):
             oldest = self._items.pop(next(iter(self._items)))
             self._bytes -= size_of(oldest)
             self._loss.add_items(GapReason.PENDING_OVERFLOW, [oldest])
-        self.due_at = self._due_after(now)
 
     def _due_after(self, now: float) -> float:
         delivery = self.delivery
@@ -152,7 +215,9 @@ class Pending:
 
     def peek(self) -> Window:
         """Return what is pending, and leave it."""
-        return Window(list(self._items.values()), self._start, self.next_sequence, self._loss, self.delivery.mode)
+        interval = self._interval
+        items = list(self._items.values()) if interval is None else _items_of(interval, self._start)
+        return Window(items, self._start, self.next_sequence, self._loss, self.delivery.mode, interval)
 
     def take(self, now: float) -> Window:
         """Return what is pending as one frame's window, and begin the next."""
@@ -161,6 +226,7 @@ class Pending:
         self._bytes = 0
         self._loss = Loss()
         self._start = self.next_sequence
+        self._interval = self._new_interval()
         self.last_frame_at = now
         self.due_at = None
         return window
@@ -169,7 +235,8 @@ class Pending:
 class Share:
     """What waits for one client that could not take part in its view's last frames.
 
-    Kept whole up to `max_bytes`; past that, the newest per type, source and agents, and the rest counted as lost.
+    Kept whole up to `max_bytes`; past that, the newest per type, source and agents, and the rest counted as lost. In
+    mode `aggregate` the summaries of two intervals stay two.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -178,8 +245,10 @@ class Share:
         self._bytes = 0
         self._max_bytes = max_bytes
 
-    def __bool__(self) -> bool:
-        return bool(self.items or self.loss)
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits."""
+        return not self.items and not self.loss.counts
 
     def add(self, items: list[Item], loss: Loss, mode: Mode) -> None:
         """Take in items, which are newer than all that is here, and what was lost of them."""
@@ -209,6 +278,10 @@ class Share:
         taken = self.items, self.loss
         self.items, self.loss, self._bytes = [], Loss(), 0
         return taken
+
+
+def _items_of(interval: Interval, sequence: int) -> list[Item]:
+    return [Item(newest, metric, metric.body) for newest, metric in interval.since(sequence)]
 
 
 def newest(items: list[Item]) -> list[Item]:

@@ -16,7 +16,7 @@ import msgspec
 FieldKind = Literal["gauge", "rate", "counter", "maximum", "percentile", "text", "object"]
 
 ALL = "all"
-"""The word with which a client asks for every metric type it may see."""
+"""The word with which a client asks for every metric type that it may see and that is about a stress test."""
 
 # A slug becomes part of a channel-layer group name, which must stay under 100 ASCII characters.
 SLUG_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,39}")
@@ -56,6 +56,8 @@ class MetricType:
     fields: tuple[Field, ...] = ()
     has_entries: bool = False
     """True when `data` is a list of entries (agents) rather than one object."""
+    about_service: bool = False
+    """True for what the service says of itself: a client gets it when it names it, and not by `all`."""
 
     def field(self, name: str) -> Field | None:
         """Return the field called `name`, or None for one the catalogue does not list."""
@@ -175,7 +177,36 @@ PRESENTATION = MetricType(
     ),
 )
 
-BUILTIN_TYPES: tuple[MetricType, ...] = (SYSTEM, AGENT, BUSINESS, HERO, PRESENTATION)
+STREAM = MetricType(
+    "stream",
+    "Stream health",
+    (
+        Field("clients", "Clients", "count", "gauge"),
+        Field("views", "Views", "count", "gauge"),
+        Field("metrics_received_per_second", "Metrics in", "/s", "rate"),
+        Field("metrics_sent_per_second", "Metrics out", "/s", "rate"),
+        Field("frames_sent_per_second", "Frames out", "/s", "rate"),
+        Field("frames_encoded_per_second", "Frames encoded", "/s", "rate"),
+        Field("sent_mbps", "Data out", "Mbps", "rate"),
+        _milliseconds("age_p50_ms", "Age at send p50", "percentile"),
+        _milliseconds("age_p99_ms", "Age at send p99", "percentile"),
+        _milliseconds("flush_p99_ms", "Flush p99", "percentile"),
+        _milliseconds("loop_lag_p99_ms", "Loop lag p99", "percentile"),
+        Field("metrics_dropped_per_second", "Dropped", "/s", "rate"),
+        Field("gaps_per_second", "Gaps", "/s", "rate"),
+        Field("slow_clients_closed", "Closed as slow", "count", "counter"),
+        Field("refused_clients", "Refused", "count", "counter"),
+        Field("protocol_errors", "Errors of clients", "count", "counter"),
+        Field("bus_failures", "Failures of the channel layer", "count", "counter"),
+        Field("status", "Status", "", "text", None),
+        _ratio("cpu_utilization", "CPU"),
+        Field("memory_mb", "Memory", "MB", "gauge"),
+        Field("uptime_seconds", "Uptime", "s", "counter"),
+    ),
+    about_service=True,
+)
+
+BUILTIN_TYPES: tuple[MetricType, ...] = (SYSTEM, AGENT, BUSINESS, HERO, PRESENTATION, STREAM)
 
 # Fields by which an agent entry can be told from its neighbours; they survive every projection.
 IDENTITY_FIELDS = frozenset({"agent_id", "agent_name"})
@@ -230,7 +261,7 @@ def agent_ids_in(data: bytes) -> tuple[str, ...]:
 
 
 class Catalogue:
-    """The metric types of one installation: the five of the original and what settings add, in that order."""
+    """The metric types of one installation: the built-in ones and what settings add, in that order."""
 
     def __init__(self, extra_types: tuple[MetricType, ...] = ()) -> None:
         self.types: dict[str, MetricType] = {item.slug: item for item in (*BUILTIN_TYPES, *extra_types)}
@@ -239,6 +270,11 @@ class Catalogue:
     def slugs(self) -> tuple[str, ...]:
         """All slugs, in the order in which they are listed to people."""
         return tuple(self.types)
+
+    @cached_property
+    def all_slugs(self) -> tuple[str, ...]:
+        """What `all` means to a client that may see everything."""
+        return tuple(slug for slug, item in self.types.items() if not item.about_service)
 
     def choices(self) -> list[tuple[str, str]]:
         """Return (slug, label) pairs for forms."""

@@ -7,8 +7,10 @@
     set_update_interval       update_interval_set
     set_batching              batching_set
     ping                      pong
+    replay, seek, pause,      replay_state
+    resume, live
 
-    server → client, unasked: welcome, metric_update, metric_batch, gap, status, error
+    server → client, unasked: welcome, metric_update, metric_batch, backfill, gap, status, replay_state, error
 
 Room: core. Past `parse` there are only objects; before `encode` there are only objects.
 """
@@ -17,7 +19,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -31,6 +33,10 @@ VERSION = 1
 INTERVAL_SECONDS = (0.1, 60.0)
 BATCH_SIZE = (1, 1000)
 BATCH_TIMEOUT_SECONDS = (0.0, 60.0)
+BACKFILL_SECONDS = (1.0, 86_400.0)
+MAX_POINTS = (10, 2000)
+DEFAULT_MAX_POINTS = 300
+SPEED = (0.25, 60.0)
 
 # A ref only has to tell one reply from another; a long one would be a cheap way to make the server send much.
 MAX_REF_LENGTH = 200
@@ -39,7 +45,9 @@ MAX_REF_NUMBER = 2**53 - 1
 # Longer than any id or field name met in practice; the limit keeps an error message readable.
 MAX_TERM_LENGTH = 200
 
-Mode = Literal["all", "latest"]
+Mode = Literal["all", "latest", "aggregate"]
+MODES: tuple[Mode, ...] = get_args(Mode)
+PlayState = Literal["playing", "paused", "ended", "live"]
 Ref = str | int | UnsetType
 
 
@@ -62,10 +70,21 @@ class ClientMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="type",
     ref: Ref = UNSET
 
 
-class Subscribe(ClientMessage, frozen=True, tag="subscribe"):
+class Backfilled(ClientMessage, frozen=True):
+    """What messages may carry after which a client wants to see what came before, as columns of at most so many points.
+
+    `resume_from` is a `position`: the metrics after it come first, whole and in order.
+    """
+
+    backfill_seconds: float | UnsetType = UNSET
+    max_points: int = DEFAULT_MAX_POINTS
+
+
+class Subscribe(Backfilled, frozen=True, tag="subscribe"):
     """Add metric types to those the client gets; `all` means every one it may see."""
 
     metric_types: tuple[str, ...] = ("all",)
+    resume_from: str | UnsetType = UNSET
 
 
 class Unsubscribe(ClientMessage, frozen=True, tag="unsubscribe"):
@@ -106,7 +125,53 @@ class Ping(ClientMessage, frozen=True, tag="ping"):
     """Ask whether the server is there, and what time it has."""
 
 
-AnyClientMessage = Subscribe | Unsubscribe | SetFilters | SetUpdateInterval | SetBatching | Ping
+class Replay(Backfilled, frozen=True, tag="replay"):
+    """Show what a test run recorded, or what the history keeps, `from` an instant (ISO 8601), instead of what is live.
+
+    Without `from` a run begins at its start. `speed` is in seconds of the past for each second.
+    """
+
+    run: str | UnsetType = UNSET
+    from_: str | UnsetType = msgspec.field(name="from", default=UNSET)
+    speed: float = 1.0
+    paused: bool = False
+
+
+class Seek(Backfilled, frozen=True, kw_only=True, tag="seek"):
+    """Go on with the replay at another instant (ISO 8601)."""
+
+    to: str
+
+
+class Pause(ClientMessage, frozen=True, tag="pause"):
+    """Halt the replay."""
+
+
+class Resume(ClientMessage, frozen=True, tag="resume"):
+    """Go on with the replay, at another speed where one is given."""
+
+    speed: float | UnsetType = UNSET
+
+
+class Live(Backfilled, frozen=True, tag="live"):
+    """End the replay and go on with what is published now."""
+
+    resume_from: str | UnsetType = UNSET
+
+
+AnyClientMessage = (
+    Subscribe
+    | Unsubscribe
+    | SetFilters
+    | SetUpdateInterval
+    | SetBatching
+    | Ping
+    | Replay
+    | Seek
+    | Pause
+    | Resume
+    | Live
+)
 CLIENT_MESSAGES: tuple[type[ClientMessage], ...] = (
     Subscribe,
     Unsubscribe,
@@ -114,6 +179,11 @@ CLIENT_MESSAGES: tuple[type[ClientMessage], ...] = (
     SetUpdateInterval,
     SetBatching,
     Ping,
+    Replay,
+    Seek,
+    Pause,
+    Resume,
+    Live,
 )
 
 
@@ -153,6 +223,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     interval_seconds: tuple[float, float] = INTERVAL_SECONDS
     batch_size: tuple[int, int] = BATCH_SIZE
     batch_timeout_seconds: tuple[float, float] = BATCH_TIMEOUT_SECONDS
+    backfill_seconds: tuple[float, float] = BACKFILL_SECONDS
+    max_points: tuple[int, int] = MAX_POINTS
+    speed: tuple[float, float] = SPEED
+    history_seconds: float = 0.0
+    """For how long the past is kept; 0: not at all."""
 
 
 class Welcome(ServerMessage, frozen=True, tag="welcome"):
@@ -168,9 +243,14 @@ class Welcome(ServerMessage, frozen=True, tag="welcome"):
 
 
 class SubscriptionConfirmed(Reply, frozen=True, tag="subscription_confirmed"):
-    """The metric types the client gets from now on."""
+    """The metric types the client gets from now on, and from which `position`.
+
+    `recovered` answers `resume_from`: whether every metric since then comes.
+    """
 
     metric_types: tuple[str, ...]
+    position: str | UnsetType = UNSET
+    recovered: bool | UnsetType = UNSET
 
 
 class FiltersUpdated(Reply, frozen=True, tag="filters_updated"):
@@ -194,22 +274,68 @@ class BatchingSet(Reply, frozen=True, tag="batching_set"):
 
 
 class Pong(Reply, frozen=True, tag="pong"):
-    """The server's time."""
+    """The server's time, and the position the client has reached."""
 
     timestamp: str
+    position: str | UnsetType = UNSET
 
 
 class MetricUpdate(ServerMessage, frozen=True, tag="metric_update"):
-    """One metric."""
+    """One metric.
+
+    `position` is the place in the history that is reached with it; `replayed` marks what is from the past.
+    """
 
     data: msgspec.Raw
+    position: str | UnsetType = UNSET
+    replayed: bool | UnsetType = UNSET
 
 
 class MetricBatch(ServerMessage, frozen=True, tag="metric_batch"):
-    """Several metrics, in the order of publishing."""
+    """Several metrics, in the order of publishing; the rest as in `metric_update`."""
 
     count: int
     data: list[msgspec.Raw]
+    position: str | UnsetType = UNSET
+    replayed: bool | UnsetType = UNSET
+
+
+class Series(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One field of one source (and agent) over time: columns with an entry for each bucket that has a value.
+
+    Without `min` and `max` both are `last` in every bucket.
+    """
+
+    metric_type: str
+    source: str
+    field: str
+    buckets: list[int]
+    last: list[float]
+    min: list[float] = []
+    max: list[float] = []
+    agent_id: str | None = None
+
+
+class Backfill(ServerMessage, frozen=True, kw_only=True, tag="backfill"):
+    """A part of what came before: bucket k covers `bucket_seconds` from `from` + k · `bucket_seconds` on."""
+
+    metric_types: tuple[str, ...]
+    from_: str = msgspec.field(name="from")
+    until: str
+    bucket_seconds: float
+    series: list[Series]
+    done: bool
+
+
+class ReplayState(Reply, frozen=True, tag="replay_state"):
+    """Where a replay stands: at which instant, between which two, how fast."""
+
+    state: PlayState
+    run: str | None = None
+    at: str | None = None
+    from_: str | None = msgspec.field(name="from", default=None)
+    until: str | None = None
+    speed: float = 1.0
 
 
 class Gap(ServerMessage, frozen=True, tag="gap"):
@@ -242,8 +368,10 @@ SERVER_MESSAGES: tuple[type[ServerMessage], ...] = (
     Pong,
     MetricUpdate,
     MetricBatch,
+    Backfill,
     Gap,
     Status,
+    ReplayState,
     Error,
 )
 
@@ -261,16 +389,34 @@ def encode(message: ServerMessage) -> str:
     return _encoder.encode(message).decode()
 
 
-def encode_metrics(bodies: list[bytes]) -> bytes:
+def encode_metrics(bodies: list[bytes], *, position: str | None = None, replayed: bool = False) -> bytes:
     """Return the data frame for metrics that are JSON already: an update for one, a batch for more."""
+    place = UNSET if position is None else position
+    past = True if replayed else UNSET
     if len(bodies) == 1:
-        return _encoder.encode(MetricUpdate(data=msgspec.Raw(bodies[0])))
-    return _encoder.encode(MetricBatch(count=len(bodies), data=[msgspec.Raw(body) for body in bodies]))
+        return _encoder.encode(MetricUpdate(data=msgspec.Raw(bodies[0]), position=place, replayed=past))
+    raw = [msgspec.Raw(body) for body in bodies]
+    return _encoder.encode(MetricBatch(count=len(bodies), data=raw, position=place, replayed=past))
 
 
 def format_timestamp(seconds: float) -> str:
     """Return an instant, in seconds since the epoch, as ISO 8601 in UTC with microseconds and a `Z`."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def parse_instant(name: str, text: str) -> float:
+    """Return the instant that `text` says (ISO 8601; without a zone it is UTC), in seconds since 1970.
+
+    Raises ProtocolError, which calls the value `name`.
+    """
+    try:
+        instant = datetime.fromisoformat(text)
+        return (instant if instant.tzinfo is not None else instant.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError) as error:
+        raise ProtocolError(
+            ErrorCode.INVALID_MESSAGE,
+            f"`{name}` is {quote(text)}; it must be an instant in ISO 8601, such as 2026-01-31T12:00:00Z",
+        ) from error
 
 
 def clamp(value: float, bounds: tuple[float, float]) -> float:
@@ -349,13 +495,13 @@ def _explain(text: str, reason: str) -> ProtocolError:
         return ProtocolError(ErrorCode.INVALID_MESSAGE, f"the key `{match[1]}` is missing in {quote(text)}", ref)
     if match := _UNKNOWN_KEY.match(reason):
         owner = Filters if path == "$.filters" else known.get(document["type"], ClientMessage)
-        keys = ", ".join((*(() if owner is Filters else ("type",)), *owner.__struct_fields__))
+        keys = ", ".join((*(() if owner is Filters else ("type",)), *owner.__struct_encode_fields__))
         return ProtocolError(ErrorCode.INVALID_MESSAGE, f"unknown key {quote(match[1])}; allowed: {keys}", ref)
     value = quote(_follow(document, path))
     if match := _EXPECTED.match(reason):
         must = f"it must be {_WORDS.get(match[1], match[1])}"
     elif path == "$.mode":
-        must = "allowed: all, latest"
+        must = f"allowed: {', '.join(MODES)}"
     else:
         must = reason.lower()
     return ProtocolError(ErrorCode.INVALID_MESSAGE, f"`{name}` is {value}; {must}", ref)

@@ -6,11 +6,14 @@ agents or fields decodes, and then once per metric, whichever number of views as
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import itemgetter
+from sys import intern
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from metrics_stream.core.codes import ErrorCode
 from metrics_stream.core.metrics import ALL, IDENTITY_FIELDS, Metric
@@ -19,11 +22,16 @@ from metrics_stream.core.protocol import MAX_TERM_LENGTH, Filters, ProtocolError
 Entry = dict[str, msgspec.Raw]
 
 
-class _Document(msgspec.Struct):
+class _Document(msgspec.Struct, omit_defaults=True):
+    """A metric, or what stands for the metrics of an interval; its `summary` and `worst` name fields by their paths."""
+
     metric_type: msgspec.Raw
     timestamp: msgspec.Raw
     source: msgspec.Raw
     data: Entry | list[Entry]
+    summary: Entry | UnsetType = UNSET
+    worst: list[str] | UnsetType = UNSET
+    run: str | UnsetType = UNSET
 
 
 _decode_document = msgspec.json.Decoder(_Document).decode
@@ -43,6 +51,27 @@ class Arrival:
         """The decoded body; shared by all views, so nobody changes it."""
         return _decode_document(self.metric.body)
 
+    @cached_property
+    def parts(self) -> tuple[bytes, dict[str, bytes], bytes]:
+        """What stands before the fields of an object, every field as JSON, and what stands behind them.
+
+        There are none where there are agents, or no object, or a summary.
+        """
+        document = self.document
+        if self.metric.agent_ids or not isinstance(document.data, dict) or document.summary is not UNSET:
+            return b"", {}, b""
+        head = b'{"metric_type":%b,"timestamp":%b,"source":%b,"data":{' % (
+            bytes(document.metric_type),
+            bytes(document.timestamp),
+            bytes(document.source),
+        )
+        tail = b"}}" if document.run is UNSET else b'},"run":%b}' % _encode(document.run)
+        return (
+            head,
+            {intern(key): b"%b:%b" % (_encode(key), bytes(value)) for key, value in document.data.items()},
+            tail,
+        )
+
 
 Projection = Callable[[Arrival], bytes | None]
 
@@ -55,15 +84,16 @@ class Selection:
     filters: Filters = field(default_factory=Filters)
 
 
-def expand(asked: tuple[str, ...], allowed: tuple[str, ...]) -> frozenset[str]:
-    """Return the metric types meant by `asked`, `all` standing for every allowed one; raise ProtocolError on others."""
-    for item in asked:
+def expand(asked: Iterable[str], allowed: tuple[str, ...], everything: tuple[str, ...]) -> frozenset[str]:
+    """Return the metric types meant by `asked`, `all` standing for `everything`; raise ProtocolError on others."""
+    asked = frozenset(asked)
+    for item in sorted(asked):
         if item != ALL and item not in allowed:
             raise ProtocolError(
                 ErrorCode.UNKNOWN_METRIC_TYPE,
                 f"unknown metric type {quote(item)}; allowed: {', '.join(allowed)}, {ALL}",
             )
-    return frozenset(allowed) if ALL in asked else frozenset(asked)
+    return asked.union(everything) - {ALL} if ALL in asked else asked
 
 
 def check_filters(filters: Filters, *, max_terms: int) -> Filters:
@@ -113,9 +143,46 @@ def compile_projection(filters: Filters) -> Projection:
         data = _project_data(document.data, only_agents, fields, has_agents=bool(metric.agent_ids))
         if not data:
             return None
-        return _encode(_Document(document.metric_type, document.timestamp, document.source, data))
+        kept = msgspec.structs.replace(document, data=data)
+        if isinstance(document.summary, dict):
+            is_kept = _keep_paths(only_agents, fields)
+            kept.summary = {path: summed for path, summed in document.summary.items() if is_kept(path)}
+            kept.worst = UNSET if document.worst is UNSET else [path for path in document.worst if is_kept(path)]
+        return _encode(kept)
 
-    return project
+    return _project_fields_first(filters.fields, project) if fields and not sources and not agent_ids else project
+
+
+def _project_fields_first(names: tuple[str, ...], project: Projection) -> Projection:
+    """Return what `project` does for a filter of fields alone, faster for an object: every such view does it anew."""
+    names = tuple(map(intern, names))
+    # The last name twice: of one name alone, itemgetter returns no tuple.
+    pick: Callable[[dict[str, bytes]], tuple[bytes, ...]] = itemgetter(*names, names[-1])
+    join = b",".join
+
+    def project_fields(arrival: Arrival) -> bytes | None:
+        head, parts, tail = arrival.parts
+        if not parts:
+            return project(arrival)
+        kept: Sequence[bytes]
+        try:
+            kept = pick(parts)[:-1]
+        except KeyError:
+            kept = [parts[name] for name in names if name in parts]
+        # Added up: three times as fast as formatted.
+        return head + join(kept) + tail if kept else None
+
+    return project_fields
+
+
+def _keep_paths(only_agents: frozenset[str] | None, fields: frozenset[str]) -> Callable[[str], bool]:
+    """Return what says whether the filters leave the field of a path; those of agents under a key only when whole."""
+
+    def is_kept(path: str) -> bool:
+        first = path.partition(".")[0]
+        return (not fields or first in fields) and (only_agents is None or first != "agents")
+
+    return is_kept
 
 
 def _project_data(

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from metrics_stream.core.codes import GapReason
@@ -106,6 +108,174 @@ def test_who_came_within_the_window_gets_the_part_since_then():
     assert loss.counts == {GapReason.PENDING_OVERFLOW: 2}
 
 
+# --- mode aggregate ---
+
+
+def gauge(value, **kwargs):
+    head = metric(**kwargs)
+    body = b'{"metric_type":"system","timestamp":"t","source":"s","data":{"x":%d}}' % value
+    return Metric(head.metric_type, head.source, head.timestamp, head.agent_ids, body)
+
+
+def gather(view, now, *metrics):
+    return [view.add(one, one.body, now) for one in metrics]
+
+
+def means(items):
+    found = [json.loads(item.body) for item in items]
+    return [(one["source"], one["data"]["x"], one["summary"]["x"]["count"]) for one in found]
+
+
+AGGREGATE_DUE = [
+    ("a quiet client gets the next metric at once, after the linger", float("-inf"), [100.0], 100.02),
+    ("so it does long after the last frame", 100.0, [200.0], 200.02),
+    ("else the interval has to end", 100.0, [100.1], 101.0),
+    ("a full batch does not end it", 100.0, [100.1] * 20, 101.0),
+]
+
+
+@pytest.mark.parametrize(("last", "arrivals", "due"), [d[1:] for d in AGGREGATE_DUE], ids=[d[0] for d in AGGREGATE_DUE])
+@pytest.mark.parametrize("timeout", [0.0, 0.5, 60.0])
+def test_a_summary_is_due(last, arrivals, due, timeout):
+    view = pending(last, mode="aggregate", batch_size=10, batch_timeout_seconds=timeout)
+    settled = [view.add(one, one.body, now) for now in arrivals for one in [gauge(1)]]
+    assert view.due_at == pytest.approx(due)
+    assert settled == [True, *[False] * (len(arrivals) - 1)]
+
+
+def test_aggregate_keeps_one_summary_per_type_source_and_agent_and_the_next_interval_begins_empty():
+    view = pending(mode="aggregate")
+    gather(view, 1.0, gauge(1), gauge(2, source="host2"), gauge(3))
+    assert len(view) == 2
+    window = view.take(2.0)
+    assert means(window.items) == [("host2", 2, 1), ("host1", 2.0, 2)]
+    assert [item.metric.key for item in window.items] == [("system", "host2", ()), ("system", "host1", ())]
+    assert all(item.body is item.metric.body for item in window.items)
+    assert (window.start, window.end, window.loss) == (0, 3, Loss())
+    assert (len(view), view.due_at, view.take(3.0).items) == (0, None, [])
+    gather(view, 3.0, gauge(9))
+    assert means(view.take(4.0).items) == [("host1", 9, 1)]
+
+
+def test_who_comes_within_an_interval_gets_the_summary_of_what_came_since():
+    view = pending(mode="aggregate")
+    gather(view, 1.0, gauge(1), gauge(2))
+    joined = view.mark()
+    assert view.peek().since(joined) == ([], Loss())
+    gather(view, 1.0, gauge(6))
+    later = view.mark()
+    gather(view, 1.0, gauge(9, source="host2"), gauge(8))
+    assert means(view.peek().since(joined)[0]) == [("host2", 9, 1), ("host1", 7.0, 2)]
+    window = view.take(2.0)
+    assert means(window.items) == [("host2", 9, 1), ("host1", 4.25, 4)]
+    assert means(window.since(0)[0]) == means(window.items)
+    assert means(window.since(joined)[0]) == [("host2", 9, 1), ("host1", 7.0, 2)]
+    assert means(window.since(later)[0]) == [("host2", 9, 1), ("host1", 8, 1)]
+    assert window.since(window.end) == ([], Loss())
+
+
+@pytest.mark.parametrize("mode", ["all", "latest"])
+def test_a_mark_is_the_next_sequence(mode):
+    view = pending(mode=mode)
+    add(view, 0, 1.0)
+    assert view.mark() == 1
+
+
+def test_what_is_peeked_at_is_not_what_comes_later():
+    view = pending(mode="aggregate")
+    gather(view, 1.0, gauge(1))
+    before = view.peek()
+    gather(view, 1.0, gauge(3))
+    assert (means(before.items), means(view.peek().items)) == ([("host1", 1, 1)], [("host1", 2.0, 2)])
+
+
+def test_past_the_bound_the_summaries_changed_longest_ago_go_and_are_counted():
+    view = pending(mode="aggregate", max_metrics=2)
+    gather(view, 1.0, gauge(1, source="a", metric_type="hero"), *(gauge(number, source="b") for number in range(5)))
+    joined = view.mark()
+    gather(view, 1.0, gauge(1, source="c"))
+    window = view.take(2.0)
+    assert means(window.items) == [("b", 2.0, 5), ("c", 1, 1)]
+    assert window.loss == Loss({GapReason.PENDING_OVERFLOW: 1}, {"hero"})
+    assert window.since(joined) == (window.items, window.loss)  # a view that is nearly full is not cut
+
+
+@pytest.mark.parametrize("bound", [{"max_metrics": 7}, {"max_bytes": 4_000}])
+def test_clients_that_come_cost_nobody_a_summary(bound):
+    view = pending(mode="aggregate", **bound)
+    for _ in range(5):
+        gather(view, 1.0, *(gauge(1, source=source) for source in "abc"))
+        view.mark()
+    window = view.take(2.0)
+    assert means(window.items) == [("a", 1, 5), ("b", 1, 5), ("c", 1, 5)]
+    assert not window.loss
+
+
+def test_the_bound_in_bytes_holds_for_a_source_that_never_repeats_a_field():
+    view = pending(mode="aggregate", max_bytes=10_000)
+    for number in range(1_000):
+        body = b'{"timestamp":"t","data":{"field_%d":1}}' % number
+        view.add(Metric("system", "s", 0.0, (), body), body, 1.0)
+    window = view.take(2.0)
+    assert sum(len(item.body) for item in window.items) < 10_000
+    assert window.loss.counts[GapReason.PENDING_OVERFLOW] > 1
+
+
+def test_a_single_metric_over_the_bound_is_still_summarised():
+    view = pending(mode="aggregate", max_bytes=3)
+    gather(view, 1.0, gauge(1))
+    assert means(view.take(2.0).items) == [("host1", 1, 1)]
+
+
+def test_what_is_no_metric_is_told_and_does_not_stop_the_others():
+    view = pending(mode="aggregate")
+    assert gather(view, 1.0, metric(1), gauge(1), metric(2)) == [True, False, False]
+    window = view.take(2.0)
+    assert means(window.items) == [("host1", 1, 1)]
+    assert window.loss == Loss({GapReason.INTERNAL: 2}, {"system"})
+
+
+def test_the_merged_sketches_stay_when_they_are_asked_for():
+    sketch = b'"sketches":{"x":{"accuracy":0.01,"bins":{"5":1}}}'
+    body = b'{"timestamp":"t","data":{"p99_x":1,%b}}' % sketch
+    one = Metric("system", "s", 0.0, (), body)
+    found = []
+    for keeps in (False, True):
+        view = Pending(Delivery(mode="aggregate"), max_metrics=9, max_bytes=9_999, keeps_sketches=keeps)
+        gather(view, 1.0, one)
+        found.append("sketches" in json.loads(view.take(2.0).items[0].body)["data"])
+    assert found == [False, True]
+
+
+def windows_of(*values):
+    view = pending(mode="aggregate")
+    for value in values:
+        gather(view, 1.0, gauge(value), gauge(value))
+        yield view.take(2.0)
+
+
+def test_the_summaries_of_two_intervals_wait_as_two():
+    share = Share(max_bytes=10_000)
+    for window in windows_of(1, 5):
+        share.add(*window.since(0), "aggregate")
+    taken, loss = share.take()
+    assert means(taken) == [("host1", 1, 2), ("host1", 5, 2)]
+    assert not loss
+
+
+def test_past_the_bound_of_a_share_the_newest_summaries_stay_and_the_others_are_counted():
+    windows = list(windows_of(1, 5, 9))
+    share = Share(max_bytes=2 * len(windows[0].items[0].body) + 20)
+    for window in windows:
+        share.add(*window.since(0), "aggregate")
+    taken, loss = share.take()
+    assert means(taken) == [("host1", 9, 2)]
+    assert loss == Loss({GapReason.SLOW_CONSUMER: 2}, {"system"})
+
+
+# --- the share of a busy client ---
+
+
 def items(*metrics):
     return [Item(number, one, one.body) for number, one in enumerate(metrics)]
 
@@ -117,7 +287,7 @@ def test_a_share_is_kept_whole_up_to_its_bound():
     taken, loss = share.take()
     assert [item.body for item in taken] == [b"00001", b"00002", b"00003"]
     assert not loss
-    assert not share
+    assert share.is_empty
 
 
 def test_past_its_bound_a_share_is_reduced_to_the_newest_and_says_so():

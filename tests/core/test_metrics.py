@@ -2,10 +2,13 @@ import json
 
 from metrics_stream.core.metrics import BUILTIN_TYPES, SLUG_PATTERN, Catalogue, MetricType
 
+UNITS = {"ratio", "percent", "ms", "s", "tps", "/s", "Mbps", "MB", "$", "months", "count", "score", ""}
 
-def test_the_catalogue_lists_the_five_types_of_the_original_and_what_is_added():
+
+def test_the_catalogue_lists_the_five_types_of_the_original_its_own_and_what_is_added():
     catalogue = Catalogue((MetricType("cloudwatch", "CloudWatch"),))
-    assert catalogue.slugs == ("system", "agent", "business", "hero", "presentation", "cloudwatch")
+    assert catalogue.slugs == ("system", "agent", "business", "hero", "presentation", "stream", "cloudwatch")
+    assert catalogue.all_slugs == ("system", "agent", "business", "hero", "presentation", "cloudwatch")
     assert catalogue.choices()[-1] == ("cloudwatch", "CloudWatch")
 
 
@@ -28,7 +31,7 @@ def test_every_field_has_a_label_and_sane_bounds():
         assert len(names) == len(set(names))
         for field in metric_type.fields:
             assert field.label
-            assert field.unit in {"ratio", "percent", "ms", "tps", "Mbps", "$", "months", "count", "score", ""}
+            assert field.unit in UNITS
             if field.unit == "ratio":
                 assert (field.minimum, field.maximum) == (0.0, 1.0)
 

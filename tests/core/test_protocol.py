@@ -45,7 +45,11 @@ BAD = [
     ("{}", ErrorCode.INVALID_MESSAGE, "the key `type` is missing"),
     ('{"type":"foo"}', ErrorCode.UNKNOWN_MESSAGE_TYPE, "unknown message type 'foo'; allowed: subscribe, unsubscribe"),
     ('{"type":5}', ErrorCode.UNKNOWN_MESSAGE_TYPE, "unknown message type 5"),
-    ('{"type":"subscribe","x":1}', ErrorCode.INVALID_MESSAGE, "unknown key 'x'; allowed: type, metric_types, ref"),
+    (
+        '{"type":"subscribe","x":1}',
+        ErrorCode.INVALID_MESSAGE,
+        "allowed: type, backfill_seconds, max_points, metric_types, resume_from, ref",
+    ),
     ('{"type":"subscribe","x":1,"type":"foo"}', ErrorCode.INVALID_MESSAGE, "unknown key 'x'"),
     ('{"type":"subscribe","metric_types":"a"}', ErrorCode.INVALID_MESSAGE, "is 'a'; it must be a list"),
     ('{"type":"subscribe","metric_types":[1]}', ErrorCode.INVALID_MESSAGE, "`metric_types[0]` is 1; it must be a text"),

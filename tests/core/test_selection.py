@@ -1,16 +1,19 @@
 import json
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from metrics_stream.core.aggregation import Interval
 from metrics_stream.core.codes import ErrorCode
 from metrics_stream.core.encoding import encode_metric
 from metrics_stream.core.metrics import AGENT, BUSINESS, SYSTEM, MetricType
 from metrics_stream.core.protocol import Filters, ProtocolError
 from metrics_stream.core.selection import Arrival, check_filters, compile_projection, expand
 
-ALLOWED = ("system", "agent", "business", "hero", "presentation")
+EVERYTHING = ("system", "agent", "business", "hero", "presentation")
+ALLOWED = (*EVERYTHING, "stream")
 
 
 def metric(metric_type: MetricType, data, source="host1"):
@@ -94,6 +97,51 @@ def test_filters_leave(filters, metric_type, data, left):
     assert project(filters, metric(metric_type, data)) == left
 
 
+FILTERS = [
+    Filters(fields=("b",)),
+    Filters(agent_ids=("a1",), fields=("b",)),
+    Filters(sources=("host1",), fields=("b",)),
+]
+
+
+@pytest.mark.parametrize("filters", FILTERS)
+def test_what_filters_leave_says_its_run(filters):
+    one = metric(SYSTEM, {"a": 1, "b": 2})
+    one = msgspec.structs.replace(one, body=one.body[:-1] + b',"run":"so\\"ak"}')
+    whole = json.loads(one.body)
+    assert json.loads(compile_projection(filters)(Arrival(one))) == {**whole, "data": {"b": 2}, "run": 'so"ak'}
+
+
+def summed(metric_type, *rows):
+    interval = Interval(0, keeps_sketches=False)
+    for sequence, row in enumerate(rows):
+        one = metric(metric_type, row)
+        interval.add(sequence, one, one.body)
+    return interval.since(0)
+
+
+def narrowed(filters, one):
+    document = json.loads(compile_projection(filters)(Arrival(one)))
+    return document["data"], list(document["summary"]), document.get("worst")
+
+
+@pytest.mark.parametrize("filters", FILTERS)
+def test_a_summary_keeps_what_the_data_keeps(filters):
+    ((_, one),) = summed(SYSTEM, *[{"p99_a": 1, "a": 1, "b": {"p99_x": 2, "c": 3}}] * 2)
+    assert narrowed(filters, one) == ({"b": {"p99_x": 2, "c": 3}}, ["b.p99_x", "b.c"], ["b.p99_x"])
+    ((_, one),) = summed(SYSTEM, {"a": 1, "b": 2})
+    assert narrowed(filters, one) == ({"b": 2}, ["b"], None)
+
+
+def test_summaries_of_agents_keep_what_the_filters_leave_of_them():
+    (_, first), _ = summed(AGENT, [{**agent, "p99_x": 1} for agent in AGENTS])
+    load = {"agent_id": "a1", "agent_name": "One", "current_load": 0.5}
+    assert narrowed(Filters(fields=("current_load",)), first) == ([load], ["current_load"], None)
+    ((_, held),) = summed(SYSTEM, HELD)
+    assert narrowed(Filters(agent_ids=("a1",)), held) == ({"total": 2, "agents": AGENTS[:1]}, ["total"], None)
+    assert narrowed(Filters(fields=("agents",)), held)[1] == ["agents.a1.current_load", "agents.a2.current_load"]
+
+
 def test_a_metric_taken_whole_is_the_bytes_of_its_producer():
     one = metric(AGENT, AGENTS)
     for filters in (Filters(), Filters(sources=("host1",)), Filters(agent_ids=("a1", "a2"))):
@@ -119,18 +167,24 @@ def test_fields_leave_exactly_what_they_name(data, fields):
 
 @pytest.mark.parametrize(
     ("asked", "meant"),
-    [(("all",), set(ALLOWED)), (("system", "system"), {"system"}), ((), set()), (("hero", "all"), set(ALLOWED))],
+    [
+        (("all",), set(EVERYTHING)),
+        (("system", "system"), {"system"}),
+        ((), set()),
+        (("hero", "all"), set(EVERYTHING)),
+        (("all", "stream"), set(ALLOWED)),
+    ],
 )
-def test_all_means_every_allowed_type(asked, meant):
-    assert expand(asked, ALLOWED) == meant
+def test_all_means_every_type_but_what_the_service_says_of_itself(asked, meant):
+    assert expand(asked, ALLOWED, EVERYTHING) == meant
 
 
 def test_an_unknown_metric_type_is_named_with_what_is_allowed():
     with pytest.raises(ProtocolError) as caught:
-        expand(("sytem",), ALLOWED)
+        expand(("sytem",), ALLOWED, EVERYTHING)
     assert caught.value.code == ErrorCode.UNKNOWN_METRIC_TYPE
     assert caught.value.message == (
-        "unknown metric type 'sytem'; allowed: system, agent, business, hero, presentation, all"
+        "unknown metric type 'sytem'; allowed: system, agent, business, hero, presentation, stream, all"
     )
 
 

@@ -3,7 +3,7 @@ from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Frame, Opcode
 from websockets.streams import StreamReader
 
-from metrics_stream.core.shared_text import MIN_COMPRESSED_BYTES, SharedText
+from metrics_stream.core.shared_text import CONTEXT_BYTES, MIN_COMPRESSED_BYTES, SharedText
 
 LONG = b'{"text":"' + b"naive \xc3\xa9 " * 1000 + b'"}'
 
@@ -32,6 +32,40 @@ def test_compressed_it_inflates_without_context(window_bits):
     other = SharedText(b"another " * 100).wire(window_bits)
     for message, data in ((wire, LONG), (other, b"another " * 100), (wire, LONG)):
         assert bytes(parse(message, receiver).data) == data
+
+
+def frames(count):
+    return [
+        b'{"type":"metric_update","data":{"throughput_tps":%d,"error_rate":0.%d}}' % (n * 17, n) * 2
+        for n in range(count)
+    ]
+
+
+@pytest.mark.parametrize("window_bits", [9, 12, 15])
+def test_in_context_it_is_smaller_and_inflates_for_those_who_got_the_row(window_bits):
+    receiver = PerMessageDeflate(False, True, window_bits, 15)
+    context, alone, together = None, 0, 0
+    for data in frames(200):
+        message = SharedText(data, context)
+        wire = message.wire(window_bits, in_context=context is not None)
+        assert bytes(parse(wire, receiver).data) == data
+        context = message.after
+        alone += len(message.wire(window_bits))
+        together += len(wire)
+    assert together < alone / 2
+    assert len(context.tail) == CONTEXT_BYTES
+
+
+def test_what_is_not_compressed_leaves_the_row_as_it_is():
+    first = SharedText(LONG)
+    short = SharedText(b"{}", first.after)
+    assert short.after is first.after
+    assert short.wire(15, in_context=True) == SharedText(b"{}").wire(None)
+
+
+def test_a_long_message_is_all_that_is_remembered():
+    message = SharedText(LONG, SharedText(b"x" * 500).after)
+    assert message.after.tail == LONG[-CONTEXT_BYTES:]
 
 
 def test_a_short_message_is_not_compressed():

@@ -1,0 +1,213 @@
+"""The metrics of an interval folded into one for each type, source and agent: what mode `aggregate` delivers.
+
+Room: core. Metrics are folded as they come, so what is kept grows with the number of different fields, not of metrics.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from metrics_stream.core.metrics import Metric
+from metrics_stream.core.summaries import SKETCHES, Fields, Row, are_agents
+
+# What is raised for a body that is no metric. Only a producer that does not use the helper can publish such a one.
+MALFORMED = (msgspec.DecodeError, RecursionError)
+
+# An interval is kept in up to so many parts, so that who comes in the middle gets a summary of what is published from
+# then on. Joining them takes as long as that many frames; who comes after so many gets some of what was before as well.
+MAX_PARTS = 32
+
+
+class _Document(msgspec.Struct):
+    timestamp: str
+    data: Any
+    run: str | None = None
+
+
+_decode = msgspec.json.Decoder(_Document).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class _Group:
+    """What came of one type, source and agent, while one test run was the active one of the source."""
+
+    __slots__ = ("agent_ids", "count", "fields", "grown", "other", "seconds", "sequence", "size", "timestamp")
+
+    sequence: int
+    timestamp: str
+    seconds: float
+
+    def __init__(self) -> None:
+        self.fields: Fields | None = None
+        self.other: Any = None  # data that is no object
+        self.agent_ids: tuple[str, ...] = ()
+        self.count = 0
+        self.grown = 0
+        self.size = 0
+
+    def add(self, data: Any) -> None:
+        """Fold the data of one metric, or the entry of one agent, in."""
+        if type(data) is dict:
+            if self.fields is None:
+                self.fields = Fields()
+            self.grown += self.fields.fold(data)
+        else:
+            self.other = data
+        self.count += 1
+
+    def merge(self, later: _Group) -> None:
+        """Take in what came later."""
+        self.sequence, self.timestamp, self.seconds = later.sequence, later.timestamp, later.seconds
+        self.name_agents(later.agent_ids)
+        self.count += later.count
+        self.other = later.other
+        if later.fields is not None:
+            if self.fields is None:
+                self.fields = Fields()
+            self.fields.merge(later.fields)
+
+    def name_agents(self, agent_ids: tuple[str, ...]) -> None:
+        """Note whose agents are in it."""
+        if self.agent_ids != agent_ids:
+            self.agent_ids = tuple(dict.fromkeys((*self.agent_ids, *agent_ids)))
+
+
+_Key = tuple[str, str, str | None, str | None]
+
+
+class Aggregate:
+    """The metrics of a part of an interval."""
+
+    def __init__(self) -> None:
+        # The one that was changed last is at the end.
+        self._groups: dict[_Key, _Group] = {}
+        self.size = 0
+        """What this takes in memory and in a frame, roughly, in bytes."""
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def add(self, sequence: int, metric: Metric, body: bytes) -> None:
+        """Fold in the metric whose projection is `body`; raise one of MALFORMED when that is none."""
+        document = _decode(body)
+        data = document.data
+        if body is not metric.body and b'"sketches"' in metric.body:
+            _add_sketches(data, _decode(metric.body).data)
+        entries: list[tuple[str | None, Any]] = [(None, data)]
+        if are_agents(data):
+            entries = [(str(entry["agent_id"]), entry) for entry in data]
+        for agent_id, entry in entries:
+            key = (metric.metric_type, metric.source, agent_id, document.run)
+            group = self._groups.pop(key, None) or _Group()
+            self._groups[key] = group
+            group.sequence, group.timestamp, group.seconds = sequence, document.timestamp, metric.timestamp
+            group.name_agents(metric.agent_ids if agent_id is None else (agent_id,))
+            group.add(entry)
+            self.size -= group.size
+            group.size = len(body) // len(entries) + group.grown
+            self.size += group.size
+
+    def drop_oldest(self, *, is_last: bool) -> str | None:
+        """Forget what was changed longest ago, and return its metric type; None when only one metric is left."""
+        key, group = next(iter(self._groups.items()))
+        if is_last and len(self._groups) == 1 and group.count == 1:
+            return None
+        self.size -= group.size
+        del self._groups[key]
+        return key[0]
+
+    def merge(self, later: Aggregate) -> None:
+        """Take in what came later, and leave that as it is."""
+        for key, group in later._groups.items():
+            mine = self._groups.pop(key, None) or _Group()
+            mine.merge(group)
+            self._groups[key] = mine
+
+    def metrics(self, *, keeps_sketches: bool) -> Iterator[tuple[int, Metric]]:
+        """Yield one metric for each type, source and agent, and the sequence of the newest that is in it."""
+        for (metric_type, source, agent_id, run), group in self._groups.items():
+            summary: Row = {}
+            worst: list[str] = []
+            data = group.other
+            if group.fields is not None:
+                data = group.fields.render(summary, worst, keeps_sketches=keeps_sketches)
+            document: Row = {
+                "metric_type": metric_type,
+                "timestamp": group.timestamp,
+                "source": source,
+                "data": data if agent_id is None else [data],
+                "summary": summary,
+            }
+            if worst:
+                document["worst"] = worst
+            if run is not None:
+                document["run"] = run
+            yield (
+                group.sequence,
+                Metric(metric_type, source, group.seconds, group.agent_ids, _encode(document)),
+            )
+
+
+class Interval:
+    """The metrics of an interval, in parts that begin where `cut` was called."""
+
+    def __init__(self, start: int, keeps_sketches: bool) -> None:
+        """Begin with the metric of sequence `start`; `keeps_sketches` leaves the merged sketches in the data."""
+        self._starts = [start]
+        self._parts = [Aggregate()]
+        self._keeps_sketches = keeps_sketches
+        self._rendered: dict[int, list[tuple[int, Metric]]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._parts)) if len(self._parts) > 1 else len(self._parts[0])
+
+    @property
+    def size(self) -> int:
+        """What this takes in memory and in a frame, roughly, in bytes."""
+        return sum(part.size for part in self._parts) if len(self._parts) > 1 else self._parts[0].size
+
+    def add(self, sequence: int, metric: Metric, body: bytes) -> None:
+        """Fold in the metric whose projection is `body`; raise one of MALFORMED when that is none."""
+        if self._rendered:
+            self._rendered = {}
+        self._parts[-1].add(sequence, metric, body)
+
+    def cut(self, sequence: int) -> None:
+        """Let a part begin with the metric of `sequence`, which comes next."""
+        if len(self._parts[-1]) and len(self._parts) < MAX_PARTS:
+            self._starts.append(sequence)
+            self._parts.append(Aggregate())
+            self._rendered = {}
+
+    def drop_oldest(self) -> str | None:
+        """Forget what was changed longest ago, and return its metric type; None when only one metric is left."""
+        self._rendered = {}
+        part = next((part for part in self._parts if len(part)), None)
+        return None if part is None else part.drop_oldest(is_last=part is self._parts[-1])
+
+    def since(self, sequence: int) -> list[tuple[int, Metric]]:
+        """Return the summaries from the cut at `sequence` on, with the sequence of the newest metric in each."""
+        first = max(0, bisect_right(self._starts, sequence) - 1)
+        if first not in self._rendered:
+            whole = self._parts[first]
+            if first + 1 < len(self._parts):
+                whole = Aggregate()
+                for part in self._parts[first:]:
+                    whole.merge(part)
+            self._rendered[first] = list(whole.metrics(keeps_sketches=self._keeps_sketches))
+        return self._rendered[first]
+
+
+def _add_sketches(data: Any, whole: Any) -> None:
+    """Add the sketches that a filter of fields left out, since percentiles that it kept belong to them."""
+    if type(data) is dict and type(whole) is dict:
+        if SKETCHES in whole:
+            data[SKETCHES] = whole[SKETCHES]
+    elif are_agents(data) and are_agents(whole):
+        by_id = {str(entry["agent_id"]): entry for entry in whole}
+        for entry in data:
+            _add_sketches(entry, by_id.get(str(entry["agent_id"])))

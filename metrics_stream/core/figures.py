@@ -1,0 +1,105 @@
+"""Numbers, their units and lengths of time as a person reads them, for pages that the server writes.
+
+Room: core. What a number looks like is what `client/format.js` makes of it in the browser; a test compares the two.
+"""
+
+from __future__ import annotations
+
+import math
+from decimal import ROUND_HALF_UP, Decimal
+
+NO_VALUE = "\u2013"
+_NO_BREAK = "\u00a0"
+
+# What stands behind a number of these units; others stand behind it as they are.
+_SUFFIXES = {"ratio": "%", "percent": "%", "$": "", "count": "", "score": ""}
+
+_MAGNITUDES = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
+
+# Seconds, the name of so many, and from how many seconds on it is used.
+_LONG_TIMES = ((86_400, "d", 2 * 86_400), (3_600, "h", 5_995), (60, "min", 0))
+
+
+def format_number(value: float | None, unit: str = "") -> str:
+    """Return a number with its unit, "87.2 %"; `unit` is one of the catalogue, or empty."""
+    if value is None or not math.isfinite(value):
+        return NO_VALUE
+    text, suffix = _parts(value, unit)
+    if unit == "$":
+        # The sign stands before the currency: -$3.20.
+        text = f"-${text[1:]}" if text.startswith("-") else f"${text}"
+    return f"{text}{_NO_BREAK}{suffix}" if suffix else text
+
+
+def _parts(value: float, unit: str) -> tuple[str, str]:
+    """Return the number and what stands behind it."""
+    suffix = _SUFFIXES.get(unit, unit)
+    size = abs(value)
+    match unit:
+        case "ratio" | "percent":
+            return _percent(value * 100 if unit == "ratio" else value), suffix
+        case "ms":
+            return _milliseconds(value)
+        case "s" if size >= 99.95:
+            factor, name, _ = next(entry for entry in _LONG_TIMES if size >= entry[2])
+            return _fixed(value / factor, 0 if size >= factor * 99.95 else 1), name
+        case "count" if float(value).is_integer() and size < 1_000_000:
+            return _fixed(value, 0), suffix
+        case "$" if 0.995 <= size < 999.5:
+            return _fixed(value, 2), suffix
+    return _compact(value), suffix
+
+
+def _milliseconds(value: float) -> tuple[str, str]:
+    size = abs(value)
+    if size >= 59_950:
+        return _fixed(value / 60_000, 1), "min"
+    if size >= 999.5:
+        return _fixed(value / 1000, 1 if size >= 9_995 else 2), "s"
+    return _fixed(value, 0 if size >= 99.95 else 1), "ms"
+
+
+def _percent(value: float) -> str:
+    size = abs(value)
+    if size >= 9_999.5:
+        return _compact(value)
+    # Near the ends one decimal says too little: error rates live below 1 %, uptime above 99.9 %.
+    return _fixed(value, 2 if size < 0.995 or 99.9 < size < 100 else 1)
+
+
+def _compact(value: float) -> str:
+    """Return `value` with three significant digits or so: 0.034, 3.46, 87.2, 132, 12.3k, 4.56M."""
+    size = abs(value)
+    for factor, letter in _MAGNITUDES:
+        # 999,950 would be rounded to "1,000k"; it is "1.00M". Whole numbers up to 9,999 stay whole.
+        if size >= factor * 0.9995 and (factor > 1e3 or size >= 9_999.5):
+            return _significant(value / factor) + letter
+    return _fixed(value, 0) if size >= 999.5 else _significant(value)
+
+
+def _significant(value: float) -> str:
+    size = abs(value)
+    for least, decimals in ((99.95, 0), (9.995, 1), (0.1, 2), (0.001, 4)):
+        if size >= least:
+            return _fixed(value, decimals)
+    return _fixed(value, 5 if size else 2)
+
+
+def _fixed(value: float, decimals: int) -> str:
+    # As in browsers: the shortest decimal that is this double, and ties away from zero.
+    rounded = Decimal(str(value)).quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP)
+    return f"{abs(rounded) if rounded.is_zero() else rounded:,f}"
+
+
+def format_duration(seconds: float | None) -> str:
+    """Return a length of time in its two largest units, "1 h 4 min", "12 min 30 s"."""
+    if seconds is None:
+        return NO_VALUE
+    whole = max(0, round(seconds))
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    units = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
+    first = next((index for index, (count, _) in enumerate(units) if count), 3)
+    shown = units[first : first + 2]
+    return " ".join(f"{count}{_NO_BREAK}{name}" for count, name in shown if count or (name == "s" and not whole))

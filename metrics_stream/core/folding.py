@@ -1,0 +1,240 @@
+"""Metrics folded into columns: every number in them, in buckets of time.
+
+Room: core. Numbers are found in objects at any depth, under dotted paths, and in the entries of agents. Other lists,
+texts, truth values and nulls have no place in a chart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from metrics_stream.core.columns import Column, SeriesColumns, SeriesKey, downsample, make_grid
+from metrics_stream.core.metrics import Metric
+from metrics_stream.core.protocol import Filters
+from metrics_stream.core.summaries import SKETCHES
+
+# More series than dashboards can show. A producer that counts up its field names, say, stops here.
+MAX_SERIES = 20_000
+
+NO_FILTERS = Filters()
+
+Reading = tuple[str | None, tuple[str, ...], tuple[float, ...]]
+"""The agent, or None; fields; and the value of each."""
+
+
+class _Body(msgspec.Struct, gc=False):
+    data: Any
+
+
+_decode = msgspec.json.Decoder(_Body).decode
+_NUMBERS = frozenset({int, float})
+
+
+def readings(body: bytes) -> list[Reading]:
+    """Return the numbers in the body of a metric, those of each agent for themselves."""
+    try:
+        data = _decode(body).data
+    except (msgspec.DecodeError, RecursionError):
+        return []
+    if type(data) is dict:
+        if "agents" not in data:
+            return [(None, *_numbers(data))]
+        agents = data.pop("agents", None)
+        return [(None, *_numbers(data)), *_entries(agents)]
+    return list(_entries(data))
+
+
+def _entries(agents: Any) -> Iterator[Reading]:
+    if type(agents) is dict:
+        for agent_id, entry in agents.items():
+            if type(entry) is dict:
+                entry.pop("agent_id", None)
+                yield (agent_id, *_numbers(entry))
+    elif type(agents) is list:
+        for entry in agents:
+            if type(entry) is dict and "agent_id" in entry:
+                yield (str(entry.pop("agent_id")), *_numbers(entry))
+
+
+def _numbers(data: dict[str, Any]) -> tuple[tuple[str, ...], tuple[float, ...]]:
+    values = tuple(data.values())
+    if _NUMBERS.issuperset(map(type, values)):
+        return tuple(data), values
+    fields: list[str] = []
+    numbers: list[float] = []
+    _collect(data, "", fields, numbers)
+    return tuple(fields), tuple(numbers)
+
+
+def _collect(data: dict[str, Any], prefix: str, fields: list[str], numbers: list[float]) -> None:
+    for name, value in data.items():
+        kind = type(value)
+        if kind is float or kind is int:
+            fields.append(prefix + name)
+            numbers.append(value)
+        elif kind is dict and name != SKETCHES:
+            _collect(value, f"{prefix}{name}.", fields, numbers)
+
+
+def matches(key: SeriesKey, metric_types: Collection[str], filters: Filters) -> bool:
+    """Return whether a selection has anything of a key; what no agent says passes a filter of agents, as when live."""
+    return (
+        (not metric_types or key.metric_type in metric_types)
+        and (not filters.sources or key.source in filters.sources)
+        and (not filters.agent_ids or key.agent_id is None or key.agent_id in filters.agent_ids)
+    )
+
+
+class _Group:
+    """What belongs to one key: a column for each field, and what came for the newest bucket."""
+
+    __slots__ = ("bucket", "columns", "key", "rows")
+
+    def __init__(self, key: SeriesKey) -> None:
+        self.key = key
+        self.columns: dict[str, Column] = {}
+        self.bucket = -1
+        self.rows: list[tuple[tuple[str, ...], tuple[float, ...]]] = []
+
+
+class Folder:
+    """Takes metrics as they come, and has their series over time.
+
+    Holds at most `max_series` series; what would be one more is left out, and `is_full` says so.
+    """
+
+    def __init__(self, *, bucket_seconds: int = 1, max_series: int = MAX_SERIES) -> None:
+        self.bucket_seconds = bucket_seconds
+        self.max_series = max_series
+        self.is_full = False
+        self._series_count = 0
+        self._groups: dict[tuple[str, str, str | None], _Group] = {}
+
+    def add(self, metric: Metric) -> None:
+        """Fold one metric in."""
+        for agent_id, fields, values in readings(metric.body):
+            self.put((metric.metric_type, metric.source, agent_id), metric.timestamp, fields, values)
+
+    def put(
+        self, key: tuple[str, str, str | None], timestamp: float, fields: tuple[str, ...], values: tuple[float, ...]
+    ) -> None:
+        """Fold in what `readings` found for one key."""
+        group = self._groups.get(key)
+        if group is None:
+            if self._series_count >= self.max_series:
+                self.is_full = True
+                return
+            group = self._groups[key] = _Group(SeriesKey(*key))
+        bucket = int(timestamp // self.bucket_seconds)
+        if bucket == group.bucket:
+            group.rows.append((fields, values))
+            return
+        self._settle(group)
+        if bucket > group.bucket:
+            group.bucket = bucket
+            group.rows.append((fields, values))
+        else:  # it came late
+            self._append(group, bucket, [(field, (value,)) for field, value in zip(fields, values, strict=True)])
+
+    def _settle(self, group: _Group) -> None:
+        """Move what came for the newest bucket to the columns."""
+        rows = group.rows
+        if not rows:
+            return
+        group.rows = []
+        fields, values = rows[0]
+        if len(rows) == 1:
+            self._append(group, group.bucket, [(field, (value,)) for field, value in zip(fields, values, strict=True)])
+        elif all(row[0] == fields for row in rows):
+            self._append(group, group.bucket, zip(fields, zip(*[row[1] for row in rows], strict=True), strict=True))
+        else:
+            mixed: dict[str, list[float]] = {}
+            for row in rows:
+                for field, value in zip(*row, strict=True):
+                    mixed.setdefault(field, []).append(value)
+            self._append(group, group.bucket, mixed.items())
+
+    def _append(self, group: _Group, bucket: int, found: Iterable[tuple[str, Sequence[float]]]) -> None:
+        columns = group.columns
+        for field, values in found:
+            column = columns.get(field)
+            if column is None:
+                if self._series_count >= self.max_series:
+                    self.is_full = True
+                    continue
+                self._series_count += 1
+                column = columns[field] = Column()
+            try:
+                column.add(bucket, values)
+            except OverflowError:
+                # JSON has integers that no float can hold. Nobody can draw them.
+                continue
+
+    def columns(self, key: SeriesKey) -> Mapping[str, Column]:
+        """Return the columns of one key by field, as they are now; they are the folder's own."""
+        group = self._groups.get(key)
+        if group is None:
+            return {}
+        self._settle(group)
+        return group.columns
+
+    def put_before(self, key: SeriesKey, columns: Mapping[str, Column]) -> None:
+        """Take in columns whose values came before all that was added; they are the folder's from now on."""
+        group = self._groups.setdefault(key, _Group(key))
+        self._settle(group)
+        for field, column in columns.items():
+            if not column.buckets:
+                continue
+            if (newer := group.columns.get(field)) is None:
+                self._series_count += 1
+                newer = group.columns[field] = Column()
+            first, end = column.buckets[0], column.buckets[-1] + 1
+            column.merge(newer.between(first, end))
+            newer.replace(first, end, column)
+            group.bucket = max(group.bucket, end - 1)
+
+    def drop(self, key: SeriesKey, first: int, end: int) -> None:
+        """Drop the buckets of one key from `first` up to before `end`."""
+        if (group := self._groups.get(key)) is not None:
+            self._drop(group, first, end)
+
+    def _drop(self, group: _Group, first: int, end: int) -> None:
+        self._settle(group)
+        for field, column in list(group.columns.items()):
+            column.replace(first, end, Column())
+            if not column.buckets:
+                del group.columns[field]
+                self._series_count -= 1
+        if not group.columns:
+            del self._groups[group.key]
+
+    def forget_before(self, at: float) -> None:
+        """Drop the buckets that end at or before `at`."""
+        for group in list(self._groups.values()):
+            self._drop(group, 0, int(at // self.bucket_seconds))
+
+    def series(
+        self,
+        *,
+        since: float,
+        until: float,
+        metric_types: Collection[str] = (),
+        filters: Filters = NO_FILTERS,
+        max_points: int = 300,
+    ) -> list[SeriesColumns]:
+        """Return the series between two instants, each with at most `max_points` buckets; all have the same ones.
+
+        `metric_types` and what is in `filters` narrow them, as they do live; where one is empty, it does not.
+        """
+        grid = make_grid(since, until, bucket_seconds=self.bucket_seconds, max_points=max_points)
+        found = []
+        for group in self._groups.values():
+            if matches(group.key, metric_types, filters):
+                self._settle(group)
+                found += downsample(
+                    group.key, group.columns, grid, bucket_seconds=self.bucket_seconds, fields=filters.fields
+                )
+        return found

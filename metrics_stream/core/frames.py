@@ -1,0 +1,61 @@
+"""What leaves for a client together: what is missing and the metrics, as texts that sockets may share. Room: core."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from metrics_stream.core.delivery import Item, Loss
+from metrics_stream.core.protocol import Gap, encode, encode_metrics
+from metrics_stream.core.shared_text import Context, SharedText
+
+# Client libraries take messages of up to 1 MiB unless told otherwise.
+MAX_FRAME_BYTES = 1_000_000
+
+
+class Frames(NamedTuple):
+    """Texts in order, and what they amount to: metrics in the last `data_texts` of them, bytes in all."""
+
+    texts: tuple[SharedText, ...]
+    metrics: int
+    data_texts: int
+    loss: Loss
+    size: int
+
+
+def build_frames(
+    items: list[Item],
+    loss: Loss,
+    context: Context | None = None,
+    *,
+    is_for_many: bool = False,
+    position: str | None = None,
+    replayed: bool = False,
+) -> Frames:
+    """Return a gap for each reason of a loss, then the metrics, which go on with the row at `context`.
+
+    `position` is reached with the last of them, and so is said in the last frame only.
+    """
+    metric_types = tuple(sorted(loss.metric_types))
+    gaps = [
+        SharedText(encode(Gap(reason=reason, dropped=dropped, metric_types=metric_types)).encode())
+        for reason, dropped in loss.counts.items()
+    ]
+    data = list(_data_texts(items, context, is_for_many, position, replayed)) if items else []
+    texts = (*gaps, *data)
+    return Frames(texts, len(items), len(data), loss, sum(len(text.data) for text in texts))
+
+
+def _data_texts(
+    items: list[Item], context: Context | None, is_for_many: bool, position: str | None, replayed: bool
+) -> Iterator[SharedText]:
+    """Yield the frame of these metrics, or several when one would be too large for clients."""
+    data = encode_metrics([item.body for item in items], position=position, replayed=replayed)
+    half = len(items) // 2
+    if len(data) <= MAX_FRAME_BYTES or not half:
+        yield SharedText(data, context, is_for_many=is_for_many)
+        return
+    for part, place in ((items[:half], None), (items[half:], position)):
+        for text in _data_texts(part, context, is_for_many, place, replayed):
+            context = text.after
+            yield text

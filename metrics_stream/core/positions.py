@@ -1,0 +1,118 @@
+"""Places in the history: which metrics came before, by metric type, in one epoch.
+
+Room: core. Within an epoch the metrics of a type are counted from 0 in the order of publishing. A place is said by how
+many came before it. An epoch ends when the history is lost, and with it every place in it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from metrics_stream.core.codes import ErrorCode
+from metrics_stream.core.metrics import SLUG_PATTERN, Metric
+from metrics_stream.core.protocol import ProtocolError, quote
+
+_EPOCH = re.compile(r"[0-9a-z]{1,32}")
+MAX_POSITION_LENGTH = 4_000
+
+# Offsets beyond it come from no history: 9 quadrillion metrics.
+MAX_OFFSET = 2**53 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in the history: how many metrics of each type came before it, in the epoch."""
+
+    epoch: str
+    offsets: Mapping[str, int]
+
+    def text(self) -> str:
+        """Return the position as clients get it, and hand it back without looking into it."""
+        return position_text(self.epoch, self.offsets)
+
+
+class Stretch(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Metrics of one type that were published at once, and where they stand in the history.
+
+    `first` is the number of the first of them, so `first` of that type came before. `order` compares stretches of all
+    types in the order of publishing. `published_at` is when the history took them, in seconds since 1970 by its clock.
+    `runs` are the ids of the test runs that were active then, for each source of the metrics that had any, the
+    one that was started last at the end.
+    """
+
+    metric_type: str
+    epoch: str
+    first: int
+    order: int
+    published_at: float
+    metrics: list[Metric]
+    runs: dict[str, tuple[str, ...]] = {}
+
+    @property
+    def end(self) -> int:
+        """How many metrics of the type came up to and with the last of these."""
+        return self.first + len(self.metrics)
+
+    def after(self, offset: int) -> Stretch:
+        """Return what is left of it behind `offset`."""
+        missing = offset - self.first
+        if missing <= 0:
+            return self
+        return msgspec.structs.replace(self, first=offset, metrics=self.metrics[missing:])
+
+    def before(self, offset: int) -> Stretch:
+        """Return what of it came up to `offset`."""
+        if offset >= self.end:
+            return self
+        return msgspec.structs.replace(self, metrics=self.metrics[: max(0, offset - self.first)])
+
+
+def tag_runs(stretch: Stretch) -> list[Metric]:
+    """Return the metrics with `run` as the last key of their bodies, where their source had an active run.
+
+    Of several runs it is the one that was started last. What has no run is the same object as before.
+    """
+    if not stretch.runs:
+        return stretch.metrics
+    return [
+        tag_run(metric, runs[-1]) if (runs := stretch.runs.get(metric.source)) else metric for metric in stretch.metrics
+    ]
+
+
+def tag_run(metric: Metric, run: str) -> Metric:
+    """Return the metric with `run` as the last key of its body."""
+    return msgspec.structs.replace(metric, body=b'%b,"run":%b}' % (metric.body[:-1], msgspec.json.encode(run)))
+
+
+def position_text(epoch: str, offsets: Mapping[str, int]) -> str:
+    """Return the text of a position: `EPOCH:TYPE=N,TYPE=N`."""
+    return f"{epoch}:{','.join([f'{metric_type}={offset}' for metric_type, offset in offsets.items()])}"
+
+
+def parse_position(text: str) -> Position:
+    """Return the position that `text` says; raise ProtocolError when it is none."""
+    epoch, colon, rest = text.partition(":")
+    if not colon or len(text) > MAX_POSITION_LENGTH or not _EPOCH.fullmatch(epoch):
+        raise _wrong(text)
+    return Position(epoch, dict(_parse_offsets(text, rest)))
+
+
+def _parse_offsets(text: str, rest: str) -> Iterator[tuple[str, int]]:
+    for item in rest.split(",") if rest else ():
+        metric_type, _, offset = item.partition("=")
+        if not SLUG_PATTERN.fullmatch(metric_type) or not (offset.isascii() and offset.isdigit() and len(offset) < 17):
+            raise _wrong(text)
+        if int(offset) > MAX_OFFSET:
+            raise _wrong(text)
+        yield metric_type, int(offset)
+
+
+def _wrong(text: str) -> ProtocolError:
+    return ProtocolError(
+        ErrorCode.INVALID_MESSAGE,
+        f"`resume_from` is {quote(text)}; it must be a `position` as the server sent it",
+    )

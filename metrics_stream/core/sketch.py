@@ -1,0 +1,155 @@
+"""A sketch of many values that tells their percentiles and can be merged with others: a DDSketch.
+
+Room: core. Values are counted in bins whose bounds grow by a constant factor, so that every percentile is within
+ACCURACY of the exact one, whichever way sketches were merged. The numbers of the bins are those of DDSketch's
+logarithmic mapping (https://www.vldb.org/pvldb/vol12/p2195-masson.pdf), which other languages have libraries for.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from typing import Annotated, Any
+
+import msgspec
+
+from metrics_stream.core.metrics import MetricsStreamError
+
+ACCURACY = 0.01
+
+# The natural logarithm of the factor between the bounds of a bin. Bin n holds what is over e^(WIDTH * (n - 1)), up to
+# and with e^(WIDTH * n).
+WIDTH = math.log1p(2 * ACCURACY / (1 - ACCURACY))
+
+# What is not over SMALLEST counts as zero; what is not under LARGEST, and what is no number, does not count.
+SMALLEST = 1e-9
+LARGEST = 1e300
+
+# The same bound as DDSketch's own. It spans 17 powers of ten: nothing that is measured in a test reaches it. Past it
+# the lowest bins become one, which leaves the high percentiles as they are.
+MAX_BINS = 2048
+
+_MAX_BIN = math.ceil(math.log(LARGEST) / WIDTH)
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+_Bin = Annotated[int, msgspec.Meta(ge=-_MAX_BIN, le=_MAX_BIN)]
+
+
+class SketchError(MetricsStreamError):
+    """What a producer sent as a sketch is none; raised by `decode_sketch` to whoever merges."""
+
+
+class EncodedSketch(msgspec.Struct, frozen=True):
+    """A sketch as it stands in a metric; `bins` has the count of each bin by its number.
+
+    `max` is the highest value; without it a percentile may be told as up to ACCURACY over it.
+    """
+
+    accuracy: float
+    bins: dict[_Bin, _Count]
+    zeros: _Count = 0
+    max: float | None = None
+
+
+class Sketch:
+    """Counts values and tells their percentiles; may be used from several threads."""
+
+    __slots__ = ("_bins", "_lock", "_max", "_zeros")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._clear()
+
+    def _clear(self) -> None:
+        self._bins: dict[int, int] = {}
+        self._zeros = 0
+        self._max = -math.inf
+
+    def __len__(self) -> int:
+        """Return how many values were counted."""
+        with self._lock:
+            return self._zeros + sum(self._bins.values())
+
+    @property
+    def bin_count(self) -> int:
+        """How many bins hold something."""
+        return len(self._bins)
+
+    def add(self, value: float) -> None:
+        """Count one value, a duration say, which is not negative."""
+        number = None
+        if SMALLEST < value < LARGEST:
+            number = math.ceil(math.log(value) / WIDTH)
+        elif not value <= SMALLEST:
+            return
+        with self._lock:
+            if number is None:
+                self._zeros += 1
+            else:
+                self._bins[number] = self._bins.get(number, 0) + 1
+            self._max = max(self._max, value)
+            if len(self._bins) > MAX_BINS:
+                self._collapse()
+
+    def _collapse(self) -> None:
+        numbers = sorted(self._bins)
+        lowest = numbers[-MAX_BINS]
+        for number in numbers[:-MAX_BINS]:
+            self._bins[lowest] += self._bins.pop(number)
+
+    def take(self) -> Sketch:
+        """Return a sketch of what was counted until now, and begin anew; no value is in both or in none."""
+        taken = Sketch()
+        with self._lock:
+            taken._bins, taken._zeros, taken._max = self._bins, self._zeros, self._max
+            self._clear()
+        return taken
+
+    def merge(self, other: Sketch | EncodedSketch) -> None:
+        """Count what `other` has counted."""
+        encoded = other.encode() if isinstance(other, Sketch) else other
+        with self._lock:
+            bins = self._bins
+            for number, count in encoded.bins.items():
+                bins[number] = bins.get(number, 0) + count
+            self._zeros += encoded.zeros
+            if encoded.bins or encoded.zeros:
+                self._max = max(self._max, math.inf if encoded.max is None else encoded.max)
+            if len(bins) > MAX_BINS:
+                self._collapse()
+
+    def quantile(self, share: float) -> float | None:
+        """Return the value that `share` (0 to 1) of the values are not over, or None while there are none.
+
+        That is the value at the place `floor(share * (count - 1))` of the sorted values, counted from 0.
+        """
+        with self._lock:
+            count = self._zeros + sum(self._bins.values())
+            if not count:
+                return None
+            rank = math.floor(share * (count - 1))
+            passed, value = self._zeros, 0.0
+            for number in sorted(self._bins):
+                if passed > rank:
+                    break
+                passed += self._bins[number]
+                # Of the values of a bin, this one is in relation as far from the highest as from the lowest.
+                value = math.exp(WIDTH * number) * (1 - ACCURACY)
+            # Nobody should see a percentile that is over the maximum.
+            return min(value, self._max)
+
+    def encode(self) -> EncodedSketch:
+        """Return what goes into a metric under `sketches`."""
+        with self._lock:
+            known_max = self._max if math.isfinite(self._max) else None
+            return EncodedSketch(accuracy=ACCURACY, bins=dict(self._bins), zeros=self._zeros, max=known_max)
+
+
+def decode_sketch(value: Any) -> EncodedSketch:
+    """Return the sketch that a decoded JSON value is; raise SketchError when it is none, or of another accuracy."""
+    try:
+        encoded = msgspec.convert(value, EncodedSketch, str_keys=True)
+    except msgspec.ValidationError as error:
+        raise SketchError(f"no sketch: {error}") from error
+    if encoded.accuracy != ACCURACY:
+        raise SketchError(f"the sketch has the accuracy {encoded.accuracy}; allowed: {ACCURACY}")
+    return encoded

@@ -1,0 +1,136 @@
+"""The sketches of metrics over time: merged by bucket, so that a percentile is that of all values in it.
+
+Room: core. The sketch of a name tells the percentiles of the fields beside it: that of `response_time_ms` tells
+`p95_response_time_ms`. Names have the path of the object in front, as fields have.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from metrics_stream.core.sketch import EncodedSketch, Sketch, SketchError, decode_sketch
+from metrics_stream.core.summaries import SKETCHES, Tally, share_of
+
+# Of one key. Names that count up would fill the database with sketches of one value each.
+MAX_NAMES = 100
+
+_PERCENTILE = re.compile(r"(.+\.)?p(\d{2,5})_([^.]+)")
+
+
+class _Body(msgspec.Struct, gc=False):
+    data: Any
+
+
+_decode = msgspec.json.Decoder(_Body).decode
+
+Found = tuple[str | None, dict[str, EncodedSketch]]
+"""The agent, or None, and its sketches by name."""
+
+
+def sketches_in(body: bytes) -> list[Found]:
+    """Return the sketches in the body of a metric, those of each agent for themselves; what is none is left out."""
+    if b'"sketches"' not in body:
+        return []
+    try:
+        data = _decode(body).data
+    except (msgspec.DecodeError, RecursionError):
+        return []
+    agents = data.pop("agents", None) if type(data) is dict else data
+    entries: list[tuple[str | None, Any]] = [(None, data)] if type(data) is dict else []
+    if type(agents) is dict:
+        entries += agents.items()
+    elif type(agents) is list:
+        entries += [(str(item["agent_id"]), item) for item in agents if type(item) is dict and "agent_id" in item]
+    return [(agent_id, found) for agent_id, entry in entries if (found := dict(_collect(entry, "")))]
+
+
+def _collect(data: Any, prefix: str) -> Iterator[tuple[str, EncodedSketch]]:
+    if type(data) is not dict:
+        return
+    for name, value in data.items():
+        if name != SKETCHES:
+            yield from _collect(value, f"{prefix}{name}.")
+        elif type(value) is dict:
+            for sketch_name, encoded in value.items():
+                try:
+                    yield prefix + sketch_name, decode_sketch(encoded)
+                except SketchError:
+                    continue  # the percentile then has fewer sketches than values, which tells
+
+
+class SketchColumns:
+    """The merged sketches of one key by name and bucket, each with the number of metrics that they came in."""
+
+    def __init__(self) -> None:
+        self._columns: dict[str, dict[int, Tally]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._columns)
+
+    def add(self, name: str, bucket: int, sketch: Sketch | EncodedSketch, metrics: int = 1) -> None:
+        """Merge a sketch into that of its bucket, and leave it as it is."""
+        column = self._columns.get(name)
+        if column is None:
+            if len(self._columns) >= MAX_NAMES:
+                return
+            column = self._columns[name] = {}
+        merged, before = column.get(bucket) or Tally(Sketch(), 0)
+        merged.merge(sketch)
+        column[bucket] = Tally(merged, before + metrics)
+
+    def merge(self, other: SketchColumns, *, factor: int = 1) -> None:
+        """Merge the sketches of `other`, whose buckets are `factor` times as narrow."""
+        for name, column in other._columns.items():
+            for bucket, tally in column.items():
+                self.add(name, bucket // factor, *tally)
+
+    def drop(self, first: int, end: int) -> None:
+        """Drop the buckets from `first` up to before `end`."""
+        for name, column in self._columns.items():
+            self._columns[name] = {bucket: tally for bucket, tally in column.items() if not first <= bucket < end}
+
+    def percentiles(self, field: str, buckets: Sequence[int], counts: Sequence[int]) -> list[float] | None:
+        """Return a percentile of all values in each bucket, or None when the field is none or lacks sketches.
+
+        `counts` says how many values the field has in each bucket: each must have come with its sketch.
+        """
+        if not self._columns or not (match := _PERCENTILE.fullmatch(field)):
+            return None
+        column = self._columns.get((match[1] or "") + match[3], {})
+        share = share_of(match[2])
+        found = []
+        for bucket, count in zip(buckets, counts, strict=True):
+            tally = column.get(bucket)
+            if tally is None or tally.metrics < count or (value := tally.sketch.quantile(share)) is None:
+                return None
+            found.append(value)
+        return found
+
+    def packed(self) -> list[PackedSketch]:
+        """Return what goes into a payload."""
+        return [
+            PackedSketch(name, bucket, tally.metrics, tally.sketch.encode())
+            for name, column in self._columns.items()
+            for bucket, tally in column.items()
+        ]
+
+
+class PackedSketch(msgspec.Struct, frozen=True, array_like=True):
+    """One merged sketch in a payload."""
+
+    name: str
+    bucket: int
+    metrics: int
+    sketch: EncodedSketch
+
+
+def unpack_sketches(packed: Sequence[PackedSketch]) -> SketchColumns:
+    """Return the sketches of a payload."""
+    columns = SketchColumns()
+    for item in packed:
+        columns.add(item.name, item.bucket, item.sketch, item.metrics)
+    return columns

@@ -1,0 +1,74 @@
+"""A small picture of one series, as the paths of an inline SVG.
+
+Room: core. The line is the mean of each bucket; the band behind it goes from the least to the greatest value, so that
+a spike is seen however wide the buckets are. Where nothing was recorded the line is broken.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
+
+from metrics_stream.core.columns import SeriesColumns
+
+WIDTH = 240
+HEIGHT = 48
+# Keeps half a stroke inside the picture.
+_MARGIN = 2
+
+# So many times the usual distance between two points is a hole.
+_HOLE = 3
+
+Point = tuple[float, float, float, float]
+"""Place from left to right, then mean, least and greatest value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sparkline:
+    """The `d` attributes of two paths in a box of WIDTH by HEIGHT, and the greatest value in it."""
+
+    line: str
+    band: str
+    peak: float
+
+
+def draw(series: SeriesColumns, since: float, until: float) -> Sparkline:
+    """Return the picture of a series between two instants in seconds since 1970; it holds a bucket at least."""
+    floor, ceiling = min(0.0, *series.min), max(0.0, *series.max)
+    height = ceiling - floor or 1.0
+
+    def y(value: float) -> str:
+        return f"{HEIGHT - _MARGIN - (value - floor) / height * (HEIGHT - 2 * _MARGIN):.1f}"
+
+    pieces = _pieces(series, since, max(until - since, series.bucket_seconds))
+    # A point alone is a line without length, which a round cap makes a dot.
+    lines = (
+        "L".join(f"{x:.1f} {y(mean)}" for x, mean, _, _ in (piece * 2 if len(piece) == 1 else piece))
+        for piece in pieces
+    )
+    bands = (
+        [f"{x:.1f} {y(high)}" for x, _, _, high in piece] + [f"{x:.1f} {y(low)}" for x, _, low, _ in piece[::-1]]
+        for piece in pieces
+    )
+    return Sparkline(
+        line="".join(f"M{line}" for line in lines),
+        band="".join(f"M{'L'.join(corners)}Z" for corners in bands),
+        peak=max(series.max),
+    )
+
+
+def _pieces(series: SeriesColumns, since: float, duration: float) -> list[list[Point]]:
+    """Return the points of each stretch without a hole."""
+    hole = _HOLE * median([after - before for before, after in pairwise(series.buckets)] or [1])
+    pieces: list[list[Point]] = []
+    before = None
+    for bucket, *values in zip(series.buckets, series.mean, series.min, series.max, strict=True):
+        middle = series.starts_at + (bucket + 0.5) * series.bucket_seconds
+        x = min(max((middle - since) / duration, 0.0), 1.0) * WIDTH
+        if before is None or bucket - before > hole:
+            pieces.append([])
+        before = bucket
+        mean, low, high = values
+        pieces[-1].append((x, mean, low, high))
+    return pieces

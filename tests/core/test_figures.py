@@ -1,0 +1,60 @@
+"""Numbers and lengths of time as people read them; that browsers show the same is tested in one."""
+
+import math
+
+import pytest
+
+from metrics_stream.core.figures import NO_VALUE, format_duration, format_number
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (None, "ms", NO_VALUE),
+        (math.nan, "", NO_VALUE),
+        (math.inf, "ms", NO_VALUE),
+        (0.034, "", "0.0340"),
+        (132.4, "", "132"),
+        (9_999, "", "9,999"),
+        (12_345, "", "12.3k"),
+        (999_950, "", "1.00M"),
+        (-0.0, "", "0.00"),
+        (0.872, "ratio", "87.2 %"),
+        (0.0012, "ratio", "0.12 %"),
+        (99.95, "percent", "99.95 %"),
+        (12.34, "ms", "12.3 ms"),
+        (1_234, "ms", "1.23 s"),
+        (90_000, "ms", "1.5 min"),
+        (950.4, "tps", "950 tps"),
+        (123_456, "count", "123,456"),
+        (1_234_567, "count", "1.23M"),
+        (-3.2, "$", "-$3.20"),
+        (12_500, "$", "$12.5k"),
+        (7_200, "s", "2.0 h"),
+        (3.5, "widgets", "3.50 widgets"),
+        (0.125, "$", "$0.13"),
+    ],
+)
+def test_a_number_has_its_unit(value, unit, text):
+    assert format_number(value, unit).replace("\u00a0", " ") == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, NO_VALUE),
+        (0, "0 s"),
+        (0.6, "1 s"),
+        (59, "59 s"),
+        (60, "1 min"),
+        (93, "1 min 33 s"),
+        (3_600, "1 h"),
+        (3_605, "1 h"),
+        (7_500, "2 h 5 min"),
+        (90_000, "1 d 1 h"),
+        (86_400 * 3 + 59, "3 d"),
+        (-5, "0 s"),
+    ],
+)
+def test_a_duration_has_its_two_largest_units(seconds, text):
+    assert format_duration(seconds).replace("\u00a0", " ") == text

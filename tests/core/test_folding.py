@@ -1,0 +1,155 @@
+"""Which numbers of a metric become series, and that folding keeps all of them."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metrics_stream.core.columns import SeriesKey
+from metrics_stream.core.folding import Folder, matches, readings
+from metrics_stream.core.metrics import Metric
+from metrics_stream.core.protocol import Filters
+
+
+def metric(at, data, metric_type="system", source="web-1"):
+    return Metric(metric_type, source, at, (), json.dumps({"metric_type": metric_type, "data": data}).encode())
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ({"tps": 1.5, "total": 3}, {None: {"tps": 1.5, "total": 3}}),
+        ({"tps": 1.5, "phase": "peak", "ok": True, "none": None}, {None: {"tps": 1.5}}),
+        (
+            {"cost": {"total": 2, "of": {"network": 1.0}}, "tps": 3},
+            {None: {"cost.total": 2, "cost.of.network": 1.0, "tps": 3}},
+        ),
+        ({"nodes": [{"load": 1}], "tps": 3}, {None: {"tps": 3}}),
+        (
+            [{"agent_id": "a", "load": 1, "name": "A"}, {"agent_id": 7, "load": 2, "of": {"x": 3}}],
+            {"a": {"load": 1}, "7": {"load": 2, "of.x": 3}},
+        ),
+        ({"tps": 1, "agents": [{"agent_id": "a", "load": 2}]}, {None: {"tps": 1}, "a": {"load": 2}}),
+        ({"tps": 1, "agents": {"a": {"load": 2}, "b": 5}}, {None: {"tps": 1}, "a": {"load": 2}}),
+        ({"agents": "none", "tps": 1}, {None: {"tps": 1}}),
+        ({"sketches": {"ms": {"accuracy": 0.01, "bins": {"1": 2}}}, "tps": 1}, {None: {"tps": 1}}),
+        ([{"agent_id": "a", "sketches": {"ms": {"accuracy": 0.01}}, "load": 1}], {"a": {"load": 1}}),
+        ([1, "a", None, {"no": 1}], {}),
+        ("text", {}),
+        (7, {}),
+    ],
+)
+def test_every_number_is_found_and_nothing_else(data, expected):
+    found = readings(json.dumps({"data": data}).encode())
+    assert {agent: dict(zip(fields, values, strict=True)) for agent, fields, values in found} == expected
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b'{"data":1e999}', b"[]", b'{"data":' + b"[" * 100_000])
+def test_body_that_is_no_metric_has_no_numbers(body):
+    assert readings(body) == []
+
+
+FIELDS = st.dictionaries(st.sampled_from("abc"), st.integers(-1000, 1000), min_size=1)
+METRICS = st.lists(st.tuples(st.integers(0, 50), st.sampled_from(["web-1", "web-2"]), FIELDS), min_size=1, max_size=60)
+
+
+def expected_series(arrivals, width):
+    found: dict = {}
+    for at, source, data in sorted(arrivals, key=lambda arrival: arrival[0]):
+        for field, value in data.items():
+            found.setdefault((source, field), {}).setdefault(at // width, []).append(value)
+    return found
+
+
+@given(METRICS, st.integers(2, 60), st.booleans())
+def test_series_say_what_the_metrics_say(arrivals, max_points, is_looked_at_meanwhile):
+    folder = Folder()
+    for at, source, data in arrivals:
+        folder.add(metric(float(at), data, source=source))
+        if is_looked_at_meanwhile:
+            folder.series(since=0, until=50)
+    found = folder.series(since=0, until=50, max_points=max_points)
+    width = found[0].bucket_seconds
+    expected = expected_series(arrivals, int(width))
+    assert {(one.source, one.field) for one in found} == expected.keys()
+    for one in found:
+        buckets = expected[one.source, one.field]
+        assert (one.starts_at, one.bucket_seconds) == (0, width)
+        assert dict(zip(one.buckets, one.count, strict=True)) == {key: len(values) for key, values in buckets.items()}
+        assert dict(zip(one.buckets, one.min, strict=True)) == {key: min(values) for key, values in buckets.items()}
+        assert dict(zip(one.buckets, one.max, strict=True)) == {key: max(values) for key, values in buckets.items()}
+        assert dict(zip(one.buckets, one.last, strict=True)) == {key: values[-1] for key, values in buckets.items()}
+        means = {key: pytest.approx(sum(values) / len(values)) for key, values in buckets.items()}
+        assert dict(zip(one.buckets, one.mean, strict=True)) == means
+
+
+def test_selection_narrows_the_series_as_it_does_live():
+    folder = Folder()
+    folder.add(metric(1.0, {"tps": 1, "cost": {"total": 2}}))
+    folder.add(metric(1.0, {"tps": 1}, source="web-2"))
+    folder.add(metric(1.0, [{"agent_id": "a", "load": 1}, {"agent_id": "b", "load": 2}], "agent"))
+
+    def names(metric_types=(), **filters):
+        found = folder.series(since=0, until=2, metric_types=metric_types, filters=Filters(**filters))
+        return [(one.source, one.agent_id, one.field) for one in found]
+
+    assert names(("agent",)) == [("web-1", "a", "load"), ("web-1", "b", "load")]
+    assert names(sources=("web-2",)) == [("web-2", None, "tps")]
+    assert names(fields=("cost",)) == [("web-1", None, "cost.total")]
+    assert names(agent_ids=("b",)) == [
+        ("web-1", None, "tps"),
+        ("web-1", None, "cost.total"),
+        ("web-2", None, "tps"),
+        ("web-1", "b", "load"),
+    ]
+    assert matches(SeriesKey("agent", "web-1", "b"), (), Filters())
+
+
+def test_series_beyond_the_bound_are_left_out():
+    folder = Folder(max_series=3)
+    folder.add(metric(1.0, {"a": 1, "b": 2}))
+    assert not folder.is_full
+    folder.add(metric(2.0, {"c": 3, "d": 4, "a": 5}))
+    folder.add(metric(3.0, {"a": 1}, source="web-2"))
+    found = folder.series(since=0, until=5)
+    assert [(one.source, one.field, one.last) for one in found] == [
+        ("web-1", "a", [1, 5]),
+        ("web-1", "b", [2]),
+        ("web-1", "c", [3]),
+    ]
+    assert folder.is_full
+
+
+def test_what_is_forgotten_makes_room():
+    folder = Folder(max_series=2)
+    folder.add(metric(1.0, {"a": 1, "b": 2}))
+    folder.add(metric(5.0, {"a": 3}))
+    folder.forget_before(5.0)
+    assert [(one.field, one.last) for one in folder.series(since=0, until=9)] == [("a", [3])]
+    folder.forget_before(100.0)
+    assert folder.series(since=0, until=9) == []
+    folder.add(metric(101.0, {"c": 1, "d": 2}))
+    assert [one.field for one in folder.series(since=0, until=200)] == ["c", "d"]
+
+
+def test_columns_from_before_come_first():
+    older, folder = Folder(), Folder()
+    key = SeriesKey("system", "web-1", None)
+    for at, value in ((1.0, 1), (2.0, 9), (3.0, 4)):
+        older.add(metric(at, {"a": value}))
+    for at, value in ((2.0, 2), (4.0, 5)):
+        folder.add(metric(at, {"a": value}))
+    folder.put_before(key, older.columns(key))
+    folder.add(metric(3.0, {"a": 6}))
+    [found] = folder.series(since=1, until=4)
+    assert (found.last, found.max, found.count) == ([1, 2, 6, 5], [1, 9, 6, 5], [1, 2, 2, 1])
+    folder.drop(key, 1, 3)
+    [found] = folder.series(since=1, until=4)
+    assert found.last == [6, 5]
+
+
+def test_integer_that_no_float_can_hold_is_left_out():
+    folder = Folder()
+    folder.add(metric(1.0, {"a": 10**400, "b": 2}))
+    assert [(one.field, one.last) for one in folder.series(since=0, until=2)] == [("b", [2])]
