@@ -5,6 +5,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+import redis
 from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
 from tests.conftest import skip_or_fail
@@ -52,7 +53,11 @@ def browser(playwright: Playwright, chromium: str) -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser, stack: Stack) -> Iterator[Page]:
-    """Open a page that fails its test on any script error and on any address outside the stack."""
+    """Open a page that fails its test on any script error and on any address outside the stack.
+
+    The history is empty then: what the test before published would be shown at once.
+    """
+    forget_history(stack)
     context = browser.new_context(viewport={"width": 1440, "height": 900}, base_url=stack.url)
     opened = context.new_page()
     problems: list[str] = []
@@ -61,6 +66,12 @@ def page(browser: Browser, stack: Stack) -> Iterator[Page]:
     yield opened
     context.close()
     assert problems == []
+
+
+def forget_history(stack: Stack) -> None:
+    """Empty the history of a running stack, as when its Redis was lost."""
+    with redis.Redis.from_url(stack.environment["REDIS_URL"]) as connection:
+        connection.flushdb()
 
 
 def _note_foreign(url: str, own: str, problems: list[str]) -> None:

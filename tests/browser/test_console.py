@@ -220,6 +220,17 @@ def test_link_carries_what_was_chosen_and_code_says_it(page: Page) -> None:
     expect(page.get_by_text("Subscribed to nothing yet")).to_be_visible()
 
 
+def test_summaries_can_be_chosen(page: Page) -> None:
+    connect(page, "/console/?preset=raw#batch=1,0,aggregate&interval=1")
+    expect(page.get_by_label("Mode")).to_have_value("aggregate")
+    expect(exchange(page, "batching")).to_contain_text("mode aggregate")
+    expect(page.get_by_text("A summary has the mean, lowest and highest value")).to_be_visible()
+    page.get_by_label("Mode").select_option("all")
+    expect(exchange(page, "batching")).to_contain_text("mode all")
+    page.get_by_label("Mode").select_option("aggregate")
+    expect(exchange(page, "batching")).to_contain_text("mode aggregate")
+
+
 def test_address_that_nobody_answers_is_explained(page: Page, stack: Stack) -> None:
     page.goto("/console/")
     page.get_by_label("Address").fill(stack.url.replace("http:", "ws:") + "/ws/nothing/")

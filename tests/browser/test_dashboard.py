@@ -1,21 +1,77 @@
 """Dashboards in a real browser, over a real stack: values arrive, connections come back, words say what is wrong."""
 
+import json
 import re
 import signal
+from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, WebSocketRoute, expect
 
+from metrics_stream.core.metrics import SYSTEM
 from tests.stack import Stack
 
 pytestmark = pytest.mark.browser
 
 AGENT = {"agent_id": "a-1", "agent_name": "Ada", "status": "degraded", "health_score": 0.5, "success_rate": 0.9}
 
+# What a server answers that keeps nothing.
+NO_BACKFILL = {
+    "type": "backfill",
+    "metric_types": ["system"],
+    "from": "2026-01-01T00:00:00.000000Z",
+    "until": "2026-01-01T00:00:00.000000Z",
+    "bucket_seconds": 1,
+    "series": [],
+    "done": True,
+}
+
 
 def panel(page: Page, title: str, kind: str):
     heading = page.get_by_role("heading", name=title, exact=True)
     return page.locator(f'.panel[data-kind="{kind}"]').filter(has=heading)
+
+
+def show(page: Page, state: str) -> None:
+    """Tell the page that it is `visible` or `hidden`, as browsers do; Playwright keeps every page visible."""
+    page.evaluate(
+        """(state) => {
+          Object.defineProperty(document, "visibilityState", {configurable: true, value: state});
+          Object.defineProperty(document, "hidden", {configurable: true, value: state === "hidden"});
+          document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        state,
+    )
+
+
+class QuietServer:
+    """A server that sends one metric and then only answers pings; remembers what it was asked."""
+
+    def __init__(self, page: Page) -> None:
+        self.asked: list[dict[str, Any]] = []
+        page.clock.install()
+        page.route_web_socket(re.compile("/ws/metrics/"), self._serve)
+
+    def _serve(self, socket: WebSocketRoute) -> None:
+        socket.on_message(lambda text: self._answer(socket, json.loads(text)))
+        now = "2026-01-01T00:00:00.000000Z"
+        delivery = {"interval_seconds": 1.0, "batch_size": 10, "batch_timeout_seconds": 0.5, "mode": "all"}
+        socket.send(json.dumps({"type": "welcome", "timestamp": now, "subscription": delivery}))
+        metric = {"metric_type": "system", "timestamp": now, "source": "east", "data": {"throughput_tps": 50}}
+        socket.send(json.dumps({"type": "metric_update", "data": metric}))
+
+    def _answer(self, socket: WebSocketRoute, message: dict[str, Any]) -> None:
+        if message["type"] == "ping":
+            # Without a time: that of the page is fast-forwarded, and the two would not agree.
+            socket.send('{"type": "pong", "timestamp": ""}')
+        else:
+            self.asked.append(message)
+        if "backfill_seconds" in message:
+            socket.send(json.dumps(NO_BACKFILL))
+
+    @property
+    def intervals(self) -> list[float]:
+        return [message["interval_seconds"] for message in self.asked if message["type"] == "set_update_interval"]
 
 
 def test_published_value_appears(page: Page, stack: Stack) -> None:
@@ -113,6 +169,94 @@ def test_panel_without_new_values_says_so(page: Page) -> None:
     expect(page.get_by_text(re.compile(r"Newest sample 1\d\ss ago"))).to_be_visible()
 
 
+def test_hidden_page_gets_what_gathered_when_it_is_seen_again(page: Page, stack: Stack) -> None:
+    page.clock.install()
+    received: list[dict[str, Any]] = []
+    with page.expect_websocket() as opened:
+        page.goto("/dashboards/operations/")
+    socket = opened.value
+    socket.on("framereceived", lambda payload: received.append(json.loads(payload)))
+    expect(page.get_by_text("Live", exact=True)).to_be_visible()
+    figure = panel(page, "Throughput", "number").locator(".number__figure")
+    stack.publish("stream.broadcast_system_metrics({'throughput_tps': 111})")
+    expect(figure).to_have_text("111tps")
+    show(page, "hidden")
+    with socket.expect_event("framereceived", lambda payload: "update_interval_set" in payload):
+        page.clock.fast_forward(6_000)
+    before = len(received)
+    stack.publish("for number in (221, 222): stream.broadcast_system_metrics({'throughput_tps': number})")
+    show(page, "visible")
+    expect(figure).to_have_text("222tps")
+    reply, batch = [message for message in received[before:] if message["type"] != "pong"]
+    assert received[before - 1] == {"type": "update_interval_set", "interval_seconds": 10.0}
+    assert reply == {"type": "update_interval_set", "interval_seconds": 1.0}
+    assert [metric["data"] for metric in batch["data"]] == [{"throughput_tps": 221}, {"throughput_tps": 222}]
+
+
+def test_glance_at_another_tab_changes_nothing(page: Page) -> None:
+    server = QuietServer(page)
+    page.goto("/dashboards/operations/")
+    expect(page.get_by_text("Live", exact=True)).to_be_visible()
+    for _ in range(5):
+        show(page, "hidden")
+        page.clock.fast_forward(4_000)
+        show(page, "visible")
+        page.clock.fast_forward(1_000)
+    assert server.intervals == []
+    show(page, "hidden")
+    page.clock.fast_forward(6_000)
+    show(page, "visible")
+    expect(page.get_by_text("Live", exact=True)).to_be_visible()
+    assert server.intervals == [10, 1]
+
+
+def test_page_that_is_seen_again_calls_nothing_stale_before_it_can_know(page: Page) -> None:
+    QuietServer(page)
+    page.goto("/dashboards/operations/")
+    throughput = panel(page, "Throughput", "number")
+    expect(throughput.locator(".number__figure")).to_have_text("50.0tps")
+    stale = throughput.get_by_text(re.compile("no data for"))
+    show(page, "hidden")
+    page.clock.fast_forward(6_000)
+    page.clock.fast_forward(8_000)
+    page.clock.pause_at(page.evaluate("Date.now() / 1000 + 0.1"))
+    show(page, "visible")
+    expect(page.get_by_text(re.compile(r"Newest sample 1[45][\d.]*\ss ago"))).to_be_visible()
+    expect(stale).to_be_hidden()
+    page.clock.run_for(3_000)
+    expect(stale).to_be_visible()
+    show(page, "hidden")
+    page.clock.run_for(9_000)
+    show(page, "visible")
+    expect(stale).to_be_visible()
+
+
+def test_every_line_panel_is_drawn(page: Page, stack: Stack) -> None:
+    page.goto("/dashboards/operations/")
+    expect(page.get_by_text("Live", exact=True)).to_be_visible()
+    fields = [field.name for field in SYSTEM.fields]
+    stack.publish(
+        "import time\n"
+        f"for age in (60, 30, 0): stream.broadcast_system_metrics(dict.fromkeys({fields}, 0.5), time.time() - age)"
+    )
+    canvases = page.locator('.panel[data-kind="line"][data-filled] canvas')
+    count = page.locator('.panel[data-kind="line"]').count()
+    assert count >= 4
+    expect(canvases).to_have_count(count)
+    for canvas in canvases.all():
+        # Axes and grid are grey, lines are not.
+        colourful = """(canvas) => {
+          const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+          let count = 0;
+          for (let at = 0; at < data.length; at += 4) {
+            const [least, most] = [Math.min(...data.slice(at, at + 3)), Math.max(...data.slice(at, at + 3))];
+            if (data[at + 3] > 200 && most - least > 60) count += 1;
+          }
+          return count;
+        }"""
+        page.wait_for_function(f"async (canvas) => ({colourful})(canvas) > 100", arg=canvas.element_handle())
+
+
 def test_empty_panel_says_how_to_fill_it(page: Page, stack: Stack) -> None:
     page.clock.install()
     page.goto("/dashboards/business/")
@@ -173,6 +317,6 @@ def test_theme_is_remembered(page: Page) -> None:
 def test_home_page_offers_the_dashboards(page: Page) -> None:
     page.goto("/")
     cards = page.locator(".dashboard-card__title")
-    expect(cards).to_have_text(["Operations", "This machine", "Agents", "Business", "Presentation"])
+    expect(cards).to_have_text(["Operations", "This machine", "Agents", "Business", "Presentation", "Stream health"])
     cards.first.click()
     expect(page).to_have_url(re.compile("/dashboards/operations/"))

@@ -103,6 +103,14 @@ def test_series_keeps_its_window_and_one_point_before_it(page: Page):
     assert run(page, "client/series", code) == [32, 690_000, 1_000_000]
 
 
+def test_full_window_takes_no_more_memory_with_time(page: Page):
+    code = f"""{SERIES}
+      for (let tenth = 0; tenth <= 20_000; tenth += 1) series.add(tenth * 100, tenth);
+      return [series.length, series.capacity, series.times[0], series.values.at(-1)];
+    """
+    assert run(page, "client/series", code) == [3002, 4096, 1_699_900, 20_000]
+
+
 def test_late_points_are_put_in_their_place(page: Page):
     code = f"""{SERIES}
       for (const second of [1, 2, 5, 3, 4]) series.add(second * 1000, second);
@@ -125,12 +133,13 @@ def test_day_of_samples_stays_bounded(page: Page):
         store.add({metric_type: "agent", timestamp, source: "one", data}, nowMs);
         if (step % 10 === 0) store.trim(nowMs);
       }
-      const busy = new module.Series({metricType: "m", source: "s", agentId: null, path: "p"}, 3_600_000);
+      const {Series} = await import("/static/metrics_stream/client/series.js");
+      const busy = new Series({metricType: "m", source: "s", agentId: null, path: "p"}, 3_600_000);
       for (let step = 0; step < 864_000; step += 1) busy.add(step * 100, step);
       return {series: store.seriesCount, sources: store.sources("system").length,
               agents: store.latest("agent").length, points: busy.length, capacity: busy.capacity};
     """
-    found = run(page, "client/series", code)
+    found = run(page, "client/store", code)
     assert found["series"] <= 1024
     assert found["sources"] <= 32
     assert found["agents"] <= 256
@@ -257,6 +266,214 @@ def test_stopped_connection_leaves_nothing_running(page: Page):
       return [connection.state.name, sockets.length];
     """
     assert run(page, "client/connection", code) == ["stopped", 1]
+
+
+REST = f"""{FAKES}
+  const greet = (subscription) => say({{type: "welcome", timestamp: new Date(nowMs).toISOString(), subscription}});
+  const asked = () => sockets.at(-1).sent.filter(({{type}}) => type !== "ping");
+  connection.start();
+"""
+
+
+@pytest.mark.parametrize(
+    ("subscription", "expected"),
+    [
+        ({"interval_seconds": 0.5, "mode": "all"}, [10, 0.5]),
+        ({"interval_seconds": 10, "mode": "all"}, []),
+        ({"interval_seconds": 60, "mode": "all"}, []),
+        ({"interval_seconds": 0.5, "mode": "latest"}, [2, 0.5]),
+        ({"interval_seconds": 3, "mode": "latest"}, [6, 3]),
+        (None, []),
+    ],
+)
+def test_rest_asks_for_fewer_frames_and_waking_for_the_interval_in_force(page: Page, subscription: Any, expected: Any):
+    code = f"""{REST}
+      greet(argument);
+      connection.rest();
+      connection.rest();
+      connection.wake();
+      connection.wake();
+      return asked().map(({{type, interval_seconds}}) => type === "set_update_interval" && interval_seconds);
+    """
+    assert run(page, "client/connection", code, subscription) == expected
+
+
+def test_connection_at_rest_comes_back_at_rest(page: Page):
+    code = f"""{REST}
+      connection.subscribe(["system"]);
+      greet({{interval_seconds: 1, mode: "all"}});
+      connection.rest();
+      sockets[0].onclose({{code: 1012, reason: ""}});
+      timers.at(-1).callback();
+      greet({{interval_seconds: 2, mode: "all"}});
+      connection.wake();
+      return asked();
+    """
+    assert run(page, "client/connection", code) == [
+        {"type": "set_update_interval", "interval_seconds": 10},
+        {"type": "subscribe", "metric_types": ["system"]},
+        {"type": "set_update_interval", "interval_seconds": 2},
+    ]
+
+
+def test_wished_interval_counts_once_the_connection_is_awake(page: Page):
+    code = f"""{REST}
+      greet({{interval_seconds: 1, mode: "all"}});
+      connection.rest();
+      connection.setUpdateInterval(0.2);
+      connection.wake();
+      return asked().map((message) => message.interval_seconds);
+    """
+    assert run(page, "client/connection", code) == [10, 10, 0.2]
+
+
+def test_rest_gets_shorter_when_the_server_cannot_keep_that_much(page: Page):
+    code = f"""{REST}
+      greet({{interval_seconds: 2, mode: "all"}});
+      const overflow = {{type: "gap", reason: "pending_overflow", dropped: 5, metric_types: ["system"]}};
+      say(overflow);
+      connection.rest();
+      say({{...overflow, reason: "bus"}});
+      for (let count = 0; count < 5; count += 1) say(overflow);
+      connection.wake();
+      return asked().map((message) => message.interval_seconds);
+    """
+    assert run(page, "client/connection", code) == [10, 5, 2.5, 2]
+
+
+def test_metric_of_a_rare_frame_counts_as_received_at_its_own_time(page: Page):
+    code = """
+      const at = (seconds) => new Date(seconds * 1000).toISOString();
+      const metric = (source, seconds) => ({metric_type: "system", timestamp: at(seconds), source, data: {value: 1}});
+      const store = new module.Store([]);
+      store.add(metric("dead", 1), 12_000, 2_000);
+      store.add(metric("late", 5), 12_000, 2_000);
+      store.add(metric("good", 11), 12_000, 2_000);
+      store.add(metric("ahead", 99), 12_000, 2_000);
+      store.add(metric("usual", 5), 12_000);
+      return store.latest("system").map(({source, receivedAtMs}) => [source, receivedAtMs]);
+    """
+    assert run(page, "client/store", code) == [
+        ["ahead", 12_000],
+        ["dead", 2_000],
+        ["good", 11_000],
+        ["late", 5_000],
+        ["usual", 12_000],
+    ]
+
+
+PICTURE = """
+  const {Series} = await import("/static/metrics_stream/client/series.js");
+  const lineOf = (points) => {
+    const series = new Series({source: "s", agentId: null, path: "p"}, 300_000);
+    for (const [seconds, value] of points) series.add(seconds * 1000, value);
+    return series;
+  };
+  const every = (step, until, value) => Array.from({length: until / step}, (_, index) => [index * step, value(index)]);
+  const word = (value) => (value === undefined ? "-" : value);
+"""
+
+
+def test_points_denser_than_pixels_become_the_columns_that_they_cover(page: Page):
+    code = f"""{PICTURE}
+      const points = every(0.1, 60, (index) => (index === 305 ? 90 : index === 307 ? -9 : 10 + (index % 2)));
+      const {{times, traces: [trace]}} = module.pictureOf([lineOf(points)], 0, 60_000, 60);
+      const row = times.findIndex((time) => time > 30);
+      return [times.length, times[row], trace.dense, trace.lows[row], trace.highs[row], trace.values[row],
+              trace.lows[row + 1], trace.highs[row + 1]];
+    """
+    assert run(page, "client/picture", code) == [62, 30.5, True, -9, 90, 11, 10, 11]
+
+
+def test_picture_stays_as_wide_as_the_screen_however_many_points_there_are(page: Page):
+    code = f"""{PICTURE}
+      const series = lineOf(every(0.05, 300, (index) => index));
+      return [series.length, module.pictureOf([series, series], 0, 300_000, 390).times.length];
+    """
+    assert run(page, "client/picture", code) == [3000, 392]
+
+
+def test_points_rarer_than_pixels_are_drawn_one_by_one(page: Page):
+    code = f"""{PICTURE}
+      const {{times, firstColumn, traces}} = module.pictureOf([lineOf(every(1, 60, () => 7))], 0, 60_000, 390);
+      return [times.length, times[10], firstColumn, traces[0].dense, traces[0].lows === traces[0].values];
+    """
+    assert run(page, "client/picture", code) == [60, 10, 0, False, True]
+
+
+def test_gap_leaves_columns_empty_beside_a_line_that_goes_on(page: Page):
+    code = f"""{PICTURE}
+      const whole = every(0.1, 60, () => 1);
+      const broken = whole.filter(([seconds]) => seconds < 20 || seconds > 30);
+      const rare = every(2, 60, () => 3);
+      const list = [lineOf(whole), lineOf(broken), lineOf(rare), lineOf([...broken, [25, NaN]])];
+      const {{times, traces}} = module.pictureOf(list, 0, 60_000, 60);
+      const first = times.findIndex((time) => time > 19);
+      return traces.map((trace) => trace.values.slice(first, first + 8).map(word));
+    """
+    assert run(page, "client/picture", code) == [
+        [1, 1, 1, 1, 1, 1, 1, 1],
+        [1, None, "-", "-", "-", "-", "-", "-"],
+        ["-", 3, "-", 3, "-", 3, "-", 3],
+        [1, None, "-", "-", "-", "-", None, None],
+    ]
+
+
+def test_stacked_lines_stand_on_the_last_value_of_the_ones_before(page: Page):
+    code = """
+      const [_, none] = [undefined, null];
+      const trace = (values, lows = values, highs = values) => ({values, lows, highs, dense: false});
+      const below = trace([1, _, none, 2], [0, _, none, 2], [3, _, none, 2]);
+      const {traces} = module.stack({times: [1, 2, 3, 4], firstColumn: 0, traces: [below, trace([10, 20, 30, _])]});
+      return [traces.map(({values, lows, highs}) => [values, lows, highs]), module.boundsOf(traces)];
+    """
+    assert run(page, "client/picture", code) == [
+        [
+            [[1, 1, None, 2], [0, 1, None, 2], [3, 1, None, 2]],
+            [[11, 21, 30, 32], [11, 21, 30, 32], [11, 21, 30, 32]],
+        ],
+        [0, 32],
+    ]
+
+
+CANVAS = """
+  const ctx = Object.assign(document.createElement("canvas"), {width: 60, height: 40}).getContext("2d");
+  const inked = (x, y) => ctx.getImageData(x, y, 1, 1).data[3] > 200;
+  const rows = Array.from({length: 60}, (_, row) => row);
+  const place = {xs: rows.map((row) => row + 0.5), y: (value) => 40 - value};
+  const style = {colour: "rgb(0, 0, 255)", width: 2, dashed: false, firstColumn: 0};
+"""
+
+
+@pytest.mark.parametrize("dense", [True, False])
+def test_line_is_drawn_with_its_spikes_and_without_its_gaps(page: Page, dense: bool):
+    code = f"""{CANVAS}
+      const values = rows.map((row) => (row === 40 || row === 41 ? null : 10));
+      const highs = rows.map((row) => (row === 20 ? 35 : values[row]));
+      module.drawLine(ctx, {{values, lows: values, highs, dense: argument}}, place, style);
+      return [[5, 30], [5, 20], [20, 15], [40, 30], [45, 30]].map(([x, y]) => inked(x, y));
+    """
+    assert run(page, "charts/strokes", code, dense) == [True, False, True, False, True]
+
+
+@pytest.mark.parametrize("dense", [True, False])
+def test_dashes_of_a_line_leave_gaps(page: Page, dense: bool):
+    code = f"""{CANVAS}
+      const values = rows.map(() => 10);
+      module.drawLine(ctx, {{values, lows: values, highs: values, dense: argument}}, place, {{...style, dashed: true}});
+      return rows.slice(1, 55).filter((x) => inked(x, 30)).length;
+    """
+    assert 20 <= run(page, "charts/strokes", code, dense) <= 32
+
+
+def test_area_ends_at_the_line_below(page: Page):
+    code = f"""{CANVAS}
+      const level = (value) => ({{values: rows.map(() => value), highs: rows.map(() => value)}});
+      const ground = {{colour: "rgb(0, 0, 255)", floor: 0, below: level(10)}};
+      module.fillArea(ctx, level(30), place, ground);
+      return [inked(30, 5), inked(30, 20), inked(30, 35)];
+    """
+    assert run(page, "charts/strokes", code) == [False, True, False]
 
 
 def test_flow_places_nodes_and_draws_edges_between_columns(page: Page):

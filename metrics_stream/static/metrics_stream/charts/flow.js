@@ -2,7 +2,7 @@
 
 import { formatNumber, humanize } from "../client/format.js";
 import { levelOfWord, worst } from "../client/readings.js";
-import { lookUp } from "../client/series.js";
+import { lookUp } from "../client/path.js";
 import { element, KeyedList, levelIcon, setAttribute, setLevelIcon, setStyle, setText, svgElement } from "./dom.js";
 
 const DEFAULT_PATH = "transaction_flow_data";

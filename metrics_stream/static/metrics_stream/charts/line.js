@@ -1,35 +1,46 @@
 // A line chart over time: several fields, sources and agents, thresholds, gaps, and a legend that does not jump.
-// Room: charts. Draws with uPlot from the columns of the store.
+// Room: charts. Axes, scales and the cursor are uPlot's; the lines are drawn from pictures of the store's series.
 
 import uPlot from "../vendor/uPlot.min.js";
-import { joinColumns, leftEdgeMs, stackColumns } from "../client/columns.js";
-import { formatNumber, NO_VALUE } from "../client/format.js";
+import { leftEdgeMs } from "../client/columns.js";
+import { formatNumber } from "../client/format.js";
+import { boundsOf, pictureOf, stack } from "../client/picture.js";
 import { linesOf } from "../client/readings.js";
-import { element, KeyedList, setAttribute, setStyle, setText } from "./dom.js";
+import { axisWidth, formatClock, RIGHT_PADDING_PX, timeLabels, valueLabels } from "./axis.js";
+import { element, setAttribute, setStyle, setText } from "./dom.js";
+import { Legend } from "./legend.js";
 import { fade, resolveColours, SERIES_COLOURS, seriesVariable } from "./palette.js";
+import { drawLine, fillArea } from "./strokes.js";
+import { watchZoom } from "./zoom.js";
 
 /** More lines than this cannot be told apart; the legend says how many are left out. */
 const MOST_LINES = 16;
 
-/** Lines from the ninth on share colours with the first ones and are dashed. */
-const DASH = [5, 4];
+/** New points are drawn within this time, even where they move the picture by less than half a pixel. */
+const NEWS_MS = 333;
 
-const RIGHT_PADDING_PX = 10;
-const HALF_LABEL_PX = 28;
+const LINE_PX = 1.75;
 
 const CURSOR_GROUP = "metrics-stream";
-
-const clockFormat = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 
 export class LineChart {
   #plot = null;
   #lines = [];
-  #columns = [[]];
+  /** @type {Picture} as drawn: stacked where the panel is */
+  #picture = { times: [], firstColumn: 0, traces: [] };
+  /** @type {Column[]} what each line says at the rows, never stacked */
+  #values = [];
+  #colours = [];
   #slots = new Map();
   #hidden = new Set();
-  #shownAtMs = 0;
-  #nowMs = 0;
-  #firstMs = null;
+  /** @type {{store: Store, source: string | null} | null} what is drawn */
+  #frame = null;
+  #hasNews = false;
+  /** @type {Moment | null} of the last drawing */
+  #moment = null;
+  #drawnAtMs = -Infinity;
+  /** @type {{fromMs: number, toMs: number}} the edges of the last drawing */
+  #drawn = { fromMs: 0, toMs: 0 };
   #observer = null;
 
   /** @param {object} panel @param {HTMLElement} host */
@@ -39,48 +50,67 @@ export class LineChart {
     this.unit = panel.unit || panel.fields[0]?.unit || "";
     this.canvas = element("div", { class: "line__plot", role: "img" });
     this.time = element("div", { class: "line__time numeric", "aria-hidden": "true", hidden: true });
-    this.legend = element("ul", { class: "line__legend" });
     this.more = element("p", { class: "line__more", hidden: true });
     this.canvas.append(this.time);
-    host.append(this.canvas, this.legend, this.more);
-    this.legendList = new KeyedList(this.legend, (line) => this.#createItem(line), (...all) => this.#updateItem(...all));
+    host.append(this.canvas);
+    this.legend = new Legend(host, (key) => this.#toggle(key));
+    host.append(this.more);
     this.#observer = new ResizeObserver(() => this.#resize());
     this.#observer.observe(this.canvas);
   }
 
-  /** @param {{store: Store, source: string | null, nowMs: number}} frame @returns {boolean} whether there is anything */
-  paint({ store, source, nowMs }) {
-    this.#nowMs = nowMs;
-    this.#firstMs = store.firstMs;
+  /** @param {{store: Store, source: string | null}} frame @returns {boolean} whether there is anything to draw */
+  paint({ store, source }) {
+    this.#frame = { store, source };
+    this.#hasNews = true;
+    const series = this.panel.fields.flatMap(({ path }) => store.series(this.panel.metric_type, path, source));
+    return series.some(({ length }) => length > 0);
+  }
+
+  /**
+   * Draw the newest points and move the time axis, once that can be seen.
+   *
+   * @param {Moment} moment
+   * @returns {boolean} whether it drew
+   */
+  draw(moment) {
+    if (this.#frame === null) return false;
+    const { fromMs, toMs } = this.#edges(moment);
+    const pixelMs = (toMs - fromMs) / Math.max(1, this.#plot?.bbox.width ?? 1);
+    const movedMs = Math.max(Math.abs(fromMs - this.#drawn.fromMs), Math.abs(toMs - this.#drawn.toMs));
+    // By the page's own clock: that of a replay may stand still.
+    const isLate = this.#hasNews && performance.now() - this.#drawnAtMs >= NEWS_MS;
+    if (movedMs < pixelMs / 2 && !isLate) return false;
+    const isWider = Math.abs(toMs - fromMs - (this.#drawn.toMs - this.#drawn.fromMs)) >= pixelMs / 2;
+    if (this.#hasNews || isWider || toMs < this.#drawn.toMs) this.#show(moment);
+    else this.#scroll(moment);
+    return true;
+  }
+
+  #show(moment) {
+    const { store, source } = this.#frame;
+    this.#hasNews = false;
     const all = linesOf(store, this.panel, source).filter((line) => line.series.length > 0);
     const lines = all.slice(0, MOST_LINES);
     const changed = lines.map(keyAndLabel).join() !== this.#lines.map(keyAndLabel).join();
     this.#lines = lines;
     setAttribute(this.more, "hidden", all.length === lines.length);
     if (all.length > lines.length) setText(this.more, `+${all.length - lines.length} more lines are not drawn`);
-    this.#columns = joinColumns(lines.map((line) => line.series), nowMs - this.windowMs);
+    setAttribute(this.canvas, "aria-label", `Line chart: ${lines.map((line) => line.label).join(", ")}`);
     if (changed) {
       this.#chooseColours();
-      this.#build();
+      this.#build(moment);
     } else {
-      this.#plot?.setData(this.#drawn(), false);
-      this.#scroll(nowMs);
+      this.#look(moment);
+      this.#plot?.setData(this.#data(), false);
+      this.#scroll(moment);
     }
     this.#showLegend();
-    setAttribute(this.canvas, "aria-label", `Line chart: ${lines.map((line) => line.label).join(", ")}`);
-    return lines.length > 0;
-  }
-
-  /** Move the time axis; draws only when it moves by half a pixel or more. @param {number} nowMs */
-  tick(nowMs) {
-    if (this.#plot === null) return;
-    const pixelMs = (nowMs - this.#leftMs(nowMs)) / Math.max(1, this.#plot.bbox.width);
-    if (Math.abs(nowMs - this.#shownAtMs) >= pixelMs / 2) this.#scroll(nowMs);
   }
 
   /** Take the colours of the theme in force. */
   restyle() {
-    if (this.#plot !== null) this.#build();
+    if (this.#plot !== null) this.#build(this.#moment);
   }
 
   stop() {
@@ -93,17 +123,29 @@ export class LineChart {
     this.#plot = null;
   }
 
-  #drawn() {
-    return this.panel.options.stacked ? stackColumns(this.#columns) : this.#columns;
+  /** Make the picture of all points between the edges. */
+  #look(moment) {
+    const width = this.#plot === null ? this.#size().width : this.#plot.bbox.width / devicePixelRatio;
+    const series = this.#lines.map((line) => line.series);
+    const { fromMs, toMs } = this.#edges(moment);
+    const picture = pictureOf(series, fromMs, toMs, Math.max(1, width));
+    this.#values = picture.traces.map((trace) => trace.values);
+    this.#picture = this.panel.options.stacked ? stack(picture) : picture;
   }
 
-  #leftMs(nowMs) {
-    return leftEdgeMs(nowMs, this.windowMs, this.#firstMs);
+  #data() {
+    return [this.#picture.times, ...this.#picture.traces.map((trace) => trace.values)];
   }
 
-  #scroll(nowMs) {
-    this.#shownAtMs = nowMs;
-    this.#plot?.setScale("x", { min: this.#leftMs(nowMs) / 1000, max: nowMs / 1000 });
+  #edges({ nowMs, windowMs, zoom }) {
+    return zoom ?? { fromMs: leftEdgeMs(nowMs, windowMs ?? this.windowMs, this.#frame.store.firstMs), toMs: nowMs };
+  }
+
+  #scroll(moment) {
+    this.#moment = moment;
+    this.#drawnAtMs = performance.now();
+    this.#drawn = this.#edges(moment);
+    this.#plot?.setScale("x", { min: this.#drawn.fromMs / 1000, max: this.#drawn.toMs / 1000 });
   }
 
   /** A line keeps its colour for as long as it is there; a colour that became free goes to the next line. */
@@ -120,12 +162,14 @@ export class LineChart {
     }
   }
 
-  #build() {
+  #build(moment) {
     this.#destroy();
+    this.#moment = moment;
     if (this.#lines.length === 0) return;
+    this.#look(moment);
     const [grid, axis, warn, bad] = resolveColours(this.canvas, "--chart-grid", "--chart-axis", "--warn", "--bad");
-    const colours = resolveColours(this.canvas, ...this.#lines.map((line) => seriesVariable(this.#slots.get(line.key))));
-    const stacked = this.panel.options.stacked ?? false;
+    const variables = this.#lines.map((line) => seriesVariable(this.#slots.get(line.key)));
+    this.#colours = resolveColours(this.canvas, ...variables);
     const font = `11px ${getComputedStyle(this.canvas).fontFamily}`;
     const axisBase = { stroke: axis, font, ticks: { show: false }, grid: { stroke: grid, width: 1 } };
     this.#plot = new uPlot(
@@ -133,7 +177,7 @@ export class LineChart {
         ...this.#size(),
         padding: [8, RIGHT_PADDING_PX, 0, 0],
         legend: { show: false },
-        scales: { x: { time: true, auto: false }, y: { range: (_, low, high) => this.#bounds(low, high) } },
+        scales: { x: { time: true, auto: false }, y: { range: () => this.#bounds(...boundsOf(this.#shownTraces())) } },
         axes: [
           { ...axisBase, size: 26, gap: 6, space: 72, grid: { show: false }, values: timeLabels },
           {
@@ -141,37 +185,43 @@ export class LineChart {
             size: (_, values) => axisWidth(values),
             gap: 8,
             space: 34,
-            values: (_, splits) => this.#axisLabels(splits),
+            values: (_, splits) => valueLabels(splits, this.unit),
           },
         ],
         cursor: {
           sync: { key: CURSOR_GROUP, scales: ["x", null] },
+          // What a drag and a double click mean is told by watchZoom.
           drag: { x: false, y: false, setScale: false },
+          bind: { dblclick: () => null },
           y: false,
           points: { size: 7 },
           dataIdx: nearestDefined,
         },
-        series: [{}, ...this.#lines.map((line, index) => this.#seriesOptions(line, colours[index], stacked))],
-        bands: stacked ? this.#lines.slice(1).map((_, index) => ({ series: [index + 2, index + 1] })) : [],
+        series: [{}, ...this.#lines.map((line, index) => this.#seriesOptions(line, this.#colours[index]))],
         hooks: {
+          drawSeries: [(plot, index) => this.#drawSeries(plot, index - 1)],
           drawAxes: [(plot) => this.#drawThresholds(plot, warn, bad)],
           setCursor: [(plot) => this.#showCursor(plot)],
         },
       },
-      this.#drawn(),
+      this.#data(),
       this.canvas,
     );
-    this.#scroll(this.#nowMs);
+    watchZoom(this.#plot, this.canvas);
+    this.#scroll(moment);
   }
 
-  #seriesOptions(line, colour, stacked) {
-    const alone = this.#lines.length === 1;
+  #shownTraces() {
+    return this.#picture.traces.filter((_, index) => !this.#hidden.has(this.#lines[index].key));
+  }
+
+  #seriesOptions(line, colour) {
     return {
       show: !this.#hidden.has(line.key),
       stroke: colour,
-      width: 1.75,
-      dash: this.#slots.get(line.key) >= SERIES_COLOURS ? DASH : undefined,
-      fill: stacked ? fade(colour, 0.32) : alone ? fade(colour, 0.1) : undefined,
+      width: LINE_PX,
+      // uPlot's own lines take ten times as long where points are dense; see #drawSeries.
+      paths: () => null,
       points: { show: true, size: 5, fill: colour, filter: isolatedPoints },
     };
   }
@@ -187,13 +237,31 @@ export class LineChart {
     return [least, most > least ? most : least + flat];
   }
 
-  #axisLabels(splits) {
-    const shares = this.unit === "ratio";
-    if (shares || this.unit === "percent") {
-      const decimals = decimalsOf(splits, shares ? 0.01 : 1);
-      return splits.map((value) => formatNumber(value, this.unit, decimals));
+  #drawSeries(plot, index) {
+    const trace = this.#picture.traces[index];
+    const { ctx, bbox } = plot;
+    const { x, y } = plot.scales;
+    const [perSecond, perUnit] = [bbox.width / (x.max - x.min), bbox.height / (y.max - y.min)];
+    const place = {
+      xs: this.#picture.times.map((seconds) => bbox.left + (seconds - x.min) * perSecond),
+      y: (value) => bbox.top + (y.max - value) * perUnit,
+    };
+    const width = LINE_PX * devicePixelRatio;
+    const colour = this.#colours[index];
+    const stacked = this.panel.options.stacked ?? false;
+    ctx.save();
+    ctx.beginPath();
+    // Half a line more above and below, or a line at the edge would be thinner.
+    ctx.rect(bbox.left, bbox.top - width / 2, bbox.width, bbox.height + width);
+    ctx.clip();
+    if (stacked || this.#lines.length === 1) {
+      const floor = Math.min(Math.max(0, y.min), y.max);
+      const below = stacked && index > 0 ? this.#picture.traces[index - 1] : null;
+      fillArea(ctx, trace, place, { colour: fade(colour, stacked ? 0.32 : 0.1), floor, below });
     }
-    return splits.map((value) => shortLabel(value, this.unit, splits));
+    const dashed = this.#slots.get(this.#lines[index].key) >= SERIES_COLOURS;
+    drawLine(ctx, trace, place, { colour, width, dashed, firstColumn: this.#picture.firstColumn });
+    ctx.restore();
   }
 
   #drawThresholds(plot, warn, bad) {
@@ -219,9 +287,11 @@ export class LineChart {
   #showCursor(plot) {
     const { left, idx } = plot.cursor;
     const away = left === undefined || left < 0 || idx === null || idx === undefined;
+    // uPlot tells the cursor with every picture, also while it is elsewhere.
+    if (away && this.time.hidden) return;
     setAttribute(this.time, "hidden", away);
     if (!away) {
-      setText(this.time, clockFormat.format(plot.posToVal(left, "x") * 1000));
+      setText(this.time, formatClock(plot.posToVal(left, "x")));
       const overLeft = plot.over.offsetLeft + left;
       const half = 30;
       const x = Math.min(Math.max(overLeft, half), this.canvas.clientWidth - half);
@@ -233,36 +303,12 @@ export class LineChart {
   #showLegend() {
     const cursor = this.#plot?.cursor;
     const hovering = cursor !== undefined && cursor.left >= 0 && cursor.idxs?.[0] !== null;
-    this.legendList.show(
-      this.#lines.map((line, index) => {
-        const row = hovering ? cursor.idxs?.[index + 1] : null;
-        const value = hovering ? (row === null || row === undefined ? null : this.#columns[index + 1][row]) : line.series.lastValue;
-        const text = formatNumber(value, this.panel.unit || line.field.unit, this.panel.decimals);
-        return { ...line, text: Number.isNaN(value) ? NO_VALUE : text };
-      }),
-    );
-  }
-
-  #createItem(line) {
-    const swatch = element("span", { class: "line__swatch" });
-    const label = element("span", { class: "line__label" });
-    const value = element("span", { class: "line__value numeric" });
-    const button = element("button", { class: "line__item", type: "button", title: "Show or hide this line" }, swatch, label, value);
-    button.addEventListener("click", () => this.#toggle(line.key));
-    return { node: element("li", {}, button), button, swatch, label, value, widest: 0 };
-  }
-
-  #updateItem(part, line) {
-    const slot = this.#slots.get(line.key);
-    setStyle(part.swatch, "--swatch", `var(${seriesVariable(slot)})`);
-    setAttribute(part.swatch, "data-dashed", slot >= SERIES_COLOURS);
-    setAttribute(part.button, "aria-pressed", this.#hidden.has(line.key) ? "false" : "true");
-    setText(part.label, line.label);
-    setText(part.value, line.text);
-    if (line.text.length > part.widest) {
-      part.widest = line.text.length;
-      setStyle(part.value, "min-width", `${part.widest}ch`);
-    }
+    const items = this.#lines.map((line, index) => {
+      const column = this.#values[index] ?? [];
+      const value = hovering ? column[cursor.idxs?.[index + 1]] : column.findLast((each) => each !== undefined);
+      return { ...line, text: formatNumber(value, this.panel.unit || line.field.unit, this.panel.decimals) };
+    });
+    this.legend.show(items, this.#slots, this.#hidden);
   }
 
   #toggle(key) {
@@ -284,42 +330,6 @@ export class LineChart {
 }
 
 const keyAndLabel = (line) => `${line.key}\u0001${line.label}`;
-
-function timeLabels(plot, splits) {
-  const minutes = splits.every((seconds) => seconds % 60 === 0);
-  return splits.map((seconds) => {
-    // A label that would be cut off at the right edge is left out.
-    if (plot.bbox.width / devicePixelRatio - plot.valToPos(seconds, "x") < HALF_LABEL_PX - RIGHT_PADDING_PX) return "";
-    const text = clockFormat.format(seconds * 1000);
-    return minutes ? text.slice(0, 5) : text;
-  });
-}
-
-/** Labels of one axis share their decimals, which the step decides. */
-function shortLabel(value, unit, splits) {
-  const largest = Math.max(...splits.map(Math.abs));
-  const [factor, letter] = largest >= 1e9 ? [1e9, "B"] : largest >= 1e6 ? [1e6, "M"] : largest >= 1e4 ? [1e3, "k"] : [1, ""];
-  const ending = unit === "ms" ? "\u00a0ms" : unit === "months" ? "\u00a0mo" : "";
-  if (value === 0) return `${unit === "$" ? "$" : ""}0${ending}`;
-  const text = formatNumber(value / factor, unit === "$" ? "$" : "", decimalsOf(splits, factor));
-  return `${text}${letter}${ending}`;
-}
-
-/** Decimals that the steps of an axis need, so that 0.075 is not written as 0.08. */
-function decimalsOf(splits, factor) {
-  const step = splits.length > 1 ? Math.abs(splits[1] - splits[0]) / factor : 1;
-  for (let decimals = 0; decimals < 6; decimals += 1) {
-    const scaled = step * 10 ** decimals;
-    if (Math.abs(scaled - Math.round(scaled)) < 1e-6 * Math.max(1, scaled)) return decimals;
-  }
-  return 6;
-}
-
-function axisWidth(values) {
-  const longest = (values ?? []).reduce((most, text) => Math.max(most, text.length), 0);
-  // In steps of two characters, so that the plot does not shift by a pixel or two with each new label.
-  return 20 + Math.max(4, Math.ceil(longest / 2) * 2) * 6.2;
-}
 
 /** Points without a neighbour, which a line alone would not show. */
 function isolatedPoints(plot, seriesIndex) {

@@ -21,12 +21,14 @@ export class NumberChart {
     this.windowMs = (panel.options.window_seconds ?? 300) * 1000;
     this.few = new FewReadings(panel, host, "number__list", () => this.#create(), (...all) => this.#update(...all));
     this.nowMs = 0;
+    this.shownMs = this.windowMs;
   }
 
-  /** @param {{store: Store, source: string | null, nowMs: number}} frame @returns {boolean} */
-  paint({ store, source, nowMs }) {
+  /** @param {{store: Store, source: string | null, moment: Moment}} frame @returns {boolean} */
+  paint({ store, source, moment: { nowMs, windowMs } }) {
     this.nowMs = nowMs;
-    this.fromMs = leftEdgeMs(nowMs, this.windowMs, store.firstMs);
+    this.shownMs = windowMs ?? this.windowMs;
+    this.fromMs = leftEdgeMs(nowMs, this.shownMs, store.firstMs);
     this.level = this.few.show(readingsOf(store, this.panel, source));
     return this.few.total > 0;
   }
@@ -70,7 +72,7 @@ export class NumberChart {
   }
 
   #change(series, unit) {
-    const fromMs = this.nowMs - this.windowMs;
+    const fromMs = this.nowMs - this.shownMs;
     const { times, values } = series;
     const first = times.findIndex((timeMs, index) => timeMs >= fromMs && !Number.isNaN(values[index]));
     if (first < 0) return "";

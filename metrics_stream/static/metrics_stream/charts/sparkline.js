@@ -39,17 +39,16 @@ export class Sparkline {
  */
 export function sparklinePaths(series, fromMs, toMs) {
   const { times, values } = series;
-  const gapMs = series.gapMs();
+  const isGap = series.gaps();
   let [low, high] = [Infinity, -Infinity];
   const pieces = [];
   let piece = null;
   let lastColumn = -1;
-  let lastTimeMs = -Infinity;
   for (let index = 0; index < times.length; index += 1) {
     const value = values[index];
     if (times[index] < fromMs) continue;
-    if (Number.isNaN(value) || times[index] - lastTimeMs > gapMs) piece = null;
-    lastTimeMs = times[index];
+    if (times[index] > toMs) break;
+    if (Number.isNaN(value) || isGap(index)) piece = null;
     if (Number.isNaN(value)) continue;
     if (piece === null) pieces.push((piece = []));
     low = Math.min(low, value);

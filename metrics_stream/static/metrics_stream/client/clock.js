@@ -1,4 +1,5 @@
-// The server's clock as this page knows it, and the age of metrics by it. Room: client; the local clock is passed in.
+// The server's clock as this page knows it, that of a replay, and the age of metrics by them. Room: client; the local
+// clock is passed in.
 
 /** Samples kept; at one ping in ten seconds this is about three minutes, in which clocks hardly drift. */
 const KEPT_SAMPLES = 16;
@@ -59,5 +60,36 @@ export class Clock {
    */
   ageMs(timestampMs) {
     return this.now() - timestampMs;
+  }
+}
+
+/** The time that a replay has reached; goes on between two messages that say so. */
+export class ReplayClock {
+  #atMs = 0;
+  #untilMs = Infinity;
+  #speed = 0;
+  #setAtMs = 0;
+
+  /** @param {() => number} [localNow] the local time in milliseconds since the epoch */
+  constructor(localNow = Date.now) {
+    this.localNow = localNow;
+  }
+
+  /**
+   * @param {{atMs: number, untilMs: number, speed: number}} place `speed` in seconds for each second, 0 while paused
+   * @param {{isJump: boolean}} how whether time may go back by a moment; it would be seen as a jerk
+   */
+  set({ atMs, untilMs, speed }, { isJump }) {
+    const beforeMs = this.now();
+    const isLate = atMs < beforeMs && beforeMs - atMs < 1_500 * this.#speed;
+    this.#atMs = isLate && !isJump ? beforeMs : atMs;
+    this.#untilMs = untilMs;
+    this.#speed = speed;
+    this.#setAtMs = this.localNow();
+  }
+
+  /** @returns {number} in milliseconds since the epoch */
+  now() {
+    return Math.min(this.#untilMs, this.#atMs + (this.localNow() - this.#setAtMs) * this.#speed);
   }
 }

@@ -16,6 +16,23 @@ export function leftEdgeMs(nowMs, windowMs, firstMs) {
 }
 
 /**
+ * Return the place of the first time that is not before `atMs`.
+ *
+ * @param {Float64Array} times ascending
+ * @param {number} atMs
+ * @returns {number}
+ */
+export function firstFrom(times, atMs) {
+  let [low, high] = [0, times.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (times[middle] < atMs) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/**
  * Return columns over the times of all series together.
  *
  * A value is `undefined` where only another series has a point, so the line goes on, and `null` where nothing came for
@@ -23,11 +40,13 @@ export function leftEdgeMs(nowMs, windowMs, firstMs) {
  *
  * @param {Series[]} list
  * @param {number} fromMs points before this are left out, except the last one, from which the line enters
- * @returns {(number | null | undefined)[][]} times in seconds, then one column of values per series
+ * @param {number} [toMs] points behind this are left out, except the first one, to which the line leaves
+ * @param {"values" | "lows" | "highs"} [what] the columns are made of
+ * @returns {(number | null | undefined)[][]} times in seconds, then one column per series
  */
-export function joinColumns(list, fromMs) {
-  const pieces = list.map((series) => breakAtGaps(series, fromMs));
-  const times = [...new Set(pieces.flatMap((piece) => piece.times))].sort((a, b) => a - b);
+export function joinColumns(list, fromMs, toMs = Infinity, what = "values") {
+  const pieces = list.map((series) => breakAtGaps(series, fromMs, toMs, what));
+  const times = pieces.map((piece) => piece.times).reduce(mergeTimes, []);
   const columns = pieces.map(({ times: own, values }) => {
     const column = new Array(times.length).fill(undefined);
     let index = 0;
@@ -42,41 +61,34 @@ export function joinColumns(list, fromMs) {
   return [times.map((time) => time / 1000), ...columns];
 }
 
-/**
- * Return a copy of the columns in which each series stands on the ones before it.
- *
- * Between its points a series counts with its last value, in a gap with nothing.
- *
- * @param {(number | null | undefined)[][]} columns as joinColumns returns them
- * @returns {(number | null)[][]}
- */
-export function stackColumns([times, ...columns]) {
-  const sums = new Array(times.length).fill(0);
-  const stacked = columns.map((column) => {
-    let held = null;
-    return column.map((_, row) => {
-      if (column[row] !== undefined) held = column[row];
-      sums[row] += held ?? 0;
-      return held === null ? null : sums[row];
-    });
-  });
-  return [times, ...stacked];
+/** Both lists are in order, and so is the result; what is in both is in it once. */
+function mergeTimes(one, two) {
+  if (one.length === two.length && one.every((time, index) => time === two[index])) return one;
+  const merged = [];
+  let [left, right] = [0, 0];
+  while (left < one.length || right < two.length) {
+    const time = Math.min(one[left] ?? Infinity, two[right] ?? Infinity);
+    if (one[left] === time) left += 1;
+    if (two[right] === time) right += 1;
+    merged.push(time);
+  }
+  return merged;
 }
 
-function breakAtGaps(series, fromMs) {
-  const { times, values } = series;
-  const gapMs = series.gapMs();
+function breakAtGaps(series, fromMs, toMs, what) {
+  const { times, [what]: values } = series;
+  const isGap = series.gaps();
   const result = { times: [], values: [] };
-  let first = 0;
-  while (first + 1 < times.length && times[first + 1] < fromMs) first += 1;
+  const first = Math.max(0, firstFrom(times, fromMs) - 1);
   for (let index = first; index < times.length; index += 1) {
-    if (index > first && times[index] - times[index - 1] > gapMs) {
+    if (index > first && isGap(index)) {
       // One millisecond after the last point: as near as another point can be without sharing its row.
       result.times.push(times[index - 1] + 1);
       result.values.push(null);
     }
     result.times.push(times[index]);
     result.values.push(Number.isNaN(values[index]) ? null : values[index]);
+    if (times[index] > toMs) break;
   }
   return result;
 }

@@ -1,9 +1,11 @@
-// One WebSocket connection that comes back: states, back-off, pings, and wishes sent again after every reconnect.
+// One WebSocket connection that comes back: states, back-off, pings, and after every reconnect the same wishes, from the
+// position that was reached.
 // Room: client. Knows no DOM; socket, timers, clock and chance are passed in by tests.
 
 import { waitMilliseconds } from "./backoff.js";
 import { Clock } from "./clock.js";
 import { describeClose, mayReturn } from "./closing.js";
+import { Subscription } from "./subscription.js";
 
 /** Ten seconds: often enough for the clock and for finding a dead line, rare enough to cost nothing. */
 export const PING_MS = 10_000;
@@ -13,6 +15,12 @@ export const PONG_TIMEOUT_MS = 10_000;
 
 /** How long a connect may take; a browser alone would wait for minutes. */
 export const CONNECT_TIMEOUT_MS = 10_000;
+
+/**
+ * Who was away for longer does not ask for every single metric that was missed: a summary (`backfill`) shows as much and
+ * is far smaller.
+ */
+export const RESUME_WITHIN_MS = 60_000;
 
 /**
  * @typedef {object} ConnectionState
@@ -33,7 +41,9 @@ export const CONNECT_TIMEOUT_MS = 10_000;
 /**
  * Events, by `on(name, listener)`:
  * `state` (ConnectionState), `message` (object), `text` (string as received), `sent` (string as sent),
- * `pong` (round trip in milliseconds), `invalid` (string that is no JSON object).
+ * `pong` (round trip in milliseconds), `invalid` (string that is no JSON object),
+ * `ready` (boolean: the server has all wishes; whether it was asked for everything since the last connection),
+ * `recovered` (boolean: whether all of that comes).
  */
 export class Connection {
   #listeners = new Map();
@@ -44,10 +54,13 @@ export class Connection {
   #pingSentAtMs = null;
   #connectingAtMs = 0;
   #lastError = "";
-  // The wishes, as they are sent again after each welcome.
-  #subscribed = new Set();
-  #unsubscribed = new Set();
-  #wishes = new Map();
+  #subscription = new Subscription();
+  /** @type {string | null} the place in the history up to which everything has come */
+  #position = null;
+  // Positions say nothing of metric types that are not confirmed yet.
+  #isConfirmed = false;
+  #reachedAtMs = -Infinity;
+  #resumesFrom = null;
 
   /**
    * @param {string} url ws: or wss:
@@ -66,12 +79,14 @@ export class Connection {
     this.clock = new Clock(this.localNow);
     /** @type {object | null} the newest welcome */
     this.welcome = null;
+    /** @type {{backfill_seconds: number, max_points: number} | null} what to ask of the past with `subscribe` */
+    this.backfill = null;
     /** @type {ConnectionState} */
     this.state = { name: "stopped", reason: "not started", retryAtMs: null, tries: 0, closeCode: null };
   }
 
   /**
-   * @param {"state" | "message" | "text" | "sent" | "pong" | "invalid"} name
+   * @param {"state" | "message" | "text" | "sent" | "pong" | "invalid" | "ready" | "recovered"} name
    * @param {(value: any) => void} listener
    * @returns {() => void} removes the listener
    */
@@ -104,40 +119,69 @@ export class Connection {
 
   /** @param {string[]} metricTypes asked for now and after each reconnect */
   subscribe(metricTypes) {
-    if (metricTypes.includes("all")) this.#unsubscribed.clear();
-    for (const slug of metricTypes) {
-      this.#subscribed.add(slug);
-      this.#unsubscribed.delete(slug);
-    }
-    this.send({ type: "subscribe", metric_types: metricTypes });
+    this.#isConfirmed = false;
+    this.send(this.#subscription.subscribe(metricTypes));
   }
 
   /** @param {string[]} metricTypes */
   unsubscribe(metricTypes) {
-    if (metricTypes.includes("all")) {
-      this.#subscribed.clear();
-      this.#unsubscribed.clear();
-    }
-    for (const slug of metricTypes) {
-      this.#subscribed.delete(slug);
-      this.#unsubscribed.add(slug);
-    }
-    this.send({ type: "unsubscribe", metric_types: metricTypes });
+    this.send(this.#subscription.unsubscribe(metricTypes));
+  }
+
+  /** Ask for `backfill` of all that is subscribed. @returns {boolean} whether it could be sent */
+  refill() {
+    return this.send({ type: "subscribe", metric_types: this.#subscription.metricTypes, ...this.backfill });
   }
 
   /** @param {{agent_ids?: string[], fields?: string[], sources?: string[]}} filters `{}` clears */
   setFilters(filters) {
-    this.#wish({ type: "set_filters", filters });
+    this.send(this.#subscription.wish({ type: "set_filters", filters }));
   }
 
   /** @param {number} seconds */
   setUpdateInterval(seconds) {
-    this.#wish({ type: "set_update_interval", interval_seconds: seconds });
+    this.#subscription.wish({ type: "set_update_interval", interval_seconds: seconds });
+    this.#sendInterval();
   }
 
-  /** @param {{batch_size?: number, batch_timeout_seconds?: number, mode?: "all" | "latest"}} batching */
+  /** @param {{batch_size?: number, batch_timeout_seconds?: number, mode?: "all" | "latest" | "aggregate"}} batching */
   setBatching(batching) {
-    this.#wish({ type: "set_batching", ...batching });
+    this.send(this.#subscription.wish({ type: "set_batching", ...batching }));
+  }
+
+  /** @returns {number | null} the interval in seconds while awake: the wish, else the preset's or the default */
+  get intervalSeconds() {
+    return this.#subscription.intervalSeconds;
+  }
+
+  /** @returns {boolean} */
+  get isAtRest() {
+    return this.#subscription.isAtRest;
+  }
+
+  /**
+   * Until wake(), and across reconnects, ask for frames so seldom that a page which nobody sees costs little.
+   *
+   * Nothing is left out: the frames hold all that the frequent ones would have held, as long as the server can keep it.
+   */
+  rest() {
+    if (this.isAtRest) return;
+    this.#subscription.rest();
+    if (this.#subscription.isSlowed) this.#sendInterval();
+  }
+
+  /** Ask for the interval in force again; what has gathered comes at once. */
+  wake() {
+    const wasSlowed = this.#subscription.isSlowed;
+    this.#subscription.wake();
+    if (wasSlowed) this.#sendInterval();
+  }
+
+  /** @param {number | null} seconds between frames, where that is less than the interval; null: as before */
+  hasten(seconds) {
+    const before = this.#subscription.intervalMessage?.interval_seconds;
+    this.#subscription.hasten(seconds);
+    if (before !== this.#subscription.intervalMessage?.interval_seconds) this.#sendInterval();
   }
 
   /** Ask for the server's time; the answer feeds the clock. */
@@ -169,9 +213,9 @@ export class Connection {
     return true;
   }
 
-  #wish(message) {
-    this.#wishes.set(message.type, { ...this.#wishes.get(message.type), ...message });
-    this.send(message);
+  #sendInterval() {
+    const message = this.#subscription.intervalMessage;
+    if (message !== null) this.send(message);
   }
 
   #connect(tries, reason) {
@@ -179,9 +223,13 @@ export class Connection {
     this.#lastError = "";
     this.#connectingAtMs = this.localNow();
     this.#setState({ name: "connecting", reason, retryAtMs: null, tries, closeCode: this.state.closeCode });
+    this.#isConfirmed = false;
+    const missedMs = this.localNow() - this.#reachedAtMs;
+    this.#resumesFrom = missedMs <= RESUME_WITHIN_MS ? this.#position : null;
+    if (this.#resumesFrom === null) this.#position = null;
     let socket;
     try {
-      socket = this.openSocket(this.url);
+      socket = this.openSocket(this.#address);
     } catch (error) {
       // The browser throws for an address that can never work (SyntaxError, or ws: on a secure page).
       this.#setState({ name: "stopped", reason: error.message, retryAtMs: null, tries, closeCode: null });
@@ -200,19 +248,18 @@ export class Connection {
     if (this.state.name === "live") return;
     this.#clearDeadline();
     this.#setState({ name: "live", reason: "", retryAtMs: null, tries: 0, closeCode: null });
-    for (const message of this.#wishes.values()) this.send(message);
-    this.#sendSubscriptions();
+    const past = this.#resumesFrom === null ? this.backfill : { resume_from: this.#resumesFrom };
+    for (const message of this.#subscription.messages(past)) this.send(message);
+    // Without a subscription of its own nothing is confirmed: the preset in the address says all.
+    this.#isConfirmed = this.#subscription.metricTypes.length === 0;
+    this.#emit("ready", this.#resumesFrom !== null);
     this.#pingRepeatedly();
   }
 
-  #sendSubscriptions() {
-    const messages = [
-      { type: "subscribe", metric_types: [...this.#subscribed] },
-      { type: "unsubscribe", metric_types: [...this.#unsubscribed] },
-    ];
-    // "Nothing, then system" and "all, but not system" need opposite orders.
-    if (this.#unsubscribed.has("all")) messages.reverse();
-    for (const message of messages) if (message.metric_types.length) this.send(message);
+  get #address() {
+    // What a preset gives begins with the connection, so that it has to resume in the address.
+    if (this.#resumesFrom === null || !this.url.includes("preset=")) return this.url;
+    return `${this.url}&resume_from=${encodeURIComponent(this.#resumesFrom)}`;
   }
 
   #pingRepeatedly() {
@@ -236,6 +283,7 @@ export class Connection {
     }
     if (message.type === "welcome") {
       this.welcome = message;
+      this.#subscription.granted = message.subscription ?? null;
       // Another server may have another clock. Until its first pong, the whole connect counts as a slow round trip.
       this.clock.reset();
       this.clock.addSample(this.#connectingAtMs, message.timestamp, receivedAtMs);
@@ -246,8 +294,23 @@ export class Connection {
       this.#pingSentAtMs = null;
     } else if (message.type === "error") {
       this.#lastError = String(message.message ?? message.code ?? "");
+    } else if (message.type === "gap" && message.reason === "pending_overflow" && this.#subscription.isSlowed) {
+      this.#subscription.restLess();
+      this.#sendInterval();
     }
     this.#emit("message", message);
+    this.#remember(message, receivedAtMs);
+  }
+
+  /** Note what was reached, after the listeners have taken it: what they did not take is asked for again. */
+  #remember(message, receivedAtMs) {
+    if (message.type === "subscription_confirmed") {
+      this.#isConfirmed = this.#subscription.isWhole(message.metric_types ?? []);
+      if (typeof message.recovered === "boolean") this.#emit("recovered", message.recovered);
+    }
+    if (typeof message.position !== "string" || !this.#isConfirmed) return;
+    this.#position = message.position;
+    this.#reachedAtMs = receivedAtMs;
   }
 
   #closed(code, reason) {

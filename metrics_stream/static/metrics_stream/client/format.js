@@ -7,8 +7,11 @@ const SUFFIXES = new Map([
   ["ratio", "%"],
   ["percent", "%"],
   ["ms", "ms"],
+  ["s", "s"],
   ["tps", "tps"],
+  ["/s", "/s"],
   ["Mbps", "Mbps"],
+  ["MB", "MB"],
   ["$", ""],
   ["count", ""],
   ["months", "months"],
@@ -23,6 +26,13 @@ const MAGNITUDES = [
   [1e9, "B"],
   [1e6, "M"],
   [1e3, "k"],
+];
+
+/** Seconds, the name of so many, and from how many seconds on it is used. */
+const LONG_TIMES = [
+  [86_400, "d", 2 * 86_400],
+  [3_600, "h", 5_995],
+  [60, "min", 0],
 ];
 
 const formatters = new Map();
@@ -68,7 +78,7 @@ function significant(value) {
  * Return the parts of a number with its unit.
  *
  * @param {number | null | undefined} value in the unit of the wire: `ratio` is 0–1, `percent` 0–100
- * @param {string} [unit] see the catalogue: ratio, percent, ms, tps, Mbps, $, count, months, score, or empty
+ * @param {string} [unit] one of the catalogue, see docs/metrics.md, or empty
  * @param {number | null} [decimals] fixed number of decimals, without k and M; null chooses
  * @returns {Parts}
  */
@@ -89,6 +99,10 @@ export function formatParts(value, unit = "", decimals = null) {
     if (size >= 59_950) return signed(fixed(shown / 60_000, 1), "min", prefix);
     if (size >= 999.5) return signed(fixed(shown / 1000, size >= 9_995 ? 1 : 2), "s", prefix);
     return signed(size >= 99.95 ? fixed(shown, 0) : fixed(shown, 1), suffix, prefix);
+  }
+  if (unit === "s" && Math.abs(shown) >= 99.95) {
+    const [factor, name] = LONG_TIMES.find(([, , from]) => Math.abs(shown) >= from);
+    return signed(fixed(shown / factor, Math.abs(shown) >= factor * 99.95 ? 0 : 1), name, prefix);
   }
   if (unit === "count" && Number.isInteger(shown) && Math.abs(shown) < 1_000_000) {
     return signed(fixed(shown, 0), suffix, prefix);

@@ -1,6 +1,6 @@
 // What a panel has to show right now: its fields over the live sources and agents, as a flat list. Room: client; pure.
 
-import { lookUp } from "./series.js";
+import { lookUp } from "./path.js";
 
 /** A source that has been silent this much longer than the others no longer belongs to the present. */
 const SILENT_MS = 15_000;

@@ -1,16 +1,21 @@
-// The connection's state in words: Live, Connecting…, Reconnecting in 4 s, Stopped, with a button to come back.
-// Room: pages. Works on the markup of _connection.html.
+// The connection's state in words: Live, Connecting…, Reconnecting in 4 s, Stopped, with a button to come back. While it
+// stands, the page may say another time in its place. Room: pages. Works on the markup of _connection.html.
 
 import { setAttribute, setText } from "../charts/dom.js";
+
+const BEAT_MS = 700;
 
 export class ConnectionBadge {
   #removers = [];
   #timer = null;
+  /** @type {{state: string, words: string} | null} */
+  #time = null;
 
   /** @param {HTMLElement} root the element with data-connection @param {Connection} connection */
   constructor(root, connection) {
     this.connection = connection;
     this.badge = root.querySelector("[data-connection-badge]");
+    this.mark = root.querySelector("[data-connection-mark]");
     this.words = root.querySelector("[data-connection-words]");
     this.reason = root.querySelector("[data-connection-reason]");
     this.button = root.querySelector("[data-connection-button]");
@@ -33,11 +38,26 @@ export class ConnectionBadge {
     clearTimeout(this.#timer);
   }
 
+  /** @param {{state: string, words: string} | null} time what is shown while connected; null: what is live */
+  setTime(time) {
+    if (time?.state === this.#time?.state && time?.words === this.#time?.words) return;
+    const announce = time?.state !== this.#time?.state;
+    this.#time = time;
+    if (this.connection.state.name === "live") this.#show({ announce });
+  }
+
+  /** Show that something came. */
+  beat() {
+    if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
+    this.mark.animate([{ boxShadow: "0 0 0 0 currentcolor" }, { boxShadow: "0 0 0 0.375rem transparent" }], BEAT_MS);
+  }
+
   #show({ announce }) {
     clearTimeout(this.#timer);
     const { state } = this.connection;
-    const words = connectionWords(state, this.connection.localNow());
-    setAttribute(this.badge, "data-state", state.name);
+    const time = state.name === "live" ? this.#time : null;
+    const words = time?.words ?? connectionWords(state, this.connection.localNow());
+    setAttribute(this.badge, "data-state", time?.state ?? state.name);
     setText(this.words, words);
     const reason = state.name === "live" ? "" : state.reason;
     setText(this.reason, reason);
@@ -46,7 +66,7 @@ export class ConnectionBadge {
     // The countdown is not announced: a screen reader would speak every second.
     if (announce) {
       const news = state.name === "waiting" ? "lost" : words.toLowerCase();
-      setText(this.announcer, `Connection ${news}${reason ? `: ${reason}` : ""}`);
+      setText(this.announcer, time?.words ?? `Connection ${news}${reason ? `: ${reason}` : ""}`);
     }
     if (state.name === "waiting") this.#timer = setTimeout(() => this.#show({ announce: false }), 250);
   }

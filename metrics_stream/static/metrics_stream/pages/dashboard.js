@@ -1,12 +1,21 @@
-// The dashboard page: joins the connection, the store and the panels. Room: pages.
+// The dashboard page: joins the connection, the feed, the time machine and the panels. Room: pages.
 
+import { formatClock } from "../charts/axis.js";
 import { setAttribute, setText } from "../charts/dom.js";
 import { Connection, socketUrl } from "../client/connection.js";
+import { Feed } from "../client/feed.js";
 import { formatDuration } from "../client/format.js";
-import { Store } from "../client/series.js";
+import { REST_SECONDS } from "../client/subscription.js";
 import { ConnectionBadge } from "./connection_badge.js";
+import { watchFullScreen } from "./full_screen.js";
+import { watchKeys } from "./keys.js";
 import { Notes } from "./notes.js";
+import { Painter } from "./painter.js";
 import { Panel } from "./panel.js";
+import { Runs } from "./runs.js";
+import { SourcePicker } from "./source_picker.js";
+import { TimeBar } from "./timebar.js";
+import { TimeMachine } from "./time_machine.js";
 
 /** How often words such as ages are brought up to date. */
 const WORDS_MS = 250;
@@ -14,21 +23,26 @@ const WORDS_MS = 250;
 /** How often what nobody looks at any more is forgotten. */
 const TRIM_MS = 10_000;
 
+/** A page that is hidden for longer lets its connection rest; who only glances at another tab shall not notice. */
+const REST_AFTER_MS = 5_000;
+
 const DEFAULT_WINDOW_SECONDS = 300;
 
 class DashboardPage {
   #removers = [];
   #timers = [];
-  #frame = null;
-  #source = null;
-  #knownSources = "";
   #skipped = 0;
+  // When the last frame came, while frames are rare; the next one holds what came to the server since then.
+  #gatheredSinceMs = null;
+  #caughtUpAtMs = -Infinity;
 
   /** @param {object} config the page configuration @param {Document} page */
   constructor(config, page) {
     this.config = config;
     this.page = page;
-    this.store = new Store(tracksOf(config.panels));
+    const tracks = tracksOf(config.panels);
+    const windowSeconds = Math.max(...tracks.map((track) => track.windowSeconds), 60);
+    this.feed = new Feed(tracks);
     this.connection = new Connection(socketUrl(config.socket_path, location, { preset: config.preset }));
     this.panels = config.panels.flatMap((panel) => {
       const section = page.querySelector(`[data-panel="${CSS.escape(String(panel.id))}"]`);
@@ -37,27 +51,34 @@ class DashboardPage {
     this.badge = new ConnectionBadge(page.querySelector("[data-connection]"), this.connection);
     this.notes = new Notes(page.querySelector("[data-notes]"));
     this.age = page.querySelector("[data-age]");
-    this.picker = page.querySelector("[data-source-picker]");
+    this.sources = new SourcePicker(page.querySelector("[data-source-picker]"));
+    this.runs = new Runs(page, () => this.timebar.show());
+    const { connection, feed, runs, notes } = this;
+    this.time = new TimeMachine({ connection, feed, runs, notes, config, windowSeconds, changed: () => this.timebar.show() });
+    this.timebar = new TimeBar(page, this.time, this.badge);
+    this.painter = new Painter(this.panels, () => this.#look());
     this.startedAtMs = 0;
   }
 
   start() {
     this.startedAtMs = this.connection.clock.now();
-    this.#source = new URL(location.href).searchParams.get("source") || null;
-    this.#showSources();
+    this.sources.start();
     this.badge.start();
-    this.#removers.push(() => this.badge.stop());
+    this.timebar.start();
+    for (const part of [this.sources, this.badge, this.timebar, this.time, this.runs]) this.#removers.push(() => part.stop());
     this.#removers.push(this.connection.on("message", (message) => this.#receive(message)));
+    this.#removers.push(watchKeys(this.page, this.time), watchFullScreen(this.page));
     this.#listen(this.page, "visibilitychange", () => this.#showOrHide());
     this.#listen(window, "online", () => this.connection.retryNow());
     // A page in the back-forward cache must not hold a socket.
     this.#listen(window, "pagehide", () => this.connection.stop("the page was left"));
     this.#listen(window, "pageshow", (event) => event.persisted && this.connection.start());
     this.#listen(this.page.documentElement, "themechange", () => this.panels.forEach((panel) => panel.restyle()));
-    if (this.picker) this.#listen(this.picker, "change", () => this.#pickSource(this.picker.value || null));
-    this.#watchFullScreen();
+    this.#listen(this.page, "zoom", (event) => this.time.setZoom(event.detail));
+    this.#listen(this.page, "zoomend", () => this.time.setZoom(null));
     this.#observePanels();
     if (this.config.metric_types.length) this.connection.subscribe(this.config.metric_types);
+    this.time.start();
     this.connection.start();
     this.#showOrHide();
   }
@@ -65,7 +86,8 @@ class DashboardPage {
   stop() {
     this.connection.stop();
     for (const remove of this.#removers.splice(0)) remove();
-    this.#pause();
+    this.painter.stop();
+    for (const timer of this.#timers.splice(0)) clearTimeout(timer);
     this.notes.stop();
     for (const panel of this.panels) panel.stop();
   }
@@ -88,12 +110,16 @@ class DashboardPage {
     this.#removers.push(() => observer.disconnect());
   }
 
+  // ---- what comes ----
+
   #receive(message) {
-    const nowMs = this.connection.clock.now();
+    if (this.time.player.take(message)) return;
     if (message.type === "metric_update") {
-      this.store.add(message.data, nowMs);
+      this.#take(message, [message.data]);
     } else if (message.type === "metric_batch" && Array.isArray(message.data)) {
-      for (const metric of message.data) this.store.add(metric, nowMs);
+      this.#take(message, message.data);
+    } else if (message.type === "backfill") {
+      if (this.time.player.partOf(message) === (this.time.isReplaying ? "replay" : "live")) this.feed.fill(message);
     } else if (message.type === "gap") {
       this.#showGap(message);
     } else if (message.type === "status") {
@@ -101,6 +127,28 @@ class DashboardPage {
     } else if (message.type === "error") {
       this.notes.show(`error ${message.code}`, "error", `The server says: ${message.message ?? message.code}`);
     }
+  }
+
+  #take(frame, metrics) {
+    const { time, feed } = this;
+    const part = time.player.partOf(frame);
+    if (part === "replay") {
+      for (const metric of metrics) feed.target.add(metric, Infinity, -Infinity);
+      return;
+    }
+    if (part === null) return;
+    const nowMs = this.connection.clock.now();
+    const sinceMs = frame.replayed ? -Infinity : (this.#gatheredSinceMs ?? nowMs);
+    // While a replay is asked for, what is live belongs to what is shown still.
+    const store = time.isReplaying ? feed.store : feed.target;
+    for (const metric of metrics) {
+      store.add(metric, nowMs, sinceMs);
+      if (!frame.replayed && metric?.run !== undefined) this.runs.see(metric.run, nowMs);
+    }
+    if (frame.replayed) return;
+    time.count(metrics.length);
+    this.timebar.beat();
+    this.#gatheredSinceMs = this.connection.isAtRest ? nowMs : null;
   }
 
   #showBus(bus) {
@@ -112,101 +160,95 @@ class DashboardPage {
   #showGap({ dropped, reason }) {
     this.#skipped += dropped ?? 0;
     const count = dropped === null || dropped === undefined ? "Some samples" : `${this.#skipped} ${this.#skipped === 1 ? "sample" : "samples"}`;
-    this.notes.show("gap", "warning", `${count} skipped: ${reason}`);
+    this.notes.show("gap", "warning", `${count} ${GAP_WORDS.get(reason) ?? `skipped: ${reason}`}`);
   }
 
-  // ---- painting ----
+  // ---- whether anybody looks ----
 
   #showOrHide() {
-    if (this.page.hidden) this.#pause();
-    else this.#resume();
+    for (const timer of this.#timers.splice(0)) clearTimeout(timer);
+    this.#timers.push(setInterval(() => this.feed.store.trim(this.time.nowMs), TRIM_MS));
+    if (this.page.hidden) this.#hide();
+    else this.#show();
   }
 
-  #pause() {
-    cancelAnimationFrame(this.#frame);
-    this.#frame = null;
-    for (const timer of this.#timers.splice(0)) clearInterval(timer);
+  #hide() {
+    this.painter.stop();
     // In a hidden page only forgetting goes on.
-    this.#timers.push(setInterval(() => this.store.trim(this.connection.clock.now()), TRIM_MS));
+    this.#timers.push(setTimeout(() => this.#rest(), REST_AFTER_MS));
   }
 
-  #resume() {
-    for (const timer of this.#timers.splice(0)) clearInterval(timer);
+  #rest() {
+    this.#gatheredSinceMs = this.connection.clock.now();
+    this.connection.rest();
+  }
+
+  #wake() {
+    if (!this.connection.isAtRest) return;
+    // The server answers with what has gathered, at the latest after one interval.
+    this.#caughtUpAtMs = this.connection.clock.now() + 1000 * ((this.connection.intervalSeconds ?? 0) + 1);
+    this.connection.wake();
+  }
+
+  #show() {
     this.#timers.push(setInterval(() => this.#showWords(), WORDS_MS));
-    this.#timers.push(setInterval(() => this.store.trim(this.connection.clock.now()), TRIM_MS));
+    this.#wake();
     this.connection.retryNow();
     this.#showWords();
-    this.#frame ??= requestAnimationFrame(() => this.#paint());
+    this.painter.start();
   }
 
-  #paint() {
-    const nowMs = this.connection.clock.now();
-    for (const panel of this.panels) {
-      if (!panel.paint({ store: this.store, source: this.#source, nowMs })) panel.tick(nowMs);
-    }
-    this.#frame = requestAnimationFrame(() => this.#paint());
+  #look() {
+    const { time, feed } = this;
+    return {
+      store: feed.store,
+      source: this.sources.source,
+      moment: time.moment,
+      isHeld: feed.isFilling || time.player.isSeeking,
+      isStill: !time.isReplaying && time.isPaused,
+    };
   }
 
   #showWords() {
-    const nowMs = this.connection.clock.now();
-    const staleMs = this.config.stale_after_seconds * 1000;
+    const { nowMs, isReplaying } = this.time;
+    const { store } = this.feed;
+    this.time.tick();
+    this.timebar.show();
+    if (!isReplaying) this.runs.refresh(this.connection.clock.now());
+    // At rest nobody asked for anything newer, so that nothing is called stale for it before it can have come.
+    const restedMs = nowMs < this.#caughtUpAtMs ? REST_SECONDS * 1000 : 0;
+    const staleMs = this.config.stale_after_seconds * 1000 + restedMs;
+    // What is painted does not age while the page is paused; what comes meanwhile is not painted.
+    if (!isReplaying && this.time.isPaused) {
+      setText(this.age, `As of ${formatClock(nowMs / 1000)}`);
+      setAttribute(this.age, "data-stale", false);
+      return;
+    }
     let newestMs = null;
     for (const metricType of this.config.metric_types) {
-      const newest = this.store.newest(metricType);
+      const newest = store.newest(metricType);
       if (newest !== null) newestMs = Math.max(newestMs ?? -Infinity, newest.timestampMs);
     }
     this.#showAge(newestMs === null ? null : nowMs - newestMs, staleMs);
     for (const panel of this.panels) {
-      const typeSeen = this.store.newest(panel.config.metric_type) !== null;
+      const typeSeen = store.newest(panel.config.metric_type) !== null;
       panel.showAge({ nowMs, staleMs, startedAtMs: this.startedAtMs, typeSeen });
     }
-    this.#showSources();
+    this.sources.show(store.sources());
   }
 
   #showAge(ageMs, staleMs) {
     setAttribute(this.age, "data-stale", ageMs !== null && ageMs > staleMs);
+    const { isReplaying } = this.time;
     if (ageMs === null) setText(this.age, "No samples yet");
+    else if (isReplaying) setText(this.age, `Newest sample ${formatDuration(ageMs)} earlier`);
     else if (ageMs < -2_000) setText(this.age, `Newest sample is ${formatDuration(-ageMs)} ahead of the server's clock`);
     else setText(this.age, `Newest sample ${formatDuration(ageMs)} ago`);
   }
-
-  // ---- sources ----
-
-  #showSources() {
-    if (!this.picker) return;
-    const sources = this.store.sources();
-    if (this.#source !== null && !sources.includes(this.#source)) sources.push(this.#source);
-    const known = sources.join("\u0000");
-    if (known === this.#knownSources && this.picker.options.length) return;
-    this.#knownSources = known;
-    this.picker.replaceChildren(new Option("All sources", ""), ...sources.map((source) => new Option(source, source)));
-    this.picker.value = this.#source ?? "";
-  }
-
-  #pickSource(source) {
-    this.#source = source;
-    const address = new URL(location.href);
-    if (source === null) address.searchParams.delete("source");
-    else address.searchParams.set("source", source);
-    // In the address, so that a link shows the same picture.
-    history.replaceState(null, "", address);
-  }
-
-  // ---- full screen ----
-
-  #watchFullScreen() {
-    const button = this.page.querySelector("[data-full-screen]");
-    if (button === null || !this.page.fullscreenEnabled) return;
-    button.hidden = false;
-    const show = () => setText(button.lastElementChild, this.page.fullscreenElement ? "Leave full screen" : "Full screen");
-    this.#listen(button, "click", () => {
-      if (this.page.fullscreenElement) this.page.exitFullscreen();
-      else this.page.documentElement.requestFullscreen();
-    });
-    this.#listen(this.page, "fullscreenchange", show);
-    show();
-  }
 }
+
+/** What happened to samples that did not come, where the server's word alone says little. */
+const GAP_WORDS = new Map([["history", "missed: the server does not keep them any more"]]);
 
 /** What has to be kept over time: every field of the panels that draw a past. */
 function tracksOf(panels) {

@@ -12,11 +12,12 @@ const PATIENCE_MS = 8_000;
 const UNSEEN_MS = 2_000;
 
 export class Panel {
-  #paintedVersion = -1;
+  /** @type {{store: Store, source: string | null, version: number, windowMs: number | null} | null} */
+  #painted = null;
   #paintedAtMs = -Infinity;
-  #paintedSource = undefined;
   #filled = false;
   #receivedAtMs = null;
+  #hasNews = false;
 
   /** @param {object} config as in the page configuration @param {HTMLElement} section */
   constructor(config, section) {
@@ -38,26 +39,36 @@ export class Panel {
     }
   }
 
-  /** @param {{store: Store, source: string | null, nowMs: number}} frame @returns {boolean} whether it painted */
+  /** @param {{store: Store, source: string | null, moment: Moment}} frame */
   paint(frame) {
-    const version = frame.store.version(this.config.metric_type);
+    const { store, source, moment } = frame;
+    const version = store.version(this.config.metric_type);
     // What is out of sight is seen all the same, on paper and in pictures of the whole page.
-    if (!this.visible && this.#filled && frame.nowMs - this.#paintedAtMs < UNSEEN_MS) return false;
-    if (version === this.#paintedVersion && frame.source === this.#paintedSource) return false;
-    this.#paintedVersion = version;
-    this.#paintedAtMs = frame.nowMs;
-    this.#paintedSource = frame.source;
+    if (!this.visible && this.#filled && performance.now() - this.#paintedAtMs < UNSEEN_MS) return;
+    const before = this.#painted;
+    const isSame = before?.store === store && before.source === source && before.windowMs === moment.windowMs;
+    if (isSame && before.version === version) return;
+    this.#painted = { store, source, version, windowMs: moment.windowMs };
+    this.#paintedAtMs = performance.now();
     this.#filled = this.chart.paint(frame);
-    this.#receivedAtMs = this.config.kind === "text" ? null : lastReceivedMs(frame.store, this.config, frame.source);
+    this.#receivedAtMs = this.config.kind === "text" ? null : lastReceivedMs(store, this.config, source);
     setAttribute(this.section, "data-filled", this.#filled);
     if (this.waiting) setAttribute(this.waiting, "hidden", this.#filled);
     this.#showLevel();
-    return true;
+    this.#hasNews = true;
   }
 
-  /** @param {number} nowMs */
-  tick(nowMs) {
-    if (this.visible) this.chart.tick?.(nowMs);
+  /**
+   * Draw the chart's canvas, if it has one and there is a reason to.
+   *
+   * @param {Moment} moment
+   * @returns {boolean} whether it drew
+   */
+  draw(moment) {
+    if (!this.visible && !this.#hasNews) return false;
+    const drew = this.chart.draw?.(moment) ?? false;
+    if (drew) this.#hasNews = false;
+    return drew;
   }
 
   /**
@@ -74,7 +85,7 @@ export class Panel {
     if (isStale) setText(this.stale, `no data for ${formatDuration(silentMs)}`);
     if (this.#filled) return;
     const names = this.config.fields.map((field) => field.label).join(", ");
-    const empty = typeSeen && this.#paintedVersion > 0;
+    const empty = typeSeen && this.#painted?.version > 0;
     setText(
       this.waitingText,
       empty && names ? `No values for ${names} yet` : `Waiting for ${this.config.metric_type} metrics…`,

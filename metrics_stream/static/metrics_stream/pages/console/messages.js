@@ -5,16 +5,29 @@ import { formatNumber } from "../../client/format.js";
 import { metricsOf } from "./statistics.js";
 
 /** Keys that each client message may have, besides `type` and `ref`. */
+const PAST_KEYS = ["backfill_seconds", "max_points"];
 const CLIENT_KEYS = {
-  subscribe: ["metric_types"],
+  subscribe: ["metric_types", "resume_from", ...PAST_KEYS],
   unsubscribe: ["metric_types"],
   set_filters: ["filters"],
   set_update_interval: ["interval_seconds"],
   set_batching: ["batch_size", "batch_timeout_seconds", "mode"],
   ping: [],
+  replay: ["run", "from", "speed", "paused", ...PAST_KEYS],
+  seek: ["to", ...PAST_KEYS],
+  pause: [],
+  resume: ["speed"],
+  live: ["resume_from", ...PAST_KEYS],
 };
 
-const REPLIES = new Set(["subscription_confirmed", "filters_updated", "update_interval_set", "batching_set", "pong"]);
+const REPLIES = new Set([
+  "subscription_confirmed",
+  "filters_updated",
+  "update_interval_set",
+  "batching_set",
+  "pong",
+  "replay_state",
+]);
 
 /** @returns {{group: string, name: string, text: string}[]} what the composer offers */
 export function templates() {
@@ -25,7 +38,13 @@ export function templates() {
     { type: "set_update_interval", interval_seconds: 0.5 },
     { type: "set_batching", batch_size: 50, batch_timeout_seconds: 1, mode: "latest" },
     { type: "ping", ref: "my-ping" },
-  ].map((message) => ({ group: "Messages", name: message.type, text: JSON.stringify(message, null, 2) }));
+    { type: "subscribe", metric_types: ["all"], backfill_seconds: 900, max_points: 100 },
+    { type: "replay", from: new Date(Date.now() - 300_000).toISOString(), speed: 4 },
+    { type: "seek", to: new Date(Date.now() - 60_000).toISOString() },
+    { type: "pause" },
+    { type: "resume", speed: 1 },
+    { type: "live" },
+  ].map((message) => ({ group: "Messages", name: nameOf(message), text: JSON.stringify(message, null, 2) }));
   const wrong = [
     ["not JSON", '{"type": "subscribe", '],
     ["unknown message", '{"type": "dance", "ref": "my-dance"}'],
@@ -35,6 +54,8 @@ export function templates() {
   ].map(([name, text]) => ({ group: "Wrong on purpose", name, text }));
   return [...good, ...wrong];
 }
+
+const nameOf = (message) => ("backfill_seconds" in message ? `${message.type} with the past` : message.type);
 
 /**
  * Say what the server will probably think of a text. Only a hint: anything can be sent.
@@ -78,7 +99,7 @@ export function hintFor(text, metricTypes) {
 export function kindOf(frame) {
   if (frame.direction === "out") return "sent";
   const type = frame.message?.type;
-  if (type === "metric_update" || type === "metric_batch") return "metrics";
+  if (type === "metric_update" || type === "metric_batch" || type === "backfill") return "metrics";
   if (type === "error" || type === "gap") return "error";
   // What this protocol does not know is shown with the replies: it is neither metrics nor an error.
   return "reply";
@@ -103,8 +124,12 @@ export function summarize(frame, offsetMs) {
   const { message } = frame;
   if (message === null) return shorten(frame.text, 200);
   if (frame.direction === "out") return summarizeRest(message);
-  if (kindOf(frame) === "metrics") return summarizeMetrics(message, frame.atMs + offsetMs);
   switch (message.type) {
+    case "metric_update":
+    case "metric_batch":
+      return `${message.replayed ? "replayed · " : ""}${summarizeMetrics(message, frame.atMs + offsetMs)}`;
+    case "backfill":
+      return summarizeBackfill(message);
     case "error":
       return `${message.code}: ${message.message}`;
     case "gap":
@@ -150,6 +175,12 @@ function summarizeMetrics(message, serverNowMs) {
   const age = oldest === -Infinity ? "" : `age ${ageText(youngest, oldest)} · `;
   const values = metrics.length === 1 ? valuesText(metrics[0].data) : "";
   return shorten(`${age}${types}${from}${values}`, 240);
+}
+
+function summarizeBackfill({ series, bucket_seconds: seconds, metric_types: types, done }) {
+  const count = Array.isArray(series) ? series.length : 0;
+  const what = `${count} series of ${listText(types)} in buckets of ${seconds} s`;
+  return shorten(done ? `${what} · the last of them` : what, 240);
 }
 
 function ageText(youngest, oldest) {

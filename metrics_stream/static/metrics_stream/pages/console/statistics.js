@@ -64,6 +64,8 @@ export class Statistics {
     bucket.dataFrames += 1;
     this.metrics += metrics.length;
     bucket.metrics += metrics.length;
+    // How old the past is says nothing of how fast what is live comes.
+    if (message.replayed) return;
     for (const metric of metrics) {
       const timestampMs = Date.parse(metric?.timestamp);
       if (!Number.isNaN(timestampMs)) this.#addAge(bucket, atMs + offsetMs - timestampMs);

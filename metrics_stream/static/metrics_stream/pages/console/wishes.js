@@ -58,6 +58,7 @@ export function splitTerms(text) {
   return [...new Set(text.split(/[,\n]/).map((term) => term.trim()).filter(Boolean))];
 }
 
+const MODES = ["all", "latest", "aggregate"];
 const LISTS = { agents: "agent_ids", sources: "sources", fields: "fields" };
 
 /**
@@ -108,7 +109,7 @@ export function readLink(hash) {
     wishes.batching = {
       batch_size: Math.round(batchSize),
       batch_timeout_seconds: batchTimeout,
-      mode: mode === "latest" ? "latest" : "all",
+      mode: MODES.includes(mode) ? mode : "all",
     };
   }
   return { wishes, url: parameters.get("url"), reconnect: parameters.get("reconnect") === "1" };

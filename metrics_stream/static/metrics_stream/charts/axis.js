@@ -1,0 +1,68 @@
+// The labels of a chart's axes. Room: charts; pure.
+
+import { formatNumber } from "../client/format.js";
+
+/** Room to the right of the plot. */
+export const RIGHT_PADDING_PX = 10;
+
+const HALF_LABEL_PX = 28;
+
+const clock = new Intl.DateTimeFormat(undefined, {
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+  hourCycle: "h23",
+});
+
+/** @param {number} seconds since the epoch @returns {string} the local time of day */
+export function formatClock(seconds) {
+  return clock.format(seconds * 1000);
+}
+
+/** @param {number[]} splits @param {string} unit @returns {string[]} */
+export function valueLabels(splits, unit) {
+  const shares = unit === "ratio";
+  if (shares || unit === "percent") {
+    const decimals = decimalsOf(splits, shares ? 0.01 : 1);
+    return splits.map((value) => formatNumber(value, unit, decimals));
+  }
+  return splits.map((value) => shortLabel(value, unit, splits));
+}
+
+/** What uPlot writes at the times of an axis. @returns {string[]} */
+export function timeLabels(plot, splits) {
+  const minutes = splits.every((seconds) => seconds % 60 === 0);
+  return splits.map((seconds) => {
+    // A label that would be cut off at the right edge is left out.
+    if (plot.bbox.width / devicePixelRatio - plot.valToPos(seconds, "x") < HALF_LABEL_PX - RIGHT_PADDING_PX) return "";
+    const text = formatClock(seconds);
+    return minutes ? text.slice(0, 5) : text;
+  });
+}
+
+/** Labels of one axis share their decimals, which the step decides. */
+function shortLabel(value, unit, splits) {
+  const largest = Math.max(...splits.map(Math.abs));
+  const [factor, letter] = largest >= 1e9 ? [1e9, "B"] : largest >= 1e6 ? [1e6, "M"] : largest >= 1e4 ? [1e3, "k"] : [1, ""];
+  const ending = unit === "ms" ? "\u00a0ms" : unit === "months" ? "\u00a0mo" : "";
+  if (value === 0) return `${unit === "$" ? "$" : ""}0${ending}`;
+  const text = formatNumber(value / factor, unit === "$" ? "$" : "", decimalsOf(splits, factor));
+  return `${text}${letter}${ending}`;
+}
+
+/** Decimals that the steps of an axis need, so that 0.075 is not written as 0.08. */
+function decimalsOf(splits, factor) {
+  const step = splits.length > 1 ? Math.abs(splits[1] - splits[0]) / factor : 1;
+  for (let decimals = 0; decimals < 6; decimals += 1) {
+    const scaled = step * 10 ** decimals;
+    if (Math.abs(scaled - Math.round(scaled)) < 1e-6 * Math.max(1, scaled)) return decimals;
+  }
+  return 6;
+}
+
+/** What uPlot reserves for the labels of a value axis. @returns {number} in pixels */
+export function axisWidth(values) {
+  const longest = (values ?? []).reduce((most, text) => Math.max(most, text.length), 0);
+  // In steps of two characters, so that the plot does not shift by a pixel or two with each new label.
+  return 20 + Math.max(4, Math.ceil(longest / 2) * 2) * 6.2;
+}

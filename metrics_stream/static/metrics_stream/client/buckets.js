@@ -1,0 +1,89 @@
+// Points and what the server summed up over buckets of time, joined into one line. Room: client; pure.
+
+import { Points } from "./points.js";
+
+/** A pause shorter than this is never a gap, whatever the usual spacing. */
+export const SHORTEST_GAP_MS = 3_000;
+
+/** Fewer than this say nothing about the usual spacing. */
+const FEWEST_SPACINGS = 3;
+
+/**
+ * @typedef {object} Summary
+ * @property {number} fromMs where bucket 0 begins
+ * @property {number} bucketMs how wide each one is
+ * @property {number} untilMs no point is put behind it
+ * @property {number[]} buckets the numbers of those that have values, ascending
+ * @property {number[]} last the newest value in each
+ * @property {number[]} [min]
+ * @property {number[]} [max]
+ */
+
+/**
+ * Return the points of a series together with those of a summary.
+ *
+ * Points that are there already stay, and stand for what else their bucket held; so the same may be joined again. As
+ * buckets lie further apart than points, gaps up to `coarseUntilMs` are points without a value.
+ *
+ * @param {Series} series
+ * @param {Summary} summary
+ * @returns {{points: Points, coarseUntilMs: number}}
+ */
+export function withBuckets(series, { fromMs, bucketMs, untilMs, buckets, last, min = last, max = last }) {
+  const { times, values, lows, highs } = series;
+  const gapMs = series.gapMs();
+  const bucketGapMs = Math.max(3 * usualSpacing(buckets) * bucketMs, SHORTEST_GAP_MS) - bucketMs;
+  const points = new Points();
+  let [lastMs, coveredUntilMs, index] = [-Infinity, -Infinity, 0];
+  let wasBucket = false;
+
+  const put = (isBucket, beginMs, endMs, timeMs, value, low, high) => {
+    if (!Number.isNaN(value)) {
+      const limitMs = isBucket !== wasBucket ? Math.max(gapMs, bucketGapMs) : isBucket ? bucketGapMs : gapMs;
+      const knownUntilMs = Math.max(coveredUntilMs, isBucket ? -Infinity : series.coarseUntilMs);
+      if (lastMs > -Infinity && beginMs - knownUntilMs > limitMs) points.push((lastMs += 1), NaN);
+      coveredUntilMs = endMs;
+      wasBucket = isBucket;
+    }
+    lastMs = Math.max(timeMs, lastMs + 1);
+    points.push(lastMs, value, low, high);
+  };
+  const putOwnUntil = (endMs) => {
+    let found = null;
+    for (; index < times.length && times[index] < endMs; index += 1) {
+      put(false, times[index], times[index], times[index], values[index], lows[index], highs[index]);
+      if (Number.isNaN(values[index])) continue;
+      const [low, high] = [Math.min(lows[index], found?.low ?? Infinity), Math.max(highs[index], found?.high ?? -Infinity)];
+      found = { place: points.length - 1, low, high };
+    }
+    return found;
+  };
+
+  buckets.forEach((bucket, place) => {
+    const [beginMs, endMs] = [fromMs + bucket * bucketMs, fromMs + (bucket + 1) * bucketMs];
+    putOwnUntil(beginMs);
+    const own = putOwnUntil(endMs);
+    if (own === null) {
+      put(true, beginMs, endMs, Math.min((beginMs + endMs) / 2, untilMs), last[place], min[place], max[place]);
+    } else if (min[place] < own.low || max[place] > own.high) {
+      points.widen(own.place, min[place], max[place]);
+    }
+  });
+  putOwnUntil(Infinity);
+  const endMs = buckets.length ? fromMs + (buckets.at(-1) + 1) * bucketMs : -Infinity;
+  return { points, coarseUntilMs: Math.max(series.coarseUntilMs, Math.min(endMs, untilMs)) };
+}
+
+/**
+ * Return how far numbers lie apart usually.
+ *
+ * @param {ArrayLike<number>} numbers ascending
+ * @returns {number} the median; 0 where there are too few to say
+ */
+export function usualSpacing(numbers) {
+  const found = [];
+  for (let index = 1; index < numbers.length; index += 1) found.push(numbers[index] - numbers[index - 1]);
+  if (found.length < FEWEST_SPACINGS) return 0;
+  found.sort((a, b) => a - b);
+  return found[found.length >> 1];
+}

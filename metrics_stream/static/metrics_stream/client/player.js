@@ -1,0 +1,231 @@
+// A replay as one page sees it: what was asked for, what the server says of it, and which frames belong to it.
+// Room: client. Knows no DOM.
+
+import { ReplayClock } from "./clock.js";
+
+/** Servers take ten messages a second; who holds a key down or drags a slider would send more. */
+const SEEK_MS = 250;
+
+/**
+ * @typedef {object} Place
+ * @property {string | null} run id of a test run; null: what the history keeps
+ * @property {number | null} atMs null: where it begins
+ * @property {number} speed seconds for each second
+ * @property {boolean} isPaused
+ *
+ * @typedef {{backfill_seconds: number, max_points: number}} Past what to ask of the time before a place
+ */
+
+export class Player {
+  #connection;
+  #changed;
+  #backfillAt;
+  #refs = 0;
+  /** @type {string | null} until this is answered, what comes belongs to where the page was before */
+  #awaited = null;
+  /** @type {number | null} where to go next */
+  #nextMs = null;
+  #timer = null;
+  #soughtAtMs = -Infinity;
+  /** Whether the server plays, as it said last. */
+  #isServed = false;
+
+  /**
+   * @param {Connection} connection
+   * @param {(news: {isJump: boolean, problem: object | null}) => void} changed `isJump`: what comes is of another time;
+   *   `problem`: the error for which it is live again
+   * @param {(atMs: number | null) => Past} backfillAt
+   */
+  constructor(connection, changed, backfillAt) {
+    this.#connection = connection;
+    this.#changed = changed;
+    this.#backfillAt = backfillAt;
+    this.clock = new ReplayClock(connection.localNow);
+    /** @type {"live" | "playing" | "paused" | "ended"} */
+    this.state = "live";
+    /** @type {string | null} */
+    this.run = null;
+    this.speed = 1;
+    /** @type {number | null} the ends of what can be played */
+    this.fromMs = null;
+    this.untilMs = null;
+  }
+
+  get isReplaying() {
+    return this.state !== "live";
+  }
+
+  /** @returns {boolean} whether an answer is on its way, and frames are still those of before */
+  get isSeeking() {
+    return this.#awaited !== null || this.#nextMs !== null;
+  }
+
+  /**
+   * Say what a frame is part of.
+   *
+   * @param {object} frame
+   * @returns {"live" | "replay" | null} null: of nothing that will be shown any more
+   */
+  partOf(frame) {
+    // Until the server begins to play it goes on with what is live, to which a refusal leads back.
+    if (this.isSeeking) return this.#isServed ? null : "live";
+    if (!this.isReplaying) return "live";
+    return frame.replayed === true || frame.type === "backfill" ? "replay" : null;
+  }
+
+  /** Begin a replay. @param {Place} place */
+  open({ run, atMs, speed, isPaused }) {
+    if (!this.isReplaying || run !== this.run) this.fromMs = this.untilMs = null;
+    this.state = isPaused ? "paused" : "playing";
+    this.run = run;
+    this.speed = speed;
+    this.#jump(atMs, {
+      type: "replay",
+      ...(run === null ? {} : { run }),
+      ...(atMs === null ? {} : { from: instant(atMs) }),
+      speed,
+      paused: isPaused,
+    });
+  }
+
+  /** Forget what was asked for on a connection that is gone, and begin again where a replay stands. */
+  reconnect() {
+    this.#isServed = false;
+    this.#awaited = this.#nextMs = null;
+    if (!this.isReplaying) return;
+    this.open({ run: this.run, atMs: this.clock.now(), speed: this.speed, isPaused: this.state !== "playing" });
+  }
+
+  /** Go there; of many wishes in a moment only the last one counts. @param {number} atMs */
+  seek(atMs) {
+    if (this.state === "ended") this.state = "paused";
+    this.#nextMs = this.#within(atMs);
+    this.clock.set({ atMs: this.#nextMs, untilMs: Infinity, speed: 0 }, { isJump: true });
+    this.#seekSoon();
+  }
+
+  #seekSoon() {
+    if (this.#awaited !== null || this.#timer !== null) return;
+    const waitMs = Math.max(0, this.#soughtAtMs + SEEK_MS - this.#connection.localNow());
+    if (waitMs === 0) this.#seekNow();
+    else this.#timer = this.#connection.timers.setTimeout(() => this.#seekNow(), waitMs);
+  }
+
+  #seekNow() {
+    this.#timer = null;
+    if (this.#nextMs === null || this.#awaited !== null) return;
+    const atMs = this.#nextMs;
+    this.#soughtAtMs = this.#connection.localNow();
+    this.#jump(atMs, { type: "seek", to: instant(atMs) });
+  }
+
+  play() {
+    if (this.state === "ended") {
+      this.open({ run: this.run, atMs: this.fromMs, speed: this.speed, isPaused: false });
+      return;
+    }
+    this.#turn("playing", { type: "resume", speed: this.speed });
+  }
+
+  pause() {
+    this.#turn("paused", { type: "pause" });
+  }
+
+  /** @param {number} speed */
+  setSpeed(speed) {
+    this.speed = speed;
+    if (this.state === "playing") this.#turn("playing", { type: "resume", speed });
+  }
+
+  live() {
+    this.#leave(null);
+  }
+
+  #leave(problem) {
+    this.state = "live";
+    this.run = null;
+    this.#nextMs = null;
+    // A server that plays nothing answers it with nothing of what came before.
+    if (this.#isServed) this.#ask({ type: "live", ...this.#backfillAt(null) });
+    this.#changed({ isJump: true, problem });
+  }
+
+  /**
+   * @param {object} message as it came over the wire
+   * @returns {boolean} whether it was about the replay
+   */
+  take(message) {
+    const isAnswer = message.ref !== undefined && message.ref === this.#awaited;
+    if (message.type === "error" && isAnswer) {
+      this.#awaited = this.#nextMs = null;
+      this.#leave(message);
+      return true;
+    }
+    if (message.type !== "replay_state") return false;
+    this.#isServed = message.state !== "live";
+    // Of what was said before the answer nothing holds any more.
+    if (this.#awaited !== null && !isAnswer) return true;
+    this.#awaited = null;
+    if (this.#nextMs !== null && message.state !== "live") {
+      [this.state, this.fromMs, this.untilMs] = [message.state, parse(message.from), parse(message.until)];
+      this.#seekSoon();
+      return true;
+    }
+    const wasReplaying = this.isReplaying;
+    this.#show(message, { isJump: isAnswer });
+    this.#changed({ isJump: wasReplaying && !this.isReplaying && !isAnswer, problem: null });
+    return true;
+  }
+
+  stop() {
+    this.#connection.timers.clearTimeout(this.#timer);
+    this.#timer = null;
+  }
+
+  #show({ state, run, at, from, until, speed }, { isJump }) {
+    this.state = state;
+    if (state === "live") return;
+    this.run = run ?? null;
+    this.speed = speed;
+    this.fromMs = parse(from);
+    this.untilMs = parse(until);
+    // A millisecond later rather than earlier: who comes back to this instant shall see what was seen at it.
+    const atMs = (parse(at) ?? this.clock.now() - 1) + 1;
+    this.clock.set({ atMs, untilMs: this.untilMs ?? Infinity, speed: state === "playing" ? speed : 0 }, { isJump });
+  }
+
+  /** Ask for another time; it counts as reached, but stands still until the server says so. */
+  #jump(atMs, message) {
+    this.#nextMs = null;
+    if (atMs !== null) this.clock.set({ atMs, untilMs: Infinity, speed: 0 }, { isJump: true });
+    this.#ask({ ...message, ...this.#backfillAt(atMs) });
+    this.#changed({ isJump: true, problem: null });
+  }
+
+  #turn(state, message) {
+    const atMs = this.clock.now();
+    this.state = state;
+    const speed = state === "playing" ? this.speed : 0;
+    this.clock.set({ atMs, untilMs: this.untilMs ?? Infinity, speed }, { isJump: false });
+    this.#connection.send(message);
+    this.#changed({ isJump: false, problem: null });
+  }
+
+  #ask(message) {
+    this.#refs += 1;
+    const ref = `replay ${this.#refs}`;
+    // What cannot be sent now is asked for with reconnect().
+    this.#awaited = this.#connection.send({ ...message, ref }) ? ref : null;
+  }
+
+  #within(atMs) {
+    return Math.min(Math.max(atMs, this.fromMs ?? -Infinity), this.untilMs ?? Infinity);
+  }
+}
+
+const instant = (milliseconds) => new Date(milliseconds).toISOString();
+
+function parse(timestamp) {
+  const milliseconds = Date.parse(timestamp ?? "");
+  return Number.isNaN(milliseconds) ? null : milliseconds;
+}

@@ -1,0 +1,22 @@
+// The button that shows a page on the whole screen. Room: pages.
+
+import { setText } from "../charts/dom.js";
+
+/** @param {Document} page @returns {() => void} ends it */
+export function watchFullScreen(page) {
+  const button = page.querySelector("[data-full-screen]");
+  if (button === null || !page.fullscreenEnabled) return () => {};
+  button.hidden = false;
+  const show = () => setText(button.lastElementChild, page.fullscreenElement ? "Leave full screen" : "Full screen");
+  const toggle = () => {
+    if (page.fullscreenElement) page.exitFullscreen();
+    else page.documentElement.requestFullscreen();
+  };
+  button.addEventListener("click", toggle);
+  page.addEventListener("fullscreenchange", show);
+  show();
+  return () => {
+    button.removeEventListener("click", toggle);
+    page.removeEventListener("fullscreenchange", show);
+  };
+}

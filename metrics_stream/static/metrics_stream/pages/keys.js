@@ -1,0 +1,38 @@
+// Keys for the time that a dashboard shows: space, arrows, Escape. Room: pages.
+
+const STEP_MS = 10_000;
+const LONG_STEP_MS = 60_000;
+
+/** Elements that need these keys themselves; the second ones only the space bar. */
+const OWN_KEYS = "input, select, textarea, [contenteditable], dialog";
+const OWN_SPACE = `${OWN_KEYS}, button, a, summary`;
+
+/**
+ * @param {Document} page
+ * @param {TimeMachine} time
+ * @returns {() => void} ends it
+ */
+export function watchKeys(page, time) {
+  const press = (event) => {
+    if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
+    const isIn = (selector) => event.target.closest?.(selector) !== null;
+    if (event.key === "Escape") {
+      if (!time.isLive) time.toLive();
+      else if (time.zoom !== null) time.setZoom(null);
+      return;
+    }
+    if (isIn(event.key === " " ? OWN_SPACE : OWN_KEYS)) return;
+    if (event.key === " ") {
+      time.togglePause();
+    } else if (time.isReplaying && (event.key === "ArrowLeft" || event.key === "ArrowRight")) {
+      const step = event.shiftKey ? LONG_STEP_MS : STEP_MS;
+      time.seek(time.nowMs + (event.key === "ArrowLeft" ? -step : step));
+    } else {
+      return;
+    }
+    // Otherwise the page would scroll.
+    event.preventDefault();
+  };
+  page.addEventListener("keydown", press);
+  return () => page.removeEventListener("keydown", press);
+}

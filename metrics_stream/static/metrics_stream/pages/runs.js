@@ -1,0 +1,89 @@
+// The test runs that a page can play again, newest first, as the page itself lists them. Room: pages.
+
+/** Not asked for more often than this, however much the metrics tell of runs that the list lacks. */
+const ASK_AGAIN_MS = 5_000;
+
+/** A run of which nothing has come for so long has probably ended. */
+const SILENT_MS = 20_000;
+
+const ACTIVE = new Set(["running", "paused"]);
+
+/**
+ * @typedef {object} Run
+ * @property {string} id
+ * @property {string} name
+ * @property {string} status
+ * @property {number} startedMs
+ * @property {number | null} endedMs
+ */
+
+export class Runs {
+  #seenAtMs = new Map();
+  // What the list lacks even after it was asked for again; this page may not show it.
+  #unknown = new Set();
+  #askedAtMs = -Infinity;
+  #asking = null;
+
+  /** @param {Document} page @param {() => void} changed */
+  constructor(page, changed) {
+    this.page = page;
+    this.changed = changed;
+    /** @type {Run[]} */
+    this.list = readRuns(page);
+  }
+
+  stop() {
+    this.#asking?.abort();
+  }
+
+  /** @returns {Run | null} the one that was started last of those that are going on */
+  get active() {
+    return this.list.find((run) => ACTIVE.has(run.status)) ?? null;
+  }
+
+  /** @param {string | null} id @returns {Run | null} */
+  find(id) {
+    return this.list.find((run) => run.id === id) ?? null;
+  }
+
+  /** Note that a live metric belongs to a run. @param {string} id @param {number} nowMs */
+  see(id, nowMs) {
+    if (!this.#unknown.has(id)) this.#seenAtMs.set(id, nowMs);
+  }
+
+  /** Ask for the list again where the metrics say that it is out of date. @param {number} nowMs */
+  refresh(nowMs) {
+    const isNew = [...this.#seenAtMs.keys()].some((id) => this.find(id) === null);
+    const hasEnded = nowMs - (this.#seenAtMs.get(this.active?.id) ?? Infinity) > SILENT_MS;
+    if ((!isNew && !hasEnded) || nowMs - this.#askedAtMs < ASK_AGAIN_MS) return;
+    this.#askedAtMs = nowMs;
+    this.#ask();
+  }
+
+  async #ask() {
+    this.#asking = new AbortController();
+    try {
+      const answer = await fetch(location.pathname, { signal: this.#asking.signal });
+      if (!answer.ok) return;
+      this.list = readRuns(new DOMParser().parseFromString(await answer.text(), "text/html"));
+    } catch {
+      // Away for a moment, or the page was left; the metrics will tell again.
+      return;
+    }
+    for (const id of this.#seenAtMs.keys()) if (this.find(id) === null) this.#unknown.add(id);
+    this.#seenAtMs.clear();
+    this.changed();
+  }
+}
+
+/** @param {Document} page @returns {Run[]} */
+function readRuns(page) {
+  const found = JSON.parse(page.getElementById("page-runs")?.textContent ?? "[]");
+  return found.map(({ id, name, status, started_at: startedAt, ended_at: endedAt }) => ({
+    id,
+    name,
+    status,
+    startedMs: Date.parse(startedAt),
+    endedMs: endedAt === null ? null : Date.parse(endedAt),
+  }));
+}

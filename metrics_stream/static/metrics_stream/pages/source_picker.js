@@ -1,0 +1,45 @@
+// The choice of one source among those that have been seen; the address of the page holds it. Room: pages.
+
+export class SourcePicker {
+  #known = "";
+  #removers = [];
+
+  /** @param {HTMLSelectElement | null} select */
+  constructor(select) {
+    this.select = select;
+    /** @type {string | null} null: all of them */
+    this.source = new URL(location.href).searchParams.get("source") || null;
+  }
+
+  start() {
+    if (this.select === null) return;
+    const pick = () => this.#pick(this.select.value || null);
+    this.select.addEventListener("change", pick);
+    this.#removers.push(() => this.select.removeEventListener("change", pick));
+    this.show([]);
+  }
+
+  stop() {
+    for (const remove of this.#removers.splice(0)) remove();
+  }
+
+  /** @param {string[]} sources */
+  show(sources) {
+    if (this.select === null) return;
+    const shown = this.source === null || sources.includes(this.source) ? sources : [...sources, this.source];
+    const known = shown.join("\u0000");
+    if (known === this.#known && this.select.options.length) return;
+    this.#known = known;
+    this.select.replaceChildren(new Option("All sources", ""), ...shown.map((source) => new Option(source, source)));
+    this.select.value = this.source ?? "";
+  }
+
+  #pick(source) {
+    this.source = source;
+    const address = new URL(location.href);
+    if (source === null) address.searchParams.delete("source");
+    else address.searchParams.set("source", source);
+    // In the address, so that a link shows the same picture.
+    history.replaceState(null, "", address);
+  }
+}

@@ -1,0 +1,289 @@
+// Which time a dashboard shows: live, paused, or played again; how far back, and which stretch of it. Room: pages.
+//
+// Joins the connection, the feed and the player; the time bar and the keys call it, and the address holds what it says.
+
+import { readLink, writeLink } from "../client/link.js";
+import { Player } from "../client/player.js";
+
+/** What takes longer to come than this is shown as it comes. */
+const FILL_MS = 1_500;
+
+/** As many points as the server gives. */
+const MOST_POINTS = 2_000;
+
+const LONGEST_BACKFILL_SECONDS = 86_400;
+const SHORTEST_WINDOW_MS = 60_000;
+
+/** How long the address may lag behind. */
+const ADDRESS_MS = 300;
+
+/** Nearer to the end than this is at the end. */
+const END_MS = 500;
+
+export class TimeMachine {
+  #removers = [];
+  #deadline = null;
+  #writing = null;
+  // Whether the past was to be asked for while nothing could be sent.
+  #isOwed = false;
+  #pausedAtMs = null;
+  #link;
+
+  /**
+   * @param {object} parts
+   * @param {Connection} parts.connection
+   * @param {Feed} parts.feed
+   * @param {Runs} parts.runs
+   * @param {Notes} parts.notes
+   * @param {object} parts.config the page configuration
+   * @param {number} parts.windowSeconds the longest window that a panel shows by itself
+   * @param {() => void} parts.changed
+   */
+  constructor({ connection, feed, runs, notes, config, windowSeconds, changed }) {
+    Object.assign(this, { connection, feed, runs, notes, config, windowSeconds, changed });
+    this.player = new Player(connection, (news) => this.#played(news), (atMs) => this.#past(atMs));
+    this.#link = readLink(new URL(location.href).searchParams);
+    /** @type {number | "run" | null} */
+    this.window = this.#link.window;
+    this.zoom = this.#link.zoom;
+    /** How many metrics came while the page was paused. */
+    this.behind = 0;
+  }
+
+  /** To be called before the connection starts. */
+  start() {
+    const { run, atMs } = this.#link;
+    const isReplay = run !== null || atMs !== null;
+    this.connection.backfill = isReplay ? null : this.#past(null);
+    this.#removers.push(this.connection.on("ready", (isResuming) => this.#ready(isResuming)));
+    this.#removers.push(
+      this.connection.on("recovered", (isWhole) => isWhole || this.feed.target.break(this.config.metric_types)),
+    );
+    // It is asked for as soon as the connection is ready.
+    if (run !== null && atMs === null) this.showRun(run);
+    else if (isReplay) this.player.open(this.#link);
+    else this.#expect({ isAfresh: false });
+  }
+
+  stop() {
+    for (const remove of this.#removers.splice(0)) remove();
+    clearTimeout(this.#deadline);
+    clearTimeout(this.#writing);
+    this.player.stop();
+  }
+
+  /** To be called now and then. */
+  tick() {
+    if (this.window === "run") this.feed.keep(this.#shownMs(this.nowMs));
+  }
+
+  // ---- what time it is ----
+
+  get isReplaying() {
+    return this.player.isReplaying;
+  }
+
+  get isPaused() {
+    return this.isReplaying ? this.player.state !== "playing" : this.#pausedAtMs !== null;
+  }
+
+  /** @returns {boolean} whether the newest is shown as it comes */
+  get isLive() {
+    return !this.isReplaying && this.#pausedAtMs === null;
+  }
+
+  /** @returns {number} the time that is shown, in milliseconds */
+  get nowMs() {
+    return this.isReplaying ? this.player.clock.now() : (this.#pausedAtMs ?? this.connection.clock.now());
+  }
+
+  /** @returns {Moment} */
+  get moment() {
+    const { nowMs } = this;
+    return { nowMs, windowMs: this.#windowMs(nowMs), zoom: this.zoom };
+  }
+
+  /** @returns {number | null} when the run began that is played, or that is going on */
+  get runStartMs() {
+    if (this.isReplaying) return this.player.run === null ? null : (this.player.fromMs ?? this.runs.find(this.player.run)?.startedMs ?? null);
+    return this.runs.active?.startedMs ?? null;
+  }
+
+  #windowMs(nowMs) {
+    if (this.window !== "run") return this.window === null ? null : this.window * 1000;
+    return this.runStartMs === null ? null : Math.max(nowMs - this.runStartMs, SHORTEST_WINDOW_MS);
+  }
+
+  // ---- what a person does ----
+
+  togglePause() {
+    if (this.isReplaying) {
+      if (this.player.state === "playing") this.player.pause();
+      else if (this.#isAtEnd) this.#restart();
+      else this.player.play();
+      return;
+    }
+    this.#pausedAtMs = this.#pausedAtMs === null ? this.connection.clock.now() : null;
+    this.behind = 0;
+    this.#tell();
+  }
+
+  toLive() {
+    const wasReplaying = this.isReplaying;
+    const wasShown = this.#shownMs(null);
+    this.#pausedAtMs = this.zoom = null;
+    this.behind = 0;
+    if (this.window === "run" && this.runs.active === null) this.window = null;
+    if (wasReplaying) this.player.live();
+    else this.#refill(wasShown);
+    this.#tell();
+  }
+
+  /** Show a whole run; it can be played from there. @param {string} id */
+  showRun(id) {
+    const run = this.runs.find(id);
+    this.#enterReplay();
+    this.window = "run";
+    const endMs = run?.endedMs ?? this.connection.clock.now();
+    this.player.open({ run: id, atMs: endMs, speed: this.player.speed, isPaused: true });
+  }
+
+  /** Play what the history keeps, from where it begins. */
+  replayRecent() {
+    this.#enterReplay();
+    this.window = null;
+    const atMs = this.connection.clock.now() - this.config.history_seconds * 1000;
+    this.player.open({ run: null, atMs, speed: this.player.speed, isPaused: false });
+  }
+
+  /** @param {number} atMs */
+  seek(atMs) {
+    if (!this.isReplaying) return;
+    this.zoom = null;
+    this.player.seek(atMs);
+  }
+
+  /** @param {number} speed */
+  setSpeed(speed) {
+    this.player.setSpeed(speed);
+    this.#tell();
+  }
+
+  /** @param {number | "run" | null} window */
+  setWindow(window) {
+    const wasShown = this.#shownMs(this.isReplaying ? this.nowMs : null);
+    this.window = window;
+    this.zoom = null;
+    if (this.isReplaying && this.#shownMs(this.nowMs) > wasShown) this.player.seek(this.nowMs);
+    else if (!this.isReplaying) this.#refill(wasShown);
+    this.#tell();
+  }
+
+  /** @param {{fromMs: number, toMs: number} | null} zoom */
+  setZoom(zoom) {
+    this.zoom = zoom;
+    this.#tell();
+  }
+
+  /** Note metrics that came while the page was paused. @param {number} count */
+  count(count) {
+    if (!this.isReplaying && this.#pausedAtMs !== null) this.behind += count;
+  }
+
+  get #isAtEnd() {
+    return this.player.state === "ended" || (this.player.untilMs !== null && this.nowMs >= this.player.untilMs - END_MS);
+  }
+
+  #restart() {
+    const { run, fromMs, speed } = this.player;
+    this.player.open({ run, atMs: fromMs, speed, isPaused: false });
+  }
+
+  #enterReplay() {
+    this.#pausedAtMs = this.zoom = null;
+    this.behind = 0;
+    this.connection.backfill = null;
+  }
+
+  // ---- what came before ----
+
+  /** How far back the page shows anything, in milliseconds. */
+  #shownMs(atMs) {
+    const nowMs = atMs ?? this.connection.clock.now();
+    const zoomMs = this.zoom === null ? 0 : nowMs - this.zoom.fromMs;
+    return Math.max(this.#windowMs(nowMs) ?? this.windowSeconds * 1000, zoomMs);
+  }
+
+  #past(atMs) {
+    const seconds = Math.min(Math.max(Math.ceil(this.#shownMs(atMs) / 1000) + 1, 1), LONGEST_BACKFILL_SECONDS);
+    // The server keeps no more; asked for less, it answers with narrower buckets.
+    const kept = this.isReplaying && this.player.run !== null ? seconds : Math.min(seconds, this.config.history_seconds || 1);
+    // Buckets of one second where that is possible; the first and the last one are cut.
+    return { backfill_seconds: kept, max_points: Math.min(kept + 2, MOST_POINTS) };
+  }
+
+  #expect({ isAfresh }) {
+    const atMs = this.isReplaying ? this.nowMs : null;
+    const windowMs = Math.max(this.#shownMs(atMs), this.config.history_seconds * 1000);
+    this.feed.expect(this.config.metric_types, { windowMs, isAfresh });
+    clearTimeout(this.#deadline);
+    this.#deadline = setTimeout(() => this.feed.settle(), FILL_MS);
+  }
+
+  /** Ask for what is missing now that the page may show more; `wasShownMs` is how far back it did. */
+  #refill(wasShownMs) {
+    this.connection.backfill = this.#past(null);
+    if (this.#shownMs(null) <= wasShownMs) return;
+    this.#isOwed = !this.connection.refill();
+    this.#expect({ isAfresh: false });
+  }
+
+  #ready(isResuming) {
+    const wasOwed = this.#isOwed;
+    this.#isOwed = false;
+    this.player.reconnect();
+    if (this.isReplaying) return;
+    if (isResuming && wasOwed) this.connection.refill();
+    if (!isResuming || wasOwed) this.#expect({ isAfresh: false });
+  }
+
+  #played({ isJump, problem }) {
+    if (problem !== null) this.notes.show("replay", "error", problemWords(problem));
+    if (!this.isReplaying) {
+      if (this.window === "run" && this.runs.active === null) this.window = null;
+      this.connection.backfill = this.#past(null);
+    }
+    if (isJump) {
+      const isRefused = problem !== null && !this.player.isSeeking;
+      if (isRefused) this.feed.abandon();
+      this.#expect({ isAfresh: !isRefused });
+      // Without having been asked, the server sends nothing of what came before.
+      if (!this.isReplaying && !this.player.isSeeking) this.#isOwed = !this.connection.refill();
+    }
+    this.#tell();
+  }
+
+  #tell() {
+    const { player } = this;
+    // Frames as rare as live ones would hold a minute each at the highest speed.
+    const isFast = player.state === "playing" && player.speed > 1 && this.connection.intervalSeconds !== null;
+    this.connection.hasten(isFast ? this.connection.intervalSeconds / player.speed : null);
+    // Browsers refuse to change the address more often than some hundred times in half a minute.
+    this.#writing ??= setTimeout(() => this.#writeLink(), ADDRESS_MS);
+    this.changed();
+  }
+
+  #writeLink() {
+    this.#writing = null;
+    const atMs = this.isReplaying ? this.nowMs : this.#pausedAtMs;
+    const { run, speed } = this.player;
+    const place = { run, atMs: atMs === null ? null : Math.round(atMs), speed, isPaused: this.isPaused };
+    const address = writeLink(location.href, { ...place, window: this.window, zoom: this.zoom });
+    if (address !== location.href) history.replaceState(null, "", address);
+  }
+}
+
+function problemWords({ code, message }) {
+  const why = code === "unknown_run" ? "This test run is not there any more" : `This cannot be played again: ${message ?? code}`;
+  return `${why}. The page is live.`;
+}

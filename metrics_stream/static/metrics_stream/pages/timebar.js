@@ -1,0 +1,194 @@
+// The time bar of a dashboard: live or paused, how far back, and the controls of a replay. Room: pages.
+// Works on the markup of _timebar.html; what the controls mean is told by the time machine.
+
+import { setAttribute, setText } from "../charts/dom.js";
+import { formatDuration } from "../client/format.js";
+
+/** A frame is shown by a beat of the badge, at most about once a second. */
+const BEAT_EVERY_MS = 1_000;
+
+const day = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+
+export class TimeBar {
+  #removers = [];
+  #beatAtMs = 0;
+  #shownRuns = null;
+  /** Where the slider is while it is being dragged. */
+  #draggedMs = null;
+
+  /** @param {Document} page @param {TimeMachine} time @param {ConnectionBadge} badge */
+  constructor(page, time, badge) {
+    this.page = page;
+    this.time = time;
+    this.badge = badge;
+    const root = page.querySelector("[data-timebar]");
+    const find = (name) => root.querySelector(`[data-time-${name}]`);
+    this.parts = Object.fromEntries(
+      ["toggle", "toggle-word", "window", "zoom", "runs", "live", "replay", "slider", "at", "end", "speed", "whole", "title"].map((name) => [
+        name,
+        find(name),
+      ]),
+    );
+    this.title = page.title;
+  }
+
+  start() {
+    const { toggle, window, zoom, runs, live, slider, speed, whole } = this.parts;
+    this.#listen(toggle, "click", () => this.time.togglePause());
+    this.#listen(window, "change", () => this.time.setWindow(window.value === "run" ? "run" : Number(window.value) || null));
+    this.#listen(zoom, "click", () => this.time.setZoom(null));
+    this.#listen(runs, "change", () => this.#pick(runs.value));
+    this.#listen(live, "click", () => this.time.toLive());
+    this.#listen(speed, "change", () => this.time.setSpeed(Number(speed.value)));
+    this.#listen(whole, "click", () => this.time.showRun(this.time.player.run));
+    const recent = runs.querySelector('[value="recent"]');
+    setAttribute(recent, "hidden", !this.time.config.history_seconds);
+    setAttribute(recent, "disabled", !this.time.config.history_seconds);
+    this.#listen(slider, "input", () => this.#drag());
+    this.#listen(slider, "change", () => this.#drop());
+    this.show();
+  }
+
+  stop() {
+    for (const remove of this.#removers.splice(0)) remove();
+  }
+
+  /** Show that something live has come. */
+  beat() {
+    const nowMs = performance.now();
+    if (!this.time.isLive || this.page.hidden || nowMs - this.#beatAtMs < BEAT_EVERY_MS) return;
+    this.#beatAtMs = nowMs;
+    this.badge.beat();
+  }
+
+  /** Bring all of it up to date; writes only what changed. */
+  show() {
+    const { time, parts } = this;
+    const { isReplaying, isPaused } = time;
+    const state = isReplaying ? "replay" : isPaused ? "paused" : "live";
+    setAttribute(this.page.documentElement, "data-time", state);
+    this.badge.setTime(this.#words(state));
+    const canPlay = isReplaying && isPaused;
+    setText(parts["toggle-word"], isReplaying ? (canPlay ? "Play" : "Pause") : isPaused ? "Resume" : "Pause");
+    setAttribute(parts.toggle, "data-shows", isPaused ? "play" : "pause");
+    setAttribute(parts.live, "hidden", !isReplaying);
+    setAttribute(parts.zoom, "hidden", time.zoom === null);
+    this.#showWindow();
+    this.#showRuns();
+    setAttribute(parts.replay, "hidden", !isReplaying);
+    if (isReplaying) this.#showReplay();
+    const title = isReplaying ? `Replay · ${this.title}` : this.title;
+    if (this.page.title !== title) this.page.title = title;
+  }
+
+  #words(state) {
+    const { time } = this;
+    if (state === "live") return null;
+    if (state === "paused") {
+      const count = time.behind;
+      return { state, words: `Paused, ${count.toLocaleString("en")} ${count === 1 ? "update" : "updates"} behind` };
+    }
+    const { speed, state: play } = time.player;
+    const words = { playing: `Replay, ${speed}×`, paused: "Replay, paused", ended: "Replay, at its end" }[play];
+    return { state, words };
+  }
+
+  #showWindow() {
+    const { time } = this;
+    const select = this.parts.window;
+    const value = time.window === null ? "" : String(time.window);
+    const run = select.querySelector('[value="run"]');
+    setAttribute(run, "hidden", time.runStartMs === null);
+    setAttribute(run, "disabled", time.runStartMs === null);
+    if ([...select.options].every((option) => option.value !== value)) {
+      // From a link that somebody wrote by hand.
+      run.before(new Option(`Last ${formatDuration(time.window * 1000)}`, value));
+    }
+    if (select.value !== value) select.value = value;
+  }
+
+  #showRuns() {
+    const { time } = this;
+    const select = this.parts.runs;
+    if (time.runs.list !== this.#shownRuns) {
+      this.#shownRuns = time.runs.list;
+      const group = select.querySelector("optgroup");
+      group.replaceChildren(...time.runs.list.map((run) => new Option(runWords(run), run.id)));
+      setAttribute(group, "hidden", time.runs.list.length === 0);
+    }
+    const { run } = time.player;
+    const value = time.isReplaying ? (run ?? "recent") : "";
+    if (value !== "" && [...select.options].every((option) => option.value !== value)) {
+      select.querySelector("optgroup").append(new Option(value, value));
+    }
+    if (select.value !== value) select.value = value;
+  }
+
+  #showReplay() {
+    const { time, parts } = this;
+    const { fromMs, untilMs, speed, run } = time.player;
+    const atMs = this.#draggedMs ?? time.nowMs;
+    setText(parts.title, run === null ? "Recent past" : (time.runs.find(run)?.name ?? run));
+    setText(parts.at, formatInstant(atMs));
+    const known = fromMs !== null && untilMs !== null && untilMs > fromMs;
+    setAttribute(parts.slider, "disabled", !known);
+    if (known) {
+      setAttribute(parts.slider, "max", Math.round((untilMs - fromMs) / 1000));
+      const seconds = String(Math.min(Math.max(Math.round((atMs - fromMs) / 1000), 0), parts.slider.max));
+      if (this.#draggedMs === null && parts.slider.value !== seconds) parts.slider.value = seconds;
+      const share = (100 * (atMs - fromMs)) / (untilMs - fromMs);
+      parts.slider.style.setProperty("--played", `${Math.min(Math.max(share, 0), 100).toFixed(2)}%`);
+    }
+    setAttribute(parts.slider, "aria-valuetext", formatInstant(atMs));
+    setText(parts.end, known ? `${formatSpan(atMs - fromMs)} of ${formatSpan(untilMs - fromMs)}` : "");
+    if (parts.speed.value !== String(speed)) {
+      if ([...parts.speed.options].every((option) => option.value !== String(speed))) parts.speed.append(new Option(`${speed}×`, String(speed)));
+      parts.speed.value = String(speed);
+    }
+    setAttribute(parts.whole, "hidden", run === null);
+  }
+
+  #pick(value) {
+    if (value === "recent") this.time.replayRecent();
+    else if (value === "") this.time.toLive();
+    else this.time.showRun(value);
+  }
+
+  #drag() {
+    this.#draggedMs = this.time.player.fromMs + Number(this.parts.slider.value) * 1000;
+    this.time.seek(this.#draggedMs);
+    this.#showReplay();
+  }
+
+  #drop() {
+    this.#drag();
+    this.#draggedMs = null;
+  }
+
+  #listen(target, name, listener) {
+    target.addEventListener(name, listener);
+    this.#removers.push(() => target.removeEventListener(name, listener));
+  }
+}
+
+/** @param {number} milliseconds @returns {string} the local time, with the day unless it is today */
+function formatInstant(milliseconds) {
+  const text = clock.format(milliseconds);
+  return new Date(milliseconds).toDateString() === new Date().toDateString() ? text : `${day.format(milliseconds)}, ${text}`;
+}
+
+/** @param {number} milliseconds @returns {string} "4:07" or "1:02:30" */
+function formatSpan(milliseconds) {
+  const seconds = Math.max(0, Math.round(milliseconds / 1000));
+  const two = (number) => String(number).padStart(2, "0");
+  const [hours, minutes] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60];
+  return `${hours ? `${hours}:${two(minutes)}` : minutes}:${two(seconds % 60)}`;
+}
+
+function runWords({ name, status, startedMs, endedMs }) {
+  const when = formatInstant(startedMs).slice(0, -3);
+  const length = endedMs === null ? status : formatDuration(endedMs - startedMs);
+  const how = endedMs !== null && status !== "completed" ? `, ${status}` : "";
+  return `${name} · ${when} · ${length}${how}`;
+}
