@@ -2,7 +2,8 @@
 """Set up, run and check metrics_stream with nothing but Python 3.11+.
 
 `run` starts the whole stack in the foreground, `manage` runs manage.py against it, `test` runs everything CI runs,
-`lock` recompiles the locks. Each of them makes .venv first, from the locks, unless it is up to date.
+`faults` the tests that break things for minutes, `bench` the benchmarks, `lock` recompiles the locks. Each of them
+makes .venv first, from the locks, unless it is up to date.
 """
 
 # A Python that is too old must get as far as being told so: down to that line there is no syntax and no module that
@@ -412,13 +413,22 @@ def valkey_answers(path: Path) -> bool:
 def require_redis(environment: Mapping[str, str]) -> None:
     """Fail unless the Redis of REDIS_URL answers."""
     code = (
-        "import os, redis\n"
-        "try: redis.Redis.from_url(os.environ['REDIS_URL'], socket_connect_timeout=3, socket_timeout=3).ping()\n"
-        "except (redis.RedisError, ValueError, OSError) as error: print(' '.join(str(error).split()))\n"
+        "import asyncio, os, sys\n"
+        "sys.path.insert(0, sys.argv[1])\n"
+        "from channels_redis.utils import create_pool\n"
+        "from redis import asyncio as redis\n"
+        "from project.redis_url import channel_layer_host\n"
+        "async def ping():\n"
+        "    pool = create_pool(channel_layer_host(os.environ['REDIS_URL']))\n"
+        "    async with asyncio.timeout(5), redis.Redis(connection_pool=pool) as client: await client.ping()\n"
+        "try: asyncio.run(ping())\n"
+        "except Exception as error: print(' '.join(str(error).split()) or 'no answer within 5 s')\n"
     )
-    problem = ask(code, environment=environment)
+    problem = ask(code, str(ROOT), environment=environment)
+    if problem and problem.startswith("REDIS_URL="):  # what is wrong with the URL itself
+        fail(problem)
     if problem != "":
-        url = re.sub(r"//[^/@]*@", "//***@", environment["REDIS_URL"])
+        url = re.sub(r"//.*@", "//***@", environment["REDIS_URL"])
         fail(f"REDIS_URL={url} does not answer ({problem}); start it, or unset REDIS_URL for the embedded Valkey")
 
 
@@ -603,6 +613,20 @@ def test(arguments: Sequence[str]) -> int:
     return 1 if results[False] else 0
 
 
+def faults(arguments: Sequence[str]) -> NoReturn:
+    """Become pytest with the faults that take too long for CI."""
+    set_up(development=True)
+    os.chdir(ROOT)
+    os.execv(PYTHON, [PYTHON, "-m", "pytest", "-m", "faults", "tests/faults", *arguments])
+
+
+def bench(arguments: Sequence[str]) -> NoReturn:
+    """Become the benchmarks."""
+    set_up(development=True)
+    os.chdir(ROOT)
+    os.execv(PYTHON, [PYTHON, "-m", "benchmarks", *arguments])
+
+
 def lock(arguments: Sequence[str]) -> int:
     """Compile requirements*.in into the locks with uv; what is locked stays unless `arguments` say --upgrade."""
     uv = [shutil.which("uv") or ""]
@@ -624,6 +648,15 @@ def lock(arguments: Sequence[str]) -> int:
     return 0
 
 
+FORWARDED: Mapping[str, Callable[[Sequence[str]], int]] = {
+    "manage": manage,
+    "test": test,
+    "faults": faults,
+    "bench": bench,
+    "lock": lock,
+}
+
+
 def port_number(text: str) -> int:
     """Return a TCP port, 0 for any free one."""
     if not text.isdecimal() or int(text) > 65535:
@@ -632,7 +665,7 @@ def port_number(text: str) -> int:
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """Return the command with its options; what follows `manage`, `test` and `lock` is theirs, dashes included."""
+    """Return the command with its options; what follows one of FORWARDED is its own, dashes included."""
     parser = argparse.ArgumentParser(prog="dev.py", description="Set up, run and check metrics_stream.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     runner = commands.add_parser("run", help="run the stack in the foreground (see: dev.py run --help)")
@@ -641,8 +674,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     runner.add_argument("--no-demo", dest="demo", action="store_false", help="leave out the simulated stress test")
     commands.add_parser("manage", help="run manage.py with what follows, joined to the running stack")
     commands.add_parser("test", help="run everything CI runs; with arguments only pytest, with these")
+    commands.add_parser("faults", help="run the tests that break things for minutes; what follows goes to pytest")
+    commands.add_parser("bench", help="measure speed against peers (see: dev.py bench --help)")
     commands.add_parser("lock", help="recompile requirements*.txt; what follows goes to uv, as in: lock --upgrade")
-    if argv[:1] in (["manage"], ["test"], ["lock"]):
+    if argv and argv[0] in FORWARDED:
         return argparse.Namespace(command=argv[0], arguments=argv[1:])
     return parser.parse_args(argv)
 
@@ -657,7 +692,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         if options.command == "run":
             return run(options)
-        return {"manage": manage, "test": test, "lock": lock}[options.command](options.arguments)
+        return FORWARDED[options.command](options.arguments)
     except KeyboardInterrupt:
         say("\nInterrupted.", sys.stderr)
         return 130

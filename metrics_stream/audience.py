@@ -5,14 +5,16 @@ Beside the hub, and like it without Django, Channels and an event loop.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+from weakref import WeakValueDictionary
 
 from metrics_stream.core.codes import CloseCode, ErrorCode
 from metrics_stream.core.delivery import Delivery, Pending, Share
-from metrics_stream.core.selection import Projection, Selection
-from metrics_stream.core.shared_text import SharedText
+from metrics_stream.core.protocol import Filters
+from metrics_stream.core.selection import Projection, Selection, compile_projection
+from metrics_stream.core.shared_text import Context, SharedText
 
 
 class Timer(Protocol):
@@ -37,6 +39,9 @@ class Outlet(Protocol):
 
     def write(self, frames: Sequence[SharedText]) -> bool:
         """Start writing and return True when done; otherwise call `hub.written(client)` later."""
+
+    def backlog(self) -> int | None:
+        """Return how many bytes were written that the client has not taken yet, None where nobody knows."""
 
     def close(self, code: CloseCode, error: ErrorCode, reason: str) -> None:
         """Say `reason` in an error frame, close, and call `hub.remove(client)`, at once or later."""
@@ -66,6 +71,13 @@ class Client:
         self.since = 0  # the first item of its view that is this client's
         self.last_frame_at = float("-inf")
         self.busy_since: float | None = None
+        self.progress_at = 0.0  # when the client was last seen to take something of what it is busy with
+        self.backlog: int | None = None  # what it had not taken then, in bytes
+        self.missed_status: SharedText | None = None
+        self.held = False  # what came before is on its way, and has to arrive first
+        self.position: str | None = None  # what is reached with the share
+        self.lane: object = None  # what it gets instead of what is live: a view of its own, fed by whoever this is
+        self.on_idle: Callable[[], object] | None = None  # called once the write that is on its way is done
         self.timer: Timer | None = None
         self.messages_sent = 0
         self.metrics_sent = 0
@@ -89,3 +101,61 @@ class View:
     clients: set[Client] = field(default_factory=set)
     timer: Timer | None = None
     timer_at: float = 0.0
+    context: Context | None = None
+    """Where the row of the frames stands that its clients have got."""
+    lane: object = None
+    """What feeds it instead of what is published, None for a live view."""
+
+
+class Views:
+    """All views of a hub: made when the first client wants one, found by what they hold and by metric type."""
+
+    def __init__(self, *, max_metrics: int, max_bytes: int) -> None:
+        """Take the bounds of what a view keeps between two frames."""
+        # Views with equal filters take the same part of a metric, whatever else they differ in.
+        self.by_type: dict[str, dict[Projection, list[View]]] = {}
+        self._views: dict[tuple[Selection, Delivery, object], View] = {}
+        self._max_metrics = max_metrics
+        self._max_bytes = max_bytes
+        self._projections: WeakValueDictionary[Filters, Projection] = WeakValueDictionary()
+
+    def __len__(self) -> int:
+        return len(self._views)
+
+    def __iter__(self) -> Iterator[View]:
+        return iter(self._views.values())
+
+    def take(self, selection: Selection, delivery: Delivery, last_frame_at: float, lane: object = None) -> View:
+        """Return the view of this selection and delivery; a new one counts its interval from `last_frame_at`."""
+        view = self._views.get((selection, delivery, lane))
+        if view is None:
+            pending = Pending(
+                delivery,
+                max_metrics=self._max_metrics,
+                max_bytes=self._max_bytes,
+                last_frame_at=last_frame_at,
+                keeps_sketches="sketches" in selection.filters.fields,
+            )
+            project = self._projections.get(selection.filters)
+            if project is None:
+                project = self._projections[selection.filters] = compile_projection(selection.filters)
+            view = self._views[selection, delivery, lane] = View(selection, delivery, pending, project, lane=lane)
+            if lane is not None:
+                return view
+            for metric_type in selection.metric_types:
+                self.by_type.setdefault(metric_type, {}).setdefault(project, []).append(view)
+        return view
+
+    def drop(self, view: View) -> None:
+        """Forget a view that has no clients any more."""
+        del self._views[view.selection, view.delivery, view.lane]
+        if view.lane is not None:
+            return
+        for metric_type in view.selection.metric_types:
+            by_projection = self.by_type[metric_type]
+            views = by_projection[view.project]
+            views.remove(view)
+            if not views:
+                del by_projection[view.project]
+            if not by_projection:
+                del self.by_type[metric_type]

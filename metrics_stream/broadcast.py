@@ -12,19 +12,26 @@ import asyncio
 import atexit
 import logging
 import os
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from types import TracebackType
-from typing import Any, NotRequired, Self, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, Self, TypedDict
 from weakref import WeakSet
 
-from metrics_stream.bus import MAX_BATCH_METRICS, Bus, BusError, batches
+from metrics_stream import native_threads
+from metrics_stream.bus import MAX_BATCH_METRICS, Bus, Publication, Publisher, batches
 from metrics_stream.conf import get_settings
 from metrics_stream.core.encoding import encode_metric, epoch_seconds
 from metrics_stream.core.metrics import Metric, MetricError, MetricsStreamError
+from metrics_stream.core.sketch import Sketch as Sketch  # noqa: PLC0414 - for producers, who import from here
+from metrics_stream.deadline import BusError
+from metrics_stream.history import open_history
+from metrics_stream.native_threads import NativeThread, NativeThreadError
+
+if TYPE_CHECKING:
+    from metrics_stream.runs import RunBlock
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +74,11 @@ def make_metric(metric_type: str, data: Any, timestamp: Timestamp = None, source
 def _bus() -> Bus:
     settings = get_settings()
     try:
-        return Bus(group_prefix=settings.group_prefix, timeout_seconds=settings.bus_timeout_seconds)
+        return Bus(
+            group_prefix=settings.group_prefix,
+            timeout_seconds=settings.bus_timeout_seconds,
+            history=open_history(settings),
+        )
     except BusError as error:
         raise BroadcastError(str(error)) from error
 
@@ -123,11 +134,19 @@ async def broadcast_presentation_data(data: Any, timestamp: Timestamp = None, *,
 # --- threads and synchronous code ---
 
 
+class Outage(NamedTuple):
+    """A time in which the channel layer takes nothing."""
+
+    began_at: float
+    dropped_before: int
+
+
 class Broadcaster:
     """Publishes from a thread of its own: every call returns at once and never blocks the stress test.
 
     Metrics wait in a queue of `max_queued`; past it the oldest are dropped and counted. What the channel layer does
-    not take is tried again. Safe to use from several threads, and after a fork, where the child starts empty.
+    not take is tried again. Safe to use from several threads, in a program that gevent has patched, where only the
+    greenlet that flushes or closes waits, and after a fork, where the child starts empty.
     """
 
     def __init__(self, *, source: str | None = None, max_queued: int = 10_000) -> None:
@@ -136,7 +155,8 @@ class Broadcaster:
             raise ValueError(f"max_queued is {max_queued}; it must be at least 1")
         try:
             _bus().check_reach()
-        except BusError as error:
+            native_threads.prepare()
+        except (BusError, NativeThreadError) as error:
             raise BroadcastError(str(error)) from error
         self._source = source
         self._max_queued = max_queued
@@ -151,13 +171,16 @@ class Broadcaster:
         """Why nothing leaves at the moment, or None."""
         self._queue: deque[Metric] = deque()
         self._in_flight = 0
-        self._changed = threading.Condition()
-        self._thread: threading.Thread | None = None
+        self._outage: Outage | None = None
+        self._lock = native_threads.new_lock()
+        self._news = native_threads.Signal()
+        self._thread: NativeThread | None = None
 
     @property
     def queued(self) -> int:
         """Metrics that have not left yet."""
-        return len(self._queue) + self._in_flight
+        with self._lock:
+            return len(self._queue) + self._in_flight
 
     # --- publishing ---
 
@@ -191,39 +214,50 @@ class Broadcaster:
         self.broadcast("presentation", data, timestamp, source=source)
 
     def _enqueue(self, metrics: list[Metric]) -> None:
-        with self._changed:
+        with self._lock:
             if self._closed:
                 raise BroadcastError("this Broadcaster is closed; make a new one")
+            self._check_thread()
+            was_empty = not self._queue
             self._queue.extend(metrics)
             while self._queue and self.queued > self._max_queued:
                 self._queue.popleft()
                 self.dropped += 1
+        if was_empty:
+            self._news.set()
+
+    def _check_thread(self) -> None:
+        try:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="metrics-broadcaster", daemon=True)
-                self._thread.start()
-            self._changed.notify_all()
+                self._thread = NativeThread(self._run, "metrics-broadcaster")
+            self._thread.check()
+        except NativeThreadError as error:
+            raise BroadcastError(str(error)) from error
 
     # --- waiting and ending ---
 
     def flush(self, timeout: float = 5.0) -> bool:
-        """Wait until everything queued so far has left; return False when that took longer than `timeout` seconds."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self.queued == 0, timeout)
+        """Wait until everything queued has left; return False when that took longer than `timeout` seconds."""
+        return native_threads.wait_until(lambda: self.queued == 0, timeout)
 
     def close(self, timeout: float = 5.0) -> bool:
         """Flush, then end the thread; return False when something could not leave within `timeout` seconds."""
-        flushed = self.flush(timeout)
-        with self._changed:
+        self.flush(timeout)
+        with self._lock:
             self._closed = True
-            if not flushed:
-                self.dropped += self.queued
-                self._queue.clear()
-            self._changed.notify_all()
+            dropped_before = self.dropped
+            self.dropped += len(self._queue)
+            self._queue.clear()
             thread = self._thread
+        self._news.set()
         if thread is not None:
-            thread.join(timeout)
+            native_threads.wait_until(lambda: thread.ended, timeout)
         _open.discard(self)
-        return flushed
+        # What is still in flight may yet arrive; nobody will know.
+        lost = self.dropped - dropped_before + self.queued
+        if lost:
+            logger.warning("%d metrics were not published: %s", lost, self.last_error or "no time was left")
+        return lost == 0
 
     def __enter__(self) -> Self:
         return self
@@ -231,58 +265,73 @@ class Broadcaster:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self.close():
-            logger.warning("%d metrics were not published: %s", self.dropped, self.last_error or "no time was left")
+        self.close()
 
     # --- the thread ---
 
-    def _run(self) -> None:
-        with asyncio.Runner() as runner:
-            while self._wait_for_metrics():
-                with self._changed:
-                    taken = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_BATCH_METRICS))]
-                    self._in_flight = len(taken)
-                for batch in batches(taken):
-                    self._publish_until_taken(runner, batch)
+    def _run(self, thread: NativeThread, loop: asyncio.AbstractEventLoop) -> None:
+        publisher = Publisher()
+        while self._wait_for_metrics():
+            with self._lock:
+                taken = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_BATCH_METRICS))]
+                self._in_flight = len(taken)
+            for batch in batches(taken):
+                publication = publisher.prepare(batch)
+                published = self._publish(publication, thread, loop)
+                with self._lock:
+                    self._in_flight -= publication.count
+                    self.published += publication.count if published else 0
+                    self.dropped += 0 if published else publication.count
 
     def _wait_for_metrics(self) -> bool:
-        with self._changed:
-            self._changed.wait_for(lambda: self._queue or self._closed)
-            if not self._closed:
-                self._changed.wait_for(lambda: self._closed, LINGER_SECONDS)
-            return bool(self._queue)
+        while not self._queue and not self._closed:
+            self._news.wait()
+        self._closes_within(LINGER_SECONDS)
+        return bool(self._queue)
 
-    def _publish_until_taken(self, runner: asyncio.Runner, batch: list[Metric]) -> None:
+    def _closes_within(self, seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        while not self._closed and (left := deadline - time.monotonic()) > 0:
+            self._news.wait(left)
+        return self._closed
+
+    def _publish(self, publication: Publication, thread: NativeThread, loop: asyncio.AbstractEventLoop) -> bool:
+        """Try until the channel layer takes it; return False when it never will."""
         wait = RETRY_SECONDS[0]
         while True:
             try:
-                runner.run(_bus().publish(batch))
+                loop.run_until_complete(_send(publication))
             except (BusError, BroadcastError) as error:
-                if self.last_error is None:
-                    logger.warning("metrics wait to be published: %s", error)
                 self.last_error = str(error)
+                if self._outage is None:
+                    self._outage = Outage(time.monotonic(), self.dropped)
+                    thread.log(logger, logging.WARNING, "metrics wait to be published: %s", error)
             except Exception as error:
                 # Nothing that trying again would mend; the thread goes on with what comes next.
-                logger.exception("%d metrics could not be published and are dropped", len(batch))
                 self.last_error = f"{type(error).__name__}: {error}"
-                self.dropped += len(batch)
-                break
+                message = "%d metrics could not be published and are dropped"
+                thread.log(logger, logging.ERROR, message, publication.count, exc_info=error)
+                return False
             else:
                 self.last_error = None
-                self._settle(len(batch), published=len(batch))
-                return
-            with self._changed:
-                # In the queue they count against its bound: a long outage costs the oldest, never memory.
-                if self._closed or self._changed.wait_for(lambda: self._closed, wait):
-                    break
+                self._end_outage(thread)
+                return True
+            # In the queue they count against its bound: a long outage costs the oldest, never memory.
+            if self._closes_within(wait):
+                return False
             wait = min(wait * 2, RETRY_SECONDS[1])
-        self._settle(len(batch), published=0)
 
-    def _settle(self, count: int, *, published: int) -> None:
-        with self._changed:
-            self._in_flight -= count
-            self.published += published
-            self._changed.notify_all()
+    def _end_outage(self, thread: NativeThread) -> None:
+        if self._outage is None:
+            return
+        seconds, dropped = time.monotonic() - self._outage.began_at, self.dropped - self._outage.dropped_before
+        self._outage = None
+        message = "metrics are published again after %.1f s: %d waited, %d were dropped meanwhile"
+        thread.log(logger, logging.WARNING, message, seconds, self.queued, dropped)
+
+
+async def _send(publication: Publication) -> None:
+    await _bus().send(publication)
 
 
 _open: WeakSet[Broadcaster] = WeakSet()
@@ -296,3 +345,32 @@ def _for_each_open(action: Callable[[Broadcaster], object]) -> None:
 # A forked child has neither the thread nor a right to the parent's metrics: it starts empty, with a lock of its own.
 os.register_at_fork(after_in_child=lambda: _for_each_open(Broadcaster._reset))
 atexit.register(_for_each_open, lambda broadcaster: broadcaster.close(EXIT_FLUSH_SECONDS))
+
+
+# --- test runs ---
+
+
+def stress_test_run(
+    name: str,
+    *,
+    sources: Iterable[str] | None = None,
+    target_tps: float | None = None,
+    tags: Iterable[str] = (),
+    notes: str = "",
+) -> RunBlock:
+    """Return a block, for `with` and `async with`, that is a test run; it gives the TestRun.
+
+    `sources` are those whose metrics belong to the run: None is what this program publishes as, the setting SOURCE,
+    and an empty one every source. The run ends as the block does: `completed`, `failed` with the exception in its
+    notes, or `cancelled`. Raises RunError when the run cannot be started, for want of a database, say.
+    """
+    # Programs that only publish need neither models nor a database, and may import this before Django is set up.
+    from metrics_stream.runs import RunBlock
+
+    own = (get_settings().source,) if sources is None else sources
+    options = {"name": name, "sources": own, "target_tps": target_tps, "tags": tags, "notes": notes}
+    return RunBlock(options, flush=_flush_all)
+
+
+def _flush_all() -> None:
+    _for_each_open(Broadcaster.flush)

@@ -1,21 +1,31 @@
 """Both ends of the channel layer: group names, envelope, publish, listen. Every call has a deadline.
 
 One group message carries a batch of metrics as one msgpack blob: the in-memory layer deep-copies what it is given, and
-a blob is copied for free.
+a blob is copied for free. Where there is a history, it takes the metrics first, and the message says where they stand
+in it; otherwise the producer's number says what is missing or came twice.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
+import uuid
 from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import msgspec
 from channels.layers import InMemoryChannelLayer, get_channel_layer
-from redis.exceptions import RedisError
 
-from metrics_stream.core.metrics import Metric, MetricsStreamError
+from metrics_stream.core.metrics import Metric
+from metrics_stream.core.numbering import Numbering
+from metrics_stream.core.positions import Position
+from metrics_stream.deadline import BusError, within
+from metrics_stream.history import History, Placed
+
+logger = logging.getLogger(__name__)
 
 # Small enough that a batch never blocks a Redis connection for long, large enough that its overhead is gone.
 MAX_BATCH_METRICS = 500
@@ -23,10 +33,6 @@ MAX_BATCH_BYTES = 512 * 1024
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Metric]).decode
-
-
-class BusError(MetricsStreamError):
-    """The channel layer did not do what it was asked; callers retry or report it to the producer."""
 
 
 class NotShared(BusError):
@@ -45,6 +51,67 @@ class CanaryMessage:
     """A message of this process to itself came back."""
 
     number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """Metrics of one type that were published at once.
+
+    `number` counts what their producer published of the type before; without one, nothing is known of their producer.
+    `place` is where they stand in the history, None where there is none.
+    """
+
+    metrics: list[Metric]
+    producer: str = ""
+    number: int | None = None
+    place: Placed | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """Metrics of one type, numbered and encoded, ready to be sent; sent several times, they arrive once."""
+
+    metrics: Sequence[Metric]
+    payload: bytes
+    publisher: Publisher
+    number: int
+
+    @property
+    def metric_type(self) -> str:
+        """The type of all of them."""
+        return self.metrics[0].metric_type
+
+    @property
+    def count(self) -> int:
+        """How many metrics they are."""
+        return len(self.metrics)
+
+
+class Publisher:
+    """Numbers what one producer publishes. For one thread or event loop: what it prepares is sent in that order."""
+
+    def __init__(self) -> None:
+        self.turn = asyncio.Lock()
+        """Held from preparing to having sent, by those who share the publisher: connections keep no order."""
+        self.id = uuid.uuid4().hex
+        self.known: Position | None = None
+        """How far the history was when it last took something from here."""
+        self._numbering = Numbering()
+
+    def prepare(self, batch: Sequence[Metric]) -> Publication:
+        """Return a batch of one metric type (see `batches`) ready to be sent."""
+        number = self._numbering.take(batch[0].metric_type, len(batch))
+        return Publication(batch, _encode(batch), self, number)
+
+    def learn(self, metric_type: str, epoch: str, end: int) -> None:
+        """Remember that the history of a type has come to `end`."""
+        before = self.known.offsets if self.known is not None and self.known.epoch == epoch else {}
+        self.known = Position(epoch, {**before, metric_type: end})
+
+
+# What asynchronous code publishes is numbered by event loop. A forked child must not go on with its parent's numbers.
+_publishers: WeakKeyDictionary[asyncio.AbstractEventLoop, Publisher] = WeakKeyDictionary()
+os.register_at_fork(after_in_child=_publishers.clear)
 
 
 class _Server:
@@ -77,7 +144,8 @@ def group_name(prefix: str, metric_type: str) -> str:
 class Bus:
     """The channel layer as producers and the hub use it. Made per event loop; opening it is the listener's business."""
 
-    def __init__(self, *, group_prefix: str, timeout_seconds: float) -> None:
+    def __init__(self, *, group_prefix: str, timeout_seconds: float, history: History | None = None) -> None:
+        """`history` takes what is published before it is sent."""
         layer = get_channel_layer()
         if layer is None:
             raise BusError(
@@ -87,6 +155,7 @@ class Bus:
         self._layer: Any = layer
         self._prefix = group_prefix
         self._timeout = timeout_seconds
+        self._history = history
         self._channel: str | None = None
 
     @property
@@ -108,19 +177,53 @@ class Bus:
     async def publish(self, metrics: Sequence[Metric]) -> None:
         """Send metrics to the groups of their types, in order; raise BusError when the layer fails or is too slow."""
         self.check_reach()
+        publisher = _publishers.setdefault(asyncio.get_running_loop(), Publisher())
+        await self._call(publisher.turn.acquire(), "publish what was published before")
+        try:
+            for batch in batches(metrics):
+                await self.send(publisher.prepare(batch))
+        finally:
+            publisher.turn.release()
+
+    async def send(self, publication: Publication) -> None:
+        """Send a publication, for the first time or again; raise BusError when the layer fails or is too slow."""
+        self.check_reach()
         home = _Server.loop
         if self.is_shared or home is asyncio.get_running_loop():
-            await self._publish(metrics)
+            await self._send(publication)
         elif home is not None and home.is_running():
             # The in-memory layer is not thread-safe: only the loop that listens may put something into it.
-            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._publish(metrics), home))
-        # Else the server has had no client yet: nobody to send to.
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._send(publication), home))
+        else:
+            # The server has had no client yet: nobody to send to, but somebody may come.
+            await self._append(publication)
 
-    async def _publish(self, metrics: Sequence[Metric]) -> None:
-        for batch in batches(metrics):
-            group = group_name(self._prefix, batch[0].metric_type)
-            message = {"type": "metrics.publish", "payload": _encode(batch)}
-            await self._call(self._layer.group_send(group, message), "publish")
+    async def _send(self, publication: Publication) -> None:
+        placed = await self._append(publication)
+        message = {
+            "type": "metrics.publish",
+            "payload": publication.payload,
+            "producer": publication.publisher.id,
+            "number": publication.number,
+        }
+        if placed is not None:
+            message["place"] = tuple(placed)
+        group = group_name(self._prefix, publication.metric_type)
+        await self._call(self._layer.group_send(group, message), "publish")
+
+    async def _append(self, publication: Publication) -> Placed | None:
+        if self._history is None:
+            return None
+        publisher, metric_type = publication.publisher, publication.metric_type
+        placed = await self._history.append(
+            publication.metrics,
+            payload=publication.payload,
+            producer=publisher.id,
+            number=publication.number,
+            known=publisher.known,
+        )
+        publisher.learn(metric_type, placed.epoch, placed.first + len(publication.metrics))
+        return placed
 
     # --- the hub's end ---
 
@@ -144,6 +247,10 @@ class Bus:
         for group in [*(group_name(self._prefix, item) for item in metric_types), self._control_group]:
             await self._call(self._layer.group_discard(group, self._channel), "leave a group")
 
+    async def reset(self) -> None:
+        """Drop all connections and memberships, so that `open` begins anew."""
+        await self._call(self._layer.flush(), "drop its connections")
+
     async def join_control(self) -> None:
         """Hear requests to all server processes."""
         await self._call(self._layer.group_add(self._control_group, self._channel), "join a group")
@@ -152,12 +259,17 @@ class Bus:
         """Send a numbered message over the layer to this process itself."""
         await self._call(self._layer.send(self._channel, {"type": "bus.canary", "number": number}), "carry a canary")
 
-    async def receive(self) -> list[Metric] | StatsRequest | CanaryMessage | None:
+    async def receive(self) -> Published | StatsRequest | CanaryMessage | None:
         """Wait for the next message and return what it holds; None for one that this version does not know."""
         message = await self._layer.receive(self._channel)
         match message.get("type"):
             case "metrics.publish":
-                return _decode(message["payload"])
+                try:
+                    return _published(message)
+                except (msgspec.DecodeError, KeyError, TypeError) as error:
+                    # Only what does not use this module can publish it; it must not stop the others.
+                    logger.warning("a message that holds no metrics is left out: %s", error)
+                    return None
             case "stats.request":
                 return StatsRequest(message["reply_to"])
             case "bus.canary":
@@ -193,13 +305,17 @@ class Bus:
             return answers
 
     async def _call(self, awaitable: Awaitable[Any], what: str) -> Any:
-        try:
-            async with asyncio.timeout(self._timeout):
-                return await awaitable
-        except TimeoutError as error:
-            raise BusError(f"the channel layer took more than {self._timeout:g} s to {what}") from error
-        except (RedisError, OSError) as error:
-            raise BusError(f"the channel layer could not {what}: {error}") from error
+        return await within(self._timeout, awaitable, what)
+
+
+def _published(message: dict[str, Any]) -> Published:
+    place = message.get("place")
+    return Published(
+        _decode(message["payload"]),
+        message.get("producer", ""),
+        message.get("number"),
+        None if place is None else Placed(*place),
+    )
 
 
 def batches(metrics: Sequence[Metric]) -> Iterable[list[Metric]]:

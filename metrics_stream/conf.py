@@ -20,6 +20,9 @@ from metrics_stream.core.metrics import ALL, BUILTIN_TYPES, SLUG_PATTERN, Catalo
 # What channel layers allow in a group name, short enough that a metric type fits behind it.
 _GROUP_PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 
+# 0 keeps nothing for the first, and for ever for the others.
+_MAY_BE_ZERO = frozenset({"HISTORY_SECONDS", "RECORD_RAW_DAYS", "RECORD_1S_DAYS", "RECORD_10S_DAYS", "RECORD_60S_DAYS"})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamSettings:
@@ -55,14 +58,17 @@ class StreamSettings:
     max_pending_metrics: int = 10_000
     """Metrics one view keeps between two frames; past it the oldest go and a `gap` says so."""
 
-    max_pending_bytes: int = 1_000_000
-    """The same in bytes. Below 1 MiB, so that a frame fits the default limit of common client libraries."""
+    max_pending_bytes: int = 4_000_000
+    """The same in bytes; what is more than 1 MB leaves in several frames at once."""
 
     slow_client_bytes: int = 1_000_000
     """What is kept for a client that is still busy with its last frame, before it is reduced to the newest."""
 
     slow_client_seconds: float = 10.0
-    """How long a frame may be on its way to a client before it is closed with 4008."""
+    """How long a client may take nothing of a frame that is on its way before it is closed with 4008."""
+
+    drain_seconds: float = 5.0
+    """In the course of how long at most a server that stops closes its clients, so that they come back spread out."""
 
     max_metric_bytes: int = 262_144
     """The largest metric the helper takes, as JSON."""
@@ -72,6 +78,27 @@ class StreamSettings:
 
     bus_timeout_seconds: float = 5.0
     """The deadline of every single call to the channel layer."""
+
+    history_seconds: float = 900.0
+    """How long metrics are kept for clients that come or come back; 0 keeps none."""
+
+    history_metrics: int = 200_000
+    """How many of each metric type are kept for them at most."""
+
+    history_bytes: int = 100_000_000
+    """The same in bytes."""
+
+    record_raw_days: float = 30.0
+    """How long the metrics of a test run are kept whole, for replays and exports; 0 keeps them for ever."""
+
+    record_1s_days: float = 30.0
+    """How long its series are kept in buckets of 1 s."""
+
+    record_10s_days: float = 365.0
+    """The same for buckets of 10 s."""
+
+    record_60s_days: float = 0.0
+    """The same for buckets of 60 s, which a run's summary is made of."""
 
     stale_after_seconds: float = 10.0
     """When a page marks a panel as stale that got no new value."""
@@ -112,10 +139,12 @@ def _parse_value(key: str, value: Any) -> Any:
             return value
         raise ImproperlyConfigured(f"METRICS_STREAM[{key!r}] is {value!r}; it must be a text that is not empty")
     allowed = int if kind == "int" else int | float
-    if isinstance(value, allowed) and not isinstance(value, bool) and 0 < value < float("inf"):
+    is_number = isinstance(value, allowed) and not isinstance(value, bool)
+    if is_number and (0 < value < float("inf") or (value == 0 and key in _MAY_BE_ZERO)):
         return value
     number = "a whole number" if kind == "int" else "a number"
-    raise ImproperlyConfigured(f"METRICS_STREAM[{key!r}] is {value!r}; it must be {number} above 0")
+    bound = "0, or above 0" if key in _MAY_BE_ZERO else "above 0"
+    raise ImproperlyConfigured(f"METRICS_STREAM[{key!r}] is {value!r}; it must be {number} {bound}")
 
 
 def _parse_types(value: Any) -> tuple[MetricType, ...]:

@@ -2,112 +2,41 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
 import time
 import uuid
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs
 
 import msgspec
+import structlog
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.db import DatabaseError
 from msgspec import UNSET
 
 from metrics_stream.access import Access, access_for
+from metrics_stream.admission import Admission, Past
 from metrics_stream.audience import Client
 from metrics_stream.core import protocol
 from metrics_stream.core.codes import CloseCode, ErrorCode
 from metrics_stream.core.delivery import Delivery
 from metrics_stream.core.metrics import ALL
-from metrics_stream.core.protocol import ProtocolError
+from metrics_stream.core.protocol import ProtocolError, parse_instant
 from metrics_stream.core.selection import Selection, check_filters, expand
-from metrics_stream.core.shared_text import EXTENSION, SharedText
-from metrics_stream.hub import Hub
+from metrics_stream.core.shared_text import EXTENSION
 from metrics_stream.models import ClientPreset
+from metrics_stream.outlet import SocketOutlet
 from metrics_stream.runtime import Runtime, get_runtime, subscription_of
+from metrics_stream.tapes import open_tape
 
 logger = logging.getLogger(__name__)
 
-Send = Callable[[Any], Awaitable[None]]
-WriteShared = Callable[[SharedText], bool]
-
 ERROR_WINDOW_SECONDS = 60.0
-EXPLAIN_SECONDS = 1.0
 
-
-class SocketOutlet:
-    """One socket as the hub sees it.
-
-    Where the server offers it, a message is handed over as it is shared between sockets; otherwise, and while the
-    socket takes none, it is sent in a task of its own, so that the hub never waits.
-    """
-
-    def __init__(self, send: Send, write_shared: WriteShared | None, hub: Hub) -> None:
-        self.client: Client | None = None
-        self._send = send
-        self._write_shared = write_shared
-        self._hub = hub
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._closing = False
-
-    def write(self, frames: Sequence[SharedText]) -> bool:
-        """Write, and return whether all of it was taken at once; otherwise the hub hears of the end by `written`."""
-        if self._closing:
-            return False
-        written = 0
-        if self._write_shared is not None:
-            while written < len(frames) and self._write_shared(frames[written]):
-                written += 1
-        if written == len(frames):
-            return True
-        self._start(self._write(frames[written:]))
-        return False
-
-    async def _write(self, frames: Sequence[SharedText]) -> None:
-        assert self.client is not None, "the hub writes only to clients it has taken in"
-        for frame in frames:
-            await self._send({"type": "websocket.send", "text": frame.text})
-        self._hub.written(self.client)
-
-    def close(self, code: CloseCode, error: ErrorCode, reason: str) -> None:
-        """Say why in an error frame and close, in a task of its own."""
-        if not self._closing:
-            self._closing = True
-            self._start(self._close(code, error, reason))
-
-    async def _close(self, code: CloseCode, error: ErrorCode, reason: str) -> None:
-        text = protocol.encode(protocol.Error(code=error, message=reason))
-        # A client that does not read takes no explanation either; the close must not wait for it.
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(EXPLAIN_SECONDS):
-                await self._send({"type": "websocket.send", "text": text})
-        await self._send({"type": "websocket.close", "code": int(code), "reason": reason[:120]})
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._finished)
-
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if task.cancelled() or (error := task.exception()) is None:
-            return
-        # Servers report a peer that is gone as an OSError, or as a RuntimeError when the close was sent before.
-        if not isinstance(error, OSError | RuntimeError):
-            logger.error("a frame could not be written", exc_info=error)
-        if self.client is not None:
-            self._hub.remove(self.client)
-
-    def cancel(self) -> None:
-        """End what is still being written: the socket is gone."""
-        self._closing = True
-        for task in self._tasks:
-            task.cancel()
+_PAST_IN_QUERY = ("resume_from", "backfill_seconds", "max_points")
 
 
 class MetricsConsumer(AsyncWebsocketConsumer):
@@ -121,6 +50,7 @@ class MetricsConsumer(AsyncWebsocketConsumer):
     access: Access
     outlet: SocketOutlet | None = None
     client: Client | None = None
+    admission: Admission | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one socket; whatever ends it, the hub forgets the client."""
@@ -146,13 +76,17 @@ class MetricsConsumer(AsyncWebsocketConsumer):
             await self._fail(CloseCode.OVER_CAPACITY, ErrorCode.OVER_CAPACITY, f"{limit} clients are connected already")
             return
         extensions: Any = self.scope.get("extensions") or {}
-        self.outlet = SocketOutlet(self.base_send, extensions.get(EXTENSION, {}).get("write"), hub)
+        self.outlet = SocketOutlet(self.base_send, extensions.get(EXTENSION, {}), hub)
         self.client = self.outlet.client = client = hub.add(uuid.uuid4().hex, self.outlet, connected_at=time.time())
-        preset, selection, delivery, problem = None, client.selection, client.delivery, None
+        self.admission = Admission(client, runtime, self._send)
+        # For every line of the log that comes from the task of this socket.
+        structlog.contextvars.bind_contextvars(client_id=client.id)
+        preset, selection, delivery, problem, past = None, client.selection, client.delivery, None, Past()
         try:
             preset = await self._find_preset()
             if preset is not None:
                 selection, delivery = self._wish_of(preset)
+                past = self._past_in_query()
         except ProtocolError as error:
             preset, problem = None, error
         await self._send_welcome(client, selection, delivery, preset.slug if preset else None)
@@ -161,10 +95,16 @@ class MetricsConsumer(AsyncWebsocketConsumer):
         if runtime.canary.state == "stale":
             await self._send(protocol.Status(bus="stale"))
         # After the welcome, so that it is the first message on every socket.
-        hub.change(client, selection, delivery)
+        hub.change(client, Selection((), selection.filters), delivery)
+        if selection.metric_types:
+            self.admission.start(selection, past, is_confirmed=past != Past())
+
+    @property
+    def _query(self) -> dict[str, list[str]]:
+        return parse_qs(self.scope["query_string"].decode("latin-1"))
 
     async def _find_preset(self) -> ClientPreset | None:
-        slug = parse_qs(self.scope["query_string"].decode("latin-1")).get("preset", [""])[0]
+        slug = self._query.get("preset", [""])[0]
         if not slug:
             return None
         try:
@@ -177,6 +117,22 @@ class MetricsConsumer(AsyncWebsocketConsumer):
                 ErrorCode.UNKNOWN_PRESET, f"unknown preset {protocol.quote(slug)}; the default delivery is in force"
             )
         return preset
+
+    def _past_in_query(self) -> Past:
+        query = {name: values[0] for name, values in self._query.items() if name in _PAST_IN_QUERY}
+        try:
+            numbers = {name: float(query[name]) for name in ("backfill_seconds", "max_points") if name in query}
+        except ValueError as error:
+            raise ProtocolError(
+                ErrorCode.INVALID_MESSAGE, f"{protocol.quote(query)} in the address; they must be numbers"
+            ) from error
+        return Past.of(
+            protocol.Subscribe(
+                resume_from=query.get("resume_from", UNSET),
+                backfill_seconds=numbers.get("backfill_seconds", UNSET),
+                max_points=int(numbers.get("max_points", protocol.DEFAULT_MAX_POINTS)),
+            )
+        )
 
     def _wish_of(self, preset: ClientPreset) -> tuple[Selection, Delivery]:
         """Return what a preset asks for, as far as this client may see it; ProtocolError for one that is broken."""
@@ -191,13 +147,13 @@ class MetricsConsumer(AsyncWebsocketConsumer):
             raise ProtocolError(
                 ErrorCode.UNKNOWN_PRESET, f"the preset {preset.slug!r} is broken; the default delivery is in force"
             ) from error
-        wanted = frozenset(allowed) if ALL in types else types
+        wanted = types.union(self.access.everything) if ALL in types else types
         filters = check_filters(filters, max_terms=self.runtime.settings.max_filter_terms)
         delivery = Delivery.clamped(
             interval_seconds=preset.interval_seconds,
             batch_size=preset.batch_size,
             batch_timeout_seconds=preset.batch_timeout_seconds,
-            mode="latest" if preset.mode == "latest" else "all",
+            mode=next((mode for mode in protocol.MODES if mode == preset.mode), "all"),
         )
         return Selection(tuple(item for item in allowed if item in wanted), filters), delivery
 
@@ -216,6 +172,7 @@ class MetricsConsumer(AsyncWebsocketConsumer):
                     message_burst=settings.message_burst,
                     errors_per_minute=settings.max_errors_per_minute,
                     filter_terms=settings.max_filter_terms,
+                    history_seconds=0.0 if self.runtime.history is None else settings.history_seconds,
                 ),
             )
         )
@@ -227,6 +184,8 @@ class MetricsConsumer(AsyncWebsocketConsumer):
     def _forget(self) -> None:
         if self.outlet is not None:
             self.outlet.cancel()
+        if self.admission is not None:
+            self.admission.cancel()
         if self.client is not None:
             self.runtime.hub.remove(self.client)
 
@@ -267,7 +226,7 @@ class MetricsConsumer(AsyncWebsocketConsumer):
         except OSError:  # the client went away while it was being answered
             return
         except Exception:
-            logger.exception("client %s: a message could not be answered", self.client.id)
+            logger.exception("a message could not be answered")
             await self._send(
                 protocol.Error(code=ErrorCode.INTERNAL, message="the server failed to answer this message", ref=ref)
             )
@@ -301,21 +260,33 @@ class MetricsConsumer(AsyncWebsocketConsumer):
         await _HANDLERS[type(message)](self, message)
 
     async def _subscribe(self, message: protocol.Subscribe) -> None:
+        wanted = expand(message.metric_types, self.access.metric_types, self.access.everything)
+        past = Past.of(message)
+        await self._admission.settle()
         client = self._client
-        wanted = expand(message.metric_types, self.access.metric_types).union(client.selection.metric_types)
-        await self._set_metric_types(wanted, message.ref)
+        asked = self._in_order(wanted)
+        metric_types = self._in_order(wanted.union(client.selection.metric_types))
+        selection = replace(client.selection, metric_types=metric_types)
+        if self._admission.player is None:
+            await self._admission.admit(selection, past, message.ref, asked)
+        else:  # what is replayed comes of other types from now on; `live` brings the rest
+            self.runtime.hub.change(client, selection, client.delivery)
+            await self._send(protocol.SubscriptionConfirmed(metric_types=metric_types, ref=message.ref))
 
     async def _unsubscribe(self, message: protocol.Unsubscribe) -> None:
-        client = self._client
-        unwanted = expand(message.metric_types, self.access.metric_types)
-        await self._set_metric_types(frozenset(client.selection.metric_types) - unwanted, message.ref)
+        # Whoever gives up everything keeps nothing, not even what it had to name to get.
+        unwanted = expand(message.metric_types, self.access.metric_types, self.access.metric_types)
+        await self._admission.settle()
+        client, hub = self._client, self.runtime.hub
+        metric_types = self._in_order(frozenset(client.selection.metric_types) - unwanted)
+        hub.change(client, replace(client.selection, metric_types=metric_types), client.delivery)
+        position = hub.position_of(metric_types) if client.lane is None else None
+        await self._send(
+            protocol.SubscriptionConfirmed(metric_types=metric_types, position=position or UNSET, ref=message.ref)
+        )
 
-    async def _set_metric_types(self, wanted: frozenset[str], ref: protocol.Ref) -> None:
-        client = self._client
-        metric_types = tuple(item for item in self.access.metric_types if item in wanted)
-        self.runtime.hub.change(client, replace(client.selection, metric_types=metric_types), client.delivery)
-        await self.runtime.wait_joined(metric_types)
-        await self._send(protocol.SubscriptionConfirmed(metric_types=metric_types, ref=ref))
+    def _in_order(self, metric_types: frozenset[str]) -> tuple[str, ...]:
+        return tuple(item for item in self.access.metric_types if item in metric_types)
 
     async def _set_filters(self, message: protocol.SetFilters) -> None:
         client = self._client
@@ -351,7 +322,27 @@ class MetricsConsumer(AsyncWebsocketConsumer):
         )
 
     async def _ping(self, message: protocol.Ping) -> None:
-        await self._send(protocol.Pong(timestamp=protocol.format_timestamp(time.time()), ref=message.ref))
+        position = self.runtime.hub.position_reached_by(self._client) or UNSET
+        now = protocol.format_timestamp(time.time())
+        await self._send(protocol.Pong(timestamp=now, position=position, ref=message.ref))
+
+    async def _replay(self, message: protocol.Replay) -> None:
+        at = None if message.from_ is UNSET else parse_instant("from", message.from_)
+        run = None if message.run is UNSET else message.run
+        tape = await open_tape(self.runtime, self.access, self.scope.get("user"), run)
+        await self._admission.replay(tape, message, at)
+
+    async def _seek(self, message: protocol.Seek) -> None:
+        await self._admission.seek(message, parse_instant("to", message.to))
+
+    async def _pause(self, message: protocol.Pause) -> None:
+        await self._admission.pause(message)
+
+    async def _resume(self, message: protocol.Resume) -> None:
+        await self._admission.resume(message)
+
+    async def _live(self, message: protocol.Live) -> None:
+        await self._admission.live(message)
 
     # --- messages out; they never queue behind data ---
 
@@ -359,6 +350,11 @@ class MetricsConsumer(AsyncWebsocketConsumer):
     def _client(self) -> Client:
         assert self.client is not None, "messages are handled only for clients that were taken in"
         return self.client
+
+    @property
+    def _admission(self) -> Admission:
+        assert self.admission is not None, "messages are handled only for clients that were taken in"
+        return self.admission
 
     async def _send(self, message: protocol.ServerMessage) -> None:
         if self._closing:
@@ -374,6 +370,7 @@ class MetricsConsumer(AsyncWebsocketConsumer):
     async def _fail(self, code: CloseCode, error: ErrorCode, reason: str) -> None:
         """Say why in an error frame, since some servers drop close reasons, and close."""
         await self._send_error(ProtocolError(error, reason))
+        self.runtime.telemetry.closes_by_code[code] += 1
         self._closing = True
         self._forget()
         # RFC 6455: a close reason has at most 123 bytes.
@@ -387,4 +384,9 @@ _HANDLERS: dict[type[protocol.ClientMessage], Callable[[MetricsConsumer, Any], A
     protocol.SetUpdateInterval: MetricsConsumer._set_update_interval,
     protocol.SetBatching: MetricsConsumer._set_batching,
     protocol.Ping: MetricsConsumer._ping,
+    protocol.Replay: MetricsConsumer._replay,
+    protocol.Seek: MetricsConsumer._seek,
+    protocol.Pause: MetricsConsumer._pause,
+    protocol.Resume: MetricsConsumer._resume,
+    protocol.Live: MetricsConsumer._live,
 }

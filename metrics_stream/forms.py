@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Any, cast
 from django import forms
 from django.core.exceptions import ValidationError
 
+from metrics_stream import runs
 from metrics_stream.conf import get_settings
-from metrics_stream.models import ClientPreset, Dashboard, Panel
+from metrics_stream.models import ClientPreset, Dashboard, Panel, TestRun
 from metrics_stream.validators import OPTIONS, shorten, validate_options
 
 if TYPE_CHECKING:
     PresetModelForm = forms.ModelForm[ClientPreset]
     DashboardModelForm = forms.ModelForm[Dashboard]
     PanelModelForm = forms.ModelForm[Panel]
+    RunModelForm = forms.ModelForm[TestRun]
 else:
-    PresetModelForm = DashboardModelForm = PanelModelForm = forms.ModelForm
+    PresetModelForm = DashboardModelForm = PanelModelForm = RunModelForm = forms.ModelForm
 
 
 class LinesField(forms.CharField):
@@ -218,3 +220,34 @@ class PanelForm(PanelModelForm):
             texts["option_text"] = texts.pop("options")
             error = ValidationError(texts)
         super().add_error(field, error)
+
+
+class TestRunForm(RunModelForm):
+    """Starts a test run, or edits what people say of it."""
+
+    # Keeps pytest from taking it for a class of tests.
+    __test__ = False
+
+    class Meta:
+        """The columns that people fill."""
+
+        model = TestRun
+        fields = ["name", "sources", "target_tps", "tags", "notes"]
+        field_classes = {"sources": LinesField, "tags": LinesField, "target_tps": NumberField}
+        widgets = {
+            "name": forms.TextInput(attrs={"placeholder": "checkout soak", "size": 40}),
+            "sources": _lines(rows=3, placeholder="load-generator-1"),
+            "tags": _lines(rows=3, placeholder="release-42"),
+            "target_tps": _number(0),
+            "notes": forms.Textarea(attrs={"rows": 5, "cols": 60}),
+        }
+
+    def clean(self) -> dict[str, Any] | None:
+        """Refuse to start what could never be recorded."""
+        cleaned = super().clean()
+        if self.instance.pk is None:
+            try:
+                runs.check_recordable()
+            except runs.RunError as error:
+                raise ValidationError(str(error)) from error
+        return cleaned

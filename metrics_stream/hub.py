@@ -7,20 +7,22 @@ methods return at once.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
-from weakref import WeakValueDictionary
 
 import msgspec
 
-from metrics_stream.audience import Client, Clock, HubLimits, Outlet, Timer, View
+from metrics_stream.audience import Client, Clock, HubLimits, Outlet, View, Views
 from metrics_stream.core.canary import BusState
 from metrics_stream.core.codes import CloseCode, ErrorCode, GapReason
-from metrics_stream.core.delivery import Delivery, Item, Loss, Pending, Share
+from metrics_stream.core.delivery import Delivery, Item, Loss, Share, Window, newest
+from metrics_stream.core.frames import Frames, build_frames
 from metrics_stream.core.metrics import Metric
-from metrics_stream.core.protocol import Filters, Gap, Status, encode, encode_metrics
+from metrics_stream.core.positions import Position, position_text
+from metrics_stream.core.protocol import Filters, Status, encode
 from metrics_stream.core.selection import Arrival, Projection, Selection, compile_projection
 from metrics_stream.core.shared_text import SharedText
+from metrics_stream.outflow import Outflow
 from metrics_stream.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -29,17 +31,12 @@ logger = logging.getLogger(__name__)
 # second from costing the others time; what is beyond it is announced as a gap.
 MAX_CARRIED_METRICS = 1_000
 
-# How often clients with a frame on its way are looked at; a slow client is closed at most this much late.
-WATCH_SECONDS = 1.0
+# What a projection raises for a metric that is none. Only a producer that does not use the helper can publish such a
+# one; it must not stop the others.
+MALFORMED = (msgspec.DecodeError, KeyError)
 
-
-class Frames(NamedTuple):
-    """What leaves together: texts in order, and what they amount to. `size` is in bytes."""
-
-    texts: tuple[SharedText, ...]
-    metrics: int
-    dropped: int
-    size: int
+# From so many clients of a view on, compressing its frames well costs each of them less than it spares.
+MANY_CLIENTS = 8
 
 
 class Hub:
@@ -52,29 +49,51 @@ class Hub:
         limits: HubLimits,
         telemetry: Telemetry,
         on_interest: Callable[[frozenset[str]], None] = lambda _: None,
+        wall_time: Callable[[], float] = time.time,
     ) -> None:
-        """`on_interest` hears the set of metric types that local clients want, whenever it changes."""
+        """`on_interest` hears the set of metric types that local clients want, whenever it changes.
+
+        `wall_time` returns seconds since 1970, as in the timestamps of metrics, for their ages.
+        """
         self.clients: dict[str, Client] = {}
         self.telemetry = telemetry
+        self.epoch = ""
+        """The epoch of the history in which what is published stands; empty without a history."""
+        self.offsets: dict[str, int] = {}
+        """How far the metric types that are heard have come in it; kept by who publishes."""
         self._clock = clock
         self._limits = limits
         self._on_interest = on_interest
-        self._views: dict[tuple[Selection, Delivery], View] = {}
-        self._views_by_type: dict[str, list[View]] = {}
-        # Views with equal filters hold the same projection, by which `publish` knows that the result is the same.
-        self._projections: WeakValueDictionary[Filters, Projection] = WeakValueDictionary()
-        self._busy: set[Client] = set()
-        self._watch: Timer | None = None
+        self._wall_time = wall_time
+        self._views = Views(max_metrics=limits.max_pending_metrics, max_bytes=limits.max_pending_bytes)
+        self._outflow = Outflow(
+            clock=clock, limits=limits, telemetry=telemetry, on_idle=self._on_idle, remove=self.remove
+        )
 
     @property
     def interest(self) -> frozenset[str]:
         """The metric types that some local client wants."""
-        return frozenset(self._views_by_type)
+        return frozenset(self._views.by_type)
 
     @property
     def view_count(self) -> int:
         """The number of different views."""
         return len(self._views)
+
+    def position_of(self, metric_types: Iterable[str]) -> str | None:
+        """Return the position in the history that is reached with what was published last."""
+        if not self.epoch:
+            return None
+        offsets = self.offsets
+        return position_text(self.epoch, {item: offsets[item] for item in metric_types if item in offsets})
+
+    def position_reached_by(self, client: Client) -> str | None:
+        """Return the position in the history up to which a client has got all, None while something waits for it."""
+        view = client.view
+        waits = client.held or client.busy_since is not None or not client.share.is_empty
+        if waits or view is None or view.lane is not None or len(view.pending):
+            return None
+        return self.position_of(view.selection.metric_types)
 
     # --- clients come, change and go ---
 
@@ -94,24 +113,65 @@ class Hub:
         same_selection = client.selection == selection
         client.selection, client.delivery = selection, delivery
         if selection.metric_types:
-            view = self._view(selection, delivery, client.last_frame_at)
+            view = self._views.take(selection, delivery, client.last_frame_at, client.lane)
             view.clients.add(client)
             client.view = view
-            client.since = view.pending.next_sequence
+            client.since = view.pending.mark()
             if not same_selection:
                 carried = self._filter_again(carried, view, loss)
             client.share.add(carried, loss, delivery.mode)
+            client.position = self._place_in(view)
             self._schedule_share(client)
-        self._interest_may_have_changed()
+        self._on_interest(self.interest)
+
+    def enter_lane(self, client: Client, lane: object) -> None:
+        """Give the client what `feed` is given instead of what is live, or what is live again with None.
+
+        What is pending of the one is nothing to the other.
+        """
+        if client.id not in self.clients or client.lane is lane:
+            return
+        self._leave(client)
+        client.lane = lane
+        client.position = None
+        if client.selection.metric_types:
+            view = self._views.take(client.selection, client.delivery, client.last_frame_at, lane)
+            view.clients.add(client)
+            client.view = view
+            client.since = view.pending.mark()
+        self._on_interest(self.interest)
+
+    def hold(self, client: Client) -> None:
+        """Let what is live wait in the client's share until `release`, since older metrics have to arrive first."""
+        client.held = True
+
+    def release(self, client: Client) -> None:
+        """Let what is live leave."""
+        client.held = False
+        self._schedule_share(client)
+
+    def restart(self, client: Client, metric_types: Iterable[str]) -> Position:
+        """Drop what waits for the client of these types; return where they stand, so that it can be fetched instead."""
+        dropped = frozenset(metric_types)
+        items, loss = client.share.take()
+        view = client.view
+        if view is not None:
+            pending_items, pending_loss = view.pending.peek().since(client.since)
+            items = [*items, *pending_items]
+            loss.merge(pending_loss)
+            client.since = view.pending.mark()
+        client.share.add([item for item in items if item.metric.metric_type not in dropped], loss, client.delivery.mode)
+        self._schedule_share(client)
+        return Position(self.epoch, {item: self.offsets[item] for item in dropped if item in self.offsets})
 
     def remove(self, client: Client) -> None:
         """Forget a client; harmless when it is forgotten already."""
         if self.clients.pop(client.id, None) is None:
             return
         self._leave(client)
-        self._busy.discard(client)
+        self._outflow.forget(client)
         self.telemetry.connected_clients -= 1
-        self._interest_may_have_changed()
+        self._on_interest(self.interest)
 
     def _leave(self, client: Client) -> tuple[list[Item], Loss]:
         """Take the client out of its view and return what it has not got yet."""
@@ -128,7 +188,9 @@ class Hub:
         view.clients.discard(client)
         client.view = None
         if not view.clients:
-            self._drop_view(view)
+            if view.timer is not None:
+                view.timer.cancel()
+            self._views.drop(view)
         return items, loss
 
     def _filter_again(self, items: list[Item], view: View, loss: Loss) -> list[Item]:
@@ -138,41 +200,10 @@ class Hub:
             loss.add_items(GapReason.PENDING_OVERFLOW, wanted[:beyond])
             wanted = wanted[beyond:]
         return [
-            item._replace(body=body)
+            Item(item.sequence, item.metric, body)
             for item in wanted
-            if (body := _body_of(Arrival(item.metric), view.project)) is not None
+            if (body := _body_of(item.metric, view.project)) is not None
         ]
-
-    def _view(self, selection: Selection, delivery: Delivery, last_frame_at: float) -> View:
-        view = self._views.get((selection, delivery))
-        if view is None:
-            pending = Pending(
-                delivery,
-                max_metrics=self._limits.max_pending_metrics,
-                max_bytes=self._limits.max_pending_bytes,
-                last_frame_at=last_frame_at,
-            )
-            project = self._projections.get(selection.filters)
-            if project is None:
-                project = self._projections[selection.filters] = compile_projection(selection.filters)
-            view = View(selection, delivery, pending, project)
-            self._views[selection, delivery] = view
-            for metric_type in selection.metric_types:
-                self._views_by_type.setdefault(metric_type, []).append(view)
-        return view
-
-    def _drop_view(self, view: View) -> None:
-        if view.timer is not None:
-            view.timer.cancel()
-        del self._views[view.selection, view.delivery]
-        for metric_type in view.selection.metric_types:
-            views = self._views_by_type[metric_type]
-            views.remove(view)
-            if not views:
-                del self._views_by_type[metric_type]
-
-    def _interest_may_have_changed(self) -> None:
-        self._on_interest(self.interest)
 
     # --- metrics in ---
 
@@ -180,39 +211,88 @@ class Hub:
         """Hand metrics to every view that wants them; their frames leave when they are due."""
         now = self._clock.time()
         touched: set[View] = set()
+        try:
+            for metric in metrics:
+                self.telemetry.metrics_received += 1
+                by_projection = self._views.by_type.get(metric.metric_type)
+                if by_projection is None:
+                    continue
+                arrival = Arrival(metric)
+                for project, views in by_projection.items():
+                    try:  # as _body_of does, which would be one more call for each of many views
+                        body = project(arrival)
+                    except MALFORMED:
+                        _tell_of_malformed(metric)
+                        continue
+                    if body is None:
+                        continue
+                    for view in views:
+                        if view.pending.add(metric, body, now):
+                            touched.add(view)
+        finally:
+            # After an exception too: what is due already is not scheduled by later metrics.
+            for view in touched:
+                self._schedule_view(view)
+
+    def feed(self, client: Client, metrics: Iterable[Metric]) -> None:
+        """Hand metrics to the client of a lane alone, as `publish` does to all."""
+        view = client.view
+        if view is None or view.lane is None:
+            return
+        now, changed = self._clock.time(), False
         for metric in metrics:
-            self.telemetry.metrics_received += 1
-            views = self._views_by_type.get(metric.metric_type)
-            if not views:
-                continue
-            arrival = Arrival(metric)
-            # Views that differ only in other types or in their delivery take the same part of a metric.
-            bodies: dict[Projection, bytes | None] = {}
-            for view in views:
-                if view.project not in bodies:
-                    bodies[view.project] = _body_of(arrival, view.project)
-                body = bodies[view.project]
-                if body is not None:
-                    view.pending.add(metric, body, now)
-                    touched.add(view)
-        for view in touched:
+            body = _body_of(metric, view.project) if metric.metric_type in view.selection.metric_types else None
+            if body is not None and view.pending.add(metric, body, now):
+                changed = True
+        if changed:
             self._schedule_view(view)
 
-    def announce_gap(self, reason: GapReason, *, metric_types: frozenset[str]) -> None:
-        """Tell every client that wants one of `metric_types` that an unknown number is missing."""
+    def write_past(self, client: Client, metrics: Iterable[Metric], loss: Loss, position: str | None = None) -> None:
+        """Send metrics from the past that the client's filters let through, and before them what is missing of them.
+
+        For a client that is not busy; `client.on_idle` is called when it is done.
+        """
+        project = compile_projection(client.selection.filters)
+        items = [
+            Item(index, metric, body)
+            for index, metric in enumerate(metrics)
+            if (body := _body_of(metric, project)) is not None
+        ]
+        if client.delivery.mode == "latest":
+            items = newest(items)
+        frames = build_frames(items, loss, position=position, replayed=True)
+        self._outflow.write(client, frames, self._clock.time(), is_data=False)
+
+    def write_text(self, client: Client, text: SharedText) -> None:
+        """Send a text that is no live data, to a client that is not busy."""
+        self._outflow.write(client, Frames((text,), 0, 0, Loss(), len(text.data)), self._clock.time(), is_data=False)
+
+    def announce_gap(self, reason: GapReason, *, metric_types: frozenset[str], dropped: int | None = None) -> None:
+        """Tell every client that wants one of `metric_types` that `dropped` metrics are missing, None where unknown.
+
+        Of how many a filter would have let through nobody knows.
+        """
         for client in self.clients.values():
             affected = metric_types.intersection(client.selection.metric_types)
-            if affected:
-                client.share.loss.add(reason, None, affected)
-                self._schedule_share(client)
+            if affected and client.lane is None:
+                known = None if client.selection.filters != Filters() else dropped
+                self.tell_gap(client, reason, metric_types=affected, dropped=known)
+
+    def tell_gap(
+        self, client: Client, reason: GapReason, *, metric_types: Iterable[str], dropped: int | None = None
+    ) -> None:
+        """Tell one client, before its next metrics, that `dropped` of them are missing."""
+        client.share.loss.add(reason, dropped, metric_types)
+        self._schedule_share(client)
 
     def broadcast_status(self, bus: BusState) -> None:
-        """Tell every client how the channel layer is, except one that is still busy with what came before."""
+        """Tell every client how the channel layer is; one that is still busy with what came before hears it then."""
         text = SharedText(encode(Status(bus=bus)).encode())
-        frames = Frames((text,), 0, 0, len(text.data))
         for client in list(self.clients.values()):
             if client.busy_since is None:
-                self._write(client, frames, self._clock.time(), is_data=False)
+                self.write_text(client, text)
+            else:
+                client.missed_status = text
 
     # --- frames out ---
 
@@ -226,116 +306,117 @@ class Hub:
         view.timer = self._clock.call_at(due, self._flush, view)
 
     def _flush(self, view: View) -> None:
+        started_at = time.perf_counter()
         # uvloop rings up to a millisecond early; by the clock no client's interval would have passed yet.
         now = max(self._clock.time(), view.timer_at)
         view.timer = None
-        window = view.pending.take(now)
-        frames = self._frames(window.items, window.loss)
+        try:
+            self._flush_window(view, view.pending.take(now), now)
+        except Exception:
+            self._go_on_after_failure(list(view.clients))
+        self.telemetry.flush_seconds.observe(time.perf_counter() - started_at)
+
+    def _flush_window(self, view: View, window: Window, now: float) -> None:
+        position, replayed = self._place_in(view), view.lane is not None
+        is_for_many = len(view.clients) >= MANY_CLIENTS
+        frames = build_frames(
+            window.items, window.loss, view.context, is_for_many=is_for_many, position=position, replayed=replayed
+        )
+        self.telemetry.frames_encoded += frames.data_texts
+        if window.items:
+            view.context = frames.texts[-1].after
+        served, interval = 0, view.delivery.interval_seconds
         for client in list(view.clients):
             since, client.since = client.since, window.end
-            ready = client.busy_since is None and client.floor_at <= now
-            if ready and not client.share and since <= window.start:
-                self._write(client, frames, now)
+            ready = client.busy_since is None and client.last_frame_at + interval <= now and not client.held
+            if ready and since <= window.start and client.share.is_empty:
+                self._outflow.write(client, frames, now)
+                served += 1
                 continue
             # The client is busy, came in the middle, or was served too short a time ago: its part is its own.
             client.share.add(*window.since(since), view.delivery.mode)
+            client.position = position
             if ready:
                 self._flush_share(client, now)
             else:
                 self._schedule_share(client)
+        if not replayed:
+            self._observe_age(window.items, served)
+
+    def _place_in(self, view: View) -> str | None:
+        return self.position_of(view.selection.metric_types) if view.lane is None else None
+
+    def _observe_age(self, items: list[Item], clients: int) -> None:
+        if items and clients:
+            self.telemetry.age_seconds.observe(max(0.0, self._wall_time() - items[0].metric.timestamp), clients)
+
+    def _go_on_after_failure(self, clients: Iterable[Client]) -> None:
+        """Log an exception, and tell those whom it may have cost something; the next frames leave as ever."""
+        logger.exception("a frame could not be made; its clients are told of a gap")
+        self.telemetry.hub_failures += 1
+        for client in clients:
+            # Not at once: what fails again must not fail without end.
+            client.last_frame_at = self._clock.time()
+            client.share.loss.add(GapReason.INTERNAL, None, client.selection.metric_types)
+            self._schedule_share(client)
 
     def _schedule_share(self, client: Client) -> None:
         """See to it that the client's own share leaves when it is idle and its interval has passed."""
-        if client.share and client.busy_since is None and client.timer is None:
+        if not client.share.is_empty and client.busy_since is None and client.timer is None and not client.held:
             when = max(self._clock.time(), client.floor_at)
             client.timer = self._clock.call_at(when, self._share_is_due, client, when)
 
     def _share_is_due(self, client: Client, now: float) -> None:
         client.timer = None
-        if client.busy_since is not None:  # `written` schedules it again
+        if client.busy_since is not None or client.held:  # `written` or `release` schedules it again
             return
         if client.view is not None and client.view.pending.due_at is not None:
             # The view's next frame takes the share along. Sent now, the client would stay out of step with its view
             # for good, and every frame would have to be encoded for it alone.
             return
-        self._flush_share(client, now)
+        try:
+            self._flush_share(client, now)
+        except Exception:
+            self._go_on_after_failure([client])
 
     def _flush_share(self, client: Client, now: float) -> None:
         if client.timer is not None:
             client.timer.cancel()
             client.timer = None
-        self._write(client, self._frames(*client.share.take()), now)
+        items, loss = client.share.take()
+        replayed = client.lane is not None
+        frames = build_frames(items, loss, position=client.position, replayed=replayed)
+        self.telemetry.frames_encoded += frames.data_texts
+        self._outflow.write(client, frames, now)
+        if not replayed:
+            self._observe_age(items, 1)
 
-    def _frames(self, items: list[Item], loss: Loss) -> Frames:
-        metric_types = tuple(sorted(loss.metric_types))
-        texts = [
-            SharedText(encode(Gap(reason=reason, dropped=dropped, metric_types=metric_types)).encode())
-            for reason, dropped in loss.counts.items()
-        ]
-        if items:
-            texts.append(SharedText(encode_metrics([item.body for item in items])))
-            self.telemetry.frames_encoded += 1
-        return Frames(tuple(texts), len(items), loss.known, sum(len(text.data) for text in texts))
-
-    def _write(self, client: Client, frames: Frames, now: float, *, is_data: bool = True) -> None:
-        """Hand frames to a client's outlet; what is no data neither obeys the interval nor begins it anew."""
-        if not frames.texts:
-            return
-        telemetry = self.telemetry
-        if is_data:
-            client.last_frame_at = now
-        client.messages_sent += len(frames.texts)
-        client.metrics_sent += frames.metrics
-        client.metrics_dropped += frames.dropped
-        client.bytes_sent += frames.size
-        telemetry.messages_sent += len(frames.texts)
-        telemetry.metrics_sent += frames.metrics
-        telemetry.metrics_dropped += frames.dropped
-        telemetry.bytes_sent += frames.size
-        client.busy_since = now
-        if client.outlet.write(frames.texts):
-            client.busy_since = None
-            return
-        self._busy.add(client)
-        if self._watch is None:
-            self._watch = self._clock.call_at(now + WATCH_SECONDS, self._watch_busy)
+    # --- the end of clients ---
 
     def written(self, client: Client) -> None:
         """Hear from an outlet that its last write is done."""
-        client.busy_since = None
-        self._busy.discard(client)
-        if client.id in self.clients:
-            self._schedule_share(client)
+        self._outflow.written(client)
 
-    # --- clients that do not read ---
-
-    def _watch_busy(self) -> None:
-        self._watch = None
-        now = self._clock.time()
-        limit = self._limits.slow_client_seconds
-        for client in list(self._busy):
-            if client.busy_since is not None and now - client.busy_since >= limit:
-                self._busy.discard(client)
-                self.telemetry.slow_clients_closed += 1
-                logger.warning("client %s took no frame for %.0f s and is closed", client.id, now - client.busy_since)
-                client.outlet.close(
-                    CloseCode.SLOW_CONSUMER,
-                    ErrorCode.SLOW_CONSUMER,
-                    f"a frame was on its way for {now - client.busy_since:.0f} s; allowed: {limit:g} s",
-                )
-                self.remove(client)
-        if self._busy:
-            self._watch = self._clock.call_at(now + WATCH_SECONDS, self._watch_busy)
+    def _on_idle(self, client: Client) -> None:
+        """Go on with a client whose last write is done."""
+        if client.id not in self.clients:
+            return
+        if client.missed_status is not None:
+            text, client.missed_status = client.missed_status, None
+            self.write_text(client, text)
+        if client.on_idle is not None and client.busy_since is None:
+            on_idle, client.on_idle = client.on_idle, None
+            on_idle()
+        self._schedule_share(client)
 
     def close_all(self, code: CloseCode, error: ErrorCode, reason: str) -> None:
         """Close every client, say why, and forget them."""
         for client in list(self.clients.values()):
-            client.outlet.close(code, error, reason)
-            self.remove(client)
+            self._outflow.close(client, code, error, reason)
 
     def stop(self) -> None:
         """Cancel every timer."""
-        for view in self._views.values():
+        for view in self._views:
             if view.timer is not None:
                 view.timer.cancel()
                 view.timer = None
@@ -343,16 +424,16 @@ class Hub:
             if client.timer is not None:
                 client.timer.cancel()
                 client.timer = None
-        if self._watch is not None:
-            self._watch.cancel()
-            self._watch = None
+        self._outflow.stop()
 
 
-def _body_of(arrival: Arrival, project: Projection) -> bytes | None:
+def _body_of(metric: Metric, project: Projection) -> bytes | None:
     try:
-        return project(arrival)
-    except (msgspec.DecodeError, KeyError):
-        # Only a producer that does not use the helper can publish this; it must not stop the others.
-        metric = arrival.metric
-        logger.warning("a malformed %s metric of %r is left out", metric.metric_type, metric.source)
+        return project(Arrival(metric))
+    except MALFORMED:
+        _tell_of_malformed(metric)
         return None
+
+
+def _tell_of_malformed(metric: Metric) -> None:
+    logger.warning("a malformed %s metric of %r is left out", metric.metric_type, metric.source)

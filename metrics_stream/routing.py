@@ -1,7 +1,8 @@
-"""The ASGI application: Django for HTTP, the consumer for WebSocket, start and stop of the runtime for the server."""
+"""The ASGI application: Django for HTTP, the consumer for WebSocket, start and stop of runtime and recorder."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -11,9 +12,11 @@ from channels.security.websocket import OriginValidator
 from django.conf import settings
 from django.urls import path
 
-from metrics_stream.bus import BusError, declare_server, layer_is_shared
+from metrics_stream.bus import declare_server, layer_is_shared
 from metrics_stream.consumers import MetricsConsumer
-from metrics_stream.runtime import get_runtime, stop_runtime
+from metrics_stream.deadline import BusError
+from metrics_stream.recorder import start_recorder, stop_recorder
+from metrics_stream.runtime import get_runtime, process_name, stop_runtime
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +37,7 @@ class BrowserOriginValidator(OriginValidator):
 
 
 async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
-    """Start the runtime with the server and stop it with the server; servers that lack this start it on first use."""
+    """Start runtime and recorder with the server and stop them with it; servers that lack this start them on use."""
     del scope
     while True:
         message = await receive()
@@ -44,11 +47,23 @@ async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
             except BusError as error:
                 await send({"type": "lifespan.startup.failed", "message": str(error)})
                 return
+            start_recorder(process_name())
             await send({"type": "lifespan.startup.complete"})
         else:
             await stop_runtime()
+            await asyncio.to_thread(stop_recorder)
             await send({"type": "lifespan.shutdown.complete"})
             return
+
+
+def recording(http: Any) -> Application:
+    """Return `http` with the recorder started by the first request: daphne has no lifespan, and pages come first."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        start_recorder(process_name())
+        await http(scope, receive, send)
+
+    return answer
 
 
 async def not_found(scope: Scope, receive: Receive, send: Send) -> None:
@@ -71,5 +86,9 @@ def stream_application(http: Any) -> Application:
     missing: Any = not_found
     sockets: Any = [path("ws/metrics/", consumer), path("<path:rest>", missing)]
     return ProtocolTypeRouter(
-        {"http": http, "websocket": BrowserOriginValidator(URLRouter(sockets), allowed), "lifespan": lifespan}
+        {
+            "http": recording(http),
+            "websocket": BrowserOriginValidator(URLRouter(sockets), allowed),
+            "lifespan": lifespan,
+        }
     )

@@ -8,38 +8,59 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import msgspec
+import psutil
 
 from metrics_stream import bus as bus_module
+from metrics_stream import workers
 from metrics_stream.audience import Client, HubLimits
-from metrics_stream.bus import Bus, BusError, CanaryMessage, StatsRequest
+from metrics_stream.backfill import RecentSeries
+from metrics_stream.bus import Bus, CanaryMessage, Published, StatsRequest
 from metrics_stream.conf import StreamSettings, get_settings
 from metrics_stream.core.canary import Canary
 from metrics_stream.core.codes import CloseCode, ErrorCode, GapReason
 from metrics_stream.core.delivery import Delivery
+from metrics_stream.core.encoding import encode_metric
+from metrics_stream.core.metrics import STREAM
 from metrics_stream.core.protocol import Subscription, format_timestamp
 from metrics_stream.core.selection import Selection
+from metrics_stream.deadline import BusError
+from metrics_stream.health import health
+from metrics_stream.history import open_history
 from metrics_stream.hub import Hub
-from metrics_stream.telemetry import Telemetry
+from metrics_stream.intake import Intake
+from metrics_stream.telemetry import Sample, Telemetry
 
 logger = logging.getLogger(__name__)
 
 # A crashed task is started again after this long: soon enough that viewers hardly notice, late enough not to spin.
-RESTART_SECONDS = 1.0
+RESTART_SECONDS = 0.5
 
 # How long a reply to `subscribe` waits for the groups to be joined. Past it the client is told what it will get,
 # although the layer is away: metrics come when it is back.
 JOIN_SECONDS = 2.0
 LEAVE_SECONDS = 1.0
+CANCEL_AGAIN_SECONDS = 0.2
 
 # Every second a message to ourselves; after four without one the bus counts as stale, so that clients hear of it within
 # six seconds even when Redis hangs and each attempt costs its whole second.
 CANARY_SECONDS = 1.0
 SILENT_SECONDS = 4.0
+# While it is stale, connections are made anew this often: one to a Redis that hangs while sentinels have put another in
+# its place would stay silent for good, since the kernel of that machine still answers.
+RECONNECT_SECONDS = 5.0
+
+# How often the series of the recent past are brought up to date, so that whoever asks need not wait for much.
+KEEP_UP_SECONDS = 2.0
+
+# How often the process looks at itself: for the stream's own metric, and for the other server processes.
+SAMPLE_SECONDS = 1.0
+# Often enough that a loop that is late for a tenth of a second is seen, seldom enough to cost nothing.
+LAG_PROBE_SECONDS = 0.1
 
 
 class Runtime:
@@ -48,7 +69,12 @@ class Runtime:
     def __init__(self, settings: StreamSettings, telemetry: Telemetry) -> None:
         self.settings = settings
         self.telemetry = telemetry
-        self.bus = Bus(group_prefix=settings.group_prefix, timeout_seconds=settings.bus_timeout_seconds)
+        self.history = open_history(settings)
+        self.bus = Bus(
+            group_prefix=settings.group_prefix,
+            timeout_seconds=settings.bus_timeout_seconds,
+            history=self.history,
+        )
         self.hub = Hub(
             clock=asyncio.get_running_loop(),
             limits=HubLimits(
@@ -60,39 +86,65 @@ class Runtime:
             telemetry=telemetry,
             on_interest=self._interest_changed,
         )
+        self.recent = None if self.history is None else RecentSeries(self.history, settings.history_seconds)
+        self.intake = Intake(self.hub, self.history, telemetry)
         self._interest: frozenset[str] = frozenset()
         self._joined: frozenset[str] = frozenset()
         self._joined_changed = asyncio.Condition()
         self._membership_due = asyncio.Event()
         self._opened = asyncio.Event()
-        self._bus_failed = False
+        self._catch_up_due = False
         self.canary = Canary(silent_seconds=SILENT_SECONDS, now=time.monotonic())
+        self._process = psutil.Process()
+        # Those on the channel layer are begun anew with it.
+        self._bus_tasks: list[asyncio.Task[None]] = []
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Start listening; what fails is tried again until it works."""
         bus_module.listen_on(asyncio.get_running_loop())
+        self._start_bus_tasks()
         self._tasks = [
-            asyncio.create_task(self._supervise("membership", self._keep_memberships)),
-            asyncio.create_task(self._supervise("listener", self._listen)),
+            self._start_task("lag probe", self._measure_lag),
+            self._start_task("health", self._publish_health),
         ]
+        if self.recent is not None:
+            self._tasks.append(self._start_task("recent series", self._keep_recent))
         if self.bus.is_shared:  # the in-memory layer is this process, and cannot go away
-            self._tasks.append(asyncio.create_task(self._supervise("canary", self._watch_bus)))
+            self._tasks.append(self._start_task("canary", self._watch_bus))
+
+    def _start_bus_tasks(self) -> None:
+        self._bus_tasks = [
+            self._start_task("membership", self._keep_memberships),
+            self._start_task("listener", self._listen),
+        ]
+
+    def _start_task(self, name: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+        return asyncio.create_task(self._supervise(name, work))
+
+    async def _reconnect(self) -> None:
+        """Begin anew with the channel layer."""
+        await self.bus.reset()
+        await _end(self._bus_tasks)
+        self._opened.clear()
+        self._joined = frozenset()
+        self._catch_up_due = True
+        self._start_bus_tasks()
 
     async def stop(self) -> None:
         """Close every client with 4001 and end the tasks."""
         self.hub.close_all(CloseCode.GOING_AWAY, ErrorCode.GOING_AWAY, "the server stops; come back in a moment")
         self.hub.stop()
-        membership, *others = self._tasks
-        membership.cancel()
+        # First those that would join again, or connect anew, what is left here; the listener may hear to the end.
+        membership, listener = self._bus_tasks
+        for task in (membership, *self._tasks):
+            task.cancel()
         if self._opened.is_set():
             # A Redis that is away forgets us anyway; the stop must not wait for it.
             with contextlib.suppress(BusError, TimeoutError):
                 async with asyncio.timeout(LEAVE_SECONDS):
                     await self.bus.close(self._joined)
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await _end([membership, listener, *self._tasks])
         bus_module.listen_on(None)
 
     async def wait_joined(self, metric_types: tuple[str, ...]) -> None:
@@ -113,12 +165,13 @@ class Runtime:
             try:
                 await work()
             except BusError as error:
-                self._bus_failed = True
+                self._catch_up_due = True
                 self.telemetry.bus_failures += 1
                 logger.warning("%s: %s; trying again", name, error)
             except Exception:
                 logger.exception("the %s task failed and is started again", name)
-                self.hub.announce_gap(GapReason.BUS, metric_types=self._joined)
+                self.telemetry.hub_failures += 1
+                self.hub.announce_gap(GapReason.INTERNAL, metric_types=self._joined)
             await asyncio.sleep(RESTART_SECONDS)
 
     async def _keep_memberships(self) -> None:
@@ -130,16 +183,28 @@ class Runtime:
         while True:
             self._membership_due.clear()
             wanted = self._interest
-            for metric_type in wanted - self._joined:
+            new = wanted - self._joined
+            unheard = new - self.hub.offsets.keys()
+            await self.intake.begin(new)
+            for metric_type in new:
                 await self.bus.join(metric_type)
             for metric_type in self._joined - wanted:
+                # Before the call: one that fails has left all the same, and must join when the type is wanted again.
+                self._joined -= {metric_type}
+                self.intake.end(metric_type)
                 await self.bus.leave(metric_type)
+            if self._catch_up_due:
+                if self.history is not None and unheard:
+                    # Clients wait for these since before they could be heard; from where on, the history cannot tell.
+                    self.hub.announce_gap(GapReason.BUS, metric_types=unheard)
+                await self.intake.catch_up(wanted)
+                self._catch_up_due = False
+            elif new and self.history is not None:
+                # What was published before the groups were joined, and after the history was asked where it stands.
+                await self.intake.catch_up(new)
             async with self._joined_changed:
                 self._joined = wanted
                 self._joined_changed.notify_all()
-            if self._bus_failed:
-                self._bus_failed = False
-                self.hub.announce_gap(GapReason.BUS, metric_types=wanted)
             try:
                 async with asyncio.timeout(max(0.0, rejoin_at - time.monotonic())):
                     await self._membership_due.wait()
@@ -153,20 +218,26 @@ class Runtime:
         await self._opened.wait()
         while True:
             message = await self.bus.receive()
-            if isinstance(message, list):
-                self.hub.publish(message)
+            if isinstance(message, Published):
+                await self.intake.take(message)
             elif isinstance(message, CanaryMessage):
                 if self.canary.hear(message.number, time.monotonic()):
-                    self.hub.announce_gap(GapReason.BUS, metric_types=self._joined)
+                    self._catch_up()
                 self._judge_bus()
             elif isinstance(message, StatsRequest):
                 # Who asked may be gone; that is no reason to stop listening.
                 with contextlib.suppress(BusError):
                     await self.bus.reply_stats(message, self.snapshot())
 
+    def _catch_up(self) -> None:
+        """See to it that what the channel layer lost is filled in or announced."""
+        self._catch_up_due = True
+        self._membership_due.set()
+
     async def _watch_bus(self) -> None:
         """Send canaries, and notice when they do not come back."""
         loop = asyncio.get_running_loop()
+        reconnect_at = 0.0
         while True:
             slept_at = loop.time()
             await asyncio.sleep(CANARY_SECONDS)
@@ -174,22 +245,90 @@ class Runtime:
             if self._opened.is_set():
                 with contextlib.suppress(BusError, TimeoutError):
                     async with asyncio.timeout(CANARY_SECONDS):
-                        await self.bus.send_canary(self.canary.next_number())
+                        await self.bus.send_canary(self.canary.next_number)
+                        self.canary.sent()
             # A loop that was blocked heard nothing either; that is no silence of the bus.
             if late < CANARY_SECONDS:
                 self._judge_bus()
+            if self.canary.state == "stale" and loop.time() >= reconnect_at:
+                await self._reconnect()
+                reconnect_at = loop.time() + RECONNECT_SECONDS
 
     def _judge_bus(self) -> None:
         state = self.canary.judge(time.monotonic())
         if state is None:
             return
         logger.warning("the channel layer is %s", "silent" if state == "stale" else "back")
+        if state == "live":
+            # What is published next tells what is missing before it, but it may be that nothing is.
+            self._catch_up()
         self.hub.broadcast_status(state)
+
+    async def _keep_recent(self) -> None:
+        """Keep what clients may ask for at hand, once one has asked."""
+        assert self.recent is not None, "the task is started only with a history"
+        while True:
+            await asyncio.sleep(KEEP_UP_SECONDS)
+            # It has time until somebody asks; who does then hears of it.
+            with contextlib.suppress(BusError):
+                await self.recent.keep_up()
+
+    # --- what the process says of itself ---
+
+    async def _measure_lag(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + LAG_PROBE_SECONDS
+            await asyncio.sleep(LAG_PROBE_SECONDS)
+            self.telemetry.loop_lag_seconds.observe(max(0.0, loop.time() - due))
+
+    async def _publish_health(self) -> None:
+        metric_type = self.settings.catalogue().types[STREAM.slug]
+        before = self.sample()
+        workers.publish_sample(before)
+        while True:
+            await asyncio.sleep(SAMPLE_SECONDS)
+            now = self.sample()
+            workers.publish_sample(now)
+            metric = encode_metric(
+                metric_type,
+                health(now, before),
+                timestamp=now.at,
+                source=now.process,
+                max_bytes=self.settings.max_metric_bytes,
+            )
+            before = now
+            # Whoever watches sees a silence then, and the canary tells why.
+            with contextlib.suppress(BusError):
+                await self.bus.publish([metric])
+
+    def sample(self) -> Sample:
+        """Return what this process has counted and what it is, as it is now; later counting leaves it as it is."""
+        return Sample(
+            process=process_name(),
+            pid=os.getpid(),
+            at=time.time(),
+            telemetry=self.telemetry.copy(),
+            views=self.hub.view_count,
+            bus_live=self.bus_problem() is None,
+            cpu_seconds=time.process_time(),
+            memory_bytes=self._process.memory_info().rss,
+        )
+
+    def bus_problem(self) -> str | None:
+        """Return what keeps metrics from arriving, None when nothing does."""
+        if not self._opened.is_set():
+            return "the channel layer could not be reached yet"
+        if self.canary.state == "stale":
+            return f"the channel layer has been silent for more than {SILENT_SECONDS:g} s"
+        if missing := self._interest - self._joined:
+            return f"the groups of {', '.join(sorted(missing))} are not joined yet"
+        return None
 
     def snapshot(self) -> dict[str, Any]:
         """Return the statistics of this process and of each of its clients, as plain JSON-able data."""
         return {
-            "process": f"{socket.gethostname()}:{os.getpid()}",
+            "process": process_name(),
             "bus": "shared" if self.bus.is_shared else "in-memory",
             **self.telemetry.snapshot(),
             "started_at": format_timestamp(self.telemetry.started_at),
@@ -198,6 +337,20 @@ class Runtime:
             "metric_types": sorted(self.hub.interest),
             "clients": [_describe(client) for client in self.hub.clients.values()],
         }
+
+
+async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel tasks until they have ended: a call that fails just then may tell of its failure instead."""
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_SECONDS)
+
+
+def process_name() -> str:
+    """Return by what name this process is told from others: host and process id."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def _describe(client: Client) -> dict[str, Any]:
@@ -249,3 +402,11 @@ async def stop_runtime() -> None:
 def snapshot() -> dict[str, Any]:
     """Return the statistics of this process; see `Runtime.snapshot`."""
     return get_runtime().snapshot()
+
+
+def samples() -> tuple[list[Sample], list[Sample]]:
+    """Return the samples of all server processes: those that are alive, this one first, and those that are gone."""
+    own = get_runtime().sample()
+    others = workers.other_samples(own.pid)
+    alive = [sample for sample in others if workers.is_alive(sample, own.at)]
+    return [own, *alive], [sample for sample in others if sample not in alive]

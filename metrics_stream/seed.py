@@ -22,6 +22,9 @@ LATENCY: dict[str, Any] = {"warning_at": 500, "critical_at": 1000}
 ERRORS: dict[str, Any] = {"warning_at": 0.01, "critical_at": 0.05}
 UTILIZATION: dict[str, Any] = {"warning_at": 0.8, "critical_at": 0.95}
 SUCCESS: dict[str, Any] = {"warning_at": 0.98, "critical_at": 0.95}
+# One second is the usual interval; two seconds is what this service promises at most.
+AGE: dict[str, Any] = {"warning_at": 1_500, "critical_at": 2_000}
+LAG: dict[str, Any] = {"warning_at": 50, "critical_at": 250}
 QUEUE: dict[str, Any] = {"warning_at": 100, "critical_at": 500}
 
 PERCENTILES = ["p50_response_time_ms", "p95_response_time_ms", "p99_response_time_ms"]
@@ -91,6 +94,14 @@ def preset_seeds() -> list[dict[str, Any]]:
             "mode": ClientPreset.Mode.LATEST,
         },
         {
+            "slug": "stream-health",
+            "name": "Stream health",
+            "description": "What every server process says of itself, as soon as it says it.",
+            "metric_types": ["stream"],
+            "interval_seconds": 0.1,
+            "batch_timeout_seconds": 0.0,
+        },
+        {
             "slug": "wall-display",
             "name": "Wall display",
             "description": "For a big screen on the local network: the newest values, twice a second.",
@@ -151,6 +162,10 @@ def _agent(kind: str, title: str, fields: list[str], size: str, **columns: Any) 
 
 def _business(kind: str, title: str, fields: list[str], size: str, **columns: Any) -> dict[str, Any]:
     return _panel(kind, title, "business", fields, size, **columns)
+
+
+def _stream(kind: str, title: str, fields: list[str], size: str, **columns: Any) -> dict[str, Any]:
+    return _panel(kind, title, "stream", fields, size, **columns)
 
 
 def _hero(title: str, name: str, **columns: Any) -> dict[str, Any]:
@@ -333,7 +348,61 @@ PRESENTATION = DashboardSeed(
     ],
 )
 
-DASHBOARD_SEEDS = (OPERATIONS, THIS_MACHINE, AGENTS, BUSINESS, PRESENTATION)
+STREAM_HEALTH = DashboardSeed(
+    slug="stream-health",
+    title="Stream health",
+    description="How this service itself fares: its clients, what it delivers, how old that is, and what it costs.",
+    preset="stream-health",
+    panels=[
+        _stream("number", "Clients", ["clients"], "small", decimals=0),
+        _stream("number", "Metrics out", ["metrics_sent_per_second"], "small"),
+        _stream("number", "Age at send p99", ["age_p99_ms"], "small", **AGE),
+        _stream("number", "Event loop lag p99", ["loop_lag_p99_ms"], "small", **LAG),
+        _stream(
+            "line",
+            "Metrics in and out",
+            ["metrics_received_per_second", "metrics_sent_per_second"],
+            "medium",
+            options={"minimum": 0},
+        ),
+        _stream("line", "Age at send", ["age_p50_ms", "age_p99_ms"], "medium", **AGE, options={"minimum": 0}),
+        _stream(
+            "line",
+            "Frames out and encoded",
+            ["frames_sent_per_second", "frames_encoded_per_second"],
+            "medium",
+            options={"minimum": 0},
+        ),
+        _stream("line", "Flush and event loop", ["flush_p99_ms", "loop_lag_p99_ms"], "medium", options={"minimum": 0}),
+        _stream(
+            "line",
+            "Dropped and announced",
+            ["metrics_dropped_per_second", "gaps_per_second"],
+            "medium",
+            options={"minimum": 0},
+        ),
+        _stream("line", "Data out", ["sent_mbps"], "medium", options={"minimum": 0}),
+        _stream("line", "CPU", ["cpu_utilization"], "medium", **UTILIZATION, options={"minimum": 0}),
+        _stream("line", "Memory", ["memory_mb"], "medium", options={"minimum": 0}),
+        _stream(
+            "table",
+            "Server processes",
+            [
+                "status",
+                "clients",
+                "views",
+                "refused_clients",
+                "slow_clients_closed",
+                "protocol_errors",
+                "bus_failures",
+                "uptime_seconds",
+            ],
+            "full",
+        ),
+    ],
+)
+
+DASHBOARD_SEEDS = (OPERATIONS, THIS_MACHINE, AGENTS, BUSINESS, PRESENTATION, STREAM_HEALTH)
 
 
 @transaction.atomic

@@ -8,14 +8,70 @@ connection that does not end in time is cut.
 
 from __future__ import annotations
 
+import fcntl
+import random
+import socket
+import struct
+import termios
+from asyncio import BaseTransport
+from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.extensions.base import Extension
 from websockets.extensions.permessage_deflate import PerMessageDeflate, ServerPerMessageDeflateFactory
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from metrics_stream.core.shared_text import EXTENSION, SharedText
+from metrics_stream.conf import get_settings
+from metrics_stream.core.codes import CloseCode, ErrorCode
+from metrics_stream.core.protocol import Error, encode
+from metrics_stream.core.shared_text import EXTENSION, Context, SharedText
+
+# With fewer clients than this times the setting DRAIN_SECONDS, a stop takes less than that.
+DRAINED_PER_SECOND = 200
+# How long a client has to answer a close before its connection is cut; less when the server itself waits to stop.
+CLOSE_SECONDS = 5.0
+GOODBYE_SECONDS = 2.0
+# What a slow client has not taken waits in the hub, where newer metrics replace it, and not by the megabyte in the
+# kernel, where it grows old.
+UNSENT_BYTES = 65_536
+# Libraries send one in 20 s; a flood of them would keep the hub from its work.
+PINGS_PER_SECOND = 100
+# When a client that found no room may try again.
+RETRY_SECONDS = (2, 10)
+
+GOING_AWAY_REASON = "the server stops; come back in a moment"
+GOING_AWAY = SharedText(encode(Error(code=ErrorCode.GOING_AWAY, message=GOING_AWAY_REASON)).encode())
+
+
+class SharedDeflate(PerMessageDeflate):
+    """permessage-deflate whose own messages refer to no others, since shared ones come between them.
+
+    That is allowed whatever was agreed. Shared messages may refer to shared ones, for a peer that keeps its context.
+    """
+
+    def __init__(self, agreed: PerMessageDeflate) -> None:
+        super().__init__(
+            remote_no_context_takeover=agreed.remote_no_context_takeover,
+            local_no_context_takeover=True,
+            remote_max_window_bits=agreed.remote_max_window_bits,
+            local_max_window_bits=agreed.local_max_window_bits,
+            compress_settings={"memLevel": 5},
+        )
+        self.peer_keeps_context = not agreed.local_no_context_takeover
+
+
+class SharedDeflateFactory(ServerPerMessageDeflateFactory):
+    """Agrees on permessage-deflate as it always does, and uses it as SharedDeflate."""
+
+    def process_request_params(
+        self, params: Sequence[tuple[str, str | None]], accepted_extensions: Sequence[Extension]
+    ) -> tuple[list[tuple[str, str | None]], SharedDeflate]:
+        """Return what is answered to an offer, and the extension."""
+        answer, agreed = super().process_request_params(params, accepted_extensions)
+        return answer, SharedDeflate(agreed)
 
 
 class StreamSocketProtocol(WebSocketsSansIOProtocol):
@@ -23,36 +79,79 @@ class StreamSocketProtocol(WebSocketsSansIOProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.close_timeout = CLOSE_SECONDS
         self._window_bits: int | None = None
+        # Where the row of shared messages stands that the client has, and how many bytes of it, without others between.
+        self._keeps_context = False
+        self._context: Context | None = None
+        self._context_bytes = 0
+        # Bytes since the beginning: what the peer had acknowledged at the last look, what was written before a ping.
+        self._acknowledged = 0
+        self._written_before_ping = 0
+        self._pings = 0
+        self._pings_since = 0.0
         if self.config.ws_per_message_deflate:
-            # Without context, since shared messages come between those of the connection: with it, a back reference
-            # would count from the wrong place.
-            factory = ServerPerMessageDeflateFactory(server_no_context_takeover=True, client_max_window_bits=12)
+            factory = SharedDeflateFactory(client_max_window_bits=12)
             self.conn = ServerProtocol(extensions=[factory], max_size=self.config.ws_max_size, logger=self.conn.logger)
 
+    def connection_made(self, transport: BaseTransport) -> None:
+        """Begin; let the kernel keep little of what the peer does not take."""
+        super().connection_made(transport)
+        connection = transport.get_extra_info("socket")
+        if hasattr(socket, "TCP_NOTSENT_LOWAT") and connection.family in (socket.AF_INET, socket.AF_INET6):
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+
     def handle_connect(self, event: Any) -> None:
-        """Answer the handshake and offer the extension."""
+        """Answer the handshake and offer the extension; past the cap on connections answer 503."""
+        limit = self.config.limit_concurrency
+        if limit is not None and len(self.connections) > limit:
+            self._refuse(event, limit)
+            return
         super().handle_connect(event)
         if self.response.status_code == 101:
-            self._window_bits = next(
-                (each.local_max_window_bits for each in self.conn.extensions if isinstance(each, PerMessageDeflate)),
-                None,
-            )
+            for extension in self.conn.extensions:
+                if isinstance(extension, SharedDeflate):
+                    self._window_bits = extension.local_max_window_bits
+                    self._keeps_context = extension.peer_keeps_context
             # The application starts in a task of its own, so it does not have the scope yet.
-            self.scope["extensions"][EXTENSION] = {"write": self.write_shared}
+            self.scope["extensions"][EXTENSION] = {
+                "write": self.write_shared,
+                "drained": self.writable.wait,
+                "backlog": self.backlog,
+            }
 
-    def write_shared(self, message: SharedText) -> bool:
-        """Write a shared message at once; False when the socket takes none now, and `send` is to be awaited."""
+    def write_shared(self, messages: Sequence[SharedText]) -> bool:
+        """Write shared messages at once, all of them; False when the socket takes none now."""
         if (
-            not self.writable.is_set()
+            self.close_sent
             or not self.handshake_complete
-            or self.close_sent
-            or self.conn.state is not State.OPEN
+            or not self.writable.is_set()
+            # When the peer has closed, too: uvicorn answers that at once and closes the transport.
             or self.transport.is_closing()
         ):
             return False
-        self.transport.write(message.wire(self._window_bits))
+        if len(messages) == 1:
+            self.transport.write(self._wire_of(messages[0]))
+        else:
+            self.transport.write(b"".join(map(self._wire_of, messages)))
         return True
+
+    def _wire_of(self, message: SharedText) -> bytes:
+        if not self._keeps_context or not message.is_compressed:
+            return message.wire(self._window_bits)
+        before, in_context = message.before, False
+        if before is None or before is not self._context:
+            self._context_bytes = 0
+        else:
+            # A client that came into the row midway lacks what was before, to which the form may refer.
+            in_context = self._context_bytes >= len(before.tail)
+        self._context = message.after
+        self._context_bytes += len(message.data)
+        return message.wire(self._window_bits, in_context=in_context)
+
+    def backlog(self) -> int:
+        """Return how many bytes were written that the peer's machine has not acknowledged yet."""
+        return self.transport.get_write_buffer_size() + _unacknowledged(self.transport)
 
     async def send(self, message: Any) -> None:
         """Send; a close does not wait for room in the write buffer."""
@@ -61,11 +160,108 @@ class StreamSocketProtocol(WebSocketsSansIOProtocol):
             # Lets the close pass in front of the frame that waits; that one is refused afterwards.
             self.writable.set()
         await super().send(message)
+        if message["type"] == "websocket.send":
+            self._context = None
         if is_close and self.close_timer is not None:
             self.close_timer.cancel()
             self.close_timer = self.loop.call_later(self.close_timeout, self.transport.abort)
 
+    def _refuse(self, event: Any, limit: int) -> None:
+        self.request = event
+        response = self.conn.reject(
+            HTTPStatus.SERVICE_UNAVAILABLE, f"{limit} connections are open already; come back\n"
+        )
+        response.headers["Retry-After"] = str(random.randint(*RETRY_SECONDS))  # noqa: S311  spreads load, hides nothing
+        self.handshake_complete = self.close_sent = True
+        self.conn.send_response(response)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.transport.close()
+
+    def shutdown(self) -> None:
+        """Close when the server stops: in the course of a few seconds, so that clients do not come back all at once."""
+        if not self.handshake_complete or self.close_sent:
+            super().shutdown()
+            return
+        spread = min(get_settings().drain_seconds, len(self.connections) / DRAINED_PER_SECOND)
+        self.loop.call_later(spread * random.random(), self._go_away)  # noqa: S311  spreads load, hides nothing
+
+    def _go_away(self) -> None:
+        if self.close_sent or self.conn.state is not State.OPEN or self.transport.is_closing():
+            return
+        self.stop_keepalive()
+        # Some servers and proxies drop close reasons, so the reason comes in an error frame too.
+        self.transport.write(GOING_AWAY.wire(self._window_bits))
+        self.conn.send_close(CloseCode.GOING_AWAY, GOING_AWAY_REASON)
+        self._end(CloseCode.GOING_AWAY)
+        self.transport.resume_reading()
+
+    def handle_ping(self) -> None:
+        """Answer a ping; not while earlier data waits, since a client may flood us with pings and read no answers."""
+        now = self.loop.time()
+        if now - self._pings_since >= 1:
+            self._pings_since, self._pings = now, 0
+        self._pings += 1
+        if self._pings > PINGS_PER_SECOND:
+            self._fail(CloseCode.TOO_MANY_MESSAGES, f"more than {PINGS_PER_SECOND} pings within a second")
+        elif self.writable.is_set():
+            super().handle_ping()
+        else:
+            # Its answer is thrown away: RFC 6455, 5.5.3, asks for one to the most recent ping only.
+            self.conn.data_to_send()
+
+    def _fail(self, code: CloseCode, reason: str) -> None:
+        """Close at once, and look at nothing more of what the client sends."""
+        if self.close_sent:
+            return
+        self.stop_keepalive()
+        self.conn.fail(code, reason)
+        self._end(code)
+
+    def _end(self, code: CloseCode) -> None:
+        """Write the close, tell the application, and leave the client a moment to read it."""
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": int(code)})
+        # Closed with input unread, the connection would be reset before the client has the reason.
+        self.close_timer = self.loop.call_later(GOODBYE_SECONDS, self.transport.abort)
+
+    def send_keepalive_ping(self) -> None:
+        """Ping, and remember what the peer has to take before it sees the ping."""
+        self._acknowledged = _acknowledged(self.transport)
+        self._written_before_ping = self._acknowledged + self.backlog()
+        super().send_keepalive_ping()
+
     def keepalive_timeout(self) -> None:
-        """Close a connection whose peer answers no ping, and cut it when that does not end it."""
+        """Close a connection whose peer answers no ping, and cut it when that does not end it.
+
+        A peer that is slow but takes what was written before the ping has not had it yet, and gets more time.
+        """
+        acknowledged = min(_acknowledged(self.transport), self._written_before_ping)
+        if acknowledged > self._acknowledged:
+            self._acknowledged = acknowledged
+            assert self.config.ws_ping_timeout is not None, "without one there is no timeout"
+            self.pong_timer = self.loop.call_later(self.config.ws_ping_timeout, self.keepalive_timeout)
+            return
         super().keepalive_timeout()
         self.loop.call_later(self.close_timeout, self.transport.abort)
+
+
+def _acknowledged(transport: BaseTransport) -> int:
+    """Return how many bytes the peer's machine has acknowledged since the beginning, 0 where the kernel cannot tell."""
+    connection = transport.get_extra_info("socket")
+    try:
+        # Linux, struct tcp_info: tcpi_bytes_acked stands at byte 120.
+        return int(struct.unpack_from("Q", connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 128), 120)[0])
+    except (OSError, AttributeError, struct.error):
+        return 0
+
+
+def _unacknowledged(transport: BaseTransport) -> int:
+    """Return how many bytes wait in the kernel; without them a client that reads slowly would seem not to read."""
+    connection = transport.get_extra_info("socket")
+    if connection is None or connection.fileno() < 0:  # lost already
+        return 0
+    try:
+        return int(struct.unpack("i", fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, b"\0\0\0\0"))[0])
+    except OSError:  # a kind of socket that cannot tell
+        return 0

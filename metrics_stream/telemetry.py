@@ -1,15 +1,70 @@
-"""Counters of the service itself, and one snapshot of them."""
+"""What one process counts of itself: plain attributes, so that counting costs one addition, and a snapshot of them."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field
+from bisect import bisect_left
+from collections import Counter
+from copy import deepcopy
+from dataclasses import dataclass, field, fields
 from typing import Any
+
+# Upper bounds of buckets. The work of the hub is short; ages reach from a frame's linger to the longest interval.
+WORK_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+AGE_SECONDS = (0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0)
+LAG_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+
+@dataclass(slots=True)
+class Histogram:
+    """How often values fell into which bucket. `counts` has one more entry than `bounds`, for what is above them."""
+
+    bounds: tuple[float, ...]
+    counts: list[int] = field(default_factory=list)
+    total: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.counts = self.counts or [0] * (len(self.bounds) + 1)
+
+    def observe(self, value: float, times: int = 1) -> None:
+        """Count `value`, `times` times over."""
+        self.counts[bisect_left(self.bounds, value)] += times
+        self.total += value * times
+
+    def add(self, other: Histogram) -> None:
+        """Count what another histogram with the same bounds has counted."""
+        self.counts = [mine + its for mine, its in zip(self.counts, other.counts, strict=True)]
+        self.total += other.total
+
+    def since(self, earlier: Histogram) -> Histogram:
+        """Return what was counted after `earlier`, a copy of this histogram, was made."""
+        counts = [now - then for now, then in zip(self.counts, earlier.counts, strict=True)]
+        return Histogram(self.bounds, counts, self.total - earlier.total)
+
+    def copy(self) -> Histogram:
+        """Return a histogram that later counting leaves as it is."""
+        return Histogram(self.bounds, list(self.counts), self.total)
+
+    def quantile(self, share: float) -> float | None:
+        """Return the value below which `share` (0-1) of all lie, evenly spread within its bucket; None without any.
+
+        What lies above the last bound counts as that bound, as in Prometheus' `histogram_quantile`.
+        """
+        rank = share * sum(self.counts)
+        if not rank:
+            return None
+        below, lower = 0, 0.0
+        for bound, count in zip(self.bounds, self.counts, strict=False):
+            if count and below + count >= rank:
+                # Rounding must not carry it over the bound.
+                return min(bound, lower + (bound - lower) * (rank - below) / count)
+            below, lower = below + count, bound
+        return self.bounds[-1]
 
 
 @dataclass(slots=True)
 class Telemetry:
-    """What one process has done since it started; plain attributes, so that counting costs one addition."""
+    """What one process has done since it started."""
 
     started_at: float = field(default_factory=time.time)
     connected_clients: int = 0
@@ -22,16 +77,69 @@ class Telemetry:
     """Data frames built; the fewer per frame sent, the more clients shared a view."""
     metrics_received: int = 0
     """Metrics that came over the bus."""
+    metrics_refilled: int = 0
+    """Metrics among them that the bus lost and the history had."""
     metrics_sent: int = 0
     """Metrics in data frames, to all clients together."""
     bytes_sent: int = 0
     """Bytes of data frames, before the transport compresses and frames them."""
     metrics_dropped: int = 0
     """Metrics that one client or another was told about in a `gap`."""
+    dropped_by_reason: dict[str, int] = field(default_factory=Counter)
+    gaps_by_reason: dict[str, int] = field(default_factory=Counter)
+    """Announcements of a `gap`, to all clients together."""
+    closes_by_code: dict[int, int] = field(default_factory=Counter)
+    """Sockets that the server closed."""
     protocol_errors: int = 0
     slow_clients_closed: int = 0
     bus_failures: int = 0
+    hub_failures: int = 0
+    """Exceptions within the hub; clients that were concerned heard of a `gap`."""
+    flush_seconds: Histogram = field(default_factory=lambda: Histogram(WORK_SECONDS))
+    """How long it took to encode the frame of one view and to write it to its clients."""
+    age_seconds: Histogram = field(default_factory=lambda: Histogram(AGE_SECONDS))
+    """How old the oldest metric of a frame was when it was written, once for each client."""
+    loop_lag_seconds: Histogram = field(default_factory=lambda: Histogram(LAG_SECONDS))
+    """How late the event loop came to what it had to do."""
 
     def snapshot(self) -> dict[str, Any]:
-        """Return all counters and the uptime in seconds."""
-        return {**asdict(self), "uptime_seconds": round(time.time() - self.started_at, 3)}
+        """Return all counters and the uptime in seconds; of histograms the median and the 99th percentile."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        counters = {
+            name: dict(value) if isinstance(value, dict) else value
+            for name, value in values.items()
+            if not isinstance(value, Histogram)
+        }
+        quantiles = {
+            f"{name}_{label}": histogram.quantile(share)
+            for name, histogram in self.histograms().items()
+            for label, share in (("p50", 0.5), ("p99", 0.99))
+        }
+        return {**counters, **quantiles, "uptime_seconds": round(time.time() - self.started_at, 3)}
+
+    def copy(self) -> Telemetry:
+        """Return counters that later counting leaves as they are."""
+        return deepcopy(self)
+
+    def histograms(self) -> dict[str, Histogram]:
+        """Return the histograms by name."""
+        return {
+            "flush_seconds": self.flush_seconds,
+            "age_seconds": self.age_seconds,
+            "loop_lag_seconds": self.loop_lag_seconds,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What one process has counted and what it is, at one instant; `at` is in seconds since 1970."""
+
+    process: str
+    """Host and process id, `host:123`."""
+    pid: int
+    at: float
+    telemetry: Telemetry
+    views: int
+    bus_live: bool
+    cpu_seconds: float
+    memory_bytes: int

@@ -3,14 +3,21 @@
 from django.urls import path
 
 from metrics_stream import views
+from metrics_stream.run_pages import exports, pages
 
 app_name = "metrics_stream"
 
 urlpatterns = [
     path("", views.index, name="index"),
     path("dashboards/<slug:slug>/", views.dashboard, name="dashboard"),
+    path("runs/", pages.run_list, name="runs"),
+    path("runs/<slug:slug>/", pages.run, name="run"),
+    path("runs/<slug:slug>/export.csv", exports.export_csv, name="run_csv"),
+    path("runs/<slug:slug>/export.ndjson.gz", exports.export_ndjson, name="run_ndjson"),
     path("console/", views.console, name="console"),
     path("healthz", views.healthz, name="healthz"),
+    path("readyz", views.readyz, name="readyz"),
+    path("metrics", views.metrics, name="metrics"),
     path("api/stats/", views.stats, name="stats"),
     path("favicon.ico", views.favicon, name="favicon"),
 ]

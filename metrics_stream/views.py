@@ -6,6 +6,7 @@ panels. A panel whose stored values cannot be shown becomes a text panel that sa
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -17,11 +18,21 @@ from django.views.decorators.cache import cache_control, never_cache
 from django.views.decorators.http import require_safe
 
 from metrics_stream import runtime
+from metrics_stream.access import visible_runs
 from metrics_stream.conf import get_settings
 from metrics_stream.core.metrics import Catalogue, Field
-from metrics_stream.models import ClientPreset, Dashboard, Panel
+from metrics_stream.exposition import exposition
+from metrics_stream.models import ClientPreset, Dashboard, Panel, TestRun
+from metrics_stream.readiness import problems, recorder_lag_seconds
+from metrics_stream.runs import OPEN
 
 SOCKET_PATH = "/ws/metrics/"
+
+# What a dashboard offers to play again; older runs are found among all runs.
+MOST_RUNS = 50
+
+# On the home page; the list of runs has all.
+MOST_OPEN_RUNS = 6
 
 # Pages depend on who asks and on what admins changed a moment ago.
 page_cache = cache_control(private=True, no_cache=True)
@@ -30,8 +41,11 @@ page_cache = cache_control(private=True, no_cache=True)
 @require_safe
 @page_cache
 def index(request: HttpRequest) -> HttpResponse:
-    """Show the dashboards as cards, each with a small picture of its panels."""
-    context = {"dashboards": published_dashboards().prefetch_related("panels")}
+    """Show the test runs that are going on, and the dashboards as cards, each with a small picture of its panels."""
+    context = {
+        "dashboards": published_dashboards().prefetch_related("panels"),
+        "open_runs": visible_runs(request.user).filter(status__in=OPEN)[:MOST_OPEN_RUNS],
+    }
     return render(request, "metrics_stream/index.html", context)
 
 
@@ -47,6 +61,7 @@ def dashboard(request: HttpRequest, slug: str) -> HttpResponse:
         "dashboard": found,
         "panels": panels,
         "page": page_config(found, panels),
+        "runs": shown_runs(visible_runs(request.user), request.GET.get("run")),
         "dashboards": published_dashboards(),
     }
     return render(request, "metrics_stream/dashboard.html", context)
@@ -81,6 +96,27 @@ async def stats(request: HttpRequest) -> JsonResponse:
     if not is_staff(await request.auser()):
         return JsonResponse({"error": "the statistics are for staff; log in at the admin first"}, status=403)
     return JsonResponse(runtime.snapshot())
+
+
+@require_safe
+@never_cache
+async def metrics(request: HttpRequest) -> HttpResponse:
+    """Return the counters of all server processes of this `manage.py serve` in the Prometheus format."""
+    alive, gone = runtime.samples()
+    body, content_type = exposition(alive, gone, accept=request.headers.get("Accept", ""))
+    return HttpResponse(body, content_type=content_type)
+
+
+@require_safe
+@never_cache
+async def readyz(request: HttpRequest) -> JsonResponse:
+    """Say whether this process can do all it is there for, with 503 when it cannot, and why."""
+    lag = await recorder_lag_seconds()
+    found = await problems(lag)
+    checks = {part: problem or "ok" for part, problem in found.items()}
+    ready = not any(found.values())
+    answer = {"ready": ready, "checks": checks, "recorder_lag_seconds": None if lag is None else round(lag, 1)}
+    return JsonResponse(answer, status=200 if ready else 503)
 
 
 @require_safe
@@ -128,9 +164,34 @@ def page_config(found: Dashboard, panels: list[Panel]) -> dict[str, Any]:
         "preset": preset.slug if preset else None,
         "metric_types": [slug for slug in catalogue.slugs if slug in shown_types],
         "stale_after_seconds": settings.stale_after_seconds,
+        "history_seconds": settings.history_seconds,
         "dashboard": {"slug": found.slug, "title": found.title, "kind": kind},
         "panels": [_describe(panel, catalogue) for panel in panels],
     }
+
+
+def shown_runs(visible: QuerySet[TestRun], named: str | None) -> list[dict[str, str | None]]:
+    """Return the test runs that a dashboard offers, the newest first, also the one that its address names."""
+    started = visible.filter(started_at__isnull=False)
+    newest = started.order_by("-started_at").values("slug", "name", "status", "started_at", "ended_at")
+    found = list(newest[:MOST_RUNS])
+    # A NUL in an address is refused by databases.
+    if named and "\0" not in named and all(run["slug"] != named for run in found):
+        found += newest.filter(slug=named)
+    return [
+        {
+            "id": run["slug"],
+            "name": run["name"],
+            "status": run["status"],
+            "started_at": _iso(run["started_at"]),
+            "ended_at": _iso(run["ended_at"]),
+        }
+        for run in found
+    ]
+
+
+def _iso(instant: datetime | None) -> str | None:
+    return None if instant is None else instant.isoformat()
 
 
 def _describe(panel: Panel, catalogue: Catalogue) -> dict[str, Any]:

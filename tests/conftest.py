@@ -1,12 +1,15 @@
-"""What every test may use: a fresh in-memory layer, and a real Valkey."""
+"""What every test may use: a fresh in-memory layer, a real Valkey and a real PostgreSQL."""
 
 import os
 from collections.abc import Iterator
 
 import pytest
+from asgiref.sync import SyncToAsync
 from channels.layers import channel_layers
+from django.db import connections
 
 from metrics_stream import bus
+from tests.postgresql import find_binaries, running_postgresql
 
 
 @pytest.fixture(autouse=True)
@@ -17,6 +20,20 @@ def fresh_channel_layer(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     channel_layers.backends.clear()
     yield
     channel_layers.backends.clear()
+
+
+@pytest.fixture(autouse=True)
+def no_connection_left_behind() -> Iterator[None]:
+    """Drop what a test left open in the thread for synchronous code: Channels looks after it in tests without one."""
+    yield
+    SyncToAsync.single_thread_executor.submit(_drop_connections).result()
+
+
+def _drop_connections() -> None:
+    for connection in connections.all(initialized_only=True):
+        if connection.connection is not None:
+            connection.connection.close()
+            connection.connection = None
 
 
 def skip_or_fail(variable: str, reason: str) -> None:
@@ -47,3 +64,13 @@ def valkey_layer(valkey_url: str, settings) -> str:
         }
     }
     return valkey_url
+
+
+@pytest.fixture(scope="session")
+def postgresql_url() -> Iterator[str]:
+    """Start a real PostgreSQL and return its address."""
+    binaries = find_binaries()
+    if binaries is None:
+        skip_or_fail("REQUIRE_POSTGRESQL", "there is no PostgreSQL here; try apt install postgresql")
+    with running_postgresql(binaries) as url:
+        yield url

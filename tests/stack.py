@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import inspect
+import json
 import os
 import signal
 import socket
@@ -10,7 +14,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -20,6 +28,22 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+async def eventually(condition: Callable[[], object], seconds: float, *, every_seconds: float = 0.02) -> None:
+    """Return as soon as `condition` holds, which may be a coroutine function; fail when it does not in `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not (await result if inspect.isawaitable(result := condition()) else result):
+        assert time.monotonic() < deadline, f"not within {seconds:g} s"
+        await asyncio.sleep(every_seconds)
+
+
+def wait_until(condition: Callable[[], object], seconds: float) -> None:
+    """Do the same in plain code; it may run beside an event loop, as tests in a browser do."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds:g} s"
+        time.sleep(0.02)
 
 
 class Stack:
@@ -65,6 +89,25 @@ class Stack:
         program = "\n".join([*lines, "    assert stream.flush(timeout=10), stream.last_error"])
         subprocess.run([sys.executable, "-c", program], env=self.environment, check=True, cwd=ROOT, timeout=30)
 
+    def get(self, path: str, timeout: float = 10.0) -> Any:
+        """Return the JSON at an address of the server."""
+        with urllib.request.urlopen(f"{self.url}{path}", timeout=timeout) as answer:
+            return json.load(answer)
+
+    def worker_pids(self) -> set[int]:
+        """Return the processes that serve: the children where there are several, else the server itself."""
+        assert self.server is not None
+        process = psutil.Process(self.server.pid)
+        if self.workers == 1:
+            return {process.pid}
+        pids = set()
+        for child in process.children():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                # Beside them the supervisor has a helper that tracks what multiprocessing shares.
+                if child.status() != psutil.STATUS_ZOMBIE and "resource_tracker" not in " ".join(child.cmdline()):
+                    pids.add(child.pid)
+        return pids
+
     def start(self) -> None:
         """Start the server and wait until it answers."""
         with self.log.open("ab") as log:
@@ -78,15 +121,20 @@ class Stack:
                 stdout=log,
                 stderr=log,
             )
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                with urllib.request.urlopen(f"{self.url}/healthz", timeout=5):
-                    return
-            except (urllib.error.URLError, ConnectionError, TimeoutError):
-                assert self.server.poll() is None, self.log.read_text()
-                assert time.monotonic() < deadline, self.log.read_text()
-                time.sleep(0.05)
+        try:
+            wait_until(self._answers, 30)
+        except AssertionError as error:
+            self.stop(signal.SIGKILL)
+            raise AssertionError(self.log.read_text()) from error
+
+    def _answers(self) -> bool:
+        assert self.server is not None
+        assert self.server.poll() is None, "the server has ended"
+        try:
+            with urllib.request.urlopen(f"{self.url}/healthz", timeout=5):
+                return True
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            return False
 
     def stop(self, how: signal.Signals = signal.SIGTERM, timeout: float = 15.0) -> None:
         """End the server and wait until it is gone."""

@@ -227,7 +227,7 @@ def test_dashboards_are_sorted_by_dragging(admin_client, seeded):
     address = "/admin/metrics_stream/dashboard/adminsortable2_update/"
     response = admin_client.post(address, {"updatedItems": pks}, content_type="application/json")
     assert response.status_code == 200
-    assert Dashboard.objects.first().slug == "presentation"
+    assert Dashboard.objects.first().slug == "stream-health"
 
 
 @pytest.mark.parametrize("body", ["", "null", "[]", "{}", '{"updatedItems": [[1, NaN]]}', '{"updatedItems": [["x"]]}'])

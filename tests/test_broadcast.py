@@ -1,37 +1,18 @@
 import asyncio
-import json
+import logging
 import os
+import re
 import threading
 
 import pytest
 
 from metrics_stream import broadcast as module
 from metrics_stream import bus as bus_module
+from metrics_stream import native_threads
 from metrics_stream.broadcast import Broadcaster, BroadcastError
 from metrics_stream.bus import Bus
 from metrics_stream.core.metrics import MetricError
-
-
-class Listener:
-    """Collects what arrives on the running loop."""
-
-    async def __aenter__(self):
-        bus_module.declare_server()
-        bus_module.listen_on(asyncio.get_running_loop())
-        self.bus = Bus(group_prefix="metrics_stream", timeout_seconds=3.0)
-        await self.bus.open()
-        for metric_type in ("system", "agent", "business", "hero", "presentation"):
-            await self.bus.join(metric_type)
-        return self
-
-    async def __aexit__(self, *_):
-        bus_module.listen_on(None)
-
-    async def bodies(self, count):
-        received = []
-        while len(received) < count:
-            received += await asyncio.wait_for(self.bus.receive(), 5)
-        return [json.loads(metric.body) for metric in received]
+from tests.listener import Listener
 
 
 async def test_each_metric_type_has_its_function():
@@ -79,6 +60,12 @@ async def test_outside_the_server_the_in_memory_layer_is_an_error(monkeypatch):
         await module.broadcast_system_metrics({"n": 1})
     with pytest.raises(BroadcastError, match="Set REDIS_URL"):
         Broadcaster()
+
+
+@pytest.fixture
+def log(monkeypatch, caplog):
+    monkeypatch.setattr(logging.getLogger("metrics_stream"), "propagate", True)
+    return caplog
 
 
 def in_thread(work):
@@ -165,30 +152,42 @@ def test_a_dead_redis_neither_blocks_nor_grows(dead_redis, monkeypatch):
     assert stream.queued <= 10
     assert stream.dropped == 990
     assert not stream.flush(0.05)
-    assert "could not publish" in (stream.last_error or wait_for_error(stream))
+    assert "could not" in (stream.last_error or wait_for_error(stream))
     assert not stream.close(0.05)
     assert (stream.published, stream.dropped, stream.queued) == (0, 1000, 0)
 
 
 def wait_for_error(stream):
-    with stream._changed:
-        stream._changed.wait_for(lambda: stream.last_error, 5)
+    assert native_threads.wait_until(lambda: stream.last_error, 5)
     return stream.last_error
 
 
 @pytest.mark.valkey
-async def test_what_waited_for_redis_is_published_when_it_is_there(valkey_url, settings):
+async def test_what_waited_for_redis_is_published_when_it_is_there(valkey_url, settings, log):
     dead = {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": ["redis://127.0.0.1:1"]}}
     settings.CHANNEL_LAYERS = {"default": dead}
-    stream = Broadcaster()
+    stream = Broadcaster(max_queued=2)
     stream.broadcast_system_metrics({"n": 1})
     await in_thread(lambda: wait_for_error(stream))
+    stream.broadcast_system_metrics({"n": "dropped"})
     settings.CHANNEL_LAYERS = {"default": {**dead, "CONFIG": {"hosts": [valkey_url]}}}
     async with Listener() as listener:
         stream.broadcast_system_metrics({"n": 2})
         assert [body["data"]["n"] for body in await listener.bodies(2)] == [1, 2]
     assert await in_thread(stream.close)
-    assert stream.last_error is None
+    assert (stream.published, stream.dropped, stream.last_error) == (2, 1, None)
+    waiting, published = (record.getMessage() for record in log.records)
+    assert waiting.startswith("metrics wait to be published: the channel layer could not")
+    assert re.fullmatch(r"metrics are published again after \d+\.\d s: 2 waited, 1 were dropped meanwhile", published)
+
+
+def test_what_is_lost_at_the_end_is_reported(dead_redis, log):
+    stream = Broadcaster()
+    stream.broadcast_many([{"metric_type": "system", "data": {"n": n}} for n in range(3)])
+    wait_for_error(stream)
+    assert not stream.close(0.05)
+    assert log.records[-1].getMessage().startswith("3 metrics were not published: the channel layer could not")
+    assert stream.close(0.05), "nothing is left to lose"
 
 
 def test_a_bad_value_is_the_callers_error_at_once(dead_redis):
@@ -201,17 +200,16 @@ def test_a_bad_value_is_the_callers_error_at_once(dead_redis):
     stream.close(0.1)
 
 
-async def test_a_fault_costs_its_batch_and_not_the_thread(monkeypatch, caplog):
-    monkeypatch.setattr(module.logging.getLogger("metrics_stream"), "propagate", True)
-    publish = Bus.publish
+async def test_a_fault_costs_its_batch_and_not_the_thread(monkeypatch, log):
+    send = Bus.send
 
-    async def fail_once(self, metrics):
-        monkeypatch.setattr(Bus, "publish", publish)
+    async def fail_once(self, publication):
+        monkeypatch.setattr(Bus, "send", send)
         raise ZeroDivisionError("by chance")
 
     async with Listener() as listener:
         stream = Broadcaster()
-        monkeypatch.setattr(Bus, "publish", fail_once)
+        monkeypatch.setattr(Bus, "send", fail_once)
         stream.broadcast_system_metrics({"n": 1})
         assert await in_thread(stream.flush)
         assert (stream.dropped, stream.last_error) == (1, "ZeroDivisionError: by chance")
@@ -219,7 +217,7 @@ async def test_a_fault_costs_its_batch_and_not_the_thread(monkeypatch, caplog):
         assert [body["data"]["n"] for body in await listener.bodies(1)] == [2]
         assert await in_thread(stream.close)
     assert (stream.published, stream.dropped, stream.last_error) == (1, 1, None)
-    assert "by chance" in caplog.text
+    assert "by chance" in log.text
 
 
 def test_a_closed_broadcaster_says_so(dead_redis):

@@ -8,7 +8,15 @@ import pytest_asyncio
 
 from metrics_stream import bus as bus_module
 from metrics_stream.broadcast import make_metric
-from metrics_stream.bus import MAX_BATCH_METRICS, Bus, BusError, NotShared, StatsRequest, batches
+from metrics_stream.bus import (
+    MAX_BATCH_METRICS,
+    Bus,
+    NotShared,
+    Published,
+    StatsRequest,
+    batches,
+)
+from metrics_stream.deadline import BusError
 
 
 @pytest.fixture(params=["memory", pytest.param("valkey", marks=pytest.mark.valkey)])
@@ -34,7 +42,8 @@ async def listener(layer: str) -> AsyncIterator[Bus]:
 
 
 async def receive(bus: Bus) -> object:
-    return await asyncio.wait_for(bus.receive(), 5)
+    message = await asyncio.wait_for(bus.receive(), 5)
+    return message.metrics if isinstance(message, Published) else message
 
 
 def metrics(count: int, metric_type: str = "system"):
@@ -101,6 +110,22 @@ async def test_an_unknown_message_is_ignored(listener):
     await listener.join("system")
     await listener._layer.group_send("test_bus.system", {"type": "something.newer"})
     assert await receive(listener) is None
+
+
+@pytest.mark.parametrize("message", [{"payload": b"junk"}, {"payload": b"\x91\x01"}, {}])
+async def test_a_message_that_holds_no_metrics_is_left_out(listener, message):
+    await listener.join("system")
+    await listener._layer.group_send("test_bus.system", {"type": "metrics.publish", **message})
+    assert await receive(listener) is None
+
+
+async def test_many_who_publish_at_once_on_one_loop_lose_nothing(listener):
+    await listener.join("system")
+    bus = make_bus()
+    # Each publication is split, and the parts of several come in between each other.
+    await asyncio.gather(*(bus.publish(metrics(MAX_BATCH_METRICS + 1)) for _ in range(5)))
+    received = [await receive(listener) for _ in range(10)]
+    assert sorted(map(len, received)) == [1] * 5 + [MAX_BATCH_METRICS] * 5
 
 
 async def test_outside_a_server_the_in_memory_layer_says_what_to_do(monkeypatch):

@@ -2,15 +2,16 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from metrics_stream.conf import get_settings, parse_settings
+from metrics_stream.core.frames import MAX_FRAME_BYTES
 
 
 def test_the_defaults_are_sane():
     settings = parse_settings({})
     assert settings.source
-    assert settings.catalogue().slugs == ("system", "agent", "business", "hero", "presentation")
-    # A frame has to fit the default limit of common client libraries, 1 MiB, with its envelope.
-    assert settings.max_pending_bytes < 2**20 - 1000
-    assert settings.slow_client_bytes < 2**20 - 1000
+    assert settings.catalogue().slugs == ("system", "agent", "business", "hero", "presentation", "stream")
+    # A frame has to fit the default limit of common client libraries, 1 MiB, and the largest metric into a frame.
+    assert MAX_FRAME_BYTES < 2**20
+    assert settings.max_metric_bytes < MAX_FRAME_BYTES
 
 
 def test_types_can_be_added():

@@ -9,7 +9,9 @@ from channels.testing import WebsocketCommunicator
 from django.test import TransactionTestCase
 
 from metrics_stream import consumers
+from metrics_stream import runtime as runtime_module
 from metrics_stream.broadcast import broadcast, broadcast_agent_metrics, broadcast_system_metrics
+from metrics_stream.core.metrics import STREAM
 from metrics_stream.models import ClientPreset
 from metrics_stream.routing import stream_application
 from metrics_stream.runtime import get_runtime, stop_runtime
@@ -24,7 +26,10 @@ class Client(WebsocketCommunicator):
         await self.send_to(text_data=message if isinstance(message, str) else json.dumps(message))
 
     async def hear(self):
-        return json.loads(await self.receive_from(timeout=5))
+        """Return the next message; its `position`, which is different each time, is kept aside."""
+        message = json.loads(await self.receive_from(timeout=5))
+        self.position = message.pop("position", None)
+        return message
 
     async def ask(self, message):
         await self.say(message)
@@ -63,7 +68,7 @@ async def test_the_welcome_says_what_a_client_needs_to_know():
     assert welcome == {
         "type": "welcome",
         "protocol": 1,
-        "metric_types": ["system", "agent", "business", "hero", "presentation"],
+        "metric_types": ["system", "agent", "business", "hero", "presentation", "stream"],
         "subscription": {
             "metric_types": [],
             "filters": {},
@@ -82,6 +87,10 @@ async def test_the_welcome_says_what_a_client_needs_to_know():
             "interval_seconds": [0.1, 60.0],
             "batch_size": [1, 1000],
             "batch_timeout_seconds": [0.0, 60.0],
+            "backfill_seconds": [1.0, 86400.0],
+            "max_points": [10, 2000],
+            "speed": [0.25, 60.0],
+            "history_seconds": 900.0,
         },
     }
 
@@ -104,6 +113,27 @@ async def test_subscriptions_add_up_and_all_means_every_type():
         }
         assert len((await client.ask({"type": "subscribe"}))["metric_types"]) == 5
         assert (await client.ask({"type": "unsubscribe", "metric_types": ["all"]}))["metric_types"] == []
+
+
+async def test_the_health_of_the_stream_comes_to_those_who_name_it(monkeypatch):
+    monkeypatch.setattr(runtime_module, "SAMPLE_SECONDS", 0.02)
+    async with connected() as client:
+        await client.ask({"type": "set_update_interval", "interval_seconds": 0.1})
+        answer = await client.ask({"type": "subscribe", "metric_types": ["all"]})
+        assert "stream" not in answer["metric_types"]
+        answer = await client.ask({"type": "subscribe", "metric_types": ["stream"]})
+        assert answer["metric_types"][-1] == "stream"
+        frame = await client.hear()
+        [metric, *_] = frame["data"] if frame["type"] == "metric_batch" else [frame["data"]]
+        assert metric["source"] == get_runtime().sample().process
+        assert {field.name for field in STREAM.fields} == set(metric["data"])
+        assert (metric["data"]["clients"], metric["data"]["views"]) == (1, 1)
+        assert metric["data"]["status"] == "healthy"
+        while (answer := await client.ask({"type": "unsubscribe", "metric_types": ["all"]}))["type"].startswith(
+            "metric"
+        ):
+            pass
+        assert answer["metric_types"] == []
 
 
 async def test_what_is_published_after_the_confirmation_arrives():

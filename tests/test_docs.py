@@ -17,12 +17,13 @@ import websockets
 from django.core.management import BaseCommand, get_commands, load_command_class
 from django.urls import get_resolver
 
-from metrics_stream import broadcast, checks
+from metrics_stream import broadcast, checks, exposition, readiness
 from metrics_stream.bus import MAX_BATCH_BYTES
 from metrics_stream.conf import StreamSettings
 from metrics_stream.core import codes, protocol
 from metrics_stream.core.metrics import BUILTIN_TYPES
 from metrics_stream.models import ClientPreset, Dashboard, Panel
+from metrics_stream.runtime import stop_runtime
 from metrics_stream.seed import DASHBOARD_SEEDS, preset_seeds
 from metrics_stream.validators import OPTIONS
 from tests.stack import ROOT, Stack
@@ -33,6 +34,7 @@ PROTOCOL = DOCS / "protocol.md"
 METRICS = DOCS / "metrics.md"
 DASHBOARDS = DOCS / "dashboards.md"
 SETTINGS = DOCS / "settings.md"
+MONITORING = DOCS / "monitoring.md"
 PAGES = sorted([README, ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *DOCS.glob("*.md")])
 STATIC = ROOT / "metrics_stream" / "static" / "metrics_stream"
 
@@ -162,6 +164,9 @@ def test_limits():
         "`interval_seconds`": between(protocol.INTERVAL_SECONDS),
         "`batch_size`": between(protocol.BATCH_SIZE),
         "`batch_timeout_seconds`": between(protocol.BATCH_TIMEOUT_SECONDS),
+        "`backfill_seconds`": between(protocol.BACKFILL_SECONDS),
+        "`max_points`": f"{between(protocol.MAX_POINTS)}; {protocol.DEFAULT_MAX_POINTS} when it is left out",
+        "`speed`": between(protocol.SPEED),
     }
     assert settings.max_errors_per_minute == 5
     assert str(protocol.MAX_REF_NUMBER) in PROTOCOL.read_text()
@@ -195,7 +200,7 @@ def with_raw_metrics(document: dict[str, Any]) -> dict[str, Any]:
     metrics = document["data"] if document["type"] == "metric_batch" else [document["data"]]
     assert document.get("count", 1) == len(metrics)
     for metric in metrics:
-        assert list(metric) == ["metric_type", "timestamp", "source", "data"]
+        assert [key for key in metric if key != "run"] == ["metric_type", "timestamp", "source", "data"]
         known = next(item for item in BUILTIN_TYPES if item.slug == metric["metric_type"])
         for entry in metric["data"] if known.has_entries else [metric["data"]]:
             assert all(known.field(name) for name in entry)
@@ -214,6 +219,7 @@ def test_the_welcome_example_has_the_defaults():
         message_burst=settings.message_burst,
         errors_per_minute=settings.max_errors_per_minute,
         filter_terms=settings.max_filter_terms,
+        history_seconds=settings.history_seconds,
     )
     assert welcome["limits"] == json.loads(msgspec.json.encode(limits))
     assert set(welcome["subscription"]) == wire_keys(protocol.Subscription)
@@ -322,7 +328,7 @@ def test_every_environment_variable():
     )
     in_settings.add("DATABASE_URL")
     assert in_example == in_settings
-    assert documented == in_settings | {"REQUIRE_BROWSER", "REQUIRE_VALKEY"} | of_tests
+    assert documented == in_settings | {"REQUIRE_BROWSER", "REQUIRE_VALKEY", "REQUIRE_POSTGRESQL"} | of_tests
 
 
 def test_every_command_and_its_options():
@@ -332,11 +338,11 @@ def test_every_command_and_its_options():
     shared = {option for action in of_django._actions for option in action.option_strings} | {"--skip-checks"}
     for name in own:
         parser = load_command_class("metrics_stream", name).create_parser("manage.py", name)
-        actions = [action for action in parser._actions if not shared.intersection(action.option_strings)]
+        actions = [action for action in parser._actions if set(action.option_strings) - shared]
         rows = table(SETTINGS, name, "option") if actions else []
         assert named(rows) == [action.option_strings[0] for action in actions], name
         for row, action in zip(rows, actions, strict=True):
-            if action.default is not None and action.default is not False:
+            if action.default not in (None, False, []):
                 shown = action.default if isinstance(action.default, str) else f"{action.default:g}"
                 assert row["default"] == shown, f"{name} {row['option']}"
 
@@ -352,6 +358,26 @@ def test_every_address():
     routes = {str(entry.pattern) for entry in get_resolver("metrics_stream.urls").url_patterns}
     expected = {f"/{route.replace('<slug:slug>', '<slug>')}" for route in routes} | {"/ws/metrics/", "/admin/"}
     assert documented == expected
+
+
+def test_everything_that_prometheus_gets():
+    assert named(table(MONITORING, "Gauges", "name")) == [exposition.PREFIX + name for name, *_ in exposition.GAUGES]
+    counters = [*exposition.COUNTERS, *exposition.LABELLED]
+    assert named(table(MONITORING, "Counters", "name")) == [f"{exposition.PREFIX}{name}_total" for name, *_ in counters]
+    histograms = [exposition.PREFIX + name for name, *_ in exposition.HISTOGRAMS]
+    assert named(table(MONITORING, "Histograms", "name")) == histograms
+    [rules] = [text for language, text in FENCE.findall(MONITORING.read_text()) if language == "yaml"]
+    used = set(re.findall(r"metrics_stream_\w+", rules))
+    assert used <= {*(name for name in re.findall(r"`(metrics_stream_\w+)`", MONITORING.read_text()))} | {
+        f"{name}_bucket" for name in histograms
+    }
+
+
+async def test_every_check_of_readyz(monkeypatch):
+    monkeypatch.setattr(readiness, "_missing_migrations", lambda: 0)
+    found = await readiness.problems()
+    await stop_runtime()
+    assert named(table(MONITORING, "/readyz", "check")) == list(found)
 
 
 def test_commands_of_dev_py():
@@ -463,7 +489,9 @@ def test_the_examples_of_the_readme_publish_and_receive(stack):
             assert "welcome" in receiver.stdout.readline()
             assert "subscription_confirmed" in receiver.stdout.readline()
             stack.manage("shell", "-v", "0", code=readme_program('source="my-test"'))
-            assert receiver.stdout.readline().split(" ", 1) == [
+            # What other tests published comes first, as the newest there is.
+            line = next(line for line in receiver.stdout if line.startswith("my-test"))
+            assert line.split(" ", 1) == [
                 "my-test",
                 "{'total_transactions': 1250, 'money_saved': 98000.0, 'uptime_percentage': 99.95, "
                 "'transactions_per_second': 420.0}\n",
@@ -487,5 +515,7 @@ async def test_the_asynchronous_example_of_the_readme_publishes(stack, valkey_la
         await client.send('{"type": "subscribe", "metric_types": ["agent"]}')
         await client.recv()
         await namespace["report"]([{"agent_id": "agent_1", "current_load": 0.4}])
-        frame = json.loads(await client.recv())
+        # What other tests published comes first, as the newest there is.
+        while (frame := json.loads(await client.recv())).get("replayed"):
+            pass
     assert frame["data"]["data"] == [{"agent_id": "agent_1", "current_load": 0.4}]

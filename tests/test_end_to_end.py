@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 import websockets
 
 from tests.stack import ROOT, Stack
+from tests.test_exposition import values_of
 
 pytestmark = pytest.mark.valkey
 
@@ -60,13 +62,14 @@ async def ask(ws, message):
 
 
 async def subscribe(ws, *metric_types, filters=None):
-    assert json.loads(await ws.recv())["type"] == "welcome"
+    welcome = json.loads(await ws.recv())
+    assert welcome["type"] == "welcome"
     await ask(ws, {"type": "set_update_interval", "interval_seconds": 0.1})
     if filters:
         await ask(ws, {"type": "set_filters", "filters": filters})
-    assert (await ask(ws, {"type": "subscribe", "metric_types": list(metric_types)}))[
-        "type"
-    ] == "subscription_confirmed"
+    answer = await ask(ws, {"type": "subscribe", "metric_types": list(metric_types)})
+    assert answer["type"] == "subscription_confirmed"
+    return welcome["client_id"]
 
 
 async def collect(ws, count):
@@ -115,18 +118,26 @@ async def test_statistics_of_the_running_server_by_command(stack):
     assert stats["process"] in text
 
 
-async def test_sigterm_closes_clients_with_a_code_that_lets_them_come_back(own_stack):
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP])
+async def test_a_stop_closes_clients_with_a_code_that_lets_them_come_back(own_stack, how):
     async with websockets.connect(own_stack.socket_url) as ws:
         await subscribe(ws, "system")
         before = time.monotonic()
-        stopping = asyncio.create_task(asyncio.to_thread(own_stack.stop))
-        while ws.state is websockets.State.OPEN:
-            with contextlib.suppress(websockets.ConnectionClosed):
-                await asyncio.wait_for(ws.recv(), 15)
+        stopping = asyncio.create_task(asyncio.to_thread(own_stack.stop, how))
+        # What a new client gets at once of the past may come first.
+        while (farewell := json.loads(await asyncio.wait_for(ws.recv(), 15)))["type"].startswith("metric_"):
+            pass
+        await asyncio.wait_for(ws.wait_closed(), 15)
         await stopping
         assert time.monotonic() - before < 15
-    assert ws.close_code in {4001, 1012}
+    assert farewell == {"type": "error", "code": "going_away", "message": "the server stops; come back in a moment"}
+    assert (ws.close_code, ws.close_reason) == (4001, farewell["message"])
     assert "Traceback" not in own_stack.log.read_text()
+
+
+async def read_to_the_end(ws):
+    while True:  # what a new client gets at once of the past may come first
+        await ws.recv()
 
 
 async def test_a_killed_server_comes_back_and_clients_with_it(own_stack):
@@ -134,7 +145,7 @@ async def test_a_killed_server_comes_back_and_clients_with_it(own_stack):
         await subscribe(ws, "system")
         await asyncio.to_thread(own_stack.stop, signal.SIGKILL)
         with pytest.raises(websockets.ConnectionClosed):
-            await asyncio.wait_for(ws.recv(), 10)
+            await asyncio.wait_for(read_to_the_end(ws), 10)
     await asyncio.to_thread(own_stack.start)
     async with websockets.connect(own_stack.socket_url) as ws:
         await subscribe(ws, "system", filters={"sources": ["again"]})
@@ -166,6 +177,10 @@ async def test_two_workers_give_each_client_everything_once(stack, tmp_path):
             received = await asyncio.gather(*(collect(ws, 100) for ws in sockets))
             await asyncio.to_thread(producer.wait, 20)
             answers = json.loads(await asyncio.to_thread(pair.manage, "stream_stats", "--json"))
+            # Each worker tells the others once a second; whichever answers knows of all in the end.
+            for _ in range(8):
+                await until(lambda: scrape(pair)["clients{}"] == 12)
+            assert scrape(pair)["workers{}"] == 2
         for metrics in received:
             assert [metric["data"]["n"] for metric in metrics] == list(range(100))
         children = psutil.Process(pair.server.pid).children(recursive=True)
@@ -173,6 +188,14 @@ async def test_two_workers_give_each_client_everything_once(stack, tmp_path):
         workers = [answer for answer in answers if answer["process"].rpartition(":")[2] in pids]
         assert len(workers) == 2
         assert sum(worker["connected_clients"] for worker in workers) == 12
+        # What a worker counted stays in the sum when it dies, and another one takes its place.
+        busiest = max(workers, key=lambda worker: worker["metrics_sent"])
+        sent = scrape(pair)["metrics_sent_total{}"]
+        assert sent >= 1200
+        psutil.Process(int(busiest["process"].rpartition(":")[2])).kill()
+        await until(lambda: scrape(pair)["workers{}"] == 1)
+        assert scrape(pair)["metrics_sent_total{}"] == sent
+        await until(lambda: scrape(pair)["workers{}"] == 2)
     finally:
         await asyncio.to_thread(pair.stop)
     _, alive = await asyncio.to_thread(psutil.wait_procs, children, timeout=10)
@@ -190,6 +213,7 @@ async def test_a_client_that_never_reads_is_cut_and_the_others_notice_nothing(st
         DATABASE_URL=stack.environment["DATABASE_URL"],
         DJANGO_SETTINGS_MODULE="impatient_settings",
         PYTHONPATH=f"{tmp_path}:{ROOT}",
+        LOG_FORMAT="json",
     )
     await asyncio.to_thread(impatient.start)
     flood = """
@@ -208,7 +232,7 @@ with Broadcaster(source="flood") as stream:
             websockets.connect(impatient.socket_url, compression=None) as healthy,
             websockets.connect(impatient.socket_url, compression=None, max_queue=1, ping_interval=None) as stalled,
         ):
-            await subscribe(stalled, "system")
+            stalled_id = await subscribe(stalled, "system")
             await subscribe(healthy, "system")
             producer = subprocess.Popen([sys.executable, "-c", flood], cwd=ROOT, env=impatient.environment)
             got = await collect(healthy, 600)
@@ -220,9 +244,23 @@ with Broadcaster(source="flood") as stream:
             assert len(established(server)) == 1
             stalled.transport.abort()
         assert [metric["data"]["n"] for metric in got] == list(range(600))
-        assert "took no frame" in impatient.log.read_text()
+        [line] = map(json.loads, impatient.log.read_text().splitlines())
+        assert (line["level"], line["event"]) == ("warning", "a client took nothing for 1 s and is closed")
+        assert line["client_id"] == stalled_id
     finally:
         await asyncio.to_thread(impatient.stop)
+
+
+def scrape(stack: Stack) -> dict[str, float]:
+    """Return what Prometheus would get from whichever worker answers."""
+    with urllib.request.urlopen(f"{stack.url}/metrics", timeout=10) as response:
+        return values_of(response.read())
+
+
+async def until(condition, seconds: float = 20.0):
+    async with asyncio.timeout(seconds):
+        while not await asyncio.to_thread(condition):
+            await asyncio.sleep(0.05)
 
 
 def established(server: psutil.Process) -> list[object]:

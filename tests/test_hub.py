@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metrics_stream import hub as hub_module
+from metrics_stream import audience as audience_module
 from metrics_stream.audience import HubLimits
+from metrics_stream.core import frames as frames_module
 from metrics_stream.core.codes import CloseCode, GapReason
 from metrics_stream.core.delivery import Delivery
 from metrics_stream.core.encoding import encode_metric
@@ -69,13 +70,20 @@ class Socket:
         self.raw: list[str] = []
         self.times: list[float] = []
         self.stalled = False
+        self.broken = False
+        self.unread: int | None = None
         self.closed: tuple[CloseCode, str] | None = None
 
     def write(self, frames) -> bool:
+        if self.broken:
+            raise ValueError("this socket is broken")
         self.raw.extend(frame.text for frame in frames)
         self.frames.extend(json.loads(frame.data) for frame in frames)
         self.times.append(self.house.clock.now)
         return not self.stalled
+
+    def backlog(self) -> int | None:
+        return self.unread
 
     def close(self, code, error, reason) -> None:
         self.closed = (code, error.value)
@@ -210,7 +218,7 @@ def test_views_that_differ_in_delivery_only_filter_a_metric_once(house, monkeypa
 
         return count
 
-    monkeypatch.setattr(hub_module, "compile_projection", counting)
+    monkeypatch.setattr(audience_module, "compile_projection", counting)
     wish = Filters(fields=("n",))
     _, fast = house.join(Selection(("system",), wish))
     _, slow = house.join(Selection(("system", "hero"), wish), Delivery(interval_seconds=2.0))
@@ -393,6 +401,86 @@ def test_a_client_that_makes_progress_is_never_closed(house):
     assert socket.closed is None
 
 
+def test_a_client_that_reads_slowly_but_reads_is_not_closed(house):
+    _, socket = house.join()
+    socket.stalled = True
+    socket.unread = 1_000_000
+    house.publish(1)
+    for _ in range(60):
+        socket.unread -= 1_000
+        house.clock.advance(1.0)
+    assert socket.closed is None
+    house.clock.advance(11.0)
+    assert socket.closed == (CloseCode.SLOW_CONSUMER, "slow_consumer")
+    assert house.telemetry.closes_by_code == {4008: 1}
+
+
+def test_a_client_that_is_busy_hears_of_the_bus_as_soon_as_it_is_not(house):
+    client, socket = house.join()
+    _, idle = house.join()
+    socket.stalled = True
+    house.publish(1)
+    house.clock.advance(0.1)
+    house.hub.broadcast_status("stale")
+    assert idle.frames[-1] == {"type": "status", "bus": "stale"}
+    assert socket.metrics == [1]
+    socket.stalled = False
+    house.hub.written(client)
+    assert socket.frames[1:] == [{"type": "status", "bus": "stale"}]
+
+
+def test_a_broken_socket_costs_the_others_nothing(house, caplog):
+    sockets = [house.join()[1] for _ in range(3)]
+    sockets[1].broken = True
+    house.publish(1)
+    house.clock.advance(0.02)
+    house.publish(2)
+    house.clock.advance(0.2)
+    assert [socket.metrics for socket in sockets] == [[1, 2], [], [1, 2]]
+    assert sockets[1].closed == (CloseCode.GOING_AWAY, "internal")
+    assert len(house.hub.clients) == 2
+    assert "this socket is broken" in caplog.text
+
+
+@pytest.mark.parametrize("own_share", [False, True])
+def test_after_a_fault_within_the_hub_clients_hear_of_a_gap_and_of_all_that_follows(
+    house, monkeypatch, caplog, own_share
+):
+    client, socket = house.join()
+    _, other = house.join(Selection(("hero",)))
+    house.publish(0)
+    house.clock.advance(0.1)
+    if own_share:  # the client is behind its view, so its frames are its own
+        socket.stalled = True
+        house.publish(1)
+        house.clock.advance(0.1)
+        house.publish(2)
+        house.clock.advance(0.2)
+    with monkeypatch.context() as patched:
+        patched.setattr(frames_module, "encode_metrics", lambda *_, **__: 1 / 0)
+        if own_share:
+            socket.stalled = False
+            house.hub.written(client)
+        else:
+            house.publish(1, 2)
+        house.clock.advance(0.05)
+    house.publish(3)
+    house.clock.advance(0.2)
+    assert socket.metrics == ([0, 1, 3] if own_share else [0, 3])
+    assert socket.gaps == [{"type": "gap", "reason": "internal", "dropped": None, "metric_types": ["system"]}]
+    assert other.frames == []
+    assert house.telemetry.hub_failures == 1
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_fault_that_stays_does_not_spin(house, monkeypatch, caplog):
+    house.join()
+    monkeypatch.setattr(frames_module, "encode", lambda *_, **__: 1 / 0)
+    house.hub.announce_gap(GapReason.BUS, metric_types=frozenset({"system"}))
+    house.clock.advance(1.0)
+    assert 1 <= house.telemetry.hub_failures <= 12
+
+
 def test_past_the_bound_of_a_view_the_oldest_go_and_a_gap_says_so():
     house = House(max_pending_metrics=5)
     _, socket = house.join(delivery=Delivery(interval_seconds=60.0))
@@ -404,6 +492,46 @@ def test_past_the_bound_of_a_view_the_oldest_go_and_a_gap_says_so():
     assert socket.metrics == [0, 6, 7, 8, 9, 10]
     # The gap stands where the metrics are missing.
     assert [frame["type"] for frame in socket.frames] == ["metric_update", "gap", "metric_batch"]
+
+
+def test_what_is_too_large_for_one_frame_comes_in_several_at_once():
+    house = House(max_pending_bytes=4_000_000)
+    _, socket = house.join(delivery=Delivery(interval_seconds=1.0))
+    house.publish(0)
+    house.clock.advance(0.02)
+    house.publish(*range(1, 31), padding="x" * 100_000)
+    house.clock.advance(1.0)
+    assert socket.metrics == list(range(31))
+    assert len(set(socket.times)) == 2
+    assert len(socket.raw) == 5
+    assert all(len(text) <= 1_000_000 for text in socket.raw)
+
+
+def test_a_metric_larger_than_a_frame_comes_alone(house):
+    _, socket = house.join()
+    body = make(1)
+    house.hub.publish([body, Metric("system", "host1", 0.0, (), body.body[:-2] + b',"x":"' + b"x" * 999_990 + b'"}}')])
+    house.clock.advance(0.02)
+    assert [len(frame) > 900_000 for frame in socket.raw] == [False, True]
+
+
+def test_the_frames_of_a_view_are_a_row_and_those_for_one_client_are_not(house):
+    _, socket = house.join()
+    sent, own = [], []
+    socket.write = lambda frames: sent.extend(frames) or True
+    for number in range(3):
+        house.publish(number, padding="x" * 200)
+        house.clock.advance(0.1)
+    first, second, third = sent
+    assert first.before is None
+    assert (second.before, third.before) == (first.after, second.after)
+    late, inbox = house.join()
+    inbox.write = lambda frames: own.extend(frames) or True
+    house.publish(3, padding="x" * 200)
+    house.hub.change(late, SYSTEM, Delivery(interval_seconds=0.2))
+    house.clock.advance(0.2)
+    assert [frame.before for frame in sent[3:]] == [third.after]
+    assert [frame.before for frame in own] == [None]
 
 
 def test_a_lost_bus_is_told_to_those_whom_it_concerns(house):

@@ -29,6 +29,7 @@ def test_seeds_presets_and_dashboards():
         "agents",
         "business",
         "presentation",
+        "stream-health",
     ]
     assert set(ClientPreset.objects.values_list("slug", flat=True)) == {
         "standard",
@@ -38,6 +39,7 @@ def test_seeds_presets_and_dashboards():
         "single-agent",
         "business",
         "presentation",
+        "stream-health",
         "wall-display",
         "low-bandwidth",
         "raw",
@@ -84,7 +86,13 @@ def test_what_an_admin_changed_renamed_or_deleted_stays_that_way():
     Dashboard.objects.get(slug="operations").panels.first().delete()
     panels = Panel.objects.count()
     run("seed_defaults")
-    assert [item.slug for item in Dashboard.objects.all()] == ["operations", "this-machine", "workers", "presentation"]
+    assert [item.slug for item in Dashboard.objects.all()] == [
+        "operations",
+        "this-machine",
+        "workers",
+        "presentation",
+        "stream-health",
+    ]
     assert not ClientPreset.objects.filter(slug="raw").exists()
     assert Panel.objects.count() == panels
 

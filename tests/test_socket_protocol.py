@@ -1,6 +1,7 @@
 """The protocol class on its own: a small application in a real uvicorn, asked by the `websockets` client."""
 
 import asyncio
+import contextlib
 import json
 from contextlib import asynccontextmanager
 
@@ -9,8 +10,17 @@ import uvicorn
 import websockets
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
+from metrics_stream import socket_protocol
 from metrics_stream.core.shared_text import EXTENSION, SharedText
 from metrics_stream.socket_protocol import StreamSocketProtocol
+
+FIELDS = ("throughput_tps", "requests_total", "p99_response_time_ms", "error_rate", "queue_depth", "cpu_utilization")
+
+
+def in_row(number):
+    """Return a message that repeats the keys of the others, as metrics do."""
+    return json.dumps({field: number * factor for factor, field in enumerate(FIELDS, start=7)})
+
 
 LONG = json.dumps({"text": "é " * 500, "numbers": list(range(300))}, ensure_ascii=False)
 
@@ -22,6 +32,8 @@ class Application:
         self.refused = 0
         self.ended = 0
         self.faults = []
+        self.row = []
+        self.context = None
 
     async def __call__(self, scope, receive, send):
         if scope["type"] != "websocket":
@@ -35,23 +47,35 @@ class Application:
     async def talk(self, scope, receive, send):
         write = scope["extensions"][EXTENSION]["write"]
         await receive()
-        assert not write(SharedText(b"too early"))
+        assert not write([SharedText(b"too early")])
         await send({"type": "websocket.accept"})
         while True:
             message = await receive()
             if message["type"] == "websocket.disconnect":
-                assert not write(SharedText(b"too late"))
+                assert not write([SharedText(b"too late")])
                 return
             word, _, count = message["text"].partition(" ")
             if word == "close":
                 await send({"type": "websocket.close", "code": 4008, "reason": "slow"})
-                assert not write(SharedText(b"too late"))
-            elif word == "flood":
+                assert not write([SharedText(b"too late")])
+            elif word in {"fill", "flood"}:
+                self.backlog = scope["extensions"][EXTENSION]["backlog"]
                 frame = SharedText(b"x" * 100_000)
-                while write(frame):
+                while write([frame]):
                     pass
                 self.refused += 1
+                if word == "fill":
+                    continue
                 await send({"type": "websocket.close", "code": 4008, "reason": "slow"})
+            elif word == "join":
+                self.row.append(write)
+                await send({"type": "websocket.send", "text": f"joined {LONG}"})
+            elif word == "row":
+                for number in range(int(count)):
+                    shared = SharedText(in_row(number).encode(), self.context)
+                    self.context = shared.after
+                    for each in self.row:
+                        assert each([shared])
             elif word == "length":
                 await send({"type": "websocket.send", "text": str(len(message["text"]))})
             else:
@@ -60,7 +84,7 @@ class Application:
                     if word == "mixed" and number % 2:
                         await send({"type": "websocket.send", "text": text})
                     else:
-                        assert write(SharedText(text.encode()))
+                        assert write([SharedText(text.encode())])
 
 
 @asynccontextmanager
@@ -92,6 +116,10 @@ EXTENSIONS = {
         "compression": None,
         "extensions": [ClientPerMessageDeflateFactory(server_max_window_bits=9, client_max_window_bits=9)],
     },
+    "a server that must not keep its context": {
+        "compression": None,
+        "extensions": [ClientPerMessageDeflateFactory(server_no_context_takeover=True)],
+    },
     "client without context": {
         "compression": None,
         "extensions": [ClientPerMessageDeflateFactory(client_no_context_takeover=True)],
@@ -105,6 +133,40 @@ async def test_every_message_arrives_as_it_was(kind, extensions):
     async with serving() as (url, _), websockets.connect(url, **extensions) as ws:
         await ws.send(f"{kind} 12")
         assert await receive(ws, 12) == [f"{number} {LONG}" for number in range(12)]
+
+
+@pytest.mark.parametrize("extensions", EXTENSIONS.values(), ids=EXTENSIONS)
+async def test_a_row_of_messages_arrives_whoever_came_midway_or_got_others_between(extensions):
+    expected = [in_row(number) for number in range(40)]
+    async with contextlib.AsyncExitStack() as clients:
+        url, _ = await clients.enter_async_context(serving())
+        speaker, first, second = [
+            await clients.enter_async_context(websockets.connect(url, **extensions)) for _ in "123"
+        ]
+        await first.send("join")
+        await receive(first, 1)
+        await speaker.send("row 40")
+        assert await receive(first, 40) == expected
+        await second.send("join")
+        await receive(second, 1)
+        await first.send("mixed 3")  # messages of its own, which are no part of the row
+        await receive(first, 3)
+        for _ in range(2):
+            await speaker.send("row 40")
+            assert await receive(first, 40) == expected
+            assert await receive(second, 40) == expected
+
+
+async def test_a_row_is_a_fraction_of_its_messages_for_those_who_follow_it():
+    async with serving() as (url, _), websockets.connect(url) as speaker, websockets.connect(url) as listener:
+        await listener.send("join")
+        await receive(listener, 1)
+        wire = []
+        data_received = listener.protocol.receive_data
+        listener.protocol.receive_data = lambda data: (wire.append(len(data)), data_received(data))
+        await speaker.send("row 200")
+        await receive(listener, 200)
+    assert sum(wire) < sum(len(SharedText(in_row(number).encode()).wire(12)) for number in range(200)) / 2
 
 
 async def test_a_server_without_deflate_sends_plain_frames():
@@ -144,6 +206,72 @@ async def test_a_client_that_does_not_read_is_refused_more_and_then_cut(monkeypa
             while not application.refused or application.connections:
                 await asyncio.sleep(0.01)
         ws.transport.abort()
+
+
+async def test_the_backlog_is_what_the_client_has_not_taken():
+    unread = {"compression": None, "max_queue": 1, "ping_interval": None}
+    async with serving() as (url, application), websockets.connect(url, **unread) as ws:
+        await ws.send("fill")
+        async with asyncio.timeout(10):
+            while not application.refused:
+                await asyncio.sleep(0)
+            before = application.backlog()
+            assert before >= 65_536  # uvicorn's mark, above which a socket takes nothing
+            await ws.recv()
+            while application.backlog() >= before:
+                await ws.recv()
+        ws.transport.abort()
+
+
+async def test_a_flood_of_pings_is_closed_and_ordinary_pings_are_answered():
+    async with serving() as (url, application), websockets.connect(url, ping_interval=None) as ws:
+        for _ in range(3):
+            await asyncio.wait_for(await ws.ping(), 5)
+        with contextlib.suppress(websockets.ConnectionClosed):
+            for number in range(10_000):
+                await ws.ping(str(number))
+                await asyncio.sleep(0)
+        async with asyncio.timeout(10):
+            while application.connections:
+                await asyncio.sleep(0)
+    assert (ws.close_code, ws.close_reason) == (4029, "more than 100 pings within a second")
+
+
+async def test_past_the_cap_a_handshake_is_answered_503():
+    async with serving(limit_concurrency=2) as (url, application):
+        async with websockets.connect(url), websockets.connect(url):
+            with pytest.raises(websockets.InvalidStatus) as refused:
+                await websockets.connect(url)
+        response = refused.value.response
+        assert response.status_code == 503
+        assert 2 <= int(response.headers["Retry-After"]) <= 10
+        assert response.body == b"2 connections are open already; come back\n"
+        async with asyncio.timeout(10):
+            while application.connections:
+                await asyncio.sleep(0)
+        async with websockets.connect(url) as ws:
+            await ws.send("shared 1")
+            await receive(ws, 1)
+
+
+async def test_a_server_that_stops_closes_its_clients_one_after_the_other_and_says_why(monkeypatch):
+    monkeypatch.setattr(socket_protocol, "DRAINED_PER_SECOND", 20)
+    async with contextlib.AsyncExitStack() as clients:
+        async with serving(timeout_graceful_shutdown=5) as (url, _):
+            sockets = [await clients.enter_async_context(websockets.connect(url)) for _ in range(10)]
+            loop = asyncio.get_running_loop()
+
+            async def farewell(ws):
+                message = json.loads(await ws.recv())
+                await ws.wait_closed()
+                return message, ws.close_code, ws.close_reason, loop.time()
+
+            farewells = [asyncio.create_task(farewell(ws)) for ws in sockets]
+        said = await asyncio.gather(*farewells)
+    reason = "the server stops; come back in a moment"
+    assert {(message["code"], code, why) for message, code, why, _ in said} == {("going_away", 4001, reason)}
+    closed_at = sorted(instant for *_, instant in said)
+    assert closed_at[-1] - closed_at[0] > 0.05  # of half a second in which ten are spread by chance
 
 
 async def test_a_client_that_goes_away_ends_the_application():

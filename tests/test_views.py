@@ -1,14 +1,15 @@
 """The pages: who may see what, what the browser code gets, and that a broken panel breaks nothing else."""
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db import connection
 from django.urls import reverse
 
 from metrics_stream.conf import get_settings
-from metrics_stream.models import ClientPreset, Dashboard, Panel
-from metrics_stream.views import describe_field, page_config
+from metrics_stream.models import ClientPreset, Dashboard, Panel, TestRun
+from metrics_stream.views import MOST_RUNS, describe_field, page_config
 
 CONTEXT_OF_EVERY_PAGE = [reverse("metrics_stream:index"), reverse("metrics_stream:console"), "/dashboards/operations/"]
 
@@ -41,6 +42,7 @@ def test_page_config_is_the_whole_contract(client, operations):
         "preset": None,
         "metric_types": ["system", "agent"],
         "stale_after_seconds": 10.0,
+        "history_seconds": 900.0,
         "dashboard": {"slug": "operations", "title": "Operations", "kind": "standard"},
         "panels": [
             {
@@ -89,6 +91,30 @@ def test_page_config_is_the_whole_contract(client, operations):
     }
     assert json.loads(json.dumps(response.context["page"])) == response.context["page"]
     assert [panel.pk for panel in response.context["panels"]] == [first.pk, second.pk, third.pk]
+
+
+def test_dashboard_offers_the_runs_that_have_begun(client, operations):
+    now = datetime(2026, 1, 31, 12, tzinfo=UTC)
+    TestRun.objects.create(slug="planned", name="Planned")
+    for number in range(MOST_RUNS + 1):
+        started_at = now + timedelta(minutes=number)
+        TestRun.objects.create(slug=f"run-{number}", name=f"Run {number}", status="running", started_at=started_at)
+    TestRun.objects.filter(slug="run-1").update(status="completed", ended_at=now + timedelta(minutes=2))
+
+    def offered(query=""):
+        return client.get(f"/dashboards/operations/{query}").context["runs"]
+
+    assert [run["id"] for run in offered()] == [f"run-{number}" for number in range(MOST_RUNS, 0, -1)]
+    assert offered()[-1] == {
+        "id": "run-1",
+        "name": "Run 1",
+        "status": "completed",
+        "started_at": "2026-01-31T12:01:00+00:00",
+        "ended_at": "2026-01-31T12:02:00+00:00",
+    }
+    assert offered()[0]["ended_at"] is None
+    assert offered("?run=run-0")[-1]["id"] == "run-0"
+    assert len(offered("?run=run-1")) == len(offered("?run=gone")) == len(offered("?run=%00")) == MOST_RUNS
 
 
 def test_dashboard_without_a_preset_uses_the_default_one(operations):

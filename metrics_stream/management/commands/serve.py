@@ -1,6 +1,15 @@
 """Serve pages and sockets for real use."""
 
+import logging
+import os
+import resource
+import signal
 from argparse import ArgumentParser
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from math import ceil
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import uvicorn
@@ -8,10 +17,21 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from metrics_stream.bus import layer_is_shared
-from metrics_stream.conf import get_settings
+from metrics_stream.conf import StreamSettings, get_settings
+from metrics_stream.workers import FOLDER_VARIABLE
 
-# Clients get their close codes and the application its disconnects within this time after SIGTERM.
-GRACEFUL_SECONDS = 10
+logger = logging.getLogger(__name__)
+
+# What a stop may take beyond DRAIN_SECONDS: clients answer the close, requests in progress end.
+GRACEFUL_SECONDS = 6
+
+# How long a worker may take to start, or to answer its parent, before it is replaced.
+WORKER_SECONDS = 30
+
+# Connections of pages and programs beyond MAX_CLIENTS; past them everything new is answered 503.
+SPARE_CONNECTIONS = 1_000
+# Files that a process has open besides its connections, with room to spare.
+SPARE_FILES = 500
 
 MAX_WORKERS = 64
 
@@ -37,6 +57,16 @@ class Command(BaseCommand):
                 f"--workers {workers} needs a channel layer that joins processes, and the in-memory one serves a "
                 "single process; set REDIS_URL, or leave --workers out"
             )
+        stream = get_settings()
+        connections = stream.max_clients + SPARE_CONNECTIONS
+        _allow_files(connections + SPARE_FILES)
+        with _workers_folder() if workers > 1 else nullcontext():
+            self._serve(host, port, workers, connections, stream)
+
+    def _serve(self, host: str, port: int, workers: int, connections: int, stream: StreamSettings) -> None:
+        if workers == 1:
+            # Several workers are replaced one after the other; a single one ends in order, for systemd to start again.
+            signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
         module, _, name = str(settings.ASGI_APPLICATION).rpartition(".")
         uvicorn.run(
             f"{module}:{name}",
@@ -44,10 +74,43 @@ class Command(BaseCommand):
             port=port,
             workers=workers,
             lifespan="on",
+            http="metrics_stream.http_protocol:PatientHttpProtocol",
             ws="metrics_stream.socket_protocol:StreamSocketProtocol",
             # Well above the protocol's own limit, so that the application can answer a message that is too big.
-            ws_max_size=max(2**20, 2 * get_settings().max_message_bytes),
-            timeout_graceful_shutdown=GRACEFUL_SECONDS,
+            ws_max_size=max(2**20, 2 * stream.max_message_bytes),
+            limit_concurrency=connections,
+            # A worker that starts on a busy machine is not one that hangs.
+            timeout_worker_healthcheck=WORKER_SECONDS,
+            forwarded_allow_ips=getattr(settings, "FORWARDED_ALLOW_IPS", None),
+            timeout_graceful_shutdown=ceil(stream.drain_seconds) + GRACEFUL_SECONDS,
+            # Django's LOGGING formats what uvicorn says too.
+            log_config=None,
             log_level="warning",
             access_log=False,
+        )
+
+
+@contextmanager
+def _workers_folder() -> Iterator[None]:
+    """Give the workers a folder in which they tell each other of their counters; in memory where there is one."""
+    shared_memory = Path("/dev/shm")  # noqa: S108  mkdtemp makes the folder 0700
+    with TemporaryDirectory(prefix="metrics-stream-", dir=shared_memory if shared_memory.is_dir() else None) as folder:
+        os.environ[FOLDER_VARIABLE] = folder
+        yield
+
+
+def _allow_files(wanted: int) -> None:
+    """Let this process and its workers open `wanted` files, or as many as the system allows, and say so."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+        except (OSError, ValueError):  # a sandbox may forbid it
+            allowed = soft
+    if allowed < wanted:
+        logger.warning(
+            "this process may open %d files, which is fewer than MAX_CLIENTS needs (%d); raise the limit "
+            "(systemd: LimitNOFILE=%d) or lower MAX_CLIENTS",
+            *(allowed, wanted, wanted),
         )

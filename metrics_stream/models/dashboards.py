@@ -35,6 +35,7 @@ class ClientPreset(models.Model):
 
         ALL = "all", "Every metric, oldest first"
         LATEST = "latest", "Only the newest of each type, source and agent"
+        AGGREGATE = "aggregate", "A summary of each type, source and agent"
 
     name = models.CharField(max_length=100, unique=True, validators=[validate_printable])
     slug = models.SlugField(
@@ -97,7 +98,8 @@ class ClientPreset(models.Model):
         max_length=10,
         choices=Mode.choices,
         default=Mode.ALL,
-        help_text="The newest is enough for numbers on a wall or over a phone; charts without gaps need every metric.",
+        help_text="The newest is enough for numbers on a wall or over a phone; a summary (mean, minimum, maximum) "
+        "keeps the peaks of a slow interval; charts without gaps need every metric.",
     )
     is_default = models.BooleanField(
         "default",

@@ -1,0 +1,52 @@
+"""What the admin of every model here has in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib import admin
+from django.forms import Script
+from django.http import Http404, HttpRequest, HttpResponse
+from simple_history.admin import SimpleHistoryAdmin
+
+from metrics_stream.conf import get_settings
+from metrics_stream.models import Panel
+
+admin.site.site_header = "Metrics Stream"
+admin.site.site_title = "Metrics Stream"
+admin.site.index_title = "Dashboards, presets and test runs"
+
+
+class StreamAdmin(SimpleHistoryAdmin):  # type: ignore[misc]  # the library is untyped
+    """The history of changes, and the catalogue for the scripts."""
+
+    save_on_top = True
+    history_list_per_page = 50
+    object_history_list_template = "admin/metrics_stream/_history_list.html"
+
+    class Media:
+        css = {"all": ["metrics_stream/admin/editor.css"]}
+        js = [Script("metrics_stream/admin/editor.js", type="module")]
+
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], **kwargs: Any) -> HttpResponse:
+        context["catalogue"] = get_settings().catalogue().describe()
+        context["options_of_kind"] = Panel.OPTIONS_OF_KIND
+        response: HttpResponse = super().render_change_form(request, context, **kwargs)
+        return response
+
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        return _or_404(super().history_view, request, object_id, extra_context)
+
+    def history_form_view(
+        self, request: HttpRequest, object_id: str, version_id: str, extra_context: Any = None
+    ) -> HttpResponse:
+        return _or_404(super().history_form_view, request, object_id, version_id, extra_context)
+
+
+def _or_404(view: Callable[..., HttpResponse], request: HttpRequest, *args: Any) -> HttpResponse:
+    """Call a view of simple_history, which takes ids from the address without checking that they are numbers."""
+    try:
+        return view(request, *args)
+    except (ValueError, OverflowError) as error:
+        raise Http404("There is no such version.") from error

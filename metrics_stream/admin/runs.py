@@ -1,0 +1,132 @@
+"""The Django admin of test runs: start by adding one, end by an action, delete with all that was recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db import transaction
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+
+from metrics_stream import runs
+from metrics_stream.admin.base import StreamAdmin
+from metrics_stream.core.figures import NO_VALUE, format_duration
+from metrics_stream.forms import TestRunForm
+from metrics_stream.models import TestRun
+
+# From this silence on the list says so, since a run that was forgotten goes on for good.
+QUIET = timedelta(minutes=2)
+
+
+@admin.register(TestRun)
+class TestRunAdmin(StreamAdmin):
+    form = TestRunForm
+    list_display = ["name", "state", "started_at", "duration", "recorded", "missing", "tag_list"]
+    list_filter = ["status", "started_at"]
+    search_fields = ["name", "slug", "tags", "notes"]
+    actions = ["complete", "cancel", "pause", "resume"]
+    readonly_fields = ["slug", "state", "started_at", "ended_at", "duration", "source_list", "recorded", "missing"]
+
+    def get_fieldsets(self, request: HttpRequest, obj: TestRun | None = None) -> Any:
+        if obj is None:
+            text = "The run starts when you save. What is published from then on belongs to it, and is recorded."
+            fields = ["name", "sources", ("target_tps", "tags"), "notes"]
+            return [(None, {"description": text, "fields": fields})]
+        facts = ["slug", "state", ("started_at", "ended_at", "duration"), "source_list", ("recorded", "missing")]
+        return [
+            (None, {"fields": ["name", ("target_tps", "tags"), "notes"]}),
+            ("What became of it", {"fields": facts}),
+        ]
+
+    def save_model(self, request: HttpRequest, obj: TestRun, form: Any, change: bool) -> None:
+        if change:
+            super().save_model(request, obj, form, change)
+            return
+        started = runs.start(obj.name, sources=obj.sources, target_tps=obj.target_tps, tags=obj.tags, notes=obj.notes)
+        obj.pk = started.pk
+        obj.refresh_from_db()
+
+    # --- deleting ---
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        deleted, counts, needed, protected = super().get_deleted_objects(objs, request)
+        recorded = sum(run.metrics_recorded for run in objs)
+        return deleted, {**counts, "recorded metrics": f"{recorded:,}"}, needed, protected
+
+    def delete_model(self, request: HttpRequest, obj: TestRun) -> None:
+        super().delete_model(request, obj)
+        transaction.on_commit(runs.tell_history)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[TestRun]) -> None:
+        super().delete_queryset(request, queryset)
+        transaction.on_commit(runs.tell_history)
+
+    # --- columns ---
+
+    @admin.display(description="status", ordering="status")
+    def state(self, run: TestRun) -> str:
+        silence = timezone.now() - (run.last_at or run.started_at or run.created_at)
+        if run.status == runs.Status.RUNNING and silence > QUIET:
+            return f"Running, nothing new for {silence // timedelta(minutes=1):,} min"
+        return run.get_status_display()
+
+    @admin.display(description="duration")
+    def duration(self, run: TestRun) -> str:
+        if run.started_at is None:
+            return NO_VALUE
+        return format_duration(((run.ended_at or timezone.now()) - run.started_at).total_seconds())
+
+    @admin.display(description="metrics", ordering="metrics_recorded")
+    def recorded(self, run: TestRun) -> str:
+        is_late = run.status in runs.ENDED and run.recording_ended_at is None
+        return f"{run.metrics_recorded:,}{', more follow' if is_late else ''}"
+
+    @admin.display(description="lost")
+    def missing(self, run: TestRun) -> str:
+        if not run.lost:
+            return NO_VALUE
+        known = sum(hole.get("count") or 0 for hole in run.lost)
+        least = "at least " if any(hole.get("count") is None for hole in run.lost) else ""
+        return f"{least}{known:,}" if known else "an unknown number"
+
+    @admin.display(description="sources")
+    def source_list(self, run: TestRun) -> str:
+        return ", ".join(map(str, run.sources)) or "every source"
+
+    @admin.display(description="tags")
+    def tag_list(self, run: TestRun) -> str:
+        return ", ".join(map(str, run.tags)) or NO_VALUE
+
+    # --- actions ---
+
+    @admin.action(description="End selected runs as completed", permissions=["change"])
+    def complete(self, request: HttpRequest, queryset: QuerySet[TestRun]) -> None:
+        self._each(request, queryset, runs.stop, "Ended")
+
+    @admin.action(description="Cancel selected runs", permissions=["change"])
+    def cancel(self, request: HttpRequest, queryset: QuerySet[TestRun]) -> None:
+        self._each(request, queryset, runs.cancel, "Cancelled")
+
+    @admin.action(description="Pause selected runs", permissions=["change"])
+    def pause(self, request: HttpRequest, queryset: QuerySet[TestRun]) -> None:
+        self._each(request, queryset, runs.pause, "Paused")
+
+    @admin.action(description="Go on with selected runs", permissions=["change"])
+    def resume(self, request: HttpRequest, queryset: QuerySet[TestRun]) -> None:
+        self._each(request, queryset, runs.resume, "Went on with")
+
+    def _each(
+        self, request: HttpRequest, queryset: QuerySet[TestRun], change: Callable[[TestRun], TestRun], verb: str
+    ) -> None:
+        changed = []
+        for run in queryset:
+            try:
+                changed.append(change(run))
+            except runs.RunError as error:
+                self.message_user(request, f"{str(error)[:1].upper()}{str(error)[1:]}.", messages.WARNING)
+        if changed:
+            self.message_user(request, f"{verb} {', '.join(map(str, changed))}.", messages.SUCCESS)

@@ -1,0 +1,232 @@
+"""Brings one client into what it subscribed to, with what it wishes to have of the past, and into replays and back.
+
+One per socket, between its consumer and the hub. What takes long goes on in tasks, so that messages are answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from metrics_stream.audience import Client
+from metrics_stream.backfill import send_backfill
+from metrics_stream.core import protocol
+from metrics_stream.core.codes import ErrorCode, GapReason
+from metrics_stream.core.columns import SeriesColumns
+from metrics_stream.core.positions import Position, parse_position
+from metrics_stream.core.protocol import ProtocolError
+from metrics_stream.core.selection import Selection
+from metrics_stream.deadline import BusError
+from metrics_stream.player import Player, Tape
+from metrics_stream.recovery import Recovery
+from metrics_stream.runtime import Runtime
+
+logger = logging.getLogger(__name__)
+
+Send = Callable[[protocol.ServerMessage], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What a client wishes to have of the past."""
+
+    resume_from: Position | None = None
+    backfill_seconds: float | None = None
+    max_points: int = protocol.DEFAULT_MAX_POINTS
+
+    @classmethod
+    def of(cls, message: protocol.Backfilled) -> Past:
+        """Return what a message says, its numbers moved into what is allowed."""
+        resume_from = getattr(message, "resume_from", UNSET)
+        seconds = message.backfill_seconds
+        return cls(
+            None if resume_from is UNSET else parse_position(resume_from),
+            None if seconds is UNSET else protocol.clamp(seconds, protocol.BACKFILL_SECONDS),
+            int(protocol.clamp(message.max_points, protocol.MAX_POINTS)),
+        )
+
+
+class Admission:
+    """The comings and goings of one client between nothing, what is live, and replays."""
+
+    def __init__(self, client: Client, runtime: Runtime, send: Send) -> None:
+        """`send` sends a message to the client."""
+        self.player: Player | None = None
+        self._client = client
+        self._runtime = runtime
+        self._send = send
+        self._recovery: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # --- live ---
+
+    async def settle(self) -> None:
+        """Wait until what an admission before has to bring whole of the past is on its way."""
+        if self._recovery is not None:
+            await asyncio.wait([self._recovery])
+
+    async def admit(
+        self, selection: Selection, past: Past, ref: protocol.Ref, asked: tuple[str, ...] | None = None
+    ) -> None:
+        """Give the client a selection with more metric types than it had, confirm it, and bring what it wishes.
+
+        Columns come of all types that are `asked` for, also of those that the client has; None means all.
+        """
+        recovery = self._recovery_of()
+        recovered = await recovery.begin(selection, past.resume_from)
+        await self._confirm(selection.metric_types, ref, past.resume_from, UNSET if recovered is None else recovered)
+        self._recovery = self._start(recovery.finish())
+        self._start_backfill(selection.metric_types if asked is None else asked, past)
+
+    def start(self, selection: Selection, past: Past, *, is_confirmed: bool) -> None:
+        """Do the same in a task: a channel layer that is away must not keep a new client from its first replies."""
+
+        async def admit() -> None:
+            recovery = self._recovery_of()
+            recovered = await recovery.begin(selection, past.resume_from)
+            if is_confirmed:
+                recovered_or_unset = UNSET if recovered is None else recovered
+                await self._confirm(selection.metric_types, UNSET, past.resume_from, recovered_or_unset)
+            await recovery.finish()
+
+        self._recovery = self._start(admit())
+        self._start_backfill(selection.metric_types, past)
+
+    def _recovery_of(self) -> Recovery:
+        runtime = self._runtime
+        return Recovery(self._client, runtime.hub, runtime.intake, runtime.history, runtime.wait_joined)
+
+    async def _confirm(
+        self,
+        metric_types: tuple[str, ...],
+        ref: protocol.Ref,
+        resume_from: Position | None,
+        recovered: bool | UnsetType,
+    ) -> None:
+        here = self._runtime.hub.position_of(metric_types)
+        position = resume_from.text() if here is not None and resume_from is not None else here
+        await self._send(
+            protocol.SubscriptionConfirmed(
+                metric_types=metric_types, position=position or UNSET, recovered=recovered, ref=ref
+            )
+        )
+
+    def _start_backfill(self, metric_types: tuple[str, ...], past: Past) -> None:
+        if past.backfill_seconds is not None:
+            self._start(self._backfill(metric_types, past.backfill_seconds, past.max_points))
+
+    async def _backfill(self, metric_types: tuple[str, ...], seconds: float, max_points: int) -> None:
+        """Send what came before of these types as columns, once what has to come whole is on its way."""
+        until = time.time()
+        await self.settle()
+        selection = replace(self._client.selection, metric_types=metric_types)
+        series: list[SeriesColumns] = []
+        if self._runtime.recent is not None:
+            # Without it the client knows that there is none, and has what is live.
+            with contextlib.suppress(BusError):
+                series = await self._runtime.recent.series(selection, until - seconds, until, max_points)
+        await send_backfill(self._client, self._runtime.hub, series, metric_types, since=until - seconds, until=until)
+
+    # --- replays ---
+
+    async def replay(self, tape: Tape, message: protocol.Replay, at: float | None) -> None:
+        """Play a tape to the client instead of what is live, from an instant on."""
+        await self.settle()
+        speed = protocol.clamp(message.speed, protocol.SPEED)
+        self._stop_player()
+        self.player = player = Player(self._client, self._runtime.hub, tape, self._send)
+        await player.start(at, speed=speed, paused=message.paused)
+        await self._send(_as_reply(player.describe(), message.ref))
+        self._play(player, Past.of(message))
+
+    async def seek(self, message: protocol.Seek, at: float) -> None:
+        """Go on with the replay at another instant."""
+        player = self._current_player()
+        # What is still to be sent of the instant before is of no use any more.
+        self._cancel_tasks()
+        await player.seek(at)
+        await self._send(_as_reply(player.describe(), message.ref))
+        self._play(player, Past.of(message))
+
+    async def pause(self, message: protocol.Pause) -> None:
+        """Halt the replay."""
+        player = self._current_player()
+        player.pause()
+        await self._send(_as_reply(player.describe(), message.ref))
+
+    async def resume(self, message: protocol.Resume) -> None:
+        """Go on with the replay."""
+        player = self._current_player()
+        player.resume(None if message.speed is UNSET else protocol.clamp(message.speed, protocol.SPEED))
+        await self._send(_as_reply(player.describe(), message.ref))
+
+    async def live(self, message: protocol.Live) -> None:
+        """End the replay, if there is one, and go on with what is live."""
+        past = Past.of(message)
+        if self.player is not None:
+            self._stop_player()
+            hub, client, selection = self._runtime.hub, self._client, self._client.selection
+            hub.change(client, replace(selection, metric_types=()), client.delivery)
+            hub.enter_lane(client, None)
+            await self._send(protocol.ReplayState(state="live", ref=message.ref))
+            await self.admit(selection, past, UNSET)
+        else:
+            await self._send(protocol.ReplayState(state="live", ref=message.ref))
+
+    def _current_player(self) -> Player:
+        if self.player is None:
+            raise ProtocolError(ErrorCode.NOT_REPLAYING, "nothing is replayed; send `replay` first")
+        return self.player
+
+    def _play(self, player: Player, past: Past) -> None:
+        self._start(player.play())
+        if past.backfill_seconds is not None:
+            self._start(self._backfill_replay(player, past.backfill_seconds, past.max_points))
+
+    async def _backfill_replay(self, player: Player, seconds: float, max_points: int) -> None:
+        until = player.at
+        selection = self._client.selection
+        series = await player.tape.series(selection, until - seconds, until, max_points)
+        await send_backfill(
+            self._client, self._runtime.hub, series, selection.metric_types, since=until - seconds, until=until
+        )
+
+    def _stop_player(self) -> None:
+        self.player = None
+        self._cancel_tasks()
+
+    # --- tasks ---
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled() or (error := task.exception()) is None or isinstance(error, OSError):
+            return
+        logger.error("the past could not be sent", exc_info=error)
+        self._runtime.hub.tell_gap(self._client, GapReason.INTERNAL, metric_types=self._client.selection.metric_types)
+
+    def _cancel_tasks(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
+    def cancel(self) -> None:
+        """End what is on its way: the socket is gone."""
+        self._cancel_tasks()
+
+
+def _as_reply(state: protocol.ReplayState, ref: protocol.Ref) -> protocol.ReplayState:
+    """Return a state as the reply to a message."""
+    return msgspec.structs.replace(state, ref=ref)

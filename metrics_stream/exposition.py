@@ -1,0 +1,114 @@
+"""The counters in the Prometheus text format: the sum over all server processes of this `manage.py serve`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from metrics_stream.core.codes import CloseCode, GapReason
+from metrics_stream.telemetry import Histogram, Sample, Telemetry
+
+PREFIX = "metrics_stream_"
+
+# Of living processes only. Name, what it says, value of one process.
+GAUGES: tuple[tuple[str, str, Callable[[Sample], float]], ...] = (
+    ("workers", "Server processes that are alive.", lambda sample: 1),
+    ("clients", "Connected clients.", lambda sample: sample.telemetry.connected_clients),
+    ("views", "Different views; frames are encoded once for each.", lambda sample: sample.views),
+    ("bus_live", "Server processes whose channel layer carries.", lambda sample: sample.bus_live),
+    ("resident_memory_bytes", "Memory of the server processes.", lambda sample: sample.memory_bytes),
+)
+
+# Of all processes since the start. The format appends `_total` to the name.
+COUNTERS: tuple[tuple[str, str, Callable[[Sample], float]], ...] = (
+    ("connections", "Clients that were taken in.", lambda sample: sample.telemetry.total_connected),
+    ("refused_connections", "Clients refused over MAX_CLIENTS.", lambda sample: sample.telemetry.refused_clients),
+    ("messages_received", "Messages of clients.", lambda sample: sample.telemetry.messages_received),
+    ("frames_sent", "Frames of every kind, to all clients.", lambda sample: sample.telemetry.messages_sent),
+    ("frames_encoded", "Data frames built; each went to one client or many.", lambda s: s.telemetry.frames_encoded),
+    ("metrics_received", "Metrics that came over the bus.", lambda sample: sample.telemetry.metrics_received),
+    ("metrics_refilled", "Metrics the bus lost and the history had.", lambda sample: sample.telemetry.metrics_refilled),
+    ("metrics_sent", "Metrics in data frames, to all clients.", lambda sample: sample.telemetry.metrics_sent),
+    ("sent_bytes", "Bytes of data frames before compression.", lambda sample: sample.telemetry.bytes_sent),
+    ("slow_closes", "Clients closed because they did not read.", lambda s: s.telemetry.slow_clients_closed),
+    ("protocol_errors", "Messages of clients answered with an error.", lambda s: s.telemetry.protocol_errors),
+    ("bus_failures", "Calls to the channel layer that failed.", lambda sample: sample.telemetry.bus_failures),
+    ("hub_failures", "Exceptions within the hub.", lambda sample: sample.telemetry.hub_failures),
+    ("cpu_seconds", "Processor time, user and system.", lambda sample: sample.cpu_seconds),
+)
+
+REASONS = tuple(reason.value for reason in GapReason)
+CODES = tuple(str(code.value) for code in CloseCode)
+
+# The same, by one label each. Name, what it says, label and its values, counts of one process.
+LABELLED: tuple[tuple[str, str, str, tuple[str, ...], Callable[[Telemetry], Mapping[Any, int]]], ...] = (
+    (
+        "metrics_dropped",
+        "Metrics that a gap has told clients of.",
+        *("reason", REASONS),
+        lambda counts: counts.dropped_by_reason,
+    ),
+    ("gaps", "Gaps announced, to all clients.", "reason", REASONS, lambda counts: counts.gaps_by_reason),
+    ("closes", "Clients that the hub or the protocol closed.", "code", CODES, lambda counts: counts.closes_by_code),
+)
+
+HISTOGRAMS: tuple[tuple[str, str, Callable[[Telemetry], Histogram]], ...] = (
+    ("flush_seconds", "Time to encode one frame and write it to its clients.", lambda counts: counts.flush_seconds),
+    ("age_at_send_seconds", "Age of the oldest metric of each frame sent.", lambda counts: counts.age_seconds),
+    ("loop_lag_seconds", "How late the event loop was.", lambda counts: counts.loop_lag_seconds),
+)
+
+
+class SampleCollector(Collector):
+    """Yields the families of `alive` and `gone` processes to a registry."""
+
+    def __init__(self, alive: Sequence[Sample], gone: Sequence[Sample] = ()) -> None:
+        self._alive = alive
+        self._all = [*alive, *gone]
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every family once."""
+        for name, text, value in GAUGES:
+            yield GaugeMetricFamily(PREFIX + name, text, sum(map(value, self._alive)))
+        for name, text, value in COUNTERS:
+            yield CounterMetricFamily(PREFIX + name, text, sum(map(value, self._all)))
+        for name, text, label, label_values, counts in LABELLED:
+            family = CounterMetricFamily(PREFIX + name, text, labels=[label])
+            # Those that never happened are 0, so that the first one is seen as a change.
+            sums = Counter(dict.fromkeys(label_values, 0))
+            for sample in self._all:
+                sums.update({str(key): count for key, count in counts(sample.telemetry).items()})
+            for key, count in sums.items():
+                family.add_metric([key], count)
+            yield family
+        for name, text, pick in HISTOGRAMS:
+            yield _histogram_family(PREFIX + name, text, [pick(sample.telemetry) for sample in self._all])
+
+
+def _histogram_family(name: str, text: str, histograms: Sequence[Histogram]) -> HistogramMetricFamily:
+    first, *others = histograms
+    total = first.copy()
+    for other in others:
+        total.add(other)
+    buckets, count = [], 0
+    for bound, inside in zip([*map(repr, total.bounds), "+Inf"], total.counts, strict=True):
+        count += inside
+        buckets.append((bound, count))
+    return HistogramMetricFamily(name, text, buckets=buckets, sum_value=total.total)
+
+
+def exposition(alive: Sequence[Sample], gone: Sequence[Sample] = (), *, accept: str = "") -> tuple[bytes, str]:
+    """Return the text and its content type, as `accept`, the header of the request, asks for it.
+
+    Counters and histograms include processes that are `gone`, so that a sum never falls; gauges do not.
+    """
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(SampleCollector(alive, gone))
+    encode, content_type = choose_encoder(accept)
+    return encode(registry), content_type

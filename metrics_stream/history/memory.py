@@ -1,0 +1,260 @@
+"""The history of a server that is one process: in its memory, gone when it ends."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+import time
+from bisect import bisect_left, bisect_right
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from heapq import merge
+from typing import NamedTuple
+from weakref import WeakSet
+
+from metrics_stream.core.metrics import Metric
+from metrics_stream.core.positions import Position, Stretch
+from metrics_stream.deadline import BusError
+from metrics_stream.history.interface import (
+    PAGE_BYTES,
+    PAGE_METRICS,
+    ActiveRun,
+    Bounds,
+    Key,
+    Page,
+    Placed,
+    newest_of_each_key,
+    runs_of,
+)
+
+# Producers whose last number is remembered; past it the one that was silent longest is forgotten.
+MAX_PRODUCERS = 10_000
+
+
+class _Kept(NamedTuple):
+    stretch: Stretch
+    size: int
+
+
+class _Ring:
+    """The stretches of one metric type, and of each key the offset of its newest metric."""
+
+    def __init__(self) -> None:
+        self.end = 0
+        self._kept: list[_Kept] = []
+        self._start = 0
+        self._bytes = 0
+        self._newest: OrderedDict[Key, int] = OrderedDict()
+
+    @property
+    def first(self) -> int:
+        """How many metrics came before the oldest that is kept."""
+        return self._kept[self._start].stretch.first if self._start < len(self._kept) else self.end
+
+    @property
+    def oldest_at(self) -> float | None:
+        return self._kept[self._start].stretch.published_at if self._start < len(self._kept) else None
+
+    def append(self, stretch: Stretch, size: int) -> None:
+        self._kept.append(_Kept(stretch, size))
+        self._bytes += size
+        self.end = stretch.end
+        for key, index in newest_of_each_key(stretch.metrics).items():
+            self._newest[key] = stretch.first + index
+            self._newest.move_to_end(key)
+
+    def trim(self, bounds: Bounds, now: float) -> None:
+        start, newest_stretch = self._start, len(self._kept) - 1
+        while self._start <= newest_stretch:
+            stretch, size = self._kept[self._start]
+            too_much = self.end - stretch.first > bounds.metrics or self._bytes > bounds.bytes
+            if now - stretch.published_at <= bounds.seconds and not (too_much and self._start < newest_stretch):
+                break
+            self._bytes -= size
+            self._start += 1
+        if self._start == start:
+            return
+        first = self.first
+        while self._newest and next(iter(self._newest.values())) < first:
+            self._newest.popitem(last=False)
+        # Not one by one, so that each costs the same however many there are.
+        if self._start * 2 > len(self._kept):
+            del self._kept[: self._start]
+            self._start = 0
+
+    def after(self, offset: int, until: int) -> Iterator[Stretch]:
+        """Return what lies between two offsets."""
+        index = bisect_right(self._kept, offset, lo=self._start, key=lambda kept: kept.stretch.end)
+        while offset < until and index < len(self._kept) and (stretch := self._kept[index].stretch).first < until:
+            yield stretch.after(offset).before(until)
+            index += 1
+
+    def offset_at(self, instant: float) -> int:
+        """Return how many came before the first that was published at an instant or later."""
+        index = bisect_left(self._kept, instant, lo=self._start, key=lambda kept: kept.stretch.published_at)
+        return self._kept[index].stretch.first if index < len(self._kept) else self.end
+
+    def newest(self) -> Iterator[Stretch]:
+        return (next(self.after(offset, offset + 1)) for offset in self._newest.values())
+
+
+class MemoryHistory:
+    """A bounded ring for each metric type. Safe to use from several threads and event loops."""
+
+    def __init__(self, bounds: Bounds, *, now: Callable[[], float] = time.time) -> None:
+        self._bounds = bounds
+        self._now = now
+        self.forget()
+        _all.add(self)
+
+    def forget(self) -> None:
+        """Begin anew: nothing is kept, in a new epoch, and nobody holds the lock."""
+        self._lock = threading.Lock()
+        self._active: tuple[ActiveRun, ...] = ()
+        self._last_at = 0.0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._epoch = f"{int(self._now() * 1000):013d}{secrets.token_hex(4)}"
+        self._order = 0
+        self._rings: dict[str, _Ring] = {}
+        self._placed: OrderedDict[str, dict[str, tuple[int, Placed]]] = OrderedDict()
+
+    async def append(
+        self, batch: Sequence[Metric], *, payload: bytes, producer: str, number: int, known: Position | None
+    ) -> Placed:
+        """Keep a batch."""
+        metric_type = batch[0].metric_type
+        with self._lock:
+            if known is not None and known.epoch == self._epoch and self._is_behind(known):
+                self._begin()
+            placed = self._placed_before(producer, metric_type, number)
+            if placed is None:
+                placed = self._append(metric_type, batch, len(payload))
+                self._placed.setdefault(producer, {})[metric_type] = (number, placed)
+                self._placed.move_to_end(producer)
+                if len(self._placed) > MAX_PRODUCERS:
+                    self._placed.popitem(last=False)
+            return placed
+
+    def _is_behind(self, known: Position) -> bool:
+        return any(offset > self._end(metric_type) for metric_type, offset in known.offsets.items())
+
+    def _placed_before(self, producer: str, metric_type: str, number: int) -> Placed | None:
+        last, placed = self._placed.get(producer, {}).get(metric_type, (-1, None))
+        if number < last:
+            raise BusError(f"the history got number {number} of a producer after its number {last}")
+        return placed if number == last else None
+
+    def _append(self, metric_type: str, batch: Sequence[Metric], size: int) -> Placed:
+        ring = self._rings.setdefault(metric_type, _Ring())
+        # In the order of publishing, also when the clock is set back.
+        self._last_at = max(self._last_at, self._now())
+        self._order += 1
+        runs = runs_of({metric.source for metric in batch}, self._active)
+        placed = Placed(self._epoch, ring.end, self._order, self._last_at, runs)
+        ring.append(Stretch(metric_type, metrics=list(batch), **placed._asdict()), size)
+        ring.trim(self._bounds, self._last_at)
+        return placed
+
+    async def heads(self, metric_types: Iterable[str]) -> Position:
+        """Return where the types end."""
+        with self._lock:
+            return Position(self._epoch, {item: self._end(item) for item in metric_types})
+
+    def _end(self, metric_type: str) -> int:
+        ring = self._rings.get(metric_type)
+        return ring.end if ring is not None else 0
+
+    def _trimmed(self, metric_types: Iterable[str]) -> dict[str, _Ring]:
+        now = max(self._last_at, self._now())
+        rings = {}
+        for metric_type in metric_types:
+            rings[metric_type] = ring = self._rings.get(metric_type) or _Ring()
+            ring.trim(self._bounds, now)
+        return rings
+
+    async def since(
+        self,
+        position: Position,
+        *,
+        until: Position | None = None,
+        max_metrics: int = PAGE_METRICS,
+        max_bytes: int = PAGE_BYTES,
+    ) -> Page:
+        """Return what came after a position."""
+        with self._lock:
+            offsets: dict[str, int] = {}
+            ends: dict[str, int] = {}
+            lost: dict[str, int | None] = {}
+            rings = self._trimmed(position.offsets)
+            for metric_type, ring in rings.items():
+                asked = position.offsets[metric_type]
+                if position.epoch != self._epoch or asked > ring.end:
+                    lost[metric_type] = None
+                    asked = 0 if position.epoch != self._epoch else ring.end
+                end = ring.end
+                if until is not None:
+                    # Nothing in this epoch came before a place in another one.
+                    end = min(end, until.offsets.get(metric_type, end)) if until.epoch == self._epoch else 0
+                offsets[metric_type] = min(max(asked, ring.first), max(asked, end))
+                ends[metric_type] = end
+                if offsets[metric_type] > asked:
+                    lost.setdefault(metric_type, offsets[metric_type] - asked)
+            found = (ring.after(offsets[item], ends[item]) for item, ring in rings.items())
+            stretches: list[Stretch] = []
+            for stretch in merge(*found, key=lambda stretch: stretch.order):
+                max_metrics -= len(stretch.metrics)
+                max_bytes -= sum(len(metric.body) for metric in stretch.metrics)
+                if stretches and (max_metrics < 0 or max_bytes < 0):
+                    break
+                stretches.append(stretch)
+                offsets[stretch.metric_type] = stretch.end
+            is_last = all(offsets[item] >= ends[item] for item in rings)
+            return Page(stretches, Position(self._epoch, offsets), is_last, lost)
+
+    async def since_time(self, metric_types: Iterable[str], seconds_since_1970: float) -> Position:
+        """Return the place before an instant."""
+        with self._lock:
+            rings = self._trimmed(metric_types)
+            offsets = {item: ring.offset_at(seconds_since_1970) for item, ring in rings.items()}
+            return Position(self._epoch, offsets)
+
+    async def newest(self, metric_types: Iterable[str]) -> list[Stretch]:
+        """Return the newest of each key."""
+        with self._lock:
+            return list(
+                merge(
+                    *(ring.newest() for ring in self._trimmed(metric_types).values()), key=lambda stretch: stretch.order
+                )
+            )
+
+    async def oldest_at(self, metric_types: Iterable[str]) -> float | None:
+        """Return when the oldest was published."""
+        with self._lock:
+            rings = self._trimmed(metric_types).values()
+            return min((ring.oldest_at for ring in rings if ring.oldest_at is not None), default=None)
+
+    async def set_active_runs(self, runs: Sequence[ActiveRun]) -> None:
+        """Say which runs are going on."""
+        self._active = tuple(runs)
+
+    async def active_runs(self) -> tuple[ActiveRun, ...]:
+        """Return which runs are going on."""
+        return self._active
+
+    async def close(self) -> None:
+        """Do nothing: the history is the process's, and no loop has anything open."""
+
+
+_all: WeakSet[MemoryHistory] = WeakSet()
+
+
+def _forget_all() -> None:
+    for history in list(_all):
+        history.forget()
+
+
+# The parent's past is not the child's, and a thread of the parent may have held the lock.
+os.register_at_fork(after_in_child=_forget_all)

@@ -1,0 +1,163 @@
+"""Hands what is published to the hub: once, in the order of the history, with what the channel layer lost filled in.
+
+Between bus and hub. A channel layer loses messages without a word and may bring one twice; where they stand in the
+history says so. Without a history the numbers of producers do, and what is missing is announced as a gap.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from metrics_stream.bus import Published
+from metrics_stream.core.codes import GapReason
+from metrics_stream.core.metrics import Metric
+from metrics_stream.core.numbering import Continuity, Heard
+from metrics_stream.core.positions import Position, Stretch, tag_runs
+from metrics_stream.history import History, Placed
+from metrics_stream.hub import Hub
+from metrics_stream.telemetry import Telemetry
+
+
+class Intake:
+    """The way of metrics into the hub of one process."""
+
+    def __init__(self, hub: Hub, history: History | None, telemetry: Telemetry) -> None:
+        self._hub = hub
+        self._history = history
+        self._telemetry = telemetry
+        self._continuity = Continuity()
+        # Types of which nothing was heard yet in this epoch.
+        self._unsure: set[str] = set()
+        # What arrives while the history is read must not pass in front of what is read.
+        self._turn = asyncio.Lock()
+
+    async def begin(self, metric_types: Iterable[str]) -> None:
+        """Take these types from now on; to be called before their groups are joined, and `catch_up` afterwards.
+
+        Types that are taken already stay where they are, so that what was lost meanwhile is filled in.
+        """
+        for metric_type in metric_types:
+            self._continuity.begin(metric_type)
+        if self._history is None:
+            return
+        async with self._turn:
+            new = [item for item in metric_types if item not in self._hub.offsets]
+            if new:
+                heads = await self._history.heads(new)
+                self._enter(heads.epoch)
+                self._hub.offsets.update(heads.offsets)
+
+    def end(self, metric_type: str) -> None:
+        """Take a type no more."""
+        self._continuity.end(metric_type)
+        self._hub.offsets.pop(metric_type, None)
+
+    async def take(self, published: Published) -> None:
+        """Hand on what arrived, after what is missing before it and unless it came before.
+
+        Raises BusError when the history does not answer; `catch_up` makes up for it.
+        """
+        if not published.metrics:
+            return
+        heard = self._hear(published)
+        if self._history is None or published.place is None:
+            self._take_numbered(published.metrics, heard)
+            return
+        stretch = _stretch(published.metrics, published.place)
+        async with self._turn:
+            self._follow_epoch(stretch, heard)
+            if not self._take_next(stretch):
+                await self._fill_in([stretch.metric_type])
+
+    async def catch_up(self, metric_types: Iterable[str]) -> None:
+        """Hand on what was published and did not arrive; without a history, tell that something may be missing."""
+        if self._history is None:
+            self._hub.announce_gap(GapReason.BUS, metric_types=frozenset(metric_types))
+            return
+        async with self._turn:
+            await self._fill_in([item for item in metric_types if item in self._hub.offsets])
+
+    def _hear(self, published: Published) -> Heard | None:
+        if published.number is None:
+            return None
+        metrics = published.metrics
+        return self._continuity.hear(
+            published.producer, metrics[0].metric_type, first=published.number, count=len(metrics)
+        )
+
+    def _take_numbered(self, metrics: list[Metric], heard: Heard | None) -> None:
+        if heard is not None and heard.repeated:
+            return
+        if heard is not None and heard.missing:
+            types = frozenset({metrics[0].metric_type})
+            self._hub.announce_gap(GapReason.BUS, metric_types=types, dropped=heard.missing)
+        self._hub.publish(metrics)
+
+    def _follow_epoch(self, stretch: Stretch, heard: Heard | None) -> None:
+        """Go on in a new epoch; whether something is missing before it, the numbers of producers say, type by type."""
+        hub, metric_type = self._hub, stretch.metric_type
+        if stretch.epoch > hub.epoch:
+            self._unsure = set(hub.offsets)
+            hub.epoch = stretch.epoch
+            hub.offsets.update(dict.fromkeys(hub.offsets, 0))
+        if metric_type not in self._unsure:
+            return
+        self._unsure.discard(metric_type)
+        if heard is None or heard.missing:
+            known = heard.missing if heard is not None and stretch.first == 0 else None
+            hub.announce_gap(GapReason.HISTORY, metric_types=frozenset({metric_type}), dropped=known)
+
+    def _take_next(self, stretch: Stretch) -> bool:
+        """Hand on a stretch that follows what was taken, or that was taken before; return False for any other."""
+        hub = self._hub
+        reached = hub.offsets.get(stretch.metric_type)
+        if reached is None:
+            return True  # nobody wants the type any more, or the history of it is about to be asked for
+        if stretch.epoch < hub.epoch:
+            return True  # later epochs have greater names; what is still on its way from this one has been announced
+        if stretch.first > reached:
+            return False
+        if stretch.end > reached:
+            self._hand_on(stretch.after(reached))
+        return True
+
+    def _hand_on(self, stretch: Stretch) -> None:
+        # First: what makes the hub fail must not come again and again.
+        self._hub.offsets[stretch.metric_type] = stretch.end
+        self._hub.publish(tag_runs(stretch))
+
+    async def _fill_in(self, metric_types: list[str]) -> None:
+        """Hand on what the history has behind what was taken."""
+        assert self._history is not None, "without a history nothing can be filled in"
+        is_last = not metric_types
+        while not is_last:
+            hub = self._hub
+            page = await self._history.since(Position(hub.epoch, {item: hub.offsets[item] for item in metric_types}))
+            self._enter(page.position.epoch)
+            for metric_type, count in page.lost.items():
+                hub.announce_gap(GapReason.HISTORY, metric_types=frozenset({metric_type}), dropped=count)
+            for stretch in page.stretches:
+                self._telemetry.metrics_refilled += len(stretch.metrics)
+                self._hand_on(stretch)
+            # Nobody may want a type any more by now.
+            metric_types = [item for item in metric_types if item in hub.offsets]
+            hub.offsets.update({item: page.position.offsets[item] for item in metric_types})
+            is_last = page.is_last
+
+    def _enter(self, epoch: str) -> None:
+        """Go on in an epoch; what came before of the types that are taken has ended with the last."""
+        hub = self._hub
+        if hub.epoch == epoch:
+            return
+        if hub.offsets:
+            hub.announce_gap(GapReason.HISTORY, metric_types=frozenset(hub.offsets))
+        self._unsure.clear()
+        hub.epoch = epoch
+        hub.offsets.update(dict.fromkeys(hub.offsets, 0))
+
+
+def _stretch(metrics: list[Metric], place: Placed) -> Stretch:
+    return Stretch(
+        metrics[0].metric_type, place.epoch, place.first, place.order, place.published_at, metrics, place.runs
+    )

@@ -1,0 +1,47 @@
+"""`manage.py stop_run`."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
+
+from metrics_stream import runs
+from metrics_stream.collectors.progress import clock_text
+from metrics_stream.models import TestRun
+
+
+class Command(BaseCommand):
+    help = "End a test run: the one that is named, or the only one that runs."
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("slug", nargs="?", help="what `start_run` has printed (default: the only one that runs)")
+        parser.add_argument(
+            "--status",
+            default=runs.Status.COMPLETED.value,
+            help=f"how it ended: {', '.join(runs.ENDED)} (default completed)",
+        )
+
+    def handle(self, slug: str | None = None, **options: Any) -> None:
+        try:
+            run = runs.stop(_choose(slug, runs.current()), options["status"])
+        except runs.RunError as error:
+            raise CommandError(str(error)) from error
+        seconds = (timezone.now() - run.started_at).total_seconds() if run.started_at else 0
+        self.stdout.write(f"{run.slug}: {run.status} after {clock_text(seconds)}")
+
+
+def _choose(slug: str | None, current: list[TestRun]) -> TestRun:
+    allowed = ", ".join(run.slug for run in current)
+    if slug is None and len(current) > 1:
+        raise CommandError(f"{len(current)} test runs are running; name one of them: {allowed}")
+    if slug is None and not current:
+        raise CommandError("no test run is running")
+    for run in current:
+        if slug in (None, run.slug):
+            return run
+    known = TestRun.objects.filter(slug=slug).first()
+    if known is not None:
+        raise CommandError(f"the test run {slug!r} is not running: it is {known.status}")
+    raise CommandError(f"unknown test run {slug!r}; running: {allowed or 'none'}")

@@ -1,0 +1,99 @@
+"""One socket as the hub sees it: frames are handed over at once, or in a task of their own while it takes none."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any
+
+from metrics_stream.audience import Client
+from metrics_stream.core import protocol
+from metrics_stream.core.codes import CloseCode, ErrorCode
+from metrics_stream.core.shared_text import SharedText
+from metrics_stream.hub import Hub
+
+logger = logging.getLogger(__name__)
+
+Send = Callable[[Any], Awaitable[None]]
+WriteShared = Callable[[Sequence[SharedText]], bool]
+
+EXPLAIN_SECONDS = 1.0
+
+
+class SocketOutlet:
+    """One socket as the hub sees it.
+
+    Where the server offers it, a message is handed over as it is shared between sockets; otherwise, and while the
+    socket takes none, it is sent in a task of its own, so that the hub never waits.
+    """
+
+    def __init__(self, send: Send, extension: Mapping[str, Any], hub: Hub) -> None:
+        """`extension` is what the server offers as `metrics_stream.shared_text`, or empty."""
+        self.client: Client | None = None
+        self._send = send
+        self._write_shared: WriteShared | None = extension.get("write")
+        self._drained: Callable[[], Awaitable[object]] | None = extension.get("drained")
+        self._backlog: Callable[[], int] | None = extension.get("backlog")
+        self._hub = hub
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closing = False
+
+    def write(self, frames: Sequence[SharedText]) -> bool:
+        """Write, and return whether all of it was taken at once; otherwise the hub hears of the end by `written`."""
+        if self._closing:
+            return False
+        if self._write_shared is not None and self._write_shared(frames):
+            return True
+        self._start(self._write(frames))
+        return False
+
+    async def _write(self, frames: Sequence[SharedText]) -> None:
+        assert self.client is not None, "the hub writes only to clients it has taken in"
+        if self._drained is not None:
+            await self._drained()
+        # Still not taken: it is no server for shared messages, or the socket is closed, of which `send` tells.
+        if self._write_shared is None or not self._write_shared(frames):
+            for frame in frames:
+                await self._send({"type": "websocket.send", "text": frame.text})
+        self._hub.written(self.client)
+
+    def backlog(self) -> int | None:
+        """Return how many bytes the client has not taken yet, None on a server that does not tell."""
+        return None if self._backlog is None else self._backlog()
+
+    def close(self, code: CloseCode, error: ErrorCode, reason: str) -> None:
+        """Say why in an error frame and close, in a task of its own."""
+        if not self._closing:
+            self._closing = True
+            self._start(self._close(code, error, reason))
+
+    async def _close(self, code: CloseCode, error: ErrorCode, reason: str) -> None:
+        text = protocol.encode(protocol.Error(code=error, message=reason))
+        # A client that does not read takes no explanation either; the close must not wait for it.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(EXPLAIN_SECONDS):
+                await self._send({"type": "websocket.send", "text": text})
+        await self._send({"type": "websocket.close", "code": int(code), "reason": reason[:120]})
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        # Servers report a peer that is gone as an OSError, or as a RuntimeError when the close was sent before.
+        if not isinstance(error, OSError | RuntimeError):
+            logger.error("a frame could not be written", exc_info=error)
+        if self.client is not None:
+            self._hub.remove(self.client)
+
+    def cancel(self) -> None:
+        """End what is still being written: the socket is gone."""
+        self._closing = True
+        for task in self._tasks:
+            task.cancel()

@@ -1,0 +1,234 @@
+"""Plays to one client what was published before, at a speed: what a test run recorded, or what the history keeps.
+
+The client leaves what is live for a lane of its own in the hub, where its selection and delivery go on to hold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from django.db import DatabaseError
+
+from metrics_stream.audience import Client
+from metrics_stream.core.columns import SeriesColumns
+from metrics_stream.core.metrics import Metric
+from metrics_stream.core.protocol import PlayState, ReplayState, format_timestamp
+from metrics_stream.core.selection import Selection
+from metrics_stream.deadline import BusError
+from metrics_stream.hub import Hub
+
+logger = logging.getLogger(__name__)
+
+# How often the player looks for what is due: as often as the shortest interval of a client would notice.
+TICK_SECONDS = 0.05
+# How often it tells where it stands while it plays.
+TELL_SECONDS = 1.0
+# At the end of a run that goes on, how often it looks for more.
+MORE_SECONDS = 1.0
+
+# With so many waiting for the client's next frame the player waits too, so that what is fast comes late and not never.
+MAX_WAITING = 5_000
+# What is read ahead.
+MIN_AHEAD = 500
+
+
+class Moment(NamedTuple):
+    """Metrics that were published at one instant, in seconds since 1970."""
+
+    at: float
+    metrics: Sequence[Metric]
+
+
+class Pages(NamedTuple):
+    """What comes next, in the order of publishing, and the mark behind it; `is_last` when nothing follows for now."""
+
+    moments: list[Moment]
+    mark: Any
+    is_last: bool
+
+
+class Tape(Protocol):
+    """What is played: the history, or the recording of a test run."""
+
+    run: str | None
+    """The id of the test run, None for the history."""
+
+    @property
+    def is_growing(self) -> bool:
+        """Whether more may follow the last."""
+
+    async def bounds(self) -> tuple[float, float]:
+        """Return the instants between which something can be played, in seconds since 1970."""
+
+    async def mark_at(self, at: float) -> Any:
+        """Return the mark before what was published at an instant."""
+
+    async def read(self, mark: Any) -> Pages:
+        """Return what follows a mark."""
+
+    async def newest_at(self, at: float) -> list[Metric]:
+        """Return the newest metric of each kind at an instant."""
+
+    async def series(self, selection: Selection, since: float, until: float, max_points: int) -> list[SeriesColumns]:
+        """Return what a selection has between two instants, as columns."""
+
+
+Tell = Callable[[ReplayState], Awaitable[object]]
+
+
+class Player:
+    """One replay of one client."""
+
+    def __init__(self, client: Client, hub: Hub, tape: Tape, tell: Tell) -> None:
+        """`tell` sends where the replay stands."""
+        self.tape = tape
+        self.state: PlayState = "paused"
+        self.speed = 1.0
+        self._client = client
+        self._hub = hub
+        self._tell = tell
+        self._loop = asyncio.get_running_loop()
+        self._at = 0.0
+        self._as_of = 0.0  # the loop's time at which the replay stood at `_at`
+        self._shown_at = 0.0  # what was due until then has been fed
+        self._bounds = (0.0, 0.0)
+        self._mark: Any = None
+        self._ahead: deque[Moment] = deque()
+        self._waiting = 0
+        self._is_all_read = False
+        self._goes_on = asyncio.Event()
+        self._turn = asyncio.Lock()
+
+    @property
+    def at(self) -> float:
+        """The instant of the past that is shown now, in seconds since 1970."""
+        if self.state != "playing":
+            return self._at
+        return self._at + (self._loop.time() - self._as_of) * self.speed
+
+    def describe(self) -> ReplayState:
+        """Return where the replay stands."""
+        first, last = self._bounds
+        return ReplayState(
+            state=self.state,
+            run=self.tape.run,
+            at=format_timestamp(self.at),
+            from_=format_timestamp(first),
+            until=format_timestamp(max(first, last)),
+            speed=self.speed,
+        )
+
+    async def start(self, at: float | None, *, speed: float, paused: bool) -> None:
+        """Begin at an instant, or where the past begins."""
+        self.speed = speed
+        self._bounds = await self.tape.bounds()
+        await self.seek(self._bounds[0] if at is None else at)
+        if not paused:
+            self.resume(speed)
+
+    async def seek(self, at: float) -> None:
+        """Go on at another instant; the newest metrics of that instant come first."""
+        async with self._turn:
+            self._bounds = await self.tape.bounds()
+            at = min(max(at, self._bounds[0]), max(self._bounds))
+            newest = await self.tape.newest_at(at)
+            mark = await self.tape.mark_at(at)
+            # Another lane: nothing that waits from before the jump may arrive after it.
+            self._hub.enter_lane(self._client, object())
+            self._go_to(at)
+            self._mark, self._is_all_read, self._waiting = mark, False, 0
+            self._ahead.clear()
+            if self.state == "ended":
+                self.state = "paused"
+            self._hub.feed(self._client, newest)
+
+    def _go_to(self, at: float) -> None:
+        self._at, self._as_of = at, self._loop.time()
+        self._shown_at = at
+
+    def pause(self) -> None:
+        """Halt."""
+        if self.state == "playing":
+            self._go_to(self.at)
+            self.state = "paused"
+            self._goes_on.clear()
+
+    def resume(self, speed: float | None = None) -> None:
+        """Go on, at another speed where one is given."""
+        self._go_to(self.at)
+        self.speed = self.speed if speed is None else speed
+        if self.state != "ended":
+            self.state = "playing"
+            self._goes_on.set()
+
+    async def play(self) -> None:
+        """Feed the client until the task is cancelled."""
+        told_at = self._loop.time()
+        while True:
+            await self._goes_on.wait()
+            before = self.state
+            try:
+                async with self._turn:
+                    wait = await self._step()
+            except (BusError, DatabaseError) as error:
+                # Where the past comes from is away: whoever watches sees that it halts, and can go on later.
+                logger.warning("a replay halts: %s", error, extra={"client_id": self._client.id})
+                self.pause()
+                wait = 0.0
+            if self.state != before or self._loop.time() - told_at >= TELL_SECONDS:
+                told_at = self._loop.time()
+                self._bounds = (self._bounds[0], max(self._bounds[1], self.at if self.tape.is_growing else 0.0))
+                await self._tell(self.describe())
+            await asyncio.sleep(wait)
+
+    async def _step(self) -> float:
+        """Feed what is due; return after how many seconds to look again."""
+        if not self._is_all_read and self._waiting < MIN_AHEAD:
+            await self._read_ahead()
+        if not self._has_room():
+            # The past stands still meanwhile, and nothing of it is skipped.
+            self._go_to(self._shown_at)
+            return TICK_SECONDS
+        now, fed = self.at, 0
+        while self._ahead and self._ahead[0].at <= now and fed < MAX_WAITING:
+            moment = self._ahead.popleft()
+            self._waiting -= len(moment.metrics)
+            fed += len(moment.metrics)
+            self._hub.feed(self._client, moment.metrics)
+        if self._ahead and self._ahead[0].at <= now:
+            # More is due than the client is given at once.
+            now = self._ahead[0].at
+            self._go_to(now)
+        self._shown_at = now
+        if self._ahead:
+            return TICK_SECONDS
+        if not self._is_all_read:
+            return 0.0
+        if self.tape.is_growing:
+            self._is_all_read = False
+            return MORE_SECONDS
+        if now >= self._bounds[1] and self._is_delivered():
+            self._go_to(self._bounds[1])
+            self.state = "ended"
+            self._goes_on.clear()
+        return TICK_SECONDS
+
+    def _has_room(self) -> bool:
+        client = self._client
+        waits = 0 if client.view is None else len(client.view.pending)
+        return client.busy_since is None and client.share.is_empty and waits < MAX_WAITING
+
+    def _is_delivered(self) -> bool:
+        client = self._client
+        is_sent = client.view is None or not len(client.view.pending)
+        return is_sent and client.busy_since is None and client.share.is_empty
+
+    async def _read_ahead(self) -> None:
+        page = await self.tape.read(self._mark)
+        self._mark, self._is_all_read = page.mark, page.is_last
+        self._ahead.extend(page.moments)
+        self._waiting += sum(len(moment.metrics) for moment in page.moments)

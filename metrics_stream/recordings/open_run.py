@@ -1,0 +1,351 @@
+"""One run while it is recorded: what is in memory between two writes, all of it also in the database.
+
+So it can be dropped at any time, and is read again by whoever goes on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db.models import Max
+
+from metrics_stream.core.chunks import Recorded, pack_keys, pack_metrics, unpack_metrics
+from metrics_stream.core.columns import Column, SeriesKey, Unpacked, bounds_of, pack, unpack
+from metrics_stream.core.folding import MAX_SERIES, Folder, Reading
+from metrics_stream.core.metrics import Metric
+from metrics_stream.core.protocol import MAX_TERM_LENGTH
+from metrics_stream.core.sketch_columns import Found, SketchColumns
+from metrics_stream.models import MetricChunk, SeriesGroup, TestRun, TierChunk
+from metrics_stream.recordings.tiers import COARSE, FINEST, MINUTE, row_start
+
+# A chunk is closed at the first of these: what a reader holds at once, and what each write packs again.
+CHUNK_METRICS = 500
+CHUNK_BYTES = 500_000
+CHUNK_SECONDS = 60.0
+
+# A minute is closed when nothing came for it for so long; what comes later opens it again.
+QUIET_SECONDS = 10.0
+# And when this many later ones of its key are open: timestamps may be anything.
+MAX_OPEN_MINUTES = 3
+
+# What grows is packed again with every write.
+_OPEN_LEVEL = 1
+_CLOSED_LEVEL = 6
+
+# The list of known holes is read with the run by every page.
+MAX_LOST = 200
+
+_END_OF_TIME = 253_402_300_799
+
+Place = tuple[SeriesKey, int]
+"""A key, and the start of a minute."""
+
+
+@dataclass(frozen=True, slots=True)
+class TierRow:
+    """A row of a tier to be written."""
+
+    group: SeriesGroup
+    bucket_seconds: int
+    starts_at: int
+    is_open: bool
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a write has to change in the database for one run."""
+
+    chunks: list[MetricChunk]
+    groups: list[SeriesGroup]
+    """New ones, and those that have new fields."""
+    rows: list[TierRow]
+    columns: dict[str, Any]
+    """Of TestRun."""
+
+
+class OpenRun:
+    """Takes the metrics of one run, and says what has to be written for them."""
+
+    def __init__(self, run: TestRun) -> None:
+        """Go on where the database says that the recording stands."""
+        self.pk = run.pk
+        self.slug = run.slug
+        self._epoch: str | None = None
+        self._offsets: dict[str, int] = {}
+        if run.recorded_until is not None:
+            self._epoch, self._offsets = run.recorded_until["epoch"], dict(run.recorded_until["offsets"])
+        self._lost: list[dict[str, Any]] = run.lost
+        self._first_at = math.inf if run.first_at is None else run.first_at.timestamp()
+        self._last_at = -math.inf if run.last_at is None else run.last_at.timestamp()
+        self._load_chunk(run)
+        self._load_tiers()
+
+    def _load_chunk(self, run: TestRun) -> None:
+        self._finished: list[MetricChunk] = []
+        self._chunk: list[Recorded] = []
+        self._chunk_bytes = 0
+        self._is_chunk_changed = False
+        self._first_number = run.metrics_recorded
+        newest = MetricChunk.objects.filter(run=run).order_by("-first_number").first()
+        if newest is not None and newest.count < CHUNK_METRICS:
+            self._chunk = unpack_metrics(newest.payload)
+            self._chunk_bytes = sum(len(item.metric.body) for item in self._chunk)
+            self._first_number = newest.first_number
+
+    def _load_tiers(self) -> None:
+        self._folder = Folder()
+        self._sketches: dict[Place, SketchColumns] = {}
+        self._changed: set[Place] = set()
+        self._open: dict[Place, float] = {}
+        """The minutes that may still grow, and when something came for each of them last."""
+        self._reopened: set[Place] = set()
+        """Those of them that were closed, so that the database has more of them than the folder."""
+        self._keys: dict[tuple[str, str, str | None], SeriesKey] = {}
+        groups = {group.pk: group for group in SeriesGroup.objects.filter(run_id=self.pk)}
+        self._groups = {key_of(group): group for group in groups.values()}
+        self._series_count = sum(len(group.fields) for group in groups.values())
+        rows = TierChunk.objects.filter(run_id=self.pk, bucket_seconds=FINEST)
+        newest = rows.values_list("group_id").annotate(newest=Max("starts_at"))
+        self._newest = {key_of(groups[group_id]): starts_at for group_id, starts_at in newest}
+        for group_id, starts_at, payload in rows.filter(is_open=True).values_list("group_id", "starts_at", "payload"):
+            place = (key_of(groups[group_id]), starts_at)
+            self._restore(place, unpack(payload))
+            self._open[place] = -math.inf
+
+    def _restore(self, place: Place, stored: Unpacked) -> None:
+        """Take in what the database has of a minute, which came before all that is in memory."""
+        self._folder.put_before(place[0], stored.columns)
+        if place in self._sketches:
+            stored.sketches.merge(self._sketches[place])
+        self._sketches[place] = stored.sketches
+
+    # --- taking ---
+
+    def offset(self, metric_type: str, epoch: str) -> int:
+        """Return how many metrics of the type are recorded, or were passed by, in the epoch."""
+        return self._offsets.get(metric_type, 0) if epoch == self._epoch else 0
+
+    def take(
+        self, metric: Metric, published_at: float, readings: Iterable[Reading], sketches: Iterable[Found], now: float
+    ) -> None:
+        """Record one metric; `readings` and `sketches` are those of its body."""
+        self._take_whole(metric, published_at)
+        timestamp = metric.timestamp
+        if not 0 <= timestamp <= _END_OF_TIME:
+            return
+        self._first_at = min(self._first_at, timestamp)
+        self._last_at = max(self._last_at, timestamp)
+        minute = row_start(FINEST, timestamp)
+        for agent_id, fields, values in readings:
+            if fields:
+                place = (self._key(metric.metric_type, metric.source, agent_id), minute)
+                if place not in self._open and minute <= self._newest.get(place[0], -1):
+                    self._reopened.add(place)
+                self._folder.put(place[0], timestamp, fields, values)
+                self._open[place] = now
+                self._changed.add(place)
+        for agent_id, named in sketches:
+            place = (self._key(metric.metric_type, metric.source, agent_id), minute)
+            # Without a number beside it a sketch is nobody's percentile.
+            if place in self._open:
+                columns = self._sketches.setdefault(place, SketchColumns())
+                for name, sketch in named.items():
+                    columns.add(_storable(name), int(timestamp), sketch)
+
+    def _key(self, metric_type: str, source: str, agent_id: str | None) -> SeriesKey:
+        raw = (metric_type, source, agent_id)
+        if (key := self._keys.get(raw)) is None:
+            if len(self._keys) > MAX_SERIES:
+                self._keys.clear()
+            key = self._keys[raw] = SeriesKey(metric_type, _storable(source), agent_id and _storable(agent_id))
+        return key
+
+    def _take_whole(self, metric: Metric, published_at: float) -> None:
+        chunk = self._chunk
+        if chunk and (
+            len(chunk) >= CHUNK_METRICS
+            or self._chunk_bytes >= CHUNK_BYTES
+            or published_at - chunk[0].published_at >= CHUNK_SECONDS
+        ):
+            self._finished.append(self._packed_chunk(_CLOSED_LEVEL))
+            self._first_number += len(chunk)
+            self._chunk_bytes = 0
+            # By the clock of the history, which may be set back; the order is told by it all the same.
+            published_at = max(published_at, chunk[-1].published_at)
+            chunk = self._chunk = []
+        elif chunk:
+            published_at = max(published_at, chunk[-1].published_at)
+        chunk.append(Recorded(metric, published_at))
+        self._chunk_bytes += len(metric.body)
+        self._is_chunk_changed = True
+
+    def pass_by(self, metric_type: str, epoch: str, first: int, end: int, *, at: float, is_paused: bool) -> None:
+        """Note that the metrics from `first` up to before `end` have been seen; those before are lost if not seen."""
+        if epoch != self._epoch:
+            if self._epoch is not None and not is_paused:
+                for known in sorted(self._offsets):
+                    self._note_loss(known, None, "epoch", at)
+            self._epoch, self._offsets = epoch, {}
+        known_offset = self._offsets.get(metric_type)
+        if known_offset is not None and first > known_offset and not is_paused:
+            self._note_loss(metric_type, first - known_offset, "history", at)
+        self._offsets[metric_type] = max(end, known_offset or 0)
+
+    def _note_loss(self, metric_type: str, count: int | None, reason: str, at: float) -> None:
+        entry = {"at": _instant(at).isoformat(), "metric_type": metric_type, "count": count, "reason": reason}
+        if len(self._lost) < MAX_LOST:
+            self._lost.append(entry)
+            return
+        for earlier in reversed(self._lost):
+            if (earlier["metric_type"], earlier["reason"]) == (metric_type, reason):
+                earlier["count"] = count and earlier["count"] and earlier["count"] + count
+                return
+
+    # --- writing ---
+
+    def changes(self, now: float, *, ends: bool = False) -> Changes:
+        """Return what has to be written, and take it for written; when the run `ends`, all is closed."""
+        due = self._due(now, ends=ends)
+        minutes = self._minutes(self._changed | due)
+        groups: dict[SeriesKey, SeriesGroup] = {}
+        rows: list[TierRow] = []
+        for (key, minute), part in minutes.items():
+            group, is_changed = self._group(key, part.columns)
+            if is_changed:
+                groups[key] = group
+            is_open = (key, minute) not in due
+            payload = pack(*part, level=_OPEN_LEVEL if is_open else _CLOSED_LEVEL)
+            rows.append(TierRow(group, FINEST, minute, is_open, payload))
+            self._newest[key] = max(minute, self._newest.get(key, minute))
+        rows += self._coarse_rows({place: part for place, part in minutes.items() if place in due})
+        for key, minute in due:
+            self._folder.drop(key, minute, minute + MINUTE)
+            self._sketches.pop((key, minute), None)
+            del self._open[key, minute]
+        self._changed = set()
+        return Changes(self._take_chunks(ends=ends), list(groups.values()), rows, self._run_columns())
+
+    def _due(self, now: float, *, ends: bool) -> set[Place]:
+        """Return the minutes to be closed."""
+        if ends:
+            return set(self._open)
+        due = {place for place, touched_at in self._open.items() if now - touched_at >= QUIET_SECONDS}
+        by_key = defaultdict(list)
+        for key, minute in self._open:
+            by_key[key].append(minute)
+        for key, open_minutes in by_key.items():
+            due.update((key, minute) for minute in sorted(open_minutes)[:-MAX_OPEN_MINUTES])
+        return due
+
+    def _minutes(self, places: set[Place]) -> dict[Place, Unpacked]:
+        """Return what is known of some minutes, including what the database has of those that were closed before."""
+        for place, stored in self._stored(FINEST, self._reopened):
+            self._restore(place, stored)
+        self._reopened = set()
+        found = {}
+        for key, minute in places:
+            known = self._folder.columns(key)
+            parts = {field: column.between(minute, minute + MINUTE) for field, column in known.items()}
+            columns = {field: part for field, part in parts.items() if part.buckets}
+            found[key, minute] = Unpacked(columns, self._sketches.get((key, minute), SketchColumns()))
+        return found
+
+    def _group(self, key: SeriesKey, columns: dict[str, Column]) -> tuple[SeriesGroup, bool]:
+        """Return the group of a key, and whether it has to be saved; take out of `columns` what is too much."""
+        group = self._groups.get(key)
+        is_changed = group is None
+        if group is None:
+            group = self._groups[key] = SeriesGroup(
+                run_id=self.pk, metric_type=key.metric_type, source=key.source, agent_id=key.agent_id or ""
+            )
+        known = set(group.fields)
+        for field in [field for field in columns if field not in known]:
+            if self._series_count >= MAX_SERIES or _storable(field) != field:
+                del columns[field]
+                continue
+            group.fields.append(field)
+            self._series_count += 1
+            is_changed = True
+        return group, is_changed
+
+    def _coarse_rows(self, closed: dict[Place, Unpacked]) -> Iterator[TierRow]:
+        """Return the rows of the coarser tiers with the closed minutes in them."""
+        for tier in COARSE:
+            into: dict[Place, list[int]] = defaultdict(list)
+            for key, minute in closed:
+                into[key, row_start(tier, minute)].append(minute)
+            stored = dict(self._stored(tier, into.keys()))
+            for (key, starts_at), minutes in into.items():
+                row = stored.get((key, starts_at), Unpacked({}, SketchColumns()))
+                for minute in minutes:
+                    put_minute(row, minute, closed[key, minute], tier)
+                yield TierRow(self._groups[key], tier, starts_at, False, pack(*row, level=_CLOSED_LEVEL))
+
+    def _stored(self, bucket_seconds: int, places: Collection[Place]) -> Iterator[tuple[Place, Unpacked]]:
+        keys = {group.pk: key for key, _ in places if (group := self._groups.get(key)) is not None and group.pk}
+        if not keys:
+            return
+        rows = TierChunk.objects.filter(
+            group_id__in=keys, bucket_seconds=bucket_seconds, starts_at__in={starts_at for _, starts_at in places}
+        )
+        for group_id, starts_at, payload in rows.values_list("group_id", "starts_at", "payload"):
+            if (place := (keys[group_id], starts_at)) in places:
+                yield place, unpack(payload)
+
+    def _take_chunks(self, *, ends: bool) -> list[MetricChunk]:
+        chunks, self._finished = self._finished, []
+        if self._chunk and (self._is_chunk_changed or ends):
+            chunks.append(self._packed_chunk(_CLOSED_LEVEL if ends else _OPEN_LEVEL))
+        self._is_chunk_changed = False
+        return chunks
+
+    def _packed_chunk(self, level: int) -> MetricChunk:
+        chunk = self._chunk
+        return MetricChunk(
+            run_id=self.pk,
+            first_number=self._first_number,
+            count=len(chunk),
+            first_at=chunk[0].published_at,
+            last_at=chunk[-1].published_at,
+            keys=pack_keys({item.metric.key for item in chunk}),
+            payload=pack_metrics(chunk, level=level),
+        )
+
+    def _run_columns(self) -> dict[str, Any]:
+        return {
+            "metrics_recorded": self._first_number + len(self._chunk),
+            "first_at": None if self._first_at == math.inf else _instant(self._first_at),
+            "last_at": None if self._last_at == -math.inf else _instant(self._last_at),
+            "lost": self._lost,
+            "recorded_until": None if self._epoch is None else {"epoch": self._epoch, "offsets": self._offsets},
+        }
+
+
+def put_minute(row: Unpacked, minute: int, finest: Unpacked, bucket_seconds: int) -> None:
+    """Put a minute of the finest tier into a row of a coarser one, in the place of what it has of that minute."""
+    first, end = minute // bucket_seconds, (minute + MINUTE) // bucket_seconds
+    for field, column in finest.columns.items():
+        wide = column.widened(bounds_of(column.buckets, bucket_seconds))
+        row.columns.setdefault(field, Column()).replace(first, end, wide)
+    row.sketches.drop(first, end)
+    row.sketches.merge(finest.sketches, factor=bucket_seconds)
+
+
+def key_of(group: SeriesGroup) -> SeriesKey:
+    """Return the key whose series the group holds."""
+    return SeriesKey(group.metric_type, group.source, group.agent_id or None)
+
+
+def _storable(text: str) -> str:
+    """Return a text that every database can store in the column of a SeriesGroup."""
+    return text.replace("\0", "\ufffd")[:MAX_TERM_LENGTH]
+
+
+def _instant(seconds_since_1970: float) -> datetime:
+    return datetime.fromtimestamp(seconds_since_1970, UTC)

@@ -1,0 +1,187 @@
+"""Reading the series of a recording: from the coarsest tier that is fine enough, and of what retention has left."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+
+import msgspec
+
+from metrics_stream.core.columns import SeriesColumns, SeriesKey, Unpacked, downsample, make_grid, unpack
+from metrics_stream.core.sketch_columns import SketchColumns
+from metrics_stream.models import SeriesGroup, TestRun, TierChunk
+from metrics_stream.recordings.open_run import key_of, put_minute
+from metrics_stream.recordings.tiers import FINEST, TIERS, row_start
+
+# One bucket of so many seconds holds all of a run.
+_END_OF_TIME = 253_402_300_800
+
+
+class SeriesSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """One series of a run in a line.
+
+    `percentile` is that of all that was measured, for a percentile whose values all came with sketches.
+    """
+
+    metric_type: str
+    source: str
+    agent_id: str | None
+    field: str
+    count: int
+    min: float
+    max: float
+    mean: float
+    last: float
+    percentile: float | None = None
+
+
+def keys(run: TestRun) -> list[tuple[SeriesKey, tuple[str, ...]]]:
+    """Return what was recorded: the fields of each metric type, source and agent."""
+    return [(key_of(group), tuple(group.fields)) for group in SeriesGroup.objects.filter(run=run)]
+
+
+def series(
+    run: TestRun,
+    *,
+    metric_type: str | None = None,
+    source: str | None = None,
+    agent_id: str | None = None,
+    field: str | None = None,
+    fields: Collection[str] = (),
+    since: float | None = None,
+    until: float | None = None,
+    max_points: int = 300,
+) -> list[SeriesColumns]:
+    """Return series of a run, each with at most `max_points` buckets; all have the same ones.
+
+    `fields` names fields, or objects that fields are in. Without `since` and `until`, the whole run. Minimum and
+    maximum are those of all that was recorded in the bucket, whatever tier they come from.
+    """
+    narrowed = {"metric_type": metric_type, "source": source, "agent_id": agent_id}
+    groups = SeriesGroup.objects.filter(
+        run=run, **{name: value for name, value in narrowed.items() if value is not None}
+    )
+    if run.first_at is None or run.last_at is None:
+        return []
+    since = run.first_at.timestamp() if since is None else since
+    until = run.last_at.timestamp() if until is None else until
+    wanted = fields if field is None else (field,)
+    return _read(groups, since=since, until=until, fields=wanted, max_points=max_points)
+
+
+def summary(run: TestRun) -> list[SeriesSummary]:
+    """Return count, minimum, maximum, mean and last value of each series of a run."""
+    if run.first_at is None or run.last_at is None:
+        return []
+    since, until = run.first_at.timestamp(), run.last_at.timestamp()
+    groups = {group.pk: group for group in SeriesGroup.objects.filter(run=run)}
+    parts = _parts(groups.keys(), _choose_tier(groups.keys(), until - since, 1), since, until, ())
+    return [
+        SeriesSummary(
+            **key_of(groups[pk])._asdict(),
+            field=field,
+            count=(count := sum(column.counts)),
+            min=min(column.lows),
+            max=max(column.highs),
+            mean=sum(column.totals) / count,
+            last=column.lasts[-1],
+            percentile=next(iter(merged.percentiles(field, [0], [count]) or ()), None),
+        )
+        for pk, part in parts.items()
+        for merged in [_merged(part.sketches)]
+        for field, column in part.columns.items()
+    ]
+
+
+def _merged(sketches: SketchColumns) -> SketchColumns:
+    merged = SketchColumns()
+    merged.merge(sketches, factor=_END_OF_TIME)
+    return merged
+
+
+def overviews(
+    runs: Iterable[TestRun], *, preferred: Sequence[tuple[str, str]] = (), max_points: int = 60
+) -> dict[int, SeriesColumns]:
+    """Return one series of each run that has any, by the run's primary key.
+
+    `preferred` are metric types and fields; the first that a run has is taken, else the first field that it has.
+    """
+    times = {
+        run.pk: (run.first_at.timestamp(), run.last_at.timestamp()) for run in runs if run.first_at and run.last_at
+    }
+    groups: dict[int, list[SeriesGroup]] = defaultdict(list)
+    for group in SeriesGroup.objects.filter(run__in=times):
+        groups[group.run_id].append(group)
+    found = {}
+    for pk, of_run in groups.items():
+        if (choice := _choose(of_run, preferred)) is None:
+            continue
+        group, field = choice
+        since, until = times[pk]
+        columns = _read([group], since=since, until=until, fields=(field,), max_points=max_points)
+        if columns:
+            found[pk] = columns[0]
+    return found
+
+
+def _choose(groups: list[SeriesGroup], preferred: Sequence[tuple[str, str]]) -> tuple[SeriesGroup, str] | None:
+    for metric_type, field in preferred:
+        for group in groups:
+            if group.metric_type == metric_type and field in group.fields:
+                return group, field
+    return next(((group, group.fields[0]) for group in groups if group.fields), None)
+
+
+def _read(
+    groups: Iterable[SeriesGroup], *, since: float, until: float, fields: Collection[str], max_points: int
+) -> list[SeriesColumns]:
+    by_pk = {group.pk: group for group in groups}
+    tier = _choose_tier(by_pk.keys(), until - since, max_points)
+    parts = _parts(by_pk.keys(), tier, since, until, fields)
+    grid = make_grid(since, until, bucket_seconds=tier, max_points=max_points)
+    return [
+        one
+        for pk, group in by_pk.items()
+        if pk in parts
+        for one in downsample(
+            key_of(group),
+            parts[pk].columns,
+            grid,
+            bucket_seconds=tier,
+            fields=fields,
+            sketches=parts[pk].sketches,
+        )
+    ]
+
+
+def _choose_tier(group_ids: Collection[int], seconds: float, max_points: int) -> int:
+    """Return the coarsest tier of which `seconds` have that many buckets; what is kept of it, or of a neighbour."""
+    fine = [tier for tier in TIERS if tier == FINEST or seconds / tier >= max_points]
+    rest = [tier for tier in TIERS if tier not in fine]
+    for tier in (fine[-1], *rest, *reversed(fine[:-1])):
+        if TierChunk.objects.filter(group_id__in=group_ids, bucket_seconds=tier).exists():
+            return tier
+    return FINEST
+
+
+def _parts(
+    group_ids: Collection[int], tier: int, since: float, until: float, fields: Collection[str]
+) -> dict[int, Unpacked]:
+    found: dict[int, Unpacked] = defaultdict(lambda: Unpacked({}, SketchColumns()))
+    rows = TierChunk.objects.filter(group_id__in=group_ids, starts_at__lte=until)
+    # Minutes that may still grow are not in the coarser tiers, or not all of them. They are read first: one that is
+    # closed meanwhile is then found twice, and replaced, instead of not at all.
+    growing = rows.filter(bucket_seconds=FINEST, is_open=True, starts_at__gte=row_start(FINEST, since))
+    open_minutes = [] if tier == FINEST else list(growing.values_list("group_id", "starts_at", "payload"))
+    of_tier = rows.filter(bucket_seconds=tier, starts_at__gte=row_start(tier, since)).order_by("starts_at")
+    for group_id, payload in of_tier.values_list("group_id", "payload"):
+        part, row = found[group_id], unpack(payload, fields=fields)
+        for field, column in row.columns.items():
+            if field in part.columns:
+                part.columns[field].merge(column)
+            else:
+                part.columns[field] = column
+        part.sketches.merge(row.sketches)
+    for group_id, starts_at, payload in open_minutes:
+        put_minute(found[group_id], starts_at, unpack(payload, fields=fields), tier)
+    return found

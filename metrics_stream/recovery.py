@@ -1,0 +1,166 @@
+"""What a client gets of the past when it comes or comes back: the metrics that it missed, or the newest of each kind.
+
+The client is registered with the hub first, and what is live waits in its share until the past has been sent: so
+nothing is missing between the two, and nothing comes twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from metrics_stream.audience import Client
+from metrics_stream.backfill import idle
+from metrics_stream.core.codes import GapReason
+from metrics_stream.core.delivery import Loss
+from metrics_stream.core.metrics import Metric
+from metrics_stream.core.positions import Position, tag_runs
+from metrics_stream.core.protocol import Filters
+from metrics_stream.core.selection import Selection
+from metrics_stream.deadline import BusError
+from metrics_stream.history import History, Page
+from metrics_stream.hub import Hub
+from metrics_stream.intake import Intake
+
+# What is sent at once: a frame that any client takes, and that costs the others no noticeable time.
+PAGE_METRICS = 1_000
+PAGE_BYTES = 500_000
+
+Join = Callable[[tuple[str, ...]], Awaitable[None]]
+
+
+class Recovery:
+    """Takes one client into a selection, and brings it what came before of the metric types that are new to it.
+
+    `begin` is awaited before the subscription is confirmed, `finish` afterwards, in a task of its own.
+    """
+
+    def __init__(self, client: Client, hub: Hub, intake: Intake, history: History | None, join: Join) -> None:
+        """`join` waits a moment until metric types are heard. Without a history there is no past."""
+        self._client = client
+        self._hub = hub
+        self._intake = intake
+        self._history = history
+        self._join = join
+        self._new: tuple[str, ...] = ()
+        self._types: tuple[str, ...] = ()
+        self._missed: Position | None = None
+        """Where the client stands, of the types that it had before."""
+        self._resumed: frozenset[str] = frozenset()
+        self._is_long = False
+        self._is_whole = True
+        self._loss = Loss()
+
+    async def begin(self, selection: Selection, resume_from: Position | None) -> bool | None:
+        """Find out what there is; return whether every metric since `resume_from` will come, None without one."""
+        self._types = selection.metric_types
+        self._new = tuple(item for item in self._types if item not in self._client.selection.metric_types)
+        if resume_from is not None:
+            await self._look(resume_from)
+        if not self._is_long:
+            await self._enter()
+        return None if resume_from is None else self._is_whole
+
+    async def _look(self, resume_from: Position) -> None:
+        offsets = {item: resume_from.offsets[item] for item in self._new if item in resume_from.offsets}
+        if not offsets:
+            return
+        self._resumed = frozenset(offsets)
+        self._missed = Position(resume_from.epoch, offsets)
+        if self._history is None:
+            self._missed, self._is_whole = None, False
+            self._loss.add(GapReason.HISTORY, None, offsets)
+            return
+        try:
+            page = await self._read(self._history, self._missed)
+        except BusError:
+            self._missed, self._is_whole = None, False
+            self._loss.add(GapReason.BUS, None, offsets)
+            return
+        self._is_whole = not page.lost
+        # What takes long is sent before the client is registered: what is live waits in a share that is bounded.
+        self._is_long = not page.is_last
+
+    async def _enter(self) -> None:
+        """Register the client, with what is live waiting."""
+        client = self._client
+        self._hub.hold(client)
+        self._hub.change(client, replace(client.selection, metric_types=self._types), client.delivery)
+        await self._join(self._new)
+
+    async def finish(self) -> None:
+        """Send what came before, then let what is live leave."""
+        try:
+            if self._history is not None:
+                await self._send_past(self._history)
+        except BusError:
+            self._loss.add(GapReason.BUS, None, self._new)
+        finally:
+            self._client.share.loss.merge(self._loss)
+            self._hub.release(self._client)
+
+    async def _send_past(self, history: History) -> None:
+        if self._is_long and self._missed is not None:
+            self._missed = await self._send_pages(history, self._missed)
+            await self._enter()
+            # The hub must not stand behind what was sent, or that would come again.
+            await self._intake.catch_up(self._new)
+        # From here to `release` what is live stands behind `reached`, and what is sent before it.
+        reached = self._hub.restart(self._client, self._new)
+        if self._missed is not None:
+            await self._send_rest(history, self._missed, reached)
+        await self._send_newest(history, reached)
+
+    async def _read(self, history: History, position: Position, until: Position | None = None) -> Page:
+        return await history.since(position, until=until, max_metrics=PAGE_METRICS, max_bytes=PAGE_BYTES)
+
+    async def _send_pages(self, history: History, position: Position, until: Position | None = None) -> Position:
+        is_last = False
+        while not is_last:
+            page = await self._read(history, position, until)
+            self._note_loss(page)
+            await self._send(
+                [metric for stretch in page.stretches for metric in tag_runs(stretch)], self._text(page.position)
+            )
+            position, is_last = page.position, page.is_last
+        return position
+
+    async def _send_rest(self, history: History, position: Position, reached: Position) -> None:
+        known = {item: offset for item, offset in position.offsets.items() if item in reached.offsets}
+        if unknown := position.offsets.keys() - known:
+            # Their groups are not joined yet, so nobody can say what is missing until they are.
+            self._loss.add(GapReason.BUS, None, unknown)
+        if known:
+            await self._send_pages(history, Position(position.epoch, known), reached)
+
+    async def _send_newest(self, history: History, reached: Position) -> None:
+        """Send the newest metric of each kind of the types that the client has not been brought."""
+        asked = [item for item in self._new if item in reached.offsets and item not in self._resumed]
+        if not asked:
+            return
+        newest = [
+            metric
+            for stretch in await history.newest(asked)
+            if stretch.end <= reached.offsets[stretch.metric_type] and stretch.epoch == reached.epoch
+            for metric in tag_runs(stretch)
+        ]
+        await self._send(newest, None)
+
+    async def _send(self, metrics: list[Metric], position: str | None) -> None:
+        if not metrics and not self._loss:
+            return
+        await idle(self._client)
+        loss, self._loss = self._loss, Loss()
+        self._hub.write_past(self._client, metrics, loss, position)
+        # Others' frames before the next page.
+        await asyncio.sleep(0)
+
+    def _text(self, position: Position) -> str | None:
+        """Return the position to be sent, None while the client has other types, which stand elsewhere."""
+        return position.text() if position.offsets.keys() == set(self._types) else None
+
+    def _note_loss(self, page: Page) -> None:
+        for metric_type, count in page.lost.items():
+            known = None if self._client.selection.filters != Filters() else count
+            self._loss.add(GapReason.HISTORY, known, (metric_type,))

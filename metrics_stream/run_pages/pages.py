@@ -1,0 +1,119 @@
+"""The list of runs, and the page of one."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlencode
+
+from django.core.paginator import Paginator
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.views.decorators.http import require_safe
+
+from metrics_stream.core.protocol import format_timestamp
+from metrics_stream.models import Dashboard, Panel, TestRun
+from metrics_stream.run_pages.facts import MOST_GROUPS, MOST_HOLES, facts, groups, holes
+from metrics_stream.run_pages.lookup import find_run, is_whole, search
+from metrics_stream.runs import OPEN
+from metrics_stream.views import is_staff, page_cache, published_dashboards
+
+RUNS_ON_A_PAGE = 20
+
+
+@require_safe
+@page_cache
+def run_list(request: HttpRequest) -> HttpResponse:
+    """Show the runs, newest first: all, or those that match the words and the status in the address."""
+    query = request.GET.get("q", "").strip()
+    status = request.GET.get("status", "")
+    if status not in TestRun.Status.values:
+        status = ""
+    found = search(request.user, query)
+    page = Paginator(found.filter(status=status) if status else found, RUNS_ON_A_PAGE).get_page(request.GET.get("page"))
+    rows = [facts(run) for run in page.object_list]
+    context = {
+        "rows": rows,
+        "page_of_runs": page,
+        "any_runs": bool(rows) or search(request.user, "").exists(),
+        "is_growing": any(row.is_growing for row in rows),
+        "choices": _choices(found, query, status),
+        "query": query,
+        "status": status,
+        "status_label": dict(TestRun.Status.choices).get(status, ""),
+        "dashboards": published_dashboards(),
+    }
+    return render(request, "metrics_stream/runs.html", context)
+
+
+def _choices(found: QuerySet[TestRun], query: str, chosen: str) -> list[dict[str, Any]]:
+    """Return the statuses that a person may choose from, with how many runs have them; those of no run are left out."""
+    counts = dict(found.order_by().values_list("status").annotate(Count("pk")))
+    labels = [("", "All"), *TestRun.Status.choices]
+    counts = {chosen: 0, **counts, "": sum(counts.values())}
+    return [
+        {
+            "slug": slug,
+            "label": label,
+            "count": f"{counts[slug]:,}",
+            "address": f"?{urlencode({name: value for name, value in (('q', query), ('status', slug)) if value})}",
+        }
+        for slug, label in labels
+        if slug in counts
+    ]
+
+
+@require_safe
+@page_cache
+def run(request: HttpRequest, slug: str) -> HttpResponse:
+    """Show one run: what it was, its dashboards, its series, its files."""
+    found = find_run(request.user, slug)
+    series = groups(found) if found.metrics_recorded else []
+    missing = holes(found)
+    dashboards = published_dashboards()
+    links = dashboard_links(found, dashboards, {group.slug for group in series})
+    context = {
+        "run": found,
+        "facts": facts(found),
+        "is_running": found.status in OPEN,
+        "is_whole": is_whole(found),
+        "holes": missing[:MOST_HOLES],
+        "more_holes": len(missing[MOST_HOLES:]),
+        "groups": series[:MOST_GROUPS],
+        "more_groups": len(series[MOST_GROUPS:]),
+        "links": [link for link in links if link["has_metrics"]],
+        "empty_links": [link for link in links if not link["has_metrics"]],
+        "admin_address": _admin_address(request, found),
+        "dashboards": dashboards,
+    }
+    return render(request, "metrics_stream/run.html", context)
+
+
+def dashboard_links(run: TestRun, dashboards: QuerySet[Dashboard], recorded: set[str]) -> list[dict[str, Any]]:
+    """Return each dashboard with its addresses: replaying the run from the start, showing all of it, and live.
+
+    `has_metrics` says whether anything was recorded that its panels show.
+    """
+    starts_at = run.first_at or run.started_at
+    replayed = {"run": run.slug, "at": format_timestamp(starts_at.timestamp())} if starts_at else {"run": run.slug}
+    links = []
+    for dashboard in dashboards.prefetch_related("panels"):
+        address = dashboard.get_absolute_url()
+        types = {panel.metric_type for panel in dashboard.panels.all() if panel.kind != Panel.Kind.TEXT}
+        links.append(
+            {
+                "title": dashboard.title,
+                "description": dashboard.description,
+                # What is in an address is read by client/link.js; a run without an instant is shown whole.
+                "replay": f"{address}?{urlencode(replayed, safe=':')}",
+                "whole": f"{address}?{urlencode({'run': run.slug})}",
+                "live": address,
+                "has_metrics": bool(types & recorded),
+            }
+        )
+    return links
+
+
+def _admin_address(request: HttpRequest, run: TestRun) -> str:
+    return reverse("admin:metrics_stream_testrun_change", args=[run.pk]) if is_staff(request.user) else ""

@@ -1,0 +1,366 @@
+"""Test runs as people and programs start and stop them: helper, commands and admin all come here.
+
+The database is the truth. The history knows the active runs as well, so that each metric learns its runs when it is
+published; what a crash left different there, the recorder puts right within a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import string
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from types import TracebackType
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured, ValidationError
+from django.db import Error as DjangoDatabaseError
+from django.db import close_old_connections, connections, transaction
+from django.utils import timezone
+from django.utils.text import slugify
+
+from metrics_stream import native_threads
+from metrics_stream.conf import get_settings
+from metrics_stream.core.metrics import MetricsStreamError
+from metrics_stream.deadline import BusError
+from metrics_stream.history import ActiveRun, open_history
+from metrics_stream.models import TestRun
+from metrics_stream.native_threads import NativeThread
+from metrics_stream.validators import MAX_TEXT_LENGTH, shorten
+
+logger = logging.getLogger(__name__)
+
+Status = TestRun.Status
+
+OPEN = (Status.RUNNING, Status.PAUSED)
+ENDED = (Status.COMPLETED, Status.FAILED, Status.CANCELLED)
+
+# Before the date, so that the whole slug stays readable in a link.
+_NAME_IN_SLUG = 60
+# How long a start or stop waits for the history on top of what each call to it may take.
+_SPARE_SECONDS = 2.0
+
+# How often a program says that it is still there, and how long it tries to note how its run ended. A run whose program
+# has been silent for `recorder.SILENT_RUN_SECONDS` ends as failed.
+ALIVE_SECONDS = 5.0
+_STOP_SECONDS = 15.0
+_RETRY_SECONDS = 0.5
+
+
+class RunError(MetricsStreamError):
+    """A test run cannot be started or changed as asked; the message says why and what is allowed."""
+
+
+class RunStorageError(RunError):
+    """The database does not keep test runs at the moment, or never will; the message says what to do."""
+
+
+# --- starting and changing ---
+
+
+def start(
+    name: str,
+    *,
+    sources: Iterable[str] = (),
+    target_tps: float | None = None,
+    tags: Iterable[str] = (),
+    notes: str = "",
+    watched: bool = False,
+) -> TestRun:
+    """Start a test run and return it; from now on metrics of its sources belong to it.
+
+    Without `sources` those of every source do. A `watched` run ends as failed when nobody says any more that it is
+    alive (`keep_alive`). Raises RunError naming the value that is wrong.
+    """
+    check_recordable()
+    now = timezone.now()
+    run = TestRun(
+        slug=make_slug(name, now),
+        name=name,
+        status=Status.RUNNING,
+        started_at=now,
+        alive_at=now if watched else None,
+        target_tps=target_tps,
+        tags=_texts("tags", tags),
+        sources=_texts("sources", sources),
+        notes=notes,
+    )
+    try:
+        run.clean_fields()
+    except ValidationError as error:
+        texts = (f"{column}: {' '.join(messages)}" for column, messages in error.message_dict.items())
+        raise RunError(f"the test run cannot be started; {'; '.join(texts)}") from error
+    with _storage():
+        run.save()
+        transaction.on_commit(tell_history)
+    return run
+
+
+def stop(run: TestRun, status: str = Status.COMPLETED, *, note: str = "", ended_at: datetime | None = None) -> TestRun:
+    """End a test run and return it as it is now; `note` is added to its notes. Raises RunError when it has ended."""
+    if status not in ENDED:
+        raise RunError(f"a test run cannot end as {shorten(status)}; allowed: {', '.join(ENDED)}")
+    return _change(run, OPEN, status, note=note, ended_at=ended_at or timezone.now())
+
+
+def fail(run: TestRun, note: str) -> TestRun:
+    """End a test run as failed, and say in its notes why."""
+    return stop(run, Status.FAILED, note=note)
+
+
+def cancel(run: TestRun) -> TestRun:
+    """End a test run that came to nothing."""
+    return stop(run, Status.CANCELLED)
+
+
+def pause(run: TestRun) -> TestRun:
+    """Interrupt a test run: what is published until `resume` does not belong to it."""
+    return _change(run, (Status.RUNNING,), Status.PAUSED)
+
+
+def resume(run: TestRun) -> TestRun:
+    """Go on with a test run that was paused."""
+    return _change(run, (Status.PAUSED,), Status.RUNNING)
+
+
+def keep_alive(run: TestRun) -> bool:
+    """Say that the program of a watched run is still there; return False when the run has ended meanwhile."""
+    with _storage():
+        return bool(TestRun.objects.filter(pk=run.pk, status__in=OPEN).update(alive_at=timezone.now()))
+
+
+def current() -> list[TestRun]:
+    """Return the runs that have not ended, paused ones too, the one started first at the beginning."""
+    with _storage():
+        return list(TestRun.objects.filter(status__in=OPEN).order_by("started_at", "pk"))
+
+
+def _change(
+    run: TestRun, allowed: Iterable[str], status: str, *, note: str = "", ended_at: datetime | None = None
+) -> TestRun:
+    with _storage(), transaction.atomic():
+        found = TestRun.objects.select_for_update().filter(pk=run.pk).first()
+        if found is None:
+            raise RunError(f"the test run {run.slug!r} does not exist any more")
+        if found.status not in allowed:
+            words = " or ".join(allowed)
+            raise RunError(f"the test run {run.slug!r} is {found.status}, not {words}; it cannot become {status}")
+        found.status = status
+        found.ended_at = ended_at
+        found.notes = _with_note(found.notes, note)
+        found.save(update_fields=["status", "ended_at", "notes"])
+        transaction.on_commit(tell_history)
+    return found
+
+
+def make_slug(name: str, started_at: datetime) -> str:
+    """Return a slug that no other run has: what can be read of the name, when it was started, four letters."""
+    letters = "".join(secrets.choice(string.ascii_lowercase) for _ in range(4))
+    return f"{slugify(name)[:_NAME_IN_SLUG].strip('-') or 'run'}-{started_at:%Y%m%d-%H%M%S}-{letters}"
+
+
+def _texts(name: str, values: Any) -> list[str]:
+    if isinstance(values, str):
+        raise RunError(f"{name} is {shorten(values)}; it must be a list of texts, such as [{shorten(values)}]")
+    return list(dict.fromkeys(values))
+
+
+def _with_note(notes: str, note: str) -> str:
+    """Return the notes with one more paragraph, in which nothing unprintable is left; the end is cut if need be."""
+    clean = "".join(char if char.isprintable() or char == "\n" else " " for char in note).strip()
+    return f"{notes}\n\n{clean}".strip()[:MAX_TEXT_LENGTH] if clean else notes
+
+
+@contextmanager
+def _storage() -> Iterator[None]:
+    try:
+        yield
+    except (DjangoDatabaseError, ImproperlyConfigured) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise RunStorageError(
+            f"test runs are kept in the server's database, and the one of this program does not do: {reason}. "
+            "Give this program the server's DATABASE_URL; if that is so already, call `manage.py migrate`"
+        ) from error
+
+
+# --- the active runs in the history ---
+
+
+def check_recordable() -> None:
+    """Raise RunError when nothing keeps metrics for the recorder."""
+    if open_history(get_settings()) is None:
+        raise RunError(
+            "test runs are recorded from the history, and there is none: set METRICS_STREAM['HISTORY_SECONDS'] above "
+            "0, and take a Redis or the in-memory channel layer"
+        )
+
+
+def active() -> tuple[ActiveRun, ...]:
+    """Return the runs to which metrics belong now, as the database has them, the one started first at the beginning."""
+    running = TestRun.objects.filter(status=Status.RUNNING).order_by("started_at", "pk")
+    return tuple(ActiveRun(slug, tuple(sources)) for slug, sources in running.values_list("slug", "sources"))
+
+
+def tell_history() -> None:
+    """Tell the history which runs are active; when it is away, the recorder does so later.
+
+    Two that do this at the same time can overtake each other, so it is right when it is still so afterwards.
+    """
+    runs = None
+    try:
+        while runs != (now := active()):
+            runs = now
+            _set_active_runs(runs)
+    except (MetricsStreamError, DjangoDatabaseError) as error:
+        logger.warning("metrics are not assigned to test runs yet: %s", error)
+
+
+def _set_active_runs(runs: Sequence[ActiveRun]) -> None:
+    """Call the history from code that may run in a greenlet, or in a thread in which an event loop runs."""
+    settings = get_settings()
+    # Not in the thread, since it imports: see native_threads.
+    history = open_history(settings)
+    if history is None:
+        return
+    errors: list[Exception] = []
+
+    async def call() -> None:
+        try:
+            await history.set_active_runs(runs)
+        finally:
+            await history.close()
+
+    def run(_: NativeThread, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            loop.run_until_complete(call())
+        except Exception as error:
+            errors.append(error)
+
+    thread = NativeThread(run, "metrics-runs")
+    limit = settings.bus_timeout_seconds + _SPARE_SECONDS
+    if not native_threads.wait_until(lambda: thread.ended, limit):
+        raise BusError(f"the history took more than {limit:g} s")
+    if errors:
+        raise errors[0]
+
+
+# --- a run for as long as a block of code runs ---
+
+
+class RunBlock:
+    """Starts a test run, keeps it alive while the block runs, and ends it as the block ended.
+
+    An exception makes it `failed`, with the exception in its notes; KeyboardInterrupt, a cancelled task and a killed
+    greenlet make it `cancelled`. All of it happens in a thread of its own, a greenlet in a program that gevent has
+    patched: so it asks nothing of the caller's event loop, connection or transaction.
+    """
+
+    def __init__(self, options: dict[str, Any], *, flush: Callable[[], object]) -> None:
+        """Take what `start` takes; `flush` waits until what the program has published so far has left."""
+        self._options = options
+        self._flush = flush
+        self._pid = 0
+        self._started = threading.Event()
+        self._ending = threading.Event()
+        self._outcome: tuple[str, str] = (Status.COMPLETED, "")
+        self._run: TestRun | None = None
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._keep, name="metrics-run", daemon=True)
+
+    def __enter__(self) -> TestRun:
+        self._pid = os.getpid()
+        self._thread.start()
+        try:
+            self._started.wait()
+        except BaseException:
+            self._end(Status.CANCELLED)
+            raise
+        if self._error is not None:
+            raise self._error
+        assert self._run is not None
+        return self._run
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if os.getpid() != self._pid:
+            return  # a forked child leaves the block of its parent
+        try:
+            self._flush()
+        finally:
+            self._end(*_outcome(error))
+        self._thread.join(_STOP_SECONDS + _SPARE_SECONDS)
+
+    async def __aenter__(self) -> TestRun:
+        try:
+            return await asyncio.to_thread(self.__enter__)
+        except asyncio.CancelledError:
+            self._end(Status.CANCELLED)
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.__exit__, kind, error, trace)
+
+    def _end(self, status: str, note: str = "") -> None:
+        self._outcome = status, note
+        self._ending.set()
+
+    # --- the thread ---
+
+    def _keep(self) -> None:
+        try:
+            try:
+                self._run = start(**self._options, watched=True)
+            except Exception as error:
+                self._error = error
+                return
+            finally:
+                self._started.set()
+            self._keep_alive(self._run)
+            self._stop(self._run)
+        finally:
+            connections.close_all()
+
+    def _keep_alive(self, run: TestRun) -> None:
+        alive = True
+        while not self._ending.wait(ALIVE_SECONDS):
+            close_old_connections()
+            try:
+                alive = alive and keep_alive(run)
+            except RunStorageError as error:
+                logger.warning("the test run %s cannot be kept alive: %s", run.slug, error)
+
+    def _stop(self, run: TestRun) -> None:
+        status, note = self._outcome
+        deadline = time.monotonic() + _STOP_SECONDS
+        while True:
+            close_old_connections()
+            try:
+                ended = stop(run, status, note=note)
+                run.status, run.ended_at, run.notes = ended.status, ended.ended_at, ended.notes
+            except RunStorageError as error:
+                if time.monotonic() < deadline:
+                    time.sleep(_RETRY_SECONDS)
+                    continue
+                logger.error("the end of the test run %s could not be noted: %s", run.slug, error)  # noqa: TRY400
+            except RunError as error:
+                logger.info("%s", error)  # somebody has ended it meanwhile, and that stands
+            return
+
+
+def _outcome(error: BaseException | None) -> tuple[str, str]:
+    """Return the status in which a run ends, and what its notes say."""
+    if error is None or (isinstance(error, SystemExit) and not error.code):
+        return Status.COMPLETED, ""
+    if isinstance(error, Exception | SystemExit):
+        return Status.FAILED, "".join(traceback.format_exception_only(error))[:1_000]
+    return Status.CANCELLED, ""

@@ -1,0 +1,154 @@
+"""What can be played: what the history keeps, and what the recorder wrote of a test run."""
+
+from __future__ import annotations
+
+import time
+
+from channels.db import database_sync_to_async
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+
+from metrics_stream import recordings
+from metrics_stream.access import Access, visible_runs
+from metrics_stream.backfill import RecentSeries
+from metrics_stream.core.codes import ErrorCode
+from metrics_stream.core.columns import SeriesColumns, SeriesKey
+from metrics_stream.core.delivery import Key
+from metrics_stream.core.folding import matches
+from metrics_stream.core.metrics import Metric
+from metrics_stream.core.positions import Position, tag_run, tag_runs
+from metrics_stream.core.protocol import ProtocolError, quote
+from metrics_stream.core.selection import Selection
+from metrics_stream.history import History
+from metrics_stream.models import TestRun
+from metrics_stream.player import Moment, Pages, Tape
+from metrics_stream.runtime import Runtime
+
+PAGE_METRICS = 1_000
+
+# The newest of each kind at an instant are looked for in so much of what came before it.
+NEWEST_SECONDS = 30.0
+
+
+# In threads of their own: a page that takes long must not wait for a replay, nor a replay for it.
+_read_metrics = database_sync_to_async(recordings.metrics, thread_sensitive=False)
+_read_newest = database_sync_to_async(recordings.newest_before, thread_sensitive=False)
+_read_series = database_sync_to_async(recordings.series, thread_sensitive=False)
+
+
+async def open_tape(
+    runtime: Runtime, access: Access, user: AbstractBaseUser | AnonymousUser | None, run: str | None
+) -> Tape:
+    """Return the recording of a run, or without one the history; raise ProtocolError when there is none."""
+    if run is not None:
+        found = await _find_run(user or AnonymousUser(), run)
+        if found is None:
+            raise ProtocolError(ErrorCode.UNKNOWN_RUN, f"unknown run {quote(run)}; /runs/ lists those there are")
+        return RecordingTape(found)
+    if runtime.history is None or runtime.recent is None:
+        raise ProtocolError(ErrorCode.INVALID_MESSAGE, "no history is kept here; only runs can be replayed")
+    return HistoryTape(runtime.history, runtime.recent, access.metric_types)
+
+
+async def _find_run(user: AbstractBaseUser | AnonymousUser, slug: str) -> TestRun | None:
+    try:
+        return await visible_runs(user).filter(slug=slug).afirst()
+    except ValueError:  # a NUL in the slug
+        return None
+
+
+class HistoryTape:
+    """What is kept of everything that was published; its end moves on with the time."""
+
+    run: str | None = None
+    is_growing = True
+
+    def __init__(self, history: History, recent: RecentSeries, metric_types: tuple[str, ...]) -> None:
+        self._history = history
+        self._recent = recent
+        self._metric_types = metric_types
+
+    async def bounds(self) -> tuple[float, float]:
+        """Return when the oldest was published that is kept, and now."""
+        now = time.time()
+        oldest = await self._history.oldest_at(self._metric_types)
+        return (now if oldest is None else oldest), now
+
+    async def mark_at(self, at: float) -> Position:
+        """Return the position before what was published at an instant."""
+        return await self._history.since_time(self._metric_types, at)
+
+    async def read(self, mark: Position) -> Pages:
+        """Return what follows a position."""
+        page = await self._history.since(mark, max_metrics=PAGE_METRICS)
+        moments = [Moment(stretch.published_at, tag_runs(stretch)) for stretch in page.stretches]
+        return Pages(moments, page.position, page.is_last)
+
+    async def newest_at(self, at: float) -> list[Metric]:
+        """Return the newest metric of each kind that was published in the half minute before an instant."""
+        newest: dict[Key, Metric] = {}
+        mark = await self._history.since_time(self._metric_types, at - NEWEST_SECONDS)
+        is_last = False
+        while not is_last:
+            page = await self.read(mark)
+            for moment in page.moments:
+                if moment.at >= at:
+                    return list(newest.values())
+                newest.update({metric.key: metric for metric in moment.metrics})
+            mark, is_last = page.mark, page.is_last
+        return list(newest.values())
+
+    async def series(self, selection: Selection, since: float, until: float, max_points: int) -> list[SeriesColumns]:
+        """Return what a selection has between two instants, as columns."""
+        return await self._recent.series(selection, since, until, max_points)
+
+
+class RecordingTape:
+    """What was recorded of one test run."""
+
+    def __init__(self, run: TestRun) -> None:
+        self.run: str | None = run.slug
+        self._run = run
+
+    @property
+    def is_growing(self) -> bool:
+        """Whether the recorder is still at it."""
+        return self._run.started_at is not None and self._run.recording_ended_at is None
+
+    async def bounds(self) -> tuple[float, float]:
+        """Return when the first and the last metric were recorded; of an empty run, when it began and ended."""
+        run = self._run
+        await run.arefresh_from_db(fields=["first_at", "last_at", "started_at", "ended_at", "recording_ended_at"])
+        begin = run.started_at or run.created_at
+        first, last = run.first_at or begin, run.last_at or run.ended_at or begin
+        # Producers' clocks say when a metric was measured; it is played as it was published, a moment later.
+        return min(first, begin).timestamp(), max(last, run.ended_at or last).timestamp()
+
+    async def mark_at(self, at: float) -> int:
+        """Return the number of the first metric that was published at an instant or later."""
+        page = await _read_metrics(self._run, since=at, limit=1)
+        return page.cursor - len(page.items)
+
+    async def read(self, mark: int) -> Pages:
+        """Return what follows a number."""
+        page = await _read_metrics(self._run, cursor=mark, limit=PAGE_METRICS)
+        tagged = [Moment(item.published_at, [tag_run(item.metric, self._run.slug)]) for item in page.items]
+        if page.is_last and self.is_growing:
+            await self.bounds()
+        return Pages(tagged, page.cursor, page.is_last)
+
+    async def newest_at(self, at: float) -> list[Metric]:
+        """Return the newest metric of each kind that was published before an instant."""
+        newest = await _read_newest(self._run, at)
+        return [tag_run(metric, self._run.slug) for metric in newest]
+
+    async def series(self, selection: Selection, since: float, until: float, max_points: int) -> list[SeriesColumns]:
+        """Return what a selection has between two instants, as columns."""
+        found = await _read_series(
+            self._run,
+            fields=selection.filters.fields,
+            since=since,
+            until=until,
+            max_points=max_points,
+        )
+        asked = selection.metric_types, selection.filters
+        return [item for item in found if matches(SeriesKey(item.metric_type, item.source, item.agent_id), *asked)]

@@ -1,0 +1,137 @@
+"""Test runs in the admin: started, edited, ended and deleted by a person."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from django.urls import reverse
+from django.utils import timezone
+
+from metrics_stream import runs
+from metrics_stream.conf import get_settings
+from metrics_stream.history import open_history
+from metrics_stream.models import TestRun
+
+# What is told to the history is told when the transaction of a request is over.
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ADD = "/admin/metrics_stream/testrun/add/"
+LIST = "/admin/metrics_stream/testrun/"
+FORM = {"name": "Checkout soak", "sources": "a\nb", "target_tps": "200", "tags": "soak, release-42", "notes": "x"}
+
+
+def active():
+    return [run.id for run in asyncio.run(open_history(get_settings()).active_runs())]
+
+
+def page(client, address):
+    return client.get(address).content.decode()
+
+
+def change_address(run):
+    return reverse("admin:metrics_stream_testrun_change", args=[run.pk])
+
+
+def act(client, action, *chosen):
+    data = {"action": action, "_selected_action": [run.pk for run in chosen]}
+    return client.post(LIST, data, follow=True).content.decode()
+
+
+def test_adding_a_run_starts_it(admin_client):
+    assert admin_client.post(ADD, FORM).status_code == 302
+    run = TestRun.objects.get()
+    assert (run.name, run.status, run.target_tps, run.notes) == ("Checkout soak", "running", 200.0, "x")
+    assert (run.sources, run.tags) == (["a", "b"], ["soak", "release-42"])
+    assert active() == [run.slug]
+    assert run.history.get().history_user.username == "admin"
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("name", "", "This field is required."),
+        ("name", "a\x1b[31m", "holds the character &#x27;\\x1b&#x27;"),
+        ("target_tps", "many", "&#x27;many&#x27; is not a number; allowed: a finite number such as 0.95"),
+        ("target_tps", "nan", "nan is not a number; allowed: a finite number such as 0.95"),
+        ("target_tps", "-1", "Ensure this value is greater than or equal to 0"),
+        ("tags", "x" * 201, "allowed: at most 200 for each entry"),
+        ("sources", "\n".join(map(str, range(2000))), "the list has 2,000 entries; allowed: at most 1,000"),
+        ("notes", "x" * 5001, "the text has 5,001 characters; allowed: at most 5,000"),
+    ],
+)
+def test_a_bad_value_is_an_error_in_the_form(admin_client, column, value, message):
+    response = admin_client.post(ADD, {**FORM, column: value})
+    assert response.status_code == 200
+    assert message in response.content.decode()
+    assert not TestRun.objects.exists()
+
+
+def test_without_a_history_the_form_says_so(admin_client, settings):
+    settings.METRICS_STREAM = {"HISTORY_SECONDS": 0}
+    response = admin_client.post(ADD, FORM)
+    assert "there is none: set METRICS_STREAM[&#x27;HISTORY_SECONDS&#x27;] above 0" in response.content.decode()
+    assert not TestRun.objects.exists()
+
+
+def test_what_people_say_of_a_run_can_be_edited_and_nothing_else(admin_client):
+    run = runs.start("before", sources=["a"])
+    TestRun.objects.update(metrics_recorded=5)
+    data = {"name": "after", "target_tps": "", "tags": "x", "notes": "y", "sources": "z", "status": "failed"}
+    assert admin_client.post(change_address(run), data).status_code == 302
+    run = TestRun.objects.get()
+    assert (run.name, run.target_tps, run.tags, run.notes) == ("after", None, ["x"], "y")
+    assert (run.sources, run.status, run.metrics_recorded) == (["a"], "running", 5)
+
+
+def test_the_list_and_the_form_say_what_became_of_a_run(admin_client):
+    run = runs.start("soak", tags=["release-42"])
+    long_ago = timezone.now() - timedelta(minutes=12, seconds=30)
+    hole = {"at": "2026-01-31T12:00:00Z", "metric_type": "system", "count": 1200, "reason": "history"}
+    TestRun.objects.update(started_at=long_ago, last_at=long_ago, metrics_recorded=12_345, lost=[hole])
+    for address in (LIST, change_address(run)):
+        content = page(admin_client, address)
+        for text in ("Running, nothing new for 12 min", "12\xa0min 30\xa0s", "12,345<", "1,200"):
+            assert text in content, (address, text)
+    assert "every source" in page(admin_client, change_address(run))
+    runs.stop(run)
+    assert "12,345, more follow" in page(admin_client, LIST)
+    TestRun.objects.update(recording_ended_at=timezone.now(), lost=[hole, {**hole, "count": None}])
+    content = page(admin_client, LIST)
+    assert "12,345<" in content
+    assert "at least 1,200" in content
+    assert "release-42" in content
+
+
+def test_runs_are_found_by_tag_and_status(admin_client):
+    runs.start("first", tags=["release-42"])
+    runs.cancel(runs.start("second"))
+    assert "second" not in page(admin_client, f"{LIST}?q=release-42")
+    assert "first" not in page(admin_client, f"{LIST}?status__exact=cancelled")
+
+
+def test_actions_pause_resume_end_and_cancel(admin_client):
+    first, second = runs.start("first"), runs.start("second")
+    assert "Paused first." in act(admin_client, "pause", first)
+    assert active() == [second.slug]
+    assert "Went on with first." in act(admin_client, "resume", first)
+    assert "Ended first." in act(admin_client, "complete", first)
+    text = act(admin_client, "cancel", first, second)
+    assert "Cancelled second." in text
+    assert f"The test run &#x27;{first.slug}&#x27; is completed, not running or paused" in text
+    assert active() == []
+    assert {run.name: run.status for run in TestRun.objects.all()} == {"first": "completed", "second": "cancelled"}
+
+
+def test_deleting_asks_first_and_says_how_much_goes(admin_client):
+    run, other = runs.start("soak"), runs.start("other")
+    TestRun.objects.filter(pk=run.pk).update(metrics_recorded=12_345)
+    address = reverse("admin:metrics_stream_testrun_delete", args=[run.pk])
+    assert "Recorded metrics: 12,345" in page(admin_client, address)
+    assert TestRun.objects.filter(pk=run.pk).exists()
+    admin_client.post(address, {"post": "yes"})
+    assert active() == [other.slug]
+    assert "Recorded metrics: 0" in act(admin_client, "delete_selected", other)
+    data = {"action": "delete_selected", "_selected_action": [other.pk], "post": "yes"}
+    admin_client.post(LIST, data)
+    assert not TestRun.objects.exists()
+    assert active() == []

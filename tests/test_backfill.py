@@ -1,0 +1,142 @@
+"""What came before as columns, through the real routing."""
+
+import json
+import time
+from contextlib import asynccontextmanager
+
+import pytest
+from channels.testing import WebsocketCommunicator
+
+from metrics_stream import backfill
+from metrics_stream.broadcast import broadcast_many
+from metrics_stream.bus import declare_server
+from metrics_stream.core.selection import Selection
+from metrics_stream.routing import stream_application
+from metrics_stream.runtime import get_runtime, stop_runtime
+
+
+def begin():
+    """Return the beginning of a minute some minutes ago, and so of a bucket of any width that is used here."""
+    return time.time() // 60 * 60 - 240
+
+
+class Client(WebsocketCommunicator):
+    async def hear(self):
+        return json.loads(await self.receive_from(timeout=5))
+
+    async def say(self, **message):
+        await self.send_to(text_data=json.dumps(message))
+
+    async def backfill(self):
+        """Return the series of a backfill by field (and agent), and its messages."""
+        messages, series = [], {}
+        while not messages or not messages[-1]["done"]:
+            message = await self.hear()
+            if message["type"] == "backfill":
+                messages.append(message)
+                for item in message["series"]:
+                    series[(item["source"], item.get("agent_id"), item["field"])] = item
+        return series, messages
+
+
+@asynccontextmanager
+async def connected(path="/ws/metrics/"):
+    client = Client(stream_application(None), path)
+    await client.connect(timeout=5)
+    await client.hear()
+    try:
+        yield client
+    finally:
+        await client.disconnect(timeout=5)
+
+
+@pytest.fixture(autouse=True)
+async def server():
+    declare_server()
+    yield
+    await stop_runtime()
+
+
+async def publish(values, metric_type="system", source="a", seconds=1.0):
+    began = begin()
+    await broadcast_many(
+        [
+            {"metric_type": metric_type, "data": value, "timestamp": began + index * seconds, "source": source}
+            for index, value in enumerate(values)
+        ]
+    )
+
+
+async def test_a_client_gets_what_came_before_as_columns():
+    await publish([{"a": number, "nested": {"b": -number}, "word": "x"} for number in range(100)])
+    async with connected() as client:
+        await client.say(type="subscribe", metric_types=["system"], backfill_seconds=400)
+        series, messages = await client.backfill()
+    assert set(series) == {("a", None, "a"), ("a", None, "nested.b")}
+    assert messages[0]["bucket_seconds"] == 2
+    assert messages[0]["metric_types"] == ["system"]
+    item = series["a", None, "a"]
+    assert item["last"] == [float(number) for number in range(1, 100, 2)]
+    assert item["min"] == [float(number) for number in range(0, 100, 2)]
+    assert item["max"] == item["last"]
+
+
+async def test_a_spike_survives_however_few_points_are_asked_for():
+    await publish([{"v": 9_999 if number == 57 else 1} for number in range(200)])
+    async with connected() as client:
+        await client.say(type="subscribe", metric_types=["system"], backfill_seconds=400, max_points=10)
+        series, _ = await client.backfill()
+    item = series["a", None, "v"]
+    assert len(item["buckets"]) <= 10
+    assert max(item["max"]) == 9_999
+    assert set(item["last"]) == {1}
+
+
+async def test_filters_hold_for_what_came_before():
+    await publish([[{"agent_id": "one", "x": 1, "y": 2}, {"agent_id": "two", "x": 3, "y": 4}]], metric_type="agent")
+    await publish([{"x": 5}], source="b")
+    async with connected() as client:
+        await client.say(type="set_filters", filters={"agent_ids": ["two"], "fields": ["x"], "sources": ["a"]})
+        await client.hear()
+        await client.say(type="subscribe", metric_types=["agent", "system"], backfill_seconds=400)
+        series, _ = await client.backfill()
+    assert {key: item["last"] for key, item in series.items()} == {("a", "two", "x"): [3.0]}
+
+
+async def test_what_never_was_is_an_empty_answer_that_is_done():
+    async with connected() as client:
+        await client.say(type="subscribe", metric_types=["system"], backfill_seconds=400)
+        series, messages = await client.backfill()
+    assert series == {}
+    assert len(messages) == 1
+
+
+async def test_without_a_history_the_answer_is_empty(settings):
+    settings.METRICS_STREAM = {"HISTORY_SECONDS": 0}
+    async with connected() as client:
+        await client.say(type="subscribe", metric_types=["system"], backfill_seconds=400)
+        assert (await client.backfill())[0] == {}
+
+
+async def test_many_series_come_in_parts(monkeypatch):
+    monkeypatch.setattr(backfill, "MAX_MESSAGE_VALUES", 10)
+    await publish([{f"f{number}": number for number in range(20)}])
+    async with connected() as client:
+        await client.say(type="subscribe", metric_types=["system"], backfill_seconds=400)
+        series, messages = await client.backfill()
+    assert len(series) == 20
+    assert len(messages) == 10
+    assert [message["done"] for message in messages] == [False] * 9 + [True]
+
+
+async def test_what_was_folded_before_is_not_folded_again():
+    await publish([{"v": 1}])
+    async with connected() as client:
+        await client.say(type="subscribe", metric_types=["system"], backfill_seconds=400)
+        await client.backfill()
+        recent = get_runtime().recent
+        await publish([{"v": 2}], seconds=1)
+        await recent.keep_up()
+        now = time.time()
+        (item,) = await recent.series(Selection(("system",)), begin(), now, 300)
+        assert (item.count, item.min, item.max) == ([2], [1.0], [2.0])

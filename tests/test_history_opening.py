@@ -1,0 +1,147 @@
+"""Which history an installation has, and the one in memory in a process with threads and children."""
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+
+import pytest
+from channels.layers import BaseChannelLayer, channel_layers, get_channel_layer
+
+from metrics_stream.conf import get_settings
+from metrics_stream.history import Bounds, open_history
+from metrics_stream.history import memory as memory_module
+from metrics_stream.history.memory import MemoryHistory
+from metrics_stream.history.streams import RedisHistory
+from tests.test_history import MANY, Producer, metric, start, timestamps
+
+
+class SharedLayer(BaseChannelLayer):
+    """A channel layer that joins processes in some other way."""
+
+
+def test_a_process_has_one_history_for_its_channel_layer():
+    history = open_history(get_settings())
+    assert isinstance(history, MemoryHistory)
+    assert open_history(get_settings()) is history
+    channel_layers.backends.clear()
+    assert open_history(get_settings()) is not history
+
+
+def test_other_bounds_are_another_history(settings):
+    history = open_history(get_settings())
+    settings.METRICS_STREAM = {"STALE_AFTER_SECONDS": 5}
+    assert open_history(get_settings()) is history
+    settings.METRICS_STREAM = {"HISTORY_METRICS": 5}
+    assert open_history(get_settings()) is not history
+
+
+def test_no_seconds_are_no_history(settings):
+    settings.METRICS_STREAM = {"HISTORY_SECONDS": 0}
+    assert open_history(get_settings()) is None
+
+
+@pytest.mark.parametrize("layers", [{}, {"default": {"BACKEND": "tests.test_history_opening.SharedLayer"}}])
+def test_a_channel_layer_that_is_not_redis_has_no_history(settings, layers):
+    settings.CHANNEL_LAYERS = layers
+    assert (get_channel_layer() is None) == (not layers)
+    assert open_history(get_settings()) is None
+
+
+@pytest.mark.parametrize(
+    "backend", ["channels_redis.pubsub.RedisPubSubChannelLayer", "channels_redis.core.RedisChannelLayer"]
+)
+@pytest.mark.parametrize(
+    "config", [{}, {"hosts": [("127.0.0.1", 1)]}, {"hosts": ["redis://127.0.0.1:1/2", "unix:///x"]}]
+)
+def test_the_history_is_in_the_redis_of_the_channel_layer(settings, backend, config):
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": backend, "CONFIG": config}}
+    history = open_history(get_settings())
+    assert isinstance(history, RedisHistory)
+    assert open_history(get_settings()) is history
+
+
+@pytest.mark.valkey
+async def test_it_is_where_the_channel_layer_is(valkey_layer, settings):
+    settings.METRICS_STREAM = {"GROUP_PREFIX": "test_opening"}
+    history = open_history(get_settings())
+    await Producer(history).publish(2)
+    assert timestamps((await open_history(get_settings()).since(await start(history))).stretches) == [0, 1]
+    await history.close()
+
+
+# --- in memory ---
+
+
+@pytest.fixture
+def restless_threads():
+    """Threads that take turns as often as they can."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+def test_threads_and_loops_share_the_history_in_memory(restless_threads):
+    history = MemoryHistory(Bounds(900.0, 100_000, 100_000_000))
+
+    def publish() -> None:
+        async def publish_many() -> None:
+            producer = Producer(history)
+            for _ in range(500):
+                await producer.publish(2)
+
+        asyncio.run(publish_many())
+
+    threads = [threading.Thread(target=publish) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    page = asyncio.run(read_all(history))
+    assert page.position.offsets == {"system": 4_000}
+    assert [stretch.first for stretch in page.stretches] == list(range(0, 4_000, 2))
+
+
+async def read_all(history):
+    return await history.since(await start(history))
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_child_begins_with_nothing():
+    history = MemoryHistory(MANY)
+    asyncio.run(Producer(history).publish())
+    epoch = asyncio.run(history.heads(())).epoch
+    with history._lock:  # as another thread of the parent may
+        child = os.fork()
+        if child == 0:  # no pytest in here: leave through _exit
+            code = 1
+            signal.alarm(10)  # it would wait for a lock that nobody lets go
+            try:
+                page = asyncio.run(read_all(history))
+                code = 0 if page.stretches == [] and page.position.epoch != epoch else 2
+            finally:
+                os._exit(code)
+        _, status = os.waitpid(child, 0)
+    assert status == 0
+    assert timestamps(asyncio.run(read_all(history)).stretches) == [0]
+
+
+async def test_age_is_that_of_the_clock_and_a_clock_that_is_set_back_changes_no_order():
+    times = iter([100.0, 101.0, 90.0, 130.5, *[131.5] * 9])
+    history = MemoryHistory(Bounds(30.0, 1_000, 1_000_000), now=lambda: next(times))
+    producer = Producer(history)
+    placed = [await producer.publish() for _ in range(3)]
+    assert [item.published_at for item in placed] == [101.0, 101.0, 130.5]
+    assert timestamps((await history.since(await start(history))).stretches) == [2]
+
+
+async def test_only_so_many_producers_are_remembered(monkeypatch):
+    monkeypatch.setattr(memory_module, "MAX_PRODUCERS", 3)
+    history = MemoryHistory(MANY)
+    producers = [Producer(history) for _ in range(4)]
+    for producer in producers:
+        await producer.send([metric(0)], number=1)
+    assert (await producers[-1].send([metric(0)], number=1)).first == 3
+    assert (await producers[0].send([metric(0)], number=1)).first == 4

@@ -1,0 +1,166 @@
+"""Clients of a hub in mode `aggregate`: whatever they do, every metric is in exactly one of the summaries they get."""
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from metrics_stream.core.codes import GapReason
+from metrics_stream.core.delivery import Delivery
+from metrics_stream.core.protocol import Filters
+from metrics_stream.core.selection import Selection
+from tests.test_hub import House
+
+DELIVERIES = [
+    Delivery(interval_seconds=0.5, mode="aggregate"),
+    Delivery(interval_seconds=3.0, mode="aggregate"),
+    Delivery(interval_seconds=0.5),
+]
+SELECTIONS = [Selection(("system",)), Selection(("system", "hero"))]
+SUMMARIES, SLOW_SUMMARIES, _ = DELIVERIES
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+def metrics_of(socket):
+    """Return the metrics of all frames, in order."""
+    found = []
+    for frame in socket.frames:
+        if frame["type"] in {"metric_update", "metric_batch"}:
+            found += frame["data"] if frame["type"] == "metric_batch" else [frame["data"]]
+    return found
+
+
+def amounts(socket, field="n"):
+    """Return how many metrics each metric stands for, and the sum of their field."""
+    found = []
+    for metric in metrics_of(socket):
+        summed = metric.get("summary", {field: {"count": 1, "mean": metric["data"][field]}})[field]
+        found.append((summed["count"], round(summed["mean"] * summed["count"])))
+    return found
+
+
+def test_an_interval_of_many_metrics_is_one_update(house):
+    _, socket = house.join(delivery=SUMMARIES)
+    house.publish(5)
+    house.clock.advance(0.1)
+    house.publish(*range(100))
+    house.clock.advance(1.0)
+    assert [frame["type"] for frame in socket.frames] == ["metric_update", "metric_update"]
+    assert amounts(socket) == [(1, 5), (100, 4950)]
+    assert socket.times[1] - socket.times[0] == pytest.approx(0.5)
+
+
+def test_a_view_is_summed_up_and_encoded_once(house):
+    sockets = [house.join(delivery=SUMMARIES)[1] for _ in range(20)]
+    house.publish(1, 2)
+    house.clock.advance(1.0)
+    assert all(socket.raw[0] is sockets[0].raw[0] for socket in sockets)
+    assert house.telemetry.frames_encoded == 1
+
+
+def test_a_newcomer_gets_a_summary_of_what_came_since_and_is_then_in_step(house):
+    _, early = house.join(delivery=SLOW_SUMMARIES)
+    house.publish(1)
+    house.clock.advance(0.1)
+    house.publish(2)
+    _, late = house.join(delivery=SLOW_SUMMARIES)
+    house.publish(4)
+    house.clock.advance(5.0)
+    assert amounts(early) == [(1, 1), (2, 6)]
+    assert amounts(late) == [(1, 4)]
+    house.publish(8, 16)
+    house.clock.advance(5.0)
+    assert early.raw[-1] is late.raw[-1]
+
+
+def test_what_waits_for_a_busy_client_stays_two_summaries(house):
+    client, socket = house.join(delivery=SUMMARIES)
+    socket.stalled = True
+    for number in (1, 2, 4):
+        house.publish(number, number)
+        house.clock.advance(0.6)
+    assert amounts(socket) == [(2, 2)]
+    socket.stalled = False
+    house.hub.written(client)
+    house.clock.advance(0.1)
+    assert amounts(socket) == [(2, 2), (2, 4), (2, 8)]
+
+
+def test_more_sources_than_a_view_keeps_are_announced():
+    house = House(max_pending_metrics=3)
+    _, socket = house.join(delivery=SUMMARIES)
+    for number in range(5):
+        house.publish(number, number, source=f"host{number}")
+    house.clock.advance(1.0)
+    assert [(gap["reason"], gap["dropped"]) for gap in socket.gaps] == [(GapReason.PENDING_OVERFLOW, 2)]
+    assert [metric["source"] for metric in metrics_of(socket)] == ["host2", "host3", "host4"]
+
+
+def test_a_client_that_asks_for_sketches_gets_the_merged_ones(house):
+    sketches = {"x_ms": {"accuracy": 0.01, "bins": {"7": 2}}}
+    _, asking = house.join(Selection(("system",), Filters(fields=("p99_x_ms", "sketches"))), SUMMARIES)
+    _, other = house.join(Selection(("system",), Filters(fields=("p99_x_ms",))), SUMMARIES)
+    house.publish(1, 2, p99_x_ms=5.0, sketches=sketches)
+    house.clock.advance(1.0)
+    assert metrics_of(asking)[0]["data"]["sketches"]["x_ms"]["bins"] == {"7": 4}
+    assert list(metrics_of(other)[0]["data"]) == ["p99_x_ms"]
+    assert "worst" not in metrics_of(other)[0]
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("publish"), st.sampled_from(["system", "hero"]), st.sampled_from(["a", "b"])),
+        st.tuples(st.just("advance"), st.sampled_from([0.01, 0.3, 1.0, 4.0])),
+        st.tuples(st.just("join"), st.sampled_from(DELIVERIES)),
+        st.tuples(st.just("deliver"), st.integers(0, 9), st.sampled_from(DELIVERIES)),
+        st.tuples(st.just("select"), st.integers(0, 9), st.sampled_from(SELECTIONS)),
+        st.tuples(st.just("stall"), st.integers(0, 9)),
+        st.tuples(st.just("read"), st.integers(0, 9)),
+    ),
+    max_size=45,
+)
+
+
+@hypothesis_settings(deadline=None, max_examples=200)
+@given(STEPS)
+def test_every_metric_is_in_exactly_one_summary_whatever_clients_do(steps):
+    house = House(slow_client_seconds=1e9)
+    clients = [[*house.join(SELECTIONS[0], SUMMARIES), 0]]  # with the sum of what each should get
+    published = 0
+    for step, *arguments in [*steps, ("read", None), ("advance", 20.0)]:
+        chosen = clients
+        if step in {"deliver", "select", "stall", "read"} and arguments[0] is not None:
+            chosen = [clients[arguments[0] % len(clients)]]
+        client, socket, _ = chosen[0]
+        match step:
+            case "publish":
+                metric_type, source = arguments
+                number = 2**published
+                published += 1
+                house.publish(number, metric_type=metric_type, source=source)
+                for entry in clients:
+                    entry[2] += number if metric_type in entry[0].selection.metric_types else 0
+            case "advance":
+                house.clock.advance(arguments[0])
+            case "join":
+                clients.append([*house.join(SELECTIONS[0], arguments[0]), 0])
+            case "deliver":
+                house.hub.change(client, client.selection, arguments[-1])
+            case "select":
+                if client.selection == SELECTIONS[0]:  # narrowing drops what is not wanted any more, and rightly so
+                    house.hub.change(client, arguments[-1], client.delivery)
+            case "stall":
+                socket.stalled = True
+            case "read":
+                for reader, its_socket, _ in chosen:
+                    its_socket.stalled = False
+                    if reader.busy_since is not None:
+                        house.hub.written(reader)
+    for _, socket, expected in clients:
+        assert sum(total for _, total in amounts(socket)) == expected
+        assert sum(count for count, _ in amounts(socket)) == expected.bit_count()
+        assert not socket.gaps

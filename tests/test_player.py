@@ -1,0 +1,324 @@
+"""Replays: what is played to one client, through the real routing, from tapes of the test and from the history."""
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+
+import pytest
+from channels.testing import WebsocketCommunicator
+from django.test import TransactionTestCase
+
+from metrics_stream import consumers
+from metrics_stream.broadcast import broadcast_many, make_metric
+from metrics_stream.bus import declare_server
+from metrics_stream.deadline import BusError
+from metrics_stream.player import Moment, Pages
+from metrics_stream.routing import stream_application
+from metrics_stream.runtime import stop_runtime
+
+BEGIN = 1_700_000_000.0
+
+
+def instant(seconds):
+    """Return the ISO 8601 text of so many seconds after the beginning of the tape."""
+    from metrics_stream.core.protocol import format_timestamp
+
+    return format_timestamp(BEGIN + seconds)
+
+
+def metric(number, metric_type="system"):
+    return make_metric(metric_type, {"n": number}, timestamp=BEGIN + number, source="tape")
+
+
+class ListTape:
+    """One metric a second, numbered, in pages of ten."""
+
+    run = "a-run"
+    is_growing = False
+
+    def __init__(self, seconds=20, metric_type="system"):
+        self.metrics = [metric(number, metric_type) for number in range(seconds)]
+        self.fails = 0
+
+    async def bounds(self):
+        return BEGIN, BEGIN + len(self.metrics) - 1
+
+    async def mark_at(self, at):
+        return max(0, -int(-(at - BEGIN) // 1))
+
+    async def read(self, mark):
+        if self.fails:
+            self.fails -= 1
+            raise BusError("the past is away")
+        page = self.metrics[mark : mark + 10]
+        return Pages(
+            [Moment(item.timestamp, [item]) for item in page], mark + len(page), mark + len(page) >= len(self.metrics)
+        )
+
+    async def newest_at(self, at):
+        before = [item for item in self.metrics if item.timestamp < at]
+        return before[-1:]
+
+    async def series(self, selection, since, until, max_points):
+        return []
+
+
+class Client(WebsocketCommunicator):
+    """A client that keeps the metrics, states and gaps that come."""
+
+    async def come(self):
+        await self.connect(timeout=5)
+        self.numbers, self.states, self.others, self.flags = [], [], [], set()
+        await self.ask(type="set_update_interval", interval_seconds=0.1)
+        await self.ask(type="set_batching", batch_size=1)
+        await self.ask(type="subscribe", metric_types=["system"])
+
+    async def hear(self):
+        message = json.loads(await self.receive_from(timeout=5))
+        if message["type"].startswith("metric_"):
+            data = message["data"] if message["type"] == "metric_batch" else [message["data"]]
+            self.numbers += [item["data"]["n"] for item in data]
+            self.flags.add(message.get("replayed", False))
+        elif message["type"] == "replay_state":
+            self.states.append(message)
+        else:
+            self.others.append(message)
+        return message
+
+    async def ask(self, **message):
+        """Send a message and return its reply; what comes before is kept."""
+        await self.send_to(text_data=json.dumps({**message, "ref": "r"}))
+        while (answer := await self.hear()).get("ref") != "r":
+            pass
+        return answer
+
+    async def hear_state(self, state):
+        while not self.states or self.states[-1]["state"] != state:
+            await self.hear()
+        return self.states[-1]
+
+    async def hear_number(self, number):
+        while number not in self.numbers:
+            await self.hear()
+
+
+@pytest.fixture
+def tapes(monkeypatch):
+    """The tape that clients get, by the name of the run."""
+    found = {"a-run": ListTape()}
+
+    async def open_tape(runtime, access, user, run):
+        return found[run]
+
+    monkeypatch.setattr(consumers, "open_tape", open_tape)
+    return found
+
+
+@pytest.fixture(autouse=True)
+async def server():
+    declare_server()
+    yield
+    await stop_runtime()
+
+
+@asynccontextmanager
+async def connected():
+    client = Client(stream_application(None), "/ws/metrics/")
+    await client.come()
+    try:
+        yield client
+    finally:
+        await client.disconnect(timeout=5)
+
+
+async def test_a_run_is_played_from_its_start_to_its_end_and_says_so(tapes):
+    async with connected() as client:
+        state = await client.ask(type="replay", run="a-run", speed=60)
+        assert state == {
+            "type": "replay_state",
+            "state": "playing",
+            "run": "a-run",
+            "at": state["at"],
+            "from": instant(0),
+            "until": instant(19),
+            "speed": 60.0,
+            "ref": "r",
+        }
+        ended = await client.hear_state("ended")
+        assert ended["at"] == instant(19)
+        await client.hear_number(19)
+        assert client.numbers == list(range(20))
+        assert client.flags == {True}
+
+
+async def test_what_is_live_does_not_come_into_a_replay_and_comes_after_it(tapes):
+    async with connected() as client:
+        await client.ask(type="replay", run="a-run", paused=True)
+        await broadcast_many([{"metric_type": "system", "data": {"n": 999}}])
+        await client.ask(type="ping")
+        assert client.numbers == []
+        assert (await client.ask(type="live"))["state"] == "live"
+        await client.hear_number(999)
+        await broadcast_many([{"metric_type": "system", "data": {"n": 1000}}])
+        await client.hear_number(1000)
+        assert client.numbers == [999, 1000]
+
+
+async def test_a_client_that_comes_back_from_a_replay_can_have_what_it_missed(tapes):
+    async with connected() as client:
+        position = client.others[-1]["position"]
+        await client.ask(type="replay", run="a-run", paused=True)
+        await broadcast_many([{"metric_type": "system", "data": {"n": number}} for number in (1001, 1002)])
+        await client.ask(type="live", resume_from=position)
+        await client.hear_number(1002)
+        assert client.numbers == [1001, 1002]
+
+
+async def test_a_replay_of_one_does_not_disturb_another_or_what_is_live(tapes):
+    tapes["other"] = ListTape(5)
+    async with connected() as watcher, connected() as first, connected() as second:
+        await first.ask(type="replay", run="a-run", speed=60)
+        await second.ask(type="replay", run="other", speed=60)
+        await broadcast_many([{"metric_type": "system", "data": {"n": 999}}])
+        await watcher.hear_number(999)
+        await first.hear_number(19)
+        await second.hear_number(4)
+        assert watcher.numbers == [999]
+        assert first.numbers == list(range(20))
+        assert second.numbers == list(range(5))
+
+
+async def test_a_paused_replay_stands_still_and_goes_on_at_another_speed(tapes):
+    async with connected() as client:
+        state = await client.ask(type="replay", run="a-run", paused=True, **{"from": instant(3)})
+        assert (state["state"], state["at"]) == ("paused", instant(3))
+        await client.hear_number(2)  # the newest before
+        again = await client.ask(type="pause")
+        assert again["at"] == instant(3)
+        resumed = await client.ask(type="resume", speed=1_000)
+        assert (resumed["state"], resumed["speed"]) == ("playing", 60.0)
+        await client.hear_number(19)
+        assert client.numbers == list(range(2, 20))
+
+
+async def test_a_jump_goes_on_from_there_with_the_newest_of_that_instant(tapes):
+    async with connected() as client:
+        await client.ask(type="replay", run="a-run", paused=True)
+        assert (await client.ask(type="seek", to=instant(15)))["at"] == instant(15)
+        await client.ask(type="resume", speed=60)
+        await client.hear_number(19)
+        assert client.numbers == [14, 15, 16, 17, 18, 19]
+        # Back from the end.
+        await client.hear_state("ended")
+        state = await client.ask(type="seek", to=instant(18))
+        assert state["state"] == "paused"
+        client.numbers.clear()
+        await client.ask(type="resume")
+        await client.hear_number(19)
+        assert client.numbers == [17, 18, 19]
+
+
+@pytest.mark.parametrize(("to", "at"), [(-100, 0), (100, 19)])
+async def test_an_instant_outside_the_recording_is_moved_into_it(tapes, to, at):
+    async with connected() as client:
+        await client.ask(type="replay", run="a-run", paused=True)
+        assert (await client.ask(type="seek", to=instant(to)))["at"] == instant(at)
+
+
+async def test_filters_and_delivery_hold_in_a_replay(tapes):
+    tapes["a-run"] = ListTape(20, "hero")
+    async with connected() as client:
+        await client.ask(type="replay", run="a-run", paused=True)
+        await client.ask(type="resume", speed=60)
+        await client.hear_state("ended")
+        assert client.numbers == []
+        await client.ask(type="subscribe", metric_types=["hero"])
+        await client.ask(type="set_batching", mode="latest")
+        await client.ask(type="seek", to=instant(0))
+        await client.ask(type="resume", speed=60)
+        await client.hear_number(19)
+        assert client.numbers[-1] == 19
+        assert client.numbers == sorted(client.numbers)
+
+
+async def test_a_past_that_is_away_halts_the_replay_and_can_be_tried_again(tapes):
+    async with connected() as client:
+        await client.ask(type="replay", run="a-run", paused=True)
+        tapes["a-run"].fails = 1
+        await client.ask(type="resume", speed=60)
+        await client.hear_state("paused")
+        await client.ask(type="resume")
+        await client.hear_number(19)
+        assert client.numbers == list(range(20))
+
+
+async def test_more_than_a_client_gets_at_once_comes_later_and_not_never(tapes, monkeypatch):
+    tapes["a-run"].metrics = [metric(index // 400) for index in range(8_000)]
+    tapes["a-run"].read = _read_all(tapes["a-run"])
+    async with connected() as client:
+        await client.ask(type="set_batching", batch_size=1000)
+        await client.ask(type="replay", run="a-run", speed=60)
+        while len(client.numbers) < 8_000:
+            await client.hear()
+        assert client.numbers == [index // 400 for index in range(8_000)]
+        assert [message for message in client.others if message["type"] == "gap"] == []
+
+
+def _read_all(tape):
+    async def read(mark):
+        page = tape.metrics[mark : mark + 500]
+        end = mark + len(page)
+        return Pages([Moment(item.timestamp, [item]) for item in page], end, end >= len(tape.metrics))
+
+    return read
+
+
+@pytest.mark.parametrize(
+    ("message", "code", "words"),
+    [
+        ({"type": "seek", "to": "2026-01-31T12:00:00Z"}, "not_replaying", "send `replay` first"),
+        ({"type": "pause"}, "not_replaying", "send `replay` first"),
+        ({"type": "resume"}, "not_replaying", "send `replay` first"),
+        ({"type": "replay", "from": "noon"}, "invalid_message", "`from` is 'noon'; it must be an instant"),
+        ({"type": "seek"}, "invalid_message", "the key `to` is missing"),
+    ],
+)
+async def test_bad_messages_get_an_error_that_names_the_value(message, code, words):
+    async with connected() as client:
+        answer = await client.ask(**message)
+        assert answer["code"] == code
+        assert words in answer["message"]
+
+
+async def test_the_recent_past_can_be_replayed_without_a_run():
+    async with connected() as client:
+        await broadcast_many([{"metric_type": "system", "data": {"n": number}} for number in range(3)])
+        await client.hear_number(2)
+        client.numbers.clear()
+        state = await client.ask(type="replay", speed=2, **{"from": "2020-01-01T00:00:00Z"})
+        assert state["run"] is None
+        await client.hear_number(2)
+        assert client.numbers[:3] == [0, 1, 2]
+
+
+async def test_a_client_that_leaves_in_the_middle_leaves_nothing_behind(tapes):
+    before = asyncio.all_tasks()
+    async with connected() as client:
+        await client.ask(type="replay", run="a-run")
+    await stop_runtime()
+    assert {task for task in asyncio.all_tasks() - before if not task.done()} <= {asyncio.current_task()}
+
+
+class RunTests(TransactionTestCase):
+    """Runs need the database, which only Django's own test cases clean up behind async code."""
+
+    async def test_an_unknown_run_is_an_error_and_live_goes_on(self):
+        declare_server()
+        async with connected() as client:
+            for slug in ("nowhere", "a\0b", "a" * 500):
+                answer = await client.ask(type="replay", run=slug)
+                assert answer["code"] == "unknown_run"
+            await broadcast_many([{"metric_type": "system", "data": {"n": 1}}])
+            await client.hear_number(1)
+            assert client.flags == {False}
+        await stop_runtime()

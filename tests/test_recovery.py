@@ -1,0 +1,357 @@
+"""What a client gets of the past when it comes or comes back, through the real routing."""
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+
+import pytest
+from channels.layers import channel_layers
+from channels.testing import WebsocketCommunicator
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from metrics_stream import recovery
+from metrics_stream.broadcast import broadcast, broadcast_many
+from metrics_stream.bus import declare_server
+from metrics_stream.core.positions import parse_position
+from metrics_stream.routing import stream_application
+from metrics_stream.runtime import get_runtime, stop_runtime
+
+
+class Client(WebsocketCommunicator):
+    """A client that keeps the position it has reached, as a program would."""
+
+    position = None
+
+    async def hear(self):
+        message = json.loads(await self.receive_from(timeout=5))
+        self.position = message.get("position", self.position)
+        return message
+
+    async def ask(self, **message):
+        await self.send_to(text_data=json.dumps(message))
+        return await self.hear()
+
+    async def subscribe(self, *metric_types, **keys):
+        await self.ask(type="set_update_interval", interval_seconds=0.1)
+        return await self.ask(type="subscribe", metric_types=metric_types or ("system",), **keys)
+
+    async def hear_until(self, number):
+        """Return what came up to the metric `number`: (n, replayed) for metrics, a dict for gaps."""
+        heard = []
+        while not heard or isinstance(heard[-1], dict) or heard[-1][0] != number:
+            message = await self.hear()
+            heard += _metrics(message) if message["type"].startswith("metric_") else [message]
+        return heard
+
+
+def _metrics(message):
+    data = message["data"] if message["type"] == "metric_batch" else [message["data"]]
+    return [(metric["data"]["n"], message.get("replayed", False)) for metric in data]
+
+
+@asynccontextmanager
+async def connected(path="/ws/metrics/"):
+    client = Client(stream_application(None), path)
+    accepted, _ = await client.connect(timeout=5)
+    assert accepted
+    await client.hear()
+    try:
+        yield client
+    finally:
+        await client.disconnect(timeout=5)
+
+
+@pytest.fixture(autouse=True)
+async def server():
+    declare_server()
+    yield
+    await stop_runtime()
+
+
+async def publish(*numbers, metric_type="system", **keys):
+    await broadcast_many([{"metric_type": metric_type, "data": {"n": number}, **keys} for number in numbers])
+
+
+async def test_a_new_client_gets_the_newest_metric_of_each_kind_at_once():
+    await publish(0, 1, source="a")
+    await publish(2, source="b")
+    await publish(3, metric_type="hero")
+    async with connected() as client:
+        await client.subscribe("system")
+        assert await client.hear_until(2) == [(1, True), (2, True)]
+        await publish(4)
+        assert await client.hear_until(4) == [(4, False)]
+        # Another type brings its own newest, and nothing of what the client has.
+        await client.ask(type="subscribe", metric_types=["hero"])
+        assert await client.hear_until(3) == [(3, True)]
+
+
+async def test_the_newest_metrics_obey_the_filters():
+    await publish(0, source="a")
+    await publish(1, source="b")
+    async with connected() as client:
+        await client.ask(type="set_filters", filters={"sources": ["a"]})
+        await client.subscribe()
+        assert await client.hear_until(0) == [(0, True)]
+
+
+async def test_a_client_that_comes_back_gets_what_it_missed_in_order_and_then_what_is_live():
+    async with connected() as client:
+        await client.subscribe()
+        await publish(0)
+        await client.hear_until(0)
+    await publish(*range(1, 2_500))
+    async with connected() as back:
+        confirmed = await back.subscribe(resume_from=client.position)
+        assert confirmed["recovered"] is True
+        assert await back.hear_until(2_499) == [(number, True) for number in range(1, 2_500)]
+        await publish(2_500)
+        assert [number for number, _ in await back.hear_until(2_500)] == [2_500]
+
+
+async def test_a_client_that_missed_nothing_gets_nothing_twice():
+    async with connected() as client:
+        await client.subscribe()
+        await publish(0)
+        await client.hear_until(0)
+    async with connected() as back:
+        assert (await back.subscribe(resume_from=client.position))["recovered"] is True
+        await publish(1)
+        assert await back.hear_until(1) == [(1, False)]
+
+
+async def test_the_position_of_a_confirmation_is_where_the_subscription_begins():
+    await publish(0)
+    async with connected() as client:
+        await client.subscribe()
+        position = client.position
+    await publish(1)
+    async with connected() as back:
+        await back.subscribe(resume_from=position)
+        assert await back.hear_until(1) == [(1, True)]
+
+
+async def test_what_a_filter_leaves_out_moves_the_position_that_a_pong_tells():
+    async with connected() as client:
+        await client.ask(type="set_filters", filters={"sources": ["nobody"]})
+        await client.subscribe()
+        await publish(0)
+        async with asyncio.timeout(5):
+            while parse_position((await client.ask(type="ping"))["position"]).offsets != {"system": 1}:
+                await asyncio.sleep(0)
+
+
+async def test_a_position_of_another_epoch_is_a_gap_before_what_is_kept():
+    await publish(1, 2)
+    async with connected() as client:
+        confirmed = await client.subscribe(resume_from="0a:system=7")
+        assert confirmed["recovered"] is False
+        gap, *metrics = await client.hear_until(2)
+        assert gap == {"type": "gap", "reason": "history", "dropped": None, "metric_types": ["system"]}
+        assert metrics == [(1, True), (2, True)]
+
+
+async def test_what_is_not_kept_any_more_is_a_gap_with_its_number(settings):
+    settings.METRICS_STREAM = {"HISTORY_METRICS": 3}
+    async with connected() as client:
+        await client.subscribe()
+        for number in range(10):
+            await publish(number)
+        await client.hear_until(9)
+        epoch = parse_position(client.position).epoch
+    async with connected() as back:
+        assert (await back.subscribe(resume_from=f"{epoch}:system=5"))["recovered"] is False
+        gap, *metrics = await back.hear_until(9)
+        assert gap == {"type": "gap", "reason": "history", "dropped": 2, "metric_types": ["system"]}
+        assert metrics == [(7, True), (8, True), (9, True)]
+
+
+async def test_a_position_that_is_none_is_an_error_and_changes_nothing():
+    async with connected() as client:
+        answer = await client.ask(type="subscribe", metric_types=["system"], resume_from="yesterday")
+        assert answer["code"] == "invalid_message"
+        assert "`resume_from` is 'yesterday'" in answer["message"]
+        assert (await client.ask(type="unsubscribe", metric_types=[]))["metric_types"] == []
+
+
+async def test_types_that_the_position_does_not_name_come_with_their_newest():
+    await publish(1, metric_type="hero")
+    async with connected() as client:
+        await client.subscribe()
+        position = client.position
+    await publish(2)
+    async with connected() as back:
+        assert (await back.subscribe("system", "hero", resume_from=position))["recovered"] is True
+        assert await back.hear_until(1) == [(2, True), (1, True)]
+
+
+async def test_without_a_history_nothing_is_recovered_and_the_client_is_told(settings):
+    settings.METRICS_STREAM = {"HISTORY_SECONDS": 0}
+    async with connected() as client:
+        confirmed = await client.subscribe(resume_from="0a:system=1")
+        assert confirmed["recovered"] is False
+        assert "position" not in confirmed
+        assert await client.hear() == {"type": "gap", "reason": "history", "dropped": None, "metric_types": ["system"]}
+        await publish(1)
+        assert await client.hear_until(1) == [(1, False)]
+
+
+async def test_a_mode_of_the_newest_gets_the_newest_of_what_it_missed():
+    async with connected() as client:
+        await client.subscribe()
+    await publish(1, 2, 3)
+    async with connected() as back:
+        await back.ask(type="set_batching", mode="latest")
+        await back.subscribe(resume_from=client.position)
+        assert await back.hear_until(3) == [(3, True)]
+
+
+async def test_other_messages_are_answered_while_the_past_is_on_its_way(monkeypatch):
+    monkeypatch.setattr(recovery, "PAGE_METRICS", 10)
+    await publish(*range(3_000))
+    async with connected() as client:
+        epoch = (await client.subscribe("hero"))["position"].partition(":")[0]
+        await client.ask(type="subscribe", metric_types=["system"], resume_from=f"{epoch}:system=0")
+        await client.send_to(text_data='{"type":"ping"}')
+        kinds = []
+        while "pong" not in kinds:
+            kinds.append((await client.hear())["type"])
+        assert len(kinds) < 100
+
+
+@pytest.mark.parametrize("page_metrics", [1, 7, 1_000])
+async def test_between_the_past_and_what_is_live_nothing_is_missing_while_a_publisher_never_pauses(
+    monkeypatch, page_metrics
+):
+    monkeypatch.setattr(recovery, "PAGE_METRICS", page_metrics)
+    number = 0
+
+    async def never_pause():
+        nonlocal number
+        while True:
+            await publish(number)
+            number += 1
+            await asyncio.sleep(0)
+
+    publisher = asyncio.create_task(never_pause())
+    heard, position = [], None
+    for _ in range(6):
+        async with connected() as client:
+            keys = {} if position is None else {"resume_from": position}
+            confirmed = await client.subscribe(**keys)
+            assert confirmed.get("recovered", True)
+            if position is None:
+                while (await client.hear()).get("replayed"):
+                    pass
+                position = client.position
+                continue
+            for _ in range(4):
+                message = await client.hear()
+                assert message["type"].startswith("metric_"), message
+                if client.position != position:
+                    heard += _metrics(message)
+            position = client.position
+    publisher.cancel()
+    numbers = [number for number, _ in heard]
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+
+
+# --- any sequence ---
+
+ACTIONS = st.lists(
+    st.one_of(
+        st.tuples(st.just("publish"), st.integers(1, 40)),
+        st.tuples(st.just("hear"), st.just(1)),
+        st.tuples(st.just("leave"), st.just(0)),
+        st.tuples(st.just("interval"), st.sampled_from([0.1, 0.2])),
+    ),
+    max_size=12,
+)
+
+
+@hypothesis_settings(max_examples=15, deadline=None)
+@given(ACTIONS, st.sampled_from([3, 20, 200]), st.sampled_from([2, 1_000]))
+def test_whatever_happens_the_client_has_all_once_and_in_order_or_was_told(actions, kept, page_metrics):
+    asyncio.run(_live_through(actions, kept, page_metrics))
+
+
+async def _live_through(actions, kept, page_metrics):
+    from django.test import override_settings
+
+    channel_layers.backends.clear()
+    with override_settings(METRICS_STREAM={"HISTORY_METRICS": kept}), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recovery, "PAGE_METRICS", page_metrics)
+        try:
+            heard, missing, published = await _act(actions)
+        finally:
+            await stop_runtime()
+    assert heard == sorted(set(heard))
+    assert set(heard) <= set(range(published))
+    assert published - len(heard) == missing
+
+
+async def _act(actions):
+    heard, missing, announced, published, position, client = [], 0, 0, 0, None, None
+
+    def take(message):
+        nonlocal missing, announced, position
+        if message["type"].startswith("metric_"):
+            heard.extend(number for number, _ in _metrics(message))
+        elif message["type"] == "gap":
+            announced += message["dropped"]
+        if client.position != position:
+            # Whoever resumes from before a gap hears of it again.
+            missing, announced, position = missing + announced, 0, client.position
+
+    async def come():
+        nonlocal client, announced, position
+        announced = 0
+        client = Client(stream_application(None), "/ws/metrics/")
+        await client.connect(timeout=5)
+        await client.hear()
+        client.position = position
+        await client.ask(type="set_update_interval", interval_seconds=0.1)
+        await client.ask(type="subscribe", metric_types=["system"], **({"resume_from": position} if position else {}))
+        position = client.position
+
+    await come()
+    for action, argument in [*actions, ("publish", 1)]:
+        if action == "publish":
+            await publish(*range(published, published + argument))
+            published += argument
+        elif action == "hear" and published > len(heard) + missing:
+            take(await client.hear())
+        elif action == "interval":
+            await client.send_to(text_data=json.dumps({"type": "set_update_interval", "interval_seconds": argument}))
+        elif action == "leave":
+            await client.disconnect(timeout=5)
+            await come()
+    while not heard or heard[-1] != published - 1:
+        take(await client.hear())
+    missing += announced
+    await client.disconnect(timeout=5)
+    return heard, missing, published
+
+
+async def test_an_outage_of_the_history_while_a_client_comes_is_a_gap(monkeypatch):
+    from metrics_stream.deadline import BusError
+
+    await publish(0)
+    async with connected() as client:
+        await client.subscribe()
+        await client.hear_until(0)
+        position = client.position
+    history = get_runtime().history
+
+    async def fail(*_, **__):
+        raise BusError("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(history, "since", fail)
+        async with connected() as back:
+            assert (await back.subscribe(resume_from=position))["recovered"] is False
+            assert (await back.hear())["reason"] == "bus"
+            await broadcast("system", {"n": 1})
+            assert await back.hear_until(1) == [(1, False)]
