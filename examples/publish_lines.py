@@ -1,0 +1,34 @@
+"""Publish what another program prints: one JSON object a line, with `metric_type` and `data`.
+
+    your-program | python examples/publish_lines.py
+
+`timestamp` (seconds since 1970) and `source` may be there as well. A line that is no metric is reported and left out.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+
+def main() -> None:
+    """Read until the other program ends, then wait until all has left."""
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
+    import django
+
+    django.setup()
+    from metrics_stream.broadcast import Broadcaster
+    from metrics_stream.core.metrics import MetricError
+
+    with Broadcaster() as stream:
+        for number, line in enumerate(sys.stdin, start=1):
+            try:
+                item = json.loads(line)
+                stream.broadcast(item["metric_type"], item["data"], item.get("timestamp"), source=item.get("source"))
+            except (ValueError, LookupError, TypeError, AttributeError, MetricError) as error:
+                print(f"line {number}: {type(error).__name__}: {error}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
