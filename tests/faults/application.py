@@ -1,0 +1,85 @@
+"""The project's ASGI application, with addresses that break things from within and one that shows what is left over."""
+
+import asyncio
+import gc
+import itertools
+import json
+import os
+import time
+
+import psutil
+
+from metrics_stream import hub
+from metrics_stream.runtime import get_runtime
+from project.asgi import application as healthy_application
+
+
+class InjectedError(Exception):
+    """What a test makes the server fail with."""
+
+
+def raise_once(owner, name):
+    """Let the next call of `owner.name` fail, and no later one."""
+
+    own = vars(owner).get(name)
+
+    def fail(*args, **kwargs):
+        if own is None:  # the class has it
+            delattr(owner, name)
+        else:
+            setattr(owner, name, own)
+        raise InjectedError(name)
+
+    setattr(owner, name, fail)
+
+
+def break_off_batches(times):
+    """Let `times` batches fail at what the last of several different filters takes of them."""
+    by_projection = get_runtime().hub._views.by_type["system"]
+    project = list(by_projection)[-1]
+    calls = itertools.count(1)
+
+    def fail_at_first(arrival):
+        if next(calls) <= times:
+            raise InjectedError("project")
+        return project(arrival)
+
+    by_projection[fail_at_first] = by_projection.pop(project)
+    for view in by_projection[fail_at_first]:
+        view.project = fail_at_first
+
+
+def show():
+    process = psutil.Process()
+    return {
+        **get_runtime().snapshot(),
+        "pid": os.getpid(),
+        "tasks": len(asyncio.all_tasks()),
+        "fds": process.num_fds(),
+        "rss": process.memory_info().rss,
+    }
+
+
+FAULTS = {
+    "show": show,
+    "collect": gc.collect,
+    "block": lambda: time.sleep(3),  # the fault itself: nothing else runs on this loop meanwhile
+    # Where a batch of metrics enters the hub, where a frame is encoded, and where it leaves.
+    "publish": lambda: raise_once(get_runtime().hub, "publish"),
+    "encode": lambda: raise_once(hub, "build_frames"),
+    "write": lambda client_id: raise_once(get_runtime().hub.clients[client_id].outlet, "write"),
+    # The first time a frame is due already perhaps, and leaves; the second time none is.
+    "project": lambda: break_off_batches(2),
+    "receive": lambda: raise_once(get_runtime().bus, "receive"),
+}
+
+
+async def application(scope, receive, send):
+    if scope["type"] != "http" or not scope["path"].startswith("/faults/"):
+        await healthy_application(scope, receive, send)
+        return
+    # An address is a fault's name and what it concerns, if anything: /faults/write/<client id>
+    name, *concerned = scope["path"].split("/")[2:]
+    body = json.dumps(FAULTS[name](*concerned)).encode()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
+    await send({"type": "http.response.body", "body": body})

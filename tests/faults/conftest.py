@@ -1,0 +1,63 @@
+"""Servers to break: one that survives its tests and serves a whole module, and a maker of others."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.control import Producer
+from tests.stack import ROOT, Stack
+
+MakeStack = Callable[..., Stack]
+
+
+def fault_stack(
+    folder: Path, redis_url: str, *, workers: int = 1, ping_seconds: float | None = None, **metrics_stream: Any
+) -> Stack:
+    """Return a server that is not started yet, with a group of its own on the Redis.
+
+    `ping_seconds` is how often it pings its clients and how long they may take to answer; None leaves both as they are.
+    """
+    return Stack(
+        folder,
+        redis_url,
+        workers=workers,
+        DJANGO_SETTINGS_MODULE="tests.faults.settings",
+        FAULTS_METRICS_STREAM=json.dumps({"GROUP_PREFIX": folder.name, **metrics_stream}),
+        FAULTS_PING_SECONDS=str(ping_seconds or ""),
+        PYTHONPATH=str(ROOT),
+    )
+
+
+@pytest.fixture(scope="module")
+def stack(valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A server that every test of a module uses and none may end."""
+    shared = fault_stack(tmp_path_factory.mktemp("shared"), valkey_url)
+    shared.start()
+    yield shared
+    shared.stop()
+
+
+@pytest.fixture(scope="module")
+def producer(stack: Stack) -> Iterator[Producer]:
+    """The counter that runs beside all tests of a module."""
+    with Producer(stack) as running:
+        yield running
+
+
+@pytest.fixture
+def make_stack(valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeStack]:
+    """A maker of started servers that a test may break; they end with it."""
+    made: list[Stack] = []
+
+    def make(*, redis_url: str = valkey_url, **options: Any) -> Stack:
+        own = fault_stack(tmp_path_factory.mktemp("own"), redis_url, **options)
+        made.append(own)
+        own.start()
+        return own
+
+    yield make
+    for own in made:
+        own.stop()

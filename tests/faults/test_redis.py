@@ -1,0 +1,132 @@
+"""Redis is killed, stopped, emptied, cut off or not there yet; sockets stay open, and what is lost is announced."""
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.faults.conftest import fault_stack
+from tests.faults.control import Control, Producer, catch_up
+from tests.faults.redis_process import RedisProcess
+from tests.stack import Stack, eventually
+
+pytestmark = pytest.mark.valkey
+
+
+@pytest.fixture(scope="module")
+def redis_process(tmp_path_factory) -> Iterator[RedisProcess]:
+    """A Redis that tests may mistreat, as long as it goes on at the end."""
+    with RedisProcess(tmp_path_factory.mktemp("redis")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def stack(redis_process, tmp_path_factory) -> Iterator[Stack]:
+    """A server on that Redis; whatever happens to Redis, it has to live."""
+    shared = fault_stack(tmp_path_factory.mktemp("shared"), redis_process.url, workers=2)
+    shared.start()
+    yield shared
+    shared.stop()
+
+
+@pytest.mark.parametrize("seconds", [1, pytest.param(5, marks=pytest.mark.faults)])
+async def test_redis_that_is_killed_and_comes_back(stack, producer, redis_process, seconds):
+    async with Control(stack) as control:
+        await control.catches_up()
+        await asyncio.to_thread(redis_process.kill)
+        await asyncio.sleep(seconds)
+        await asyncio.to_thread(redis_process.start)
+        await control.heard_of_every_loss(15)
+        assert control.missing < 50 * (seconds + 4), "the hub was away for longer than Redis"
+
+
+@pytest.mark.parametrize("seconds", [1.5, pytest.param(10, marks=pytest.mark.faults)])
+async def test_redis_that_stops_answering_and_goes_on(stack, producer, redis_process, seconds):
+    async with Control(stack) as control:
+        await control.catches_up()
+        redis_process.signal(signal.SIGSTOP)
+        await asyncio.sleep(seconds)
+        redis_process.signal(signal.SIGCONT)
+        await control.heard_of_every_loss(15)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+async def test_clients_hear_within_six_seconds_that_redis_is_away_and_new_ones_get_in(
+    stack, producer, redis_process, how
+):
+    async with Control(stack) as control:
+        await control.catches_up()
+        began = time.monotonic()
+        if how == "killed":
+            await asyncio.to_thread(redis_process.kill)
+        else:
+            redis_process.signal(signal.SIGSTOP)
+        await eventually(lambda: control.statuses, 6)
+        # The workers judge for themselves, so the other one may be a second later.
+        await asyncio.sleep(6 - (time.monotonic() - began))
+        async with Control(stack) as newcomer:
+            await eventually(lambda: [state for _, state in newcomer.statuses] == ["stale"], 1)
+            await asyncio.sleep(10 - (time.monotonic() - began))
+            if how == "killed":
+                await asyncio.to_thread(redis_process.start)
+            else:
+                redis_process.signal(signal.SIGCONT)
+            for client in (control, newcomer):
+                await client.heard_of_every_loss(15)
+                await eventually(lambda client=client: len(client.statuses) == 2, 6)
+                assert [state for _, state in client.statuses] == ["stale", "live"]
+
+
+async def test_subscriptions_that_redis_cuts_again_and_again(stack, redis_process):
+    with Producer(stack, per_second=1_000, source="fast"):
+        async with contextlib.AsyncExitStack() as clients:
+            controls = [await clients.enter_async_context(Control(stack, source="fast")) for _ in range(4)]
+            for _ in range(3):
+                await catch_up(*controls)
+                assert int(await asyncio.to_thread(redis_process.command, "CLIENT", "KILL", "TYPE", "pubsub")) >= 2
+            for control in controls:
+                await control.heard_of_every_loss()
+
+
+@pytest.fixture
+def own_redis(tmp_path) -> Iterator[RedisProcess]:
+    """A Redis to which nothing has happened yet."""
+    with RedisProcess(tmp_path) as running:
+        yield running
+
+
+async def test_redis_that_is_emptied_loses_nothing(own_redis, make_stack):
+    stack = await asyncio.to_thread(make_stack, redis_url=own_redis.url)
+    with Producer(stack):
+        async with Control(stack) as control:
+            await control.catches_up()
+            assert await asyncio.to_thread(own_redis.command, "FLUSHALL")
+            await control.catches_up()
+            async with Control(stack) as newcomer:
+                await newcomer.noticed_nothing()
+            await control.noticed_nothing()
+
+
+async def test_a_server_that_is_there_before_redis(own_redis, make_stack):
+    await asyncio.to_thread(own_redis.kill)
+    stack = await asyncio.to_thread(make_stack, redis_url=own_redis.url)
+    async with Control(stack) as control:
+        await asyncio.to_thread(own_redis.start)
+        with Producer(stack):
+            await control.heard_of_every_loss(15)
+            async with Control(stack) as newcomer:
+                await newcomer.noticed_nothing()
+
+
+@pytest.mark.faults
+async def test_a_metric_after_fifteen_silent_seconds(own_redis, make_stack):
+    stack = await asyncio.to_thread(make_stack, redis_url=own_redis.url)
+    async with Control(stack) as control:
+        await asyncio.sleep(15)
+        with Producer(stack):
+            await control.noticed_nothing()
+    assert "Traceback" not in stack.log.read_text()
