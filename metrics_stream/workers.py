@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 import msgspec
+import psutil
 
 from metrics_stream.telemetry import Sample
 
@@ -52,9 +53,7 @@ def is_alive(sample: Sample, now: float) -> bool:
     if now - sample.at > SILENT_SECONDS:
         return False
     try:
-        os.kill(sample.pid, 0)
-    except ProcessLookupError:
+        # One that was killed stays in the process table until its parent looks after it.
+        return psutil.Process(sample.pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.NoSuchProcess:
         return False
-    except PermissionError:
-        return True
-    return True

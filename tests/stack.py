@@ -82,10 +82,10 @@ class Stack:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def publish(self, code: str) -> None:
+    def publish(self, code: str, *, source: str = "producer") -> None:
         """Run `code` in a process of its own, as a producer, with `stream` being the helper."""
         lines = ["import django; django.setup()", "from metrics_stream.broadcast import Broadcaster"]
-        lines += ["with Broadcaster(source='producer') as stream:", *(f"    {line}" for line in code.splitlines())]
+        lines += [f"with Broadcaster(source={source!r}) as stream:", *(f"    {line}" for line in code.splitlines())]
         program = "\n".join([*lines, "    assert stream.flush(timeout=10), stream.last_error"])
         subprocess.run([sys.executable, "-c", program], env=self.environment, check=True, cwd=ROOT, timeout=30)
 

@@ -190,12 +190,13 @@ async def test_two_workers_give_each_client_everything_once(stack, tmp_path):
         assert sum(worker["connected_clients"] for worker in workers) == 12
         # What a worker counted stays in the sum when it dies, and another one takes its place.
         busiest = max(workers, key=lambda worker: worker["metrics_sent"])
+        killed = int(busiest["process"].rpartition(":")[2])
         sent = scrape(pair)["metrics_sent_total{}"]
         assert sent >= 1200
-        psutil.Process(int(busiest["process"].rpartition(":")[2])).kill()
-        await until(lambda: scrape(pair)["workers{}"] == 1)
+        psutil.Process(killed).kill()
+        await until(lambda: len(pair.worker_pids() - {killed}) == 2, 60)
+        await until(lambda: scrape(pair)["workers{}"] == 2, 60)
         assert scrape(pair)["metrics_sent_total{}"] == sent
-        await until(lambda: scrape(pair)["workers{}"] == 2)
     finally:
         await asyncio.to_thread(pair.stop)
     _, alive = await asyncio.to_thread(psutil.wait_procs, children, timeout=10)

@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 from prometheus_client.parser import text_string_to_metric_families
 
 from metrics_stream import workers
@@ -68,6 +72,14 @@ def test_processes_know_of_each_other_and_of_those_that_died(tmp_path, monkeypat
     assert not workers.is_alive(first, now=1000.0)
     assert not workers.is_alive(second, now=3.0)
     assert [item.pid for item in workers.other_samples(pid=1)] == [2**22 + 1]
+
+
+def test_a_killed_process_is_dead_before_its_parent_looks_after_it():
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        assert workers.is_alive(sample(1.0, Telemetry(), pid=process.pid), now=1.0)
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert not workers.is_alive(sample(1.0, Telemetry(), pid=process.pid), now=1.0)
 
 
 def test_without_workers_nothing_is_written(tmp_path, monkeypatch):

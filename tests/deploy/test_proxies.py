@@ -74,9 +74,13 @@ async def test_metrics_arrive_through_the_proxy_compressed(proxy, stack):
     async with proxy.socket(origin=proxy.origin) as ws:
         assert [each.name for each in ws.protocol.extensions] == ["permessage-deflate"]
         assert json.loads(await ws.recv())["type"] == "welcome"
+        source = f"through-{proxy.https}"  # the stack keeps what other tests have published
+        await ws.send(json.dumps({"type": "set_filters", "filters": {"sources": [source]}}))
+        assert json.loads(await ws.recv())["type"] == "filters_updated"
         await ws.send('{"type": "subscribe", "metric_types": ["hero"]}')
         assert json.loads(await ws.recv())["type"] == "subscription_confirmed"
-        await asyncio.to_thread(stack.publish, 'stream.broadcast_hero_metrics({"money_saved": 1234.5})')
+        publish = 'stream.broadcast_hero_metrics({"money_saved": 1234.5})'
+        await asyncio.to_thread(stack.publish, publish, source=source)
         frame = json.loads(await asyncio.wait_for(ws.recv(), 10))
         assert frame["data"]["data"] == {"money_saved": 1234.5}
 
