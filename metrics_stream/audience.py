@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 
 from metrics_stream.core.codes import CloseCode, ErrorCode
 from metrics_stream.core.delivery import Delivery, Pending, Share
+from metrics_stream.core.permission import Permit
 from metrics_stream.core.protocol import Filters
 from metrics_stream.core.selection import Projection, Selection, compile_projection
 from metrics_stream.core.shared_text import Context, SharedText
@@ -112,12 +113,12 @@ class Views:
 
     def __init__(self, *, max_metrics: int, max_bytes: int) -> None:
         """Take the bounds of what a view keeps between two frames."""
-        # Views with equal filters take the same part of a metric, whatever else they differ in.
+        # Views with equal filters and permits take the same part of a metric, whatever else they differ in.
         self.by_type: dict[str, dict[Projection, list[View]]] = {}
         self._views: dict[tuple[Selection, Delivery, object], View] = {}
         self._max_metrics = max_metrics
         self._max_bytes = max_bytes
-        self._projections: WeakValueDictionary[Filters, Projection] = WeakValueDictionary()
+        self._projections: WeakValueDictionary[tuple[Filters, Permit], Projection] = WeakValueDictionary()
 
     def __len__(self) -> int:
         return len(self._views)
@@ -136,9 +137,10 @@ class Views:
                 last_frame_at=last_frame_at,
                 keeps_sketches="sketches" in selection.filters.fields,
             )
-            project = self._projections.get(selection.filters)
+            narrowing = selection.filters, selection.permit
+            project = self._projections.get(narrowing)
             if project is None:
-                project = self._projections[selection.filters] = compile_projection(selection.filters)
+                project = self._projections[narrowing] = compile_projection(*narrowing)
             view = self._views[selection, delivery, lane] = View(selection, delivery, pending, project, lane=lane)
             if lane is not None:
                 return view

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from metrics_stream.audience import Client
-from metrics_stream.core.columns import SeriesColumns
+from metrics_stream.core.columns import SeriesColumns, permitted_series
 from metrics_stream.core.folding import Folder
 from metrics_stream.core.positions import Position
 from metrics_stream.core.protocol import Backfill, Series, encode, format_timestamp
@@ -48,13 +48,14 @@ class RecentSeries:
         """Return what a selection has between two instants, in seconds since 1970, as far as it is kept."""
         self._asked_at = time.monotonic()
         await self._fold(selection.metric_types)
-        return self._folder.series(
+        found = self._folder.series(
             since=max(since, time.time() - self._seconds),
             until=until,
             metric_types=selection.metric_types,
             filters=selection.filters,
             max_points=max_points,
         )
+        return permitted_series(found, selection.permit)
 
     async def keep_up(self) -> None:
         """Fold what was published since; forget everything when nobody has asked for long."""

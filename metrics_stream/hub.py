@@ -19,7 +19,7 @@ from metrics_stream.core.delivery import Delivery, Item, Loss, Share, Window, ne
 from metrics_stream.core.frames import Frames, build_frames
 from metrics_stream.core.metrics import Metric
 from metrics_stream.core.positions import Position, position_text
-from metrics_stream.core.protocol import Filters, Status, encode
+from metrics_stream.core.protocol import Status, encode
 from metrics_stream.core.selection import Arrival, Projection, Selection, compile_projection
 from metrics_stream.core.shared_text import SharedText
 from metrics_stream.outflow import Outflow
@@ -252,7 +252,7 @@ class Hub:
 
         For a client that is not busy; `client.on_idle` is called when it is done.
         """
-        project = compile_projection(client.selection.filters)
+        project = compile_projection(client.selection.filters, client.selection.permit)
         items = [
             Item(index, metric, body)
             for index, metric in enumerate(metrics)
@@ -275,7 +275,7 @@ class Hub:
         for client in self.clients.values():
             affected = metric_types.intersection(client.selection.metric_types)
             if affected and client.lane is None:
-                known = None if client.selection.filters != Filters() else dropped
+                known = None if client.selection.is_narrowed else dropped
                 self.tell_gap(client, reason, metric_types=affected, dropped=known)
 
     def tell_gap(

@@ -16,7 +16,6 @@ from metrics_stream.core.codes import GapReason
 from metrics_stream.core.delivery import Loss
 from metrics_stream.core.metrics import Metric
 from metrics_stream.core.positions import Position, tag_runs
-from metrics_stream.core.protocol import Filters
 from metrics_stream.core.selection import Selection
 from metrics_stream.deadline import BusError
 from metrics_stream.history import History, Page
@@ -162,5 +161,5 @@ class Recovery:
 
     def _note_loss(self, page: Page) -> None:
         for metric_type, count in page.lost.items():
-            known = None if self._client.selection.filters != Filters() else count
+            known = None if self._client.selection.is_narrowed else count
             self._loss.add(GapReason.HISTORY, known, (metric_type,))

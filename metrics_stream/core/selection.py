@@ -17,6 +17,7 @@ from msgspec import UNSET, UnsetType
 
 from metrics_stream.core.codes import ErrorCode
 from metrics_stream.core.metrics import ALL, IDENTITY_FIELDS, Metric
+from metrics_stream.core.permission import EVERYTHING, Permit, permitted_part
 from metrics_stream.core.protocol import MAX_TERM_LENGTH, Filters, ProtocolError, quote
 
 Entry = dict[str, msgspec.Raw]
@@ -45,6 +46,33 @@ class Arrival:
 
     def __init__(self, metric: Metric) -> None:
         self.metric = metric
+        self._under: dict[Permit, Arrival | None] = {}
+
+    def under(self, permit: Permit) -> Arrival | None:
+        """Return what a permit leaves of it, None when that is nothing; found once for all views of the permit."""
+        if permit.grants is None:
+            return self
+        if permit not in self._under:
+            self._under[permit] = self._restricted(permit)
+        return self._under[permit]
+
+    def _restricted(self, permit: Permit) -> Arrival | None:
+        metric = self.metric
+        grants = permit.grants_for(metric.metric_type, metric.source)
+        if any(grant.shows_whole(metric.agent_ids) for grant in grants):
+            return self
+        if not grants:
+            return None
+        document = self.document
+        data = permitted_part(document.data, grants, has_agents=bool(metric.agent_ids))
+        if not data:
+            return None
+        kept = msgspec.structs.replace(document, data=data)
+        names = frozenset[str]().union(*data) if isinstance(data, list) else frozenset(data)
+        # What is summed up of agents under a key is named by them; the sums of all are not those of some.
+        _keep_summaries(kept, lambda path: (first := path.partition(".")[0]) in names and first != "agents")
+        agent_ids = tuple(item for item in metric.agent_ids if any(grant.covers_agent(item) for grant in grants))
+        return Arrival(msgspec.structs.replace(metric, agent_ids=agent_ids, body=_encode(kept)))
 
     @cached_property
     def document(self) -> _Document:
@@ -78,10 +106,19 @@ Projection = Callable[[Arrival], bytes | None]
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What a client wants: metric types in catalogue order, narrowed by filters. Equal wishes share a view."""
+    """What a client gets: metric types in catalogue order, narrowed by its filters and by what it may see.
+
+    Equal selections share a view.
+    """
 
     metric_types: tuple[str, ...] = ()
     filters: Filters = field(default_factory=Filters)
+    permit: Permit = EVERYTHING
+
+    @property
+    def is_narrowed(self) -> bool:
+        """Whether something of its metric types may be left out, so that nobody knows how much of a loss is its own."""
+        return self.filters != Filters() or self.permit != EVERYTHING
 
 
 def expand(asked: Iterable[str], allowed: tuple[str, ...], everything: tuple[str, ...]) -> frozenset[str]:
@@ -116,7 +153,20 @@ def check_filters(filters: Filters, *, max_terms: int) -> Filters:
     return Filters(**clean)
 
 
-def compile_projection(filters: Filters) -> Projection:
+def compile_projection(filters: Filters, permit: Permit = EVERYTHING) -> Projection:
+    """Return a callable that yields the JSON of what filters and permit leave of a metric, None when that is nothing."""
+    project = _compile_filters(filters)
+    if permit == EVERYTHING:
+        return project
+
+    def project_permitted(arrival: Arrival) -> bytes | None:
+        permitted = arrival.under(permit)
+        return None if permitted is None else project(permitted)
+
+    return project_permitted
+
+
+def _compile_filters(filters: Filters) -> Projection:
     """Return a callable that yields the JSON of what `filters` leave of a metric, or None when nothing is left.
 
     `sources` and `agent_ids` leave out metrics and entries; metrics that have no agents pass `agent_ids` untouched.
@@ -144,10 +194,7 @@ def compile_projection(filters: Filters) -> Projection:
         if not data:
             return None
         kept = msgspec.structs.replace(document, data=data)
-        if isinstance(document.summary, dict):
-            is_kept = _keep_paths(only_agents, fields)
-            kept.summary = {path: summed for path, summed in document.summary.items() if is_kept(path)}
-            kept.worst = UNSET if document.worst is UNSET else [path for path in document.worst if is_kept(path)]
+        _keep_summaries(kept, _keep_paths(only_agents, fields))
         return _encode(kept)
 
     return _project_fields_first(filters.fields, project) if fields and not sources and not agent_ids else project
@@ -173,6 +220,13 @@ def _project_fields_first(names: tuple[str, ...], project: Projection) -> Projec
         return head + join(kept) + tail if kept else None
 
     return project_fields
+
+
+def _keep_summaries(document: _Document, is_kept: Callable[[str], bool]) -> None:
+    """Leave in a document of our own only the summaries of the paths that are kept."""
+    if isinstance(document.summary, dict):
+        document.summary = {path: summed for path, summed in document.summary.items() if is_kept(path)}
+        document.worst = UNSET if document.worst is UNSET else [path for path in document.worst if is_kept(path)]
 
 
 def _keep_paths(only_agents: frozenset[str] | None, fields: frozenset[str]) -> Callable[[str], bool]:
