@@ -21,6 +21,7 @@ from metrics_stream.backfill import send_backfill
 from metrics_stream.core import protocol
 from metrics_stream.core.codes import ErrorCode, GapReason
 from metrics_stream.core.columns import SeriesColumns
+from metrics_stream.core.permission import Permit
 from metrics_stream.core.positions import Position, parse_position
 from metrics_stream.core.protocol import ProtocolError
 from metrics_stream.core.selection import Selection
@@ -137,9 +138,14 @@ class Admission:
 
     # --- replays ---
 
-    async def replay(self, tape: Tape, message: protocol.Replay, at: float | None) -> None:
-        """Play a tape to the client instead of what is live, from an instant on."""
+    async def replay(self, tape: Tape, message: protocol.Replay, at: float | None, permit: Permit) -> None:
+        """Play a tape to the client instead of what is live, from an instant on; `permit` holds for the tape."""
         await self.settle()
+        if permit != self._client.selection.permit:
+            # First away from what is live, which it may not see so much of.
+            hub, client = self._runtime.hub, self._client
+            hub.enter_lane(client, object())
+            hub.change(client, replace(client.selection, permit=permit), client.delivery)
         speed = protocol.clamp(message.speed, protocol.SPEED)
         self._stop_player()
         self.player = player = Player(self._client, self._runtime.hub, tape, self._send)

@@ -1,4 +1,4 @@
-"""The Django app; `ready()` registers the system checks and starts nothing."""
+"""The Django app; `ready()` registers checks and signals and starts nothing."""
 
 from __future__ import annotations
 
@@ -13,5 +13,7 @@ class MetricsStreamConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register the checks."""
-        from metrics_stream import checks  # noqa: F401  importing registers them
+        """Register the checks, and listen to changes of what people may see."""
+        from metrics_stream import access_signals, checks  # noqa: F401  importing registers checks
+
+        access_signals.connect()

@@ -66,6 +66,8 @@ class Client:
         self.outlet = outlet
         self.share = share
         self.connected_at = connected_at
+        self.who = ""  # for people
+        self.address = ""
         self.selection = Selection()
         self.delivery = Delivery()
         self.view: View | None = None

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import os
 import uuid
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -47,6 +47,19 @@ class StatsRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class AccessChanged:
+    """Somebody may see more or less than before, or is signed out."""
+
+
+@dataclass(frozen=True, slots=True)
+class CloseClient:
+    """A client, whichever process it is connected to, has to go."""
+
+    client_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class CanaryMessage:
     """A message of this process to itself came back."""
 
@@ -65,6 +78,9 @@ class Published:
     producer: str = ""
     number: int | None = None
     place: Placed | None = None
+
+
+Message = Published | StatsRequest | AccessChanged | CloseClient | CanaryMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +145,12 @@ def declare_server() -> None:
 def listen_on(loop: asyncio.AbstractEventLoop | None) -> None:
     """Say on which event loop the hub of this process listens."""
     _Server.loop = loop
+
+
+def listening_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the event loop on which the hub of this process listens, None where no hub does."""
+    home = _Server.loop
+    return home if home is not None and home.is_running() else None
 
 
 def layer_is_shared() -> bool:
@@ -259,23 +281,16 @@ class Bus:
         """Send a numbered message over the layer to this process itself."""
         await self._call(self._layer.send(self._channel, {"type": "bus.canary", "number": number}), "carry a canary")
 
-    async def receive(self) -> Published | StatsRequest | CanaryMessage | None:
+    async def receive(self) -> Message | None:
         """Wait for the next message and return what it holds; None for one that this version does not know."""
         message = await self._layer.receive(self._channel)
-        match message.get("type"):
-            case "metrics.publish":
-                try:
-                    return _published(message)
-                except (msgspec.DecodeError, KeyError, TypeError) as error:
-                    # Only what does not use this module can publish it; it must not stop the others.
-                    logger.warning("a message that holds no metrics is left out: %s", error)
-                    return None
-            case "stats.request":
-                return StatsRequest(message["reply_to"])
-            case "bus.canary":
-                return CanaryMessage(message["number"])
-            case _:
-                return None
+        read = _READERS.get(message.get("type"))
+        try:
+            return None if read is None else read(message)
+        except (msgspec.DecodeError, KeyError, TypeError) as error:
+            # Only what does not use this module can send it; it must not stop the others.
+            logger.warning("a message that makes no sense is left out: %s", error)
+            return None
 
     # --- statistics of all processes ---
 
@@ -288,6 +303,15 @@ class Bus:
         """Answer a request for statistics."""
         message = {"type": "stats.reply", "payload": msgspec.json.encode(snapshot)}
         await self._call(self._layer.send(request.reply_to, message), "answer a request")
+
+    async def tell_processes(self, message: AccessChanged | CloseClient) -> None:
+        """Tell every server process; raise BusError when the layer fails or is too slow."""
+        match message:
+            case AccessChanged():
+                content: dict[str, Any] = {"type": "access.changed"}
+            case CloseClient(client_id, reason):
+                content = {"type": "client.close", "client_id": client_id, "reason": reason}
+        await self._call(self._layer.group_send(self._control_group, content), "tell the server processes")
 
     async def gather_stats(self, *, wait_seconds: float) -> list[dict[str, Any]]:
         """Return the statistics of every server process that answers within `wait_seconds`."""
@@ -316,6 +340,15 @@ def _published(message: dict[str, Any]) -> Published:
         message.get("number"),
         None if place is None else Placed(*place),
     )
+
+
+_READERS: dict[Any, Callable[[dict[str, Any]], Message]] = {
+    "metrics.publish": _published,
+    "stats.request": lambda message: StatsRequest(message["reply_to"]),
+    "access.changed": lambda _: AccessChanged(),
+    "client.close": lambda message: CloseClient(message["client_id"], message["reason"]),
+    "bus.canary": lambda message: CanaryMessage(message["number"]),
+}
 
 
 def batches(metrics: Sequence[Metric]) -> Iterable[list[Metric]]:

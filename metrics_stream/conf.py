@@ -40,6 +40,18 @@ class StreamSettings:
     max_clients: int = 10_000
     """Sockets one process takes before it answers 4013."""
 
+    max_clients_per_user: int = 100
+    """How many of them may belong to one user or token before the next is answered 4013."""
+
+    max_clients_per_address: int = 1_000
+    """The same for one network address; this machine's own is not counted."""
+
+    authenticate_seconds: float = 10.0
+    """How long a client without a session or token may take to show one, before 4502."""
+
+    recheck_seconds: float = 30.0
+    """How often it is looked up what those who are connected may see, besides when it changes."""
+
     max_message_bytes: int = 65_536
     """The largest message a client may send; one byte more is answered 4509."""
 

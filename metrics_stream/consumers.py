@@ -2,41 +2,46 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 import uuid
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs
 
-import msgspec
 import structlog
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.db import DatabaseError
 from msgspec import UNSET
 
-from metrics_stream.access import Access, access_for
+from metrics_stream.access import (
+    Access,
+    AccessRefused,
+    Anybody,
+    BrowserSession,
+    Credential,
+    NotAuthenticated,
+)
 from metrics_stream.admission import Admission, Past
 from metrics_stream.audience import Client
+from metrics_stream.authority import Authority, authority_of, is_local
 from metrics_stream.core import protocol
 from metrics_stream.core.codes import CloseCode, ErrorCode
 from metrics_stream.core.delivery import Delivery
-from metrics_stream.core.metrics import ALL
 from metrics_stream.core.protocol import ProtocolError, parse_instant
 from metrics_stream.core.selection import Selection, check_filters, expand
 from metrics_stream.core.shared_text import EXTENSION
-from metrics_stream.models import ClientPreset
 from metrics_stream.outlet import SocketOutlet
+from metrics_stream.presets import find_preset, past_in, wish_of
 from metrics_stream.runtime import Runtime, get_runtime, subscription_of
 from metrics_stream.tapes import open_tape
 
 logger = logging.getLogger(__name__)
 
 ERROR_WINDOW_SECONDS = 60.0
-
-_PAST_IN_QUERY = ("resume_from", "backfill_seconds", "max_points")
 
 
 class MetricsConsumer(AsyncWebsocketConsumer):
@@ -48,6 +53,8 @@ class MetricsConsumer(AsyncWebsocketConsumer):
 
     runtime: Runtime
     access: Access
+    credential: Credential = Anybody()
+    authority: Authority
     outlet: SocketOutlet | None = None
     client: Client | None = None
     admission: Admission | None = None
@@ -58,110 +65,125 @@ class MetricsConsumer(AsyncWebsocketConsumer):
         self._errors: deque[float] = deque()
         self._allowance = 0.0
         self._allowance_at = time.monotonic()
+        self._places: list[tuple[str, Hashable]] = []
+        self._address = ""
+        self._waiting: asyncio.Task[None] | None = None
         try:
             await super().__call__(scope, receive, send)
         finally:
             self._forget()
 
     async def connect(self) -> None:
-        """Take the client in, with its preset when it names one."""
+        """Accept, and take the client in when what it shows in the handshake opens something; else wait for a token."""
         await self.accept()
-        self.runtime = runtime = get_runtime()
-        self.access = access_for(self.scope, runtime.settings)
-        self._allowance = float(runtime.settings.message_burst)
-        hub = runtime.hub
-        if len(hub.clients) >= runtime.settings.max_clients:
+        self.runtime = get_runtime()
+        self.authority = authority_of(self.runtime)
+        self._allowance = float(self.runtime.settings.message_burst)
+        if not await self._find_room():
+            return
+        headers = _headers_of(self.scope)
+        try:
+            # Without an Origin it is a program, and a program has a token of its own.
+            credential, access = await self.authority.admit(headers, may_have_session="origin" in headers)
+        except NotAuthenticated:
+            await self._ask_for_token()
+        except AccessRefused as refused:
+            await self.refuse(refused)
+        except DatabaseError:
+            await self._fail_to_look_up()
+        else:
+            await self._enter(credential, access)
+
+    async def _find_room(self) -> bool:
+        """Return whether there is a place for one more client, here and of its network address."""
+        runtime = self.runtime
+        settings = runtime.settings
+        host = str((self.scope.get("client") or [""])[0])
+        if len(runtime.hub.clients) >= settings.max_clients:
+            error, reason = ErrorCode.OVER_CAPACITY, f"{settings.max_clients} clients are connected already"
+        elif is_local(host) or self._take_place("address", host, settings.max_clients_per_address):
+            self._address = host
+            return True
+        else:
+            limit = settings.max_clients_per_address
+            error, reason = ErrorCode.TOO_MANY_CONNECTIONS, f"{limit} clients are connected from your address already"
+        runtime.telemetry.refused_clients += 1
+        await self._fail(CloseCode.OVER_CAPACITY, error, reason)
+        return False
+
+    def _take_place(self, kind: str, owner: Hashable, limit: int) -> bool:
+        if not self.authority.take_place(kind, owner, limit):
+            return False
+        self._places.append((kind, owner))
+        return True
+
+    async def _fail_to_look_up(self) -> None:
+        logger.exception("what a client may see could not be looked up")
+        await self._fail(CloseCode.GOING_AWAY, ErrorCode.INTERNAL, "the server cannot look up what you may see")
+
+    async def _ask_for_token(self) -> None:
+        seconds = self.runtime.settings.authenticate_seconds
+        await self._send(protocol.AuthenticationRequired(within_seconds=seconds))
+        self._waiting = asyncio.create_task(self._give_up(seconds))
+
+    async def _give_up(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        reason = f"nobody signed in within {seconds:g} s; send `authenticate` with a token, or sign in on the page"
+        await self._fail(CloseCode.NOT_AUTHENTICATED, ErrorCode.NOT_AUTHENTICATED, reason)
+
+    async def _enter(self, credential: Credential, access: Access, ref: protocol.Ref = UNSET) -> None:
+        """Take the client in, with its preset when it names one."""
+        changes = self.authority.changes
+        self.credential, self.access = credential, access
+        runtime, hub = self.runtime, self.runtime.hub
+        owner = access.user_id if isinstance(credential, BrowserSession) else credential
+        limit = runtime.settings.max_clients_per_user
+        if owner != Anybody() and owner is not None and not self._take_place("user", owner, limit):
             runtime.telemetry.refused_clients += 1
-            limit = runtime.settings.max_clients
-            await self._fail(CloseCode.OVER_CAPACITY, ErrorCode.OVER_CAPACITY, f"{limit} clients are connected already")
+            reason = f"{limit} clients of {access.who} are connected already"
+            await self._fail(CloseCode.OVER_CAPACITY, ErrorCode.TOO_MANY_CONNECTIONS, reason)
+            return
+        preset, selection, delivery, problem, past = None, Selection(), Delivery(), None, Past()
+        try:
+            query = parse_qs(self.scope["query_string"].decode("latin-1"))
+            preset = await find_preset(query)
+            if preset is not None:
+                selection, delivery = wish_of(preset, access, max_terms=runtime.settings.max_filter_terms)
+                past = past_in(query)
+        except ProtocolError as error:
+            preset, problem = None, error
+            selection, delivery = Selection(), Delivery()
+        if self._closing:
             return
         extensions: Any = self.scope.get("extensions") or {}
         self.outlet = SocketOutlet(self.base_send, extensions.get(EXTENSION, {}), hub)
-        self.client = self.outlet.client = client = hub.add(uuid.uuid4().hex, self.outlet, connected_at=time.time())
-        self.admission = Admission(client, runtime, self._send)
+        client_id = uuid.uuid4().hex
         # For every line of the log that comes from the task of this socket.
-        structlog.contextvars.bind_contextvars(client_id=client.id)
-        preset, selection, delivery, problem, past = None, client.selection, client.delivery, None, Past()
-        try:
-            preset = await self._find_preset()
-            if preset is not None:
-                selection, delivery = self._wish_of(preset)
-                past = self._past_in_query()
-        except ProtocolError as error:
-            preset, problem = None, error
-        await self._send_welcome(client, selection, delivery, preset.slug if preset else None)
+        structlog.contextvars.bind_contextvars(client_id=client_id)
+        # Before the hub knows the client, so that it is the first message on every socket.
+        await self._send_welcome(client_id, selection, delivery, preset.slug if preset else None, ref)
+        self.client = self.outlet.client = client = hub.add(client_id, self.outlet, connected_at=time.time())
+        client.who, client.address = access.who, self._address
+        self.admission = Admission(client, runtime, self._send)
+        self.authority.add(self)
+        if changes != self.authority.changes:
+            self.authority.look_again()
         if problem is not None:
             await self._send_error(problem)
         if runtime.canary.state == "stale":
             await self._send(protocol.Status(bus="stale"))
-        # After the welcome, so that it is the first message on every socket.
-        hub.change(client, Selection((), selection.filters), delivery)
+        hub.change(client, Selection((), selection.filters, access.live_permit), delivery)
         if selection.metric_types:
             self.admission.start(selection, past, is_confirmed=past != Past())
 
-    @property
-    def _query(self) -> dict[str, list[str]]:
-        return parse_qs(self.scope["query_string"].decode("latin-1"))
-
-    async def _find_preset(self) -> ClientPreset | None:
-        slug = self._query.get("preset", [""])[0]
-        if not slug:
-            return None
-        try:
-            preset = await ClientPreset.objects.filter(slug=slug).afirst()
-        except (DatabaseError, ValueError) as error:  # ValueError: a NUL in the slug
-            logger.exception("the preset %r could not be read", slug)
-            raise ProtocolError(ErrorCode.INTERNAL, "the preset could not be read; the default is in force") from error
-        if preset is None:
-            raise ProtocolError(
-                ErrorCode.UNKNOWN_PRESET, f"unknown preset {protocol.quote(slug)}; the default delivery is in force"
-            )
-        return preset
-
-    def _past_in_query(self) -> Past:
-        query = {name: values[0] for name, values in self._query.items() if name in _PAST_IN_QUERY}
-        try:
-            numbers = {name: float(query[name]) for name in ("backfill_seconds", "max_points") if name in query}
-        except ValueError as error:
-            raise ProtocolError(
-                ErrorCode.INVALID_MESSAGE, f"{protocol.quote(query)} in the address; they must be numbers"
-            ) from error
-        return Past.of(
-            protocol.Subscribe(
-                resume_from=query.get("resume_from", UNSET),
-                backfill_seconds=numbers.get("backfill_seconds", UNSET),
-                max_points=int(numbers.get("max_points", protocol.DEFAULT_MAX_POINTS)),
-            )
-        )
-
-    def _wish_of(self, preset: ClientPreset) -> tuple[Selection, Delivery]:
-        """Return what a preset asks for, as far as this client may see it; ProtocolError for one that is broken."""
-        allowed = self.access.metric_types
-        try:
-            types = msgspec.convert(preset.metric_types, frozenset[str])
-            filters = msgspec.convert(
-                {"agent_ids": preset.agent_ids, "fields": preset.fields, "sources": preset.sources}, protocol.Filters
-            )
-        except msgspec.ValidationError as error:
-            logger.exception("the preset %r is broken", preset.slug)
-            raise ProtocolError(
-                ErrorCode.UNKNOWN_PRESET, f"the preset {preset.slug!r} is broken; the default delivery is in force"
-            ) from error
-        wanted = types.union(self.access.everything) if ALL in types else types
-        filters = check_filters(filters, max_terms=self.runtime.settings.max_filter_terms)
-        delivery = Delivery.clamped(
-            interval_seconds=preset.interval_seconds,
-            batch_size=preset.batch_size,
-            batch_timeout_seconds=preset.batch_timeout_seconds,
-            mode=next((mode for mode in protocol.MODES if mode == preset.mode), "all"),
-        )
-        return Selection(tuple(item for item in allowed if item in wanted), filters), delivery
-
-    async def _send_welcome(self, client: Client, selection: Selection, delivery: Delivery, preset: str | None) -> None:
+    async def _send_welcome(
+        self, client_id: str, selection: Selection, delivery: Delivery, preset: str | None, ref: protocol.Ref
+    ) -> None:
         settings = self.runtime.settings
         await self._send(
             protocol.Welcome(
-                client_id=client.id,
+                client_id=client_id,
+                ref=ref,
                 timestamp=protocol.format_timestamp(time.time()),
                 message="Connected to metrics_stream. Send subscribe to get metrics.",
                 metric_types=self.access.metric_types,
@@ -177,11 +199,64 @@ class MetricsConsumer(AsyncWebsocketConsumer):
             )
         )
 
+    # --- authority that changes ---
+
+    async def allow(self, access: Access) -> None:
+        """Go on with what may be seen now; what is not allowed any more ends at once."""
+        if access == self.access or self._closing or self.client is None or self.admission is None:
+            return
+        self.access = access
+        if self.admission.player is not None:
+            # What is replayed was chosen from what could be seen before.
+            reason = "what you may see has changed; come back"
+            await self._fail(CloseCode.AUTHENTICATION_EXPIRED, ErrorCode.EXPIRED, reason)
+            return
+        client, hub = self.client, self.runtime.hub
+        client.who = access.who
+        selection = client.selection
+        metric_types = self._in_order(frozenset(selection.metric_types))
+        hub.change(client, replace(selection, metric_types=metric_types, permit=access.live_permit), client.delivery)
+        position = hub.position_of(metric_types)
+        await self._send(protocol.SubscriptionConfirmed(metric_types=metric_types, position=position or UNSET))
+
+    async def refuse(self, refused: AccessRefused) -> None:
+        """Close: what was shown opens nothing, or does not any more."""
+        await self._fail(refused.code, refused.error, str(refused))
+
+    async def _authenticate(self, message: protocol.Authenticate) -> None:
+        try:
+            credential, access = await self.authority.admit_token(message.token)
+        except AccessRefused as refused:
+            await self.refuse(refused)
+            return
+        except DatabaseError:
+            await self._fail_to_look_up()
+            return
+        if self.client is None:
+            self._stop_waiting()
+            await self._enter(credential, access, message.ref)
+            return
+        self.credential = credential
+        await self.allow(access)
+        if self.client is not None:
+            client = self.client
+            await self._send_welcome(client.id, client.selection, client.delivery, None, message.ref)
+
+    def _stop_waiting(self) -> None:
+        if self._waiting is not None and self._waiting is not asyncio.current_task():
+            self._waiting.cancel()
+        self._waiting = None
+
     async def disconnect(self, code: int) -> None:
         """Forget the client."""
         self._forget()
 
     def _forget(self) -> None:
+        self._stop_waiting()
+        if self.client is not None:
+            self.authority.remove(self)
+        while self._places:
+            self.authority.give_back(*self._places.pop())
         if self.outlet is not None:
             self.outlet.cancel()
         if self.admission is not None:
@@ -193,7 +268,8 @@ class MetricsConsumer(AsyncWebsocketConsumer):
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         """Answer one message; nothing a client sends ends anything but its own socket."""
-        if self._closing or self.client is None or self.client.id not in self.runtime.hub.clients:
+        is_gone = self.client is not None and self.client.id not in self.runtime.hub.clients
+        if self._closing or is_gone or (self.client is None and self._waiting is None):
             return
         settings, telemetry = self.runtime.settings, self.runtime.telemetry
         telemetry.messages_received += 1
@@ -257,6 +333,8 @@ class MetricsConsumer(AsyncWebsocketConsumer):
             )
 
     async def _handle(self, message: protocol.AnyClientMessage) -> None:
+        if self.client is None and not isinstance(message, protocol.Authenticate):
+            raise ProtocolError(ErrorCode.NOT_AUTHENTICATED, "send `authenticate` with a token first")
         await _HANDLERS[type(message)](self, message)
 
     async def _subscribe(self, message: protocol.Subscribe) -> None:
@@ -329,8 +407,8 @@ class MetricsConsumer(AsyncWebsocketConsumer):
     async def _replay(self, message: protocol.Replay) -> None:
         at = None if message.from_ is UNSET else parse_instant("from", message.from_)
         run = None if message.run is UNSET else message.run
-        tape = await open_tape(self.runtime, self.access, self.scope.get("user"), run)
-        await self._admission.replay(tape, message, at)
+        tape = await open_tape(self.runtime, self.access, run)
+        await self._admission.replay(tape, message, at, self.access.permit)
 
     async def _seek(self, message: protocol.Seek) -> None:
         await self._admission.seek(message, parse_instant("to", message.to))
@@ -342,6 +420,8 @@ class MetricsConsumer(AsyncWebsocketConsumer):
         await self._admission.resume(message)
 
     async def _live(self, message: protocol.Live) -> None:
+        if not self.access.is_live:
+            raise ProtocolError(ErrorCode.INVALID_MESSAGE, "the link shows a test run, and nothing that is live")
         await self._admission.live(message)
 
     # --- messages out; they never queue behind data ---
@@ -377,6 +457,10 @@ class MetricsConsumer(AsyncWebsocketConsumer):
         await self.close(code=int(code), reason=reason[:120])
 
 
+def _headers_of(scope: Any) -> dict[str, str]:
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+
+
 _HANDLERS: dict[type[protocol.ClientMessage], Callable[[MetricsConsumer, Any], Awaitable[None]]] = {
     protocol.Subscribe: MetricsConsumer._subscribe,
     protocol.Unsubscribe: MetricsConsumer._unsubscribe,
@@ -384,6 +468,7 @@ _HANDLERS: dict[type[protocol.ClientMessage], Callable[[MetricsConsumer, Any], A
     protocol.SetUpdateInterval: MetricsConsumer._set_update_interval,
     protocol.SetBatching: MetricsConsumer._set_batching,
     protocol.Ping: MetricsConsumer._ping,
+    protocol.Authenticate: MetricsConsumer._authenticate,
     protocol.Replay: MetricsConsumer._replay,
     protocol.Seek: MetricsConsumer._seek,
     protocol.Pause: MetricsConsumer._pause,

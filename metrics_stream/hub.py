@@ -409,6 +409,12 @@ class Hub:
             on_idle()
         self._schedule_share(client)
 
+    def close(self, client_id: str, code: CloseCode, error: ErrorCode, reason: str) -> None:
+        """Close a client, say why, and forget it; harmless when it is not connected here."""
+        client = self.clients.get(client_id)
+        if client is not None:
+            self._outflow.close(client, code, error, reason)
+
     def close_all(self, code: CloseCode, error: ErrorCode, reason: str) -> None:
         """Close every client, say why, and forget them."""
         for client in list(self.clients.values()):

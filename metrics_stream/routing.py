@@ -6,12 +6,14 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 from channels.routing import ProtocolTypeRouter, URLRouter
-from channels.security.websocket import OriginValidator
 from django.conf import settings
+from django.http.request import validate_host
 from django.urls import path
 
+from metrics_stream.access import is_open
 from metrics_stream.bus import declare_server, layer_is_shared
 from metrics_stream.consumers import MetricsConsumer
 from metrics_stream.deadline import BusError
@@ -28,12 +30,61 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 LOCAL_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
 
 
-class BrowserOriginValidator(OriginValidator):
-    """Lets programs in, which send no Origin, and browsers whose page came from one of our hosts."""
+class SameOrigin:
+    """Lets programs in, which send no Origin, and browsers whose page came from this server: scheme, host and port.
 
-    def valid_origin(self, parsed_origin: Any) -> bool:
-        """Return whether a socket from this origin is accepted."""
-        return parsed_origin is None or super().valid_origin(parsed_origin)
+    Channels' own validators compare hosts only, so a page on another port of the same machine would get in.
+    """
+
+    def __init__(self, application: Application, *, hosts: list[str], origins: list[str]) -> None:
+        """`hosts` are those that the server answers to, `origins` further ones whose pages may open sockets."""
+        self._application = application
+        self._hosts = hosts
+        self._origins = {origin for item in origins if (origin := _origin(item)) is not None}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the socket, or refuse its handshake with 403."""
+        headers = dict(scope["headers"])
+        origin = headers.get(b"origin")
+        if origin is None or self._is_ours(scope, headers, origin.decode("latin-1")):
+            await self._application(scope, receive, send)
+        else:
+            await not_found(scope, receive, send)
+
+    def _is_ours(self, scope: Scope, headers: dict[bytes, bytes], text: str) -> bool:
+        origin = _origin(text)
+        if origin is None:
+            return False
+        if origin in self._origins:
+            return True
+        scheme = "https" if scope.get("scheme") in ("wss", "https") else "http"
+        here = _origin(f"{scheme}://{headers.get(b'host', b'').decode('latin-1')}")
+        # The host itself has to be ours: a page can point a name of its own at this machine.
+        return here == origin and validate_host(origin[1], self._hosts)
+
+
+def _origin(text: str) -> tuple[str, str, int] | None:
+    """Return scheme, host and port of an origin, None for what is none, such as `null`."""
+    try:
+        parts = urlsplit(text)
+        port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+    except (ValueError, KeyError):
+        return None
+    if not parts.hostname:
+        return None
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return parts.scheme, host, port
+
+
+def at_the_root(application: Application) -> Application:
+    """Return `application` without what a client says of where it is mounted: daphne believes `Daphne-Root-Path`."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in ("http", "websocket") and scope.get("root_path"):
+            scope = {**scope, "root_path": ""}
+        await application(scope, receive, send)
+
+    return answer
 
 
 async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
@@ -80,15 +131,22 @@ def stream_application(http: Any) -> Application:
             "The in-memory channel layer is in use: only what this server process publishes reaches its viewers. "
             "For commands, stress tests and further servers set REDIS_URL, or use `python3 dev.py run`."
         )
+    if is_open():
+        logger.warning(
+            "Everybody who reaches this server can see every metric without signing in (ANONYMOUS_READ, on with "
+            "DEBUG). Set ANONYMOUS_READ=0 to ask viewers for a login and programs for a token."
+        )
     allowed = settings.ALLOWED_HOSTS or (LOCAL_HOSTS if settings.DEBUG else [])
     # Typed as Any: Django's path() is made for views, and Channels' routers take ASGI applications through it.
     consumer: Any = MetricsConsumer.as_asgi()
     missing: Any = not_found
-    sockets: Any = [path("ws/metrics/", consumer), path("<path:rest>", missing)]
-    return ProtocolTypeRouter(
+    sockets: Any = URLRouter([path("ws/metrics/", consumer), path("<path:rest>", missing)])
+    origins = getattr(settings, "ALLOWED_ORIGINS", [])
+    router: Any = ProtocolTypeRouter(
         {
             "http": recording(http),
-            "websocket": BrowserOriginValidator(URLRouter(sockets), allowed),
+            "websocket": SameOrigin(sockets, hosts=allowed, origins=origins),
             "lifespan": lifespan,
         }
     )
+    return at_the_root(router)

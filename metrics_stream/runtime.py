@@ -19,7 +19,7 @@ from metrics_stream import bus as bus_module
 from metrics_stream import workers
 from metrics_stream.audience import Client, HubLimits
 from metrics_stream.backfill import RecentSeries
-from metrics_stream.bus import Bus, CanaryMessage, Published, StatsRequest
+from metrics_stream.bus import AccessChanged, Bus, CanaryMessage, CloseClient, Published, StatsRequest
 from metrics_stream.conf import StreamSettings, get_settings
 from metrics_stream.core.canary import Canary
 from metrics_stream.core.codes import CloseCode, ErrorCode, GapReason
@@ -94,6 +94,10 @@ class Runtime:
         self._membership_due = asyncio.Event()
         self._opened = asyncio.Event()
         self._catch_up_due = False
+        self.companions: dict[type, object] = {}
+        """What rooms above keep for as long as the runtime lives, by its class."""
+        self.access_changed = asyncio.Event()
+        """Set when somebody may see more or less than before; whoever watches that clears it."""
         self.canary = Canary(silent_seconds=SILENT_SECONDS, now=time.monotonic())
         self._process = psutil.Process()
         # Those on the channel layer are begun anew with it.
@@ -118,6 +122,10 @@ class Runtime:
             self._start_task("membership", self._keep_memberships),
             self._start_task("listener", self._listen),
         ]
+
+    def watch(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Run `work` until the runtime stops; what fails is started again."""
+        self._tasks.append(self._start_task(name, work))
 
     def _start_task(self, name: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
         return asyncio.create_task(self._supervise(name, work))
@@ -224,6 +232,10 @@ class Runtime:
                 if self.canary.hear(message.number, time.monotonic()):
                     self._catch_up()
                 self._judge_bus()
+            elif isinstance(message, AccessChanged):
+                self.access_changed.set()
+            elif isinstance(message, CloseClient):
+                self.hub.close(message.client_id, CloseCode.FORBIDDEN, ErrorCode.FORBIDDEN, message.reason)
             elif isinstance(message, StatsRequest):
                 # Who asked may be gone; that is no reason to stop listening.
                 with contextlib.suppress(BusError):
@@ -356,6 +368,8 @@ def process_name() -> str:
 def _describe(client: Client) -> dict[str, Any]:
     return {
         "client_id": client.id,
+        "who": client.who,
+        "address": client.address,
         "connected_since": format_timestamp(client.connected_at),
         "messages_sent": client.messages_sent,
         "metrics_sent": client.metrics_sent,

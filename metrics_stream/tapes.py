@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 
 from channels.db import database_sync_to_async
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 
 from metrics_stream import recordings
 from metrics_stream.access import Access, visible_runs
@@ -35,25 +34,28 @@ _read_newest = database_sync_to_async(recordings.newest_before, thread_sensitive
 _read_series = database_sync_to_async(recordings.series, thread_sensitive=False)
 
 
-async def open_tape(
-    runtime: Runtime, access: Access, user: AbstractBaseUser | AnonymousUser | None, run: str | None
-) -> Tape:
+async def open_tape(runtime: Runtime, access: Access, run: str | None) -> Tape:
     """Return the recording of a run, or without one the history; raise ProtocolError when there is none."""
     if run is not None:
-        found = await _find_run(user or AnonymousUser(), run)
+        found = await _find_run(access, run)
         if found is None:
             raise ProtocolError(ErrorCode.UNKNOWN_RUN, f"unknown run {quote(run)}; /runs/ lists those there are")
         return RecordingTape(found)
+    if not access.is_live:
+        raise ProtocolError(ErrorCode.UNKNOWN_RUN, "name the run; the link shows one, and nothing else")
     if runtime.history is None or runtime.recent is None:
         raise ProtocolError(ErrorCode.INVALID_MESSAGE, "no history is kept here; only runs can be replayed")
     return HistoryTape(runtime.history, runtime.recent, access.metric_types)
 
 
-async def _find_run(user: AbstractBaseUser | AnonymousUser, slug: str) -> TestRun | None:
+def _find_run_now(access: Access, slug: str) -> TestRun | None:
     try:
-        return await visible_runs(user).filter(slug=slug).afirst()
+        return visible_runs(access).filter(slug=slug).first()
     except ValueError:  # a NUL in the slug
         return None
+
+
+_find_run = database_sync_to_async(_find_run_now, thread_sensitive=False)
 
 
 class HistoryTape:

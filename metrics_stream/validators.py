@@ -14,6 +14,10 @@ from typing import Any
 from django.core.exceptions import ValidationError
 
 from metrics_stream.conf import get_settings
+from metrics_stream.core.metrics import ALL
+
+SCOPES = ("subscribe", "publish")
+"""What a token can be for."""
 
 MAX_TERM_LENGTH = 200
 MAX_PANEL_FIELDS = 50
@@ -74,6 +78,21 @@ def validate_metric_types(value: Any) -> None:
     """Accept a list of metric types of this installation, each once; it may be empty."""
     for slug in _terms(value, limit=len(get_settings().catalogue().slugs)):
         validate_metric_type(slug)
+
+
+def validate_permitted_types(value: Any) -> None:
+    """Accept a list of metric types of this installation or the word `all`, each once; it may be empty."""
+    slugs = get_settings().catalogue().slugs
+    for slug in _terms(value, limit=len(slugs) + 1):
+        if slug != ALL:
+            validate_metric_type(slug)
+
+
+def validate_scopes(value: Any) -> None:
+    """Accept a list of what a token is for, at least one."""
+    scopes = _terms(value, limit=len(SCOPES))
+    if not scopes or not set(scopes) <= set(SCOPES):
+        raise ValidationError(f"{shorten(value)} is no list of scopes; allowed: {', '.join(SCOPES)}, at least one")
 
 
 def validate_terms(value: Any) -> None:

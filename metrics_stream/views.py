@@ -9,7 +9,6 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.contrib.staticfiles.storage import staticfiles_storage
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
@@ -18,10 +17,11 @@ from django.views.decorators.cache import cache_control, never_cache
 from django.views.decorators.http import require_safe
 
 from metrics_stream import runtime
-from metrics_stream.access import visible_runs
+from metrics_stream.access import access_of, find_dashboard, is_staff, visible_dashboards, visible_runs
 from metrics_stream.conf import get_settings
 from metrics_stream.core.metrics import Catalogue, Field
 from metrics_stream.exposition import exposition
+from metrics_stream.gate import for_viewers
 from metrics_stream.models import ClientPreset, Dashboard, Panel, TestRun
 from metrics_stream.readiness import problems, recorder_lag_seconds
 from metrics_stream.runs import OPEN
@@ -40,35 +40,40 @@ page_cache = cache_control(private=True, no_cache=True)
 
 @require_safe
 @page_cache
+@for_viewers
 def index(request: HttpRequest) -> HttpResponse:
     """Show the test runs that are going on, and the dashboards as cards, each with a small picture of its panels."""
+    access = access_of(request)
     context = {
-        "dashboards": published_dashboards().prefetch_related("panels"),
-        "open_runs": visible_runs(request.user).filter(status__in=OPEN)[:MOST_OPEN_RUNS],
+        "dashboards": visible_dashboards(access).prefetch_related("panels"),
+        "open_runs": visible_runs(access).filter(status__in=OPEN)[:MOST_OPEN_RUNS],
     }
     return render(request, "metrics_stream/index.html", context)
 
 
 @require_safe
 @page_cache
+@for_viewers
 def dashboard(request: HttpRequest, slug: str) -> HttpResponse:
     """Show one dashboard; unpublished ones exist for staff only."""
-    found = Dashboard.objects.select_related("preset").filter(slug=slug).first()
-    if found is None or not (found.published or is_staff(request.user)):
+    access = access_of(request)
+    found = find_dashboard(access, slug)
+    if found is None:
         raise Http404(f"There is no dashboard {slug!r}.")
     panels = [showable(panel) for panel in found.panels.all()]
     context = {
         "dashboard": found,
         "panels": panels,
         "page": page_config(found, panels),
-        "runs": shown_runs(visible_runs(request.user), request.GET.get("run")),
-        "dashboards": published_dashboards(),
+        "runs": shown_runs(visible_runs(access), request.GET.get("run")),
+        "dashboards": visible_dashboards(access),
     }
     return render(request, "metrics_stream/dashboard.html", context)
 
 
 @require_safe
 @page_cache
+@for_viewers
 def console(request: HttpRequest) -> HttpResponse:
     """Show the console, with which one talks to the socket by hand."""
     page = {
@@ -76,7 +81,9 @@ def console(request: HttpRequest) -> HttpResponse:
         "presets": list(ClientPreset.objects.values("slug", "name", "description")),
         "catalogue": get_settings().catalogue().describe(),
     }
-    return render(request, "metrics_stream/console.html", {"page": page, "dashboards": published_dashboards()})
+    return render(
+        request, "metrics_stream/console.html", {"page": page, "dashboards": visible_dashboards(access_of(request))}
+    )
 
 
 @require_safe
@@ -124,16 +131,6 @@ async def readyz(request: HttpRequest) -> JsonResponse:
 def favicon(request: HttpRequest) -> HttpResponse:
     """Send browsers that ask for the classic address to the icon."""
     return HttpResponseRedirect(staticfiles_storage.url("metrics_stream/img/favicon.svg"))
-
-
-def is_staff(user: AbstractBaseUser | AnonymousUser) -> bool:
-    """Return whether `user` may see what is not for everybody."""
-    return bool(user.is_active and getattr(user, "is_staff", False))
-
-
-def published_dashboards() -> QuerySet[Dashboard]:
-    """Return what the navigation of every page shows."""
-    return Dashboard.objects.filter(published=True)
 
 
 def showable(panel: Panel) -> Panel:

@@ -43,6 +43,12 @@ SECRET_KEY = _secret_key()
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
+# Whether everybody who reaches the server sees everything without signing in. Publishing and the admin are not meant.
+ANONYMOUS_READ = env.bool("ANONYMOUS_READ", default=DEBUG)
+
+# Origins of pages that may open sockets although they come from another server, scheme and port included.
+ALLOWED_ORIGINS = env.list("ALLOWED_ORIGINS", default=[])
+
 # Proxies whose X-Forwarded-Proto and X-Forwarded-For `manage.py serve` believes.
 FORWARDED_ALLOW_IPS = env.str("FORWARDED_ALLOW_IPS", default="127.0.0.1,::1")
 

@@ -5,6 +5,7 @@ import os
 os.environ["DEBUG"] = "0"
 os.environ["SECRET_KEY"] = "only-for-tests"
 os.environ["REDIS_URL"] = ""
+os.environ["ANONYMOUS_READ"] = "1"  # what is closed is tested where it says so
 os.environ["ALLOWED_HOSTS"] = "localhost,127.0.0.1,testserver"
 os.environ["DATABASE_URL"] = "sqlite://:memory:"
 

@@ -107,7 +107,7 @@ def tapes(monkeypatch):
     """The tape that clients get, by the name of the run."""
     found = {"a-run": ListTape()}
 
-    async def open_tape(runtime, access, user, run):
+    async def open_tape(runtime, access, run):
         return found[run]
 
     monkeypatch.setattr(consumers, "open_tape", open_tape)

@@ -22,6 +22,10 @@ class ErrorCode(StrEnum):
     TOO_MANY_ERRORS = "too_many_errors"  # followed by close 4501
     SLOW_CONSUMER = "slow_consumer"  # followed by close 4008
     OVER_CAPACITY = "over_capacity"  # followed by close 4013
+    TOO_MANY_CONNECTIONS = "too_many_connections"  # of one user or address; followed by close 4013
+    NOT_AUTHENTICATED = "not_authenticated"  # a token or a session is needed first; in the end followed by close 4502
+    FORBIDDEN = "forbidden"  # the token, the session or the link opens nothing; followed by close 4503
+    EXPIRED = "expired"  # its time is over; followed by close 4005
     GOING_AWAY = "going_away"  # followed by close 4001
     INTERNAL = "internal"  # a fault of the server; the log has the traceback
 
@@ -30,10 +34,13 @@ class CloseCode(IntEnum):
     """Why the server closes a socket: 4000-4499 come back after a jittered wait, 4500-4999 stay away."""
 
     GOING_AWAY = 4001  # the server stops or restarts
+    AUTHENTICATION_EXPIRED = 4005  # the token, the session or the link has expired, or what it opens has changed
     SLOW_CONSUMER = 4008  # the client took nothing of a frame for too long
-    OVER_CAPACITY = 4013  # the process has as many clients as it takes
+    OVER_CAPACITY = 4013  # the process, the user or the address has as many clients as it may
     TOO_MANY_MESSAGES = 4029  # the client sent more messages than allowed
     BAD_PROTOCOL = 4501  # too many errors within a minute
+    NOT_AUTHENTICATED = 4502  # nobody signed in within the time there was for it
+    FORBIDDEN = 4503  # what was shown opens nothing, or does not any more
     MESSAGE_TOO_BIG = 4509  # a message over the size limit
 
 

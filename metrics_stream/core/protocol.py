@@ -7,10 +7,12 @@
     set_update_interval       update_interval_set
     set_batching              batching_set
     ping                      pong
+    authenticate              welcome
     replay, seek, pause,      replay_state
     resume, live
 
-    server → client, unasked: welcome, metric_update, metric_batch, backfill, gap, status, replay_state, error
+    server → client, unasked: authentication_required, welcome, metric_update, metric_batch, backfill, gap, status,
+    replay_state, error
 
 Room: core. Past `parse` there are only objects; before `encode` there are only objects.
 """
@@ -125,6 +127,12 @@ class Ping(ClientMessage, frozen=True, tag="ping"):
     """Ask whether the server is there, and what time it has."""
 
 
+class Authenticate(ClientMessage, frozen=True, tag="authenticate"):
+    """Show a token, for clients that cannot set the header `Authorization`; the first message, if at all."""
+
+    token: str
+
+
 class Replay(Backfilled, frozen=True, tag="replay"):
     """Show what a test run recorded, or what the history keeps, `from` an instant (ISO 8601), instead of what is live.
 
@@ -166,6 +174,7 @@ AnyClientMessage = (
     | SetUpdateInterval
     | SetBatching
     | Ping
+    | Authenticate
     | Replay
     | Seek
     | Pause
@@ -179,6 +188,7 @@ CLIENT_MESSAGES: tuple[type[ClientMessage], ...] = (
     SetUpdateInterval,
     SetBatching,
     Ping,
+    Authenticate,
     Replay,
     Seek,
     Pause,
@@ -230,8 +240,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """For how long the past is kept; 0: not at all."""
 
 
-class Welcome(ServerMessage, frozen=True, tag="welcome"):
-    """The first message to a client that is taken in."""
+class Welcome(Reply, frozen=True, tag="welcome"):
+    """The first message to a client that is taken in; the reply to `authenticate`."""
 
     client_id: str
     timestamp: str
@@ -240,6 +250,12 @@ class Welcome(ServerMessage, frozen=True, tag="welcome"):
     subscription: Subscription
     limits: Limits
     protocol: int = VERSION
+
+
+class AuthenticationRequired(ServerMessage, frozen=True, tag="authentication_required"):
+    """The first message to a client that has shown nothing yet: `authenticate` has to come in time."""
+
+    within_seconds: float
 
 
 class SubscriptionConfirmed(Reply, frozen=True, tag="subscription_confirmed"):
@@ -360,6 +376,7 @@ class Error(Reply, frozen=True, tag="error"):
 
 
 SERVER_MESSAGES: tuple[type[ServerMessage], ...] = (
+    AuthenticationRequired,
     Welcome,
     SubscriptionConfirmed,
     FiltersUpdated,

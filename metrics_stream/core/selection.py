@@ -6,7 +6,7 @@ agents or fields decodes, and then once per metric, whichever number of views as
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import itemgetter
@@ -101,6 +101,14 @@ class Arrival:
         )
 
 
+def permitted_metrics(metrics: Iterable[Metric], permit: Permit) -> Iterator[Metric]:
+    """Yield what a permit leaves of metrics."""
+    for metric in metrics:
+        permitted = Arrival(metric).under(permit)
+        if permitted is not None:
+            yield permitted.metric
+
+
 Projection = Callable[[Arrival], bytes | None]
 
 
@@ -154,7 +162,7 @@ def check_filters(filters: Filters, *, max_terms: int) -> Filters:
 
 
 def compile_projection(filters: Filters, permit: Permit = EVERYTHING) -> Projection:
-    """Return a callable that yields the JSON of what filters and permit leave of a metric, None when that is nothing."""
+    """Return a callable that yields the JSON of what filters and permit leave of a metric, or None."""
     project = _compile_filters(filters)
     if permit == EVERYTHING:
         return project

@@ -1,15 +1,20 @@
-"""What is kept in the database: what admins edit (`dashboards.py`), test runs and what they recorded (`runs.py`)."""
+"""What is kept in the database: dashboards (`dashboards.py`), test runs (`runs.py`), who may what (`access.py`)."""
 
+from metrics_stream.models.access import AccessPolicy, AccessToken, ShareLink, TokenName
 from metrics_stream.models.dashboards import ClientPreset, Dashboard, Panel
 from metrics_stream.models.runs import MetricChunk, RecorderState, SeriesGroup, TestRun, TierChunk
 
 __all__ = [
+    "AccessPolicy",
+    "AccessToken",
     "ClientPreset",
     "Dashboard",
     "MetricChunk",
     "Panel",
     "RecorderState",
     "SeriesGroup",
+    "ShareLink",
     "TestRun",
     "TierChunk",
+    "TokenName",
 ]

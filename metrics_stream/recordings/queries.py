@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 import msgspec
 
 from metrics_stream.core.columns import SeriesColumns, SeriesKey, Unpacked, downsample, make_grid, unpack
+from metrics_stream.core.permission import EVERYTHING, Permit
 from metrics_stream.core.sketch_columns import SketchColumns
 from metrics_stream.models import SeriesGroup, TestRun, TierChunk
 from metrics_stream.recordings.open_run import key_of, put_minute
@@ -100,9 +101,13 @@ def _merged(sketches: SketchColumns) -> SketchColumns:
 
 
 def overviews(
-    runs: Iterable[TestRun], *, preferred: Sequence[tuple[str, str]] = (), max_points: int = 60
+    runs: Iterable[TestRun],
+    *,
+    preferred: Sequence[tuple[str, str]] = (),
+    max_points: int = 60,
+    permit: Permit = EVERYTHING,
 ) -> dict[int, SeriesColumns]:
-    """Return one series of each run that has any, by the run's primary key.
+    """Return one series that the permit shows of each run that has any, by the run's primary key.
 
     `preferred` are metric types and fields; the first that a run has is taken, else the first field that it has.
     """
@@ -114,7 +119,7 @@ def overviews(
         groups[group.run_id].append(group)
     found = {}
     for pk, of_run in groups.items():
-        if (choice := _choose(of_run, preferred)) is None:
+        if (choice := _choose(of_run, preferred, permit)) is None:
             continue
         group, field = choice
         since, until = times[pk]
@@ -124,12 +129,17 @@ def overviews(
     return found
 
 
-def _choose(groups: list[SeriesGroup], preferred: Sequence[tuple[str, str]]) -> tuple[SeriesGroup, str] | None:
+def _choose(
+    groups: list[SeriesGroup], preferred: Sequence[tuple[str, str]], permit: Permit
+) -> tuple[SeriesGroup, str] | None:
+    def is_shown(group: SeriesGroup, field: str) -> bool:
+        return permit.shows(*key_of(group), field)
+
     for metric_type, field in preferred:
         for group in groups:
-            if group.metric_type == metric_type and field in group.fields:
+            if group.metric_type == metric_type and field in group.fields and is_shown(group, field):
                 return group, field
-    return next(((group, group.fields[0]) for group in groups if group.fields), None)
+    return next(((group, field) for group in groups for field in group.fields if is_shown(group, field)), None)
 
 
 def _read(

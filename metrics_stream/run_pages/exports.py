@@ -16,8 +16,12 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from metrics_stream import recordings
+from metrics_stream.access import access_of
 from metrics_stream.core.exports import csv_pieces, ndjson_pieces
 from metrics_stream.core.metrics import Metric, MetricsStreamError
+from metrics_stream.core.permission import EVERYTHING, Permit
+from metrics_stream.core.selection import permitted_metrics
+from metrics_stream.gate import for_viewers
 from metrics_stream.models import TestRun
 from metrics_stream.run_pages.lookup import find_run, is_whole
 from metrics_stream.views import page_cache
@@ -32,6 +36,7 @@ GONE = "The metrics of this run are not kept any more, only their summary is.\n"
 
 @require_safe
 @page_cache
+@for_viewers
 async def export_csv(request: HttpRequest, slug: str) -> HttpResponseBase:
     """Return what was recorded as CSV, one value a row."""
     return await _download(request, slug, "csv", "text/csv; charset=utf-8", csv_file)
@@ -39,19 +44,20 @@ async def export_csv(request: HttpRequest, slug: str) -> HttpResponseBase:
 
 @require_safe
 @page_cache
+@for_viewers
 async def export_ndjson(request: HttpRequest, slug: str) -> HttpResponseBase:
     """Return the metrics as they were recorded, one a line, compressed."""
     return await _download(request, slug, "ndjson.gz", "application/gzip", ndjson_file)
 
 
-def csv_file(run: TestRun) -> Iterator[bytes]:
-    """Yield the CSV file of a run."""
-    return csv_pieces(metrics_of(run), rows=PIECE_ROWS)
+def csv_file(run: TestRun, permit: Permit = EVERYTHING) -> Iterator[bytes]:
+    """Yield the CSV file of what may be seen of a run."""
+    return csv_pieces(permitted_metrics(metrics_of(run), permit), rows=PIECE_ROWS)
 
 
-def ndjson_file(run: TestRun) -> Iterator[bytes]:
-    """Yield the compressed NDJSON file of a run."""
-    return ndjson_pieces(metrics_of(run), lines=PIECE_METRICS)
+def ndjson_file(run: TestRun, permit: Permit = EVERYTHING) -> Iterator[bytes]:
+    """Yield the compressed NDJSON file of what may be seen of a run."""
+    return ndjson_pieces(permitted_metrics(metrics_of(run), permit), lines=PIECE_METRICS)
 
 
 def metrics_of(run: TestRun) -> Iterator[Metric]:
@@ -69,9 +75,10 @@ def metrics_of(run: TestRun) -> Iterator[Metric]:
 
 
 async def _download(
-    request: HttpRequest, slug: str, ending: str, content_type: str, make: Callable[[TestRun], Iterator[bytes]]
+    request: HttpRequest, slug: str, ending: str, content_type: str, make: Callable[[TestRun, Permit], Iterator[bytes]]
 ) -> HttpResponseBase:
-    run = await sync_to_async(find_run)(await request.auser(), slug)
+    access = await sync_to_async(access_of)(request)
+    run = await sync_to_async(find_run)(access, slug)
     if not await sync_to_async(is_whole)(run):
         return HttpResponseGone(GONE, content_type="text/plain; charset=utf-8")
     # The file of a run that goes on, or is still being recorded, says in its name until when it has it.
@@ -79,7 +86,7 @@ async def _download(
     headers = {"Content-Disposition": f'attachment; filename="{run.slug}{until}.{ending}"'}
     if request.method == "HEAD":
         return HttpResponse(content_type=content_type, headers=headers)
-    return StreamingHttpResponse(_streamed(make(run)), content_type=content_type, headers=headers)
+    return StreamingHttpResponse(_streamed(make(run, access.permit)), content_type=content_type, headers=headers)
 
 
 async def _streamed(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:

@@ -22,6 +22,7 @@ from metrics_stream.core import sparkline
 from metrics_stream.core.columns import SeriesColumns
 from metrics_stream.core.figures import NO_VALUE, format_duration, format_number
 from metrics_stream.core.metrics import Catalogue
+from metrics_stream.core.permission import EVERYTHING, Permit
 from metrics_stream.models import TestRun
 from metrics_stream.views import describe_field
 
@@ -112,8 +113,8 @@ class Hole:
     reason: str
 
 
-def facts(run: TestRun) -> Facts:
-    """Return what is said of a run."""
+def facts(run: TestRun, permit: Permit) -> Facts:
+    """Return what is said of a run to who may see so much of it."""
     duration = None
     if run.started_at is not None:
         duration = ((run.ended_at or timezone.now()) - run.started_at).total_seconds()
@@ -123,7 +124,7 @@ def facts(run: TestRun) -> Facts:
         target=format_number(run.target_tps, "tps"),
         metrics=f"{run.metrics_recorded:,}",
         lost=lost_text(run),
-        picture=_remembered(run, "picture", lambda: _picture(run)) if run.metrics_recorded else None,
+        picture=_remembered(run, "picture", permit, lambda: _picture(run, permit)) if run.metrics_recorded else None,
     )
 
 
@@ -149,7 +150,10 @@ def holes(run: TestRun) -> list[Hole]:
     return found
 
 
-def _remembered(run: TestRun, what: str, find: Callable[[], Any]) -> Any:
+def _remembered(run: TestRun, what: str, permit: Permit, find: Callable[[], Any]) -> Any:
+    if permit != EVERYTHING:
+        # Sets have no order that is the same in every process, so who may see less has no key to be remembered by.
+        return find()
     if run.recording_ended_at is None:
         return cache.get_or_set(f"metrics_stream.{what}.{run.slug}", find, _KEPT_SECONDS_WHILE_GROWING)
     return cache.get_or_set(f"metrics_stream.{what}.{run.slug}.{run.metrics_recorded}", find, _KEPT_SECONDS)
@@ -158,10 +162,10 @@ def _remembered(run: TestRun, what: str, find: Callable[[], Any]) -> Any:
 # --- the picture of its load ---
 
 
-def _picture(run: TestRun) -> Picture | None:
+def _picture(run: TestRun, permit: Permit) -> Picture | None:
     catalogue = get_settings().catalogue()
     preferred = (*LOAD_FIELDS, *_known_fields(catalogue))
-    series = recordings.overviews([run], preferred=preferred, max_points=PICTURE_POINTS).get(run.pk)
+    series = recordings.overviews([run], preferred=preferred, max_points=PICTURE_POINTS, permit=permit).get(run.pk)
     if series is None:
         return None
     drawn = sparkline.draw(series, *_span(run, series))
@@ -192,21 +196,24 @@ def _span(run: TestRun, series: SeriesColumns) -> tuple[float, float]:
 # --- its series ---
 
 
-def groups(run: TestRun) -> list[Group]:
-    """Return the series of a run by metric type, source and agent, in the order of the catalogue."""
-    found: list[Group] = _remembered(run, "groups", lambda: _groups(run))
+def groups(run: TestRun, permit: Permit) -> list[Group]:
+    """Return the series of a run that may be seen, by metric type, source and agent, in the order of the catalogue."""
+    found: list[Group] = _remembered(run, "groups", permit, lambda: _groups(run, permit))
     return found
 
 
-def _groups(run: TestRun) -> list[Group]:
+def _groups(run: TestRun, permit: Permit) -> list[Group]:
     catalogue = get_settings().catalogue()
     order = {slug: place for place, slug in enumerate(catalogue.slugs)}
 
     def place(row: recordings.SeriesSummary) -> tuple[int, str, str, str]:
         return (order.get(row.metric_type, len(order)), row.metric_type, row.source, row.agent_id or "")
 
+    seen = [
+        row for row in recordings.summary(run) if permit.shows(row.metric_type, row.source, row.agent_id, row.field)
+    ]
     found = []
-    for (_, slug, source, agent_id), rows in groupby(sorted(recordings.summary(run), key=place), place):
+    for (_, slug, source, agent_id), rows in groupby(sorted(seen, key=place), place):
         known = catalogue.types.get(slug)
         label = known.label if known else slug
         found.append(Group(slug, label, source, agent_id, [_series_row(catalogue, row) for row in rows]))

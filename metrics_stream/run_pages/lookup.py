@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import json
 
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db.models import Q, QuerySet, TextField
 from django.db.models.functions import Cast
 from django.http import Http404
 
-from metrics_stream.access import visible_runs
+from metrics_stream.access import Access, visible_runs
 from metrics_stream.models import TestRun
-
-User = AbstractBaseUser | AnonymousUser
 
 # More words than anybody types; each is a condition of the query.
 _MOST_WORDS = 8
 
 
-def find_run(user: User, slug: str) -> TestRun:
-    """Return the run with this slug; raise Http404 when there is none that this person may see."""
-    run = visible_runs(user).filter(slug=slug).first()
+def find_run(access: Access, slug: str) -> TestRun:
+    """Return the run with this slug; raise Http404 when there is none that may be seen."""
+    run = visible_runs(access).filter(slug=slug).first()
     if run is None:
         raise Http404(f"There is no run {slug!r}.")
     return run
@@ -31,9 +28,9 @@ def is_whole(run: TestRun) -> bool:
     return not run.metrics_recorded or run.metric_chunks.exists()
 
 
-def search(user: User, query: str) -> QuerySet[TestRun]:
+def search(access: Access, query: str) -> QuerySet[TestRun]:
     """Return the runs that have every word of `query` in their name, slug, tags or notes."""
-    found = visible_runs(user).annotate(tags_text=Cast("tags", TextField()))
+    found = visible_runs(access).annotate(tags_text=Cast("tags", TextField()))
     for word in query.replace("\x00", "").split()[:_MOST_WORDS]:
         # Databases keep tags as JSON, with letters beyond ASCII escaped or not. Brackets and commas stand between tags.
         forms = {json.dumps(word, ensure_ascii=escaped)[1:-1] for escaped in (True, False)} if word.strip("[],") else ()

@@ -12,37 +12,41 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_safe
 
+from metrics_stream.access import access_of, is_staff, visible_dashboards
 from metrics_stream.core.protocol import format_timestamp
+from metrics_stream.gate import for_viewers
 from metrics_stream.models import Dashboard, Panel, TestRun
 from metrics_stream.run_pages.facts import MOST_GROUPS, MOST_HOLES, facts, groups, holes
 from metrics_stream.run_pages.lookup import find_run, is_whole, search
 from metrics_stream.runs import OPEN
-from metrics_stream.views import is_staff, page_cache, published_dashboards
+from metrics_stream.views import page_cache
 
 RUNS_ON_A_PAGE = 20
 
 
 @require_safe
 @page_cache
+@for_viewers
 def run_list(request: HttpRequest) -> HttpResponse:
     """Show the runs, newest first: all, or those that match the words and the status in the address."""
     query = request.GET.get("q", "").strip()
     status = request.GET.get("status", "")
     if status not in TestRun.Status.values:
         status = ""
-    found = search(request.user, query)
+    access = access_of(request)
+    found = search(access, query)
     page = Paginator(found.filter(status=status) if status else found, RUNS_ON_A_PAGE).get_page(request.GET.get("page"))
-    rows = [facts(run) for run in page.object_list]
+    rows = [facts(run, access.permit) for run in page.object_list]
     context = {
         "rows": rows,
         "page_of_runs": page,
-        "any_runs": bool(rows) or search(request.user, "").exists(),
+        "any_runs": bool(rows) or search(access, "").exists(),
         "is_growing": any(row.is_growing for row in rows),
         "choices": _choices(found, query, status),
         "query": query,
         "status": status,
         "status_label": dict(TestRun.Status.choices).get(status, ""),
-        "dashboards": published_dashboards(),
+        "dashboards": visible_dashboards(access),
     }
     return render(request, "metrics_stream/runs.html", context)
 
@@ -66,16 +70,18 @@ def _choices(found: QuerySet[TestRun], query: str, chosen: str) -> list[dict[str
 
 @require_safe
 @page_cache
+@for_viewers
 def run(request: HttpRequest, slug: str) -> HttpResponse:
     """Show one run: what it was, its dashboards, its series, its files."""
-    found = find_run(request.user, slug)
-    series = groups(found) if found.metrics_recorded else []
+    access = access_of(request)
+    found = find_run(access, slug)
+    series = groups(found, access.permit) if found.metrics_recorded else []
     missing = holes(found)
-    dashboards = published_dashboards()
+    dashboards = visible_dashboards(access)
     links = dashboard_links(found, dashboards, {group.slug for group in series})
     context = {
         "run": found,
-        "facts": facts(found),
+        "facts": facts(found, access.permit),
         "is_running": found.status in OPEN,
         "is_whole": is_whole(found),
         "holes": missing[:MOST_HOLES],
