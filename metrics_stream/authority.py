@@ -23,6 +23,7 @@ from metrics_stream.access import (
     AccessRefused,
     Anybody,
     Credential,
+    NotAuthenticated,
     admit,
     resolve,
     shows_something,
@@ -36,6 +37,8 @@ logger = logging.getLogger(__name__)
 SETTLE_SECONDS = 0.3
 # For so long viewers stay when the database is away; then it counts as no.
 UNKNOWN_SECONDS = 300.0
+
+SIGNED_OUT = AccessRefused(CloseCode.FORBIDDEN, ErrorCode.FORBIDDEN, "you are signed out; sign in again")
 
 # In threads of their own: a page that takes long must not wait for it, nor it for a page.
 _resolve = database_sync_to_async(resolve, thread_sensitive=False)
@@ -128,6 +131,8 @@ class Authority:
         for credential, sockets in by_credential.items():
             try:
                 access = await _resolve(credential)
+            except NotAuthenticated:
+                await _refuse(sockets, SIGNED_OUT)
             except AccessRefused as refused:
                 await _refuse(sockets, refused)
             except DatabaseError as error:

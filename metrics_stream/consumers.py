@@ -164,6 +164,7 @@ class MetricsConsumer(AsyncWebsocketConsumer):
         await self._send_welcome(client_id, selection, delivery, preset.slug if preset else None, ref)
         self.client = self.outlet.client = client = hub.add(client_id, self.outlet, connected_at=time.time())
         client.who, client.address = access.who, self._address
+        client.messages_sent = 1  # the welcome
         self.admission = Admission(client, runtime, self._send)
         self.authority.add(self)
         if changes != self.authority.changes:

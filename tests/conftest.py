@@ -12,7 +12,6 @@ from django.db import connections
 from metrics_stream import bus
 from tests.postgresql import find_binaries, running_postgresql
 
-
 # A machine that is busy makes examples slow, which is no fault of what they try.
 hypothesis.settings.register_profile(
     "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True

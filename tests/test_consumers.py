@@ -362,18 +362,62 @@ async def test_a_stop_of_the_server_closes_with_4001():
         assert await client.closed() == 4001
 
 
-@pytest.mark.parametrize("origin", [b"http://localhost:8000", b"https://testserver", None])
-async def test_pages_of_our_hosts_and_programs_may_connect(origin):
-    headers = [(b"origin", origin)] if origin else []
-    async with connected(headers=headers) as client:
-        assert client.welcome["type"] == "welcome"
-
-
-@pytest.mark.parametrize("origin", [b"http://evil.example", b"null", b"http://localhost.evil.example"])
-async def test_pages_of_other_hosts_may_not(origin):
-    client = Client(stream_application(None), "/ws/metrics/", headers=[(b"origin", origin)])
+async def is_let_in(origin, host, *, scheme="ws"):
+    headers = [(b"host", host)] + ([] if origin is None else [(b"origin", origin)])
+    client = Client(stream_application(None), "/ws/metrics/", headers=headers)
+    client.scope["scheme"] = scheme
     accepted, _ = await client.connect(timeout=5)
-    assert not accepted
+    await client.disconnect(timeout=5)
+    return accepted
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "scheme"),
+    [
+        (b"http://localhost:8000", b"localhost:8000", "ws"),
+        (b"http://testserver", b"testserver:80", "ws"),
+        (b"https://testserver", b"testserver", "wss"),
+        (b"https://portal.example:8443", b"testserver", "ws"),
+        (None, b"testserver", "ws"),
+    ],
+)
+async def test_pages_of_this_server_and_programs_may_connect(origin, host, scheme, settings):
+    settings.ALLOWED_ORIGINS = ["https://portal.example:8443"]
+    assert await is_let_in(origin, host, scheme=scheme)
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "scheme"),
+    [
+        (b"http://evil.example", b"testserver", "ws"),
+        (b"http://testserver.evil.example", b"testserver", "ws"),
+        (b"http://sibling.testserver", b"testserver", "ws"),
+        (b"http://testserver:8001", b"testserver:8000", "ws"),
+        (b"http://testserver", b"testserver", "wss"),
+        (b"https://testserver", b"testserver", "ws"),
+        (b"http://evil.example", b"evil.example", "ws"),  # a name of theirs that leads here
+        (b"https://portal.example", b"testserver", "ws"),
+        (b"null", b"testserver", "ws"),
+        (b"", b"testserver", "ws"),
+        (b"http://", b"testserver", "ws"),
+        (b"http://testserver:port", b"testserver", "ws"),
+        (b"\xff", b"testserver", "ws"),
+    ],
+)
+async def test_pages_of_other_servers_may_not(origin, host, scheme, settings):
+    settings.ALLOWED_ORIGINS = ["https://portal.example:8443"]
+    assert not await is_let_in(origin, host, scheme=scheme)
+
+
+async def test_nobody_can_say_that_the_site_is_mounted_elsewhere():
+    roots = []
+
+    async def http(scope, receive, send):
+        roots.append(scope["root_path"])
+
+    scope = {"type": "http", "root_path": "/evil", "path": "/", "headers": []}
+    await stream_application(http)(scope, None, None)
+    assert roots == [""]
 
 
 async def test_another_address_is_refused():

@@ -22,10 +22,10 @@ class ErrorCode(StrEnum):
     TOO_MANY_ERRORS = "too_many_errors"  # followed by close 4501
     SLOW_CONSUMER = "slow_consumer"  # followed by close 4008
     OVER_CAPACITY = "over_capacity"  # followed by close 4013
-    TOO_MANY_CONNECTIONS = "too_many_connections"  # of one user or address; followed by close 4013
-    NOT_AUTHENTICATED = "not_authenticated"  # a token or a session is needed first; in the end followed by close 4502
-    FORBIDDEN = "forbidden"  # the token, the session or the link opens nothing; followed by close 4503
-    EXPIRED = "expired"  # its time is over; followed by close 4005
+    TOO_MANY_CONNECTIONS = "too_many_connections"  # followed by close 4013; of one user, token or address
+    NOT_AUTHENTICATED = "not_authenticated"  # followed by close 4502 when no token comes in time
+    FORBIDDEN = "forbidden"  # followed by close 4503; what was shown opens nothing
+    EXPIRED = "expired"  # followed by close 4005; its time is over
     GOING_AWAY = "going_away"  # followed by close 4001
     INTERNAL = "internal"  # a fault of the server; the log has the traceback
 

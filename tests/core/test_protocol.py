@@ -145,5 +145,5 @@ def test_timestamps_are_iso_8601_in_utc(seconds, text):
 def test_close_codes_say_by_their_range_whether_to_come_back():
     stay_away = {code.name for code in codes.CloseCode if 4500 <= code <= 4999}
     come_back = {code.name for code in codes.CloseCode if 4000 <= code <= 4499}
-    assert stay_away == {"BAD_PROTOCOL", "MESSAGE_TOO_BIG"}
-    assert come_back == {"GOING_AWAY", "SLOW_CONSUMER", "OVER_CAPACITY", "TOO_MANY_MESSAGES"}
+    assert stay_away == {"BAD_PROTOCOL", "FORBIDDEN", "NOT_AUTHENTICATED", "MESSAGE_TOO_BIG"}
+    assert come_back == {"GOING_AWAY", "AUTHENTICATION_EXPIRED", "SLOW_CONSUMER", "OVER_CAPACITY", "TOO_MANY_MESSAGES"}

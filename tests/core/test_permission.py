@@ -1,0 +1,178 @@
+"""What a permit leaves of metrics: tables of what is in and what is out, and that nothing else ever comes through."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metrics_stream.core.aggregation import Interval
+from metrics_stream.core.metrics import AGENT, SYSTEM
+from metrics_stream.core.permission import EVERYTHING, NOTHING, Grant, Permit
+from metrics_stream.core.protocol import Filters
+from metrics_stream.core.selection import Arrival, Selection, compile_projection, permitted_metrics
+from tests.core.test_selection import AGENTS, HELD, KEYED, metric
+
+
+def grant(*metric_types, sources=(), agent_ids=(), fields=()):
+    return Grant(frozenset(metric_types), frozenset(sources), frozenset(agent_ids), frozenset(fields))
+
+
+def permit(*grants):
+    return Permit(frozenset(grants))
+
+
+def seen(one, *grants, filters=Filters()):  # noqa: B008  frozen
+    body = compile_projection(filters, permit(*grants))(Arrival(one))
+    return None if body is None else json.loads(body)["data"]
+
+
+LOADS = [{"agent_id": "a1", "agent_name": "One", "current_load": 0.5}]
+
+CASES = [
+    ("nothing at all", SYSTEM, {"a": 1}, [], None),
+    ("another type", SYSTEM, {"a": 1}, [grant("agent")], None),
+    ("the type", SYSTEM, {"a": 1}, [grant("system")], {"a": 1}),
+    ("another source", SYSTEM, {"a": 1}, [grant("system", sources=["host2"])], None),
+    ("the source", SYSTEM, {"a": 1}, [grant("system", sources=["host1", "host2"])], {"a": 1}),
+    ("some fields", SYSTEM, {"a": 1, "b": 2}, [grant("system", fields=["a"])], {"a": 1}),
+    ("fields that are not there", SYSTEM, {"a": 1}, [grant("system", fields=["b"])], None),
+    ("agents do not narrow what has none", SYSTEM, {"a": 1}, [grant("system", agent_ids=["a1"])], {"a": 1}),
+    ("one agent", AGENT, AGENTS, [grant("agent", agent_ids=["a1"])], AGENTS[:1]),
+    ("no agent", AGENT, AGENTS, [grant("agent", agent_ids=["a3"])], None),
+    ("every agent", AGENT, AGENTS, [grant("agent", agent_ids=["a1", "a2"])], AGENTS),
+    ("a field of one agent", AGENT, AGENTS, [grant("agent", agent_ids=["a1"], fields=["current_load"])], LOADS),
+    ("identity alone is nothing", AGENT, AGENTS, [grant("agent", fields=["error_count"])], None),
+    ("agents under a key", SYSTEM, HELD, [grant("system", agent_ids=["a1"])], {"total": 2, "agents": AGENTS[:1]}),
+    ("fields beside agents", SYSTEM, HELD, [grant("system", fields=["total"])], {"total": 2}),
+    ("all of the agents by name", SYSTEM, HELD, [grant("system", fields=["agents"])], {"agents": AGENTS}),
+    (
+        "named agents",
+        SYSTEM,
+        KEYED,
+        [grant("system", agent_ids=["a2"], fields=["load"])],
+        {"agents": {"a2": {"load": 0.7}}},
+    ),
+    (
+        "two grants show what either shows",
+        SYSTEM,
+        {"a": 1, "b": 2, "c": 3},
+        [grant("system", fields=["a"]), grant("system", sources=["host1"], fields=["c"])],
+        {"a": 1, "c": 3},
+    ),
+    (
+        "the fields of one grant are not those of another's source",
+        SYSTEM,
+        {"a": 1, "b": 2},
+        [grant("system", sources=["host2"]), grant("system", sources=["host1"], fields=["b"])],
+        {"b": 2},
+    ),
+    (
+        "the fields of one grant are not those of another's agents",
+        AGENT,
+        AGENTS,
+        [grant("agent", agent_ids=["a2"]), grant("agent", fields=["current_load"])],
+        [LOADS[0], AGENTS[1]],
+    ),
+    (
+        "one grant shows all",
+        SYSTEM,
+        {"a": 1, "b": 2},
+        [grant("system", fields=["a"]), grant("system")],
+        {"a": 1, "b": 2},
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("metric_type", "data", "grants", "expected"), [case[1:] for case in CASES], ids=[c[0] for c in CASES]
+)
+def test_what_is_left(metric_type, data, grants, expected):
+    assert seen(metric(metric_type, data), *grants) == expected
+
+
+def test_what_may_be_seen_whole_is_forwarded_as_it_came():
+    one = metric(AGENT, AGENTS)
+    for whole in (
+        EVERYTHING,
+        permit(grant("agent")),
+        permit(grant("agent", agent_ids=["a2", "a1"], sources=["host1"])),
+    ):
+        assert compile_projection(Filters(), whole)(Arrival(one)) is one.body
+
+
+def test_a_clients_filters_narrow_what_it_may_see_and_never_widen_it():
+    may = grant("agent", agent_ids=["a1"], fields=["current_load"])
+    one = metric(AGENT, AGENTS)
+    assert seen(one, may, filters=Filters(agent_ids=("a1", "a2"), fields=("current_load", "status"))) == LOADS
+    assert seen(one, may, filters=Filters(agent_ids=("a2",))) is None
+    assert seen(one, may, filters=Filters(fields=("status",))) is None
+    assert seen(one, may, filters=Filters(sources=("host2",))) is None
+
+
+def test_a_metric_is_restricted_once_for_all_views_of_a_permit():
+    arrival = Arrival(metric(SYSTEM, {"a": 1, "b": 2}))
+    may = permit(grant("system", fields=["a"]))
+    assert arrival.under(may) is arrival.under(may)
+
+
+def test_summaries_are_restricted_with_what_they_sum_up():
+    interval = Interval(0, keeps_sketches=False)
+    one = metric(SYSTEM, {"a": 1, "p99_response_time_ms": 5.0})
+    for sequence in range(2):
+        interval.add(sequence, one, one.body)
+    [(_, summed)] = interval.since(0)
+    [left] = permitted_metrics([summed], permit(grant("system", fields=["a"])))
+    document = json.loads(left.body)
+    assert (document["data"], set(document["summary"]), document["worst"]) == ({"a": 1.0}, {"a"}, [])
+
+
+def test_series_follow_the_same_rules():
+    may = permit(grant("agent", agent_ids=["a1"], fields=["load"]), grant("system", sources=["host1"], fields=["cost"]))
+    assert may.shows("agent", "any", "a1", "load")
+    assert may.shows("system", "host1", None, "cost.total")
+    assert not may.shows("agent", "any", "a2", "load")
+    assert not may.shows("agent", "any", "a1", "status")
+    assert not may.shows("system", "host2", None, "cost.total")
+    assert not may.shows("hero", "host1", None, "cost")
+    assert EVERYTHING.shows("hero", "x", None, "y")
+    assert not NOTHING.shows("hero", "x", None, "y")
+
+
+def test_a_selection_knows_whether_something_may_be_left_out():
+    assert not Selection(("system",)).is_narrowed
+    assert Selection(("system",), permit=NOTHING).is_narrowed
+    assert Selection(("system",), Filters(fields=("a",))).is_narrowed
+
+
+names = st.sampled_from(["a", "b", "c"])
+some = st.frozensets(names, max_size=2)
+grants = st.builds(
+    Grant, st.just(frozenset({"agent"})), st.sampled_from([frozenset(), frozenset({"host1"})]), some, some
+)
+entries = st.lists(
+    st.fixed_dictionaries({"agent_id": names}, optional={"a": st.integers(), "b": st.text(), "c": st.none()}),
+    min_size=1,
+    max_size=3,
+    unique_by=lambda entry: entry["agent_id"],
+)
+
+
+@given(entries, st.frozensets(grants, max_size=3))
+def test_every_value_that_comes_through_is_one_that_some_grant_shows(data, granted):
+    may = Permit(granted)
+    left = list(permitted_metrics([metric(AGENT, data)], may))
+    got = {
+        (entry["agent_id"], key)
+        for one in left
+        for entry in json.loads(one.body)["data"]
+        for key in entry
+        if key not in ("agent_id", "agent_name")
+    }
+    allowed = {
+        (entry["agent_id"], key)
+        for entry in data
+        for key in entry
+        if key != "agent_id" and may.shows("agent", "host1", entry["agent_id"], key)
+    }
+    assert got == allowed
