@@ -1,6 +1,7 @@
 """What every test may use: a fresh in-memory layer, a real Valkey and a real PostgreSQL."""
 
 import os
+import re
 from collections.abc import Iterator
 
 import hypothesis
@@ -41,6 +42,19 @@ def _drop_connections() -> None:
         if connection.connection is not None:
             connection.connection.close()
             connection.connection = None
+
+
+# Tokens, and the passwords and keys that tests give to real servers.
+SECRETS = re.compile(r"mst_[0-9a-f]{8}_[0-9a-f]{16}|correct horse|only-for-tests")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_secret_in_any_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Look through what all servers and proxies of the suite have logged, once they have ended."""
+    yield
+    for log in tmp_path_factory.getbasetemp().rglob("*.log"):
+        if found := SECRETS.search(log.read_text(errors="replace")):
+            pytest.fail(f"{log} holds {found.group()[:12]}…")
 
 
 def skip_or_fail(variable: str, reason: str) -> None:
