@@ -66,6 +66,9 @@ class Admission:
         self._send = send
         self._recovery: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        # One backfill at a time, so that the parts of two never mix; those that nothing was sent of, and their types.
+        self._backfill_turn = asyncio.Lock()
+        self._unsent_backfills: dict[asyncio.Task[None], frozenset[str]] = {}
 
     # --- live ---
 
@@ -121,20 +124,31 @@ class Admission:
         )
 
     def _start_backfill(self, metric_types: tuple[str, ...], past: Past) -> None:
-        if past.backfill_seconds is not None:
-            self._start(self._backfill(metric_types, past.backfill_seconds, past.max_points))
+        if past.backfill_seconds is None:
+            return
+        asked = frozenset(metric_types)
+        for earlier, types in self._unsent_backfills.items():
+            # Who asks for all of it again has no use for both.
+            if types <= asked:
+                earlier.cancel()
+        task = self._start(self._backfill(metric_types, past.backfill_seconds, past.max_points))
+        self._unsent_backfills[task] = asked
 
     async def _backfill(self, metric_types: tuple[str, ...], seconds: float, max_points: int) -> None:
         """Send what came before of these types as columns, once what has to come whole is on its way."""
-        until = time.time()
-        await self.settle()
-        selection = replace(self._client.selection, metric_types=metric_types)
-        series: list[SeriesColumns] = []
-        if self._runtime.recent is not None:
-            # Without it the client knows that there is none, and has what is live.
-            with contextlib.suppress(BusError):
-                series = await self._runtime.recent.series(selection, until - seconds, until, max_points)
-        await send_backfill(self._client, self._runtime.hub, series, metric_types, since=until - seconds, until=until)
+        async with self._backfill_turn:
+            until = time.time()
+            since = until - seconds
+            await self.settle()
+            selection = replace(self._client.selection, metric_types=metric_types)
+            series: list[SeriesColumns] = []
+            if self._runtime.recent is not None:
+                # Without it the client knows that there is none, and has what is live.
+                with contextlib.suppress(BusError):
+                    series = await self._runtime.recent.series(selection, since, until, max_points)
+            if (task := asyncio.current_task()) is not None:
+                self._unsent_backfills.pop(task, None)
+            await send_backfill(self._client, self._runtime.hub, series, metric_types, since=since, until=until)
 
     # --- replays ---
 
@@ -219,6 +233,7 @@ class Admission:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        self._unsent_backfills.pop(task, None)
         if task.cancelled() or (error := task.exception()) is None or isinstance(error, OSError):
             return
         logger.error("the past could not be sent", exc_info=error)

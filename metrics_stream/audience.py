@@ -80,7 +80,7 @@ class Client:
         self.held = False  # what came before is on its way, and has to arrive first
         self.position: str | None = None  # what is reached with the share
         self.lane: object = None  # what it gets instead of what is live: a view of its own, fed by whoever this is
-        self.on_idle: Callable[[], object] | None = None  # called once the write that is on its way is done
+        self.on_idle: list[Callable[[], object]] = []  # each called once, when the write that is on its way is done
         self.timer: Timer | None = None
         self.messages_sent = 0
         self.metrics_sent = 0

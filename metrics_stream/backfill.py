@@ -91,10 +91,15 @@ class RecentSeries:
 
 
 async def idle(client: Client) -> None:
-    """Wait until nothing that was written to the client is on its way."""
+    """Wait until nothing that was written to the client is on its way; of several that wait, one goes on each time."""
     while client.busy_since is not None:
-        done = asyncio.get_running_loop().create_future()
-        client.on_idle = lambda done=done: done.done() or done.set_result(None)
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def wake(done: asyncio.Future[None] = done) -> None:
+            if not done.done():
+                done.set_result(None)
+
+        client.on_idle.append(wake)
         await done
         # What is live goes first.
         await asyncio.sleep(0)

@@ -250,7 +250,7 @@ class Hub:
     def write_past(self, client: Client, metrics: Iterable[Metric], loss: Loss, position: str | None = None) -> None:
         """Send metrics from the past that the client's filters let through, and before them what is missing of them.
 
-        For a client that is not busy; `client.on_idle` is called when it is done.
+        For a client that is not busy; what is in `client.on_idle` is called when it is done.
         """
         project = compile_projection(client.selection.filters, client.selection.permit)
         items = [
@@ -404,9 +404,10 @@ class Hub:
         if client.missed_status is not None:
             text, client.missed_status = client.missed_status, None
             self.write_text(client, text)
-        if client.on_idle is not None and client.busy_since is None:
-            on_idle, client.on_idle = client.on_idle, None
-            on_idle()
+        if client.busy_since is None:
+            waiting, client.on_idle = client.on_idle, []
+            for wake in waiting:
+                wake()
         self._schedule_share(client)
 
     def close(self, client_id: str, code: CloseCode, error: ErrorCode, reason: str) -> None:

@@ -1,5 +1,6 @@
 """What came before as columns, through the real routing."""
 
+import asyncio
 import json
 import time
 from contextlib import asynccontextmanager
@@ -140,3 +141,56 @@ async def test_what_was_folded_before_is_not_folded_again():
         now = time.time()
         (item,) = await recent.series(Selection(("system",)), begin(), now, 300)
         assert (item.count, item.min, item.max) == ([2], [1.0], [2.0])
+
+
+async def test_backfills_that_are_asked_for_at_once_come_whole_one_after_the_other(monkeypatch):
+    monkeypatch.setattr(backfill, "MAX_MESSAGE_VALUES", 10)
+    for metric_type in ("system", "hero", "business"):
+        await publish([{f"f{number}": number for number in range(20)}], metric_type)
+    async with connected() as client:
+        for metric_type in ("system", "hero", "business"):
+            await client.say(type="subscribe", metric_types=[metric_type], backfill_seconds=400)
+        answers = [await client.backfill() for _ in range(3)]
+        for (series, messages), metric_type in zip(answers, ("system", "hero", "business"), strict=True):
+            assert len(series) == 20
+            assert {tuple(message["metric_types"]) for message in messages} == {(metric_type,)}
+        # And nothing is held back for good.
+        await client.say(type="set_update_interval", interval_seconds=0.1)
+        for metric_type in ("system", "hero", "business"):
+            await broadcast_many([{"metric_type": metric_type, "data": {"live": 1}}])
+            while (await client.hear()).get("data", {}).get("data") != {"live": 1}:
+                pass
+
+
+async def test_any_number_may_wait_until_a_client_is_idle():
+    async with connected() as client:
+        await client.say(type="subscribe", metric_types=["system"])
+        hub = get_runtime().hub
+        (handle,) = hub.clients.values()
+        handle.busy_since = 0.0
+        waiting = [asyncio.create_task(backfill.idle(handle)) for _ in range(3)]
+        await asyncio.sleep(0)
+        hub.written(handle)
+        await asyncio.wait_for(asyncio.gather(*waiting), 5)
+
+
+async def test_of_backfills_that_were_asked_for_again_before_they_were_sent_only_the_last_comes():
+    await publish([{"v": number} for number in range(100)])
+    async with connected() as client:
+        await client.say(type="subscribe", metric_types=["hero"])
+        async with get_runtime().recent._turn:
+            for max_points in (100, 50, 10):
+                await client.say(
+                    type="subscribe",
+                    metric_types=["system"],
+                    backfill_seconds=400,
+                    max_points=max_points,
+                    ref=max_points,
+                )
+                while (await client.hear()).get("ref") != max_points:
+                    pass
+        series, _ = await client.backfill()
+        assert len(series["a", None, "v"]["buckets"]) <= 10
+        await client.say(type="ping")
+        while (message := await client.hear())["type"] != "pong":
+            assert message["type"] != "backfill"
