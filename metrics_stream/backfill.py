@@ -13,6 +13,7 @@ from typing import Any
 from metrics_stream.audience import Client
 from metrics_stream.core.columns import SeriesColumns, permitted_series
 from metrics_stream.core.folding import Folder
+from metrics_stream.core.metrics import Metric
 from metrics_stream.core.positions import Position
 from metrics_stream.core.protocol import Backfill, Series, encode, format_timestamp
 from metrics_stream.core.selection import Selection
@@ -80,14 +81,25 @@ class RecentSeries:
                 page = await self._history.since(position, max_metrics=PAGE_METRICS)
                 if page.position.epoch != self._epoch:
                     self._begin(page.position.epoch, asked)
-                metrics = [metric for stretch in page.stretches for metric in stretch.metrics]
-                for start in range(0, len(metrics), SLICE_METRICS):
-                    for metric in metrics[start : start + SLICE_METRICS]:
-                        self._folder.add(metric)
-                    await asyncio.sleep(0)
                 self._offsets.update(page.position.offsets)
+                await self._take([metric for stretch in page.stretches for metric in stretch.metrics])
                 is_last = page.is_last
             self._folder.forget_before(time.time() - self._seconds)
+
+    async def _take(self, metrics: list[Metric]) -> None:
+        taken = 0
+        try:
+            while taken < len(metrics):
+                self._add(metrics[taken : taken + SLICE_METRICS])
+                taken += SLICE_METRICS
+                await asyncio.sleep(0)
+        finally:
+            # Who asked may be gone in the middle of a page: the others miss nothing of it, and have nothing twice.
+            self._add(metrics[taken:])
+
+    def _add(self, metrics: Iterable[Metric]) -> None:
+        for metric in metrics:
+            self._folder.add(metric)
 
 
 async def idle(client: Client) -> None:

@@ -194,3 +194,19 @@ async def test_of_backfills_that_were_asked_for_again_before_they_were_sent_only
         await client.say(type="ping")
         while (message := await client.hear())["type"] != "pong":
             assert message["type"] != "backfill"
+
+
+async def test_a_client_that_goes_while_the_past_is_folded_leaves_nothing_out_and_nothing_twice(monkeypatch):
+    monkeypatch.setattr(backfill, "SLICE_METRICS", 10)
+    await publish([{"v": number} for number in range(100)])
+    async with connected() as client:
+        await client.say(type="subscribe", metric_types=["hero"])
+        recent = get_runtime().recent
+        wish = Selection(("system",)), begin(), time.time(), 300
+        asked = asyncio.create_task(recent.series(*wish))
+        await asyncio.sleep(0)
+        asked.cancel()
+        await asyncio.wait([asked])
+        assert asked.cancelled()
+        (item,) = await recent.series(*wish)
+        assert sum(item.count) == 100
