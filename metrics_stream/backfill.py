@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from metrics_stream.audience import Client
@@ -58,14 +58,17 @@ class RecentSeries:
         )
         return permitted_series(found, selection.permit)
 
-    async def keep_up(self) -> None:
-        """Fold what was published since; forget everything when nobody has asked for long."""
+    async def keep_up(self, wanted: Collection[str]) -> None:
+        """Fold what was published since of the metric types that clients have; forget everything when none has asked.
+
+        Of types that no client has, the rest is folded when one asks.
+        """
         if not self._offsets:
             return
         if time.monotonic() - self._asked_at > self._seconds:
             self._begin("", ())
-        else:
-            await self._fold(self._offsets)
+        elif followed := [item for item in self._offsets if item in wanted]:
+            await self._fold(followed)
 
     def _begin(self, epoch: str, metric_types: Iterable[str]) -> None:
         self._epoch = epoch
@@ -73,7 +76,7 @@ class RecentSeries:
         self._folder = Folder(max_series=MAX_SERIES)
 
     async def _fold(self, metric_types: Iterable[str]) -> None:
-        asked = dict.fromkeys([*self._offsets, *metric_types])
+        asked = dict.fromkeys(metric_types)
         async with self._turn:
             is_last = not asked
             while not is_last:

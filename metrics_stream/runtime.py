@@ -283,7 +283,7 @@ class Runtime:
             await asyncio.sleep(KEEP_UP_SECONDS)
             # It has time until somebody asks; who does then hears of it.
             with contextlib.suppress(BusError):
-                await self.recent.keep_up()
+                await self.recent.keep_up(self.hub.interest)
 
     # --- what the process says of itself ---
 

@@ -137,7 +137,7 @@ async def test_what_was_folded_before_is_not_folded_again():
         await client.backfill()
         recent = get_runtime().recent
         await publish([{"v": 2}], seconds=1)
-        await recent.keep_up()
+        await recent.keep_up({"system"})
         now = time.time()
         (item,) = await recent.series(Selection(("system",)), begin(), now, 300)
         assert (item.count, item.min, item.max) == ([2], [1.0], [2.0])
@@ -210,3 +210,31 @@ async def test_a_client_that_goes_while_the_past_is_folded_leaves_nothing_out_an
         assert asked.cancelled()
         (item,) = await recent.series(*wish)
         assert sum(item.count) == 100
+
+
+async def test_what_no_client_has_is_not_read_until_one_asks_again(monkeypatch):
+    await publish([{"v": 1}])
+    await publish([{"v": 1}], "hero")
+    async with connected() as client:
+        await client.say(type="subscribe", metric_types=["system", "hero"], backfill_seconds=400)
+        await client.backfill()
+        await client.say(type="unsubscribe", metric_types=["hero"])
+        await client.hear()
+        runtime, read = get_runtime(), []
+        since = runtime.history.since
+
+        def note(position, **limits):
+            read.append(set(position.offsets))
+            return since(position, **limits)
+
+        monkeypatch.setattr(runtime.history, "since", note)
+        await publish([{"v": 2}])
+        await publish([{"v": 2}], "hero")
+        await runtime.recent.keep_up(runtime.hub.interest)
+        assert read == [{"system"}]
+    await runtime.recent.keep_up(runtime.hub.interest)
+    assert len(read) == 1
+    async with connected() as client:
+        await client.say(type="subscribe", metric_types=["hero"], backfill_seconds=400)
+        series, _ = await client.backfill()
+        assert series["a", None, "v"]["max"] == [2.0]
