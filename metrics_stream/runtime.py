@@ -153,6 +153,8 @@ class Runtime:
                 async with asyncio.timeout(LEAVE_SECONDS):
                     await self.bus.close(self._joined)
         await _end([membership, listener, *self._tasks])
+        # What was counted since the last second counts too, once the process is gone.
+        workers.publish_sample(self.sample())
         bus_module.listen_on(None)
 
     async def wait_joined(self, metric_types: tuple[str, ...]) -> None:
@@ -421,6 +423,8 @@ def snapshot() -> dict[str, Any]:
 def samples() -> tuple[list[Sample], list[Sample]]:
     """Return the samples of all server processes: those that are alive, this one first, and those that are gone."""
     own = get_runtime().sample()
+    # Whoever answers next must not know less.
+    workers.publish_sample(own)
     others = workers.other_samples(own.pid)
     alive = [sample for sample in others if workers.is_alive(sample, own.at)]
     return [own, *alive], [sample for sample in others if sample not in alive]

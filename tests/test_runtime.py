@@ -8,11 +8,12 @@ import pytest
 from channels.layers import get_channel_layer
 
 from metrics_stream import runtime as module
+from metrics_stream import workers
 from metrics_stream.broadcast import BroadcastError, broadcast_system_metrics
 from metrics_stream.bus import declare_server
 from metrics_stream.core.delivery import Delivery
 from metrics_stream.core.selection import Selection
-from metrics_stream.runtime import get_runtime, snapshot, stop_runtime
+from metrics_stream.runtime import get_runtime, samples, snapshot, stop_runtime
 from tests.stack import free_port
 
 
@@ -214,3 +215,21 @@ async def test_a_process_without_clients_has_statistics_too():
     assert stats["bus"] == "in-memory"
     json.dumps(stats)
     await stop_runtime()
+
+
+async def test_what_was_told_of_a_process_once_its_siblings_tell_too_also_after_its_end(monkeypatch, tmp_path):
+    monkeypatch.setenv(workers.FOLDER_VARIABLE, str(tmp_path))
+    declare_server()
+    telemetry = get_runtime().telemetry
+
+    def known_to_siblings():
+        (sample,) = workers.other_samples(pid=1)
+        return sample.telemetry.metrics_sent
+
+    for _ in range(3):
+        telemetry.metrics_sent += 1
+        (own, *_), _ = samples()
+        assert own.telemetry.metrics_sent == known_to_siblings() == telemetry.metrics_sent
+    telemetry.metrics_sent += 1
+    await stop_runtime()
+    assert known_to_siblings() == telemetry.metrics_sent
