@@ -119,16 +119,18 @@ class Runtime:
 
     def _start_bus_tasks(self) -> None:
         self._bus_tasks = [
-            self._start_task("membership", self._keep_memberships),
-            self._start_task("listener", self._listen),
+            self._start_task("membership", self._keep_memberships, carries=True),
+            self._start_task("listener", self._listen, carries=True),
         ]
 
     def watch(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         """Run `work` until the runtime stops; what fails is started again."""
         self._tasks.append(self._start_task(name, work))
 
-    def _start_task(self, name: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
-        return asyncio.create_task(self._supervise(name, work))
+    def _start_task(
+        self, name: str, work: Callable[[], Awaitable[None]], *, carries: bool = False
+    ) -> asyncio.Task[None]:
+        return asyncio.create_task(self._supervise(name, work, carries=carries))
 
     async def _reconnect(self) -> None:
         """Begin anew with the channel layer."""
@@ -170,7 +172,8 @@ class Runtime:
             self._interest = interest
             self._membership_due.set()
 
-    async def _supervise(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+    async def _supervise(self, name: str, work: Callable[[], Awaitable[None]], *, carries: bool) -> None:
+        """Do the work for good; only where metrics pass, when it `carries` them, does a failure cost clients some."""
         while True:
             try:
                 await work()
@@ -181,7 +184,8 @@ class Runtime:
             except Exception:
                 logger.exception("the %s task failed and is started again", name)
                 self.telemetry.hub_failures += 1
-                self.hub.announce_gap(GapReason.INTERNAL, metric_types=self._joined)
+                if carries:
+                    self.hub.announce_gap(GapReason.INTERNAL, metric_types=self._joined)
             await asyncio.sleep(RESTART_SECONDS)
 
     async def _keep_memberships(self) -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import pytest_asyncio
 import redis
@@ -391,3 +392,25 @@ async def test_native_threads_of_a_program_that_gevent_has_patched(server):
     code += "assert wait_until(lambda: all(thread.ended for thread in threads), 30)\n"
     code += "assert sorted(places) == [*range(400)], places\nassert ticks > 10, ticks\n"
     await asyncio.to_thread(run_program, code, server.url)
+
+
+async def test_what_cannot_be_read_is_lost_and_hides_nothing_beside_it(history, caplog):
+    producer, other = Producer(history), Producer(history, "hero")
+    before = await start(history, "system", "hero")
+    await producer.publish(2)
+    foreign = producer.metrics(1)
+    await history.append(
+        foreign,
+        payload=msgspec.msgpack.encode([{"not": "a metric"}]),
+        producer="of another version",
+        number=1,
+        known=None,
+    )
+    await producer.publish(2)
+    await other.publish(1)
+    (page,) = await read(history, before)
+    assert timestamps(page.stretches) == [0, 1, 3, 4, 0]
+    assert page.lost == {"system": None}
+    assert page.position.offsets == {"system": 5, "hero": 1}
+    assert "a stretch of system in the history cannot be read" in caplog.text
+    assert timestamps(await history.newest(["system", "hero"])) == [4, 0]

@@ -233,3 +233,27 @@ async def test_what_was_told_of_a_process_once_its_siblings_tell_too_also_after_
     telemetry.metrics_sent += 1
     await stop_runtime()
     assert known_to_siblings() == telemetry.metrics_sent
+
+
+async def test_a_fault_beside_the_way_of_the_metrics_is_no_loss_and_is_not_announced_as_one(
+    client, monkeypatch, caplog
+):
+    monkeypatch.setattr(module, "KEEP_UP_SECONDS", 0.0)
+    monkeypatch.setattr(module, "SAMPLE_SECONDS", 0.0)
+    await stop_runtime()
+    inbox = Inbox()
+    runtime = get_runtime()
+    handle = runtime.hub.add("two", inbox, connected_at=0.0)
+    runtime.hub.change(handle, Selection(("system",)), Delivery(interval_seconds=0.1))
+    await runtime.wait_joined(("system",))
+
+    def fail(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(runtime.recent, "keep_up", fail)
+    monkeypatch.setattr(module, "health", fail)
+    async with asyncio.timeout(5):
+        while caplog.text.count("task failed and is started again") < 2:
+            await asyncio.sleep(0)
+    await broadcast_system_metrics({"n": 1})
+    assert (await inbox.hear())["data"]["data"] == {"n": 1}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from hashlib import blake2b, sha1
@@ -31,6 +32,8 @@ from metrics_stream.history.interface import (
     newest_of_each_key,
 )
 
+logger = logging.getLogger(__name__)
+
 _SCRIPT = Path(__file__).with_name("history.lua").read_text()
 _SCRIPT_ID = sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
@@ -41,6 +44,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.decode
 _decode_placed = msgspec.msgpack.Decoder(Placed).decode
 _decode_stretches = msgspec.msgpack.Decoder(list[Stretch]).decode
+_decode_stretch = msgspec.msgpack.Decoder(Stretch).decode
 _decode_parts = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 _decode_runs = msgspec.msgpack.Decoder(tuple[ActiveRun, ...]).decode
 
@@ -132,17 +136,18 @@ class RedisHistory:
         epoch, is_last, types = _decode_page(header)
         asked = position.offsets if position.epoch == epoch else {}
         limits = {item.metric_type: item.limit for item in types}
+        found, unreadable = _stretches_in(body)
         stretches = [
-            stretch.after(asked.get(stretch.metric_type, 0)).before(limits[stretch.metric_type])
-            for stretch in _decode_stretches(body)
+            stretch.after(asked.get(stretch.metric_type, 0)).before(limits[stretch.metric_type]) for stretch in found
         ]
         lost = {item.metric_type: item.lost if item.lost > 0 else None for item in types if item.lost}
+        lost.update(dict.fromkeys(unreadable))
         return Page(stretches, Position(epoch, {item.metric_type: item.offset for item in types}), is_last, lost)
 
     async def newest(self, metric_types: Iterable[str]) -> list[Stretch]:
         """Return the newest of each key."""
         answer = await self._ask("newest", {"metric_types": list(metric_types)}, "read the history")
-        return sorted(_decode_stretches(answer), key=lambda stretch: (stretch.order, stretch.first))
+        return sorted(_stretches_in(answer)[0], key=lambda stretch: (stretch.order, stretch.first))
 
     async def oldest_at(self, metric_types: Iterable[str]) -> float | None:
         """Return when the oldest was published."""
@@ -212,6 +217,27 @@ async def _in_turn(link: _Link, call: Coroutine[Any, Any, Any]) -> Any:
             return await call
     finally:
         call.close()
+
+
+def _stretches_in(body: bytes) -> tuple[list[Stretch], set[str]]:
+    """Return the stretches of an answer, and the types of those that cannot be read.
+
+    One that some other program or version wrote must not hide what is beside it, nor be read in vain again and again.
+    """
+    try:
+        return _decode_stretches(body), set()
+    except msgspec.MsgspecError:
+        pass
+    found: list[Stretch] = []
+    unreadable: set[str] = set()
+    for part in _decode_parts(body):
+        try:
+            found.append(_decode_stretch(part))
+        except msgspec.MsgspecError as error:
+            metric_type = _decode(part)[0]
+            logger.warning("a stretch of %s in the history cannot be read and is left out: %s", metric_type, error)
+            unreadable.add(metric_type)
+    return found, unreadable
 
 
 def _newest_in(batch: Sequence[Metric], payload: bytes) -> list[tuple[str, int, int, int, str]]:
