@@ -46,8 +46,9 @@ JOIN_SECONDS = 2.0
 LEAVE_SECONDS = 1.0
 CANCEL_AGAIN_SECONDS = 0.2
 
-# Every second a message to ourselves; after four without one the bus counts as stale, so that clients hear of it within
-# six seconds even when Redis hangs and each attempt costs its whole second.
+# Every second a message to ourselves; after four without one the bus counts as stale. That is judged before and after
+# each attempt, which takes a second at most when Redis hangs: clients hear of it within five seconds, and six are
+# promised.
 CANARY_SECONDS = 1.0
 SILENT_SECONDS = 4.0
 # While it is stale, connections are made anew this often: one to a Redis that hangs while sentinels have put another in
@@ -259,14 +260,16 @@ class Runtime:
         while True:
             slept_at = loop.time()
             await asyncio.sleep(CANARY_SECONDS)
-            late = loop.time() - slept_at - CANARY_SECONDS
+            # A loop that was blocked heard nothing either; that is no silence of the bus.
+            was_blocked = loop.time() - slept_at >= 2 * CANARY_SECONDS
+            if not was_blocked:
+                self._judge_bus()
             if self._opened.is_set():
                 with contextlib.suppress(BusError, TimeoutError):
                     async with asyncio.timeout(CANARY_SECONDS):
                         await self.bus.send_canary(self.canary.next_number)
                         self.canary.sent()
-            # A loop that was blocked heard nothing either; that is no silence of the bus.
-            if late < CANARY_SECONDS:
+            if not was_blocked:
                 self._judge_bus()
             if self.canary.state == "stale" and loop.time() >= reconnect_at:
                 await self._reconnect()

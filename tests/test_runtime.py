@@ -170,6 +170,29 @@ async def test_a_redis_that_hangs_is_announced_and_so_is_its_return_and_nothing_
     assert inbox.closed is None
 
 
+async def test_a_silent_bus_is_looked_for_before_and_after_each_attempt_so_that_none_adds_to_the_delay(
+    client, monkeypatch
+):
+    monkeypatch.setattr(module, "CANARY_SECONDS", 0.02)
+    runtime = get_runtime()
+    await runtime.wait_joined(("system",))
+    events = []
+
+    async def hang(number):
+        events.append("attempt")
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(runtime.bus, "send_canary", hang)
+    monkeypatch.setattr(runtime.canary, "judge", lambda now: events.append("look"))
+    watch = asyncio.create_task(runtime._watch_bus())
+    async with asyncio.timeout(10):
+        while events.count("attempt") < 5:
+            await asyncio.sleep(0)
+    watch.cancel()
+    # After a period in which the loop was blocked, which a busy machine may do, nobody looks.
+    assert "look attempt look look attempt" in " ".join(events)
+
+
 @pytest.mark.valkey
 async def test_a_subscription_that_was_killed_comes_back_by_itself(watched):
     inbox, server = watched
