@@ -88,6 +88,8 @@ class StreamSocketProtocol(WebSocketsSansIOProtocol):
         # Bytes since the beginning: what the peer had acknowledged at the last look, what was written before a ping.
         self._acknowledged = 0
         self._written_before_ping = 0
+        # The server has begun to stop before the handshake was answered.
+        self._stops = False
         self._pings = 0
         self._pings_since = 0.0
         if self.config.ws_per_message_deflate:
@@ -162,6 +164,8 @@ class StreamSocketProtocol(WebSocketsSansIOProtocol):
         await super().send(message)
         if message["type"] == "websocket.send":
             self._context = None
+        elif message["type"] == "websocket.accept" and self._stops:
+            self.shutdown()
         if is_close and self.close_timer is not None:
             self.close_timer.cancel()
             self.close_timer = self.loop.call_later(self.close_timeout, self.transport.abort)
@@ -179,11 +183,20 @@ class StreamSocketProtocol(WebSocketsSansIOProtocol):
 
     def shutdown(self) -> None:
         """Close when the server stops: in the course of a few seconds, so that clients do not come back all at once."""
-        if not self.handshake_complete or self.close_sent:
+        if self.close_sent:
             super().shutdown()
+            return
+        if not self.handshake_complete:
+            # The client hears of the stop once it is in; refused now, it would think that something is broken.
+            self._stops = True
+            self.loop.call_later(self.close_timeout, self._end_handshake)
             return
         spread = min(get_settings().drain_seconds, len(self.connections) / DRAINED_PER_SECOND)
         self.loop.call_later(spread * random.random(), self._go_away)  # noqa: S311  spreads load, hides nothing
+
+    def _end_handshake(self) -> None:
+        if not self.handshake_complete:
+            super().shutdown()
 
     def _go_away(self) -> None:
         if self.close_sent or self.conn.state is not State.OPEN or self.transport.is_closing():

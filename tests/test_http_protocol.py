@@ -1,11 +1,16 @@
 """The protocol class on its own: a small application in a real uvicorn, asked over plain connections."""
 
 import asyncio
+import json
+import socket
 from contextlib import asynccontextmanager
 
 import uvicorn
+import websockets
 
+from metrics_stream import http_protocol
 from metrics_stream.http_protocol import PatientHttpProtocol
+from metrics_stream.socket_protocol import StreamSocketProtocol
 
 
 async def application(scope, receive, send):
@@ -67,6 +72,30 @@ async def test_a_request_that_was_on_its_way_when_the_server_stopped_is_answered
         # Neither that connection nor one that never asks for anything holds up the stop.
         assert await asyncio.wait_for(unused[0].read(), 5) == b""
         assert await asyncio.wait_for(late[0].read(), 5) == b""
+
+
+async def test_a_handshake_that_was_on_its_way_when_the_server_stopped_is_answered_and_then_told_why(monkeypatch):
+    monkeypatch.setattr(http_protocol, "FIRST_REQUEST_SECONDS", 0.1)
+
+    async def greet(scope, receive, send):
+        await receive()
+        await asyncio.sleep(0)
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.send", "text": "welcome"})
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+
+    async with serving(greet, ws=StreamSocketProtocol) as (server, _):
+        address = server.servers[0].sockets[0].getsockname()
+        connection = socket.create_connection(address)
+        while not server.server_state.connections:
+            await asyncio.sleep(0)
+        await stop(server)
+        async with websockets.connect("ws://127.0.0.1/", sock=connection) as ws:
+            assert await asyncio.wait_for(ws.recv(), 5) == "welcome"
+            assert json.loads(await asyncio.wait_for(ws.recv(), 5))["code"] == "going_away"
+            await asyncio.wait_for(ws.wait_closed(), 5)
+        assert (ws.close_code, ws.close_reason) == (4001, "the server stops; come back in a moment")
 
 
 async def test_past_the_cap_pages_are_answered_503_and_those_that_watch_over_the_process_as_ever():
