@@ -1,10 +1,12 @@
 """The protocol class on its own: a small application in a real uvicorn, asked over plain connections."""
 
 import asyncio
+import contextlib
 import json
 import socket
 from contextlib import asynccontextmanager
 
+import pytest
 import uvicorn
 import websockets
 
@@ -96,6 +98,63 @@ async def test_a_handshake_that_was_on_its_way_when_the_server_stopped_is_answer
             assert json.loads(await asyncio.wait_for(ws.recv(), 5))["code"] == "going_away"
             await asyncio.wait_for(ws.wait_closed(), 5)
         assert (ws.close_code, ws.close_reason) == (4001, "the server stops; come back in a moment")
+
+
+@pytest.mark.parametrize("asked_before", [0, 2])
+@pytest.mark.parametrize("begun", [b"", b"\r\n", b"GET / HTT", b"GET / HTTP/1.1\r\nHost: here\r\nX-Slow: "])
+async def test_a_connection_that_asks_for_nothing_in_time_is_closed(monkeypatch, asked_before, begun):
+    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 0.2)
+    async with serving(timeout_keep_alive=0.2) as (server, connect):
+        reader, writer = await connect()
+        for _ in range(asked_before):
+            assert await ask((reader, writer)) == 200
+        writer.write(begun)
+
+        async def dribble():
+            while begun.endswith(b": "):
+                await asyncio.sleep(0.02)
+                writer.write(b"x")
+
+        dribbling = asyncio.create_task(dribble())
+        with contextlib.suppress(ConnectionError):
+            assert await asyncio.wait_for(reader.read(), 5) == b""
+        dribbling.cancel()
+        assert not server.server_state.connections
+
+
+async def test_a_request_that_takes_longer_to_answer_than_its_head_may_take_is_answered(monkeypatch):
+    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 0.05)
+
+    time_is_over = asyncio.Event()
+
+    async def slow(scope, receive, send):
+        await time_is_over.wait()
+        await application(scope, receive, send)
+
+    async with serving(slow) as (_, connect):
+        answer = asyncio.create_task(ask(await connect()))
+        silent, _ = await connect()
+        assert await asyncio.wait_for(silent.read(), 5) == b""
+        time_is_over.set()
+        assert await answer == 200
+
+
+async def test_a_socket_stays_when_the_time_for_a_request_is_over(monkeypatch):
+    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 0.05)
+
+    async def echo(scope, receive, send):
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (message := await receive())["type"] != "websocket.disconnect":
+            await send({"type": "websocket.send", "text": message["text"]})
+
+    async with serving(echo, ws=StreamSocketProtocol) as (server, connect):
+        port = server.servers[0].sockets[0].getsockname()[1]
+        async with websockets.connect(f"ws://127.0.0.1:{port}/") as ws:
+            silent, _ = await connect()
+            assert await asyncio.wait_for(silent.read(), 5) == b""
+            await ws.send("x")
+            assert await asyncio.wait_for(ws.recv(), 5) == "x"
 
 
 async def test_past_the_cap_pages_are_answered_503_and_those_that_watch_over_the_process_as_ever():
