@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from metrics_stream.core.codes import CloseCode, GapReason
+from metrics_stream.core.codes import NO_PONG, CloseCode, GapReason
 from metrics_stream.telemetry import Histogram, Sample, Telemetry
 
 PREFIX = "metrics_stream_"
@@ -28,7 +28,11 @@ GAUGES: tuple[tuple[str, str, Callable[[Sample], float]], ...] = (
 # Of all processes since the start. The format appends `_total` to the name.
 COUNTERS: tuple[tuple[str, str, Callable[[Sample], float]], ...] = (
     ("connections", "Clients that were taken in.", lambda sample: sample.telemetry.total_connected),
-    ("refused_connections", "Clients refused over MAX_CLIENTS.", lambda sample: sample.telemetry.refused_clients),
+    (
+        "refused_connections",
+        "Clients refused over MAX_CLIENTS or the cap.",
+        lambda sample: sample.telemetry.refused_clients,
+    ),
     ("messages_received", "Messages of clients.", lambda sample: sample.telemetry.messages_received),
     ("frames_sent", "Frames of every kind, to all clients.", lambda sample: sample.telemetry.messages_sent),
     ("frames_encoded", "Data frames built; each went to one client or many.", lambda s: s.telemetry.frames_encoded),
@@ -44,7 +48,7 @@ COUNTERS: tuple[tuple[str, str, Callable[[Sample], float]], ...] = (
 )
 
 REASONS = tuple(reason.value for reason in GapReason)
-CODES = tuple(str(code.value) for code in CloseCode)
+CODES = tuple(str(int(code)) for code in (*CloseCode, NO_PONG))
 
 # The same, by one label each. Name, what it says, label and its values, counts of one process.
 LABELLED: tuple[tuple[str, str, str, tuple[str, ...], Callable[[Telemetry], Mapping[Any, int]]], ...] = (
@@ -55,7 +59,7 @@ LABELLED: tuple[tuple[str, str, str, tuple[str, ...], Callable[[Telemetry], Mapp
         lambda counts: counts.dropped_by_reason,
     ),
     ("gaps", "Gaps announced, to all clients.", "reason", REASONS, lambda counts: counts.gaps_by_reason),
-    ("closes", "Clients that the hub or the protocol closed.", "code", CODES, lambda counts: counts.closes_by_code),
+    ("closes", "Clients that the server closed.", "code", CODES, lambda counts: counts.closes_by_code),
 )
 
 HISTOGRAMS: tuple[tuple[str, str, Callable[[Telemetry], Histogram]], ...] = (

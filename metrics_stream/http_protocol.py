@@ -14,6 +14,8 @@ from typing import Any
 from uvicorn.protocols.http.flow_control import service_unavailable
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from metrics_stream.telemetry import of_process
+
 # Far longer than from the start of a connection to its request, far shorter than a stop may take.
 FIRST_REQUEST_SECONDS = 0.5
 
@@ -67,8 +69,11 @@ class PatientHttpProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """Answer a request; past the cap on connections `app` is what answers 503."""
-        if app is service_unavailable and cycle.scope["path"].rpartition("/")[2] in WATCHED_PAGES:
-            app = self.app
+        if app is service_unavailable:
+            if cycle.scope["path"].rpartition("/")[2] in WATCHED_PAGES:
+                app = self.app
+            else:
+                of_process.refused_clients += 1
         super()._start_asgi_task(cycle, app)
 
     def handle_websocket_upgrade(self) -> None:

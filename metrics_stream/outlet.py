@@ -31,14 +31,26 @@ class SocketOutlet:
 
     def __init__(self, send: Send, extension: Mapping[str, Any], hub: Hub) -> None:
         """`extension` is what the server offers as `metrics_stream.shared_text`, or empty."""
-        self.client: Client | None = None
+        self._client: Client | None = None
         self._send = send
+        self._name: Callable[[str], object] | None = extension.get("name")
         self._write_shared: WriteShared | None = extension.get("write")
         self._drained: Callable[[], Awaitable[object]] | None = extension.get("drained")
         self._backlog: Callable[[], int] | None = extension.get("backlog")
         self._hub = hub
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
+
+    @property
+    def client(self) -> Client | None:
+        """Whom the hub knows by this outlet, once it has taken it in."""
+        return self._client
+
+    @client.setter
+    def client(self, client: Client) -> None:
+        self._client = client
+        if self._name is not None:
+            self._name(client.id)
 
     def write(self, frames: Sequence[SharedText]) -> bool:
         """Write, and return whether all of it was taken at once; otherwise the hub hears of the end by `written`."""

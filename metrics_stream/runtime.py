@@ -33,7 +33,7 @@ from metrics_stream.health import health
 from metrics_stream.history import open_history
 from metrics_stream.hub import Hub
 from metrics_stream.intake import Intake
-from metrics_stream.telemetry import Sample, Telemetry
+from metrics_stream.telemetry import Sample, Telemetry, of_process
 
 logger = logging.getLogger(__name__)
 
@@ -401,7 +401,6 @@ def subscription_of(selection: Selection, delivery: Delivery, preset: str | None
     )
 
 
-_telemetry = Telemetry()
 _runtimes: WeakKeyDictionary[asyncio.AbstractEventLoop, Runtime] = WeakKeyDictionary()
 
 
@@ -410,7 +409,7 @@ def get_runtime() -> Runtime:
     loop = asyncio.get_running_loop()
     runtime = _runtimes.get(loop)
     if runtime is None:
-        runtime = _runtimes[loop] = Runtime(get_settings(), _telemetry)
+        runtime = _runtimes[loop] = Runtime(get_settings(), of_process)
         runtime.start()
     return runtime
 

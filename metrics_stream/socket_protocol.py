@@ -9,6 +9,7 @@ connection that does not end in time is cut.
 from __future__ import annotations
 
 import fcntl
+import logging
 import random
 import socket
 import struct
@@ -18,6 +19,7 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
+from uvicorn.protocols.utils import get_client_addr
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.extensions.base import Extension
 from websockets.extensions.permessage_deflate import PerMessageDeflate, ServerPerMessageDeflateFactory
@@ -25,9 +27,12 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from metrics_stream.conf import get_settings
-from metrics_stream.core.codes import CloseCode, ErrorCode
+from metrics_stream.core.codes import NO_PONG, CloseCode, ErrorCode
 from metrics_stream.core.protocol import Error, encode
 from metrics_stream.core.shared_text import EXTENSION, Context, SharedText
+from metrics_stream.telemetry import of_process
+
+logger = logging.getLogger(__name__)
 
 # With fewer clients than this times the setting DRAIN_SECONDS, a stop takes less than that.
 DRAINED_PER_SECOND = 200
@@ -41,6 +46,8 @@ UNSENT_BYTES = 65_536
 PINGS_PER_SECOND = 100
 # When a client that found no room may try again.
 RETRY_SECONDS = (2, 10)
+# How often the log tells of those that find none: they come back again and again.
+REFUSALS_TOLD_SECONDS = 10.0
 
 GOING_AWAY_REASON = "the server stops; come back in a moment"
 GOING_AWAY = SharedText(encode(Error(code=ErrorCode.GOING_AWAY, message=GOING_AWAY_REASON)).encode())
@@ -77,6 +84,9 @@ class SharedDeflateFactory(ServerPerMessageDeflateFactory):
 class StreamSocketProtocol(WebSocketsSansIOProtocol):
     """uvicorn's `websockets-sansio` with shared messages and an end for clients that do not read."""
 
+    tell_of_refusals_at = 0.0
+    """By the loop's clock, of all sockets of the process."""
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.close_timeout = CLOSE_SECONDS
@@ -88,6 +98,7 @@ class StreamSocketProtocol(WebSocketsSansIOProtocol):
         # Bytes since the beginning: what the peer had acknowledged at the last look, what was written before a ping.
         self._acknowledged = 0
         self._written_before_ping = 0
+        self._client_id = ""
         # The server has begun to stop before the handshake was answered.
         self._stops = False
         self._pings = 0
@@ -120,6 +131,7 @@ class StreamSocketProtocol(WebSocketsSansIOProtocol):
                 "write": self.write_shared,
                 "drained": self.writable.wait,
                 "backlog": self.backlog,
+                "name": self.take_name,
             }
 
     def write_shared(self, messages: Sequence[SharedText]) -> bool:
@@ -151,6 +163,10 @@ class StreamSocketProtocol(WebSocketsSansIOProtocol):
         self._context_bytes += len(message.data)
         return message.wire(self._window_bits, in_context=in_context)
 
+    def take_name(self, client_id: str) -> None:
+        """Hear by what id the log knows this client."""
+        self._client_id = client_id
+
     def backlog(self) -> int:
         """Return how many bytes were written that the peer's machine has not acknowledged yet."""
         return self.transport.get_write_buffer_size() + _unacknowledged(self.transport)
@@ -171,6 +187,10 @@ class StreamSocketProtocol(WebSocketsSansIOProtocol):
             self.close_timer = self.loop.call_later(self.close_timeout, self.transport.abort)
 
     def _refuse(self, event: Any, limit: int) -> None:
+        of_process.refused_clients += 1
+        if self.loop.time() >= StreamSocketProtocol.tell_of_refusals_at:
+            StreamSocketProtocol.tell_of_refusals_at = self.loop.time() + REFUSALS_TOLD_SECONDS
+            logger.warning("%d connections are open already, and more are refused", limit)
         self.request = event
         response = self.conn.reject(
             HTTPStatus.SERVICE_UNAVAILABLE, f"{limit} connections are open already; come back\n"
@@ -206,6 +226,7 @@ class StreamSocketProtocol(WebSocketsSansIOProtocol):
         self.transport.write(GOING_AWAY.wire(self._window_bits))
         self.conn.send_close(CloseCode.GOING_AWAY, GOING_AWAY_REASON)
         self._end(CloseCode.GOING_AWAY)
+        of_process.closes_by_code[CloseCode.GOING_AWAY] += 1
         self.transport.resume_reading()
 
     def handle_ping(self) -> None:
@@ -229,6 +250,23 @@ class StreamSocketProtocol(WebSocketsSansIOProtocol):
         self.stop_keepalive()
         self.conn.fail(code, reason)
         self._end(code)
+        self._count_close(code, reason)
+
+    def _count_close(self, code: int, reason: str) -> None:
+        """Count, and tell the log of, a close that neither the hub nor the application knows of."""
+        of_process.closes_by_code[code] += 1
+        logger.info(
+            "a client at %s is closed with %d: %s",
+            *(get_client_addr(self.scope), code, reason),
+            extra={"client_id": self._client_id},
+        )
+
+    def handle_parser_exception(self) -> None:
+        """Close: the peer broke the rules of WebSocket."""
+        close = self.conn.close_sent
+        if close is not None and self.handshake_complete and not self.close_sent:
+            self._count_close(close.code, close.reason)
+        super().handle_parser_exception()
 
     def _end(self, code: CloseCode) -> None:
         """Write the close, tell the application, and leave the client a moment to read it."""
@@ -255,6 +293,8 @@ class StreamSocketProtocol(WebSocketsSansIOProtocol):
             assert self.config.ws_ping_timeout is not None, "without one there is no timeout"
             self.pong_timer = self.loop.call_later(self.config.ws_ping_timeout, self.keepalive_timeout)
             return
+        if not self.close_sent and not self.transport.is_closing():
+            self._count_close(NO_PONG, "it answered no ping")
         super().keepalive_timeout()
         self.loop.call_later(self.close_timeout, self.transport.abort)
 

@@ -70,6 +70,7 @@ class Telemetry:
     connected_clients: int = 0
     total_connected: int = 0
     refused_clients: int = 0
+    """Over MAX_CLIENTS, or sockets and pages over the cap on connections."""
     messages_received: int = 0
     messages_sent: int = 0
     """Frames of every kind, to all clients together."""
@@ -128,6 +129,10 @@ class Telemetry:
             "age_seconds": self.age_seconds,
             "loop_lag_seconds": self.loop_lag_seconds,
         }
+
+
+of_process = Telemetry()
+"""What this process has done; the hub counts in it, and what is beside and below the hub."""
 
 
 @dataclass(frozen=True, slots=True)

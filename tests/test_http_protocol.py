@@ -13,6 +13,7 @@ import websockets
 from metrics_stream import http_protocol
 from metrics_stream.http_protocol import PatientHttpProtocol
 from metrics_stream.socket_protocol import StreamSocketProtocol
+from metrics_stream.telemetry import of_process
 
 
 async def application(scope, receive, send):
@@ -162,7 +163,9 @@ async def test_past_the_cap_pages_are_answered_503_and_those_that_watch_over_the
         first = await connect()
         assert await ask(first) == 200
         second = await connect()
+        before = of_process.refused_clients
         statuses = {path: await ask(await connect(), path) for path in ("/", "/dashboards/operations/", "/healthz")}
         assert statuses == {"/": 503, "/dashboards/operations/": 503, "/healthz": 200}
         for path in ("/stream/readyz", "/metrics", "/healthz?deep=1"):
             assert await ask(second, path) == 200
+        assert of_process.refused_clients == before + 2

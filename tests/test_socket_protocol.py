@@ -3,16 +3,19 @@
 import asyncio
 import contextlib
 import json
+from collections import Counter
 from contextlib import asynccontextmanager
 
 import pytest
 import uvicorn
 import websockets
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
+from websockets.frames import Opcode
 
 from metrics_stream import socket_protocol
 from metrics_stream.core.shared_text import EXTENSION, SharedText
 from metrics_stream.socket_protocol import StreamSocketProtocol
+from metrics_stream.telemetry import of_process
 
 FIELDS = ("throughput_tps", "requests_total", "p99_response_time_ms", "error_rate", "queue_depth", "cpu_utilization")
 
@@ -46,6 +49,7 @@ class Application:
 
     async def talk(self, scope, receive, send):
         write = scope["extensions"][EXTENSION]["write"]
+        scope["extensions"][EXTENSION]["name"]("the client")
         await receive()
         assert not write([SharedText(b"too early")])
         await send({"type": "websocket.accept"})
@@ -85,6 +89,13 @@ class Application:
                         await send({"type": "websocket.send", "text": text})
                     else:
                         assert write([SharedText(text.encode())])
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """Count the closes of this test alone."""
+    monkeypatch.setattr(of_process, "closes_by_code", Counter())
+    return of_process.closes_by_code
 
 
 @asynccontextmanager
@@ -223,7 +234,8 @@ async def test_the_backlog_is_what_the_client_has_not_taken():
         ws.transport.abort()
 
 
-async def test_a_flood_of_pings_is_closed_and_ordinary_pings_are_answered():
+async def test_a_flood_of_pings_is_closed_and_ordinary_pings_are_answered(counted, caplog):
+    caplog.set_level("INFO")
     async with serving() as (url, application), websockets.connect(url, ping_interval=None) as ws:
         for _ in range(3):
             await asyncio.wait_for(await ws.ping(), 5)
@@ -235,9 +247,32 @@ async def test_a_flood_of_pings_is_closed_and_ordinary_pings_are_answered():
             while application.connections:
                 await asyncio.sleep(0)
     assert (ws.close_code, ws.close_reason) == (4029, "more than 100 pings within a second")
+    assert counted == {4029: 1}
+    (told,) = [record for record in caplog.records if record.name == socket_protocol.__name__]
+    assert told.getMessage().endswith(" is closed with 4029: more than 100 pings within a second")
+    assert told.client_id == "the client"
 
 
-async def test_past_the_cap_a_handshake_is_answered_503():
+async def test_a_client_that_answers_no_ping_is_closed_and_counted(counted):
+    async with serving(ws_ping_interval=0.05, ws_ping_timeout=0.05) as (url, _), websockets.connect(url) as ws:
+        send_frame = ws.protocol.send_frame
+        ws.protocol.send_frame = lambda frame: None if frame.opcode is Opcode.PONG else send_frame(frame)
+        await asyncio.wait_for(ws.wait_closed(), 5)
+    assert (ws.close_code, ws.close_reason) == (1011, "keepalive ping timeout")
+    assert counted == {1011: 1}
+
+
+async def test_a_client_that_breaks_the_rules_is_closed_and_counted(counted):
+    async with serving() as (url, _), websockets.connect(url) as ws:
+        ws.transport.write(b"\xff\xff\xff\xff")
+        await asyncio.wait_for(ws.wait_closed(), 5)
+    assert ws.close_code == 1002
+    assert counted == {1002: 1}
+
+
+async def test_past_the_cap_a_handshake_is_answered_503(monkeypatch, caplog):
+    monkeypatch.setattr(StreamSocketProtocol, "tell_of_refusals_at", 0.0)
+    before = of_process.refused_clients
     async with serving(limit_concurrency=2) as (url, application):
         async with websockets.connect(url), websockets.connect(url):
             with pytest.raises(websockets.InvalidStatus) as refused:
@@ -246,6 +281,8 @@ async def test_past_the_cap_a_handshake_is_answered_503():
         assert response.status_code == 503
         assert 2 <= int(response.headers["Retry-After"]) <= 10
         assert response.body == b"2 connections are open already; come back\n"
+        assert of_process.refused_clients == before + 1
+        assert "2 connections are open already, and more are refused" in caplog.text
         async with asyncio.timeout(10):
             while application.connections:
                 await asyncio.sleep(0)
@@ -254,7 +291,7 @@ async def test_past_the_cap_a_handshake_is_answered_503():
             await receive(ws, 1)
 
 
-async def test_a_server_that_stops_closes_its_clients_one_after_the_other_and_says_why(monkeypatch):
+async def test_a_server_that_stops_closes_its_clients_one_after_the_other_and_says_why(monkeypatch, counted):
     monkeypatch.setattr(socket_protocol, "DRAINED_PER_SECOND", 20)
     async with contextlib.AsyncExitStack() as clients:
         async with serving(timeout_graceful_shutdown=5) as (url, _):
@@ -270,6 +307,7 @@ async def test_a_server_that_stops_closes_its_clients_one_after_the_other_and_sa
         said = await asyncio.gather(*farewells)
     reason = "the server stops; come back in a moment"
     assert {(message["code"], code, why) for message, code, why, _ in said} == {("going_away", 4001, reason)}
+    assert counted == {4001: 10}
     closed_at = sorted(instant for *_, instant in said)
     assert closed_at[-1] - closed_at[0] > 0.05  # of half a second in which ten are spread by chance
 

@@ -44,6 +44,10 @@ class CloseCode(IntEnum):
     MESSAGE_TOO_BIG = 4509  # a message over the size limit
 
 
+NO_PONG = 1011
+"""The standard close code for a client that answers no ping."""
+
+
 class GapReason(StrEnum):
     """Why a client did not get something it should have had."""
 
