@@ -100,7 +100,8 @@ class SocketOutlet:
             return
         # Servers report a peer that is gone as an OSError, or as a RuntimeError when the close was sent before.
         if not isinstance(error, OSError | RuntimeError):
-            logger.error("a frame could not be written", exc_info=error)
+            client_id = self.client.id if self.client is not None else ""
+            logger.error("a frame could not be written", exc_info=error, extra={"client_id": client_id})
         if self.client is not None:
             self._hub.remove(self.client)
 
