@@ -122,12 +122,13 @@ class Stack:
                 stderr=log,
             )
         try:
-            wait_until(self._answers, 30)
+            wait_until(self.answers, 30)
         except AssertionError as error:
             self.stop(signal.SIGKILL)
             raise AssertionError(self.log.read_text()) from error
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Return whether the server answers; fail when it has ended."""
         assert self.server is not None
         assert self.server.poll() is None, "the server has ended"
         try:

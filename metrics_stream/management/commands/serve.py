@@ -30,7 +30,7 @@ WORKER_SECONDS = 30
 
 # Connections of pages and programs beyond MAX_CLIENTS; past them everything new is answered 503.
 SPARE_CONNECTIONS = 1_000
-# Files that a process has open besides its connections, with room to spare.
+# Files that a process has open besides its connections, with room to spare; half of them where there are few.
 SPARE_FILES = 500
 
 MAX_WORKERS = 64
@@ -58,8 +58,7 @@ class Command(BaseCommand):
                 "single process; set REDIS_URL, or leave --workers out"
             )
         stream = get_settings()
-        connections = stream.max_clients + SPARE_CONNECTIONS
-        _allow_files(connections + SPARE_FILES)
+        connections = _allow_connections(stream.max_clients + SPARE_CONNECTIONS)
         with _workers_folder() if workers > 1 else nullcontext():
             self._serve(host, port, workers, connections, stream)
 
@@ -99,8 +98,24 @@ def _workers_folder() -> Iterator[None]:
         yield
 
 
-def _allow_files(wanted: int) -> None:
-    """Let this process and its workers open `wanted` files, or as many as the system allows, and say so."""
+def _allow_connections(wanted: int) -> int:
+    """Let this process and its workers open files for `wanted` connections; return how many the system allows.
+
+    Past its limit on files a server accepts nothing any more, and nobody is told why: it must refuse before.
+    """
+    files = _allow_files(wanted + SPARE_FILES)
+    allowed = min(wanted, files - min(SPARE_FILES, files // 2))
+    if allowed < wanted:
+        logger.warning(
+            "this process may open %d files, which is fewer than MAX_CLIENTS needs (%d), so past %d connections "
+            "everything new is answered 503; raise the limit (systemd: LimitNOFILE=%d) or lower MAX_CLIENTS",
+            *(files, wanted + SPARE_FILES, allowed, wanted + SPARE_FILES),
+        )
+    return allowed
+
+
+def _allow_files(wanted: int) -> int:
+    """Let this process and its workers open `wanted` files, or as many as the system allows; return how many."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < allowed:
@@ -108,9 +123,4 @@ def _allow_files(wanted: int) -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
         except (OSError, ValueError):  # a sandbox may forbid it
             allowed = soft
-    if allowed < wanted:
-        logger.warning(
-            "this process may open %d files, which is fewer than MAX_CLIENTS needs (%d); raise the limit "
-            "(systemd: LimitNOFILE=%d) or lower MAX_CLIENTS",
-            *(allowed, wanted, wanted),
-        )
+    return allowed
