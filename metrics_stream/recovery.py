@@ -73,6 +73,8 @@ class Recovery:
             return
         try:
             page = await self._read(self._history, self._missed)
+            if page.is_last:
+                await self._advance_hub(self._missed)
         except BusError:
             self._missed, self._is_whole = None, False
             self._loss.add(GapReason.BUS, None, offsets)
@@ -81,8 +83,19 @@ class Recovery:
         # What takes long is sent before the client is registered: what is live waits in a share that is bounded.
         self._is_long = not page.is_last
 
+    async def _advance_hub(self, position: Position) -> None:
+        """Bring the hub to where the client is, or what is live would bring that again.
+
+        The client may have got it from another process, when this one lost messages of the bus.
+        """
+        hub = self._hub
+        heard = [item for item in position.offsets if item in hub.offsets]
+        # Later epochs have greater names.
+        if any((position.epoch, position.offsets[item]) > (hub.epoch, hub.offsets[item]) for item in heard):
+            await self._intake.catch_up(heard)
+
     async def _enter(self) -> None:
-        """Register the client, with what is live waiting."""
+        """Register the client, with what is live waiting; no await may come between `_advance_hub` and this."""
         client = self._client
         self._hub.hold(client)
         self._hub.change(client, replace(client.selection, metric_types=self._types), client.delivery)
@@ -102,9 +115,8 @@ class Recovery:
     async def _send_past(self, history: History) -> None:
         if self._is_long and self._missed is not None:
             self._missed = await self._send_pages(history, self._missed)
+            await self._advance_hub(self._missed)
             await self._enter()
-            # The hub must not stand behind what was sent, or that would come again.
-            await self._intake.catch_up(self._new)
         # From here to `release` what is live stands behind `reached`, and what is sent before it.
         reached = self._hub.restart(self._client, self._new)
         if self._missed is not None:

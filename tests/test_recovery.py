@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 
 import pytest
 from channels.layers import channel_layers
@@ -131,6 +131,54 @@ async def test_the_position_of_a_confirmation_is_where_the_subscription_begins()
     async with connected() as back:
         await back.subscribe(resume_from=position)
         assert await back.hear_until(1) == [(1, True)]
+
+
+@contextmanager
+def deaf_hub():
+    """Let the channel layer lose what it carries to this process."""
+    layer = channel_layers["default"]
+    groups, layer.groups = layer.groups, {}
+    try:
+        yield
+    finally:
+        layer.groups = groups
+
+
+@pytest.mark.parametrize("page_metrics", [1, 1_000])
+async def test_what_a_client_got_from_another_worker_does_not_come_again_from_one_that_is_behind(
+    monkeypatch, page_metrics
+):
+    monkeypatch.setattr(recovery, "PAGE_METRICS", page_metrics)
+    async with connected() as watcher:
+        await watcher.subscribe()
+        await publish(0)
+        await watcher.hear_until(0)
+        with deaf_hub():
+            for number in range(1, 6):
+                await publish(number)
+        epoch = parse_position(watcher.position).epoch
+        async with connected() as back:
+            # The other worker brought what came up to 2.
+            assert (await back.subscribe(resume_from=f"{epoch}:system=3"))["recovered"] is True
+            await publish(6)
+            assert [number for number, _ in await back.hear_until(6)] == [3, 4, 5, 6]
+        assert await watcher.hear_until(6) == [(number, False) for number in range(1, 7)]
+
+
+async def test_what_a_client_got_in_a_new_epoch_does_not_come_again_from_a_worker_in_the_old_one():
+    async with connected() as watcher:
+        await watcher.subscribe()
+        await publish(0)
+        await watcher.hear_until(0)
+        get_runtime().history.forget()
+        with deaf_hub():
+            await publish(1)
+            await publish(2)
+        position = (await get_runtime().history.heads(["system"])).text()
+        async with connected() as back:
+            assert (await back.subscribe(resume_from=position))["recovered"] is True
+            await publish(3)
+            assert [number for number, _ in await back.hear_until(3)] == [3]
 
 
 async def test_what_a_filter_leaves_out_moves_the_position_that_a_pong_tells():
