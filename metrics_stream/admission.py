@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
 from metrics_stream.audience import Client
 from metrics_stream.backfill import send_backfill
@@ -86,7 +86,7 @@ class Admission:
         """
         recovery = self._recovery_of()
         recovered = await recovery.begin(selection, past.resume_from)
-        await self._confirm(selection.metric_types, ref, past.resume_from, UNSET if recovered is None else recovered)
+        await self._confirm(selection.metric_types, recovery.position, recovered, ref)
         self._recovery = self._start(recovery.finish())
         self._start_backfill(selection.metric_types if asked is None else asked, past)
 
@@ -97,8 +97,7 @@ class Admission:
             recovery = self._recovery_of()
             recovered = await recovery.begin(selection, past.resume_from)
             if is_confirmed:
-                recovered_or_unset = UNSET if recovered is None else recovered
-                await self._confirm(selection.metric_types, UNSET, past.resume_from, recovered_or_unset)
+                await self._confirm(selection.metric_types, recovery.position, recovered, UNSET)
             await recovery.finish()
 
         self._recovery = self._start(admit())
@@ -109,17 +108,15 @@ class Admission:
         return Recovery(self._client, runtime.hub, runtime.intake, runtime.history, runtime.wait_joined)
 
     async def _confirm(
-        self,
-        metric_types: tuple[str, ...],
-        ref: protocol.Ref,
-        resume_from: Position | None,
-        recovered: bool | UnsetType,
+        self, metric_types: tuple[str, ...], position: str | None, recovered: bool | None, ref: protocol.Ref
     ) -> None:
-        here = self._runtime.hub.position_of(metric_types)
-        position = resume_from.text() if here is not None and resume_from is not None else here
+        self._client.reached = position or self._client.reached
         await self._send(
             protocol.SubscriptionConfirmed(
-                metric_types=metric_types, position=position or UNSET, recovered=recovered, ref=ref
+                metric_types=metric_types,
+                position=position or UNSET,
+                recovered=UNSET if recovered is None else recovered,
+                ref=ref,
             )
         )
 

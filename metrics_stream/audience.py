@@ -78,7 +78,9 @@ class Client:
         self.backlog: int | None = None  # what it had not taken then, in bytes
         self.missed_status: SharedText | None = None
         self.held = False  # what came before is on its way, and has to arrive first
+        self.is_behind = False  # older metrics of a type to come are on their way: no frame may say what is reached
         self.position: str | None = None  # what is reached with the share
+        self.reached: str | None = None  # the last position that it was told
         self.lane: object = None  # what it gets instead of what is live: a view of its own, fed by whoever this is
         self.on_idle: list[Callable[[], object]] = []  # each called once, when the write that is on its way is done
         self.timer: Timer | None = None

@@ -81,16 +81,21 @@ class Hub:
         return len(self._views)
 
     def position_of(self, metric_types: Iterable[str]) -> str | None:
-        """Return the position in the history that is reached with what was published last."""
+        """Return the position in the history that is reached with what was published last.
+
+        None when it is not known of all these types: who came back with it would miss what it does not name.
+        """
         if not self.epoch:
             return None
-        offsets = self.offsets
-        return position_text(self.epoch, {item: offsets[item] for item in metric_types if item in offsets})
+        try:
+            return position_text(self.epoch, {item: self.offsets[item] for item in metric_types})
+        except KeyError:
+            return None
 
     def position_reached_by(self, client: Client) -> str | None:
         """Return the position in the history up to which a client has got all, None while something waits for it."""
         view = client.view
-        waits = client.held or client.busy_since is not None or not client.share.is_empty
+        waits = client.held or client.is_behind or client.busy_since is not None or not client.share.is_empty
         if waits or view is None or view.lane is not None or len(view.pending):
             return None
         return self.position_of(view.selection.metric_types)
@@ -261,6 +266,7 @@ class Hub:
         if client.delivery.mode == "latest":
             items = newest(items)
         frames = build_frames(items, loss, position=position, replayed=True)
+        client.reached = position or client.reached
         self._outflow.write(client, frames, self._clock.time(), is_data=False)
 
     def write_text(self, client: Client, text: SharedText) -> None:
@@ -329,11 +335,13 @@ class Hub:
         for client in list(view.clients):
             since, client.since = client.since, window.end
             ready = client.busy_since is None and client.last_frame_at + interval <= now and not client.held
-            if ready and since <= window.start and client.share.is_empty:
+            if ready and since <= window.start and client.share.is_empty and not client.is_behind:
+                client.reached = position or client.reached
                 self._outflow.write(client, frames, now)
                 served += 1
                 continue
-            # The client is busy, came in the middle, or was served too short a time ago: its part is its own.
+            # The client is busy, came in the middle, or was served too short a time ago, or its frame must not say the
+            # position that the others' says: its part is its own.
             client.share.add(*window.since(since), view.delivery.mode)
             client.position = position
             if ready:
@@ -385,7 +393,9 @@ class Hub:
             client.timer = None
         items, loss = client.share.take()
         replayed = client.lane is not None
-        frames = build_frames(items, loss, position=client.position, replayed=replayed)
+        position = None if client.is_behind else client.position
+        frames = build_frames(items, loss, position=position, replayed=replayed)
+        client.reached = position or client.reached
         self.telemetry.frames_encoded += frames.data_texts
         self._outflow.write(client, frames, now)
         if not replayed:

@@ -15,7 +15,7 @@ from metrics_stream.backfill import idle
 from metrics_stream.core.codes import GapReason
 from metrics_stream.core.delivery import Loss
 from metrics_stream.core.metrics import Metric
-from metrics_stream.core.positions import Position, tag_runs
+from metrics_stream.core.positions import Position, parse_position, position_text, tag_runs
 from metrics_stream.core.selection import Selection
 from metrics_stream.deadline import BusError
 from metrics_stream.history import History, Page
@@ -47,6 +47,9 @@ class Recovery:
         self._missed: Position | None = None
         """Where the client stands, of the types that it had before."""
         self._resumed: frozenset[str] = frozenset()
+        self._resume_from: Position | None = None
+        self._reached: Position | None = None
+        """What is live of the new types stands behind this, once the client is registered."""
         self._is_long = False
         self._is_whole = True
         self._loss = Loss()
@@ -55,11 +58,42 @@ class Recovery:
         """Find out what there is; return whether every metric since `resume_from` will come, None without one."""
         self._types = selection.metric_types
         self._new = tuple(item for item in self._types if item not in self._client.selection.metric_types)
+        self._resume_from = resume_from
         if resume_from is not None:
             await self._look(resume_from)
-        if not self._is_long:
+        if self._is_long:
+            self._client.is_behind = True
+        else:
             await self._enter()
         return None if resume_from is None else self._is_whole
+
+    @property
+    def position(self) -> str | None:
+        """The place behind which everything will come that the client has not got, once `begin` is done.
+
+        None when it cannot be said of all types of the client: what a position does not name, nobody can bring back.
+        """
+        if self._history is None:
+            return None
+        told = None if self._client.reached is None else parse_position(self._client.reached)
+        # Each type is said by one of them: where the client comes from, where it begins, or what it has been told.
+        parts = [
+            (self._resume_from, self._resumed),
+            (self._reached, set(self._new) - self._resumed),
+            (told, set(self._types) - set(self._new)),
+        ]
+        used = [(position, types) for position, types in parts if types]
+        offsets = {
+            item: position.offsets[item]
+            for position, types in used
+            if position is not None
+            for item in types
+            if item in position.offsets
+        }
+        epochs = {position.epoch for position, _ in used if position is not None}
+        if len(epochs) != 1 or len(offsets) != len(self._types):
+            return None
+        return position_text(epochs.pop(), {item: offsets[item] for item in self._types})
 
     async def _look(self, resume_from: Position) -> None:
         offsets = {item: resume_from.offsets[item] for item in self._new if item in resume_from.offsets}
@@ -96,10 +130,16 @@ class Recovery:
 
     async def _enter(self) -> None:
         """Register the client, with what is live waiting; no await may come between `_advance_hub` and this."""
+        self._register()
+        await self._join(self._new)
+        # From here to `release` what is live stands behind `reached`, and what is sent before it.
+        self._reached = self._hub.restart(self._client, self._new)
+
+    def _register(self) -> None:
         client = self._client
         self._hub.hold(client)
+        client.is_behind = False
         self._hub.change(client, replace(client.selection, metric_types=self._types), client.delivery)
-        await self._join(self._new)
 
     async def finish(self) -> None:
         """Send what came before, then let what is live leave."""
@@ -109,6 +149,7 @@ class Recovery:
         except BusError:
             self._loss.add(GapReason.BUS, None, self._new)
         finally:
+            self._client.is_behind = False
             self._client.share.loss.merge(self._loss)
             self._hub.release(self._client)
 
@@ -117,11 +158,10 @@ class Recovery:
             self._missed = await self._send_pages(history, self._missed)
             await self._advance_hub(self._missed)
             await self._enter()
-        # From here to `release` what is live stands behind `reached`, and what is sent before it.
-        reached = self._hub.restart(self._client, self._new)
+        assert self._reached is not None, "the client is registered by now"
         if self._missed is not None:
-            await self._send_rest(history, self._missed, reached)
-        await self._send_newest(history, reached)
+            await self._send_rest(history, self._missed, self._reached)
+        await self._send_newest(history, self._reached)
 
     async def _read(self, history: History, position: Position, until: Position | None = None) -> Page:
         return await history.since(position, until=until, max_metrics=PAGE_METRICS, max_bytes=PAGE_BYTES)

@@ -15,6 +15,7 @@ from metrics_stream import recovery
 from metrics_stream.broadcast import broadcast, broadcast_many
 from metrics_stream.bus import declare_server
 from metrics_stream.core.positions import parse_position
+from metrics_stream.deadline import BusError
 from metrics_stream.routing import stream_application
 from metrics_stream.runtime import get_runtime, stop_runtime
 
@@ -131,6 +132,79 @@ async def test_the_position_of_a_confirmation_is_where_the_subscription_begins()
     async with connected() as back:
         await back.subscribe(resume_from=position)
         assert await back.hear_until(1) == [(1, True)]
+
+
+async def test_no_position_leaves_out_a_type_whose_past_is_still_on_its_way(monkeypatch):
+    monkeypatch.setattr(recovery, "PAGE_METRICS", 1)
+    async with connected() as client:
+        await client.subscribe("hero", "system")
+        position = client.position
+    for number in range(30):
+        await publish(number)
+    history = get_runtime().history
+    since, goes_on = history.since, asyncio.Event()
+
+    async def since_slowly(asked, **keys):
+        if asked.offsets.get("system", 0) > 5:
+            await goes_on.wait()
+        return await since(asked, **keys)
+
+    monkeypatch.setattr(history, "since", since_slowly)
+    async with connected() as back:
+        await back.subscribe("hero")
+        epoch = parse_position(position).epoch
+        confirmed = await back.ask(type="subscribe", metric_types=["system"], resume_from=f"{epoch}:system=0")
+        assert parse_position(confirmed["position"]).offsets == {"hero": 0, "system": 0}
+        # What is live of the other type goes on meanwhile.
+        await publish(100, metric_type="hero")
+        await back.hear_until(100)
+        assert "position" not in await back.ask(type="ping")
+        assert parse_position(back.position).offsets == {"hero": 0, "system": 0}
+        goes_on.set()
+        numbers = [number for number, _ in await back.hear_until(29)]
+        assert numbers[-24:] == list(range(6, 30))
+        await publish(101, metric_type="hero")
+        await back.hear_until(101)
+        assert parse_position(back.position).offsets == {"hero": 2, "system": 30}
+
+
+async def test_a_confirmation_does_not_say_that_was_reached_what_still_waits_for_the_client():
+    async with connected() as client:
+        await client.ask(type="set_update_interval", interval_seconds=0.1)
+        await client.ask(type="subscribe", metric_types=["hero"])
+        await publish(0, metric_type="hero")
+        await client.hear_until(0)
+        await client.ask(type="set_update_interval", interval_seconds=60)
+        await publish(1, metric_type="hero")
+        async with asyncio.timeout(5):
+            while get_runtime().hub.offsets["hero"] < 2:
+                await asyncio.sleep(0)
+        confirmed = await client.ask(type="subscribe", metric_types=["system"])
+    assert parse_position(confirmed["position"]).offsets == {"hero": 1, "system": 0}
+    async with connected() as back:
+        await back.subscribe("hero", "system", resume_from=confirmed["position"])
+        assert await back.hear_until(1) == [(1, True)]
+
+
+async def test_no_position_leaves_out_a_type_that_is_not_heard_yet(monkeypatch):
+    async def join_later(metric_types):
+        """Return as after a time that was too short."""
+
+    async with connected() as client:
+        await client.subscribe("hero")
+        runtime = get_runtime()
+        monkeypatch.setattr(runtime, "wait_joined", join_later)
+        monkeypatch.setattr(runtime.intake, "begin", _never)
+        confirmed = await client.ask(type="subscribe", metric_types=["system"])
+        assert "position" not in confirmed
+        await publish(1, metric_type="hero")
+        message = await client.hear()
+        assert _metrics(message) == [(1, False)]
+        assert "position" not in message
+
+
+async def _never(*_):
+    await asyncio.Event().wait()
 
 
 @contextmanager
@@ -384,8 +458,6 @@ async def _act(actions):
 
 
 async def test_an_outage_of_the_history_while_a_client_comes_is_a_gap(monkeypatch):
-    from metrics_stream.deadline import BusError
-
     await publish(0)
     async with connected() as client:
         await client.subscribe()
