@@ -149,7 +149,9 @@ class Recovery:
         except BusError:
             self._loss.add(GapReason.BUS, None, self._new)
         finally:
-            self._client.is_behind = False
+            if self._client.is_behind:
+                # Whatever kept the past from it, what is live has been confirmed.
+                self._register()
             self._client.share.loss.merge(self._loss)
             self._hub.release(self._client)
 

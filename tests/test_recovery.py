@@ -207,6 +207,32 @@ async def _never(*_):
     await asyncio.Event().wait()
 
 
+async def test_an_outage_of_the_history_between_two_pages_is_a_gap_and_live_goes_on(monkeypatch):
+    monkeypatch.setattr(recovery, "PAGE_METRICS", 1)
+    async with connected() as client:
+        await client.subscribe()
+        position = client.position
+    for number in range(5):
+        await publish(number)
+    history = get_runtime().history
+    since = history.since
+
+    async def fail_later(asked, **keys):
+        if asked.offsets.get("system", 0) > 2:
+            raise BusError("away")
+        return await since(asked, **keys)
+
+    monkeypatch.setattr(history, "since", fail_later)
+    async with connected() as back:
+        assert (await back.subscribe(resume_from=position))["recovered"] is True
+        *metrics, gap = [*await back.hear_until(2), await back.hear()]
+        assert metrics == [(0, True), (1, True), (2, True)]
+        assert gap == {"type": "gap", "reason": "bus", "dropped": None, "metric_types": ["system"]}
+        await get_runtime().wait_joined(("system",))
+        await publish(5)
+        assert await back.hear_until(5) == [(5, False)]
+
+
 @contextmanager
 def deaf_hub():
     """Let the channel layer lose what it carries to this process."""
