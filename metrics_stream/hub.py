@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -239,18 +239,25 @@ class Hub:
             for view in touched:
                 self._schedule_view(view)
 
-    def feed(self, client: Client, metrics: Iterable[Metric]) -> None:
-        """Hand metrics to the client of a lane alone, as `publish` does to all."""
+    def feed(self, client: Client, metrics: Sequence[Metric]) -> int:
+        """Hand metrics to the client of a lane alone, as `publish` does to all, as many as can wait for its next frame.
+
+        Return how many that were: the others have time, so nothing is dropped for them.
+        """
         view = client.view
         if view is None or view.lane is None:
-            return
-        now, changed = self._clock.time(), False
+            return len(metrics)
+        now, changed, taken = self._clock.time(), False, 0
         for metric in metrics:
             body = _body_of(metric, view.project) if metric.metric_type in view.selection.metric_types else None
-            if body is not None and view.pending.add(metric, body, now):
-                changed = True
+            if body is not None:
+                if not view.pending.has_room(body, max_bytes=self._limits.slow_client_bytes):
+                    break
+                changed = view.pending.add(metric, body, now) or changed
+            taken += 1
         if changed:
             self._schedule_view(view)
+        return taken
 
     def write_past(self, client: Client, metrics: Iterable[Metric], loss: Loss, position: str | None = None) -> None:
         """Send metrics from the past that the client's filters let through, and before them what is missing of them.

@@ -99,6 +99,7 @@ class Player:
         self._mark: Any = None
         self._ahead: deque[Moment] = deque()
         self._waiting = 0
+        self._newest: Sequence[Metric] = ()  # those of the instant where it began that the client has not been fed
         self._is_all_read = False
         self._goes_on = asyncio.Event()
         self._turn = asyncio.Lock()
@@ -144,7 +145,11 @@ class Player:
             self._ahead.clear()
             if self.state == "ended":
                 self.state = "paused"
-            self._hub.feed(self._client, newest)
+            self._newest = newest
+            self._feed_newest()
+
+    def _feed_newest(self) -> None:
+        self._newest = self._newest[self._hub.feed(self._client, self._newest) :]
 
     def _go_to(self, at: float) -> None:
         self._at, self._as_of = at, self._loop.time()
@@ -168,6 +173,10 @@ class Player:
     async def play(self) -> None:
         """Feed the client until the task is cancelled."""
         told_at = self._loop.time()
+        while self._newest:
+            await asyncio.sleep(TICK_SECONDS)
+            if self._has_room():
+                self._feed_newest()
         while True:
             await self._goes_on.wait()
             before = self.state
@@ -196,9 +205,12 @@ class Player:
         now, fed = self.at, 0
         while self._ahead and self._ahead[0].at <= now and fed < MAX_WAITING:
             moment = self._ahead.popleft()
-            self._waiting -= len(moment.metrics)
-            fed += len(moment.metrics)
-            self._hub.feed(self._client, moment.metrics)
+            taken = self._hub.feed(self._client, moment.metrics)
+            self._waiting -= taken
+            fed += taken
+            if taken < len(moment.metrics):
+                self._ahead.appendleft(Moment(moment.at, moment.metrics[taken:]))
+                break
         if self._ahead and self._ahead[0].at <= now:
             # More is due than the client is given at once.
             now = self._ahead[0].at

@@ -17,6 +17,7 @@ from metrics_stream.core.encoding import encode_metric
 from metrics_stream.core.metrics import BUILTIN_TYPES, Metric
 from metrics_stream.core.protocol import Filters
 from metrics_stream.core.selection import Selection, compile_projection
+from metrics_stream.core.shared_text import SharedText
 from metrics_stream.hub import MAX_CARRIED_METRICS, Hub
 from metrics_stream.telemetry import Telemetry
 
@@ -343,6 +344,30 @@ def test_the_share_of_a_slow_client_is_reduced_to_the_newest_with_a_gap():
     assert socket.metrics[-2:] == [48, 49]
     assert len(socket.metrics) + dropped == 50
     assert client.metrics_dropped == dropped
+
+
+@pytest.mark.parametrize("mode", ["all", "latest", "aggregate"])
+@pytest.mark.parametrize(
+    "bounds", [{"slow_client_bytes": 1000}, {"max_pending_bytes": 1000}, {"max_pending_metrics": 10}]
+)
+def test_a_client_is_fed_no_more_than_can_wait_while_it_is_busy(bounds, mode):
+    house = House(**bounds)
+    client, socket = house.join(delivery=Delivery(interval_seconds=0.1, batch_size=1, mode=mode))
+    house.hub.enter_lane(client, object())
+    metrics = [make(number, source=f"host{number}") for number in range(50)]
+    while metrics:
+        # Something else than metrics is on its way when their frame is due.
+        socket.stalled = True
+        house.hub.write_text(client, SharedText(b'{"type":"backfill"}'))
+        taken = house.hub.feed(client, metrics)
+        assert taken
+        metrics = metrics[taken:]
+        house.clock.advance(0.2)
+        socket.stalled = False
+        house.hub.written(client)
+        house.clock.advance(0.2)
+    assert socket.gaps == []
+    assert socket.metrics == list(range(50))
 
 
 def test_a_client_that_was_slow_gets_back_into_step_with_its_view(house):

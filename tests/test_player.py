@@ -264,6 +264,41 @@ async def test_more_than_a_client_gets_at_once_comes_later_and_not_never(tapes, 
         assert [message for message in client.others if message["type"] == "gap"] == []
 
 
+@pytest.mark.parametrize("mode", ["all", "aggregate"])
+@pytest.mark.parametrize("bounds", [{"MAX_PENDING_BYTES": 20_000}, {"MAX_PENDING_METRICS": 20}])
+async def test_what_is_more_than_may_wait_for_a_client_comes_later_and_not_never(tapes, settings, bounds, mode):
+    settings.METRICS_STREAM = bounds
+    tape = tapes["a-run"]
+    tape.metrics = [
+        make_metric("system", {"n": number, "text": "x" * 1_000}, timestamp=BEGIN, source=f"s{number}")
+        for number in range(60)
+    ]
+    tape.read = _read_all(tape)
+    async with connected() as client:
+        await client.ask(type="set_batching", batch_size=1000, mode=mode)
+        await client.ask(type="replay", run="a-run", speed=60)
+        while len(client.numbers) < 60:
+            await client.hear()
+        assert client.numbers == list(range(60))
+        assert [message for message in client.others if message["type"] == "gap"] == []
+
+
+async def test_the_newest_of_an_instant_all_come_while_the_replay_is_paused(tapes, settings):
+    settings.METRICS_STREAM = {"MAX_PENDING_METRICS": 20}
+    newest = [make_metric("system", {"n": number}, timestamp=BEGIN, source=f"s{number}") for number in range(60)]
+
+    async def newest_at(at):
+        return newest
+
+    tapes["a-run"].newest_at = newest_at
+    async with connected() as client:
+        await client.ask(type="replay", run="a-run", paused=True)
+        while len(client.numbers) < 60:
+            await client.hear()
+        assert client.numbers == list(range(60))
+        assert [message for message in client.others if message["type"] == "gap"] == []
+
+
 def _read_all(tape):
     async def read(mark):
         page = tape.metrics[mark : mark + 500]

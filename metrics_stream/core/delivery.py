@@ -182,6 +182,15 @@ class Pending:
         before, self.due_at = self.due_at, self._due_after(now)
         return self.due_at != before
 
+    def has_room(self, body: bytes, *, max_bytes: int) -> bool:
+        """Whether a metric can be added and nothing is dropped, neither here nor in a share of `max_bytes`."""
+        max_bytes = min(max_bytes, self._max_bytes)
+        if self._interval is not None:
+            # By how much a summary grows is not known before.
+            return 2 * self._interval.size <= max_bytes and 2 * len(self._interval) <= self._max_metrics
+        fits = len(self._items) < self._max_metrics and self._bytes + len(body) < max_bytes
+        return fits or not self._items
+
     def _fold(self, interval: Interval, sequence: int, metric: Metric, body: bytes, now: float) -> bool:
         try:
             interval.add(sequence, metric, body)
