@@ -158,18 +158,20 @@ class Admission:
             hub.enter_lane(client, object())
             hub.change(client, replace(client.selection, permit=permit), client.delivery)
         speed = protocol.clamp(message.speed, protocol.SPEED)
-        self._stop_player()
-        self.player = player = Player(self._client, self._runtime.hub, tape, self._send)
+        player = Player(self._client, self._runtime.hub, tape, self._send)
         await player.start(at, speed=speed, paused=message.paused)
+        # Not before: when the past is away, all stays as it was.
+        self._stop_player()
+        self.player = player
         await self._send(_as_reply(player.describe(), message.ref))
         self._play(player, Past.of(message))
 
     async def seek(self, message: protocol.Seek, at: float) -> None:
         """Go on with the replay at another instant."""
         player = self._current_player()
-        # What is still to be sent of the instant before is of no use any more.
-        self._cancel_tasks()
         await player.seek(at)
+        # What is still to be sent of the instant before is of no use any more. Not before: a jump that fails is none.
+        self._cancel_tasks()
         await self._send(_as_reply(player.describe(), message.ref))
         self._play(player, Past.of(message))
 

@@ -110,16 +110,23 @@ class RecordingTape:
     def __init__(self, run: TestRun) -> None:
         self.run: str | None = run.slug
         self._run = run
+        self._is_deleted = False
 
     @property
     def is_growing(self) -> bool:
         """Whether the recorder is still at it."""
+        if self._is_deleted:
+            return False
         return self._run.started_at is not None and self._run.recording_ended_at is None
 
     async def bounds(self) -> tuple[float, float]:
         """Return when the first and the last metric were recorded; of an empty run, when it began and ended."""
         run = self._run
-        await run.arefresh_from_db(fields=["first_at", "last_at", "started_at", "ended_at", "recording_ended_at"])
+        try:
+            await run.arefresh_from_db(fields=["first_at", "last_at", "started_at", "ended_at", "recording_ended_at"])
+        except TestRun.DoesNotExist:
+            # Whoever watches it sees it end.
+            self._is_deleted = True
         begin = run.started_at or run.created_at
         first, last = run.first_at or begin, run.last_at or run.ended_at or begin
         # Producers' clocks say when a metric was measured; it is played as it was published, a moment later.

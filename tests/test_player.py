@@ -5,24 +5,26 @@ import json
 from contextlib import asynccontextmanager
 
 import pytest
+from asgiref.sync import sync_to_async
 from channels.testing import WebsocketCommunicator
 from django.test import TransactionTestCase
 
 from metrics_stream import consumers
 from metrics_stream.broadcast import broadcast_many, make_metric
 from metrics_stream.bus import declare_server
+from metrics_stream.core.protocol import format_timestamp
 from metrics_stream.deadline import BusError
 from metrics_stream.player import Moment, Pages
 from metrics_stream.routing import stream_application
 from metrics_stream.runtime import stop_runtime
+from tests.recording import START, Recording, start_run
+from tests.recording import metric as metric_of_run
 
 BEGIN = 1_700_000_000.0
 
 
 def instant(seconds):
     """Return the ISO 8601 text of so many seconds after the beginning of the tape."""
-    from metrics_stream.core.protocol import format_timestamp
-
     return format_timestamp(BEGIN + seconds)
 
 
@@ -252,6 +254,43 @@ async def test_a_past_that_is_away_halts_the_replay_and_can_be_tried_again(tapes
         assert client.numbers == list(range(20))
 
 
+async def away(*_):
+    raise BusError("the past is away")
+
+
+async def test_a_replay_that_cannot_begin_leaves_the_client_live(tapes, monkeypatch):
+    monkeypatch.setattr(tapes["a-run"], "newest_at", away)
+    async with connected() as client:
+        assert (await client.ask(type="replay", run="a-run"))["code"] == "internal"
+        assert (await client.ask(type="pause"))["code"] == "not_replaying"
+        await client.ask(type="subscribe", metric_types=["hero"])
+        await broadcast_many([{"metric_type": "hero", "data": {"n": 999}}])
+        await client.hear_number(999)
+        assert client.flags == {False}
+
+
+async def test_a_replay_that_cannot_begin_leaves_the_one_before_playing(tapes, monkeypatch):
+    tapes["other"] = ListTape()
+    monkeypatch.setattr(tapes["other"], "mark_at", away)
+    async with connected() as client:
+        await client.ask(type="replay", run="a-run", speed=60)
+        assert (await client.ask(type="replay", run="other"))["code"] == "internal"
+        await client.hear_number(19)
+        assert client.numbers == list(range(20))
+        assert (await client.hear_state("ended"))["run"] == "a-run"
+
+
+async def test_a_jump_that_fails_leaves_the_replay_where_it_is(tapes):
+    async with connected() as client:
+        await client.ask(type="replay", run="a-run", paused=True)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(tapes["a-run"], "newest_at", away)
+            assert (await client.ask(type="seek", to=instant(10)))["code"] == "internal"
+        await client.ask(type="resume", speed=60)
+        await client.hear_number(19)
+        assert client.numbers == list(range(20))
+
+
 async def test_more_than_a_client_gets_at_once_comes_later_and_not_never(tapes, monkeypatch):
     tapes["a-run"].metrics = [metric(index // 400) for index in range(8_000)]
     tapes["a-run"].read = _read_all(tapes["a-run"])
@@ -357,3 +396,20 @@ class RunTests(TransactionTestCase):
             await client.hear_number(1)
             assert client.flags == {False}
         await stop_runtime()
+
+    async def test_a_run_that_is_deleted_while_it_goes_on_ends(self):
+        run = await sync_to_async(_record_three)()
+        async with connected() as client:
+            await client.ask(type="subscribe", metric_types=["system"])
+            await client.ask(type="replay", run="soak", speed=60)
+            await client.hear_number(2)
+            await run.adelete()
+            await client.hear_state("ended")
+            assert (await client.ask(type="seek", to=format_timestamp(START)))["state"] == "paused"
+        await stop_runtime()
+
+
+def _record_three():
+    run = start_run()
+    Recording("soak").record(*(metric_of_run(float(number), {"n": number}) for number in range(3)))
+    return run
