@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import NamedTuple
 
 from channels.db import database_sync_to_async
 
@@ -14,7 +15,7 @@ from metrics_stream.core.columns import SeriesColumns, SeriesKey, permitted_seri
 from metrics_stream.core.delivery import Key
 from metrics_stream.core.folding import matches
 from metrics_stream.core.metrics import Metric
-from metrics_stream.core.positions import Position, tag_run, tag_runs
+from metrics_stream.core.positions import Position, Stretch, tag_run, tag_runs
 from metrics_stream.core.protocol import ProtocolError, quote
 from metrics_stream.core.selection import Selection
 from metrics_stream.history import History
@@ -27,6 +28,9 @@ PAGE_METRICS = 1_000
 # The newest of each kind at an instant are looked for in so much of what came before it.
 NEWEST_SECONDS = 30.0
 
+
+# Clients know an instant no better: one that they were told may be that much later than it was.
+MICROSECOND = 1e-6
 
 # In threads of their own: a page that takes long must not wait for a replay, nor a replay for it.
 _read_metrics = database_sync_to_async(recordings.metrics, thread_sensitive=False)
@@ -58,6 +62,13 @@ def _find_run_now(access: Access, slug: str) -> TestRun | None:
 _find_run = database_sync_to_async(_find_run_now, thread_sensitive=False)
 
 
+class HistoryMark(NamedTuple):
+    """A place in the history, and the instant at which what is played begins: the place may be somewhat before it."""
+
+    position: Position
+    begins_at: float
+
+
 class HistoryTape:
     """What is kept of everything that was published; its end moves on with the time."""
 
@@ -75,15 +86,19 @@ class HistoryTape:
         oldest = await self._history.oldest_at(self._metric_types)
         return (now if oldest is None else oldest), now
 
-    async def mark_at(self, at: float) -> Position:
-        """Return the position before what was published at an instant."""
-        return await self._history.since_time(self._metric_types, at)
+    async def mark_at(self, at: float) -> HistoryMark:
+        """Return the mark before what was published at an instant."""
+        return HistoryMark(await self._history.since_time(self._metric_types, at - MICROSECOND), at)
 
-    async def read(self, mark: Position) -> Pages:
-        """Return what follows a position."""
-        page = await self._history.since(mark, max_metrics=PAGE_METRICS)
-        moments = [Moment(stretch.published_at, tag_runs(stretch)) for stretch in page.stretches]
-        return Pages(moments, page.position, page.is_last)
+    async def read(self, mark: HistoryMark) -> Pages:
+        """Return what follows a mark."""
+        page = await self._history.since(mark.position, max_metrics=PAGE_METRICS)
+        moments = [
+            Moment(stretch.published_at, tag_runs(stretch))
+            for stretch in page.stretches
+            if not _is_before(stretch, mark.begins_at)
+        ]
+        return Pages(moments, HistoryMark(page.position, mark.begins_at), page.is_last)
 
     async def newest_at(self, at: float) -> list[Metric]:
         """Return the newest metric of each kind that was published in the half minute before an instant."""
@@ -91,17 +106,21 @@ class HistoryTape:
         mark = await self._history.since_time(self._metric_types, at - NEWEST_SECONDS)
         is_last = False
         while not is_last:
-            page = await self.read(mark)
-            for moment in page.moments:
-                if moment.at >= at:
+            page = await self._history.since(mark, max_metrics=PAGE_METRICS)
+            for stretch in page.stretches:
+                if not _is_before(stretch, at):
                     return list(newest.values())
-                newest.update({metric.key: metric for metric in moment.metrics})
-            mark, is_last = page.mark, page.is_last
+                newest.update({metric.key: metric for metric in tag_runs(stretch)})
+            mark, is_last = page.position, page.is_last
         return list(newest.values())
 
     async def series(self, selection: Selection, since: float, until: float, max_points: int) -> list[SeriesColumns]:
         """Return what a selection has between two instants, as columns."""
         return await self._recent.series(selection, since, until, max_points)
+
+
+def _is_before(stretch: Stretch, at: float) -> bool:
+    return stretch.published_at < at - MICROSECOND
 
 
 class RecordingTape:
