@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import AsyncIterator
 from typing import NamedTuple
 
 from channels.db import database_sync_to_async
@@ -25,9 +26,10 @@ from metrics_stream.runtime import Runtime
 
 PAGE_METRICS = 1_000
 
-# The newest of each kind at an instant are looked for in so much of what came before it.
+# The newest of each kind at an instant are looked for in so much of what came before it. Where that lacks one, it is
+# looked for in all that is kept, as long as that is not more metrics of a type than are read in a tenth of a second.
 NEWEST_SECONDS = 30.0
-
+MAX_LOOKED_THROUGH = 5_000
 
 # Clients know an instant no better: one that they were told may be that much later than it was.
 MICROSECOND = 1e-6
@@ -101,22 +103,71 @@ class HistoryTape:
         return Pages(moments, HistoryMark(page.position, mark.begins_at), page.is_last)
 
     async def newest_at(self, at: float) -> list[Metric]:
-        """Return the newest metric of each kind that was published in the half minute before an instant."""
-        newest: dict[Key, Metric] = {}
-        mark = await self._history.since_time(self._metric_types, at - NEWEST_SECONDS)
-        is_last = False
+        """Return the newest metric of each kind that was published before an instant, in the order of publishing."""
+        found: dict[Key, _Found] = {}
+        came_since: dict[str, set[Key]] = {}
+        for stretch in await self._history.newest(self._metric_types):
+            if _is_before(stretch, at):
+                found.update(_each_of(stretch))
+            else:
+                came_since.setdefault(stretch.metric_type, set()).add(stretch.metrics[0].key)
+        # What came before the instant and after it: first what comes often, then what nothing was found of.
+        until: Position | None = None
+        for begins_at in (at - NEWEST_SECONDS, at - 4 * NEWEST_SECONDS, 0.0):
+            sought = [item for item, keys in came_since.items() if keys - found.keys()]
+            if not sought:
+                break
+            begin = await self._history.since_time(sought, begins_at)
+            if until is not None:
+                begin = _with_few_before(begin, until)
+            older: dict[Key, _Found] = {}
+            async for stretch in self._published_before(at, begin, until):
+                older.update(_each_of(stretch))
+            found = {**older, **found}
+            until = begin
+        return [item.metric for item in sorted(found.values(), key=lambda item: (item.order, item.offset))]
+
+    async def _published_before(self, at: float, position: Position, until: Position | None) -> AsyncIterator[Stretch]:
+        is_last = not position.offsets
         while not is_last:
-            page = await self._history.since(mark, max_metrics=PAGE_METRICS)
+            page = await self._history.since(position, until=until, max_metrics=PAGE_METRICS)
             for stretch in page.stretches:
                 if not _is_before(stretch, at):
-                    return list(newest.values())
-                newest.update({metric.key: metric for metric in tag_runs(stretch)})
-            mark, is_last = page.position, page.is_last
-        return list(newest.values())
+                    return
+                yield stretch
+            position, is_last = page.position, page.is_last
 
     async def series(self, selection: Selection, since: float, until: float, max_points: int) -> list[SeriesColumns]:
         """Return what a selection has between two instants, as columns."""
         return await self._recent.series(selection, since, until, max_points)
+
+
+class _Found(NamedTuple):
+    """A metric and where it stands in the history."""
+
+    metric: Metric
+    order: int
+    offset: int
+
+
+def _each_of(stretch: Stretch) -> dict[Key, _Found]:
+    """Return the newest metric of each kind in a stretch."""
+    return {
+        metric.key: _Found(metric, stretch.order, offset)
+        for offset, metric in enumerate(tag_runs(stretch), stretch.first)
+    }
+
+
+def _with_few_before(begin: Position, until: Position) -> Position:
+    """Return the place without the types of which too much lies between the two, or that are not in both."""
+    return Position(
+        begin.epoch,
+        {
+            item: offset
+            for item, offset in begin.offsets.items()
+            if item in until.offsets and until.offsets[item] - offset <= MAX_LOOKED_THROUGH
+        },
+    )
 
 
 def _is_before(stretch: Stretch, at: float) -> bool:

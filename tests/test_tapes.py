@@ -3,23 +3,32 @@
 import pytest
 import pytest_asyncio
 
+from metrics_stream import tapes
 from metrics_stream.backfill import RecentSeries
 from metrics_stream.core.protocol import format_timestamp, parse_instant
+from metrics_stream.history import Bounds
 from metrics_stream.history.memory import MemoryHistory
 from metrics_stream.tapes import HistoryTape
-from tests.test_history import MANY, Producer, redis_history
+from tests.stack import eventually
+from tests.test_history import Producer, redis_history
+
+BOUNDS = Bounds(16.0, 100_000, 100_000_000)
+MARK_SECONDS = 16.0 / 64
+"""How much before an instant a place by time may be in Redis."""
 
 
 @pytest_asyncio.fixture(params=["memory", pytest.param("valkey", marks=pytest.mark.valkey)])
 async def history(request):
-    memory = request.param == "memory"
-    history = MemoryHistory(MANY) if memory else redis_history(request.getfixturevalue("valkey_url"))
+    if request.param == "memory":
+        history = MemoryHistory(BOUNDS)
+    else:
+        history = redis_history(request.getfixturevalue("valkey_url"), BOUNDS)
     yield history
     await history.close()
 
 
 def tape_of(history):
-    return HistoryTape(history, RecentSeries(history, MANY.seconds), ("system", "hero"))
+    return HistoryTape(history, RecentSeries(history, BOUNDS.seconds), ("system", "hero"))
 
 
 def numbers(metrics):
@@ -54,3 +63,44 @@ async def test_from_the_beginning_it_brings_everything(history):
     at = parse_instant("from", format_timestamp(first))
     assert numbers(await read_all(tape, await tape.mark_at(at))) == [0, 1, 2]
     assert await tape.newest_at(at) == []
+
+
+@pytest.mark.parametrize("comes_again", [True, False])
+async def test_the_newest_of_what_comes_seldom_are_found_however_long_ago_they_came(history, monkeypatch, comes_again):
+    monkeypatch.setattr(tapes, "NEWEST_SECONDS", 0.0)
+    often, seldom = Producer(history), Producer(history, "hero", "seldom")
+    slow_source = Producer(history, source="slow")
+    tape = tape_of(history)
+    await slow_source.publish()
+    await seldom.publish()
+    await seldom.publish()
+    await _wait_for_marks(history, often)
+    placed = await often.publish()
+    for producer in (seldom, slow_source) if comes_again else ():
+        await producer.publish()
+    newest = await tape.newest_at(placed.published_at)
+    assert [(item.source, int(item.timestamp)) for item in newest[:2]] == [("slow", 0), ("seldom", 1)]
+    assert newest[2].source == "host"
+    assert len(newest) == 3
+
+
+async def _wait_for_marks(history, producer):
+    """Publish until a place by time is behind what was published before."""
+    begun_at = (await producer.publish()).published_at
+
+    async def is_past():
+        return (await producer.publish()).published_at > begun_at + 2 * MARK_SECONDS
+
+    await eventually(is_past, 5, every_seconds=0.05)
+
+
+async def test_the_newest_are_not_looked_for_in_more_than_can_be_read_at_once(history, monkeypatch):
+    monkeypatch.setattr(tapes, "NEWEST_SECONDS", 0.0)
+    monkeypatch.setattr(tapes, "MAX_LOOKED_THROUGH", 10)
+    often, slow_source = Producer(history), Producer(history, source="slow")
+    await slow_source.publish()
+    await often.publish(30)
+    await _wait_for_marks(history, often)
+    placed = await often.publish()
+    await slow_source.publish()
+    assert {item.source for item in await tape_of(history).newest_at(placed.published_at)} <= {"host"}
