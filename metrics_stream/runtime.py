@@ -180,6 +180,9 @@ class Runtime:
                 await work()
             except BusError as error:
                 self._catch_up_due = True
+                if self.history is not None:
+                    # At once: there may be no next metric. Without a history each attempt would be one more gap.
+                    self._membership_due.set()
                 self.telemetry.bus_failures += 1
                 logger.warning("%s: %s; trying again", name, error)
             except Exception:
@@ -212,8 +215,9 @@ class Runtime:
                 if self.history is not None and unheard:
                     # Clients wait for these since before they could be heard; from where on, the history cannot tell.
                     self.hub.announce_gap(GapReason.BUS, metric_types=unheard)
-                await self.intake.catch_up(wanted)
+                # Before the call: what is lost meanwhile makes it due once more.
                 self._catch_up_due = False
+                await self.intake.catch_up(wanted)
             elif new and self.history is not None:
                 # What was published before the groups were joined, and after the history was asked where it stands.
                 await self.intake.catch_up(new)

@@ -13,6 +13,7 @@ from metrics_stream.broadcast import BroadcastError, broadcast_system_metrics
 from metrics_stream.bus import declare_server
 from metrics_stream.core.delivery import Delivery
 from metrics_stream.core.selection import Selection
+from metrics_stream.deadline import BusError
 from metrics_stream.runtime import get_runtime, samples, snapshot, stop_runtime
 from tests.stack import free_port
 
@@ -63,6 +64,45 @@ async def test_a_fault_in_the_hub_is_survived_and_announced(client, monkeypatch,
     assert await client.hear() == {"type": "gap", "reason": "internal", "dropped": None, "metric_types": ["system"]}
     await broadcast_system_metrics({"n": 2})
     assert (await client.hear())["data"]["data"] == {"n": 2}
+
+
+async def test_what_could_not_be_filled_in_when_it_was_missed_comes_as_soon_as_it_can(client, monkeypatch):
+    runtime = get_runtime()
+    await runtime.wait_joined(("system",))
+    await broadcast_system_metrics({"n": 0})
+    assert (await client.hear())["data"]["data"] == {"n": 0}
+    layer, history = get_channel_layer(), runtime.history
+    groups, layer.groups = layer.groups, {}
+    await broadcast_system_metrics({"n": 1})
+    layer.groups = groups
+    since = history.since
+
+    async def fail_once(*_, **__):
+        monkeypatch.setattr(history, "since", since)
+        raise BusError("the history is away")
+
+    monkeypatch.setattr(history, "since", fail_once)
+    # The last one for now; no other will tell that something is missing.
+    await broadcast_system_metrics({"n": 2})
+    assert [entry["data"] for entry in (await client.hear())["data"]] == [{"n": 1}, {"n": 2}]
+
+
+async def test_what_is_lost_while_the_history_is_read_comes_too(client, monkeypatch):
+    runtime = get_runtime()
+    await runtime.wait_joined(("system",))
+    layer, catch_up = get_channel_layer(), runtime.intake.catch_up
+
+    async def catch_up_and_lose_more(metric_types):
+        monkeypatch.setattr(runtime.intake, "catch_up", catch_up)
+        await catch_up(metric_types)
+        groups, layer.groups = layer.groups, {}
+        await broadcast_system_metrics({"n": 1})
+        layer.groups = groups
+        runtime._catch_up()  # as a canary that was missed does
+
+    monkeypatch.setattr(runtime.intake, "catch_up", catch_up_and_lose_more)
+    runtime._catch_up()
+    assert (await client.hear())["data"]["data"] == {"n": 1}
 
 
 async def test_groups_that_the_layer_forgot_are_joined_again(settings, client):
