@@ -138,9 +138,10 @@ class Intake:
             for metric_type, count in page.lost.items():
                 hub.announce_gap(GapReason.HISTORY, metric_types=frozenset({metric_type}), dropped=count)
             for stretch in page.stretches:
-                self._telemetry.metrics_refilled += len(stretch.metrics)
-                self._hand_on(stretch)
-            # Nobody may want a type any more by now.
+                # Nobody may want a type any more by now; whoever wants it later begins where it stands then.
+                if stretch.metric_type in hub.offsets:
+                    self._telemetry.metrics_refilled += len(stretch.metrics)
+                    self._hand_on(stretch)
             metric_types = [item for item in metric_types if item in hub.offsets]
             hub.offsets.update({item: page.position.offsets[item] for item in metric_types})
             is_last = page.is_last

@@ -139,6 +139,25 @@ async def test_what_was_published_before_a_type_was_wanted_is_not_handed_on(line
     assert line.numbers == [2]
 
 
+async def test_a_type_that_nobody_wants_any_more_stays_unwanted_while_it_is_filled_in(line, history, monkeypatch):
+    await line.publish(1)
+    since = history.since
+
+    async def since_while_the_last_client_goes(position):
+        page = await since(position)
+        line.intake.end("system")
+        return page
+
+    with monkeypatch.context() as patch:
+        patch.setattr(history, "since", since_while_the_last_client_goes)
+        await line.intake.catch_up(["system"])
+    assert line.hub.offsets == {}
+    await line.publish(2)
+    await line.intake.begin(["system"])
+    await line.intake.catch_up(["system"])
+    assert line.numbers == []
+
+
 async def test_what_is_published_between_asking_and_joining_is_filled_in(history):
     line = Line(history)
     await line.bus.open()
