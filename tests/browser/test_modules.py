@@ -508,3 +508,26 @@ def test_object_of_objects_becomes_a_table(page: Page):
             ["Market position", "first"],
         ],
     ]
+
+
+def test_first_picture_is_drawn_at_once_and_later_ones_in_turn(page: Page):
+    code = """
+      const drawn = [];
+      const panels = Array.from({length: 8}, (_, number) => ({paint() {}, draw: () => drawn.push(number) > 0}));
+      let isHeld = true;
+      const painter = new module.Painter(panels, () => ({isHeld, isStill: false, moment: {}}));
+      const frames = async (count) => {
+        for (let frame = 0; frame < count; frame += 1) await new Promise(requestAnimationFrame);
+      };
+      const painted = async () => {
+        drawn.length = 0;
+        painter.start();
+        await frames(2);
+        painter.stop();
+        return drawn.length;
+      };
+      const held = await painted();
+      isHeld = false;
+      return [held, await painted(), await painted()];
+    """
+    assert run(page, "pages/painter", code) == [0, 8, 3]

@@ -119,7 +119,7 @@ class DashboardPage {
     } else if (message.type === "metric_batch" && Array.isArray(message.data)) {
       this.#take(message, message.data);
     } else if (message.type === "backfill") {
-      if (this.time.player.partOf(message) === (this.time.isReplaying ? "replay" : "live")) this.feed.fill(message);
+      this.#fill(message);
     } else if (message.type === "gap") {
       this.#showGap(message);
     } else if (message.type === "status") {
@@ -127,6 +127,12 @@ class DashboardPage {
     } else if (message.type === "error") {
       this.notes.show(`error ${message.code}`, "error", `The server says: ${message.message ?? message.code}`);
     }
+  }
+
+  #fill(backfill) {
+    if (this.time.player.partOf(backfill) !== (this.time.isReplaying ? "replay" : "live")) return;
+    // The picture that was waited for is not to wait for its turn as well.
+    if (this.feed.fill(backfill) && !this.page.hidden) this.painter.start();
   }
 
   #take(frame, metrics) {

@@ -1,4 +1,5 @@
-// When the panels of a page are painted: about every 50 ms while it is seen, a few canvases at a time. Room: pages.
+// When the panels of a page are painted: about every 50 ms while it is seen, a few canvases at a time, but all of them
+// the first time. Room: pages.
 
 /** The page is painted at most about every so often; each time costs the browser, however little has changed. */
 const PACE_MS = 50;
@@ -10,6 +11,8 @@ export class Painter {
   #frame = null;
   #pace = null;
   #turn = 0;
+  // Who waited for a picture wants the whole of it.
+  #isFirst = true;
 
   /**
    * @param {Panel[]} panels
@@ -21,6 +24,7 @@ export class Painter {
     this.look = look;
   }
 
+  /** Paint with the next frame, and from then on at the usual pace. */
   start() {
     this.stop();
     this.#paintSoon();
@@ -39,14 +43,15 @@ export class Painter {
     const { isHeld, isStill, ...frame } = this.look();
     if (!isHeld) {
       if (!isStill) for (const panel of this.panels) panel.paint(frame);
-      this.#drawSome(frame.moment);
+      this.#drawSome(frame.moment, this.#isFirst ? this.panels.length : MOST_CANVASES);
     }
+    this.#isFirst = isHeld;
     this.#pace = setTimeout(() => this.#paintSoon(), PACE_MS);
   }
 
-  /** Draw canvases in turn. */
-  #drawSome(moment) {
-    let left = MOST_CANVASES;
+  /** Draw at most so many canvases, in turn. */
+  #drawSome(moment, most) {
+    let left = most;
     for (let tried = 0; tried < this.panels.length && left > 0; tried += 1) {
       this.#turn = (this.#turn + 1) % this.panels.length;
       if (this.panels[this.#turn].draw(moment)) left -= 1;
