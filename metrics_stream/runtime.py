@@ -87,7 +87,10 @@ class Runtime:
             telemetry=telemetry,
             on_interest=self._interest_changed,
         )
-        self.recent = None if self.history is None else RecentSeries(self.history, settings.history_seconds)
+        self.recent = None
+        if self.history is not None:
+            slugs = settings.catalogue().slugs
+            self.recent = RecentSeries(self.history, settings.history_seconds, slugs)
         self.intake = Intake(self.hub, self.history, telemetry)
         self._interest: frozenset[str] = frozenset()
         self._joined: frozenset[str] = frozenset()
@@ -290,7 +293,7 @@ class Runtime:
         self.hub.broadcast_status(state)
 
     async def _keep_recent(self) -> None:
-        """Keep what clients may ask for at hand, once one has asked."""
+        """Keep what clients may ask for at hand."""
         assert self.recent is not None, "the task is started only with a history"
         while True:
             await asyncio.sleep(KEEP_UP_SECONDS)

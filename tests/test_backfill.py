@@ -212,7 +212,56 @@ async def test_a_client_that_goes_while_the_past_is_folded_leaves_nothing_out_an
         assert sum(item.count) == 100
 
 
-async def test_what_no_client_has_is_not_read_until_one_asks_again(monkeypatch):
+@pytest.fixture
+async def read(monkeypatch):
+    """Return the positions from which the series of the recent past are folded on, as they come."""
+    runtime, positions = get_runtime(), []
+    since = runtime.history.since
+
+    def note(position, **limits):
+        positions.append(dict(position.offsets))
+        return since(position, **limits)
+
+    monkeypatch.setattr(runtime.history, "since", note)
+    return positions
+
+
+def let_pass(monkeypatch, seconds):
+    """Let so much time pass for the series of the recent past."""
+    recent = get_runtime().recent
+    monkeypatch.setattr(recent, "_now", lambda: time.monotonic() + seconds)
+
+
+async def test_what_is_published_is_folded_before_anybody_asks(read):
+    await publish([{"v": 1}])
+    runtime = get_runtime()
+    await runtime.recent.keep_up(runtime.hub.interest)
+    read.clear()
+    async with connected() as client:
+        await client.say(type="subscribe", metric_types=["system"], backfill_seconds=400)
+        series, _ = await client.backfill()
+    assert series["a", None, "v"]["last"] == [1.0]
+    assert read[-1] == {"system": 1}
+
+
+async def test_page_that_is_reloaded_after_hours_waits_for_no_more_than_the_newest(monkeypatch, read):
+    await publish([{"v": 1}])
+    async with connected() as client:
+        await client.say(type="subscribe", metric_types=["system"], backfill_seconds=400)
+        await client.backfill()
+        runtime = get_runtime()
+        for hour in range(1, 4):
+            let_pass(monkeypatch, 3600 * hour)
+            await runtime.recent.keep_up(runtime.hub.interest)
+    read.clear()
+    async with connected() as client:
+        await client.say(type="subscribe", metric_types=["system"], backfill_seconds=400)
+        await client.backfill()
+    # What the hub may have missed meanwhile is looked for, too.
+    assert {position["system"] for position in read} == {1}
+
+
+async def test_what_no_client_had_for_long_is_not_read_until_one_asks_again(monkeypatch, read):
     await publish([{"v": 1}])
     await publish([{"v": 1}], "hero")
     async with connected() as client:
@@ -220,21 +269,48 @@ async def test_what_no_client_has_is_not_read_until_one_asks_again(monkeypatch):
         await client.backfill()
         await client.say(type="unsubscribe", metric_types=["hero"])
         await client.hear()
-        runtime, read = get_runtime(), []
-        since = runtime.history.since
-
-        def note(position, **limits):
-            read.append(set(position.offsets))
-            return since(position, **limits)
-
-        monkeypatch.setattr(runtime.history, "since", note)
+        runtime = get_runtime()
         await publish([{"v": 2}])
         await publish([{"v": 2}], "hero")
+        let_pass(monkeypatch, runtime.settings.history_seconds + 1)
+        read.clear()
         await runtime.recent.keep_up(runtime.hub.interest)
-        assert read == [{"system"}]
+        assert read == [{"system": 1}]
+    let_pass(monkeypatch, 3 * runtime.settings.history_seconds)
     await runtime.recent.keep_up(runtime.hub.interest)
     assert len(read) == 1
     async with connected() as client:
         await client.say(type="subscribe", metric_types=["hero"], backfill_seconds=400)
         series, _ = await client.backfill()
         assert series["a", None, "v"]["max"] == [2.0]
+
+
+async def test_others_have_their_turn_while_many_series_are_summed_up_and_forgotten(monkeypatch):
+    monkeypatch.setattr(backfill, "SLICE_SECONDS", 0.0)
+    await publish([{f"f{number}": number for number in range(100)}])
+    recent = get_runtime().recent
+    await recent.keep_up({"system"})
+    turns = 0
+
+    async def others():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    running = asyncio.create_task(others())
+    assert len(await recent.series(Selection(("system",)), begin(), time.time(), 300)) == 100
+    running.cancel()
+    assert turns > 100
+
+
+async def test_series_that_are_too_many_are_told_once(monkeypatch, caplog):
+    monkeypatch.setattr(backfill, "MAX_SERIES", 3)
+    recent = get_runtime().recent
+    recent._begin("", ())
+    for _ in range(2):
+        await publish([{f"f{number}": number for number in range(5)}])
+        assert len(await recent.series(Selection(("system",)), begin(), time.time(), 300)) == 3
+    assert [record.getMessage().partition(" (")[0] for record in caplog.records] == [
+        "the recent past has more than 3 series"
+    ]

@@ -11,7 +11,7 @@ import sys
 import zlib
 from array import array
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
@@ -222,16 +222,16 @@ def downsample(
     bucket_seconds: int,
     fields: Collection[str] = (),
     sketches: SketchColumns | None = None,
-) -> list[SeriesColumns]:
-    """Return the series of one key on a grid, those of `fields` only where there are any."""
-    found = []
+) -> Iterator[SeriesColumns]:
+    """Return the series of one key on a grid one after the other, those of `fields` only where there are any."""
     end = grid.first + grid.length
     buckets: array[int] | None = None
     bounds = Bounds([], [0])
     merged = SketchColumns()
     if sketches:
         merged.merge(sketches, factor=grid.factor)
-    for field, column in columns.items():
+    # They may change between one series and the next.
+    for field, column in list(columns.items()):
         if not is_asked(field, fields):
             continue
         part = column.between(grid.first * grid.factor, end * grid.factor)
@@ -242,24 +242,21 @@ def downsample(
             if part.buckets != buckets:
                 buckets, bounds = part.buckets, bounds_of(part.buckets, grid.factor)
             part = part.widened(bounds)
-        found.append(
-            SeriesColumns(
-                metric_type=key.metric_type,
-                source=key.source,
-                agent_id=key.agent_id,
-                field=field,
-                starts_at=grid.first * grid.factor * bucket_seconds,
-                bucket_seconds=grid.factor * bucket_seconds,
-                buckets=[bucket - grid.first for bucket in part.buckets],
-                min=part.lows.tolist(),
-                max=part.highs.tolist(),
-                mean=[total / count for total, count in zip(part.totals, part.counts, strict=True)],
-                last=part.lasts.tolist(),
-                count=part.counts.tolist(),
-                percentile=merged.percentiles(field, part.buckets, part.counts),
-            )
+        yield SeriesColumns(
+            metric_type=key.metric_type,
+            source=key.source,
+            agent_id=key.agent_id,
+            field=field,
+            starts_at=grid.first * grid.factor * bucket_seconds,
+            bucket_seconds=grid.factor * bucket_seconds,
+            buckets=[bucket - grid.first for bucket in part.buckets],
+            min=part.lows.tolist(),
+            max=part.highs.tolist(),
+            mean=[total / count for total, count in zip(part.totals, part.counts, strict=True)],
+            last=part.lasts.tolist(),
+            count=part.counts.tolist(),
+            percentile=merged.percentiles(field, part.buckets, part.counts),
         )
-    return found
 
 
 # --- packed ---

@@ -198,10 +198,8 @@ class Folder:
 
     def drop(self, key: SeriesKey, first: int, end: int) -> None:
         """Drop the buckets of one key from `first` up to before `end`."""
-        if (group := self._groups.get(key)) is not None:
-            self._drop(group, first, end)
-
-    def _drop(self, group: _Group, first: int, end: int) -> None:
+        if (group := self._groups.get(key)) is None:
+            return
         self._settle(group)
         for field, column in list(group.columns.items()):
             column.replace(first, end, Column())
@@ -211,10 +209,19 @@ class Folder:
         if not group.columns:
             del self._groups[group.key]
 
+    def bucket_of(self, at: float) -> int:
+        """Return the number of the bucket that an instant is in."""
+        return int(at // self.bucket_seconds)
+
+    @property
+    def keys(self) -> list[SeriesKey]:
+        """Return the keys of what there is."""
+        return [group.key for group in self._groups.values()]
+
     def forget_before(self, at: float) -> None:
         """Drop the buckets that end at or before `at`."""
-        for group in list(self._groups.values()):
-            self._drop(group, 0, int(at // self.bucket_seconds))
+        for key in self.keys:
+            self.drop(key, 0, self.bucket_of(at))
 
     def series(
         self,
@@ -229,12 +236,20 @@ class Folder:
 
         `metric_types` and what is in `filters` narrow them, as they do live; where one is empty, it does not.
         """
+        return list(
+            self.each_series(
+                since=since, until=until, metric_types=metric_types, filters=filters, max_points=max_points
+            )
+        )
+
+    def each_series(
+        self, *, since: float, until: float, metric_types: Collection[str], filters: Filters, max_points: int
+    ) -> Iterator[SeriesColumns]:
+        """Return the same one after the other; what is added or dropped meanwhile may be in it or not."""
         grid = make_grid(since, until, bucket_seconds=self.bucket_seconds, max_points=max_points)
-        found = []
-        for group in self._groups.values():
+        for group in list(self._groups.values()):
             if matches(group.key, metric_types, filters):
                 self._settle(group)
-                found += downsample(
+                yield from downsample(
                     group.key, group.columns, grid, bucket_seconds=self.bucket_seconds, fields=filters.fields
                 )
-        return found

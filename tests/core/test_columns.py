@@ -130,7 +130,7 @@ def test_downsampled_series_share_their_buckets():
         [3, 1],
     )
     assert (queue.starts_at, queue.bucket_seconds, queue.buckets, queue.last) == (10, 2, [1], [4.0])
-    assert downsample(KEY, columns, grid, bucket_seconds=1, fields=("queue",)) == [queue]
+    assert list(downsample(KEY, columns, grid, bucket_seconds=1, fields=("queue",))) == [queue]
 
 
 def test_column_of_single_values_is_kept_once():
