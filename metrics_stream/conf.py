@@ -98,7 +98,7 @@ class StreamSettings:
     """How many of each metric type are kept for them at most."""
 
     history_bytes: int = 100_000_000
-    """The same in bytes."""
+    """The same in bytes, which comes first for metrics of more than 500 bytes."""
 
     record_raw_days: float = 30.0
     """How long the metrics of a test run are kept whole, for replays and exports; 0 keeps them for ever."""
