@@ -107,7 +107,7 @@ with Broadcaster(source="east", max_queued=100_000) as stream:
         publish(at)
         at, number = at + 1 / rate, number + 1
         if number % 20 == 0:
-            time.sleep(0.05)
+            time.sleep(0.5 / rate)
     stream.flush(30)
     print("live", flush=True)
     started, number = time.time(), 0
@@ -192,6 +192,12 @@ class Watch:
 
 def _metrics(session: CDPSession) -> dict[str, float]:
     return {each["name"]: each["value"] for each in session.send("Performance.getMetrics")["metrics"]}
+
+
+def find_chromium() -> str | None:
+    """Return the path of a Chromium, if there is one."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return next((found for name in names if (found := shutil.which(name))), None)
 
 
 @contextlib.contextmanager
@@ -302,10 +308,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--screenshot", type=Path, help="write a picture of the page at the end")
     parser.add_argument("--profile", type=Path, help="write a processor profile of the last seconds, for DevTools")
     options = parser.parse_args(argv)
-    path = next(
-        (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
-    )
-    if path is None:
+    if (path := find_chromium()) is None:
         parser.error("there is no Chromium; install it (Debian: apt install chromium)")
     with contextlib.ExitStack() as exits:
         folder = Path(exits.enter_context(tempfile.TemporaryDirectory()))

