@@ -5,7 +5,7 @@ import re
 import sqlite3
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.browser.test_dashboard import panel
 from tests.stack import Stack, wait_until
@@ -83,6 +83,63 @@ def test_chart_is_filled_with_what_came_before_at_its_first_painting(page: Page,
     expect(canvas).to_be_visible()
     assert canvas.evaluate(COLOURFUL, [0.15, 0.3]) > 50
     expect(figure(page)).to_have_text(re.compile("tps"))
+
+
+# The charts' columns by series and second: the last value, the lowest and the highest.
+COLUMNS = """() => {
+  const found = {};
+  for (const path of ["throughput_tps", "error_rate", "p99_response_time_ms"]) {
+    for (const series of dashboardPage.feed.store.series("system", path)) {
+      const seconds = found[`${series.source} ${path}`] = {};
+      series.times.forEach((timeMs, index) => {
+        const second = Math.floor(timeMs / 1000);
+        const [, low, high] = seconds[second] ?? [null, Infinity, -Infinity];
+        const {values, lows, highs} = series;
+        seconds[second] = [values[index], Math.min(low, lows[index]), Math.max(high, highs[index])];
+      });
+    }
+  }
+  return found;
+}"""
+
+
+def expose(page: Page) -> None:
+    """Let a test look into the dashboards that are opened in a page."""
+
+    def handle(route: Route) -> None:
+        response = route.fetch()
+        route.fulfill(response=response, body=f"{response.text()}\nglobalThis.dashboardPage = dashboardPage;")
+
+    page.route("**/pages/dashboard.js", handle)
+
+
+def test_reloaded_chart_has_the_columns_of_one_that_stayed_open(page: Page, stack: Stack) -> None:
+    reloaded = page.context.new_page()
+    for each in (page, reloaded):
+        expose(each)
+        open_operations(each)
+        expect(badge(each)).to_have_text("Live")
+    for source in ("east", "west"):
+        stack.publish(
+            "import random, time\n"
+            "now = time.time()\n"
+            "for number in range(1200):\n"
+            "    value = random.gauss(500, 50) + (4000 if number % 300 == 7 else 0)\n"
+            "    data = {'throughput_tps': value, 'error_rate': value / 1e6, 'p99_response_time_ms': value / 7}\n"
+            "    stream.broadcast_system_metrics(data, timestamp=now - 240 + number / 5)",
+            source=source,
+        )
+    page.wait_for_function("dashboardPage.feed.store.version('system') >= 2400")
+    reloaded.reload()
+    reloaded.wait_for_function("globalThis.dashboardPage?.feed.store.series('system', 'error_rate').length === 2")
+    expected, found = page.evaluate(COLUMNS), reloaded.evaluate(COLUMNS)
+    assert len(expected) == 6
+    for name, seconds in expected.items():
+        # Of the window's first second a page keeps one point, from which the line enters.
+        assert len(seconds) >= 240
+        assert found[name] == seconds
+        assert sum(high > 3000 for _, _, high in seconds.values()) == (4 if "throughput" in name else 0)
+    reloaded.close()
 
 
 def test_paused_page_holds_its_picture_and_counts_what_comes(page: Page, stack: Stack) -> None:
