@@ -400,3 +400,80 @@ def test_console_says_what_is_of_the_past(page: Page):
         "2 series of system, agent in buckets of 3 s · the last of them",
         "state paused · run soak · speed 2",
     ]
+
+
+def test_line_that_was_ended_goes_on_where_the_server_has_what_was_missing(page: Page):
+    code = f"""{SERIES}
+      const joined = (buckets, bucketMs = 1000) => {{
+        const series = newSeries();
+        for (const second of [10.2, 11.2]) series.add(second * 1000, second);
+        series.break();
+        for (const second of [13.2, 14.2]) series.add(second * 1000, second);
+        series.break();
+        series.fill({{fromMs: 0, bucketMs, untilMs: 15_000, buckets, last: buckets.map(() => 5)}});
+        return pointsOf(series).map(([, value]) => value);
+      }};
+      return [joined([10, 11, 12, 13, 14]), joined([10, 11, 13, 14]), joined([1], 10_000)];
+    """
+    filled, lacking, within = run(page, "client/series", code)
+    assert filled == [10.2, 11.2, 5, 13.2, 14.2, None]
+    assert lacking == [10.2, 11.2, None, 13.2, 14.2, None]
+    assert within == [10.2, 11.2, 13.2, 14.2, None]
+
+
+MENDER = """
+  const asked = [], timers = [], broken = [];
+  let nowMs = 100_000, isLive = true, isOpen = true;
+  const connection = {
+    clock: {now: () => nowMs},
+    refill: (past, metricTypes) => isOpen && asked.push([past.backfill_seconds, past.max_points, ...metricTypes]) > 0,
+    timers: {setTimeout: (callback, ms) => timers.push([callback, ms]), clearTimeout() {}},
+  };
+  const feed = {isFilling: false, target: {break: (metricTypes) => broken.push(...metricTypes)}};
+  const mender = new module.Mender(connection, feed, {historySeconds: argument ?? 900, isLive: () => isLive});
+  const gap = (reason, ...metricTypes) => mender.take({type: "gap", reason, dropped: null, metric_types: metricTypes});
+  const pass = () => {
+    const [callback, ms] = timers.shift();
+    nowMs += ms;
+    callback();
+  };
+"""
+
+
+def test_gap_ends_the_lines_and_is_asked_for_once(page: Page):
+    code = f"""{MENDER}
+      gap("slow_consumer", "system");
+      gap("bus", "system", "agent");
+      const before = asked.length;
+      pass();
+      // What comes soon after waits for longer, and while nothing can be sent, or all of the past is on its way.
+      gap("pending_overflow", "hero");
+      const wait = timers[0][1];
+      feed.isFilling = true;
+      pass();
+      [feed.isFilling, isOpen] = [false, false];
+      pass();
+      isOpen = true;
+      pass();
+      return {{before, broken, asked, wait, left: timers.length}};
+    """
+    assert run(page, "client/mender", code) == {
+        "before": 0,
+        "broken": ["system", "system", "agent", "hero"],
+        "asked": [[32, 34, "system", "agent"], [49, 51, "hero"]],
+        "wait": 15_000,
+        "left": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("history_seconds", "event"),
+    [
+        (900, 'gap("history", "system")'),
+        (0, 'gap("bus", "system")'),
+        (900, 'isLive = false; gap("pending_overflow", "system")'),
+    ],
+)
+def test_what_cannot_be_filled_stays_a_break(page: Page, history_seconds: int, event: str):
+    code = f"{MENDER} {event}; return [broken, timers.length];"
+    assert run(page, "client/mender", code, history_seconds) == [["system"], 0]

@@ -3,9 +3,10 @@
 import json
 import re
 import sqlite3
+import time
 
 import pytest
-from playwright.sync_api import Locator, Page, Route, expect
+from playwright.sync_api import Locator, Page, Route, WebSocketRoute, expect
 
 from tests.browser.test_dashboard import panel
 from tests.stack import Stack, wait_until
@@ -140,6 +141,46 @@ def test_reloaded_chart_has_the_columns_of_one_that_stayed_open(page: Page, stac
         assert found[name] == seconds
         assert sum(high > 3000 for _, _, high in seconds.values()) == (4 if "throughput" in name else 0)
     reloaded.close()
+
+
+def test_what_a_slow_page_missed_is_a_break_until_the_history_has_filled_it(page: Page, stack: Stack) -> None:
+    lines = []
+
+    def between(socket: WebSocketRoute) -> None:
+        server = socket.connect_to_server()
+        lines.append((socket, server))
+
+    expose(page)
+    page.route_web_socket(re.compile("/ws/metrics/"), between)
+    open_operations(page)
+    expect(badge(page)).to_have_text("Live")
+    [(socket, server)] = lines
+    values = (
+        "import time\n"
+        "for second in range({}):\n"
+        "    stream.broadcast_system_metrics({{'throughput_tps': second}}, timestamp={} + second)"
+    )
+    began = time.time() // 1 - 30.5
+    version = "dashboardPage.feed.store.version('system')"
+    stack.publish(values.format("0, 10", began))
+    page.wait_for_function(f"{version} >= 10")
+    missed = []
+    server.on_message(lambda text: missed.append(text) if '"metric_' in text else socket.send(text))
+    stack.publish(values.format("10, 12", began))
+    # Playwright hears of them while it waits for something.
+    wait_until(lambda: page.evaluate("1") and "".join(missed).count("throughput_tps") >= 2, 10)
+    socket.send('{"type": "gap", "reason": "slow_consumer", "dropped": 2, "metric_types": ["system"]}')
+    server.on_message(socket.send)
+    stack.publish(values.format("12, 20", began))
+    page.wait_for_function(f"{version} >= 18")
+    column = """() => {
+      const [{values}] = dashboardPage.feed.store.series("system", "throughput_tps");
+      return [...values].map((value) => Number.isNaN(value) ? null : value);
+    }"""
+    assert page.evaluate(column) == [*range(10), None, *range(12, 20)]
+    expect(page.get_by_text("2 samples skipped")).to_be_visible()
+    page.wait_for_function(f"({column})().length === 20 && !({column})().includes(null)")
+    assert page.evaluate(column) == [*range(20)]
 
 
 def test_paused_page_holds_its_picture_and_counts_what_comes(page: Page, stack: Stack) -> None:

@@ -23,7 +23,8 @@ const FEWEST_SPACINGS = 3;
  * Return the points of a series together with those of a summary.
  *
  * Points that are there already stay, and stand for what else their bucket held; so the same may be joined again. As
- * buckets lie further apart than points, gaps up to `coarseUntilMs` are points without a value.
+ * buckets lie further apart than points, gaps up to `coarseUntilMs` are points without a value. Where a line was ended
+ * because something was missing, it goes on when a bucket has what was missing.
  *
  * @param {Series} series
  * @param {Summary} summary
@@ -36,22 +37,31 @@ export function withBuckets(series, { fromMs, bucketMs, untilMs, buckets, last, 
   const points = new Points();
   let [lastMs, coveredUntilMs, index] = [-Infinity, -Infinity, 0];
   let wasBucket = false;
+  /** @type {number | null} where the line ended before what comes next */
+  let endedMs = null;
 
-  const put = (isBucket, beginMs, endMs, timeMs, value, low, high) => {
-    if (!Number.isNaN(value)) {
-      const limitMs = isBucket !== wasBucket ? Math.max(gapMs, bucketGapMs) : isBucket ? bucketGapMs : gapMs;
-      const knownUntilMs = Math.max(coveredUntilMs, isBucket ? -Infinity : series.coarseUntilMs);
-      if (lastMs > -Infinity && beginMs - knownUntilMs > limitMs) points.push((lastMs += 1), NaN);
-      coveredUntilMs = endMs;
-      wasBucket = isBucket;
+  const end = (timeMs) => points.push((lastMs = Math.max(timeMs, lastMs + 1)), NaN);
+  const put = (isBucket, beginMs, endMs, timeMs, value, low, high, knownFromMs = Infinity) => {
+    if (Number.isNaN(value)) {
+      if (endedMs !== null) end(endedMs);
+      endedMs = timeMs;
+      return;
     }
+    if (endedMs !== null && !isBucket && endedMs < knownFromMs) end(endedMs);
+    endedMs = null;
+    const limitMs = isBucket !== wasBucket ? Math.max(gapMs, bucketGapMs) : isBucket ? bucketGapMs : gapMs;
+    const knownUntilMs = Math.max(coveredUntilMs, isBucket ? -Infinity : series.coarseUntilMs);
+    if (lastMs > -Infinity && beginMs - knownUntilMs > limitMs) end(lastMs + 1);
+    coveredUntilMs = endMs;
+    wasBucket = isBucket;
     lastMs = Math.max(timeMs, lastMs + 1);
     points.push(lastMs, value, low, high);
   };
-  const putOwnUntil = (endMs) => {
+  const putOwnUntil = (endMs, knownFromMs) => {
     let found = null;
     for (; index < times.length && times[index] < endMs; index += 1) {
-      put(false, times[index], times[index], times[index], values[index], lows[index], highs[index]);
+      const time = times[index];
+      put(false, time, time, time, values[index], lows[index], highs[index], knownFromMs);
       if (Number.isNaN(values[index])) continue;
       const [low, high] = [Math.min(lows[index], found?.low ?? Infinity), Math.max(highs[index], found?.high ?? -Infinity)];
       found = { place: points.length - 1, low, high };
@@ -62,7 +72,7 @@ export function withBuckets(series, { fromMs, bucketMs, untilMs, buckets, last, 
   buckets.forEach((bucket, place) => {
     const [beginMs, endMs] = [fromMs + bucket * bucketMs, fromMs + (bucket + 1) * bucketMs];
     putOwnUntil(beginMs);
-    const own = putOwnUntil(endMs);
+    const own = putOwnUntil(endMs, beginMs);
     if (own === null) {
       put(true, beginMs, endMs, Math.min((beginMs + endMs) / 2, untilMs), last[place], min[place], max[place]);
     } else if (min[place] < own.low || max[place] > own.high) {
@@ -70,6 +80,7 @@ export function withBuckets(series, { fromMs, bucketMs, untilMs, buckets, last, 
     }
   });
   putOwnUntil(Infinity);
+  if (endedMs !== null) end(endedMs);
   const endMs = buckets.length ? fromMs + (buckets.at(-1) + 1) * bucketMs : -Infinity;
   return { points, coarseUntilMs: Math.max(series.coarseUntilMs, Math.min(endMs, untilMs)) };
 }

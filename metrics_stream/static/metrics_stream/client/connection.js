@@ -128,9 +128,15 @@ export class Connection {
     this.send(this.#subscription.unsubscribe(metricTypes));
   }
 
-  /** Ask for `backfill` of all that is subscribed. @returns {boolean} whether it could be sent */
-  refill() {
-    return this.send({ type: "subscribe", metric_types: this.#subscription.metricTypes, ...this.backfill });
+  /**
+   * Ask for `backfill`, or another stretch of the past, of all that is subscribed, or of some of it.
+   *
+   * @param {{backfill_seconds: number, max_points: number} | null} [past]
+   * @param {string[]} [metricTypes]
+   * @returns {boolean} whether it could be sent
+   */
+  refill(past = this.backfill, metricTypes = this.#subscription.metricTypes) {
+    return this.send({ type: "subscribe", metric_types: metricTypes, ...past });
   }
 
   /** @param {{agent_ids?: string[], fields?: string[], sources?: string[]}} filters `{}` clears */

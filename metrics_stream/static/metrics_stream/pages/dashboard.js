@@ -5,6 +5,7 @@ import { setAttribute, setText } from "../charts/dom.js";
 import { Connection, socketUrl } from "../client/connection.js";
 import { Feed } from "../client/feed.js";
 import { formatDuration } from "../client/format.js";
+import { Mender } from "../client/mender.js";
 import { REST_SECONDS } from "../client/subscription.js";
 import { ConnectionBadge } from "./connection_badge.js";
 import { watchFullScreen } from "./full_screen.js";
@@ -55,6 +56,7 @@ class DashboardPage {
     this.runs = new Runs(page, () => this.timebar.show());
     const { connection, feed, runs, notes } = this;
     this.time = new TimeMachine({ connection, feed, runs, notes, config, windowSeconds, changed: () => this.timebar.show() });
+    this.mender = new Mender(connection, feed, { historySeconds: config.history_seconds, isLive: () => !this.time.isReplaying });
     this.timebar = new TimeBar(page, this.time, this.badge);
     this.painter = new Painter(this.panels, () => this.#look());
     this.startedAtMs = 0;
@@ -65,7 +67,7 @@ class DashboardPage {
     this.sources.start();
     this.badge.start();
     this.timebar.start();
-    for (const part of [this.sources, this.badge, this.timebar, this.time, this.runs]) this.#removers.push(() => part.stop());
+    for (const part of [this.sources, this.badge, this.timebar, this.time, this.mender, this.runs]) this.#removers.push(() => part.stop());
     this.#removers.push(this.connection.on("message", (message) => this.#receive(message)));
     this.#removers.push(watchKeys(this.page, this.time), watchFullScreen(this.page));
     this.#listen(this.page, "visibilitychange", () => this.#showOrHide());
@@ -121,6 +123,7 @@ class DashboardPage {
     } else if (message.type === "backfill") {
       this.#fill(message);
     } else if (message.type === "gap") {
+      this.mender.take(message);
       this.#showGap(message);
     } else if (message.type === "status") {
       this.#showBus(message.bus);
