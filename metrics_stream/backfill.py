@@ -216,9 +216,11 @@ def _grid(item: SeriesColumns) -> tuple[float, float]:
 
 
 def _as_message(item: SeriesColumns) -> Series:
-    extremes: dict[str, Any] = {}
+    more: dict[str, Any] = {}
     if item.min != item.last or item.max != item.last:
-        extremes = {"min": item.min, "max": item.max}
+        more |= {"min": item.min, "max": item.max}
+    if item.percentile is not None:
+        more |= {"percentile": item.percentile, "is_worst": item.is_worst}
     return Series(
         metric_type=item.metric_type,
         source=item.source,
@@ -226,5 +228,5 @@ def _as_message(item: SeriesColumns) -> Series:
         field=item.field,
         buckets=item.buckets,
         last=item.last,
-        **extremes,
+        **more,
     )

@@ -11,6 +11,8 @@ from channels.testing import WebsocketCommunicator
 from metrics_stream import backfill
 from metrics_stream.broadcast import broadcast_many
 from metrics_stream.bus import declare_server
+from metrics_stream.core.columns import SeriesColumns
+from metrics_stream.core.protocol import encode
 from metrics_stream.core.selection import Selection
 from metrics_stream.routing import stream_application
 from metrics_stream.runtime import get_runtime, stop_runtime
@@ -314,3 +316,22 @@ async def test_series_that_are_too_many_are_told_once(monkeypatch, caplog):
     assert [record.getMessage().partition(" (")[0] for record in caplog.records] == [
         "the recent past has more than 3 series"
     ]
+
+
+@pytest.mark.parametrize(
+    ("percentile", "is_worst", "said"),
+    [
+        (None, False, {}),
+        ([4.5], False, {"percentile": [4.5]}),
+        ([6.0], True, {"percentile": [6.0], "is_worst": True}),
+    ],
+)
+def test_message_says_what_a_percentile_was(percentile, is_worst, said):
+    columns = SeriesColumns(
+        **{"metric_type": "system", "source": "a", "agent_id": None, "field": "p99_ms", "starts_at": 0.0},
+        **{"bucket_seconds": 10.0, "buckets": [0], "min": [2.0], "max": [6.0], "mean": [4.0], "last": [3.0]},
+        **{"count": [9], "percentile": percentile, "is_worst": is_worst},
+    )
+    message = json.loads(encode(backfill._as_message(columns)))
+    expected = {"metric_type": "system", "source": "a", "field": "p99_ms", "buckets": [0], "last": [3.0]}
+    assert message == expected | {"min": [2.0], "max": [6.0]} | said

@@ -349,15 +349,20 @@ def test_percentiles_come_from_merged_sketches_at_every_width():
         everything = sorted(value for of_metric in values.values() for value in of_metric)
         [line] = recordings.summary(run)
         assert line.percentile == pytest.approx(everything[math.floor(0.95 * (len(everything) - 1))], rel=0.0101)
+        assert not line.is_worst
         recording.writer.finish(run.pk)
 
 
-def test_percentile_is_not_told_when_a_sketch_is_missing():
+def test_percentile_is_the_worst_and_no_mean_when_a_sketch_is_missing():
     run, recording = start_run(), Recording("soak")
     recording.record(sketched(1, [5.0], tps=1), metric(1.5, {"p95_ms": 3.0}), sketched(2, [5.0]))
     run = recording.end(run)
-    assert {one.field: one.percentile for one in recordings.series(run)} == {"p95_ms": None, "tps": None}
-    assert {one.field: one.percentile for one in recordings.summary(run)} == {"p95_ms": None, "tps": None}
+    series = {one.field: one for one in recordings.series(run)}
+    assert (series["p95_ms"].percentile, series["p95_ms"].is_worst) == ([3.0, 1.0], True)
+    assert (series["tps"].percentile, series["tps"].is_worst) == (None, False)
+    lines = {one.field: one for one in recordings.summary(run)}
+    assert (lines["p95_ms"].percentile, lines["p95_ms"].is_worst, lines["p95_ms"].mean) == (3.0, True, None)
+    assert (lines["tps"].percentile, lines["tps"].is_worst, lines["tps"].mean) == (None, False, 1.0)
     [one] = recordings.series(run, field="p95_ms", since=START + 2, until=START + 2)
     assert one.percentile == [pytest.approx(5, rel=0.0101)]
 

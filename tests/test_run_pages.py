@@ -15,6 +15,7 @@ from django.utils.html import strip_tags
 
 from metrics_stream import access, recordings
 from metrics_stream.core.metrics import MetricsStreamError
+from metrics_stream.core.sketch import Sketch
 from metrics_stream.models import Dashboard, MetricChunk, Panel, TestRun
 from metrics_stream.run_pages import exports
 from metrics_stream.run_pages.pages import RUNS_ON_A_PAGE
@@ -214,6 +215,23 @@ def test_summary_has_the_extremes_of_each_series_with_units(client):
     assert "Throughput throughput_tps 2 10.0 tps 20.0 tps 30.0 tps 30.0 tps" in content
     assert "Depth own.depth 1 -2.50 -2.50 -2.50 -2.50" in content
     assert "Success rate success_rate 2 50.0 % 74.5 % 99.0 % 50.0 %" in content
+
+
+def test_percentiles_have_no_mean_but_that_of_all_or_the_worst(client):
+    run, recording = start_run(), Recording("soak")
+    for at, values in ((0, [10.0] * 100), (1, [20.0] * 300)):
+        sketch = Sketch()
+        for value in values:
+            sketch.add(value)
+        data = {"p50_response_time_ms": values[0], "sketches": {"response_time_ms": sketch.encode()}}
+        recording.record(metric(at, data), metric(at, {"p99_response_time_ms": values[-1]}, source="web-2"))
+    recording.end(run)
+    response = client.get("/runs/soak/")
+    content = text(response)
+    assert "Samples Min Mean Of all Max Last" in content
+    assert re.search(r"Response time p50 p50_response_time_ms 2 10.0 ms – (19.9|20.1) ms 20.0 ms 20.0 ms", content)
+    assert "Response time p99 p99_response_time_ms 2 10.0 ms – 20.0 ms worst 20.0 ms 20.0 ms" in content
+    assert content.count("worst: the highest that came") == 1
 
 
 def test_what_is_lost_is_said_plainly(client):

@@ -32,8 +32,9 @@ class SeriesKey(NamedTuple):
 class SeriesColumns(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One series over time: columns with an entry for each bucket that has a value.
 
-    Bucket k covers `starts_at` + k · `bucket_seconds` to the next. `percentile` is there for a percentile whose values
-    all came with sketches: that of everything measured in the bucket, where `mean` is only the mean of percentiles.
+    Bucket k covers `starts_at` + k · `bucket_seconds` to the next. `percentile` is there for a percentile of which a
+    bucket sums up several: that of everything measured in it, where all values came with sketches; else the worst that
+    came, which `is_worst` says. Of what is recent, no sketches are kept, and there is none.
     """
 
     metric_type: str
@@ -49,6 +50,7 @@ class SeriesColumns(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     last: list[float]
     count: list[int]
     percentile: list[float] | None = None
+    is_worst: bool = False
 
 
 def permitted_series(series: Iterable[SeriesColumns], permit: Permit) -> list[SeriesColumns]:

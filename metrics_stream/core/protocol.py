@@ -319,7 +319,8 @@ class MetricBatch(ServerMessage, frozen=True, tag="metric_batch"):
 class Series(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One field of one source (and agent) over time: columns with an entry for each bucket that has a value.
 
-    Without `min` and `max` both are `last` in every bucket.
+    Without `min` and `max` both are `last` in every bucket. `percentile` is what a percentile was in each bucket of a
+    test run that sums up several: that of all that was measured, or with `is_worst` the worst that came.
     """
 
     metric_type: str
@@ -329,6 +330,8 @@ class Series(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     last: list[float]
     min: list[float] = []
     max: list[float] = []
+    percentile: list[float] = []
+    is_worst: bool = False
     agent_id: str | None = None
 
 

@@ -46,6 +46,11 @@ def kind_of(name: str) -> NaturalKind:
     return next((kind for kind, pattern in _NAME_RULES if pattern.fullmatch(name)), "gauge")
 
 
+def is_percentile(path: str) -> bool:
+    """Return whether the field at a dotted path holds a percentile, of which no mean says anything."""
+    return kind_of(path.rpartition(".")[2]) == "percentile"
+
+
 class Numbers:
     """What the numbers of one field amount to."""
 

@@ -7,9 +7,10 @@ from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
 
-from metrics_stream.core.columns import SeriesColumns, SeriesKey, Unpacked, downsample, make_grid, unpack
+from metrics_stream.core.columns import Column, SeriesColumns, SeriesKey, Unpacked, downsample, make_grid, unpack
 from metrics_stream.core.permission import EVERYTHING, Permit
 from metrics_stream.core.sketch_columns import SketchColumns
+from metrics_stream.core.summaries import is_percentile
 from metrics_stream.models import SeriesGroup, TestRun, TierChunk
 from metrics_stream.recordings.open_run import key_of, put_minute
 from metrics_stream.recordings.tiers import FINEST, TIERS, row_start
@@ -21,7 +22,8 @@ _END_OF_TIME = 253_402_300_800
 class SeriesSummary(msgspec.Struct, frozen=True, kw_only=True):
     """One series of a run in a line.
 
-    `percentile` is that of all that was measured, for a percentile whose values all came with sketches.
+    A percentile has no mean. Its `percentile` is that of all that was measured, where all values came with sketches;
+    else the worst of them, which `is_worst` says.
     """
 
     metric_type: str
@@ -31,9 +33,10 @@ class SeriesSummary(msgspec.Struct, frozen=True, kw_only=True):
     count: int
     min: float
     max: float
-    mean: float
+    mean: float | None
     last: float
     percentile: float | None = None
+    is_worst: bool = False
 
 
 def keys(run: TestRun) -> list[tuple[SeriesKey, tuple[str, ...]]]:
@@ -78,20 +81,31 @@ def summary(run: TestRun) -> list[SeriesSummary]:
     groups = {group.pk: group for group in SeriesGroup.objects.filter(run=run)}
     parts = _parts(groups.keys(), _choose_tier(groups.keys(), until - since, 1), since, until, ())
     return [
-        SeriesSummary(
-            **key_of(groups[pk])._asdict(),
-            field=field,
-            count=(count := sum(column.counts)),
-            min=min(column.lows),
-            max=max(column.highs),
-            mean=sum(column.totals) / count,
-            last=column.lasts[-1],
-            percentile=next(iter(merged.percentiles(field, [0], [count]) or ()), None),
-        )
+        _summed_up(key_of(groups[pk]), field, column, merged)
         for pk, part in parts.items()
         for merged in [_merged(part.sketches)]
         for field, column in part.columns.items()
     ]
+
+
+def _summed_up(key: SeriesKey, field: str, column: Column, sketches: SketchColumns) -> SeriesSummary:
+    count, most = sum(column.counts), max(column.highs)
+    percentile, is_worst = None, False
+    if is_percentile(field):
+        found = sketches.percentiles(field, [0], [count])
+        is_worst = found is None and count > 1
+        percentile = most if found is None else found[0]
+    return SeriesSummary(
+        **key._asdict(),
+        field=field,
+        count=count,
+        min=min(column.lows),
+        max=most,
+        mean=None if is_percentile(field) else sum(column.totals) / count,
+        last=column.lasts[-1],
+        percentile=percentile,
+        is_worst=is_worst,
+    )
 
 
 def _merged(sketches: SketchColumns) -> SketchColumns:
@@ -150,7 +164,7 @@ def _read(
     parts = _parts(by_pk.keys(), tier, since, until, fields)
     grid = make_grid(since, until, bucket_seconds=tier, max_points=max_points)
     return [
-        one
+        _told(one)
         for pk, group in by_pk.items()
         if pk in parts
         for one in downsample(
@@ -162,6 +176,13 @@ def _read(
             sketches=parts[pk].sketches,
         )
     ]
+
+
+def _told(one: SeriesColumns) -> SeriesColumns:
+    """Return a series with the worst of each bucket where percentiles are several in one and no sketch tells theirs."""
+    if one.percentile is not None or max(one.count) == 1 or not is_percentile(one.field):
+        return one
+    return msgspec.structs.replace(one, percentile=one.max, is_worst=True)
 
 
 def _choose_tier(group_ids: Collection[int], seconds: float, max_points: int) -> int:

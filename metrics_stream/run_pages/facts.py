@@ -88,6 +88,8 @@ class SeriesRow:
     count: str
     least: str
     mean: str
+    percentile: str
+    is_worst: bool
     most: str
     last: str
 
@@ -101,6 +103,16 @@ class Group:
     source: str
     agent_id: str
     rows: list[SeriesRow]
+
+    @property
+    def has_percentiles(self) -> bool:
+        """Whether any of them is a percentile."""
+        return any(row.percentile != NO_VALUE for row in self.rows)
+
+    @property
+    def has_worst(self) -> bool:
+        """Whether of some percentile only the worst is known."""
+        return any(row.is_worst for row in self.rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +210,7 @@ def _span(run: TestRun, series: SeriesColumns) -> tuple[float, float]:
 
 def groups(run: TestRun, permit: Permit) -> list[Group]:
     """Return the series of a run that may be seen, by metric type, source and agent, in the order of the catalogue."""
-    found: list[Group] = _remembered(run, "groups", permit, lambda: _groups(run, permit))
+    found: list[Group] = _remembered(run, "summary", permit, lambda: _groups(run, permit))
     return found
 
 
@@ -229,6 +241,8 @@ def _series_row(catalogue: Catalogue, row: recordings.SeriesSummary) -> SeriesRo
         count=f"{row.count:,}",
         least=format_number(row.min, unit),
         mean=format_number(row.mean, unit),
+        percentile=format_number(row.percentile, unit),
+        is_worst=row.is_worst,
         most=format_number(row.max, unit),
         last=format_number(row.last, unit),
     )

@@ -477,3 +477,21 @@ def test_gap_ends_the_lines_and_is_asked_for_once(page: Page):
 def test_what_cannot_be_filled_stays_a_break(page: Page, history_seconds: int, event: str):
     code = f"{MENDER} {event}; return [broken, timers.length];"
     assert run(page, "client/mender", code, history_seconds) == [["system"], 0]
+
+
+def test_percentiles_of_a_run_are_drawn_as_they_were_and_the_worst_is_named(page: Page):
+    code = """
+      const store = new module.Store([{metricType: "system", path: "p99_ms", windowSeconds: 900}]);
+      const series = ["east", "west"].map((source, index) => ({
+        metric_type: "system", source, field: "p99_ms", buckets: [0, 1], last: [3, 3], min: [2, 2], max: [9, 8],
+        percentile: index ? [9, 8] : [5, 6], ...(index ? {is_worst: true} : {}),
+      }));
+      store.fill({from: "2026-01-01T00:00:00Z", until: "2026-01-01T00:01:00Z", bucket_seconds: 10, series});
+      const {linesOf} = await import("/static/metrics_stream/client/readings.js");
+      const lines = linesOf(store, {metric_type: "system", fields: [{path: "p99_ms", label: "p99"}]}, null);
+      return lines.map(({label, series}) => [label, [...series.values], [...series.lows], [...series.highs]]);
+    """
+    assert run(page, "client/store", code) == [
+        ["east", [5, 6], [2, 2], [9, 8]],
+        ["west (worst)", [9, 8], [2, 2], [9, 8]],
+    ]

@@ -33,7 +33,8 @@ const FEWEST_SPACINGS = 3;
 export function withBuckets(series, { fromMs, bucketMs, untilMs, buckets, last, min = last, max = last }) {
   const { times, values, lows, highs } = series;
   const gapMs = series.gapMs();
-  const bucketGapMs = Math.max(3 * usualSpacing(buckets) * bucketMs, SHORTEST_GAP_MS) - bucketMs;
+  // A few buckets do not say how far they lie apart usually; next to each other is no gap in any case.
+  const bucketGapMs = Math.max(3 * Math.max(1, usualSpacing(buckets)) * bucketMs, SHORTEST_GAP_MS) - bucketMs;
   const points = new Points();
   let [lastMs, coveredUntilMs, index] = [-Infinity, -Infinity, 0];
   let wasBucket = false;

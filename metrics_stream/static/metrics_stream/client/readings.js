@@ -50,6 +50,8 @@ export function readingsOf(store, panel, source) {
 /**
  * Return the panel's series with labels, also of sources that have gone silent but are still in the picture.
  *
+ * Where a label says `(worst)`, points that stand for several percentiles are the highest of them.
+ *
  * @param {Store} store
  * @param {object} panel
  * @param {string | null} source
@@ -67,7 +69,9 @@ export function linesOf(store, panel, source) {
       series,
     })),
   );
-  return label(lines);
+  label(lines);
+  for (const line of lines) if (line.series.isWorst) line.label += " (worst)";
+  return lines;
 }
 
 /**

@@ -30,6 +30,8 @@ export class Series {
     /** @type {string | null} the name of the agent, as last seen */
     this.agentName = null;
     this.windowMs = windowMs;
+    /** Whether points that stand for several percentiles are the worst of them. */
+    this.isWorst = false;
     this.lastTimeMs = -Infinity;
     this.lastValue = NaN;
     this.receivedAtMs = -Infinity;

@@ -113,7 +113,9 @@ export class Store {
       if (!columns.buckets.length || !this.#tracks.get(metricType)?.has(field)) continue;
       const series = this.#find({ metricType, source, agentId, path: field });
       series.agentName ??= agentId;
-      series.fill({ ...columns, fromMs, untilMs, bucketMs });
+      // The last of many percentiles says nothing of the others.
+      series.fill({ ...columns, last: columns.percentile ?? columns.last, fromMs, untilMs, bucketMs });
+      series.isWorst = columns.is_worst ?? false;
       series.receivedAtMs = Math.max(series.receivedAtMs, series.lastTimeMs);
       this.firstMs = Math.min(this.firstMs ?? Infinity, series.times[0]);
       this.#versions.set(metricType, this.version(metricType) + 1);
