@@ -5,6 +5,8 @@
 | metrics_stream.E001 | METRICS_STREAM has an unknown key or a bad value |
 | metrics_stream.E002 | CHANNEL_LAYERS has no `default` |
 | metrics_stream.E003 | ASGI_APPLICATION is not set |
+| metrics_stream.E004 | SECRET_KEY can be guessed, outside DEBUG |
+| metrics_stream.E005 | ALLOWED_HOSTS holds `*`, outside DEBUG |
 | metrics_stream.W001 | daphne is installed but not first, or not at all, so `runserver` serves no sockets |
 | metrics_stream.W002 | channels_redis.core is used, which dies when idle |
 | metrics_stream.W003 | the in-memory channel layer in a deployment (only with `check --deploy`) |
@@ -25,6 +27,11 @@ from metrics_stream.conf import parse_settings
 PUBSUB = "channels_redis.pubsub.RedisPubSubChannelLayer"
 CORE = "channels_redis.core.RedisChannelLayer"
 IN_MEMORY = "channels.layers.InMemoryChannelLayer"
+
+# Of letters and digits these are 190 bits. What the documents and Django put in the place of a key is none.
+MIN_KEY_LENGTH = 32
+MIN_KEY_CHARACTERS = 5
+PLACEHOLDERS = ("change-me", "changeme", "django-insecure", "put-fifty-random", "random-characters")
 
 REDIS_HINT = (
     'CHANNEL_LAYERS = {"default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", '
@@ -92,6 +99,35 @@ def check_server(**_: Any) -> list[CheckMessage]:
     return found
 
 
+@register(Tags.security)
+def check_secret_key(**_: Any) -> list[CheckMessage]:
+    """Find a key that somebody could guess, and forge sessions with."""
+    key = str(settings.SECRET_KEY)
+    if settings.DEBUG or not (problem := _weakness(key)):
+        return []
+    return [
+        Error(
+            f"SECRET_KEY {problem}; whoever guesses it is whom they want to be.",
+            hint="SECRET_KEY=\"$(python3 -c 'import secrets; print(secrets.token_urlsafe(50))')\"",
+            id="metrics_stream.E004",
+        )
+    ]
+
+
+@register(Tags.security)
+def check_hosts(**_: Any) -> list[CheckMessage]:
+    """Find that every host name is allowed: then pages of every site may open sockets, with the viewer's session."""
+    if settings.DEBUG or "*" not in settings.ALLOWED_HOSTS:
+        return []
+    return [
+        Error(
+            "ALLOWED_HOSTS holds '*', with which pages of any site may open sockets here.",
+            hint="ALLOWED_HOSTS=metrics.example.com,127.0.0.1",
+            id="metrics_stream.E005",
+        )
+    ]
+
+
 @register(Tags.compatibility, deploy=True)
 def check_deployment(**_: Any) -> list[CheckMessage]:
     """Find a channel layer that serves a single process only."""
@@ -104,6 +140,17 @@ def check_deployment(**_: Any) -> list[CheckMessage]:
             id="metrics_stream.W003",
         )
     ]
+
+
+def _weakness(key: str) -> str:
+    """Return what is wrong with a key, without telling it."""
+    if found := next((word for word in PLACEHOLDERS if word in key.lower()), None):
+        return f"is a placeholder ({found!r} is in it)"
+    if len(key) < MIN_KEY_LENGTH:
+        return f"has {len(key)} characters; allowed: at least {MIN_KEY_LENGTH}, random ones"
+    if len(set(key)) < MIN_KEY_CHARACTERS:
+        return f"has {len(set(key))} different characters; allowed: random ones"
+    return ""
 
 
 def _backend() -> str | None:

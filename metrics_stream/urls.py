@@ -1,9 +1,11 @@
 """The addresses of pages; sockets are in routing.py."""
 
+from django.contrib.auth.views import LogoutView
 from django.urls import path
 
 from metrics_stream import views
 from metrics_stream.run_pages import exports, pages
+from metrics_stream.sign_in import SignIn
 
 app_name = "metrics_stream"
 
@@ -15,6 +17,8 @@ urlpatterns = [
     path("runs/<slug:slug>/export.csv", exports.export_csv, name="run_csv"),
     path("runs/<slug:slug>/export.ndjson.gz", exports.export_ndjson, name="run_ndjson"),
     path("console/", views.console, name="console"),
+    path("login/", SignIn.as_view(), name="login"),
+    path("logout/", LogoutView.as_view(), name="logout"),
     path("healthz", views.healthz, name="healthz"),
     path("readyz", views.readyz, name="readyz"),
     path("metrics", views.metrics, name="metrics"),

@@ -1,6 +1,7 @@
 """Settings of the project; everything that differs between machines comes from the environment (see .env.example)."""
 
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,31 @@ ALLOWED_ORIGINS = env.list("ALLOWED_ORIGINS", default=[])
 # Proxies whose X-Forwarded-Proto and X-Forwarded-For `manage.py serve` believes.
 FORWARDED_ALLOW_IPS = env.str("FORWARDED_ALLOW_IPS", default="127.0.0.1,::1")
 
+# Whether everything goes over TLS: pages asked for over http are sent to https, cookies go over https alone.
+HTTPS_ONLY = env.bool("HTTPS_ONLY", default=not DEBUG)
+SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS_ONLY
+# Probes on the machine itself ask over http, past the proxy.
+SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|metrics)$"]
+SECURE_HSTS_SECONDS = env.int("HSTS_SECONDS", default=31_536_000 if HTTPS_ONLY else 0)
+SECURE_HSTS_INCLUDE_SUBDOMAINS = env.bool("HSTS_SUBDOMAINS", default=False)
+# Whether a domain goes into the browsers' own lists is for its owner to say, not for one site on it.
+SILENCED_SYSTEM_CHECKS = ["security.W021"]
+# No script of ours reads the token: it is in the forms.
+CSRF_COOKIE_HTTPONLY = True
+
+# Nothing but this site's own files, and no script or style inside a page; Django's admin needs no exception.
+# Referrer-Policy, nosniff, X-Frame-Options and Cross-Origin-Opener-Policy are Django's defaults, the strictest already.
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'none'"],
+        **{f"{kind}-src": ["'self'"] for kind in ("script", "style", "img", "font", "connect", "manifest")},
+        "object-src": ["'none'"],
+        "base-uri": ["'none'"],
+        "form-action": ["'self'"],
+        "frame-ancestors": ["'none'"],
+    }
+}
+
 INSTALLED_APPS = [
     "daphne",  # first, so that its runserver serves ASGI
     "django.contrib.admin",
@@ -64,12 +90,16 @@ INSTALLED_APPS = [
     "channels",
     "adminsortable2",
     "simple_history",
+    "csp",
+    "axes",
     "metrics_stream",
 ]
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "project.headers.HeadersMiddleware",
     "servestatic.middleware.ServeStaticMiddleware",
+    "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -77,6 +107,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "simple_history.middleware.HistoryRequestMiddleware",
+    "axes.middleware.AxesMiddleware",  # last, as it puts its page in the place of a refused sign-in
 ]
 
 ROOT_URLCONF = "project.urls"
@@ -106,6 +137,38 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL",
     }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+LOGIN_URL = "metrics_stream:login"
+LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "metrics_stream:index"
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",  # first: it refuses before a password is looked at
+    "django.contrib.auth.backends.ModelBackend",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+# So many wrong passwords for a user name from one address, and this address waits. metrics_stream.sign_in has the rest.
+AXES_FAILURE_LIMIT = env.int("SIGN_IN_ATTEMPTS", default=5)
+AXES_COOLOFF_TIME = timedelta(minutes=env.int("SIGN_IN_LOCKOUT_MINUTES", default=15))
+AXES_HANDLER = "metrics_stream.sign_in.SignInHandler"
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_LOCKOUT_CALLABLE = "metrics_stream.sign_in.locked_out"
+AXES_CLIENT_IP_CALLABLE = "metrics_stream.sign_in.client_address"
+AXES_RESET_ON_SUCCESS = True
+# Who tries on while locked out neither waits longer nor fills the database.
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+# Each failure stays in the admin, also after the wait is over.
+AXES_ENABLE_ACCESS_FAILURE_LOG = True
+# The log names the address; in the place of a user name people type passwords.
+AXES_SENSITIVE_PARAMETERS = ["username"]
+AXES_VERBOSE = False
 
 # One Redis (or Valkey) joins all processes; without one, the in-memory layer serves this process alone.
 REDIS_URL = env.str("REDIS_URL", default="")

@@ -3,7 +3,8 @@
 import os
 
 os.environ["DEBUG"] = "0"
-os.environ["SECRET_KEY"] = "only-for-tests"
+os.environ["SECRET_KEY"] = "only-for-tests-and-long-enough-not-to-be-refused-0123456789"
+os.environ["HTTPS_ONLY"] = "0"
 os.environ["REDIS_URL"] = ""
 os.environ["ANONYMOUS_READ"] = "1"  # what is closed is tested where it says so
 os.environ["ALLOWED_HOSTS"] = "localhost,127.0.0.1,testserver"

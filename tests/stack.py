@@ -60,7 +60,7 @@ class Stack:
         self.environment = {
             **os.environ,
             "DEBUG": "1",
-            "SECRET_KEY": "only-for-tests",
+            "SECRET_KEY": "only-for-tests-and-long-enough-not-to-be-refused-0123456789",
             "DJANGO_SETTINGS_MODULE": "project.settings",
             "DATABASE_URL": f"sqlite:///{folder / 'db.sqlite3'}",
             "REDIS_URL": redis_url,

@@ -23,7 +23,15 @@ import pytest
 
 import dev
 
-PROJECT_VARIABLES = ("DEBUG", "SECRET_KEY", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "DATABASE_URL", "REDIS_URL")
+PROJECT_VARIABLES = (
+    "DEBUG",
+    "SECRET_KEY",
+    "HTTPS_ONLY",
+    "ALLOWED_HOSTS",
+    "CSRF_TRUSTED_ORIGINS",
+    "DATABASE_URL",
+    "REDIS_URL",
+)
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 10.0) -> Any:

@@ -151,6 +151,8 @@ def stack(valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         folder,
         valkey_url,
         DEBUG="0",
+        HTTPS_ONLY="1",
+        HSTS_SUBDOMAINS="1",
         ALLOWED_HOSTS=f"{HOST},127.0.0.1",
         DJANGO_SETTINGS_MODULE="deployed_settings",
         PYTHONPATH=f"{folder}{os.pathsep}{ROOT}",

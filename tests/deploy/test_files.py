@@ -2,7 +2,9 @@
 
 import inspect
 import json
+import os
 import re
+import secrets
 import shlex
 import shutil
 import signal
@@ -90,7 +92,7 @@ def test_every_environment_variable_is_documented():
     of_files |= set(re.findall(r"\b([A-Z_]+)=", " ".join(instructions("RUN"))))
     of_files |= {name for name in re.findall(r"\b([A-Z_]+)=", " ".join(instructions("ENV"))) if name in documented}
     of_page = set(re.findall(r"^([A-Z_]+)=", "".join(code_blocks(PAGE, "sh")), re.MULTILINE))
-    assert len(of_page) == 5
+    assert len(of_page) == 6
     assert of_files | of_page <= documented
 
 
@@ -99,6 +101,54 @@ def test_the_redis_options_of_the_page_are_those_of_the_code():
     assert documented == [*redis_url.TLS_OPTIONS, *redis_url.SENTINEL_OPTIONS, "db"]
     forms = {url.partition("://")[0] for url in named(table(PAGE, "Redis: one, sentinels, TLS", "`REDIS_URL`"))}
     assert forms == {"redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel"}
+
+
+# --- the documented environment ---
+
+
+def documented_environment() -> dict[str, str]:
+    """Return what the page puts into .env."""
+    [block] = [block for block in code_blocks(PAGE, "sh") if block.startswith("SECRET_KEY=")]
+    return dict(line.split("=", 1) for line in block.splitlines())
+
+
+def check_deploy(**changes: str) -> subprocess.CompletedProcess[str]:
+    """Run `check --deploy` with the documented environment and a good key, and changes."""
+    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    environment |= documented_environment() | {"SECRET_KEY": secrets.token_urlsafe(50), "DEBUG": "0"} | changes
+    argv = [sys.executable, "manage.py", "check", "--deploy", "--fail-level", "DEBUG"]
+    return subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_nothing_is_wrong_with_the_documented_environment():
+    done = check_deploy()
+    assert (done.returncode, done.stdout) == (0, "System check identified no issues (1 silenced).\n"), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "ids"),
+    [
+        ({"SECRET_KEY": documented_environment()["SECRET_KEY"]}, {"metrics_stream.E004", "security.W009"}),
+        ({"ALLOWED_HOSTS": "*"}, {"metrics_stream.E005"}),
+        ({"HSTS_SUBDOMAINS": "0"}, {"security.W005"}),
+        ({"HTTPS_ONLY": "0"}, {"security.W004", "security.W008", "security.W012", "security.W016"}),
+        ({"REDIS_URL": ""}, {"metrics_stream.W003"}),
+    ],
+    ids="-".join,
+)
+def test_what_is_wrong_with_another_environment_is_found(changes, ids):
+    done = check_deploy(**changes)
+    assert done.returncode != 0
+    assert set(re.findall(r"\((\w+\.\w\d+)\)", done.stderr)) == ids, done.stderr
+
+
+def test_a_server_with_a_placeholder_for_a_key_does_not_start():
+    settings = {"DJANGO_SETTINGS_MODULE": "project.settings", "DEBUG": "0", "REDIS_URL": ""}
+    environment = {**os.environ, **documented_environment(), **settings}
+    argv = [sys.executable, "manage.py", "serve", "--port", "1"]
+    done = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode != 0
+    assert "metrics_stream.E004" in done.stderr
 
 
 # --- limits and times ---

@@ -22,13 +22,14 @@ def test_pages_come_over_https_with_the_hashed_files_they_name(proxy):
     with proxy.client() as client:
         page = client.get("/")
         assert (page.status_code, "Operations" in page.text) == (200, True)
-        assert page.headers["strict-transport-security"] == "max-age=31536000"
+        assert page.headers["strict-transport-security"] == "max-age=31536000; includeSubDomains"
         names = re.findall(r'(?:src|href)="(/static/[^"]+)"', page.text)
         assert any(name.endswith(".js") for name in names)
         for name in names:
             file = client.get(name)
             assert (name, file.status_code, file.headers.get("content-encoding")) == (name, 200, "gzip")
             assert "max-age=315360000" in file.headers["cache-control"]
+            assert file.headers["x-content-type-options"] == "nosniff"
         script = next(name for name in names if name.endswith(".js"))
         assert "javascript" in client.get(script).headers["content-type"]
         assert client.get("/static/nowhere.js").status_code == 404
@@ -43,6 +44,40 @@ def test_plain_http_is_sent_to_https(proxy):
     assert re.fullmatch(
         rf"https://{HOST}(:{proxy.https})?/dashboards/operations/\?source=a", answer.headers["location"]
     )
+
+
+@pytest.mark.parametrize("path", ["/", "/login/", "/admin/login/", "/nowhere/", "/healthz"])
+def test_the_headers_of_the_server_arrive_once(proxy, path):
+    with proxy.client() as client:
+        headers = client.get(path).headers
+    for name, part in {
+        "content-security-policy": "default-src 'none'",
+        "permissions-policy": "accelerometer=()",
+        "strict-transport-security": "max-age=",
+        "x-content-type-options": "nosniff",
+        "x-frame-options": "DENY",
+        "referrer-policy": "same-origin",
+        "cross-origin-opener-policy": "same-origin",
+        "cross-origin-resource-policy": "same-origin",
+    }.items():
+        [value] = headers.get_list(name)
+        assert part in value, (name, value)
+
+
+def test_past_the_proxy_probes_are_answered_and_pages_sent_to_https(stack):
+    with httpx.Client(base_url=stack.url) as client:
+        assert {path: client.get(path).status_code for path in ("/healthz", "/readyz", "/metrics")} == {
+            "/healthz": 200,
+            "/readyz": 200,
+            "/metrics": 200,
+        }
+        page = client.get("/login/?next=/runs/")
+        assert (page.status_code, page.headers["location"]) == (
+            301,
+            f"https://127.0.0.1:{stack.port}/login/?next=/runs/",
+        )
+        # What a stranger claims counts only from a proxy; here that is this machine.
+        assert client.get("/login/", headers={"X-Forwarded-Proto": "https"}).status_code == 200
 
 
 def test_the_admin_logs_in_with_cookies_for_https_alone(proxy, stack):

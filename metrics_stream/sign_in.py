@@ -1,0 +1,117 @@
+"""Signing in and out: the page, and what the limit on attempts (django-axes) asks of us.
+
+Attempts are counted for a user name and an address together, so that nobody locks out somebody else, and for an
+address alone with a higher limit, so that nobody tries one password on all names. Names that do not exist count too.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from ipaddress import IPv6Address, IPv6Network, ip_address
+from math import ceil
+from typing import Any
+
+from axes.conf import settings
+from axes.handlers.database import AxesDatabaseHandler
+from axes.handlers.proxy import AxesProxyHandler
+from axes.models import AccessAttempt
+from django.contrib.auth.forms import AuthenticationForm
+from django.contrib.auth.views import LoginView
+from django.db.models import QuerySet, Sum
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+
+# An address may fail this many times as often with different user names as with one: offices share addresses.
+NAMES_OF_AN_ADDRESS = 10
+
+# Who has one IPv6 address has all with the same beginning.
+IPV6_PREFIX_BITS = 64
+
+
+class SignInForm(AuthenticationForm):
+    """Asks for user name and password; says in plain words what was wrong."""
+
+    error_messages = {
+        **AuthenticationForm.error_messages,
+        "invalid_login": "The user name or the password is wrong. Upper and lower case matter in both.",
+    }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["username"].label = "User name"
+        for field in self.fields.values():
+            field.widget.attrs["class"] = "input"
+
+
+class SignIn(LoginView):
+    """The page for signing in; it leads back to where one came from, on this site only."""
+
+    template_name = "metrics_stream/login.html"
+    authentication_form = SignInForm
+    redirect_authenticated_user = True
+
+
+def client_address(request: HttpRequest) -> str | None:
+    """Return the address that attempts are counted for: the connection's, without looking at any header.
+
+    The server has put in what a trusted proxy says (FORWARDED_ALLOW_IPS). None: there is none, or no valid one.
+    """
+    try:
+        address = ip_address(request.META.get("REMOTE_ADDR", ""))
+    except ValueError:
+        return None
+    if not isinstance(address, IPv6Address):
+        return str(address)
+    if address.ipv4_mapped:
+        return str(address.ipv4_mapped)
+    return str(IPv6Network((address.packed, IPV6_PREFIX_BITS), strict=False).network_address)
+
+
+class SignInHandler(AxesDatabaseHandler):  # type: ignore[misc]  # the library is untyped
+    """Counts failures in the database, for all server processes together."""
+
+    def get_failures(self, request: Any, credentials: dict[str, Any] | None = None) -> int:
+        """Return the failures that count against the limit."""
+        of_address = self.of_address(request).aggregate(total=Sum("failures_since_start"))["total"] or 0
+        of_name: int = super().get_failures(request, credentials)
+        return max(of_name, of_address // NAMES_OF_AN_ADDRESS)
+
+    def of_address(self, request: Any) -> QuerySet[Any]:
+        """Return what an address tried, whatever the user name, and still counts."""
+        since = request.axes_attempt_time - settings.AXES_COOLOFF_TIME
+        found: QuerySet[Any] = AccessAttempt.objects.filter(ip_address=request.axes_ip_address, attempt_time__gte=since)
+        return found
+
+    def free_at(self, request: Any, credentials: dict[str, Any] | None) -> datetime:
+        """Return when a client that is locked out may try again."""
+        [of_name] = self.get_user_attempts(request, credentials)
+        limit = settings.AXES_FAILURE_LIMIT
+        return max(_free_at(of_name, limit), _free_at(self.of_address(request), limit * NAMES_OF_AN_ADDRESS))
+
+
+def _free_at(attempts: QuerySet[Any], limit: int) -> datetime:
+    """Return when fewer than `limit` failures are left, each row ending as a whole."""
+    rows = list(attempts.order_by("attempt_time").values_list("attempt_time", "failures_since_start"))
+    left = sum(failures for _, failures in rows)
+    at = timezone.now()
+    for last_at, failures in rows:
+        if left < limit:
+            break
+        left -= failures
+        at = last_at + settings.AXES_COOLOFF_TIME
+    return at
+
+
+def locked_out(request: Any, *_: Any) -> HttpResponse:
+    """Return the page for who tried too often, and how long to wait.
+
+    django-axes hands over more, in an order that is not the same under ASGI and WSGI; the request has it as well.
+    """
+    handler = AxesProxyHandler.get_implementation()
+    wait = max(handler.free_at(request, request.axes_credentials) - timezone.now(), timedelta(seconds=1))
+    minutes = ceil(wait / timedelta(minutes=1))
+    answer = render(request, "metrics_stream/locked_out.html", {"minutes": minutes}, status=429)
+    answer["Retry-After"] = str(ceil(wait.total_seconds()))
+    answer["Cache-Control"] = "no-store"
+    return answer

@@ -1,0 +1,65 @@
+"""The response headers for which neither Django nor django-csp has a setting."""
+
+from collections.abc import Awaitable, Callable
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+# What no page here uses is denied to all; dashboards go full screen, the console copies.
+PERMISSIONS_POLICY = ", ".join(
+    [
+        *(
+            f"{feature}=()"
+            for feature in (
+                "accelerometer",
+                "camera",
+                "display-capture",
+                "geolocation",
+                "gyroscope",
+                "hid",
+                "magnetometer",
+                "microphone",
+                "midi",
+                "payment",
+                "serial",
+                "usb",
+            )
+        ),
+        "clipboard-write=(self)",
+        "fullscreen=(self)",
+    ]
+)
+
+HEADERS = {
+    "Permissions-Policy": PERMISSIONS_POLICY,
+    # No page of another site may embed anything of this one.
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+class HeadersMiddleware:
+    """Adds HEADERS to every response that does not have them."""
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]) -> None:
+        self.get_response = get_response
+        if iscoroutinefunction(get_response):
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        """Answer the request, with the headers."""
+        answer = self.get_response(request)
+        return _later(answer) if isinstance(answer, Awaitable) else _with_headers(answer)
+
+
+async def _later(answer: Awaitable[HttpResponseBase]) -> HttpResponseBase:
+    return _with_headers(await answer)
+
+
+def _with_headers(response: HttpResponseBase) -> HttpResponseBase:
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    return response
