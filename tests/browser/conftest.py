@@ -6,10 +6,20 @@ from collections.abc import Iterator
 
 import pytest
 import redis
-from playwright.sync_api import Browser, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Playwright, sync_playwright
 
 from tests.conftest import skip_or_fail
 from tests.stack import Stack
+
+# Chromium says so itself, too, but not of everything.
+TELL_REFUSED = """
+document.addEventListener("securitypolicyviolation", (event) => console.error(
+  `Content Security Policy: ${event.effectiveDirective} refused ${event.blockedURI} ${event.sample}`
+  + ` on ${location.pathname} (${event.sourceFile}:${event.lineNumber})`));
+"""
+
+# Chromium refuses its own sandbox for root, which is what containers run as.
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
@@ -44,16 +54,15 @@ def playwright() -> Iterator[Playwright]:
 @pytest.fixture(scope="module")
 def browser(playwright: Playwright, chromium: str) -> Iterator[Browser]:
     """Start the browser."""
-    # Chromium refuses its own sandbox for root, which is what containers run as.
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-    running = playwright.chromium.launch(executable_path=chromium, args=arguments)
+    running = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
     yield running
     running.close()
 
 
 @pytest.fixture
 def page(browser: Browser, stack: Stack) -> Iterator[Page]:
-    """Open a page that fails its test on any script error and on any address outside the stack.
+    """Open a page that fails its test on any script error, on any address outside the stack, on whatever the
+    Content-Security-Policy refuses, and on any dialog.
 
     The history is empty then: what the test before published would be shown at once.
     """
@@ -62,16 +71,47 @@ def page(browser: Browser, stack: Stack) -> Iterator[Page]:
     opened = context.new_page()
     problems: list[str] = []
     opened.on("pageerror", lambda error: problems.append(f"script error: {error}"))
+    opened.on("dialog", lambda dialog: _note_dialog(dialog, problems))
+    opened.on("console", lambda message: _note_refused(message, problems))
+    opened.add_init_script(TELL_REFUSED)
     opened.on("request", lambda request: _note_foreign(request.url, stack.url, problems))
     yield opened
     context.close()
     assert problems == []
 
 
+@pytest.fixture(scope="session")
+def staff(stack: Stack) -> tuple[str, str]:
+    """Return user name and password of an administrator."""
+    name, password = "staff", "a-password-of-the-tests"
+    create = f"get_user_model().objects.create_superuser({name!r}, password={password!r})"
+    stack.manage("shell", "-v", "0", code=f"from django.contrib.auth import get_user_model\n{create}")
+    return name, password
+
+
+def sign_in(page: Page, staff: tuple[str, str], *, to: str = "/") -> None:
+    """Sign in on the page for it, which leads on to `to`."""
+    page.goto(f"/login/?next={to}")
+    page.get_by_label("User name").fill(staff[0])
+    page.get_by_label("Password").fill(staff[1])
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(f"**{to}")
+
+
 def forget_history(stack: Stack) -> None:
     """Empty the history of a running stack, as when its Redis was lost."""
     with redis.Redis.from_url(stack.environment["REDIS_URL"]) as connection:
         connection.flushdb()
+
+
+def _note_dialog(dialog: Dialog, problems: list[str]) -> None:
+    problems.append(f"dialog: {dialog.message}")
+    dialog.dismiss()
+
+
+def _note_refused(message: ConsoleMessage, problems: list[str]) -> None:
+    if "Content Security Policy" in message.text or "Permissions-Policy" in message.text:
+        problems.append(message.text)
 
 
 def _note_foreign(url: str, own: str, problems: list[str]) -> None:
