@@ -39,9 +39,9 @@ HOSTILE = {
 
 # The fields that take text, numbers or lists, of the forms that have JSON columns behind them.
 FIELDS = {
-    "clientpreset": ["name", "description", "metric_types", "agent_ids", "fields", "interval_seconds", "batch_size"],
-    "panel": ["title", "metric_type", "fields", "unit", "decimals", "warning_at", "option_minimum", "option_text"],
-    "testrun": ["name", "sources", "target_tps", "tags", "notes"],
+    "clientpreset": ["name", "metric_types", "agent_ids", "interval_seconds"],
+    "panel": ["title", "fields", "decimals", "option_minimum", "option_text"],
+    "testrun": ["target_tps", "tags", "notes"],
 }
 FORMS = {"clientpreset": PRESET, "panel": {**PANEL, "kind": "text"}, "testrun": RUN}
 
