@@ -259,3 +259,12 @@ def test_nothing_is_wider_than_the_page(page: Page, stack: Stack, width: int) ->
         assert box is not None
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= width
+
+
+def test_an_address_of_another_site_is_refused_with_the_reason(page: Page, stack: Stack) -> None:
+    page.goto("/console/")
+    page.get_by_label("Address").fill("ws://metrics.example.com/ws/metrics/")
+    page.get_by_role("button", name="Connect", exact=True).click()
+    expect(page.locator("[data-words]")).to_have_text(
+        f"The browser refuses this address: only this site\u2019s own server, 127.0.0.1:{stack.port}, is allowed"
+    )

@@ -75,7 +75,7 @@ def test_client_that_comes_late_has_what_one_has_that_was_there(page: Page, stac
         "    value = random.gauss(500, 50) + (4000 if number % 700 == 3 else 0) - (400 if number % 500 == 7 else 0)\n"
         "    stream.broadcast_system_metrics({'throughput_tps': value}, timestamp=now - 600 + number / 5)"
     )
-    page.wait_for_function("clients.early.feed.store.version('system') >= 3000")
+    page.wait_for_function("() => clients.early.feed.store.version('system') >= 3000")
     page.evaluate("() => join('late')")
     early, late = page.evaluate("[pointsOf('early'), pointsOf('late')]")
     # The newest metric has its own time besides its bucket.
@@ -90,21 +90,21 @@ def test_client_that_comes_late_has_what_one_has_that_was_there(page: Page, stac
 def test_client_misses_nothing_while_the_server_is_killed(page: Page, stack: Stack):
     page.evaluate(f"async () => {{ {CLIENT}; await join('one'); }}")
     stack.publish("for value in (1, 2, 3): stream.broadcast_system_metrics({'throughput_tps': value})")
-    page.wait_for_function("clients.one.feed.store.version('system') >= 3")
+    page.wait_for_function("() => clients.one.feed.store.version('system') >= 3")
     stack.stop(signal.SIGKILL)
     try:
         stack.publish("for value in (4, 5, 6): stream.broadcast_system_metrics({'throughput_tps': value})")
     finally:
         stack.start()
     stack.publish("for value in (7, 8): stream.broadcast_system_metrics({'throughput_tps': value})")
-    page.wait_for_function("clients.one.feed.store.version('system') >= 8", timeout=30_000)
+    page.wait_for_function("() => clients.one.feed.store.version('system') >= 8", timeout=30_000)
     assert page.evaluate("[clients.one.recovered, clients.one.feed.store.version('system')]") == [[True], 8]
 
 
 def test_what_is_lost_is_a_break_in_the_line(page: Page, stack: Stack):
     page.evaluate(f"async () => {{ {CLIENT}; await join('one'); }}")
     stack.publish("stream.broadcast_system_metrics({'throughput_tps': 1})")
-    page.wait_for_function("clients.one.feed.store.version('system') >= 1")
+    page.wait_for_function("() => clients.one.feed.store.version('system') >= 1")
     stack.stop(signal.SIGKILL)
     try:
         stack.publish("stream.broadcast_system_metrics({'throughput_tps': 2})")
@@ -112,7 +112,7 @@ def test_what_is_lost_is_a_break_in_the_line(page: Page, stack: Stack):
         stack.publish("stream.broadcast_system_metrics({'throughput_tps': 3})")
     finally:
         stack.start()
-    page.wait_for_function("clients.one.feed.store.version('system') >= 2", timeout=30_000)
+    page.wait_for_function("() => clients.one.feed.store.version('system') >= 2", timeout=30_000)
     assert page.evaluate("clients.one.recovered") == [False]
     values = [value for _, value, _, _ in page.evaluate("pointsOf('one')")]
     assert [None if value != value else value for value in values] == [1, None, 3]

@@ -1,7 +1,7 @@
 // One socket under a developer's eyes: nothing is hidden, nothing is sent unasked but pings. Room: pages; knows no DOM.
 //
 // The dashboards' Connection speaks only with servers that say welcome and comes back by itself. The console also talks
-// to strangers, shows every frame with its bytes, and stays closed when it is closed, so it has a socket of its own.
+// to paths where none does, shows every frame with its bytes, and stays closed when it is closed, so it has a socket of its own.
 
 import { waitMilliseconds } from "../../client/backoff.js";
 import { Clock } from "../../client/clock.js";
@@ -117,6 +117,8 @@ export class Session {
     this.#connectingAtMs = this.clock.localNow();
     let socket;
     try {
+      // The Content-Security-Policy refuses other hosts, and does not tell why.
+      if (new URL(url, location.href).host !== location.host) throw new Error(`only this site’s own server, ${location.host}, is allowed`);
       socket = new WebSocket(url);
     } catch (error) {
       // The browser throws for an address that can never work.
