@@ -2,18 +2,20 @@
 
 import asyncio
 import json
+import uuid
 from contextlib import asynccontextmanager, contextmanager
 
 import pytest
-from channels.layers import channel_layers
+from channels.layers import channel_layers, get_channel_layer
 from channels.testing import WebsocketCommunicator
-from hypothesis import given
+from django.test import override_settings
+from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from metrics_stream import recovery
-from metrics_stream.broadcast import broadcast, broadcast_many
-from metrics_stream.bus import declare_server
+from metrics_stream.broadcast import broadcast, broadcast_many, make_metric
+from metrics_stream.bus import Publisher, declare_server
 from metrics_stream.core.positions import parse_position
 from metrics_stream.deadline import BusError
 from metrics_stream.routing import stream_application
@@ -207,6 +209,27 @@ async def _never(*_):
     await asyncio.Event().wait()
 
 
+@pytest.mark.parametrize("page_metrics", [5, 1_000])
+async def test_of_several_types_one_that_missed_much_keeps_nothing_of_the_others_away(monkeypatch, page_metrics):
+    monkeypatch.setattr(recovery, "PAGE_METRICS", page_metrics)
+    async with connected() as client:
+        await client.subscribe("system", "hero", "business")
+        position = client.position
+    for number in range(30):
+        await publish(number)
+        if number % 10 == 0:
+            await publish(100 + number, metric_type="hero")
+    async with connected() as back:
+        confirmed = await back.subscribe("system", "hero", "business", resume_from=position)
+        assert confirmed["recovered"] is True
+        expected = [item for number in range(30) for item in ([number] if number % 10 else [number, 100 + number])]
+        assert await back.hear_until(29) == [(number, True) for number in expected]
+        assert parse_position(back.position).offsets == {"system": 30, "business": 0, "hero": 3}
+        for number, metric_type in enumerate(("system", "hero", "business"), start=200):
+            await publish(number, metric_type=metric_type)
+        assert [number for number, _ in await back.hear_until(202)] == [200, 201, 202]
+
+
 async def test_an_outage_of_the_history_between_two_pages_is_a_gap_and_live_goes_on(monkeypatch):
     monkeypatch.setattr(recovery, "PAGE_METRICS", 1)
     async with connected() as client:
@@ -218,7 +241,7 @@ async def test_an_outage_of_the_history_between_two_pages_is_a_gap_and_live_goes
     since = history.since
 
     async def fail_later(asked, **keys):
-        if asked.offsets.get("system", 0) > 2:
+        if "max_bytes" in keys and asked.offsets["system"] > 2:  # what the client asks for, not the hub
             raise BusError("away")
         return await since(asked, **keys)
 
@@ -408,79 +431,154 @@ async def test_between_the_past_and_what_is_live_nothing_is_missing_while_a_publ
 
 # --- any sequence ---
 
+TYPES = ("system", "hero")
 ACTIONS = st.lists(
     st.one_of(
-        st.tuples(st.just("publish"), st.integers(1, 40)),
-        st.tuples(st.just("hear"), st.just(1)),
-        st.tuples(st.just("leave"), st.just(0)),
+        st.tuples(st.just("publish"), st.integers(1, 40), st.sampled_from(TYPES), st.booleans()),
+        # The channel layer loses it on the way to this worker.
+        st.tuples(st.just("lose"), st.integers(1, 5), st.sampled_from(TYPES), st.booleans()),
+        st.tuples(st.just("hear")),
+        st.tuples(st.just("leave")),
+        # The client comes back to another worker, gets all there and leaves it, too.
+        st.tuples(st.just("elsewhere")),
         st.tuples(st.just("interval"), st.sampled_from([0.1, 0.2])),
     ),
     max_size=12,
 )
 
 
+@pytest.fixture(scope="module", params=["memory", pytest.param("valkey", marks=pytest.mark.valkey)])
+def layer_of_all(request):
+    """The settings of a channel layer."""
+    if request.param == "memory":
+        return {"BACKEND": "channels.layers.InMemoryChannelLayer"}
+    hosts = [{"address": request.getfixturevalue("valkey_url")}]
+    return {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": hosts}}
+
+
 @hypothesis_settings(max_examples=15, deadline=None)
-@given(ACTIONS, st.sampled_from([3, 20, 200]), st.sampled_from([2, 1_000]))
-def test_whatever_happens_the_client_has_all_once_and_in_order_or_was_told(actions, kept, page_metrics):
-    asyncio.run(_live_through(actions, kept, page_metrics))
+@given(
+    actions=ACTIONS,
+    kept=st.sampled_from([3, 20, 200]),
+    page_metrics=st.sampled_from([2, 1_000]),
+    has_neighbour=st.booleans(),
+)
+# A worker that is behind its client, in two types.
+@example(
+    actions=[("lose", 2, "system", True), ("elsewhere",), ("lose", 2, "hero", False), ("elsewhere",)],
+    kept=200,
+    page_metrics=2,
+    has_neighbour=True,
+)
+def test_whatever_happens_the_client_has_all_once_and_in_order_or_was_told(
+    layer_of_all, actions, kept, page_metrics, has_neighbour
+):
+    asyncio.run(_live_through(layer_of_all, actions, kept, page_metrics, has_neighbour))
 
 
-async def _live_through(actions, kept, page_metrics):
-    from django.test import override_settings
-
+async def _live_through(layer, actions, kept, page_metrics, has_neighbour):
+    own = {"HISTORY_METRICS": kept, "GROUP_PREFIX": f"any{uuid.uuid4().hex}"}
     channel_layers.backends.clear()
-    with override_settings(METRICS_STREAM={"HISTORY_METRICS": kept}), pytest.MonkeyPatch.context() as patch:
+    with (
+        override_settings(METRICS_STREAM=own, CHANNEL_LAYERS={"default": layer}),
+        pytest.MonkeyPatch.context() as patch,
+    ):
         patch.setattr(recovery, "PAGE_METRICS", page_metrics)
+        life = Life()
         try:
-            heard, missing, published = await _act(actions)
+            if has_neighbour:  # whose types are heard also while the client is away
+                async with connected() as neighbour:
+                    await neighbour.subscribe(*TYPES)
+                    await life.live(actions)
+            else:
+                await life.live(actions)
         finally:
             await stop_runtime()
-    assert heard == sorted(set(heard))
-    assert set(heard) <= set(range(published))
-    assert published - len(heard) == missing
+            await get_channel_layer().flush()
+    for metric_type in TYPES:
+        heard, published = life.heard[metric_type], life.published[metric_type]
+        assert heard == sorted(set(heard))
+        assert set(heard) <= set(range(published))
+    assert sum(life.published.values()) - sum(map(len, life.heard.values())) == life.missing
 
 
-async def _act(actions):
-    heard, missing, announced, published, position, client = [], 0, 0, 0, None, None
+class Life:
+    """A client that comes and goes, two producers, and what became of what they published."""
 
-    def take(message):
-        nonlocal missing, announced, position
-        if message["type"].startswith("metric_"):
-            heard.extend(number for number, _ in _metrics(message))
-        elif message["type"] == "gap":
-            announced += message["dropped"]
-        if client.position != position:
-            # Whoever resumes from before a gap hears of it again.
-            missing, announced, position = missing + announced, 0, client.position
+    def __init__(self):
+        self.published = dict.fromkeys(TYPES, 0)
+        self.heard = {item: [] for item in TYPES}
+        self.missing = 0
+        self.announced = 0  # since the position; whoever resumes from before a gap hears of it again
+        self.position = None
+        self.unheard = set()  # the types whose last metrics the channel layer lost
+        self.producers = [Publisher(), Publisher()]
 
-    async def come():
-        nonlocal client, announced, position
-        announced = 0
-        client = Client(stream_application(None), "/ws/metrics/")
+    async def live(self, actions):
+        await self.come()
+        for name, *arguments in [*actions, *(("publish", 1, item, True) for item in TYPES)]:
+            await getattr(self, name)(*arguments)
+        while not all(self.heard[item][-1:] == [self.published[item] - 1] for item in TYPES):
+            self.take(await self.client.hear())
+        self.missing += self.announced
+        await self.client.disconnect(timeout=5)
+
+    async def come(self):
+        self.announced = 0
+        self.client = client = Client(stream_application(None), "/ws/metrics/")
         await client.connect(timeout=5)
         await client.hear()
-        client.position = position
+        client.position = self.position
         await client.ask(type="set_update_interval", interval_seconds=0.1)
-        await client.ask(type="subscribe", metric_types=["system"], **({"resume_from": position} if position else {}))
-        position = client.position
+        resume = {"resume_from": self.position} if self.position else {}
+        await client.ask(type="subscribe", metric_types=TYPES, **resume)
+        self.position = client.position
 
-    await come()
-    for action, argument in [*actions, ("publish", 1)]:
-        if action == "publish":
-            await publish(*range(published, published + argument))
-            published += argument
-        elif action == "hear" and published > len(heard) + missing:
-            take(await client.hear())
-        elif action == "interval":
-            await client.send_to(text_data=json.dumps({"type": "set_update_interval", "interval_seconds": argument}))
-        elif action == "leave":
-            await client.disconnect(timeout=5)
-            await come()
-    while not heard or heard[-1] != published - 1:
-        take(await client.hear())
-    missing += announced
-    await client.disconnect(timeout=5)
-    return heard, missing, published
+    def take(self, message):
+        if message["type"].startswith("metric_"):
+            for metric in message["data"] if message["type"] == "metric_batch" else [message["data"]]:
+                self.heard[metric["metric_type"]].append(metric["data"]["n"])
+        elif message["type"] == "gap":
+            self.announced += message["dropped"]
+        if self.client.position != self.position:
+            self.missing, self.announced, self.position = self.missing + self.announced, 0, self.client.position
+
+    async def publish(self, count, metric_type, is_first):
+        numbers = range(self.published[metric_type], self.published[metric_type] + count)
+        batch = [make_metric(metric_type, {"n": number}, timestamp=float(number), source="any") for number in numbers]
+        await get_runtime().bus.send(self.producers[is_first].prepare(batch))
+        self.published[metric_type] += count
+        self.unheard.discard(metric_type)
+
+    async def lose(self, count, metric_type, is_first):
+        async def lost(*_):
+            """Carry nothing."""
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(get_channel_layer(), "group_send", lost)
+            await self.publish(count, metric_type, is_first)
+        self.unheard.add(metric_type)
+
+    async def hear(self):
+        known = sum(map(len, self.heard.values())) + self.missing + self.announced
+        if sum(self.published.values()) > known and not self.unheard:
+            self.take(await self.client.hear())
+
+    async def leave(self):
+        await self.client.disconnect(timeout=5)
+        await self.come()
+
+    async def elsewhere(self):
+        await self.client.disconnect(timeout=5)
+        page = await get_runtime().history.since(parse_position(self.position))
+        for stretch in page.stretches:
+            self.heard[stretch.metric_type] += [int(metric.timestamp) for metric in stretch.metrics]
+        self.missing += sum(page.lost.values())
+        self.position = page.position.text()
+        await self.come()
+
+    async def interval(self, seconds):
+        await self.client.send_to(text_data=json.dumps({"type": "set_update_interval", "interval_seconds": seconds}))
 
 
 async def test_an_outage_of_the_history_while_a_client_comes_is_a_gap(monkeypatch):
