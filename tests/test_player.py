@@ -6,17 +6,19 @@ from contextlib import asynccontextmanager
 
 import pytest
 from asgiref.sync import sync_to_async
+from channels.layers import get_channel_layer
 from channels.testing import WebsocketCommunicator
 from django.test import TransactionTestCase
 
 from metrics_stream import consumers
 from metrics_stream.broadcast import broadcast_many, make_metric
 from metrics_stream.bus import declare_server
+from metrics_stream.core.positions import Position
 from metrics_stream.core.protocol import format_timestamp
 from metrics_stream.deadline import BusError
 from metrics_stream.player import Moment, Pages
 from metrics_stream.routing import stream_application
-from metrics_stream.runtime import stop_runtime
+from metrics_stream.runtime import get_runtime, stop_runtime
 from tests.recording import START, Recording, start_run
 from tests.recording import metric as metric_of_run
 
@@ -373,6 +375,42 @@ async def test_the_recent_past_can_be_replayed_without_a_run():
         assert state["run"] is None
         await client.hear_number(2)
         assert client.numbers[:3] == [0, 1, 2]
+
+
+@pytest.mark.valkey
+async def test_the_recent_past_in_redis_can_be_replayed_from_any_instant(valkey_layer, settings):
+    settings.METRICS_STREAM = {"GROUP_PREFIX": "replay"}
+    async with connected() as client:
+        for number in range(6):
+            await broadcast_many([{"metric_type": "system", "data": {"n": number}}])
+        await client.hear_number(5)
+        history = get_runtime().history
+        page = await history.since(Position((await history.heads(())).epoch, {"system": 0}))
+        instants = [format_timestamp(stretch.published_at) for stretch in page.stretches]
+        client.numbers.clear()
+        await client.ask(type="replay", speed=60, **{"from": "2020-01-01T00:00:00Z"})
+        await client.hear_number(5)
+        assert client.numbers == list(range(6))
+        client.numbers.clear()
+        await client.ask(type="pause")
+        await client.ask(type="seek", to=instants[3])
+        await client.hear_number(2)
+        await client.ask(type="resume")
+        await client.hear_number(5)
+        assert client.numbers == [2, 3, 4, 5]
+        # It goes on with what is published meanwhile.
+        await broadcast_many([{"metric_type": "system", "data": {"n": 6}}])
+        await client.hear_number(6)
+        assert client.numbers == [2, 3, 4, 5, 6]
+        assert client.flags == {False, True}
+        client.numbers.clear()
+        await client.ask(type="live")
+        await client.hear_number(6)
+        await broadcast_many([{"metric_type": "system", "data": {"n": 7}}])
+        await client.hear_number(7)
+        assert client.numbers == [6, 7]
+    await stop_runtime()
+    await get_channel_layer().flush()
 
 
 async def test_a_client_that_leaves_in_the_middle_leaves_nothing_behind(tapes):
