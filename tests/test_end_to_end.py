@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import json
 import signal
 import subprocess
@@ -152,6 +153,37 @@ async def test_a_killed_server_comes_back_and_clients_with_it(own_stack):
         producer = produce(own_stack, "again", 3)
         assert [metric["data"]["n"] for metric in await collect(ws, 3)] == [0, 1, 2]
         await asyncio.to_thread(producer.wait, 20)
+
+
+async def test_a_client_that_comes_back_to_another_server_misses_nothing_and_gets_nothing_twice(stack, own_stack):
+    async def come(address, position=None):
+        ws = await websockets.connect(address)
+        await ws.recv()
+        await ask(ws, {"type": "set_update_interval", "interval_seconds": 0.1})
+        await ask(ws, {"type": "set_filters", "filters": {"sources": ["wandering"]}})
+        answer = await ask(ws, {"type": "subscribe", "metric_types": ["system", "hero"], "resume_from": position})
+        assert answer.get("recovered") is True
+        return ws
+
+    addresses = [stack.socket_url, own_stack.socket_url]
+    async with websockets.connect(stack.socket_url) as ws:
+        await ws.recv()
+        position = (await ask(ws, {"type": "subscribe", "metric_types": ["system", "hero"]}))["position"]
+    producer = produce(stack, "wandering", 2_000)
+    numbers = []
+    for visit in itertools.count():
+        ws = await come(addresses[visit % 2], position)
+        before = len(numbers)
+        while len(numbers) < min(before + 100, 2_000):
+            frame = json.loads(await asyncio.wait_for(ws.recv(), 20))
+            data = frame["data"] if frame["type"] == "metric_batch" else [frame["data"]]
+            numbers += [metric["data"]["n"] for metric in data]
+            position = frame["position"]
+        await ws.close()
+        if len(numbers) >= 2_000:
+            break
+    assert numbers == list(range(2_000))
+    assert await asyncio.to_thread(producer.wait, 20) == 0
 
 
 async def test_a_message_that_is_too_big_is_answered_before_the_close(stack):
