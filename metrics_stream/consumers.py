@@ -217,7 +217,7 @@ class MetricsConsumer(AsyncWebsocketConsumer):
         selection = client.selection
         metric_types = self._in_order(frozenset(selection.metric_types))
         hub.change(client, replace(selection, metric_types=metric_types, permit=access.live_permit), client.delivery)
-        position = hub.position_of(metric_types)
+        position = hub.position_reached_by(client)
         await self._send(protocol.SubscriptionConfirmed(metric_types=metric_types, position=position or UNSET))
 
     async def refuse(self, refused: AccessRefused) -> None:
@@ -359,7 +359,7 @@ class MetricsConsumer(AsyncWebsocketConsumer):
         client, hub = self._client, self.runtime.hub
         metric_types = self._in_order(frozenset(client.selection.metric_types) - unwanted)
         hub.change(client, replace(client.selection, metric_types=metric_types), client.delivery)
-        position = hub.position_of(metric_types) if client.lane is None else None
+        position = hub.position_reached_by(client)
         await self._send(
             protocol.SubscriptionConfirmed(metric_types=metric_types, position=position or UNSET, ref=message.ref)
         )

@@ -13,7 +13,7 @@ from metrics_stream import runtime as runtime_module
 from metrics_stream.broadcast import broadcast, broadcast_agent_metrics, broadcast_system_metrics
 from metrics_stream.core.metrics import STREAM
 from metrics_stream.models import ClientPreset
-from metrics_stream.routing import stream_application
+from metrics_stream.routing import at_the_root, stream_application
 from metrics_stream.runtime import get_runtime, stop_runtime
 
 FAST = '{"type":"set_update_interval","interval_seconds":0.1}'
@@ -412,12 +412,12 @@ async def test_pages_of_other_servers_may_not(origin, host, scheme, settings):
 async def test_nobody_can_say_that_the_site_is_mounted_elsewhere():
     roots = []
 
-    async def http(scope, receive, send):
+    async def application(scope, receive, send):
         roots.append(scope["root_path"])
 
-    scope = {"type": "http", "root_path": "/evil", "path": "/", "headers": []}
-    await stream_application(http)(scope, None, None)
-    assert roots == [""]
+    for kind in ("http", "websocket"):
+        await at_the_root(application)({"type": kind, "root_path": "/evil"}, None, None)
+    assert roots == ["", ""]
 
 
 async def test_another_address_is_refused():
