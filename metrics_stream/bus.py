@@ -19,6 +19,7 @@ from weakref import WeakKeyDictionary
 import msgspec
 from channels.layers import InMemoryChannelLayer, get_channel_layer
 
+from metrics_stream.core.explanation import Question
 from metrics_stream.core.metrics import Metric
 from metrics_stream.core.numbering import Numbering
 from metrics_stream.core.positions import Position
@@ -33,6 +34,7 @@ MAX_BATCH_BYTES = 512 * 1024
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Metric]).decode
+_decode_question = msgspec.msgpack.Decoder(Question).decode
 
 
 class NotShared(BusError):
@@ -41,9 +43,10 @@ class NotShared(BusError):
 
 @dataclass(frozen=True, slots=True)
 class StatsRequest:
-    """Somebody asks every server process for its statistics."""
+    """Somebody asks every server process for its statistics, or whichever has a client a question about it."""
 
     reply_to: str
+    question: Question | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,9 +302,9 @@ class Bus:
         # A metric type never holds a hyphen, so this group is no type's.
         return f"{self._prefix}.control-all"
 
-    async def reply_stats(self, request: StatsRequest, snapshot: dict[str, Any]) -> None:
-        """Answer a request for statistics."""
-        message = {"type": "stats.reply", "payload": msgspec.json.encode(snapshot)}
+    async def reply_stats(self, request: StatsRequest, answer: dict[str, Any]) -> None:
+        """Answer a request for statistics, or its question."""
+        message = {"type": "stats.reply", "payload": msgspec.json.encode(answer)}
         await self._call(self._layer.send(request.reply_to, message), "answer a request")
 
     async def tell_processes(self, message: AccessChanged | CloseClient) -> None:
@@ -315,16 +318,32 @@ class Bus:
 
     async def gather_stats(self, *, wait_seconds: float) -> list[dict[str, Any]]:
         """Return the statistics of every server process that answers within `wait_seconds`."""
+        # On the in-memory layer there is one, and nobody else to wait for.
+        return await self._ask(None, wait_seconds, most_answers=None if self.is_shared else 1)
+
+    async def ask_about_client(self, question: Question, *, wait_seconds: float) -> dict[str, Any] | None:
+        """Return what the process that has a client answers; None when none says within `wait_seconds` that it has."""
+        answers = await self._ask(question, wait_seconds, most_answers=1)
+        return answers[0] if answers else None
+
+    async def _ask(
+        self, question: Question | None, wait_seconds: float, *, most_answers: int | None
+    ) -> list[dict[str, Any]]:
         self.check_reach()
         channel = await self._call(self._layer.new_channel(), "make a channel")
-        request = {"type": "stats.request", "reply_to": channel}
-        await self._call(self._layer.group_send(self._control_group, request), "ask for statistics")
+        request: dict[str, Any] = {"type": "stats.request", "reply_to": channel}
+        if question is not None:
+            request["question"] = _encode(question)
+        await self._call(self._layer.group_send(self._control_group, request), "ask the server processes")
         answers: list[dict[str, Any]] = []
         try:
-            async with asyncio.timeout(wait_seconds):
+            async with asyncio.timeout(wait_seconds) as limit:
+                # Until it is cancelled: layers forget a channel of whoever gives up waiting on it, and only then.
                 while True:
                     message = await self._layer.receive(channel)
                     answers.append(msgspec.json.decode(message["payload"]))
+                    if len(answers) == most_answers:
+                        limit.reschedule(0)
         except TimeoutError:
             return answers
 
@@ -342,9 +361,14 @@ def _published(message: dict[str, Any]) -> Published:
     )
 
 
+def _stats_request(message: dict[str, Any]) -> StatsRequest:
+    question = message.get("question")
+    return StatsRequest(message["reply_to"], None if question is None else _decode_question(question))
+
+
 _READERS: dict[Any, Callable[[dict[str, Any]], Message]] = {
     "metrics.publish": _published,
-    "stats.request": lambda message: StatsRequest(message["reply_to"]),
+    "stats.request": _stats_request,
     "access.changed": lambda _: AccessChanged(),
     "client.close": lambda message: CloseClient(message["client_id"], message["reason"]),
     "bus.canary": lambda message: CanaryMessage(message["number"]),

@@ -29,7 +29,7 @@ from metrics_stream.admission import Admission, Past
 from metrics_stream.audience import Client
 from metrics_stream.authority import Authority, authority_of, is_local
 from metrics_stream.core import protocol
-from metrics_stream.core.codes import CloseCode, ErrorCode
+from metrics_stream.core.codes import CloseCode, ErrorCode, close_reason
 from metrics_stream.core.delivery import Delivery
 from metrics_stream.core.protocol import ProtocolError, parse_instant
 from metrics_stream.core.selection import Selection, check_filters, expand
@@ -454,8 +454,7 @@ class MetricsConsumer(AsyncWebsocketConsumer):
         self.runtime.telemetry.closes_by_code[code] += 1
         self._closing = True
         self._forget()
-        # RFC 6455: a close reason has at most 123 bytes.
-        await self.close(code=int(code), reason=reason[:120])
+        await self.close(code=int(code), reason=close_reason(reason))
 
 
 def _headers_of(scope: Any) -> dict[str, str]:

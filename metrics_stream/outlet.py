@@ -10,7 +10,7 @@ from typing import Any
 
 from metrics_stream.audience import Client
 from metrics_stream.core import protocol
-from metrics_stream.core.codes import CloseCode, ErrorCode
+from metrics_stream.core.codes import CloseCode, ErrorCode, close_reason
 from metrics_stream.core.shared_text import SharedText
 from metrics_stream.hub import Hub
 
@@ -87,7 +87,7 @@ class SocketOutlet:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(EXPLAIN_SECONDS):
                 await self._send({"type": "websocket.send", "text": text})
-        await self._send({"type": "websocket.close", "code": int(code), "reason": reason[:120]})
+        await self._send({"type": "websocket.close", "code": int(code), "reason": close_reason(reason)})
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -25,6 +25,7 @@ from metrics_stream.core.canary import Canary
 from metrics_stream.core.codes import CloseCode, ErrorCode, GapReason
 from metrics_stream.core.delivery import Delivery
 from metrics_stream.core.encoding import encode_metric
+from metrics_stream.core.explanation import Question
 from metrics_stream.core.metrics import STREAM
 from metrics_stream.core.protocol import Subscription, format_timestamp
 from metrics_stream.core.selection import Selection
@@ -32,6 +33,7 @@ from metrics_stream.deadline import BusError
 from metrics_stream.health import health
 from metrics_stream.history import open_history
 from metrics_stream.hub import Hub
+from metrics_stream.inspection import answer_question, describe
 from metrics_stream.intake import Intake
 from metrics_stream.telemetry import Sample, Telemetry, of_process
 
@@ -71,13 +73,14 @@ class Runtime:
         self.settings = settings
         self.telemetry = telemetry
         self.history = open_history(settings)
+        self.loop = asyncio.get_running_loop()
         self.bus = Bus(
             group_prefix=settings.group_prefix,
             timeout_seconds=settings.bus_timeout_seconds,
             history=self.history,
         )
         self.hub = Hub(
-            clock=asyncio.get_running_loop(),
+            clock=self.loop,
             limits=HubLimits(
                 max_pending_metrics=settings.max_pending_metrics,
                 max_pending_bytes=settings.max_pending_bytes,
@@ -251,9 +254,18 @@ class Runtime:
             elif isinstance(message, CloseClient):
                 self.hub.close(message.client_id, CloseCode.FORBIDDEN, ErrorCode.FORBIDDEN, message.reason)
             elif isinstance(message, StatsRequest):
-                # Who asked may be gone; that is no reason to stop listening.
-                with contextlib.suppress(BusError):
-                    await self.bus.reply_stats(message, self.snapshot())
+                await self._reply(message)
+
+    async def _reply(self, request: StatsRequest) -> None:
+        """Answer a request; neither a fault in that nor that who asked is gone keeps the listener from going on."""
+        try:
+            answer = self.snapshot() if request.question is None else self.answer(request.question)
+            if answer is not None:
+                await self.bus.reply_stats(request, answer)
+        except BusError:
+            pass
+        except Exception:
+            logger.exception("a request for statistics could not be answered")
 
     def _catch_up(self) -> None:
         """See to it that what the channel layer lost is filled in or announced."""
@@ -363,8 +375,29 @@ class Runtime:
             "bus_state": self.canary.state,
             "views": self.hub.view_count,
             "metric_types": sorted(self.hub.interest),
-            "clients": [_describe(client) for client in self.hub.clients.values()],
+            "clients": [self._describe(client) for client in self.hub.clients.values()],
         }
+
+    def _describe(self, client: Client) -> dict[str, Any]:
+        subscription = subscription_of(client.selection, client.delivery)
+        return {**describe(client, self.loop.time()), "subscription": msgspec.to_builtins(subscription)}
+
+    def answer(self, question: Question) -> dict[str, Any] | None:
+        """Return what a client is, and why it gets the metric that is asked about; None when it is not here."""
+        client = self.hub.clients.get(question.client_id)
+        if client is None:
+            return None
+        answer: dict[str, Any] = {"process": process_name(), "client": self._describe(client), "explanation": None}
+        if question.metric_type:
+            answer["explanation"] = answer_question(
+                question,
+                self.hub,
+                now=self.loop.time(),
+                catalogue=self.settings.catalogue(),
+                bus_problem=self.bus_problem(),
+                slow_after_seconds=self.settings.slow_client_seconds,
+            )
+        return answer
 
 
 async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
@@ -379,20 +412,6 @@ async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
 def process_name() -> str:
     """Return by what name this process is told from others: host and process id."""
     return f"{socket.gethostname()}:{os.getpid()}"
-
-
-def _describe(client: Client) -> dict[str, Any]:
-    return {
-        "client_id": client.id,
-        "who": client.who,
-        "address": client.address,
-        "connected_since": format_timestamp(client.connected_at),
-        "messages_sent": client.messages_sent,
-        "metrics_sent": client.metrics_sent,
-        "bytes_sent": client.bytes_sent,
-        "metrics_dropped": client.metrics_dropped,
-        "subscription": msgspec.to_builtins(subscription_of(client.selection, client.delivery)),
-    }
 
 
 def subscription_of(selection: Selection, delivery: Delivery, preset: str | None = None) -> Subscription:

@@ -56,3 +56,12 @@ class GapReason(StrEnum):
     BUS = "bus"  # the channel layer failed; what was published meanwhile is unknown
     HISTORY = "history"  # what was published before is not kept any more
     INTERNAL = "internal"  # a fault of the server, which has gone on; the log has the traceback
+
+
+# RFC 6455: a close reason has at most 123 bytes.
+MAX_CLOSE_REASON_BYTES = 123
+
+
+def close_reason(text: str) -> str:
+    """Return as much of a reason as fits a close frame."""
+    return text.encode(errors="replace")[:MAX_CLOSE_REASON_BYTES].decode(errors="ignore")

@@ -1,6 +1,8 @@
-"""What is kept in the database: dashboards (`dashboards.py`), test runs (`runs.py`), who may what (`access.py`)."""
+"""What is kept in the database: dashboards (`dashboards.py`), test runs (`runs.py`), who may what (`access.py`),
+who is connected (`connections.py`)."""
 
 from metrics_stream.models.access import AccessPolicy, AccessToken, ShareLink, TokenName
+from metrics_stream.models.connections import Connection
 from metrics_stream.models.dashboards import ClientPreset, Dashboard, Panel
 from metrics_stream.models.runs import MetricChunk, RecorderState, SeriesGroup, TestRun, TierChunk
 
@@ -8,6 +10,7 @@ __all__ = [
     "AccessPolicy",
     "AccessToken",
     "ClientPreset",
+    "Connection",
     "Dashboard",
     "MetricChunk",
     "Panel",

@@ -1,0 +1,89 @@
+"""What a server process says of the clients it has: how each of them fares, and why one gets a metric or does not."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Literal
+
+import msgspec
+
+from metrics_stream.audience import Client
+from metrics_stream.core.explanation import Question, Situation, explain
+from metrics_stream.core.metrics import Catalogue
+from metrics_stream.core.protocol import format_timestamp
+from metrics_stream.hub import Hub
+
+# A write on its way for longer than this is no matter of the network's pace any more.
+NOT_READING_SECONDS = 1.0
+
+State = Literal["idle", "replaying", "catching up", "slow", "live"]
+
+
+def describe(client: Client, now: float) -> dict[str, Any]:
+    """Return what a client is and how it fares, as plain JSON-able data; `now` is by the hub's clock."""
+    waiting, waiting_bytes = _waiting(client)
+    return {
+        "client_id": client.id,
+        "who": client.who,
+        "address": client.address,
+        "connected_since": format_timestamp(client.connected_at),
+        "state": _state(client, now),
+        "messages_sent": client.messages_sent,
+        "metrics_sent": client.metrics_sent,
+        "bytes_sent": client.bytes_sent,
+        "metrics_dropped": client.metrics_dropped,
+        "seconds_since_frame": max(0.0, now - client.last_frame_at) if client.last_frame_at > float("-inf") else None,
+        "metrics_waiting": waiting,
+        "bytes_waiting": waiting_bytes,
+    }
+
+
+def _state(client: Client, now: float) -> State:
+    if client.lane is not None:
+        return "replaying"
+    if client.busy_since is not None and now - client.busy_since > NOT_READING_SECONDS:
+        return "slow"
+    if client.held:
+        return "catching up"
+    return "live" if client.selection.metric_types else "idle"
+
+
+def _waiting(client: Client) -> tuple[int, int]:
+    """Return how many metrics are kept for the client alone, and the bytes of its last frame it has not taken yet."""
+    return len(client.share.items), (client.backlog or 0) if client.busy_since is not None else 0
+
+
+def answer_question(
+    question: Question,
+    hub: Hub,
+    *,
+    now: float,
+    catalogue: Catalogue,
+    bus_problem: str | None,
+    slow_after_seconds: float,
+) -> dict[str, Any]:
+    """Return as plain JSON-able data why a client of the hub gets what is asked about, or why not."""
+    client = hub.clients[question.client_id]
+    pending = client.view.pending if client.view is not None else None
+    share_waits = client.timer is not None and not client.share.is_empty
+    situation = Situation(
+        catalogue=catalogue,
+        wall_time=time.time(),
+        now=now,
+        bus_problem=bus_problem,
+        permit=client.selection.permit,
+        selection=client.selection,
+        delivery=client.delivery,
+        is_replaying=client.lane is not None,
+        is_held=client.held,
+        busy_seconds=None if client.busy_since is None else now - client.busy_since,
+        slow_after_seconds=slow_after_seconds,
+        backlog_bytes=client.backlog,
+        waiting_metrics=len(client.share.items) + (len(pending) if pending is not None else 0),
+        dropped_metrics=client.metrics_dropped,
+        last_frame_at=client.last_frame_at,
+        view_frame_at=float("-inf") if pending is None else pending.last_frame_at,
+        due_at=(pending.due_at if pending is not None else None) or (client.floor_at if share_waits else None),
+    )
+    answer: dict[str, Any] = msgspec.to_builtins(explain(question, situation))
+    return answer
