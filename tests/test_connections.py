@@ -1,22 +1,27 @@
-"""The admin page Connections, through the real views and real sockets: who sees it, what it says, who is disconnected."""
+"""The admin page Connections, through the real views and real sockets: who sees it, what it says, whom it closes."""
 
 import asyncio
 import json
+import signal
 
 import pytest
+import websockets
 from asgiref.sync import sync_to_async
 from channels.testing import WebsocketCommunicator
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
+from django.contrib.contenttypes.models import ContentType
 from django.test import AsyncClient, TransactionTestCase
 from django.urls import reverse
 
 from metrics_stream import control
 from metrics_stream.broadcast import broadcast_agent_metrics, broadcast_system_metrics
-from metrics_stream.bus import declare_server
+from metrics_stream.bus import CloseClient, declare_server
+from metrics_stream.core.explanation import Question
 from metrics_stream.models import AccessPolicy, Connection
 from metrics_stream.routing import stream_application
 from metrics_stream.runtime import get_runtime, stop_runtime
+from tests.stack import Stack
 
 LIST = "/admin/metrics_stream/connection/"
 
@@ -324,21 +329,43 @@ class ConnectionsTests(TransactionTestCase):
 
 def test_the_log_of_the_admin_leads_to_the_page_of_the_client(db):
     staff_user = User.objects.create_user("staff", is_staff=True, is_superuser=True)
-    from django.contrib.contenttypes.models import ContentType
-
     kind = ContentType.objects.get_for_model(Connection)
     entry = LogEntry(user=staff_user, content_type=kind, object_id="0" * 32, object_repr="x", action_flag=2)
     assert entry.get_admin_url() == reverse("admin:metrics_stream_connection_change", args=["0" * 32])
 
 
 @pytest.mark.valkey
-async def test_a_client_of_another_process_is_seen_asked_about_and_closed(valkey_layer):
-    """Nothing listens in this process, as in a command or another worker; the socket is on a loop of its own."""
-    ready, done = asyncio.Event(), asyncio.Event()
-    socket = await connect(metric_types=["system"])
-    ready.set()
-    [stats] = await asyncio.to_thread(control.gather_clients)
-    assert [client["client_id"] for client in stats["clients"]] == [socket.id]
-    done.set()
-    await socket.disconnect()
-    await stop_runtime()
+async def test_clients_of_all_processes_are_seen_asked_about_and_closed_from_another_one(
+    valkey_url, valkey_layer, tmp_path
+):
+    stack = Stack(tmp_path, valkey_url, workers=2)
+    await asyncio.to_thread(stack.manage, "migrate", "--verbosity", "0")
+    await asyncio.to_thread(stack.start)
+    sockets = {}
+    try:
+        # The system deals them out as it likes.
+        while len({process for _, process in sockets.values()}) < 2:
+            socket = await websockets.connect(stack.socket_url)
+            client_id = json.loads(await socket.recv())["client_id"]
+            answer = await asyncio.to_thread(control.ask_about_client, Question(client_id=client_id))
+            assert answer["client"]["client_id"] == client_id
+            sockets[client_id] = socket, answer["process"]
+        processes = await asyncio.to_thread(control.gather_clients)
+        assert {client["client_id"]: stats["process"] for stats in processes for client in stats["clients"]} == {
+            client_id: process for client_id, (_, process) in sockets.items()
+        }
+        for client_id, (socket, _) in sockets.items():
+            question = Question(client_id=client_id, metric_type="hero")
+            answer = await asyncio.to_thread(control.ask_about_client, question)
+            assert "It has subscribed to nothing" in json.dumps(answer["explanation"])
+            assert await asyncio.to_thread(control.tell_servers, CloseClient(client_id, "enough"))
+            with pytest.raises(websockets.ConnectionClosed) as closed:
+                await asyncio.wait_for(_read_to_the_end(socket), 10)
+            assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (4503, "enough")
+    finally:
+        await asyncio.to_thread(stack.stop, signal.SIGKILL)
+
+
+async def _read_to_the_end(socket):
+    while True:
+        await socket.recv()

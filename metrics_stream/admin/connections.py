@@ -44,7 +44,7 @@ MANY_CLIENTS = 1_000
 
 STATES = {
     "live": "live",
-    "idle": "nothing subscribed",
+    "idle": "idle",
     "replaying": "replaying",
     "catching up": "catching up",
     "slow": "not reading",
@@ -64,7 +64,6 @@ COLUMNS: list[tuple[str, str, Callable[[Row], Any], bool]] = [
     ("waiting", "Waiting", lambda row: (row["bytes_waiting"], row["metrics_waiting"]), True),
     ("dropped", "Dropped", lambda row: row["metrics_dropped"], True),
     ("since", "Connected", lambda row: row["connected_since"], True),
-    ("process", "Process", lambda row: row["process"], False),
 ]
 
 
@@ -182,7 +181,9 @@ class ConnectionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             published = control.newest_metrics(get_settings().catalogue().slugs)
             permit = access_of_user(request.user).permit if request.user.is_authenticated else EVERYTHING
             seen = list(permitted_metrics(published, permit))
-            offered = seen[:MOST_OFFERED]
+            types = get_settings().catalogue().types
+            # What the service says of itself every second would push out all others.
+            offered = sorted(seen, key=lambda metric: types[metric.metric_type].about_service)[:MOST_OFFERED]
             asked = form.cleaned_data if form.is_valid() else {}
             answer = control.ask_about_client(_question(client_id, asked, seen, permit))
         except BusError as error:
@@ -304,7 +305,8 @@ def _size(count: int) -> str:
 
 
 def _waiting_words(client: dict[str, Any]) -> str:
-    parts = [f"{client['metrics_waiting']:,} metrics"] if client["metrics_waiting"] else []
+    count = client["metrics_waiting"]
+    parts = [f"{count:,} metric{'s' if count > 1 else ''}"] if count else []
     parts += [_size(client["bytes_waiting"])] if client["bytes_waiting"] else []
     return ", ".join(parts) or NO_VALUE
 
