@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
@@ -16,6 +17,9 @@ from metrics_stream.hub import Hub
 # A write on its way for longer than this is no matter of the network's pace any more.
 NOT_READING_SECONDS = 1.0
 
+# It takes most of the time of describing thousands of clients, and is the same each time.
+_format_timestamp = lru_cache(maxsize=20_000)(format_timestamp)
+
 State = Literal["idle", "replaying", "catching up", "slow", "live"]
 
 
@@ -26,7 +30,7 @@ def describe(client: Client, now: float) -> dict[str, Any]:
         "client_id": client.id,
         "who": client.who,
         "address": client.address,
-        "connected_since": format_timestamp(client.connected_at),
+        "connected_since": _format_timestamp(client.connected_at),
         "state": _state(client, now),
         "messages_sent": client.messages_sent,
         "metrics_sent": client.metrics_sent,

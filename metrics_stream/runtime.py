@@ -375,19 +375,28 @@ class Runtime:
             "bus_state": self.canary.state,
             "views": self.hub.view_count,
             "metric_types": sorted(self.hub.interest),
-            "clients": [self._describe(client) for client in self.hub.clients.values()],
+            "clients": self._describe(self.hub.clients.values()),
         }
 
-    def _describe(self, client: Client) -> dict[str, Any]:
-        subscription = subscription_of(client.selection, client.delivery)
-        return {**describe(client, self.loop.time()), "subscription": msgspec.to_builtins(subscription)}
+    def _describe(self, clients: Iterable[Client]) -> list[dict[str, Any]]:
+        now = self.loop.time()
+        # Of thousands of clients most have subscribed to the same.
+        subscriptions: dict[tuple[Selection, Delivery], Any] = {}
+        described = []
+        for client in clients:
+            wish = client.selection, client.delivery
+            if wish not in subscriptions:
+                subscriptions[wish] = msgspec.to_builtins(subscription_of(*wish))
+            described.append({**describe(client, now), "subscription": subscriptions[wish]})
+        return described
 
     def answer(self, question: Question) -> dict[str, Any] | None:
         """Return what a client is, and why it gets the metric that is asked about; None when it is not here."""
         client = self.hub.clients.get(question.client_id)
         if client is None:
             return None
-        answer: dict[str, Any] = {"process": process_name(), "client": self._describe(client), "explanation": None}
+        [described] = self._describe([client])
+        answer: dict[str, Any] = {"process": process_name(), "client": described, "explanation": None}
         if question.metric_type:
             answer["explanation"] = answer_question(
                 question,

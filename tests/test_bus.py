@@ -16,6 +16,7 @@ from metrics_stream.bus import (
     StatsRequest,
     batches,
 )
+from metrics_stream.core.explanation import Question
 from metrics_stream.deadline import BusError
 
 
@@ -104,6 +105,22 @@ async def test_statistics_are_gathered_from_who_answers(listener):
     answering = asyncio.create_task(answer())
     assert await make_bus().gather_stats(wait_seconds=0.5) == [{"process": "p1"}]
     await answering
+
+
+async def test_a_question_about_a_client_reaches_all_and_is_answered_once(listener):
+    question = Question(client_id="c", metric_type="system", source="a", newest=metrics(1)[0], history_seconds=9.0)
+
+    async def answer() -> None:
+        request = await receive(listener)
+        assert request.question == question
+        await listener.reply_stats(request, {"process": "p1"})
+
+    answering = asyncio.create_task(answer())
+    # Long before the time is up.
+    async with asyncio.timeout(30):
+        assert await make_bus().ask_about_client(question, wait_seconds=600) == {"process": "p1"}
+    await answering
+    assert await make_bus().ask_about_client(Question(client_id="gone"), wait_seconds=0.1) is None
 
 
 async def test_an_unknown_message_is_ignored(listener):

@@ -12,6 +12,7 @@ from metrics_stream import workers
 from metrics_stream.broadcast import BroadcastError, broadcast_system_metrics
 from metrics_stream.bus import declare_server
 from metrics_stream.core.delivery import Delivery
+from metrics_stream.core.explanation import Question
 from metrics_stream.core.selection import Selection
 from metrics_stream.deadline import BusError
 from metrics_stream.runtime import get_runtime, samples, snapshot, stop_runtime
@@ -103,6 +104,20 @@ async def test_what_is_lost_while_the_history_is_read_comes_too(client, monkeypa
     monkeypatch.setattr(runtime.intake, "catch_up", catch_up_and_lose_more)
     runtime._catch_up()
     assert (await client.hear())["data"]["data"] == {"n": 1}
+
+
+async def test_a_question_that_cannot_be_answered_costs_the_clients_nothing(client, monkeypatch, caplog):
+    runtime = get_runtime()
+    await runtime.wait_joined(("system",))
+    with monkeypatch.context() as broken:
+        broken.setattr(module, "answer_question", None)
+        question = Question(client_id="one", metric_type="system")
+        assert await runtime.bus.ask_about_client(question, wait_seconds=0.1) is None
+    assert "a request for statistics could not be answered" in caplog.text
+    await broadcast_system_metrics({"n": 1})
+    assert (await client.hear())["data"]["data"] == {"n": 1}
+    answer = await runtime.bus.ask_about_client(question, wait_seconds=10)
+    assert answer["explanation"]["gets"]
 
 
 async def test_groups_that_the_layer_forgot_are_joined_again(settings, client):

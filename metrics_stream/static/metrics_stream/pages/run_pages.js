@@ -75,7 +75,8 @@ class Refresher {
     if (document.hidden || !document.querySelector("[data-refresh-seconds]")) return;
     try {
       const response = await fetch(location.href, { signal: AbortSignal.timeout(TIMEOUT_MS) });
-      if (!response.ok) throw new Error(`status ${response.status}`);
+      // To the page for signing in, when that has ended.
+      if (!response.ok || response.redirected) throw new Error(`status ${response.status}`);
       this.#show(new DOMParser().parseFromString(await response.text(), "text/html"));
       this.#problem.hidden = true;
     } catch {
