@@ -135,8 +135,8 @@ def test_a_metric_that_nothing_stops_is_explained_to_the_next_frame():
             question("system", None, source="b", newest_of_type=metric()),
             situation(),
             "Published lately",
-            "Nothing of system, source b was published in the last 15\u00a0min; the newest system metric is 1.00 s old, of"
-            " source a.",
+            "Nothing of system, source b was published in the last 15\u00a0min; the newest system metric is 1.00 s "
+            "old, of source a.",
         ),
         (
             question(field="queue_depth"),
@@ -145,7 +145,7 @@ def test_a_metric_that_nothing_stops_is_explained_to_the_next_frame():
             "The newest of system is 1.00 s old, of source a, and has no field 'queue_depth'.",
         ),
     ],
-)  # fmt: skip
+)
 def test_what_stops_a_metric_is_named_with_its_values(asked, given, title, text):
     explanation = explain(asked, given)
     assert not explanation.gets
@@ -172,7 +172,13 @@ def test_what_stops_a_metric_is_named_with_its_values(asked, given, title, text)
             "note",
             "Nothing of agent was published in the last 15\u00a0min that you may see yourself.",
         ),
-        (question("system", metric(age=300)), situation(), "Published lately", "note", "The newest of system is 5\u00a0min"),
+        (
+            question("system", metric(age=300)),
+            situation(),
+            "Published lately",
+            "note",
+            "The newest of system is 5\u00a0min",
+        ),
         (question(), situation(is_held=True), "Client", "note", "What was published before is being sent to it first."),
         (
             question(),
@@ -182,8 +188,20 @@ def test_what_stops_a_metric_is_named_with_its_values(asked, given, title, text)
             "It has not taken all of its last frame for 4.00 s, 5,000 bytes of it are left. After 10 s without any "
             "progress it is closed. 12 metrics wait for it. It has been told of 3 that were dropped before.",
         ),
-        (question(), situation(delivery=Delivery(mode="latest")), "Delivery", "note", "Mode latest: the newest of each"),
-        (question(), situation(delivery=Delivery(mode="aggregate")), "Delivery", "note", "Mode aggregate: in its place"),
+        (
+            question(),
+            situation(delivery=Delivery(mode="latest")),
+            "Delivery",
+            "note",
+            "Mode latest: the newest of each",
+        ),
+        (
+            question(),
+            situation(delivery=Delivery(mode="aggregate")),
+            "Delivery",
+            "note",
+            "Mode aggregate: in its place",
+        ),
         (
             question("agent", agents("x"), field="status"),
             situation(filters=Filters(agent_ids=("x",), fields=("status",))),
@@ -192,7 +210,13 @@ def test_what_stops_a_metric_is_named_with_its_values(asked, given, title, text)
             "It wants only: status.",
         ),
         (question(), situation(due_at=100.4), "Next frame", "yes", "Due in 0.40 s, with what waits."),
-        (question(), situation(due_at=100.4, last_frame_at=99.8), "Next frame", "yes", "Due in 0.80 s, with what waits."),
+        (
+            question(),
+            situation(due_at=100.4, last_frame_at=99.8),
+            "Next frame",
+            "yes",
+            "Due in 0.80 s, with what waits.",
+        ),
         (
             question(),
             situation(view_frame_at=99.9, last_frame_at=99.9),
@@ -201,7 +225,7 @@ def test_what_stops_a_metric_is_named_with_its_values(asked, given, title, text)
             "Nothing waits; a metric that came now would leave in 0.90 s.",
         ),
     ],
-)  # fmt: skip
+)
 def test_what_lets_a_metric_through_or_alters_it_is_said_with_its_values(asked, given, title, verdict, text):
     explanation = explain(asked, given)
     assert explanation.gets, explanation.summary
