@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from metrics_stream.core.codes import GapReason
 from metrics_stream.telemetry import Histogram, Sample
 
 
@@ -37,6 +38,8 @@ def health(now: Sample, before: Sample) -> dict[str, Any]:
         "gaps_per_second": round(
             (sum(telemetry.gaps_by_reason.values()) - sum(earlier.gaps_by_reason.values())) / seconds, 2
         ),
+        "dropped_by_reason": {reason.value: telemetry.dropped_by_reason.get(reason, 0) for reason in GapReason},
+        "gaps_by_reason": {reason.value: telemetry.gaps_by_reason.get(reason, 0) for reason in GapReason},
         "slow_clients_closed": telemetry.slow_clients_closed,
         "refused_clients": telemetry.refused_clients,
         "protocol_errors": telemetry.protocol_errors,

@@ -384,6 +384,8 @@ STREAM_HEALTH = DashboardSeed(
         _stream("line", "Data out", ["sent_mbps"], "medium", options={"minimum": 0}),
         _stream("line", "CPU", ["cpu_utilization"], "medium", **UTILIZATION, options={"minimum": 0}),
         _stream("line", "Memory", ["memory_mb"], "medium", options={"minimum": 0}),
+        _stream("table", "Dropped metrics by reason", ["dropped_by_reason"], "large", decimals=0),
+        _stream("table", "Gaps by reason", ["gaps_by_reason"], "large", decimals=0),
         _stream(
             "table",
             "Server processes",

@@ -89,6 +89,7 @@ def test_health_tells_rates_and_percentiles_of_the_time_between_two_samples():
     telemetry.metrics_sent += 60
     telemetry.bytes_sent += 250_000
     telemetry.gaps_by_reason["bus"] += 4
+    telemetry.dropped_by_reason["bus"] += 9
     telemetry.age_seconds.observe(0.09, times=100)
     now = sample(1002.0, telemetry, cpu_seconds=1.5, bus_live=False)
     data = health(now, before)
@@ -96,6 +97,9 @@ def test_health_tells_rates_and_percentiles_of_the_time_between_two_samples():
     assert data["metrics_sent_per_second"] == 30
     assert data["sent_mbps"] == 1.0
     assert data["gaps_per_second"] == 2
+    unheard = dict.fromkeys(("pending_overflow", "slow_consumer", "history", "internal"), 0)
+    assert data["gaps_by_reason"] == {**unheard, "bus": 4}
+    assert data["dropped_by_reason"] == {**unheard, "bus": 9}
     assert 50 < data["age_p50_ms"] < data["age_p99_ms"] <= 100
     assert data["flush_p99_ms"] is None
     assert (data["clients"], data["views"], data["status"]) == (3, 2, "degraded")

@@ -194,6 +194,8 @@ STREAM = MetricType(
         _milliseconds("loop_lag_p99_ms", "Loop lag p99", "percentile"),
         Field("metrics_dropped_per_second", "Dropped", "/s", "rate"),
         Field("gaps_per_second", "Gaps", "/s", "rate"),
+        Field("dropped_by_reason", "Dropped by reason", "", "object", None),
+        Field("gaps_by_reason", "Gaps by reason", "", "object", None),
         Field("slow_clients_closed", "Closed as slow", "count", "counter"),
         Field("refused_clients", "Refused", "count", "counter"),
         Field("protocol_errors", "Errors of clients", "count", "counter"),
