@@ -17,6 +17,7 @@ from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFact
 
 from benchmarks.load import Clients, Target
 from benchmarks.native import BenchError, compiled
+from tests.conftest import skip_or_fail
 from tests.stack import ROOT, free_port
 
 
@@ -26,7 +27,7 @@ def load_client() -> None:
     try:
         compiled("load_client")
     except BenchError as error:
-        pytest.skip(str(error))
+        skip_or_fail("REQUIRE_COMPILER", str(error))
 
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:

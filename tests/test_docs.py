@@ -321,14 +321,13 @@ def test_every_environment_variable():
     documented = set(named(table(SETTINGS, "Environment", "variable")))
     in_settings = set(re.findall(r'env\.\w+\("(\w+)"', (ROOT / "project/settings.py").read_text()))
     in_example = set(re.findall(r"^#?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
-    of_tests = set(
-        re.findall(
-            r'"(REQUIRE_\w+)"', "".join(path.read_text() for path in sorted((ROOT / "tests").rglob("conftest.py")))
-        )
-    )
+    tests = "".join(path.read_text() for path in sorted((ROOT / "tests").rglob("*.py")))
+    of_tests = set(re.findall(r'"(REQUIRE_\w+)"', tests))
     in_settings.add("DATABASE_URL")
     assert in_example == in_settings
-    assert documented == in_settings | {"REQUIRE_BROWSER", "REQUIRE_VALKEY", "REQUIRE_POSTGRESQL"} | of_tests
+    assert documented == in_settings | of_tests
+    in_ci = set(re.findall(r"REQUIRE_\w+", (ROOT / ".ci/run").read_text()))
+    assert in_ci == of_tests - {"REQUIRE_POSTGRESQL"}
 
 
 def test_every_command_and_its_options():

@@ -63,14 +63,14 @@ CADDY = """
 """
 
 
-REQUIRED_BY = {"nginx": "REQUIRE_NGINX", "caddy": "REQUIRE_CADDY"}
+REQUIRED_BY = {"nginx": "REQUIRE_NGINX", "caddy": "REQUIRE_CADDY", "systemd-analyze": "REQUIRE_SYSTEMD"}
 
 
 def find_program(name: str) -> str:
-    """Return the path of nginx or caddy, also where only root has it in PATH."""
+    """Return the path of nginx, caddy or systemd-analyze, also where only root has it in PATH."""
     path = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
     if path is None:
-        skip_or_fail(REQUIRED_BY[name], f"there is no {name}; on Debian: apt install {name}")
+        skip_or_fail(REQUIRED_BY[name], f"there is no {name}; on Debian: apt install {name.partition('-')[0]}")
     return str(path)
 
 

@@ -6,7 +6,6 @@ import os
 import re
 import secrets
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -173,9 +172,7 @@ def test_a_stop_has_the_time_and_a_worker_the_files_that_it_may_need():
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.name)
 def test_systemd_understands_the_units(unit, tmp_path):
-    analyze = shutil.which("systemd-analyze")
-    if analyze is None:
-        pytest.skip("there is no systemd-analyze")
+    analyze = find_program("systemd-analyze")
     text = unit.read_text()
     here = tmp_path / unit.name
     here.write_text(text.replace("/srv/metrics-stream/.venv/bin/python", sys.executable))
