@@ -14,7 +14,7 @@ import random
 import socket
 import struct
 import termios
-from asyncio import BaseTransport
+from asyncio import BaseTransport, TimerHandle
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
@@ -98,6 +98,7 @@ class StreamSocketProtocol(WebSocketsSansIOProtocol):
         # Bytes since the beginning: what the peer had acknowledged at the last look, what was written before a ping.
         self._acknowledged = 0
         self._written_before_ping = 0
+        self._cut_timer: TimerHandle | None = None
         self._client_id = ""
         # The server has begun to stop before the handshake was answered.
         self._stops = False
@@ -267,6 +268,22 @@ class StreamSocketProtocol(WebSocketsSansIOProtocol):
         if close is not None and self.handshake_complete and not self.close_sent:
             self._count_close(close.code, close.reason)
         super().handle_parser_exception()
+        self._cut_later()
+
+    def handle_close(self, event: Any) -> None:
+        """Answer a close; a peer that takes nothing more does not keep what still waits for it."""
+        super().handle_close(event)
+        self._cut_later()
+
+    def _cut_later(self) -> None:
+        if self._cut_timer is None:
+            self._cut_timer = self.loop.call_later(self.close_timeout, self.transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        if self._cut_timer is not None:
+            self._cut_timer.cancel()
+        super().connection_lost(exc)
 
     def _end(self, code: CloseCode) -> None:
         """Write the close, tell the application, and leave the client a moment to read it."""
@@ -296,7 +313,7 @@ class StreamSocketProtocol(WebSocketsSansIOProtocol):
         if not self.close_sent and not self.transport.is_closing():
             self._count_close(NO_PONG, "it answered no ping")
         super().keepalive_timeout()
-        self.loop.call_later(self.close_timeout, self.transport.abort)
+        self._cut_later()
 
 
 def _acknowledged(transport: BaseTransport) -> int:

@@ -9,11 +9,14 @@ from contextlib import asynccontextmanager
 import pytest
 import uvicorn
 import websockets
+from websockets.client import ClientProtocol
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.frames import Opcode
+from websockets.uri import parse_uri
 
 from metrics_stream import socket_protocol
 from metrics_stream.core.shared_text import EXTENSION, SharedText
+from metrics_stream.http_protocol import PatientHttpProtocol
 from metrics_stream.socket_protocol import StreamSocketProtocol
 from metrics_stream.telemetry import of_process
 
@@ -96,6 +99,12 @@ def counted(monkeypatch):
     """Count the closes of this test alone."""
     monkeypatch.setattr(of_process, "closes_by_code", Counter())
     return of_process.closes_by_code
+
+
+@pytest.fixture
+def quick_close(monkeypatch):
+    """Cut connections that do not end at once."""
+    monkeypatch.setattr(socket_protocol, "CLOSE_SECONDS", 0.05)
 
 
 @asynccontextmanager
@@ -201,14 +210,7 @@ async def test_the_close_code_and_reason_arrive():
     assert (ws.close_code, ws.close_reason) == (4008, "slow")
 
 
-async def test_a_client_that_does_not_read_is_refused_more_and_then_cut(monkeypatch):
-    init = StreamSocketProtocol.__init__
-
-    def impatient(self, *args, **kwargs):
-        init(self, *args, **kwargs)
-        self.close_timeout = 0.05
-
-    monkeypatch.setattr(StreamSocketProtocol, "__init__", impatient)
+async def test_a_client_that_does_not_read_is_refused_more_and_then_cut(quick_close):
     # compression=None and no reading: the buffers of both sides fill up.
     unread = {"compression": None, "max_queue": 1, "ping_interval": None}
     async with serving() as (url, application), websockets.connect(url, **unread) as ws:
@@ -341,3 +343,66 @@ async def test_a_client_that_reads_again_learns_why_it_is_closed():
             async for message in until_closed(ws):
                 assert message == "x" * 100_000
     assert (ws.close_code, ws.close_reason) == (4008, "slow")
+
+
+@pytest.mark.parametrize("end", ["a close", "broken rules"])
+async def test_a_client_that_ends_and_takes_nothing_more_is_cut(quick_close, end):
+    unread = {"compression": None, "max_queue": 1, "ping_interval": None, "close_timeout": 0.01}
+    async with serving() as (url, application), websockets.connect(url, **unread) as ws:
+        await ws.send("fill")
+        async with asyncio.timeout(10):
+            while not application.refused:
+                await asyncio.sleep(0)
+            ws.transport.pause_reading()
+            if end == "a close":
+                ws.protocol.send_close(1000)
+                ws.transport.write(b"".join(ws.protocol.data_to_send()))
+            else:
+                ws.transport.write(b"\xff\xff\xff\xff")
+            while application.connections:
+                await asyncio.sleep(0)
+            while not application.ended:
+                await asyncio.sleep(0)
+        ws.transport.abort()
+
+
+async def test_a_client_that_vanishes_while_much_waits_for_it_leaves_nothing_behind():
+    unread = {"compression": None, "max_queue": 1, "ping_interval": None}
+    async with serving() as (url, application), websockets.connect(url, **unread) as ws:
+        await ws.send("fill")
+        async with asyncio.timeout(10):
+            while not application.refused:
+                await asyncio.sleep(0)
+            ws.transport.abort()
+            while application.connections or not application.ended:
+                await asyncio.sleep(0)
+
+
+async def test_bytes_that_come_one_by_one_are_understood():
+    client = ClientProtocol(parse_uri("ws://127.0.0.1/"), extensions=[ClientPerMessageDeflateFactory()])
+    async with serving(http=PatientHttpProtocol) as (url, _):
+        reader, writer = await asyncio.open_connection("127.0.0.1", parse_uri(url).port)
+
+        async def say():
+            for byte in b"".join(client.data_to_send()):
+                writer.write(bytes((byte,)))
+                # The server, in this loop, reads it before the next.
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+
+        async def hear():
+            while not (events := client.events_received()):
+                data = await asyncio.wait_for(reader.read(1), 5)
+                client.receive_data(data)
+            return events[0]
+
+        client.send_request(client.connect())
+        await say()
+        assert (await hear()).status_code == 101
+        client.send_text(b"shared 1")
+        await say()
+        assert (await hear()).data.decode() == f"0 {LONG}"
+        client.send_close(1000)
+        await say()
+        assert (await hear()).opcode is Opcode.CLOSE
+        writer.close()
