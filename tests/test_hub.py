@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from metrics_stream import audience as audience_module
 from metrics_stream.audience import HubLimits
 from metrics_stream.core import frames as frames_module
+from metrics_stream.core import selection as selection_module
 from metrics_stream.core.codes import CloseCode, GapReason
 from metrics_stream.core.delivery import Delivery
 from metrics_stream.core.encoding import encode_metric
@@ -177,6 +178,24 @@ def test_the_interval_is_a_hard_floor(house):
     house.clock.advance(2.0)
     assert socket.metrics == list(range(100))
     assert all(later - earlier >= 2.0 - 1e-6 for earlier, later in itertools.pairwise(socket.times))
+
+
+@pytest.mark.parametrize("metric_type", ["system", "agent"])
+def test_a_metric_is_decoded_once_for_all_filters_and_for_clients_without_any_never(house, metric_type, monkeypatch):
+    decoded = []
+    decode = selection_module._decode_document
+    monkeypatch.setattr(selection_module, "_decode_document", lambda body: (decoded.append(body), decode(body))[1])
+    house.join(Selection((metric_type,)))
+    house.publish(1, metric_type=metric_type, x=1, y=2)
+    assert not decoded
+    wishes = [Filters(fields=fields) for fields in (("n",), ("x",), ("x", "y"))] + [
+        Filters(agent_ids=("a",), fields=("n",))
+    ]
+    sockets = [house.join(Selection((metric_type,), wish))[1] for wish in wishes]
+    house.publish(2, 3, metric_type=metric_type, x=1, y=2)
+    house.clock.advance(1.0)
+    assert len(decoded) == 2
+    assert all(socket.frames for socket in sockets)
 
 
 def test_clients_that_want_the_same_share_one_encoding(house):
