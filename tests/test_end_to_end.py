@@ -229,6 +229,19 @@ async def test_two_workers_give_each_client_everything_once(stack, tmp_path):
         await until(lambda: len(pair.worker_pids() - {killed}) == 2, 60)
         await until(lambda: scrape(pair)["workers{}"] == 2, 60)
         assert scrape(pair)["metrics_sent_total{}"] == sent
+        # And what it counted in its last second, when it ends in order.
+        async with contextlib.AsyncExitStack() as clients:
+            sockets = [await clients.enter_async_context(websockets.connect(pair.socket_url)) for _ in range(6)]
+            for ws in sockets:
+                await subscribe(ws, "system", filters={"sources": ["last words"]})
+            producer = produce(pair, "last words", 20)
+            await asyncio.gather(*(collect(ws, 20) for ws in sockets))
+            stopped = max(pair.worker_pids())
+            psutil.Process(stopped).terminate()
+            await asyncio.to_thread(producer.wait, 20)
+            await until(lambda: len(pair.worker_pids() - {stopped}) == 2, 60)
+            await until(lambda: scrape(pair)["workers{}"] == 2, 60)
+            assert scrape(pair)["metrics_sent_total{}"] == sent + 6 * 20
     finally:
         await asyncio.to_thread(pair.stop)
     _, alive = await asyncio.to_thread(psutil.wait_procs, children, timeout=10)
