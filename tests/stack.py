@@ -124,6 +124,10 @@ class Stack:
         try:
             wait_until(self.answers, 30)
         except AssertionError as error:
+            # Workers outlive a parent that is killed, and would turn up in whatever has its port next.
+            with contextlib.suppress(psutil.NoSuchProcess):
+                for pid in self.worker_pids() - {self.server.pid}:
+                    psutil.Process(pid).kill()
             self.stop(signal.SIGKILL)
             raise AssertionError(self.log.read_text()) from error
 
