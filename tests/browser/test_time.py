@@ -8,6 +8,7 @@ import time
 import pytest
 from playwright.sync_api import Locator, Page, Route, WebSocketRoute, expect
 
+from tests.browser.conftest import forget_history
 from tests.browser.test_dashboard import panel
 from tests.stack import Stack, wait_until
 
@@ -332,6 +333,38 @@ def test_longer_window_asks_for_more_of_the_past(page: Page, stack: Stack) -> No
     page.get_by_label("Charts show").select_option("300")
     expect(page).to_have_url(re.compile("window=300"))
     assert len([message for message in sent if "backfill_seconds" in message]) == 2
+
+
+def test_window_that_is_longer_than_what_is_kept_says_where_it_begins(page: Page, stack: Stack) -> None:
+    lack = page.locator("[data-time-lack]")
+    stack.publish(PAST)
+    open_operations(page, "?window=900")
+    expect(figure(page)).to_be_visible()
+    expect(lack).to_be_hidden()
+    page.get_by_label("Charts show").select_option("3600")
+    words = r"Nothing before \d\d:\d\d:\d\d has come to this page: the server keeps 15\smin of what is live\."
+    expect(lack).to_have_text(re.compile(words))
+    expect(lack.get_by_role("button")).to_be_hidden()
+    page.get_by_label("Charts show").select_option("300")
+    expect(lack).to_be_hidden()
+
+
+def test_run_that_began_before_what_is_kept_is_shown_from_its_recording(page: Page, stack: Stack) -> None:
+    slug = stack.manage("start_run", "Long soak").split()[0]
+    try:
+        publish(stack, 111)
+        forget_history(stack)
+        publish(stack, 222)
+        open_operations(page, "?window=3600")
+        expect(figure(page)).to_have_text("222tps")
+        lack = page.locator("[data-time-lack]")
+        expect(lack).to_contain_text("Long soak is recorded from")
+        lack.get_by_role("button", name="Show the recording").click()
+        expect(page).to_have_url(re.compile(f"run={slug}"))
+        expect(badge(page)).to_have_text("Replay, paused")
+        expect(lack).to_be_hidden()
+    finally:
+        stack.manage("stop_run", slug)
 
 
 def test_keys_pause_seek_and_lead_back(page: Page, stack: Stack) -> None:

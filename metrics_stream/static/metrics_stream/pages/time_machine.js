@@ -17,6 +17,9 @@ const SHORTEST_WINDOW_MS = 60_000;
 /** How long the address may lag behind. */
 const ADDRESS_MS = 300;
 
+/** Less than this is not missed at the beginning of a chart. */
+const BEGIN_MS = 10_000;
+
 /** Nearer to the end than this is at the end. */
 const END_MS = 500;
 
@@ -101,6 +104,15 @@ export class TimeMachine {
   get moment() {
     const { nowMs } = this;
     return { nowMs, windowMs: this.#windowMs(nowMs), zoom: this.zoom };
+  }
+
+  /** @returns {number | null} where a live page begins that is to show more than the server keeps, and has not got it */
+  get beginsMs() {
+    const { nowMs, feed } = this;
+    const shownMs = this.#windowMs(nowMs) ?? this.windowSeconds * 1000;
+    const isWithin = shownMs <= this.config.history_seconds * 1000;
+    if (this.isReplaying || this.zoom !== null || isWithin || feed.isFilling || feed.store.firstMs === null) return null;
+    return feed.store.firstMs > nowMs - shownMs + BEGIN_MS ? feed.store.firstMs : null;
   }
 
   /** @returns {number | null} when the run began that is played, or that is going on */

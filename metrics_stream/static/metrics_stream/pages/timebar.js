@@ -10,6 +10,12 @@ const BEAT_EVERY_MS = 1_000;
 const day = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 
+/** By their `data-time-…` attributes. */
+const PARTS = [
+  ...["toggle", "toggle-word", "window", "zoom", "runs", "live", "lack", "lack-words", "lack-run"],
+  ...["replay", "slider", "at", "end", "speed", "whole", "title"],
+];
+
 export class TimeBar {
   #removers = [];
   #beatAtMs = 0;
@@ -24,17 +30,12 @@ export class TimeBar {
     this.badge = badge;
     const root = page.querySelector("[data-timebar]");
     const find = (name) => root.querySelector(`[data-time-${name}]`);
-    this.parts = Object.fromEntries(
-      ["toggle", "toggle-word", "window", "zoom", "runs", "live", "replay", "slider", "at", "end", "speed", "whole", "title"].map((name) => [
-        name,
-        find(name),
-      ]),
-    );
+    this.parts = Object.fromEntries(PARTS.map((name) => [name, find(name)]));
     this.title = page.title;
   }
 
   start() {
-    const { toggle, window, zoom, runs, live, slider, speed, whole } = this.parts;
+    const { toggle, window, zoom, runs, live, slider, speed, whole, "lack-run": lackRun } = this.parts;
     this.#listen(toggle, "click", () => this.time.togglePause());
     this.#listen(window, "change", () => this.time.setWindow(window.value === "run" ? "run" : Number(window.value) || null));
     this.#listen(zoom, "click", () => this.time.setZoom(null));
@@ -42,6 +43,7 @@ export class TimeBar {
     this.#listen(live, "click", () => this.time.toLive());
     this.#listen(speed, "change", () => this.time.setSpeed(Number(speed.value)));
     this.#listen(whole, "click", () => this.time.showRun(this.time.player.run));
+    this.#listen(lackRun, "click", () => this.time.showRun(this.time.runs.active.id));
     const recent = runs.querySelector('[value="recent"]');
     setAttribute(recent, "hidden", !this.time.config.history_seconds);
     setAttribute(recent, "disabled", !this.time.config.history_seconds);
@@ -76,6 +78,7 @@ export class TimeBar {
     setAttribute(parts.zoom, "hidden", time.zoom === null);
     this.#showWindow();
     this.#showRuns();
+    this.#showLack();
     setAttribute(parts.replay, "hidden", !isReplaying);
     if (isReplaying) this.#showReplay();
     const title = isReplaying ? `Replay · ${this.title}` : this.title;
@@ -106,6 +109,21 @@ export class TimeBar {
       run.before(new Option(`Last ${formatDuration(time.window * 1000)}`, value));
     }
     if (select.value !== value) select.value = value;
+  }
+
+  /** Say from when on there is anything, where that is later than a person has asked for, and who has more. */
+  #showLack() {
+    const { time, parts } = this;
+    const { beginsMs } = time;
+    setAttribute(parts.lack, "hidden", beginsMs === null);
+    if (beginsMs === null) return;
+    const { active } = time.runs;
+    const run = active !== null && active.startedMs < beginsMs ? active : null;
+    const kept = formatDuration(time.config.history_seconds * 1000);
+    const recorded = run === null ? "" : ` ${run.name} is recorded from ${clock.format(run.startedMs)} on.`;
+    const words = `Nothing before ${clock.format(beginsMs)} has come to this page: the server keeps ${kept} of what is live.`;
+    setText(parts["lack-words"], words + recorded);
+    setAttribute(parts["lack-run"], "hidden", run === null);
   }
 
   #showRuns() {
