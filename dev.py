@@ -521,7 +521,8 @@ def announce(url: str, public: Sequence[str], port: int) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the stack in the foreground; return its exit code when nothing of it is left."""
     set_up()
-    environment = {**project_environment(), "DJANGO_SETTINGS_MODULE": "project.settings"}
+    # Nothing here ends TLS, also where somebody turned DEBUG off.
+    environment = {"HTTPS_ONLY": "0", **project_environment(), "DJANGO_SETTINGS_MODULE": "project.settings"}
     with stack_file() as write_stack:
         if environment.get("REDIS_URL"):
             require_redis(environment)
