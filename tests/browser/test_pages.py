@@ -47,7 +47,6 @@ def test_pages_for_viewers_are_whole(page: Page, stack: Stack) -> None:
         }.items():
             page.goto(address)
             expect(page.get_by_role("heading", level=1)).to_contain_text(heading)
-            page.wait_for_load_state("networkidle")
         for slug in DASHBOARDS:
             page.goto(f"/dashboards/{slug}/")
             expect(page.get_by_text("Live", exact=True)).to_be_visible()
@@ -98,7 +97,6 @@ def test_pages_of_the_admin_are_whole(page: Page, stack: Stack, staff: tuple[str
     ):
         answer = page.goto(f"/admin/{address}")
         assert (address, answer.status if answer else 0) == (address, 200)
-        page.wait_for_load_state("networkidle")
     page.goto(f"/admin/metrics_stream/dashboard/{operations}/history/")
     page.locator("#change-history a").first.click()
     expect(page.get_by_role("heading", level=1).last).to_contain_text("Revert")
