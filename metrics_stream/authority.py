@@ -10,9 +10,9 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Coroutine, Hashable, Mapping, Sequence
 from ipaddress import ip_address
-from typing import Protocol
+from typing import Any, Protocol
 
 from channels.db import database_sync_to_async
 from django.db import DatabaseError
@@ -50,10 +50,10 @@ class Socket(Protocol):
 
     credential: Credential
 
-    async def allow(self, access: Access) -> None:
+    def allow(self, access: Access) -> Coroutine[Any, Any, None]:
         """Go on with what may be seen now."""
 
-    async def refuse(self, refused: AccessRefused) -> None:
+    def refuse(self, refused: AccessRefused) -> Coroutine[Any, Any, None]:
         """Close: what was shown opens nothing any more."""
 
 
@@ -65,6 +65,7 @@ class Authority:
         """How often something was said to have changed; who sees it rise while looking something up looks again."""
         self._runtime = runtime
         self._sockets: set[Socket] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._places: Counter[Hashable] = Counter()
         self._unknown_since: float | None = None
         runtime.watch("authority", self._watch)
@@ -132,18 +133,33 @@ class Authority:
             try:
                 access = await _resolve(credential)
             except NotAuthenticated:
-                await _refuse(sockets, SIGNED_OUT)
+                self._refuse(sockets, SIGNED_OUT)
             except AccessRefused as refused:
-                await _refuse(sockets, refused)
+                self._refuse(sockets, refused)
             except DatabaseError as error:
-                await self._go_on_without(error, list(by_credential.values()))
+                self._go_on_without(error, list(by_credential.values()))
                 return
             else:
                 for socket in sockets:
-                    await socket.allow(access)
+                    self._start(socket.allow(access))
         self._unknown_since = None
 
-    async def _go_on_without(self, error: DatabaseError, sockets: Sequence[Sequence[Socket]]) -> None:
+    def _refuse(self, sockets: Sequence[Socket], refused: AccessRefused) -> None:
+        for socket in sockets:
+            self._start(socket.refuse(refused))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do it beside the others: one client that does not read must not keep the next from its end."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, OSError):
+            logger.error("what a client may see could not be changed", exc_info=error)
+
+    def _go_on_without(self, error: DatabaseError, sockets: Sequence[Sequence[Socket]]) -> None:
         """Let everybody stay for a while although nobody knows what they may see."""
         now = time.monotonic()
         if self._unknown_since is None:
@@ -160,12 +176,7 @@ class Authority:
             f"what you may see could not be looked up for {UNKNOWN_SECONDS:g} s; come back",
         )
         for group in sockets:
-            await _refuse(group, unknown)
-
-
-async def _refuse(sockets: Sequence[Socket], refused: AccessRefused) -> None:
-    for socket in list(sockets):
-        await socket.refuse(refused)
+            self._refuse(group, unknown)
 
 
 def is_local(address: str) -> bool:

@@ -43,6 +43,10 @@ logger = logging.getLogger(__name__)
 
 ERROR_WINDOW_SECONDS = 60.0
 
+HAS_CHANGED = AccessRefused(
+    CloseCode.AUTHENTICATION_EXPIRED, ErrorCode.EXPIRED, "what you may see has changed; come back"
+)
+
 
 class MetricsConsumer(AsyncWebsocketConsumer):
     """Speaks the protocol with one client and keeps its selection and delivery in the hub."""
@@ -209,8 +213,7 @@ class MetricsConsumer(AsyncWebsocketConsumer):
         self.access = access
         if self.admission.player is not None:
             # What is replayed was chosen from what could be seen before.
-            reason = "what you may see has changed; come back"
-            await self._fail(CloseCode.AUTHENTICATION_EXPIRED, ErrorCode.EXPIRED, reason)
+            await self.refuse(HAS_CHANGED)
             return
         client, hub = self.client, self.runtime.hub
         client.who = access.who
@@ -222,7 +225,10 @@ class MetricsConsumer(AsyncWebsocketConsumer):
 
     async def refuse(self, refused: AccessRefused) -> None:
         """Close: what was shown opens nothing, or does not any more."""
-        await self._fail(refused.code, refused.error, str(refused))
+        if self.client is None:
+            await self._fail(refused.code, refused.error, str(refused))
+        else:  # which waits for nobody who does not read
+            self.runtime.hub.close(self.client.id, refused.code, refused.error, str(refused))
 
     async def _authenticate(self, message: protocol.Authenticate) -> None:
         try:

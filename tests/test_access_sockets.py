@@ -309,6 +309,32 @@ class ClosedTests(TransactionTestCase):
         _, browser = await make_viewer(sources=[])
         assert await self.ends_after(browser.logout, *page_of(browser)) == ("forbidden", 4503)
 
+    async def test_who_does_not_read_keeps_nobody_else_from_their_end(self):
+        token, text = await make_token()
+        is_deaf = asyncio.Event()
+
+        async def deaf(scope, receive, send):
+            async def stuck(message):
+                if is_deaf.is_set():
+                    await asyncio.Event().wait()
+                await send(message)
+
+            await stream_application(None)(scope, receive, stuck)
+
+        others = [Socket(deaf, "/ws/metrics/", headers=[*HOST, bearer(text)]) for _ in range(4)]
+        for other in others:
+            await other.connect(timeout=5)
+            await other.hear()
+        async with socket(bearer(text)) as one:
+            await one.hear()
+            is_deaf.set()
+            await sync_to_async(token.revoke)()
+            assert await one.ends() == ("forbidden", 4503)
+        assert not get_runtime().hub.clients
+        await stop_runtime()
+        for other in others:
+            await other.disconnect(timeout=5)
+
     @override_settings(METRICS_STREAM={"RECHECK_SECONDS": 0.05})
     async def test_what_nobody_was_told_of_is_found_out(self):
         token, text = await make_token()
