@@ -24,12 +24,10 @@ from metrics_stream.conf import get_settings
 from metrics_stream.core.codes import CloseCode, ErrorCode
 from metrics_stream.core.metrics import ALL, MetricsStreamError
 from metrics_stream.core.permission import EVERYTHING, NOTHING, Grant, Permit
-from metrics_stream.models import AccessPolicy, AccessToken, Dashboard, Panel, ShareLink, TestRun
+from metrics_stream.models import AccessPolicy, AccessToken, Dashboard, ShareLink, TestRun
+from metrics_stream.shares import SHARES_KEY, grants_of, held_by
 
 BEARER = "bearer "
-
-# Where the session of a browser keeps the ids of the share links that were opened in it.
-SHARES_KEY = "metrics_stream_shares"
 
 
 class AccessRefused(MetricsStreamError):
@@ -102,6 +100,8 @@ class Access:
     """Further runs."""
     is_live: bool = True
     """Whether the permit holds for what is live, and not only for runs."""
+    is_shared: bool = False
+    """Whether nothing but share links opens it: their dashboards may be looked at, and nothing else."""
 
     @property
     def live_permit(self) -> Permit:
@@ -203,7 +203,9 @@ def _access_of_session(key: str) -> Access:
     if links:
         return _with_links(_access("", NOTHING), links)
     if session.get(SHARES_KEY):
-        raise _revoked("the link has been revoked or has expired; ask for a new one")
+        if any(link.has_expired and link.revoked_at is None for link in held_by(session)):
+            raise _expired("the link has expired; ask for a new one")
+        raise _revoked("the link does not work any more; ask for a new one")
     if session.is_empty() and key and session.exists(key):
         raise _expired("the session has expired; sign in again")
     raise NotAuthenticated
@@ -264,8 +266,7 @@ def _with_links(own: Access, links: Iterable[ShareLink]) -> Access:
         link.note_use()
     grants = own.permit.grants
     if grants is not None:
-        panels = Panel.objects.filter(dashboard__in=[link.dashboard_id for link in links]).exclude(kind=Panel.Kind.TEXT)
-        grants = grants.union(_grant_of_panel(panel) for panel in panels if panel.metric_type)
+        grants = grants.union(*(grants_of(link.dashboard) for link in links))
     catalogue = get_settings().catalogue()
     permit = Permit(grants)
     return Access(
@@ -279,19 +280,12 @@ def _with_links(own: Access, links: Iterable[ShareLink]) -> Access:
         run_sources=own.run_sources,
         run_ids=frozenset(link.run_id for link in links if link.run_id is not None),
         is_live=all(link.run_id is None for link in links),
+        is_shared=not own.who,
     )
 
 
-def _grant_of_panel(panel: Panel) -> Grant:
-    # A panel without fields chooses by itself what it shows of the metric.
-    return Grant(frozenset({panel.metric_type}), fields=frozenset(path.partition(".")[0] for path in panel.fields))
-
-
 def _links_of(session: SessionBase) -> list[ShareLink]:
-    pks = session.get(SHARES_KEY)
-    if not isinstance(pks, list):
-        return []
-    return [link for link in ShareLink.objects.filter(pk__in=pks).select_related("dashboard", "run") if link.is_valid]
+    return [link for link in held_by(session) if link.is_valid]
 
 
 def _session_store(key: str) -> SessionBase:

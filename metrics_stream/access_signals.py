@@ -12,7 +12,7 @@ from django.db.models.signals import m2m_changed, post_delete, post_save
 
 from metrics_stream.bus import AccessChanged
 from metrics_stream.control import tell_servers
-from metrics_stream.models import AccessPolicy, AccessToken, Dashboard, Panel, ShareLink
+from metrics_stream.models import AccessPolicy, AccessToken, ClientPreset, Dashboard, Panel, ShareLink
 
 _UID = "metrics_stream.access"
 
@@ -46,8 +46,8 @@ def connect() -> None:
     user = get_user_model()
     post_save.connect(_tell_of_user, sender=user, dispatch_uid=_UID)
     post_delete.connect(_tell_later, sender=user, dispatch_uid=_UID)
-    # Panels and dashboards, because share links show what is on them.
-    for model in (AccessPolicy, AccessToken, ShareLink, Dashboard, Panel):
+    # Panels, dashboards and presets, because share links show what is on them.
+    for model in (AccessPolicy, AccessToken, ShareLink, Dashboard, Panel, ClientPreset):
         post_save.connect(_tell_of_save, sender=model, dispatch_uid=_UID)
         post_delete.connect(_tell_later, sender=model, dispatch_uid=_UID)
     post_delete.connect(_tell_later, sender=Group, dispatch_uid=_UID)

@@ -52,6 +52,9 @@ class StreamSettings:
     recheck_seconds: float = 30.0
     """How often it is looked up what those who are connected may see, besides when it changes."""
 
+    share_session_days: float = 400.0
+    """How long a browser goes on with a share link that was opened in it; the link may end sooner, no browser later."""
+
     max_message_bytes: int = 65_536
     """The largest message a client may send; one byte more is answered 4509."""
 

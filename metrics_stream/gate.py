@@ -9,7 +9,7 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.contrib.auth.views import redirect_to_login
-from django.http import HttpRequest, JsonResponse
+from django.http import Http404, HttpRequest, JsonResponse
 from django.http.response import HttpResponseBase
 
 from metrics_stream.access import AccessRefused, access_of
@@ -18,30 +18,47 @@ View = Callable[..., Any]
 
 
 def for_viewers(view: View) -> View:
-    """Return the view for those who may see something; it asks `access_of` what."""
+    """Return the view for those who may see something; it asks `access_of` what. Share links do not open it."""
+    return _guarded(view, is_shared=False)
+
+
+def for_shares(view: View) -> View:
+    """Return the view for those as well who came by a share link, which no search engine may list for them."""
+    return _guarded(view, is_shared=True)
+
+
+def _guarded(view: View, *, is_shared: bool) -> View:
     if inspect.iscoroutinefunction(view):
 
         @wraps(view)
         async def answer_async(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-            refusal = await sync_to_async(_refusal)(request)
+            refusal = await sync_to_async(_refusal)(request, is_shared=is_shared)
             return refusal if refusal is not None else await view(request, *args, **kwargs)
 
         return answer_async
 
     @wraps(view)
     def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        refusal = _refusal(request)
-        return refusal if refusal is not None else view(request, *args, **kwargs)
+        refusal = _refusal(request, is_shared=is_shared)
+        if refusal is not None:
+            return refusal
+        response: HttpResponseBase = view(request, *args, **kwargs)
+        if access_of(request).is_shared:
+            response.headers["X-Robots-Tag"] = "noindex"
+        return response
 
     return answer
 
 
-def _refusal(request: HttpRequest) -> HttpResponseBase | None:
+def _refusal(request: HttpRequest, *, is_shared: bool) -> HttpResponseBase | None:
     try:
-        access_of(request)
+        access = access_of(request)
     except AccessRefused as refused:
         if "Authorization" in request.headers:
             answer = {"error": refused.error, "message": str(refused)}
             return JsonResponse(answer, status=401, headers={"WWW-Authenticate": "Bearer"})
         return redirect_to_login(request.get_full_path())
+    request.is_share_session = access.is_shared  # type: ignore[attr-defined]  # for the header
+    if access.is_shared and not is_shared:
+        raise Http404("A share link shows its dashboard only.")
     return None

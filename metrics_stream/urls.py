@@ -3,7 +3,7 @@
 from django.contrib.auth.views import LogoutView
 from django.urls import path
 
-from metrics_stream import views
+from metrics_stream import share_pages, views
 from metrics_stream.run_pages import exports, pages
 from metrics_stream.sign_in import SignIn
 
@@ -19,6 +19,8 @@ urlpatterns = [
     path("console/", views.console, name="console"),
     path("login/", SignIn.as_view(), name="login"),
     path("logout/", LogoutView.as_view(), name="logout"),
+    path("share/", share_pages.ended, name="share_ended"),
+    path("share/<path:text>", share_pages.open_link, name="share"),
     path("healthz", views.healthz, name="healthz"),
     path("readyz", views.readyz, name="readyz"),
     path("metrics", views.metrics, name="metrics"),

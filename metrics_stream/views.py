@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 
+from django.conf import settings
 from django.contrib.staticfiles.storage import staticfiles_storage
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render, resolve_url
 from django.views.decorators.cache import cache_control, never_cache
 from django.views.decorators.http import require_safe
 
@@ -21,7 +23,7 @@ from metrics_stream.access import access_of, find_dashboard, is_staff, visible_d
 from metrics_stream.conf import get_settings
 from metrics_stream.core.metrics import Catalogue, Field
 from metrics_stream.exposition import exposition
-from metrics_stream.gate import for_viewers
+from metrics_stream.gate import for_shares, for_viewers
 from metrics_stream.models import ClientPreset, Dashboard, Panel, TestRun
 from metrics_stream.readiness import problems, recorder_lag_seconds
 from metrics_stream.runs import OPEN
@@ -40,10 +42,12 @@ page_cache = cache_control(private=True, no_cache=True)
 
 @require_safe
 @page_cache
-@for_viewers
+@for_shares
 def index(request: HttpRequest) -> HttpResponse:
     """Show the test runs that are going on, and the dashboards as cards, each with a small picture of its panels."""
     access = access_of(request)
+    if access.is_shared and (shared := visible_dashboards(access).first()) is not None:
+        return redirect(shared)
     context = {
         "dashboards": visible_dashboards(access).prefetch_related("panels"),
         "open_runs": visible_runs(access).filter(status__in=OPEN)[:MOST_OPEN_RUNS],
@@ -53,19 +57,23 @@ def index(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 @page_cache
-@for_viewers
+@for_shares
 def dashboard(request: HttpRequest, slug: str) -> HttpResponse:
     """Show one dashboard; unpublished ones exist for staff only."""
     access = access_of(request)
     found = find_dashboard(access, slug)
     if found is None:
         raise Http404(f"There is no dashboard {slug!r}.")
+    runs = shown_runs(visible_runs(access), request.GET.get("run"))
+    if not access.is_live and runs and request.GET.get("run") != runs[0]["id"]:
+        return redirect(f"{request.path}?{urlencode({'run': runs[0]['id']})}")
     panels = [showable(panel) for panel in found.panels.all()]
     context = {
         "dashboard": found,
         "panels": panels,
-        "page": page_config(found, panels),
-        "runs": shown_runs(visible_runs(access), request.GET.get("run")),
+        "page": page_config(found, panels, is_live=access.is_live, is_shared=access.is_shared),
+        "is_live": access.is_live,
+        "runs": runs,
         "dashboards": visible_dashboards(access),
     }
     return render(request, "metrics_stream/dashboard.html", context)
@@ -78,6 +86,7 @@ def console(request: HttpRequest) -> HttpResponse:
     """Show the console, with which one talks to the socket by hand."""
     page = {
         "socket_path": SOCKET_PATH,
+        "sign_in_path": resolve_url(settings.LOGIN_URL),
         "presets": list(ClientPreset.objects.values("slug", "name", "description")),
         "catalogue": get_settings().catalogue().describe(),
     }
@@ -149,19 +158,26 @@ def showable(panel: Panel) -> Panel:
     )
 
 
-def page_config(found: Dashboard, panels: list[Panel]) -> dict[str, Any]:
-    """Return all that the browser code knows about a dashboard, ready for JSON."""
-    settings = get_settings()
-    catalogue = settings.catalogue()
+def page_config(
+    found: Dashboard, panels: list[Panel], *, is_live: bool = True, is_shared: bool = False
+) -> dict[str, Any]:
+    """Return all that the browser code knows about a dashboard, ready for JSON.
+
+    `is_live` says whether what is live may be seen, `is_shared` whether the viewer came by a share link.
+    """
+    stream = get_settings()
+    catalogue = stream.catalogue()
     shown_types = {panel.metric_type for panel in panels if panel.kind != Panel.Kind.TEXT}
     preset = found.preset or ClientPreset.objects.filter(is_default=True).first()
     kind = found.kind if found.kind in Dashboard.Kind.values else Dashboard.Kind.STANDARD
     return {
         "socket_path": SOCKET_PATH,
+        "sign_in_path": None if is_shared else resolve_url(settings.LOGIN_URL),
+        "is_live": is_live,
         "preset": preset.slug if preset else None,
         "metric_types": [slug for slug in catalogue.slugs if slug in shown_types],
-        "stale_after_seconds": settings.stale_after_seconds,
-        "history_seconds": settings.history_seconds,
+        "stale_after_seconds": stream.stale_after_seconds,
+        "history_seconds": stream.history_seconds,
         "dashboard": {"slug": found.slug, "title": found.title, "kind": kind},
         "panels": [_describe(panel, catalogue) for panel in panels],
     }

@@ -4,7 +4,9 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.conf import settings
 from django.db import connection
+from django.shortcuts import resolve_url
 from django.urls import reverse
 
 from metrics_stream.conf import get_settings
@@ -39,6 +41,8 @@ def test_page_config_is_the_whole_contract(client, operations):
     assert response.status_code == 200
     assert response.context["page"] == {
         "socket_path": "/ws/metrics/",
+        "sign_in_path": resolve_url(settings.LOGIN_URL),
+        "is_live": True,
         "preset": None,
         "metric_types": ["system", "agent"],
         "stale_after_seconds": 10.0,
@@ -218,6 +222,7 @@ def test_console_knows_presets_and_catalogue(client, db):
     ClientPreset.objects.create(name="Slow", slug="slow", description="For phones.")
     assert client.get("/console/").context["page"] == {
         "socket_path": "/ws/metrics/",
+        "sign_in_path": resolve_url(settings.LOGIN_URL),
         "presets": [{"slug": "slow", "name": "Slow", "description": "For phones."}],
         "catalogue": get_settings().catalogue().describe(),
     }

@@ -9,9 +9,11 @@ import hashlib
 import secrets
 from datetime import timedelta
 from typing import Any, Self
+from urllib.parse import urlencode
 
 from django.conf import settings
 from django.contrib.auth.models import Group
+from django.core import signing
 from django.db import models
 from django.urls import reverse
 from django.utils import timezone
@@ -24,6 +26,9 @@ from metrics_stream.validators import validate_permitted_types, validate_printab
 TOKEN_MARK = "mst"  # noqa: S105  what every token begins with, so that it is found where it should not be
 PREFIX_LENGTH = 8
 SECRET_BYTES = 32
+
+# A dot may stand in an address as it is, and not in the two parts that it separates.
+_share_signer = signing.Signer(sep=".", salt="metrics_stream.share_link")
 
 
 def digest_of(secret: str) -> str:
@@ -229,6 +234,49 @@ class ShareLink(Revocable):
     def __str__(self) -> str:
         return self.name
 
+    @classmethod
+    def issue(cls, **values: Any) -> tuple[Self, str]:
+        """Return a new link, saved, and the text of its address, which nobody can find out later."""
+        link = cls(**values)
+        text = link.renew()
+        link.full_clean(exclude=["digest"])
+        link.save()
+        return link, text
+
+    def renew(self) -> str:
+        """Give a link that is not saved yet its secret; return the text for its address, signed."""
+        secret = secrets.token_urlsafe(SECRET_BYTES)
+        self.digest = digest_of(secret)
+        return _share_signer.sign(secret)
+
+    @classmethod
+    def find(cls, text: str) -> ShareLink | None:
+        """Return the link of a text, None for one that is none; it may have expired or been revoked.
+
+        What this server has not signed is refused without asking the database.
+        """
+        try:
+            secret = _share_signer.unsign(text)
+        except signing.BadSignature:
+            return None
+        return cls._default_manager.filter(digest=digest_of(secret)).select_related("dashboard", "run").first()
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether it opens anything now: for that its dashboard has to be published as well."""
+        return super().is_valid and self.dashboard.published
+
+    @property
+    def state(self) -> str:
+        """Return how it stands, in a word or two for people."""
+        if self.revoked_at is not None:
+            return "revoked"
+        if self.has_expired:
+            return "expired"
+        return "valid" if self.dashboard.published else "dashboard not published"
+
     def get_absolute_url(self) -> str:
-        """Return where it leads; the address itself is not kept."""
-        return reverse("metrics_stream:dashboard", args=[self.dashboard.slug])
+        """Return where it leads; the address that opens it is not kept."""
+        address = reverse("metrics_stream:dashboard", args=[self.dashboard.slug])
+        # As client/link.js reads it.
+        return address if self.run is None else f"{address}?{urlencode({'run': self.run.slug})}"

@@ -17,10 +17,29 @@ const WORDS = new Map([
   [4013, "the server has no room for more clients"],
   [4029, "too many messages were sent"],
   [4501, "the server did not understand this page"],
-  [4502, "nobody signed in in time"],
+  [4502, "nobody is signed in"],
   [4503, "you may not see these metrics"],
   [4509, "a message was too big"],
 ]);
+
+/** What was shown has expired, or opens something else now: who was let in before may be let in again. */
+export const EXPIRED = 4005;
+
+export const NOT_AUTHENTICATED = 4502;
+
+export const FORBIDDEN = 4503;
+
+const REFUSALS = new Set([EXPIRED, NOT_AUTHENTICATED, FORBIDDEN]);
+
+/**
+ * Say whether a sign-in, a token or a link is what was missing, has ended, or opens nothing.
+ *
+ * @param {number} code
+ * @returns {boolean}
+ */
+export function isRefusal(code) {
+  return REFUSALS.has(code);
+}
 
 /**
  * Say whether a client may connect again by itself after this close code: 4500–4999 mean stay away, all others come back.

@@ -4,7 +4,7 @@
 
 import { waitMilliseconds } from "./backoff.js";
 import { Clock } from "./clock.js";
-import { describeClose, mayReturn } from "./closing.js";
+import { describeClose, EXPIRED, isRefusal, mayReturn, NOT_AUTHENTICATED } from "./closing.js";
 import { Subscription } from "./subscription.js";
 
 /** Ten seconds: often enough for the clock and for finding a dead line, rare enough to cost nothing. */
@@ -29,12 +29,14 @@ export const RESUME_WITHIN_MS = 60_000;
  * @property {number | null} retryAtMs local time of the next attempt, while waiting
  * @property {number} tries attempts that failed since the connection was last live
  * @property {number | null} closeCode the code of the last close
+ * @property {boolean} isRefused stopped because a sign-in, a token or a link is missing, has ended or opens nothing
  *
  * @typedef {object} ConnectionOptions
  * @property {(url: string) => WebSocket} [openSocket]
  * @property {{setTimeout: Function, clearTimeout: Function}} [timers]
  * @property {() => number} [localNow] milliseconds since the epoch
  * @property {() => number} [random] a number from 0 up to 1
+ * @property {string | null} [token] shown to a server that asks for one
  * @property {boolean} [liveOnOpen] be live as soon as the socket is open, for servers that send no `welcome`
  */
 
@@ -54,6 +56,7 @@ export class Connection {
   #pingSentAtMs = null;
   #connectingAtMs = 0;
   #lastError = "";
+  #isWelcomed = false;
   #subscription = new Subscription();
   /** @type {string | null} the place in the history up to which everything has come */
   #position = null;
@@ -75,6 +78,7 @@ export class Connection {
     };
     this.localNow = options.localNow ?? Date.now;
     this.random = options.random ?? Math.random;
+    this.token = options.token ?? null;
     this.liveOnOpen = options.liveOnOpen ?? false;
     this.clock = new Clock(this.localNow);
     /** @type {object | null} the newest welcome */
@@ -82,7 +86,7 @@ export class Connection {
     /** @type {{backfill_seconds: number, max_points: number} | null} what to ask of the past with `subscribe` */
     this.backfill = null;
     /** @type {ConnectionState} */
-    this.state = { name: "stopped", reason: "not started", retryAtMs: null, tries: 0, closeCode: null };
+    this.state = { name: "stopped", reason: "not started", retryAtMs: null, tries: 0, closeCode: null, isRefused: false };
   }
 
   /**
@@ -227,6 +231,7 @@ export class Connection {
   #connect(tries, reason) {
     this.#release(1000);
     this.#lastError = "";
+    this.#isWelcomed = false;
     this.#connectingAtMs = this.localNow();
     this.#setState({ name: "connecting", reason, retryAtMs: null, tries, closeCode: this.state.closeCode });
     this.#isConfirmed = false;
@@ -252,6 +257,7 @@ export class Connection {
 
   #goLive() {
     if (this.state.name === "live") return;
+    this.#isWelcomed = true;
     this.#clearDeadline();
     this.#setState({ name: "live", reason: "", retryAtMs: null, tries: 0, closeCode: null });
     const past = this.#resumesFrom === null ? this.backfill : { resume_from: this.#resumesFrom };
@@ -298,6 +304,8 @@ export class Connection {
       this.clock.addSample(this.#pingSentAtMs, message.timestamp, receivedAtMs);
       this.#emit("pong", receivedAtMs - this.#pingSentAtMs);
       this.#pingSentAtMs = null;
+    } else if (message.type === "authentication_required") {
+      this.#authenticate();
     } else if (message.type === "error") {
       this.#lastError = String(message.message ?? message.code ?? "");
     } else if (message.type === "gap" && message.reason === "pending_overflow" && this.#subscription.isSlowed) {
@@ -306,6 +314,18 @@ export class Connection {
     }
     this.#emit("message", message);
     this.#remember(message, receivedAtMs);
+  }
+
+  /** Show the token; without one only a sign-in on the page helps. */
+  #authenticate() {
+    if (this.token === null) {
+      this.#release(1000);
+      this.#giveUpOrWait(NOT_AUTHENTICATED, describeClose(NOT_AUTHENTICATED));
+      return;
+    }
+    // Past sendText(): a secret is for nobody who listens to what is sent.
+    this.#socket.send(JSON.stringify({ type: "authenticate", token: this.token }));
+    this.#expectWithin(CONNECT_TIMEOUT_MS, "the server does not answer");
   }
 
   /** Note what was reached, after the listeners have taken it: what they did not take is asked for again. */
@@ -322,14 +342,19 @@ export class Connection {
   #closed(code, reason) {
     this.#release(null);
     // Some servers drop close reasons, so the last error frame speaks for a refusal.
-    const words = mayReturn(code) ? describeClose(code, reason) : this.#lastError || describeClose(code, reason);
+    const words = this.#mayReturn(code) ? describeClose(code, reason) : this.#lastError || describeClose(code, reason);
     this.#giveUpOrWait(code, words);
+  }
+
+  /** What has expired by itself is not asked for again and again: once is enough to find out. */
+  #mayReturn(code) {
+    return mayReturn(code) && (code !== EXPIRED || this.#isWelcomed);
   }
 
   #giveUpOrWait(code, words) {
     const tries = this.state.tries + 1;
-    if (!mayReturn(code)) {
-      this.#setState({ name: "stopped", reason: words, retryAtMs: null, tries, closeCode: code });
+    if (!this.#mayReturn(code)) {
+      this.#setState({ name: "stopped", reason: words, retryAtMs: null, tries, closeCode: code, isRefused: isRefusal(code) });
       return;
     }
     const milliseconds = waitMilliseconds(tries, this.random);
@@ -365,8 +390,8 @@ export class Connection {
   }
 
   #setState(state) {
-    this.state = state;
-    this.#emit("state", state);
+    this.state = { isRefused: false, ...state };
+    this.#emit("state", this.state);
   }
 
   #emit(name, value) {

@@ -1,7 +1,10 @@
-// The connection's state in words: Live, Connecting…, Reconnecting in 4 s, Stopped, with a button to come back. While it
-// stands, the page may say another time in its place. Room: pages. Works on the markup of _connection.html.
+// The connection's state in words: Live, Connecting…, Reconnecting in 4 s, Stopped, with a button to come back; Signed
+// out, with a link to sign in. While it stands, the page may say another time in its place. Room: pages. Works on the
+// markup of _connection.html.
 
 import { setAttribute, setText } from "../charts/dom.js";
+import { FORBIDDEN } from "../client/closing.js";
+import { signInAddress } from "./sign_in.js";
 
 const BEAT_MS = 700;
 
@@ -19,6 +22,9 @@ export class ConnectionBadge {
     this.words = root.querySelector("[data-connection-words]");
     this.reason = root.querySelector("[data-connection-reason]");
     this.button = root.querySelector("[data-connection-button]");
+    // There is none on pages that a share link opened: who has no more than that has nothing to sign in with.
+    this.signIn = root.querySelector("[data-connection-sign-in]");
+    this.signInPath = this.signIn?.getAttribute("href") ?? null;
     this.announcer = root.querySelector("[data-connection-announcer]");
   }
 
@@ -52,24 +58,46 @@ export class ConnectionBadge {
     this.mark.animate([{ boxShadow: "0 0 0 0 currentcolor" }, { boxShadow: "0 0 0 0.375rem transparent" }], BEAT_MS);
   }
 
+  #offerSignIn(isRefused) {
+    if (this.signIn === null) return;
+    setAttribute(this.signIn, "hidden", !isRefused);
+    if (isRefused) setAttribute(this.signIn, "href", signInAddress(this.signInPath, location));
+  }
+
   #show({ announce }) {
     clearTimeout(this.#timer);
     const { state } = this.connection;
     const time = state.name === "live" ? this.#time : null;
-    const words = time?.words ?? connectionWords(state, this.connection.localNow());
+    const refusal = state.isRefused ? refusalOf(state.closeCode, this.signInPath !== null) : null;
+    const words = refusal?.words ?? time?.words ?? connectionWords(state, this.connection.localNow());
     setAttribute(this.badge, "data-state", time?.state ?? state.name);
     setText(this.words, words);
-    const reason = state.name === "live" ? "" : state.reason;
+    const reason = state.name === "live" ? "" : (refusal?.reason ?? state.reason);
     setText(this.reason, reason);
     setAttribute(this.reason, "title", reason || null);
-    setAttribute(this.button, "hidden", state.name === "live" || state.name === "connecting");
+    setAttribute(this.button, "hidden", state.name === "live" || state.name === "connecting" || state.isRefused);
+    this.#offerSignIn(state.isRefused);
     // The countdown is not announced: a screen reader would speak every second.
-    if (announce) {
+    if (announce && refusal !== null) setText(this.announcer, refusal.reason);
+    else if (announce) {
       const news = state.name === "waiting" ? "lost" : words.toLowerCase();
       setText(this.announcer, time?.words ?? `Connection ${news}${reason ? `: ${reason}` : ""}`);
     }
     if (state.name === "waiting") this.#timer = setTimeout(() => this.#show({ announce: false }), 250);
   }
+}
+
+/**
+ * Return what to say of a connection that was refused.
+ *
+ * @param {number} closeCode
+ * @param {boolean} canSignIn false on pages that a share link opened
+ * @returns {{words: string, reason: string}}
+ */
+export function refusalOf(closeCode, canSignIn) {
+  if (!canSignIn) return { words: "Link ended", reason: "This link does not work any more. Ask for a new one." };
+  if (closeCode === FORBIDDEN) return { words: "Stopped", reason: "You may not see these metrics any more." };
+  return { words: "Signed out", reason: "You have been signed out." };
 }
 
 /**

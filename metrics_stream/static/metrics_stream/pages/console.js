@@ -2,6 +2,7 @@
 // the statistics. Room: pages.
 
 import { setAttribute, setText } from "../charts/dom.js";
+import { isRefusal } from "../client/closing.js";
 import { socketUrl } from "../client/connection.js";
 import { formatDuration, formatNumber } from "../client/format.js";
 import { copyFrom } from "./console/clipboard.js";
@@ -18,6 +19,7 @@ import { Allowance, Statistics, metricsOf } from "./console/statistics.js";
 import { Tabs } from "./console/tabs.js";
 import { Tiles } from "./console/tiles.js";
 import { messagesFor, noWishes, readLink, writeLink } from "./console/wishes.js";
+import { signInAddress } from "./sign_in.js";
 
 /** How often numbers are brought up to date; quicker can not be read. */
 const NUMBERS_MS = 500;
@@ -36,6 +38,9 @@ const BADGES = {
 };
 
 class ConsolePage {
+  // Whether the server waits for a token or a sign-in.
+  #isAsked = false;
+
   /** @param {object} config the page configuration @param {Document} page */
   constructor(config, page) {
     this.config = config;
@@ -134,6 +139,7 @@ class ConsolePage {
 
   #stateChanged(state) {
     const { name, closing, problem } = state;
+    if (name !== "open") this.#isAsked = false;
     const explained = closing === null ? null : explainClosing(closing);
     const [look, words] = BADGES[name];
     const quiet = name === "closed" && closing?.byUs;
@@ -175,10 +181,19 @@ class ConsolePage {
       live: welcome === null ? "" : this.#liveWords(welcome),
     };
     let text = words[state.name] ?? "";
+    if (this.#isAsked) text = "The server asks who you are: send authenticate with a token, or sign in on this page.";
     if (problem) text = `The browser refuses this address: ${problem}`;
     if (explained !== null) text = sentences(explained);
     setText(this.find("words"), text);
     setAttribute(this.find("words"), "data-level", problem ? "bad" : explained?.level ?? null);
+    const isOurs = this.session.url.startsWith(this.ownUrl);
+    this.#offerSignIn(isOurs && (this.#isAsked || isRefusal(state.closing?.code)));
+  }
+
+  #offerSignIn(isOffered) {
+    const link = this.find("sign-in");
+    setAttribute(link, "hidden", !isOffered);
+    if (isOffered) setAttribute(link, "href", signInAddress(this.config.sign_in_path, location));
   }
 
   #liveWords(welcome) {
@@ -212,6 +227,10 @@ class ConsolePage {
       for (const metric of metricsOf(frame.message)) this.seen.add(metric);
       if (frame.message?.type === "error") this.allowance.addError(nowMs);
       if (frame.message !== null) this.controls.takeMessage(frame.message);
+      if (frame.message?.type === "authentication_required") {
+        this.#isAsked = true;
+        this.#showState(null, "");
+      }
     }
     this.log.add({
       direction: frame.direction,

@@ -58,6 +58,7 @@ export function morph(old, fresh) {
 class Refresher {
   #timer = null;
   #problem = document.querySelector("[data-refresh-problem]");
+  #signedOut = document.querySelector("[data-signed-out]");
 
   start() {
     document.addEventListener("visibilitychange", () => this.#refresh());
@@ -75,14 +76,24 @@ class Refresher {
     if (document.hidden || !document.querySelector("[data-refresh-seconds]")) return;
     try {
       const response = await fetch(location.href, { signal: AbortSignal.timeout(TIMEOUT_MS) });
-      // To the page for signing in, when that has ended.
-      if (!response.ok || response.redirected) throw new Error(`status ${response.status}`);
+      if (response.redirected) {
+        this.#offerSignIn(response.url);
+        return;
+      }
+      if (!response.ok) throw new Error(`status ${response.status}`);
       this.#show(new DOMParser().parseFromString(await response.text(), "text/html"));
       this.#problem.hidden = true;
     } catch {
       this.#problem.hidden = false;
     }
     this.#wait();
+  }
+
+  /** Stop, and say so: these pages are sent elsewhere only to sign in. */
+  #offerSignIn(address) {
+    this.#problem.hidden = true;
+    this.#signedOut.querySelector("a").href = address;
+    this.#signedOut.hidden = false;
   }
 
   #show(fresh) {

@@ -64,7 +64,8 @@ export class Runs {
     this.#asking = new AbortController();
     try {
       const answer = await fetch(location.pathname, { signal: this.#asking.signal });
-      if (!answer.ok) return;
+      // Elsewhere: to where one signs in.
+      if (!answer.ok || answer.redirected) return;
       this.list = readRuns(new DOMParser().parseFromString(await answer.text(), "text/html"));
     } catch {
       // Away for a moment, or the page was left; the metrics will tell again.

@@ -141,6 +141,7 @@ export class TimeMachine {
   }
 
   toLive() {
+    if (!this.config.is_live) return;
     const wasReplaying = this.isReplaying;
     const wasShown = this.#shownMs(null);
     this.#pausedAtMs = this.zoom = null;
@@ -260,7 +261,9 @@ export class TimeMachine {
   }
 
   #played({ isJump, problem }) {
-    if (problem !== null) this.notes.show("replay", "error", problemWords(problem));
+    if (problem !== null) {
+      this.notes.show("replay", "error", `${problemWords(problem)}${this.config.is_live ? " The page is live." : ""}`);
+    }
     if (!this.isReplaying) {
       if (this.window === "run" && this.runs.active === null) this.window = null;
       this.connection.backfill = this.#past(null);
@@ -297,5 +300,5 @@ export class TimeMachine {
 
 function problemWords({ code, message }) {
   const why = code === "unknown_run" ? "This test run is not there any more" : `This cannot be played again: ${message ?? code}`;
-  return `${why}. The page is live.`;
+  return `${why}.`;
 }

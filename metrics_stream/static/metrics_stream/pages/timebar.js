@@ -44,6 +44,8 @@ export class TimeBar {
     this.#listen(speed, "change", () => this.time.setSpeed(Number(speed.value)));
     this.#listen(whole, "click", () => this.time.showRun(this.time.player.run));
     this.#listen(lackRun, "click", () => this.time.showRun(this.time.runs.active.id));
+    // A page that a link to one run opened has nothing else to choose.
+    setAttribute(runs, "hidden", !this.time.config.is_live);
     const recent = runs.querySelector('[value="recent"]');
     setAttribute(recent, "hidden", !this.time.config.history_seconds);
     setAttribute(recent, "disabled", !this.time.config.history_seconds);
@@ -74,7 +76,7 @@ export class TimeBar {
     const canPlay = isReplaying && isPaused;
     setText(parts["toggle-word"], isReplaying ? (canPlay ? "Play" : "Pause") : isPaused ? "Resume" : "Pause");
     setAttribute(parts.toggle, "data-shows", isPaused ? "play" : "pause");
-    setAttribute(parts.live, "hidden", !isReplaying);
+    setAttribute(parts.live, "hidden", !isReplaying || !time.config.is_live);
     setAttribute(parts.zoom, "hidden", time.zoom === null);
     this.#showWindow();
     this.#showRuns();

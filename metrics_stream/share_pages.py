@@ -1,0 +1,62 @@
+"""Where share links lead: into a session of their own, away from the address, which ends in logs and histories.
+
+Whatever is asked for here is answered with a redirect, since Django, as servers do, writes the addresses of errors into
+the log, and the text of a link is as good as a password.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_safe
+
+from metrics_stream.access import access_of, find_dashboard, is_open, visible_runs
+from metrics_stream.models import ShareLink
+from metrics_stream.shares import SHARES_KEY, session_with
+
+
+@csrf_exempt  # it would write the address into the log, and there is nothing to protect: a link is for everybody
+@never_cache
+def open_link(request: HttpRequest, text: str) -> HttpResponse:
+    """Let the browser see what a link shows, and send it there; a link that opens nothing leads to words."""
+    link = ShareLink.find(text.strip("/")) if request.method in ("GET", "HEAD") else None
+    if link is None or not link.is_valid:
+        return _unlisted(HttpResponseRedirect(reverse("metrics_stream:share_ended")))
+    link.note_use()
+    if request.user.is_authenticated:
+        return _unlisted(_open_for_user(request, link))
+    if not is_open() and link.pk not in request.session.get(SHARES_KEY, ()):
+        request.session = session_with(link, request.session)
+    return _unlisted(HttpResponseRedirect(link.get_absolute_url()))
+
+
+def _open_for_user(request: HttpRequest, link: ShareLink) -> HttpResponse:
+    # Who is signed in stays so, and sees what the link shows of what is live beside the rest.
+    shared: list[int] = request.session.get(SHARES_KEY, [])
+    if link.run is None and link.pk not in shared:
+        request.session[SHARES_KEY] = [*shared, link.pk]
+    access = access_of(request)
+    sees_run = link.run is None or visible_runs(access).filter(slug=link.run.slug).exists()
+    if sees_run and find_dashboard(access, link.dashboard.slug) is not None:
+        return HttpResponseRedirect(link.get_absolute_url())
+    return HttpResponseRedirect(f"{reverse('metrics_stream:share_ended')}?signed_in=1")
+
+
+@require_safe
+@never_cache
+def ended(request: HttpRequest) -> HttpResponse:
+    """Say that a link opens nothing, the same of one that never was."""
+    request.is_share_session = True  # type: ignore[attr-defined]  # for the header: nothing to go to
+    context: dict[str, Any] = {"is_signed_in": "signed_in" in request.GET and request.user.is_authenticated}
+    return _unlisted(render(request, "metrics_stream/share_ended.html", context, status=410))
+
+
+def _unlisted(response: HttpResponse) -> HttpResponse:
+    response.headers["Referrer-Policy"] = "no-referrer"
+    response.headers["X-Robots-Tag"] = "noindex"
+    return response

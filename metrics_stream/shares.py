@@ -1,0 +1,82 @@
+"""What share links show: of which metrics which fields, and which links the session of a browser holds.
+
+Room: above the models, below `access`, which says what of it holds for somebody.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import timedelta
+from importlib import import_module
+
+from django.conf import settings as django_settings
+from django.contrib.sessions.backends.base import SessionBase
+from django.core.exceptions import ValidationError
+from django.utils import timezone
+
+from metrics_stream.conf import get_settings
+from metrics_stream.core.permission import Grant
+from metrics_stream.models import ClientPreset, Dashboard, Panel, ShareLink
+
+SHARES_KEY = "metrics_stream_shares"
+"""Where the session of a browser keeps the ids of the share links that were opened in it."""
+
+
+def grants_of(dashboard: Dashboard) -> Iterator[Grant]:
+    """Yield what a dashboard shows: the fields of its panels, of what its preset lets through.
+
+    A panel or preset that is broken shows nothing.
+    """
+    preset = dashboard.preset or ClientPreset.objects.filter(is_default=True).first() or ClientPreset()
+    try:
+        preset.clean_fields(exclude=_all_but(preset, "agent_ids", "sources", "fields"))
+    except ValidationError:
+        return
+    kept = frozenset(preset.fields)
+    shown: defaultdict[str, set[str]] = defaultdict(set)
+    for panel in dashboard.panels.exclude(kind=Panel.Kind.TEXT):
+        if not panel.problem:
+            shown[panel.metric_type] |= _fields_of(panel)
+    for metric_type, found in shown.items():
+        fields = frozenset(found & kept if kept else found)
+        if fields:  # a grant without fields would show every one
+            yield Grant(frozenset({metric_type}), frozenset(preset.sources), frozenset(preset.agent_ids), fields)
+
+
+def _fields_of(panel: Panel) -> set[str]:
+    """Return the fields that the browser code reads for a panel; identities of agents come with every field."""
+    named = {path.partition(".")[0] for path in panel.fields}
+    if panel.kind == Panel.Kind.STATUS:
+        return {*named, "status"}
+    if panel.kind == Panel.Kind.FLOW:
+        return named or {"transaction_flow_data"}
+    return named
+
+
+def _all_but(preset: ClientPreset, *names: str) -> set[str]:
+    return {field.name for field in preset._meta.get_fields() if field.name not in names}
+
+
+def held_by(session: SessionBase) -> list[ShareLink]:
+    """Return the links that were opened in a session, the newest last; they may open nothing any more."""
+    pks = session.get(SHARES_KEY)
+    if not isinstance(pks, list):
+        return []
+    found = ShareLink.objects.filter(pk__in=pks).select_related("dashboard__preset", "run")
+    return sorted(found, key=lambda link: pks.index(link.pk))
+
+
+def session_with(link: ShareLink, before: SessionBase) -> SessionBase:
+    """Return a session, not saved yet, of a browser that opens a link and is not signed in.
+
+    It is another one than `before`, so that nobody knows its key who knew that of the other. Links that show what is
+    live are kept side by side; one of a test run stands alone. It ends with the link, or after SHARE_SESSION_DAYS.
+    """
+    session: SessionBase = import_module(django_settings.SESSION_ENGINE).SessionStore()
+    others = [] if link.run_id is not None else held_by(before)
+    kept = [*(other for other in others if other.is_valid and other.run_id is None and other.pk != link.pk), link]
+    session[SHARES_KEY] = [each.pk for each in kept]
+    latest = timezone.now() + timedelta(days=get_settings().share_session_days)
+    session.set_expiry(min(latest, max(each.expires_at or latest for each in kept)))
+    return session
