@@ -11,10 +11,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.utils import timezone
 
 from metrics_stream import runs
+from metrics_stream.access import Access
 from metrics_stream.conf import get_settings
-from metrics_stream.models import ClientPreset, Dashboard, Panel, TestRun
+from metrics_stream.core.metrics import ALL
+from metrics_stream.models import AccessPolicy, ClientPreset, Dashboard, Panel, ShareLink, TestRun
+from metrics_stream.shares import grants_of
 from metrics_stream.validators import OPTIONS, shorten, validate_options
 
 if TYPE_CHECKING:
@@ -22,8 +26,11 @@ if TYPE_CHECKING:
     DashboardModelForm = forms.ModelForm[Dashboard]
     PanelModelForm = forms.ModelForm[Panel]
     RunModelForm = forms.ModelForm[TestRun]
+    PolicyModelForm = forms.ModelForm[AccessPolicy]
+    ShareModelForm = forms.ModelForm[ShareLink]
 else:
     PresetModelForm = DashboardModelForm = PanelModelForm = RunModelForm = forms.ModelForm
+    PolicyModelForm = ShareModelForm = forms.ModelForm
 
 
 class LinesField(forms.CharField):
@@ -250,4 +257,66 @@ class TestRunForm(RunModelForm):
                 runs.check_recordable()
             except runs.RunError as error:
                 raise ValidationError(str(error)) from error
+        return cleaned
+
+
+class AccessPolicyForm(PolicyModelForm):
+    """Edits what some people may see."""
+
+    metric_types = forms.MultipleChoiceField(
+        required=False, widget=forms.CheckboxSelectMultiple, help_text="None: nothing is seen at all."
+    )
+
+    class Meta:
+        """The columns, lists as lines."""
+
+        model = AccessPolicy
+        fields = "__all__"
+        field_classes = {"sources": LinesField, "agent_ids": LinesField, "fields": LinesField}
+        widgets = {
+            "sources": _lines(rows=3, placeholder="load-generator-1"),
+            "agent_ids": _lines(rows=3, placeholder="agent_1"),
+            "fields": _lines(rows=5, placeholder="throughput_tps"),
+            "runs": forms.RadioSelect,
+        }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "metric_types" in self.fields:
+            stored = self.instance.metric_types if isinstance(self.instance.metric_types, list) else []
+            choices = [(ALL, "Every type, also later ones"), *get_settings().catalogue().choices()]
+            cast(forms.MultipleChoiceField, self.fields["metric_types"]).choices = _with_stored(choices, stored)
+
+
+class ShareLinkForm(ShareModelForm):
+    """Makes a share link, or changes its name and when it expires."""
+
+    access: Access
+    """What the person may see who makes it; nobody gives away more than that."""
+
+    class Meta:
+        """The columns that people fill."""
+
+        model = ShareLink
+        fields = ["name", "dashboard", "run", "expires_at"]
+
+    def clean_expires_at(self) -> Any:
+        """Refuse a time that is over when a link is made; an older link may be ended so."""
+        expires_at = self.cleaned_data["expires_at"]
+        if self.instance.pk is None and expires_at is not None and expires_at <= timezone.now():
+            raise ValidationError(f"{expires_at:%Y-%m-%d %H:%M} is over; allowed: a time to come, or none")
+        return expires_at
+
+    def clean(self) -> dict[str, Any] | None:
+        """Refuse to share what the person who makes the link may not see."""
+        cleaned = super().clean()
+        dashboard = self.cleaned_data.get("dashboard")
+        if dashboard is not None:
+            for grant in grants_of(dashboard):
+                if not self.access.permit.includes(grant):
+                    shown = ", ".join((*sorted(grant.metric_types), *sorted(grant.sources)))
+                    raise ValidationError(
+                        f"The dashboard {dashboard.title!r} shows more of {shown} than you may see yourself; allowed: "
+                        "dashboards of which you may see everything"
+                    )
         return cleaned

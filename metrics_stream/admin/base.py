@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.forms import Script
 from django.http import Http404, HttpRequest, HttpResponse
 from simple_history.admin import SimpleHistoryAdmin
@@ -42,6 +43,21 @@ class StreamAdmin(SimpleHistoryAdmin):  # type: ignore[misc]  # the library is u
         self, request: HttpRequest, object_id: str, version_id: str, extra_context: Any = None
     ) -> HttpResponse:
         return _or_404(super().history_form_view, request, object_id, version_id, extra_context)
+
+
+class AuditedAdmin(StreamAdmin):
+    """A history that is only read: with an old version, an authority that was taken away would come back."""
+
+    def revert_disabled(self, request: HttpRequest, obj: Any = None) -> bool:
+        return True
+
+    def history_form_view(
+        self, request: HttpRequest, object_id: str, version_id: str, extra_context: Any = None
+    ) -> HttpResponse:
+        # The library leaves out the button, and does what the button would ask for all the same.
+        if request.method not in ("GET", "HEAD"):
+            raise PermissionDenied
+        return super().history_form_view(request, object_id, version_id, extra_context)
 
 
 def _or_404(view: Callable[..., HttpResponse], request: HttpRequest, *args: Any) -> HttpResponse:

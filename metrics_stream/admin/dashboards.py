@@ -132,7 +132,7 @@ class DashboardAdmin(SortableAdminMixin, StreamAdmin):  # type: ignore[misc]  # 
     list_select_related = ["preset"]
     search_fields = ["title", "slug", "description", "panels__title"]
     prepopulated_fields = {"slug": ["title"]}
-    actions = ["duplicate", "publish", "unpublish"]
+    actions = ["duplicate", "publish", "unpublish", "share"]
     fieldsets = [(None, {"fields": [("title", "slug"), "description", "kind", "preset", "published"]})]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Dashboard]:
@@ -174,6 +174,16 @@ class DashboardAdmin(SortableAdminMixin, StreamAdmin):  # type: ignore[misc]  # 
     @admin.action(description="Withdraw selected dashboards (only staff can open them)", permissions=["change"])
     def unpublish(self, request: HttpRequest, queryset: QuerySet[Dashboard]) -> None:
         self._set_published(request, queryset, published=False)
+
+    @admin.action(description="Make a share link of the selected dashboard", permissions=["share"])
+    def share(self, request: HttpRequest, queryset: QuerySet[Dashboard]) -> HttpResponse | None:
+        if queryset.count() != 1:
+            self.message_user(request, "A share link shows one dashboard; select one.", messages.WARNING)
+            return None
+        return HttpResponseRedirect(f"{reverse('admin:metrics_stream_sharelink_add')}?dashboard={queryset.get().pk}")
+
+    def has_share_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm("metrics_stream.add_sharelink"))
 
     def _set_published(self, request: HttpRequest, queryset: QuerySet[Dashboard], *, published: bool) -> None:
         changed = list(queryset.filter(published=not published))

@@ -47,6 +47,13 @@ class Grant:
         """Return whether it lets a metric with these agents, which it covers, through untouched."""
         return not self.fields and (not self.agent_ids or self.agent_ids.issuperset(agent_ids))
 
+    def includes(self, other: Grant) -> bool:
+        """Return whether it lets all of that through which another grant does."""
+        pairs = ((self.sources, other.sources), (self.agent_ids, other.agent_ids), (self.fields, other.fields))
+        return self.metric_types.issuperset(other.metric_types) and all(
+            not mine or (theirs and mine.issuperset(theirs)) for mine, theirs in pairs
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Permit:
@@ -57,6 +64,10 @@ class Permit:
     def grants_for(self, metric_type: str, source: str) -> list[Grant]:
         """Return the grants that cover such a metric; for a permit that has grants."""
         return [grant for grant in self.grants or () if grant.covers(metric_type, source)]
+
+    def includes(self, grant: Grant) -> bool:
+        """Return whether one of its grants lets all of that through which another grant does."""
+        return self.grants is None or any(own.includes(grant) for own in self.grants)
 
     def metric_types(self, known: Iterable[str]) -> tuple[str, ...]:
         """Return those of the known metric types of which something may be seen."""

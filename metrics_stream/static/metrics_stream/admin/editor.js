@@ -1,5 +1,5 @@
 /**
- * Makes the admin's forms of panels and presets quicker to use: offers field names of the chosen metric type, shows
+ * Makes the admin's forms of panels, presets and policies quicker to use: offers field names of the chosen metric type, shows
  * only what a kind of panel knows, and folds panels into one line each. Without it the forms are complete, only longer.
  */
 
@@ -164,13 +164,14 @@ document.addEventListener("formset:added", (event) => {
 const panelForm = document.getElementById("panel_form");
 if (panelForm) editPanel(panelForm);
 
-const presetForm = document.getElementById("clientpreset_form");
-if (presetForm) {
-  const boxes = [...presetForm.querySelectorAll('input[name="metric_types"]')];
+for (const id of ["clientpreset_form", "accesspolicy_form"]) {
+  const form = document.getElementById(id);
+  if (form === null) continue;
+  const boxes = [...form.querySelectorAll('input[name="metric_types"]')];
   const chosen = () => {
     const slugs = new Set(boxes.filter((box) => box.checked).map((box) => box.value));
-    return catalogue.filter((item) => slugs.has(item.slug));
+    return catalogue.filter((item) => slugs.has("all") || slugs.has(item.slug));
   };
-  const paint = offerFields(presetForm.querySelector('[name="fields"]'), chosen);
+  const paint = offerFields(form.querySelector('[name="fields"]'), chosen);
   for (const box of boxes) box.addEventListener("change", paint);
 }

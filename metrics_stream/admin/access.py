@@ -1,0 +1,172 @@
+"""The Django admin of who may see what: policies of people, and share links, whose address is shown once."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.forms import ModelChoiceField
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils import timezone
+
+from metrics_stream.access import access_of, visible_dashboards, visible_runs
+from metrics_stream.admin.base import AuditedAdmin
+from metrics_stream.core.figures import NO_VALUE
+from metrics_stream.core.metrics import ALL
+from metrics_stream.forms import AccessPolicyForm, ShareLinkForm
+from metrics_stream.models import AccessPolicy, ShareLink
+
+# Long enough for most; whoever wants one for ever says so.
+SHARED_FOR = timedelta(days=30)
+
+# A cell of the list with more names than this is cut.
+MOST_NAMES = 4
+
+
+@admin.register(AccessPolicy)
+class AccessPolicyAdmin(AuditedAdmin):
+    form = AccessPolicyForm
+    list_display = ["name", "people", "group_list", "type_list", "source_list", "dashboard_list", "run_words"]
+    list_filter = ["groups", "runs", "all_dashboards"]
+    search_fields = ["name", "users__username", "groups__name"]
+    filter_horizontal = ["users", "groups", "dashboards"]
+    fieldsets = [
+        (
+            None,
+            {
+                "description": "Who has several policies sees what any of them shows. Who has none sees nothing; "
+                "superusers see everything.",
+                "fields": ["name"],
+            },
+        ),
+        ("Who", {"fields": ["users", "groups"]}),
+        ("Which metrics", {"fields": ["metric_types", ("sources", "agent_ids"), "fields"]}),
+        ("Which pages", {"fields": ["all_dashboards", "dashboards", "runs"]}),
+    ]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[AccessPolicy]:
+        queryset: QuerySet[AccessPolicy] = super().get_queryset(request)
+        return queryset.prefetch_related("users", "groups", "dashboards")
+
+    @admin.display(description="users")
+    def people(self, policy: AccessPolicy) -> str:
+        return _named(user.get_username() for user in policy.users.all())
+
+    @admin.display(description="groups")
+    def group_list(self, policy: AccessPolicy) -> str:
+        return _named(group.name for group in policy.groups.all())
+
+    @admin.display(description="metric types")
+    def type_list(self, policy: AccessPolicy) -> str:
+        shown = "every type" if ALL in policy.metric_types else _named(map(str, policy.metric_types), none="nothing")
+        narrowed = [word for word, terms in (("agents", policy.agent_ids), ("fields", policy.fields)) if terms]
+        return f"{shown}, some {' and '.join(narrowed)} only" if narrowed else shown
+
+    @admin.display(description="sources")
+    def source_list(self, policy: AccessPolicy) -> str:
+        return _named(map(str, policy.sources), none="every source")
+
+    @admin.display(description="dashboards")
+    def dashboard_list(self, policy: AccessPolicy) -> str:
+        return "every one" if policy.all_dashboards else _named(item.title for item in policy.dashboards.all())
+
+    @admin.display(description="test runs", ordering="runs")
+    def run_words(self, policy: AccessPolicy) -> str:
+        return {policy.Runs.ALL: "every one", policy.Runs.SOURCES: "of its sources"}.get(
+            AccessPolicy.Runs(policy.runs), NO_VALUE
+        )
+
+
+@admin.register(ShareLink)
+class ShareLinkAdmin(AuditedAdmin):
+    form = ShareLinkForm
+    list_display = ["name", "dashboard", "run_name", "state_word", "expires_at", "last_used_at", "created_by"]
+    list_filter = ["dashboard", "created_at"]
+    list_select_related = ["dashboard", "run", "created_by"]
+    search_fields = ["name", "dashboard__title", "run__name"]
+    autocomplete_fields = ["run"]
+    actions = ["revoke"]
+
+    def get_fieldsets(self, request: HttpRequest, obj: ShareLink | None = None) -> Any:
+        if obj is None:
+            text = (
+                "Whoever has the address sees this dashboard, of every source that its preset lets through, and needs "
+                "no login. The address is shown once, when you save."
+            )
+            return [(None, {"description": text, "fields": ["name", "dashboard", "run", "expires_at"]})]
+        facts = ["state_word", ("created_at", "created_by"), ("last_used_at", "revoked_at")]
+        return [
+            (None, {"fields": ["name", "expires_at"]}),
+            ("What it shows", {"fields": [("dashboard", "run")]}),
+            ("What became of it", {"fields": facts}),
+        ]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: ShareLink | None = None) -> list[str]:
+        facts = ["state_word", "created_at", "created_by", "last_used_at", "revoked_at"]
+        # What an address shows to those who have it does not change behind their backs.
+        return facts if obj is None else [*facts, "dashboard", "run"]
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        return {"expires_at": timezone.now() + SHARED_FOR, **super().get_changeform_initial_data(request)}
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        form = super().get_form(request, obj, change, **kwargs)
+        form.access = access_of(request)
+        return form
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> ModelChoiceField[Any]:
+        access = access_of(request)
+        if db_field.name == "dashboard":
+            kwargs["queryset"] = visible_dashboards(access)
+        elif db_field.name == "run":
+            kwargs["queryset"] = visible_runs(access)
+        field: ModelChoiceField[Any] = super().formfield_for_foreignkey(db_field, request, **kwargs)
+        return field
+
+    def save_model(self, request: HttpRequest, obj: ShareLink, form: Any, change: bool) -> None:
+        if not change:
+            obj.created_by = request.user  # type: ignore[assignment]  # nobody is here who is not signed in
+            # Kept with the request alone, until the answer shows it.
+            request.share_address = request.build_absolute_uri(  # type: ignore[attr-defined]
+                reverse("metrics_stream:share", args=[f"{obj.renew()}/"])
+            )
+        super().save_model(request, obj, form, change)
+
+    def response_add(self, request: HttpRequest, obj: ShareLink, post_url_continue: str | None = None) -> HttpResponse:
+        """Show the address: not as a message, which would be kept, and in no address of a page."""
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "The share link is made",
+            "opts": self.opts,
+            "link": obj,
+            "address": request.share_address,  # type: ignore[attr-defined]
+        }
+        return TemplateResponse(request, "admin/metrics_stream/share_link_made.html", context)
+
+    @admin.display(description="test run", ordering="run__name")
+    def run_name(self, link: ShareLink) -> str:
+        return NO_VALUE if link.run is None else link.run.name
+
+    @admin.display(description="state")
+    def state_word(self, link: ShareLink) -> str:
+        return link.state
+
+    @admin.action(description="Revoke selected share links, for good", permissions=["change"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet[ShareLink]) -> None:
+        revoked = [link for link in queryset if link.revoked_at is None]
+        for link in revoked:
+            link.revoke()
+        names = ", ".join(map(str, revoked))
+        self.message_user(
+            request, f"Revoked {names}." if names else "Revoked nothing; it was so already.", messages.SUCCESS
+        )
+
+
+def _named(names: Any, *, none: str = NO_VALUE) -> str:
+    found = list(names)
+    more = f" and {len(found) - MOST_NAMES} more" if len(found) > MOST_NAMES else ""
+    return f"{', '.join(found[:MOST_NAMES])}{more}" if found else none
