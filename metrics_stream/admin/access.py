@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib import admin, messages
@@ -84,8 +84,8 @@ class AccessPolicyAdmin(AuditedAdmin):
 @admin.register(ShareLink)
 class ShareLinkAdmin(AuditedAdmin):
     form = ShareLinkForm
-    list_display = ["name", "dashboard", "run_name", "state_word", "expires_at", "last_used_at", "created_by"]
-    list_filter = ["dashboard", "created_at"]
+    list_display = ["name", "dashboard", "run_name", "state_word", "expires", "last_used", "created_by"]
+    list_filter = ["dashboard"]
     list_select_related = ["dashboard", "run", "created_by"]
     search_fields = ["name", "dashboard__title", "run__name"]
     autocomplete_fields = ["run"]
@@ -116,7 +116,16 @@ class ShareLinkAdmin(AuditedAdmin):
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         form = super().get_form(request, obj, change, **kwargs)
         form.access = access_of(request)
+        for name in ("dashboard", "run"):
+            if name in form.base_fields:
+                widget = form.base_fields[name].widget
+                widget.can_add_related = widget.can_change_related = widget.can_view_related = False
         return form
+
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], **kwargs: Any) -> HttpResponse:
+        if kwargs.get("add"):  # saving leads to the address
+            context |= {"show_save_and_add_another": False, "show_save_and_continue": False}
+        return super().render_change_form(request, context, **kwargs)
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> ModelChoiceField[Any]:
         access = access_of(request)
@@ -155,6 +164,14 @@ class ShareLinkAdmin(AuditedAdmin):
     def state_word(self, link: ShareLink) -> str:
         return link.state
 
+    @admin.display(description="expires", ordering="expires_at")
+    def expires(self, link: ShareLink) -> str:
+        return "never" if link.expires_at is None else _day_and_time(link.expires_at)
+
+    @admin.display(description="last used", ordering="last_used_at")
+    def last_used(self, link: ShareLink) -> str:
+        return NO_VALUE if link.last_used_at is None else _day_and_time(link.last_used_at)
+
     @admin.action(description="Revoke selected share links, for good", permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ShareLink]) -> None:
         revoked = [link for link in queryset if link.revoked_at is None]
@@ -164,6 +181,10 @@ class ShareLinkAdmin(AuditedAdmin):
         self.message_user(
             request, f"Revoked {names}." if names else "Revoked nothing; it was so already.", messages.SUCCESS
         )
+
+
+def _day_and_time(instant: datetime) -> str:
+    return f"{timezone.localtime(instant):%Y-%m-%d %H:%M}"
 
 
 def _named(names: Any, *, none: str = NO_VALUE) -> str:

@@ -246,6 +246,69 @@ def test_refusal_stops_with_the_words_of_the_last_error(page: Page):
     assert run(page, "client/connection", code) == ["stopped", "not like this", ["connecting", "stopped"]]
 
 
+ASK = '{type: "authentication_required", within_seconds: 10}'
+
+
+def test_token_is_shown_when_the_server_asks_and_to_nobody_else(page: Page):
+    code = f"""{FAKES}
+      const heard = [];
+      connection.token = "mst_secret";
+      connection.on("sent", (text) => heard.push(text));
+      connection.subscribe(["system"]);
+      connection.start();
+      say({ASK});
+      welcome();
+      return [sockets[0].sent.map((message) => message.token ?? message.type), states, heard.join().includes("secret")];
+    """
+    assert run(page, "client/connection", code) == [["mst_secret", "subscribe", "ping"], ["connecting", "live"], False]
+
+
+def test_without_a_token_a_server_that_asks_is_left_for_good(page: Page):
+    code = f"""{FAKES}
+      connection.start();
+      say({ASK});
+      return [connection.state.name, connection.state.isRefused, connection.state.closeCode, sockets[0].sent];
+    """
+    assert run(page, "client/connection", code) == ["stopped", True, 4502, []]
+
+
+@pytest.mark.parametrize(
+    ("close_code", "is_welcomed", "expected"),
+    [
+        (4005, True, ["waiting", False]),
+        (4005, False, ["stopped", True]),
+        (4502, True, ["stopped", True]),
+        (4503, True, ["stopped", True]),
+        (4501, True, ["stopped", False]),
+        (4013, False, ["waiting", False]),
+    ],
+)
+def test_who_is_refused_comes_back_only_where_that_may_help(
+    page: Page, close_code: int, is_welcomed: bool, expected: list[Any]
+):
+    code = f"""{FAKES}
+      connection.start();
+      if (argument[1]) welcome();
+      sockets[0].onclose({{code: argument[0], reason: ""}});
+      return [connection.state.name, connection.state.isRefused];
+    """
+    assert run(page, "client/connection", code, [close_code, is_welcomed]) == expected
+
+
+@pytest.mark.parametrize(
+    ("close_code", "can_sign_in", "words"),
+    [(4502, True, "Signed out"), (4005, True, "Signed out"), (4503, True, "Stopped"), (4503, False, "Link ended")],
+)
+def test_refusal_has_words_for_people(page: Page, close_code: int, can_sign_in: bool, words: str):
+    code = "return module.refusalOf(argument[0], argument[1]).words"
+    assert run(page, "pages/connection_badge", code, [close_code, can_sign_in]) == words
+
+
+def test_address_to_sign_in_leads_back(page: Page):
+    code = "return module.signInAddress('/login/', new URL('http://x/dashboards/a/?run=b&at=c#d'))"
+    assert run(page, "pages/sign_in", code) == "/login/?next=%2Fdashboards%2Fa%2F%3Frun%3Db%26at%3Dc"
+
+
 def test_silent_server_is_left_and_tried_again(page: Page):
     code = f"""{FAKES}
       connection.start();

@@ -30,6 +30,7 @@ export const NOT_AUTHENTICATED = 4502;
 export const FORBIDDEN = 4503;
 
 const REFUSALS = new Set([EXPIRED, NOT_AUTHENTICATED, FORBIDDEN]);
+const REFUSED = new Set(["expired", "not_authenticated", "forbidden"]);
 
 /**
  * Say whether a sign-in, a token or a link is what was missing, has ended, or opens nothing.
@@ -39,6 +40,16 @@ const REFUSALS = new Set([EXPIRED, NOT_AUTHENTICATED, FORBIDDEN]);
  */
 export function isRefusal(code) {
   return REFUSALS.has(code);
+}
+
+/**
+ * Say the same of the code of an error, which comes before the close.
+ *
+ * @param {string} code
+ * @returns {boolean}
+ */
+export function isRefusalCode(code) {
+  return REFUSED.has(code);
 }
 
 /**

@@ -2,6 +2,7 @@
 
 import { formatClock } from "../charts/axis.js";
 import { setAttribute, setText } from "../charts/dom.js";
+import { isRefusalCode } from "../client/closing.js";
 import { Connection, socketUrl } from "../client/connection.js";
 import { Feed } from "../client/feed.js";
 import { formatDuration } from "../client/format.js";
@@ -127,7 +128,7 @@ class DashboardPage {
       this.#showGap(message);
     } else if (message.type === "status") {
       this.#showBus(message.bus);
-    } else if (message.type === "error") {
+    } else if (message.type === "error" && !isRefusalCode(message.code)) {
       this.notes.show(`error ${message.code}`, "error", `The server says: ${message.message ?? message.code}`);
     }
   }

@@ -24,7 +24,7 @@ const MEANINGS = new Map([
   [4013, ["Over capacity", "This server process has as many clients as it takes."]],
   [4029, ["Too many messages", "More messages were sent than the limits allow."]],
   [4501, ["Bad protocol", "Too many messages within a minute were answered with an error."]],
-  [4502, ["Not authenticated in time", "The server waited for a sign-in that did not come."]],
+  [4502, ["Not authenticated", "Nobody is signed in any more, or nobody signed in in time."]],
   [4503, ["Forbidden", "This client may not see what it asked for, or no longer."]],
   [4509, ["Message too big", "A message was larger than the server takes."]],
 ]);

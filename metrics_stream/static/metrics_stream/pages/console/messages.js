@@ -18,6 +18,7 @@ const CLIENT_KEYS = {
   pause: [],
   resume: ["speed"],
   live: ["resume_from", ...PAST_KEYS],
+  authenticate: ["token"],
 };
 
 const REPLIES = new Set([
@@ -27,6 +28,7 @@ const REPLIES = new Set([
   "batching_set",
   "pong",
   "replay_state",
+  "authentication_required",
 ]);
 
 /** @returns {{group: string, name: string, text: string}[]} what the composer offers */
