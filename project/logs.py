@@ -1,6 +1,8 @@
 """How the log looks: structlog formats what the standard `logging` is told, by us, Django and uvicorn alike."""
 
 import logging
+import re
+from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
@@ -21,6 +23,14 @@ LOG_RENDERERS: dict[str, list[structlog.typing.Processor]] = {
 
 # What is shown of a record's `extra`; Django gives whole requests.
 EXTRA = ("client_id", "status_code")
+
+_SHARE_ADDRESS = re.compile(r"/share/[^\s/?\"']+")
+
+
+def without_share_links(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Return an event without the text of a share link: Django names the address when an answer is an error."""
+    event["event"] = _SHARE_ADDRESS.sub("/share/***", str(event["event"]))
+    return event
 
 
 class Outage(logging.Filter):
@@ -52,6 +62,7 @@ def logging_configuration(log_format: str, level: str) -> dict[str, Any]:
                     structlog.contextvars.merge_contextvars,
                     structlog.stdlib.ExtraAdder(allow=EXTRA),
                     structlog.processors.TimeStamper(fmt="iso", utc=True),
+                    without_share_links,
                 ],
                 "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *LOG_RENDERERS[log_format]],
             }

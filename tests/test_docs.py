@@ -355,7 +355,7 @@ def test_every_check_id():
 def test_every_address():
     documented = set(named(table(SETTINGS, "Servers", "address")))
     routes = {str(entry.pattern) for entry in get_resolver("metrics_stream.urls").url_patterns}
-    expected = {f"/{route.replace('<slug:slug>', '<slug>')}" for route in routes} | {"/ws/metrics/", "/admin/"}
+    expected = {f"/{re.sub(r'<[a-z]+:', '<', route)}" for route in routes} | {"/ws/metrics/", "/admin/"}
     assert documented == expected
 
 

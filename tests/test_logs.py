@@ -23,6 +23,7 @@ def written(request):
     logging.config.dictConfig(configuration)
     with structlog.contextvars.bound_contextvars(client_id="c0ffee"):
         logger = logging.getLogger("tests.logs")
+        logger.warning("Bad Request: %s", "/share/seven-of-nine/?x=1")
         logger.info("a client took nothing for %d s", 10, extra={"status_code": 3, "request": object()})
         try:
             secret = "hunter2"  # noqa: F841  must not appear in the log
@@ -34,7 +35,7 @@ def written(request):
 
 @pytest.mark.parametrize("written", ["json"], indirect=True)
 def test_json_is_one_object_a_line_with_the_client_id(written):
-    first, second = map(json.loads, written.splitlines())
+    _, first, second = map(json.loads, written.splitlines())
     assert first.pop("timestamp").endswith("Z")
     assert first == {
         "event": "a client took nothing for 10 s",
@@ -62,3 +63,9 @@ def test_text_is_for_people_and_shows_no_local_variables(written):
     assert "[info] a client took nothing for 10 s [tests.logs] client_id=c0ffee status_code=3" in written
     assert "ValueError: bad value 'é'" in written
     assert "hunter2" not in written
+
+
+@pytest.mark.parametrize("written", ["text", "json"], indirect=True)
+def test_address_of_a_share_link_is_not_written_in_full(written):
+    assert "Bad Request: /share/***/?x=1" in written
+    assert "seven-of-nine" not in written
