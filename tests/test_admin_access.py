@@ -158,7 +158,8 @@ def test_revoked_link_stays_revoked(admin_client, lobby):
     answer = admin_client.post(LINKS, {"action": "revoke", "_selected_action": [link.pk]}, follow=True)
     assert "Revoked x." in answer.content.decode()
     assert not ShareLink.find(text).is_valid
-    assert link.history.latest().history_user.username == "admin"
+    change = link.history.latest()
+    assert (change.history_user.username, change.history_change_reason) == ("admin", "revoked")
     first = reverse("admin:metrics_stream_sharelink_simple_history", args=[link.pk, link.history.earliest().history_id])
     admin_client.post(first, link_post(lobby))
     assert not ShareLink.find(text).is_valid
@@ -199,3 +200,17 @@ def test_pages_are_for_those_with_the_permission(client, django_user_model, addr
     assert client.get(address).status_code == 302
     client.force_login(django_user_model.objects.create_user("ada", "", "x", is_staff=True))
     assert client.get(address).status_code == 403
+
+
+def test_who_may_only_look_changes_nothing(client, django_user_model, lobby):
+    staff = django_user_model.objects.create_user("ada", "", "x", is_staff=True)
+    staff.user_permissions.add(*Permission.objects.filter(codename__in=["view_sharelink", "view_accesspolicy"]))
+    client.force_login(staff)
+    link, _ = ShareLink.issue(name="x", dashboard=lobby)
+    policy = AccessPolicy.objects.create(name="QA")
+    addresses = [f"{LINKS}{link.pk}/change/", f"{POLICIES}{policy.pk}/change/"]
+    assert [client.get(address).status_code for address in (LINKS, POLICIES, *addresses)] == [200] * 4
+    assert [client.post(address, POLICY).status_code for address in addresses] == [403] * 2
+    client.post(LINKS, {"action": "revoke", "_selected_action": [link.pk]})
+    link.refresh_from_db()
+    assert link.revoked_at is None

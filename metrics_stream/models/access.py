@@ -79,6 +79,8 @@ class Revocable(models.Model):
         """Let it open nothing any more, for good."""
         if self.revoked_at is None:
             self.revoked_at = timezone.now()
+            # For the history, whose pages leave out what no form edits.
+            self._change_reason = "revoked"
             self.save(update_fields=["revoked_at"])
 
     def note_use(self) -> None:
