@@ -76,11 +76,11 @@ class Refresher {
     if (document.hidden || !document.querySelector("[data-refresh-seconds]")) return;
     try {
       const response = await fetch(location.href, { signal: AbortSignal.timeout(TIMEOUT_MS) });
-      if (response.redirected) {
+      if (response.redirected && this.#signedOut) {
         this.#offerSignIn(response.url);
         return;
       }
-      if (!response.ok) throw new Error(`status ${response.status}`);
+      if (!response.ok || response.redirected) throw new Error(`status ${response.status}`);
       this.#show(new DOMParser().parseFromString(await response.text(), "text/html"));
       this.#problem.hidden = true;
     } catch {
