@@ -109,11 +109,12 @@ class Publication:
 class Publisher:
     """Numbers what one producer publishes. For one thread or event loop: what it prepares is sent in that order."""
 
-    def __init__(self) -> None:
+    def __init__(self, producer: str | None = None, known: Position | None = None) -> None:
+        """`producer` is by what it is told from others: None is a name that nobody had yet."""
         self.turn = asyncio.Lock()
         """Held from preparing to having sent, by those who share the publisher: connections keep no order."""
-        self.id = uuid.uuid4().hex
-        self.known: Position | None = None
+        self.id = producer or uuid.uuid4().hex
+        self.known = known
         """How far the history was when it last took something from here."""
         self._numbering = Numbering()
 
@@ -199,16 +200,35 @@ class Bus:
 
     # --- the producers' end ---
 
-    async def publish(self, metrics: Sequence[Metric]) -> None:
-        """Send metrics to the groups of their types, in order; raise BusError when the layer fails or is too slow."""
+    async def publish(
+        self,
+        metrics: Sequence[Metric],
+        *,
+        once: str | None = None,
+        on_sent: Callable[[Sequence[Metric]], None] | None = None,
+    ) -> None:
+        """Send metrics to the groups of their types, in order; raise BusError when the layer fails or is too slow.
+
+        Published again under the same name, `once`, the same metrics arrive once. `on_sent` hears of each part that
+        has been taken.
+        """
         self.check_reach()
-        publisher = _publishers.setdefault(asyncio.get_running_loop(), Publisher())
-        await self._call(publisher.turn.acquire(), "publish what was published before")
+        shared = _publishers.setdefault(asyncio.get_running_loop(), Publisher())
+        if once is not None:
+            for index, batch in enumerate(batches(metrics)):
+                # A history remembers the last number of a producer: so each part is a producer with one number.
+                publisher = Publisher(f"{once}.{index}.{len(batch)}", shared.known)
+                await self.send(publisher.prepare(batch))
+                shared.known = publisher.known
+                _tell(on_sent, batch)
+            return
+        await self._call(shared.turn.acquire(), "publish what was published before")
         try:
             for batch in batches(metrics):
-                await self.send(publisher.prepare(batch))
+                await self.send(shared.prepare(batch))
+                _tell(on_sent, batch)
         finally:
-            publisher.turn.release()
+            shared.turn.release()
 
     async def send(self, publication: Publication) -> None:
         """Send a publication, for the first time or again; raise BusError when the layer fails or is too slow."""
@@ -349,6 +369,11 @@ class Bus:
 
     async def _call(self, awaitable: Awaitable[Any], what: str) -> Any:
         return await within(self._timeout, awaitable, what)
+
+
+def _tell(on_sent: Callable[[Sequence[Metric]], None] | None, batch: Sequence[Metric]) -> None:
+    if on_sent is not None:
+        on_sent(batch)
 
 
 def _published(message: dict[str, Any]) -> Published:

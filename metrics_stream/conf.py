@@ -15,7 +15,7 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
-from metrics_stream.core.metrics import ALL, BUILTIN_TYPES, SLUG_PATTERN, Catalogue, MetricType
+from metrics_stream.core.metrics import ALL, BUILTIN_TYPES, MAX_METRIC_BYTES, SLUG_PATTERN, Catalogue, MetricType
 
 # What channel layers allow in a group name, short enough that a metric type fits behind it.
 _GROUP_PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,40}")
@@ -85,8 +85,32 @@ class StreamSettings:
     drain_seconds: float = 5.0
     """In the course of how long at most a server that stops closes its clients, so that they come back spread out."""
 
-    max_metric_bytes: int = 262_144
+    max_metric_bytes: int = MAX_METRIC_BYTES
     """The largest metric the helper takes, as JSON."""
+
+    ingest_max_body_bytes: int = 1_000_000
+    """The largest body of a request that publishes, as it is sent; one byte more is answered 413."""
+
+    ingest_max_unpacked_bytes: int = 4_000_000
+    """The same for what a gzip holds."""
+
+    ingest_max_metrics: int = 1_000
+    """How many metrics one request may publish."""
+
+    ingest_requests_per_second: float = 20.0
+    """How many requests one token may publish with each second, on average, before 429; ten seconds' worth at once."""
+
+    ingest_metrics_per_second: float = 2_000.0
+    """The same for metrics."""
+
+    ingest_guesses_per_minute: float = 60.0
+    """How many requests without a valid token one network address may send before 429."""
+
+    ingest_max_sources: int = 100
+    """How many sources one token may publish as."""
+
+    ingest_max_agents: int = 1_000
+    """How many agents one token may publish of."""
 
     rejoin_seconds: float = 20.0
     """How often the hub joins its groups again, since channel layers forget memberships."""

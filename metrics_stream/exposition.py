@@ -12,6 +12,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from metrics_stream.core.codes import NO_PONG, CloseCode, GapReason
+from metrics_stream.core.submission import ItemError, RequestError
 from metrics_stream.telemetry import Histogram, Sample, Telemetry
 
 PREFIX = "metrics_stream_"
@@ -40,6 +41,7 @@ COUNTERS: tuple[tuple[str, str, Callable[[Sample], float]], ...] = (
     ("metrics_refilled", "Metrics the bus lost and the history had.", lambda sample: sample.telemetry.metrics_refilled),
     ("metrics_sent", "Metrics in data frames, to all clients.", lambda sample: sample.telemetry.metrics_sent),
     ("sent_bytes", "Bytes of data frames before compression.", lambda sample: sample.telemetry.bytes_sent),
+    ("metrics_ingested", "Metrics published over HTTP.", lambda sample: sample.telemetry.metrics_ingested),
     ("slow_closes", "Clients closed because they did not read.", lambda s: s.telemetry.slow_clients_closed),
     ("protocol_errors", "Messages of clients answered with an error.", lambda s: s.telemetry.protocol_errors),
     ("bus_failures", "Calls to the channel layer that failed.", lambda sample: sample.telemetry.bus_failures),
@@ -48,6 +50,8 @@ COUNTERS: tuple[tuple[str, str, Callable[[Sample], float]], ...] = (
 )
 
 REASONS = tuple(reason.value for reason in GapReason)
+ITEM_ERRORS = tuple(error.value for error in ItemError)
+REQUEST_ERRORS = tuple(error.value for error in RequestError)
 CODES = tuple(str(int(code)) for code in (*CloseCode, NO_PONG))
 
 # The same, by one label each. Name, what it says, label and its values, counts of one process.
@@ -60,6 +64,18 @@ LABELLED: tuple[tuple[str, str, str, tuple[str, ...], Callable[[Telemetry], Mapp
     ),
     ("gaps", "Gaps announced, to all clients.", "reason", REASONS, lambda counts: counts.gaps_by_reason),
     ("closes", "Clients that the server closed.", "code", CODES, lambda counts: counts.closes_by_code),
+    (
+        "ingest_metrics_refused",
+        "Metrics sent over HTTP that were not taken.",
+        *("reason", ITEM_ERRORS),
+        lambda counts: counts.ingest_metrics_refused,
+    ),
+    (
+        "ingest_requests_refused",
+        "Requests to publish of which nothing was taken.",
+        *("reason", REQUEST_ERRORS),
+        lambda counts: counts.ingest_requests_refused,
+    ),
 )
 
 HISTOGRAMS: tuple[tuple[str, str, Callable[[Telemetry], Histogram]], ...] = (

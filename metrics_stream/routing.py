@@ -17,6 +17,7 @@ from metrics_stream.access import is_open
 from metrics_stream.bus import declare_server, layer_is_shared
 from metrics_stream.consumers import MetricsConsumer
 from metrics_stream.deadline import BusError
+from metrics_stream.ingest import with_bounded_bodies
 from metrics_stream.recorder import start_recorder, stop_recorder
 from metrics_stream.runtime import get_runtime, process_name, stop_runtime
 
@@ -144,7 +145,7 @@ def stream_application(http: Any) -> Application:
     origins = getattr(settings, "ALLOWED_ORIGINS", [])
     router: Any = ProtocolTypeRouter(
         {
-            "http": recording(http),
+            "http": recording(with_bounded_bodies(http)),
             "websocket": SameOrigin(sockets, hosts=allowed, origins=origins),
             "lifespan": lifespan,
         }

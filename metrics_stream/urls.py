@@ -3,7 +3,7 @@
 from django.contrib.auth.views import LogoutView
 from django.urls import path
 
-from metrics_stream import share_pages, views
+from metrics_stream import ingest, share_pages, views
 from metrics_stream.run_pages import exports, pages
 from metrics_stream.sign_in import SignIn
 
@@ -24,6 +24,7 @@ urlpatterns = [
     path("healthz", views.healthz, name="healthz"),
     path("readyz", views.readyz, name="readyz"),
     path("metrics", views.metrics, name="metrics"),
+    path("api/metrics/", ingest.publish, name="publish"),
     path("api/stats/", views.stats, name="stats"),
     path("favicon.ico", views.favicon, name="favicon"),
 ]

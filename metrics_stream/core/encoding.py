@@ -17,6 +17,11 @@ import msgspec
 from metrics_stream.core.metrics import Metric, MetricError, MetricType, agent_ids_in
 from metrics_stream.core.protocol import MAX_TERM_LENGTH, format_timestamp, quote
 
+
+class MetricTooBig(MetricError):
+    """A metric has more bytes as JSON than it may."""
+
+
 _NOT_DATA = (type, FunctionType, BuiltinFunctionType, MethodType, ModuleType)
 
 
@@ -44,7 +49,7 @@ def encode_metric(metric_type: MetricType, data: Any, *, timestamp: float, sourc
     except UnicodeEncodeError as error:
         raise MetricError(f"source is {source!r}; it must be valid Unicode") from error
     if len(encoded) > max_bytes:
-        raise MetricError(f"{metric_type.slug}: the metric has {len(encoded)} bytes as JSON; allowed: {max_bytes}")
+        raise MetricTooBig(f"{metric_type.slug}: the metric has {len(encoded)} bytes as JSON; allowed: {max_bytes}")
     return Metric(metric_type.slug, source, timestamp, agent_ids, encoded)
 
 
@@ -78,7 +83,8 @@ def encode_value(data: Any) -> bytes:
             body = _encode(_without_nan(msgspec.to_builtins(data, enc_hook=_convert, builtin_types=(Decimal,))))
     except (TypeError, ValueError, RecursionError, OverflowError) as error:
         path, value = _find_fault(data, "data", depth=0)
-        raise MetricError(f"`{path}` is {_describe(value)}, which cannot be sent as JSON") from error
+        message = f"`{path}` is {_describe(value)}, which cannot be sent as JSON"
+        raise MetricError(message, path=path) from error
     return body
 
 

@@ -18,6 +18,9 @@ FieldKind = Literal["gauge", "rate", "counter", "maximum", "percentile", "text",
 ALL = "all"
 """The word with which a client asks for every metric type that it may see and that is about a stress test."""
 
+MAX_METRIC_BYTES = 262_144
+"""The largest metric as JSON, unless settings say otherwise."""
+
 # A slug becomes part of a channel-layer group name, which must stay under 100 ASCII characters.
 SLUG_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
@@ -28,6 +31,10 @@ class MetricsStreamError(Exception):
 
 class MetricError(MetricsStreamError):
     """A producer's value cannot become a metric; raised by the helper to its caller, names the path to the value."""
+
+    def __init__(self, message: str, *, path: str = "") -> None:
+        super().__init__(message)
+        self.path = path
 
 
 @dataclass(frozen=True, slots=True)

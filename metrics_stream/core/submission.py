@@ -1,0 +1,279 @@
+"""What a program sends over HTTP to be published: a body becomes metrics, or errors that name item and path.
+
+Room: core. A body is one JSON item, a list of them, `{"metrics": [...]}`, or a line of JSON for each (NDJSON). It comes
+from outside, so everything is decoded and encoded anew, and no step does more than its limit allows.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+import msgspec
+
+from metrics_stream.core.encoding import MetricTooBig, encode_metric, epoch_seconds
+from metrics_stream.core.metrics import Metric, MetricError, MetricsStreamError, MetricType
+from metrics_stream.core.protocol import MAX_TERM_LENGTH, quote
+
+Format = Literal["json", "ndjson"]
+
+# Objects and lists within each other in the data of one metric; those of the catalogue need five.
+MAX_DEPTH = 20
+
+KEYS = ("metric_type", "data", "timestamp", "source")
+
+# What no database stores, and what makes a line of a log two.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+# Whole numbers that do not fit 64 bits are left to Python, and to nobody else who reads them.
+_LONG_NUMBER = re.compile(rb"\d{19}")
+_WHOLE = (-(2**63), 2**64 - 1)
+
+_decode = msgspec.json.Decoder().decode
+
+
+class RequestError(StrEnum):
+    """Why nothing of a request was taken."""
+
+    NOT_A_DOCUMENT = "not_a_document"  # 400: neither JSON nor NDJSON of items, or not what Content-Encoding says
+    INVALID_KEY = "invalid_key"  # 400: an Idempotency-Key that is none
+    NOT_AUTHENTICATED = "not_authenticated"  # 401: no token, or one that is unknown, revoked or expired
+    FORBIDDEN = "forbidden"  # 403: a token that is not for publishing
+    METHOD_NOT_ALLOWED = "method_not_allowed"  # 405: only POST publishes
+    TOO_SLOW = "too_slow"  # 408: the body took too long to come
+    TOO_LARGE = "too_large"  # 413: more bytes or metrics than one request may have
+    UNSUPPORTED = "unsupported"  # 415: a Content-Type or Content-Encoding that is not read
+    TOO_MANY_REQUESTS = "too_many_requests"  # 429: of the token, or without a valid one of the address
+    TOO_MANY_METRICS = "too_many_metrics"  # 429: of the token
+    UNAVAILABLE = "unavailable"  # 503: the channel layer or the database is away
+
+
+class ItemError(StrEnum):
+    """Why one metric of a request was not taken."""
+
+    NOT_JSON = "not_json"  # a line of NDJSON that is no JSON
+    INVALID_ITEM = "invalid_item"  # no object, a key that is missing, or one that is unknown
+    UNKNOWN_METRIC_TYPE = "unknown_metric_type"  # a metric type that does not exist for this token
+    UNKNOWN_SOURCE = "unknown_source"  # a source that is not among those of the token
+    INVALID_SOURCE = "invalid_source"  # no text of 1 to 200 printable characters
+    INVALID_TIMESTAMP = "invalid_timestamp"  # neither ISO 8601 nor seconds since 1970
+    INVALID_DATA = "invalid_data"  # not what a metric of this type may hold
+    NESTED_TOO_DEEPLY = "nested_too_deeply"  # more objects and lists within each other than allowed
+    METRIC_TOO_BIG = "metric_too_big"  # over MAX_METRIC_BYTES
+    TOO_MANY_SOURCES = "too_many_sources"  # a new source, and the token has as many as it may
+    TOO_MANY_AGENTS = "too_many_agents"  # a new agent, and the token has as many as it may
+
+
+class BadBody(MetricsStreamError):
+    """A body is no document, or more than one may be; the view answers with `error`."""
+
+    def __init__(self, error: RequestError, message: str) -> None:
+        super().__init__(message)
+        self.error = error
+
+
+class BadItem(MetricsStreamError):
+    """An item is no metric, or none that this token may publish; the answer names `path` and `code`."""
+
+    def __init__(self, code: ItemError, path: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.path = path
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a token may publish: types by slug, sources (an empty set is every one), and whose metrics they are else."""
+
+    types: Mapping[str, MetricType]
+    sources: frozenset[str]
+    default_source: str
+    max_metric_bytes: int
+
+
+# --- from bytes to items ---
+
+
+def inflate(body: bytes, *, max_bytes: int) -> bytes:
+    """Return what a gzip holds; raise BadBody when it is none, or as soon as it has more than `max_bytes`."""
+    inflater = zlib.decompressobj(wbits=31)
+    try:
+        # Never 0, which would mean no limit.
+        unpacked = inflater.decompress(body, max_bytes + 1)
+    except zlib.error as error:
+        raise BadBody(RequestError.NOT_A_DOCUMENT, f"the body is no gzip: {error}") from error
+    if len(unpacked) > max_bytes:
+        raise BadBody(
+            RequestError.TOO_LARGE, f"the body has more than {max_bytes:,} bytes unpacked; send it in several requests"
+        )
+    if not inflater.eof or inflater.unused_data:
+        what = "goes on after its end" if inflater.eof else "ends too early"
+        raise BadBody(RequestError.NOT_A_DOCUMENT, f"the gzip {what}; allowed: one complete member")
+    return unpacked
+
+
+def items_in(body: bytes, form: Format, *, max_items: int) -> Iterator[Any]:
+    """Yield the items of a body, and for a line that is no JSON a BadItem; raise BadBody for what is no document."""
+    return _lines(body, max_items) if form == "ndjson" else iter(_document(body, max_items))
+
+
+def _document(body: bytes, max_items: int) -> list[Any]:
+    try:
+        document = _decode(body)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise BadBody(RequestError.NOT_A_DOCUMENT, f"the body is not JSON: {_reason(error)}") from error
+    items = document
+    if isinstance(document, dict):
+        items = [document]
+        if "metrics" in document and "metric_type" not in document:
+            items = document["metrics"]
+            if unknown := next((key for key in document if key != "metrics"), None):
+                raise BadBody(RequestError.NOT_A_DOCUMENT, f"unknown key {quote(unknown)} beside `metrics`")
+    if not isinstance(items, list):
+        raise BadBody(
+            RequestError.NOT_A_DOCUMENT,
+            f'the body is {_kind(items)}; allowed: a metric, a list of metrics, or {{"metrics": [...]}}',
+        )
+    if len(items) > max_items:
+        raise _too_many(max_items)
+    return items
+
+
+def _lines(body: bytes, max_items: int) -> Iterator[Any]:
+    count = 0
+    for line in body.split(b"\n"):
+        if not line.strip():
+            continue
+        count += 1
+        if count > max_items:
+            raise _too_many(max_items)
+        try:
+            item = _decode(line)
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
+            yield BadItem(ItemError.NOT_JSON, "", f"the line is not JSON: {_reason(error)}")
+        else:
+            yield item
+
+
+def _too_many(max_items: int) -> BadBody:
+    return BadBody(
+        RequestError.TOO_LARGE, f"the request has more than {max_items:,} metrics; send them in several requests"
+    )
+
+
+def _reason(error: Exception) -> str:
+    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+
+
+def _kind(value: Any) -> str:
+    return "null" if value is None else f"a {_KINDS.get(type(value), 'number')}"
+
+
+_KINDS: dict[type, str] = {bool: "boolean", str: "text", list: "list", dict: "object"}
+
+
+# --- from items to metrics ---
+
+
+def read_item(item: Any, terms: Terms, now: float) -> Metric:
+    """Return the metric that an item is; raise BadItem. `now`, in seconds since 1970, is when it has no timestamp."""
+    if isinstance(item, BadItem):
+        raise item
+    if not isinstance(item, dict):
+        raise BadItem(ItemError.INVALID_ITEM, "", f"the item is {_kind(item)}; allowed: an object")
+    if unknown := next((key for key in item if key not in KEYS), None):
+        raise BadItem(ItemError.INVALID_ITEM, "", f"unknown key {quote(unknown)}; allowed: {', '.join(KEYS)}")
+    for key in ("metric_type", "data"):
+        if key not in item:
+            raise BadItem(ItemError.INVALID_ITEM, key, f"`{key}` is missing")
+    slug = item["metric_type"]
+    metric_type = terms.types.get(slug) if isinstance(slug, str) else None
+    if metric_type is None:
+        allowed = ", ".join(terms.types) or "none"
+        raise BadItem(
+            ItemError.UNKNOWN_METRIC_TYPE, "metric_type", f"unknown metric type {quote(slug)}; allowed: {allowed}"
+        )
+    source = _source(item.get("source"), terms)
+    timestamp = _timestamp(item.get("timestamp"), now)
+    if fault := _too_deep(item["data"], "data", MAX_DEPTH):
+        raise BadItem(
+            ItemError.NESTED_TOO_DEEPLY,
+            fault,
+            f"objects and lists are more than {MAX_DEPTH} deep; allowed: at most {MAX_DEPTH}",
+        )
+    try:
+        metric = encode_metric(
+            metric_type, item["data"], timestamp=timestamp, source=source, max_bytes=terms.max_metric_bytes
+        )
+    except MetricTooBig as error:
+        raise BadItem(ItemError.METRIC_TOO_BIG, "data", str(error)) from error
+    except MetricError as error:
+        raise BadItem(ItemError.INVALID_DATA, error.path or "data", str(error)) from error
+    if _LONG_NUMBER.search(metric.body) and (fault := _too_long(item["data"], "data")):
+        raise BadItem(ItemError.INVALID_DATA, fault, f"`{fault}` is a whole number that does not fit 64 bits")
+    for agent_id in metric.agent_ids:
+        if not _is_name(agent_id):
+            raise BadItem(ItemError.INVALID_DATA, "data", f"agent_id is {quote(agent_id)}; {_NAME}")
+    return metric
+
+
+_NAME = f"it must have 1 to {MAX_TERM_LENGTH} characters, none of them a control character"
+
+
+def _is_name(text: str) -> bool:
+    return 0 < len(text) <= MAX_TERM_LENGTH and not _UNPRINTABLE.search(text)
+
+
+def _source(given: Any, terms: Terms) -> str:
+    if given is not None and not (isinstance(given, str) and _is_name(given)):
+        raise BadItem(ItemError.INVALID_SOURCE, "source", f"source is {quote(given)}; {_NAME}")
+    source = terms.default_source if given is None else given
+    if terms.sources and source not in terms.sources:
+        what = "source is missing" if given is None else f"source {quote(given)} is not one of this token"
+        raise BadItem(ItemError.UNKNOWN_SOURCE, "source", f"{what}; allowed: {', '.join(sorted(terms.sources))}")
+    return source
+
+
+def _timestamp(given: Any, now: float) -> float:
+    try:
+        if isinstance(given, str):
+            instant = datetime.fromisoformat(given)
+            given = (instant if instant.tzinfo is not None else instant.replace(tzinfo=UTC)).timestamp()
+        return epoch_seconds(given, now)
+    except (ValueError, OverflowError, MetricError) as error:
+        raise BadItem(
+            ItemError.INVALID_TIMESTAMP,
+            "timestamp",
+            f"timestamp is {quote(given)}; allowed: ISO 8601 such as 2026-01-31T12:00:00Z, or seconds (not "
+            "milliseconds) since 1970",
+        ) from error
+
+
+def _too_deep(value: Any, path: str, left: int) -> str | None:
+    """Return the path to what is nested deeper than `left` levels, None when nothing is."""
+    if not isinstance(value, dict | list):
+        return None
+    if not left:
+        return path
+    for step, child in _children(value):
+        if isinstance(child, dict | list) and (found := _too_deep(child, path + step, left - 1)):
+            return found
+    return None
+
+
+def _too_long(value: Any, path: str) -> str | None:
+    """Return the path to a whole number that does not fit 64 bits, None when there is none."""
+    if isinstance(value, dict | list):
+        return next((found for step, child in _children(value) if (found := _too_long(child, path + step))), None)
+    return path if isinstance(value, int) and not _WHOLE[0] <= value <= _WHOLE[1] else None
+
+
+def _children(value: dict[str, Any] | list[Any]) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        return ((f".{key}", child) for key, child in value.items())
+    return ((f"[{index}]", child) for index, child in enumerate(value))
