@@ -15,36 +15,27 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, Self, TypedDict
 from weakref import WeakSet
 
 from metrics_stream import native_threads
-from metrics_stream.bus import MAX_BATCH_METRICS, Bus, Publication, Publisher, batches
-from metrics_stream.conf import get_settings
-from metrics_stream.core.encoding import encode_metric, epoch_seconds
-from metrics_stream.core.metrics import Metric, MetricError, MetricsStreamError
+from metrics_stream.core.metrics import Metric
 from metrics_stream.core.sketch import Sketch as Sketch  # noqa: PLC0414 - for producers, who import from here
-from metrics_stream.deadline import BusError
-from metrics_stream.history import open_history
 from metrics_stream.native_threads import NativeThread, NativeThreadError
+from metrics_stream.transport import BroadcastError, NeverTaken, Parcel, Timestamp, Transport, TryLater
 
 if TYPE_CHECKING:
     from metrics_stream.runs import RunBlock
 
+# What needs Django is imported when it is used: programs that publish over HTTP need not have it.
+
 logger = logging.getLogger(__name__)
 
-Timestamp = datetime | float | None
-
-# The thread waits this long after the first metric for what is published with it, so that one message carries many.
-LINGER_SECONDS = 0.01
+# So many leave the queue at once, and may be lost when the program is killed.
+MAX_TAKEN = 500
 RETRY_SECONDS = (0.1, 2.0)
 EXIT_FLUSH_SECONDS = 2.0
-
-
-class BroadcastError(MetricsStreamError):
-    """The metrics could not be handed to the channel layer; the message says why and what to do."""
 
 
 class MetricInput(TypedDict):
@@ -58,29 +49,9 @@ class MetricInput(TypedDict):
 
 def make_metric(metric_type: str, data: Any, timestamp: Timestamp = None, source: str | None = None) -> Metric:
     """Return the metric that `data` is, encoded; raise MetricError naming what is wrong and what is allowed."""
-    settings = get_settings()
-    types = settings.catalogue().types
-    if metric_type not in types:
-        raise MetricError(f"unknown metric type {metric_type!r}; allowed: {', '.join(types)}")
-    return encode_metric(
-        types[metric_type],
-        data,
-        timestamp=epoch_seconds(timestamp, time.time()),
-        source=settings.source if source is None else source,
-        max_bytes=settings.max_metric_bytes,
-    )
+    from metrics_stream import layer_transport
 
-
-def _bus() -> Bus:
-    settings = get_settings()
-    try:
-        return Bus(
-            group_prefix=settings.group_prefix,
-            timeout_seconds=settings.bus_timeout_seconds,
-            history=open_history(settings),
-        )
-    except BusError as error:
-        raise BroadcastError(str(error)) from error
+    return layer_transport.make_metric(metric_type, data, timestamp, source)
 
 
 # --- asynchronous ---
@@ -100,10 +71,9 @@ async def broadcast_many(items: Iterable[MetricInput]) -> None:
 
 
 async def _publish(metrics: list[Metric]) -> None:
-    try:
-        await _bus().publish(metrics)
-    except BusError as error:
-        raise BroadcastError(str(error)) from error
+    from metrics_stream import layer_transport
+
+    await layer_transport.publish(metrics)
 
 
 async def broadcast_system_metrics(data: Any, timestamp: Timestamp = None, *, source: str | None = None) -> None:
@@ -135,7 +105,7 @@ async def broadcast_presentation_data(data: Any, timestamp: Timestamp = None, *,
 
 
 class Outage(NamedTuple):
-    """A time in which the channel layer takes nothing."""
+    """A time in which nothing is taken."""
 
     began_at: float
     dropped_before: int
@@ -144,19 +114,31 @@ class Outage(NamedTuple):
 class Broadcaster:
     """Publishes from a thread of its own: every call returns at once and never blocks the stress test.
 
-    Metrics wait in a queue of `max_queued`; past it the oldest are dropped and counted. What the channel layer does
-    not take is tried again. Safe to use from several threads, in a program that gevent has patched, where only the
-    greenlet that flushes or closes waits, and after a fork, where the child starts empty.
+    Over the channel layer, or with `url` and `token` over HTTP, for which nothing has to be set up. Metrics wait in a
+    queue of `max_queued`; past it the oldest are dropped and counted. What is not taken is tried again. Safe to use
+    from several threads, in a program that gevent has patched, where only the greenlet that flushes or closes waits,
+    and after a fork, where the child starts empty.
     """
 
-    def __init__(self, *, source: str | None = None, max_queued: int = 10_000) -> None:
-        """Raise BroadcastError when nothing published from this process could reach a client."""
+    def __init__(
+        self,
+        *,
+        source: str | None = None,
+        max_queued: int = 10_000,
+        url: str | None = None,
+        token: str | None = None,
+        insecure: bool = False,
+    ) -> None:
+        """Raise BroadcastError when nothing published from this process could reach a client.
+
+        `insecure` allows an address with http:// that is not this machine: whoever is on the way can read the token.
+        """
         if max_queued < 1:
             raise ValueError(f"max_queued is {max_queued}; it must be at least 1")
+        self._transport = _transport(url, token, insecure=insecure)
         try:
-            _bus().check_reach()
             native_threads.prepare()
-        except (BusError, NativeThreadError) as error:
+        except NativeThreadError as error:
             raise BroadcastError(str(error)) from error
         self._source = source
         self._max_queued = max_queued
@@ -172,6 +154,8 @@ class Broadcaster:
         self._queue: deque[Metric] = deque()
         self._in_flight = 0
         self._outage: Outage | None = None
+        self._is_refused = False
+        self._faults: set[str] = set()
         self._lock = native_threads.new_lock()
         self._news = native_threads.Signal()
         self._thread: NativeThread | None = None
@@ -186,12 +170,13 @@ class Broadcaster:
 
     def broadcast(self, metric_type: str, data: Any, timestamp: Timestamp = None, *, source: str | None = None) -> None:
         """Queue one metric; raise MetricError for a value that cannot be one."""
-        self._enqueue([make_metric(metric_type, data, timestamp, self._source if source is None else source)])
+        source = self._source if source is None else source
+        self._enqueue([self._transport.make_metric(metric_type, data, timestamp, source)])
 
     def broadcast_many(self, items: Iterable[MetricInput]) -> None:
         """Queue several metrics in order; none is queued when one of them cannot be a metric."""
-        defaults: dict[str, Any] = {"source": self._source}
-        self._enqueue([make_metric(**{**defaults, **item}) for item in items])
+        defaults: dict[str, Any] = {"source": self._source, "timestamp": None}
+        self._enqueue([self._transport.make_metric(**{**defaults, **item}) for item in items])
 
     def broadcast_system_metrics(self, data: Any, timestamp: Timestamp = None, *, source: str | None = None) -> None:
         """Queue system metrics: throughput, latency, errors, resources."""
@@ -217,6 +202,9 @@ class Broadcaster:
         with self._lock:
             if self._closed:
                 raise BroadcastError("this Broadcaster is closed; make a new one")
+            if self._is_refused:
+                self.dropped += len(metrics)
+                return
             self._check_thread()
             was_empty = not self._queue
             self._queue.extend(metrics)
@@ -238,7 +226,7 @@ class Broadcaster:
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Wait until everything queued has left; return False when that took longer than `timeout` seconds."""
-        return native_threads.wait_until(lambda: self.queued == 0, timeout)
+        return native_threads.wait_until(lambda: self.queued == 0, timeout) and not self._is_refused
 
     def close(self, timeout: float = 5.0) -> bool:
         """Flush, then end the thread; return False when something could not leave within `timeout` seconds."""
@@ -270,23 +258,27 @@ class Broadcaster:
     # --- the thread ---
 
     def _run(self, thread: NativeThread, loop: asyncio.AbstractEventLoop) -> None:
-        publisher = Publisher()
-        while self._wait_for_metrics():
-            with self._lock:
-                taken = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_BATCH_METRICS))]
-                self._in_flight = len(taken)
-            for batch in batches(taken):
-                publication = publisher.prepare(batch)
-                published = self._publish(publication, thread, loop)
+        way = self._transport.begin()
+        try:
+            while self._wait_for_metrics():
                 with self._lock:
-                    self._in_flight -= publication.count
-                    self.published += publication.count if published else 0
-                    self.dropped += 0 if published else publication.count
+                    taken = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_TAKEN))]
+                    self._in_flight = len(taken)
+                for parcel in way.pack(taken):
+                    published = self._publish(parcel, thread, loop)
+                    with self._lock:
+                        self._in_flight -= parcel.count
+                        self.published += published
+                        self.dropped += parcel.count - published
+        except NeverTaken as error:
+            self._give_up(error, thread)
+        finally:
+            loop.run_until_complete(way.close())
 
     def _wait_for_metrics(self) -> bool:
         while not self._queue and not self._closed:
             self._news.wait()
-        self._closes_within(LINGER_SECONDS)
+        self._closes_within(self._transport.linger_seconds)
         return bool(self._queue)
 
     def _closes_within(self, seconds: float) -> bool:
@@ -295,31 +287,48 @@ class Broadcaster:
             self._news.wait(left)
         return self._closed
 
-    def _publish(self, publication: Publication, thread: NativeThread, loop: asyncio.AbstractEventLoop) -> bool:
-        """Try until the channel layer takes it; return False when it never will."""
+    def _publish(self, parcel: Parcel, thread: NativeThread, loop: asyncio.AbstractEventLoop) -> int:
+        """Try until it is taken, and return how many of its metrics are; 0 when it never will. Raises NeverTaken."""
         wait = RETRY_SECONDS[0]
         while True:
             try:
-                loop.run_until_complete(_send(publication))
-            except (BusError, BroadcastError) as error:
+                outcome = loop.run_until_complete(parcel.send())
+            except NeverTaken:
+                raise
+            except BroadcastError as error:
                 self.last_error = str(error)
                 if self._outage is None:
                     self._outage = Outage(time.monotonic(), self.dropped)
                     thread.log(logger, logging.WARNING, "metrics wait to be published: %s", error)
+                least = error.after_seconds if isinstance(error, TryLater) else 0.0
             except Exception as error:
                 # Nothing that trying again would mend; the thread goes on with what comes next.
                 self.last_error = f"{type(error).__name__}: {error}"
                 message = "%d metrics could not be published and are dropped"
-                thread.log(logger, logging.ERROR, message, publication.count, exc_info=error)
-                return False
+                thread.log(logger, logging.ERROR, message, parcel.count, exc_info=error)
+                return 0
             else:
                 self.last_error = None
                 self._end_outage(thread)
-                return True
+                for kind in outcome.faults.keys() - self._faults:
+                    self._faults.add(kind)
+                    thread.log(logger, logging.ERROR, "%s (said once for each kind)", outcome.faults[kind])
+                return parcel.count - outcome.refused
             # In the queue they count against its bound: a long outage costs the oldest, never memory.
-            if self._closes_within(wait):
-                return False
+            if self._closes_within(max(wait, least)):
+                return 0
             wait = min(wait * 2, RETRY_SECONDS[1])
+
+    def _give_up(self, error: NeverTaken, thread: NativeThread) -> None:
+        """Publish nothing any more, and let the stress test go on."""
+        with self._lock:
+            self.last_error = str(error)
+            self._is_refused = True
+            self.dropped += len(self._queue) + self._in_flight
+            self._queue.clear()
+            self._in_flight = 0
+        message = "publishing has ended for good, and every metric is dropped from now on: %s"
+        thread.log(logger, logging.ERROR, message, error)
 
     def _end_outage(self, thread: NativeThread) -> None:
         if self._outage is None:
@@ -330,8 +339,16 @@ class Broadcaster:
         thread.log(logger, logging.WARNING, message, seconds, self.queued, dropped)
 
 
-async def _send(publication: Publication) -> None:
-    await _bus().send(publication)
+def _transport(url: str | None, token: str | None, *, insecure: bool) -> Transport:
+    if url is None and token is None:
+        from metrics_stream.layer_transport import LayerTransport
+
+        return LayerTransport()
+    if url is None or token is None:
+        raise ValueError("url and token belong together: the address of the server, and a token with scope publish")
+    from metrics_stream.http_transport import HttpTransport
+
+    return HttpTransport(url, token, insecure=insecure)
 
 
 _open: WeakSet[Broadcaster] = WeakSet()
@@ -365,6 +382,7 @@ def stress_test_run(
     notes, or `cancelled`. Raises RunError when the run cannot be started, for want of a database, say.
     """
     # Programs that only publish need neither models nor a database, and may import this before Django is set up.
+    from metrics_stream.conf import get_settings
     from metrics_stream.runs import RunBlock
 
     own = (get_settings().source,) if sources is None else sources

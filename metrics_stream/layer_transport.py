@@ -1,0 +1,98 @@
+"""Publishing over the channel layer, for programs that have Django's settings."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from metrics_stream.bus import Bus, Publication, Publisher, batches
+from metrics_stream.conf import get_settings
+from metrics_stream.core.encoding import encode_metric, epoch_seconds
+from metrics_stream.core.metrics import Metric, MetricError
+from metrics_stream.deadline import BusError
+from metrics_stream.history import open_history
+from metrics_stream.transport import BroadcastError, Outcome, Parcel, Timestamp, Way
+
+
+def make_metric(metric_type: str, data: object, timestamp: Timestamp = None, source: str | None = None) -> Metric:
+    """Return the metric that `data` is, encoded; raise MetricError naming what is wrong and what is allowed."""
+    settings = get_settings()
+    types = settings.catalogue().types
+    if metric_type not in types:
+        raise MetricError(f"unknown metric type {metric_type!r}; allowed: {', '.join(types)}")
+    return encode_metric(
+        types[metric_type],
+        data,
+        timestamp=epoch_seconds(timestamp, time.time()),
+        source=settings.source if source is None else source,
+        max_bytes=settings.max_metric_bytes,
+    )
+
+
+async def publish(metrics: Sequence[Metric]) -> None:
+    """Publish metrics from the running event loop; raise BroadcastError when the channel layer does not take them."""
+    try:
+        await _bus().publish(metrics)
+    except BusError as error:
+        raise BroadcastError(str(error)) from error
+
+
+def _bus() -> Bus:
+    settings = get_settings()
+    try:
+        return Bus(
+            group_prefix=settings.group_prefix,
+            timeout_seconds=settings.bus_timeout_seconds,
+            history=open_history(settings),
+        )
+    except BusError as error:
+        raise BroadcastError(str(error)) from error
+
+
+class LayerTransport:
+    """Publishes over the channel layer of the settings, whichever that is when something leaves."""
+
+    linger_seconds = 0.01
+
+    def __init__(self) -> None:
+        """Raise BroadcastError when nothing published from this process could reach a client."""
+        try:
+            _bus().check_reach()
+        except BusError as error:
+            raise BroadcastError(str(error)) from error
+
+    def make_metric(self, metric_type: str, data: object, timestamp: Timestamp, source: str | None) -> Metric:
+        """Return the metric that `data` is."""
+        return make_metric(metric_type, data, timestamp, source)
+
+    def begin(self) -> Way:
+        """Return a way with numbers of its own."""
+        return _LayerWay()
+
+
+class _LayerWay:
+    def __init__(self) -> None:
+        self._publisher = Publisher()
+
+    def pack(self, metrics: Sequence[Metric]) -> Iterable[Parcel]:
+        return (_LayerParcel(self._publisher.prepare(batch)) for batch in batches(metrics))
+
+    async def close(self) -> None:
+        """Do nothing: the connections of a loop end with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _LayerParcel:
+    publication: Publication
+
+    @property
+    def count(self) -> int:
+        return self.publication.count
+
+    async def send(self) -> Outcome:
+        try:
+            await _bus().send(self.publication)
+        except BusError as error:
+            raise BroadcastError(str(error)) from error
+        return Outcome()

@@ -1,0 +1,73 @@
+"""What a `Broadcaster` publishes over: the channel layer (`layer_transport.py`) or HTTP (`http_transport.py`).
+
+Imports nothing but core, so that programs publish over HTTP without Django, Channels and redis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from metrics_stream.core.metrics import Metric, MetricsStreamError
+
+Timestamp = datetime | float | None
+
+
+class BroadcastError(MetricsStreamError):
+    """The metrics could not be handed to the channel layer or the server; the message says why and what to do."""
+
+
+class TryLater(BroadcastError):
+    """Nothing is taken now; the sender waits at least `after_seconds`."""
+
+    def __init__(self, message: str, after_seconds: float) -> None:
+        super().__init__(message)
+        self.after_seconds = after_seconds
+
+
+class NeverTaken(BroadcastError):
+    """Nothing of this sender will ever be taken, so that it need not try again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a parcel that was delivered: how many metrics were refused, and by kind of fault what is wrong."""
+
+    refused: int = 0
+    faults: Mapping[str, str] = field(default_factory=dict)
+
+
+class Parcel(Protocol):
+    """Metrics that are sent at once; sent several times, they arrive once."""
+
+    @property
+    def count(self) -> int:
+        """How many they are."""
+
+    async def send(self) -> Outcome:
+        """Deliver it; raise BroadcastError when that has to be tried again, NeverTaken when that is no use."""
+
+
+class Way(Protocol):
+    """What one thread sends over; used on one event loop."""
+
+    def pack(self, metrics: Sequence[Metric]) -> Iterable[Parcel]:
+        """Split metrics into parcels; those of one type stay in order."""
+
+    async def close(self) -> None:
+        """Close what is open."""
+
+
+class Transport(Protocol):
+    """Makes metrics and ways to send them. Safe to use from several threads."""
+
+    linger_seconds: float
+    """How long the first metric waits for others that leave with it."""
+
+    def make_metric(self, metric_type: str, data: object, timestamp: Timestamp, source: str | None) -> Metric:
+        """Return the metric that `data` is; raise MetricError naming what is wrong and what is allowed."""
+
+    def begin(self) -> Way:
+        """Return a way to send; it connects when it first sends."""
