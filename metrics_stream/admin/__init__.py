@@ -1,5 +1,5 @@
-"""The Django admin: dashboards and presets, test runs, who sees what (`access.py`), who is connected."""
+"""The Django admin: dashboards and presets, test runs, who sees what (`access.py`), tokens, who is connected."""
 
-from metrics_stream.admin import access, connections, dashboards, runs
+from metrics_stream.admin import access, connections, dashboards, runs, tokens
 
-__all__ = ["access", "connections", "dashboards", "runs"]
+__all__ = ["access", "connections", "dashboards", "runs", "tokens"]

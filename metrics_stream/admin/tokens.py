@@ -1,0 +1,209 @@
+"""The Django admin of access tokens: the token itself is shown once, in the answer to the form that makes it."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, cast
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
+from django.db.models import Count, Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils import timezone
+
+from metrics_stream.admin.base import StreamAdmin
+from metrics_stream.conf import get_settings
+from metrics_stream.core.figures import NO_VALUE
+from metrics_stream.core.metrics import ALL
+from metrics_stream.forms import LinesField
+from metrics_stream.models import AccessToken, TokenName
+from metrics_stream.models.access import TOKEN_MARK
+
+if TYPE_CHECKING:
+    TokenModelForm = forms.ModelForm[AccessToken]
+else:
+    TokenModelForm = forms.ModelForm
+
+# Long enough for a season of stress tests; whoever wants one for ever says so.
+VALID_FOR = timedelta(days=90)
+
+# Of more names than this, a page shows these and says how many there are.
+MOST_NAMES = 300
+
+
+class AccessTokenForm(TokenModelForm):
+    """Makes a token, or changes what it is for; its secret is no field."""
+
+    scopes = forms.MultipleChoiceField(choices=AccessToken.Scope.choices, widget=forms.CheckboxSelectMultiple)
+    metric_types = forms.MultipleChoiceField(
+        required=False, widget=forms.CheckboxSelectMultiple, help_text="None: the token opens nothing at all."
+    )
+
+    class Meta:
+        """The columns that people fill."""
+
+        model = AccessToken
+        fields = ["name", "scopes", "metric_types", "sources", "expires_at"]
+        field_classes = {"sources": LinesField}
+        widgets = {
+            "name": forms.TextInput(attrs={"placeholder": "k6 on load-generator-1", "size": 40}),
+            "sources": forms.Textarea(
+                attrs={"rows": 3, "cols": 40, "placeholder": "load-generator-1", "spellcheck": "false"}
+            ),
+        }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "metric_types" in self.fields:  # not for those who may only look
+            choices = [(ALL, "All of a stress test, also later ones"), *get_settings().catalogue().choices()]
+            cast(forms.MultipleChoiceField, self.fields["metric_types"]).choices = choices
+
+    def clean_expires_at(self) -> Any:
+        """Refuse a time that is over when a token is made; an older token may be ended so."""
+        expires_at = self.cleaned_data["expires_at"]
+        if self.instance.pk is None and expires_at is not None and expires_at <= timezone.now():
+            raise ValidationError(f"{expires_at:%Y-%m-%d %H:%M} is over; allowed: a time to come, or none")
+        return expires_at
+
+
+@admin.register(AccessToken)
+class AccessTokenAdmin(StreamAdmin):
+    form = AccessTokenForm
+    list_display = ["name", "scope_words", "type_words", "source_words", "state", "last_used_at", "published_of"]
+    list_filter = ["created_at", "last_used_at"]
+    search_fields = ["name", "prefix"]
+    actions = ["revoke", "forget_names"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[AccessToken]:
+        queryset: QuerySet[AccessToken] = super().get_queryset(request)
+        kinds = {kind: Count("names", filter=Q(names__kind=kind)) for kind in TokenName.Kind.values}
+        # Grouped rows lose the order of the model.
+        return queryset.annotate(**{f"{kind}_count": count for kind, count in kinds.items()}).order_by("name")
+
+    def get_fieldsets(self, request: HttpRequest, obj: AccessToken | None = None) -> Any:
+        text = "A program shows it in the header Authorization. It is shown once, when you save."
+        made = (None, {"description": text if obj is None else "", "fields": ["name", "scopes", "expires_at"]})
+        metrics = ("Which metrics", {"fields": ["metric_types", "sources"]})
+        if obj is None:
+            return [made, metrics]
+        facts = [("shown_prefix", "state"), ("created_at", "created_by"), ("last_used_at", "revoked_at")]
+        return [
+            made,
+            metrics,
+            ("What became of it", {"fields": facts}),
+            ("What it has published of", {"fields": ["sources_seen", "agents_seen"]}),
+        ]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: AccessToken | None = None) -> list[str]:
+        facts = ["shown_prefix", "state", "created_at", "created_by", "last_used_at", "revoked_at"]
+        return [*facts, "sources_seen", "agents_seen"]
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        initial = {"expires_at": timezone.now() + VALID_FOR, "metric_types": [ALL]}
+        return {**initial, **super().get_changeform_initial_data(request)}
+
+    def revert_disabled(self, request: HttpRequest, obj: Any = None) -> bool:
+        # An old version would bring back what was taken away.
+        return True
+
+    def save_model(self, request: HttpRequest, obj: AccessToken, form: Any, change: bool) -> None:
+        if not change:
+            obj.created_by = request.user  # type: ignore[assignment]  # nobody is here who is not signed in
+            # Kept with the request alone, until the answer shows it.
+            request.token_text = obj.renew()  # type: ignore[attr-defined]
+        super().save_model(request, obj, form, change)
+
+    def response_add(
+        self, request: HttpRequest, obj: AccessToken, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        """Show the token: not as a message, which would be kept, and in no address of a page."""
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "The token is made",
+            "opts": self.opts,
+            "token": obj,
+            "text": request.token_text,  # type: ignore[attr-defined]
+            "publishes": AccessToken.Scope.PUBLISH in obj.scopes,
+            "origin": request.build_absolute_uri("/").rstrip("/"),
+            "example": _example(obj),
+        }
+        return TemplateResponse(request, "admin/metrics_stream/token_made.html", context)
+
+    # --- columns and facts ---
+
+    @admin.display(description="token")
+    def shown_prefix(self, token: AccessToken) -> str:
+        return f"{TOKEN_MARK}_{token.prefix}_…"
+
+    @admin.display(description="for")
+    def scope_words(self, token: AccessToken) -> str:
+        return ", ".join(map(str, token.scopes))
+
+    @admin.display(description="metric types")
+    def type_words(self, token: AccessToken) -> str:
+        return ", ".join(map(str, token.metric_types)) or "nothing"
+
+    @admin.display(description="sources")
+    def source_words(self, token: AccessToken) -> str:
+        return _shown([str(source) for source in token.sources], most=4) or "every source"
+
+    @admin.display(description="state")
+    def state(self, token: AccessToken) -> str:
+        if token.revoked_at is not None:
+            return "revoked"
+        if token.has_expired:
+            return "expired"
+        return "valid" if token.expires_at is None else f"valid until {token.expires_at:%Y-%m-%d}"
+
+    @admin.display(description="published of")
+    def published_of(self, token: Any) -> str:
+        counts = [(token.source_count, "source"), (token.agent_count, "agent")]
+        return ", ".join(f"{count:,} {noun}{'s' if count > 1 else ''}" for count, noun in counts if count) or NO_VALUE
+
+    @admin.display(description="sources")
+    def sources_seen(self, token: AccessToken) -> str:
+        return _names_of(token, TokenName.Kind.SOURCE, get_settings().ingest_max_sources)
+
+    @admin.display(description="agents")
+    def agents_seen(self, token: AccessToken) -> str:
+        return _names_of(token, TokenName.Kind.AGENT, get_settings().ingest_max_agents)
+
+    # --- actions ---
+
+    @admin.action(description="Revoke selected tokens, for good", permissions=["change"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet[AccessToken]) -> None:
+        revoked = [token for token in queryset if token.revoked_at is None]
+        for token in revoked:
+            token.revoke()
+        names = ", ".join(map(str, revoked))
+        text = f"Revoked {names}." if names else "Revoked nothing; it was so already."
+        self.message_user(request, text, messages.SUCCESS)
+
+    @admin.action(description="Forget the sources and agents of selected tokens", permissions=["change"])
+    def forget_names(self, request: HttpRequest, queryset: QuerySet[AccessToken]) -> None:
+        tokens = list(queryset)
+        count, _ = TokenName.objects.filter(token__in=tokens).delete()
+        text = f"Forgot {count:,} names; {', '.join(map(str, tokens))} may publish of as many others."
+        self.message_user(request, text, messages.SUCCESS)
+
+
+def _example(token: AccessToken) -> str:
+    """Return a metric that the token may publish, as it stands between the quotes of a shell."""
+    slug = next((slug for slug in token.metric_types if slug != ALL), "system")
+    data = [{"agent_id": "agent_1", "current_load": 0.5}] if slug == "agent" else {"throughput_tps": 950}
+    source = {"source": token.sources[0]} if token.sources else {}
+    return json.dumps({"metric_type": slug, **source, "data": data}).replace("'", "\\u0027")
+
+
+def _names_of(token: AccessToken, kind: str, limit: int) -> str:
+    names = list(token.names.filter(kind=kind).order_by("name").values_list("name", flat=True))
+    full = "; no more are taken" if len(names) >= limit else ""
+    return f"{len(names):,} of {limit:,}{full}{': ' if names else ''}{_shown(names, most=MOST_NAMES)}"
+
+
+def _shown(names: list[str], *, most: int) -> str:
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
