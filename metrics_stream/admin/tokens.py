@@ -105,6 +105,11 @@ class AccessTokenAdmin(StreamAdmin):
         initial = {"expires_at": timezone.now() + VALID_FOR, "metric_types": [ALL]}
         return {**initial, **super().get_changeform_initial_data(request)}
 
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], **kwargs: Any) -> HttpResponse:
+        # One button: whichever is pressed, the token is shown next.
+        context |= {"show_save_and_add_another": False, "show_save_and_continue": not kwargs.get("add", False)}
+        return super().render_change_form(request, context, **kwargs)
+
     def revert_disabled(self, request: HttpRequest, obj: Any = None) -> bool:
         # An old version would bring back what was taken away.
         return True
