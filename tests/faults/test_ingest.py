@@ -1,0 +1,12 @@
+"""The same as tests/test_ingest_fuzz.py, for longer."""
+
+import pytest
+
+from tests.submissions import door, fuzz  # noqa: F401 - pytest finds the fixture by its name here
+
+pytestmark = [pytest.mark.faults, pytest.mark.django_db(transaction=True)]
+
+
+@fuzz(20_000)
+async def test_twenty_thousand_requests_are_answered(door, request):  # noqa: F811
+    await door.check(request)

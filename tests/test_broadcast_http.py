@@ -1,0 +1,444 @@
+"""`Broadcaster` over HTTP: real programs against a real server, and answers that a real server seldom gives."""
+
+import asyncio
+import json
+import logging
+import os
+import subprocess
+import sys
+import textwrap
+import zlib
+
+import pytest
+
+from metrics_stream import broadcast, http_transport, native_threads
+from metrics_stream.broadcast import Broadcaster, BroadcastError
+from metrics_stream.conf import get_settings
+from metrics_stream.core.metrics import MetricError
+from metrics_stream.core.positions import Position
+from metrics_stream.history import open_history
+from tests.certificates import Authority
+from tests.stack import ROOT, Stack, free_port
+
+TOKEN = "mst_0badcafe_" + "5ec2e7" * 10
+
+# What a machine of a stress test need not have. Whoever imports one of them hears of it.
+WITHOUT = """
+import sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"django", "channels", "channels_redis", "redis", "asgiref", "httpx", "psutil"}:
+            raise ImportError(f"{name} is not installed here")
+
+sys.meta_path.insert(0, Blocked())
+"""
+PATCH = "from gevent import monkey; monkey.patch_all()\n"
+
+
+# One process for all of them, since each takes its time to start.
+MAKE_TOKENS = """
+import json
+from metrics_stream.models import AccessToken
+
+def make(name, **values):
+    return AccessToken.issue(**{"name": name, "scopes": ["publish"], "metric_types": ["all"], **values})
+
+revoked, revoked_text = make("revoked")
+revoked.revoke()
+narrow = make("narrow", metric_types=["system"], sources=["narrow"])[1]
+print(json.dumps({"any": make("any")[1], "narrow": narrow, "revoked": revoked_text}))
+"""
+
+
+class Server(Stack):
+    """A real server whose database has some tokens."""
+
+    def prepare(self):
+        self.manage("migrate", "--verbosity", "0")
+        self.tokens = json.loads(self.manage("shell", "--verbosity", "0", code=MAKE_TOKENS).splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def server(valkey_url, tmp_path_factory):
+    running = Server(tmp_path_factory.mktemp("ingest"), valkey_url)
+    running.prepare()
+    running.start()
+    yield running
+    running.stop()
+
+
+def program(code, server, token, *, start=WITHOUT):
+    """Run a program to its end, and return what it printed and logged."""
+    head = "import logging; logging.basicConfig(format='%(levelname)s %(message)s')\n"
+    head += "from metrics_stream.broadcast import Broadcaster, BroadcastError\n"
+    head += f"import os; url, token = {server.url!r}, os.environ['METRICS_TOKEN']\n"
+    done = subprocess.run(
+        [sys.executable, "-c", start + head + textwrap.dedent(code)],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "METRICS_TOKEN": token},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert token not in done.stdout + done.stderr
+    return done
+
+
+async def published(source):
+    """Return what the history on the server's Valkey keeps of a source."""
+    page = await open_history(get_settings()).since(Position("", {"system": 0, "agent": 0}))
+    bodies = [json.loads(metric.body) for stretch in page.stretches for metric in stretch.metrics]
+    return [body for body in bodies if body["source"] == source]
+
+
+async def in_thread(work, *arguments, **options):
+    return await asyncio.get_running_loop().run_in_executor(None, lambda: work(*arguments, **options))
+
+
+@pytest.mark.valkey
+@pytest.mark.parametrize("start", [WITHOUT, PATCH + WITHOUT], ids=["plain", "patched by gevent"])
+async def test_a_program_without_django_channels_and_redis_publishes(server, valkey_layer, start):
+    source = f"bare-{len(start)}"
+    token = server.tokens["any"]
+    code = f"""
+        with Broadcaster(source={source!r}, url=url, token=token) as stream:
+            for n in range(1000):
+                stream.broadcast_system_metrics({{"n": n}})
+            stream.broadcast_agent_metrics({{"agent_id": "a", "n": 1000}})
+            assert stream.flush(20), stream.last_error
+            print(stream.published, stream.dropped, stream.queued)
+        assert "django" not in sys.modules and "redis" not in sys.modules
+    """
+    done = await in_thread(program, code, server, token, start=start)
+    assert done.stdout.split() == ["1001", "0", "0"]
+    assert [body["data"]["n"] for body in await published(source) if body["metric_type"] == "system"] == [*range(1000)]
+    assert done.stderr == ""
+
+
+@pytest.mark.valkey
+async def test_what_the_server_refuses_is_logged_once_for_each_kind(server, valkey_layer):
+    token = server.tokens["narrow"]
+    code = """
+        with Broadcaster(source="narrow", url=url, token=token) as stream:
+            for n in range(3):
+                stream.broadcast_system_metrics({"n": n})
+                stream.broadcast_hero_metrics({"n": n})
+                stream.broadcast_system_metrics({"n": n}, source="elsewhere")
+                stream.broadcast("cloudwatch", {"n": n})
+                assert stream.flush(20), stream.last_error
+            print(stream.published, stream.dropped)
+    """
+    done = await in_thread(program, code, server, token)
+    assert done.stdout.split() == ["3", "9"]
+    assert [body["data"]["n"] for body in await published("narrow")] == [0, 1, 2]
+    lines = sorted(done.stderr.splitlines())
+    assert len(lines) == 2
+    assert "1 metrics were refused as unknown_source" in lines[0]
+    assert "2 metrics were refused as unknown_metric_type, the first: metric_type: unknown metric type" in lines[1]
+
+
+@pytest.mark.valkey
+async def test_a_token_that_is_revoked_ends_the_publishing_and_not_the_test(server, valkey_layer):
+    token = server.tokens["revoked"]
+    code = """
+        stream = Broadcaster(url=url, token=token)
+        stream.broadcast_system_metrics({"n": 1})
+        assert not stream.flush(20)
+        stream.broadcast_system_metrics({"n": 2})
+        print(stream.published, stream.dropped, stream.queued)
+        print(stream.last_error)
+        stream.close()
+    """
+    done = await in_thread(program, code, server, token)
+    counts, error = done.stdout.splitlines()
+    assert counts == "0 2 0"
+    assert error.endswith("answered 401: the token has been revoked")
+    assert done.stderr.count("publishing has ended for good") == 1
+
+
+@pytest.mark.valkey
+async def test_a_server_that_is_away_costs_nothing_and_nothing_comes_twice(server, valkey_url, valkey_layer, tmp_path):
+    token = server.tokens["any"]
+    server = Stack(tmp_path, valkey_url, DATABASE_URL=server.environment["DATABASE_URL"])
+    stream = Broadcaster(source="patient", url=server.url, token=token)
+    for n in range(100):
+        stream.broadcast_system_metrics({"n": n})
+    assert await in_thread(native_threads.wait_until, lambda: stream.last_error, 10)
+    assert "could not be reached" in stream.last_error
+    await in_thread(server.start)
+    try:
+        assert await in_thread(stream.close, 20)
+    finally:
+        await in_thread(server.stop)
+    assert (stream.published, stream.dropped) == (100, 0)
+    assert [body["data"]["n"] for body in await published("patient")] == [*range(100)]
+
+
+# --- answers ---
+
+
+class Answers:
+    """A server that gives prepared answers, one a request, and remembers the requests; None ends the connection."""
+
+    def __init__(self, *answers, tls=None):
+        self.answers = list(answers)
+        self.requests = []
+        self.connections = 0
+        self.tls = tls
+
+    async def __aenter__(self):
+        self.server = await asyncio.start_server(self.serve, "127.0.0.1", free_port(), ssl=self.tls)
+        port = self.server.sockets[0].getsockname()[1]
+        self.url = f"http{'s' if self.tls else ''}://127.0.0.1:{port}"
+        return self
+
+    async def __aexit__(self, *_):
+        self.server.close()
+        await self.server.wait_closed()
+
+    async def serve(self, reader, writer):
+        self.connections += 1
+        try:
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                headers = dict(line.split(": ", 1) for line in head.splitlines()[1:] if line)
+                body = await reader.readexactly(int(headers["Content-Length"]))
+                self.requests.append((headers, zlib.decompress(body, wbits=31)))
+                answer = self.answers.pop(0) if self.answers else ok(1)
+                if answer is None:
+                    return
+                writer.write(answer)
+                await writer.drain()
+                if answer.endswith(CUT):
+                    return
+        except asyncio.IncompleteReadError:
+            pass
+        finally:
+            writer.close()
+
+
+CUT = b"\r\n\r\ncut"
+
+
+def answer(status, content, *headers):
+    body = json.dumps(content).encode()
+    return "\r\n".join([f"HTTP/1.1 {status} X", f"Content-Length: {len(body)}", *headers, "", ""]).encode() + body
+
+
+def ok(count):
+    return answer(202, {"accepted": count})
+
+
+async def publish_one(server, **options):
+    """Publish one metric and return the closed Broadcaster."""
+    stream = Broadcaster(url=server.url, token=TOKEN, **options)
+    stream.broadcast_system_metrics({"n": 1})
+    await in_thread(stream.close, 10)
+    return stream
+
+
+@pytest.fixture
+def log(monkeypatch, caplog):
+    monkeypatch.setattr(logging.getLogger("metrics_stream"), "propagate", True)
+    return caplog
+
+
+async def test_what_is_sent(log):
+    async with Answers(ok(1)) as server:
+        stream = await publish_one(server, source="me")
+    [(headers, body)] = server.requests
+    assert (stream.published, stream.dropped, stream.last_error) == (1, 0, None)
+    assert headers["Authorization"] == f"Bearer {TOKEN}"
+    assert headers["Content-Type"] == "application/x-ndjson"
+    assert headers["Host"] == server.url.removeprefix("http://")
+    assert len(headers["Idempotency-Key"]) == 32
+    item = json.loads(body)
+    assert (item["metric_type"], item["source"], item["data"]) == ("system", "me", {"n": 1})
+    assert log.records == []
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_server_that_asks_for_time_gets_it_and_the_same_key_again(status, monkeypatch, log):
+    waits = []
+    closes_within = Broadcaster._closes_within
+    monkeypatch.setattr(
+        Broadcaster, "_closes_within", lambda self, seconds: waits.append(seconds) or closes_within(self, 0.001)
+    )
+    busy = answer(status, {"error": "busy", "message": f"later, {TOKEN}"}, "Retry-After: 7")
+    async with Answers(busy, busy, ok(1)) as server:
+        stream = Broadcaster(url=server.url, token=TOKEN)
+        stream.broadcast_system_metrics({"n": 1})
+        assert await in_thread(stream.flush, 10)
+        await in_thread(stream.close)
+    assert [wait for wait in waits if wait >= 1] == [7.0, 7.0]
+    keys = {headers["Idempotency-Key"] for headers, _ in server.requests}
+    assert (len(server.requests), len(keys)) == (3, 1)
+    assert (stream.published, stream.last_error) == (1, None)
+    assert [record.getMessage().partition(":")[0] for record in log.records] == [
+        "metrics wait to be published",
+        "metrics are published again after 0.0 s",
+    ]
+    assert TOKEN not in log.text
+
+
+async def test_one_connection_is_kept_and_one_that_was_closed_is_no_outage(log):
+    async with Answers(ok(1), ok(1), ok(1)) as server:
+        stream = Broadcaster(url=server.url, token=TOKEN)
+        for n in range(2):
+            stream.broadcast_system_metrics({"n": n})
+            assert await in_thread(stream.flush, 10)
+        assert server.connections == 1
+        server.answers = [None, ok(1)]
+        stream.broadcast_system_metrics({"n": 2})
+        assert await in_thread(stream.close, 10)
+    assert server.connections == 2
+    assert (stream.published, log.records) == (3, [])
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        b"HTTP/1.1 100 Continue\r\n\r\n" + ok(1),
+        b"HTTP/1.1 202 Accepted\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b'8\r\n{"accept\r\n6;a=b\r\ned":1}\r\n0\r\nX: y\r\n\r\n',
+        b"HTTP/1.1 202 Accepted\r\nConnection: close" + CUT,
+        b"HTTP/1.0 202 Accepted\nContent-Length: 0\n\n",
+    ],
+    ids=["continue", "chunked", "until the end", "bare line ends"],
+)
+async def test_every_form_of_an_answer_is_read(given):
+    async with Answers(given) as server:
+        assert (await publish_one(server)).published == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (b"SSH-2.0-OpenSSH\r\n", "does not speak HTTP"),
+        (b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 200, "more than 100 headers"),
+        (b"HTTP/1.1 202 OK\r\nContent-Length: 99999999999\r\n\r\n", "bytes; allowed"),
+        (b"HTTP/1.1 202 OK\r\nContent-Length: many\r\n\r\n", "invalid literal"),
+        (b"HTTP/1.1 202 OK\r\nA: " + b"b" * 100_000, "could not be reached"),
+        (answer(404, "nothing here"), "answered 404"),
+        (answer(302, {}, "Location: /login/"), "answered 302"),
+        (answer(500, [TOKEN]), "answered 500"),
+    ],
+    ids=["ssh", "headers", "huge", "no number", "long line", "404", "302", "500"],
+)
+async def test_what_is_no_answer_is_an_outage_and_tried_again(given, said, monkeypatch, log):
+    monkeypatch.setattr(broadcast, "RETRY_SECONDS", (0.001, 0.001))
+    async with Answers(given, ok(1)) as server:
+        stream = Broadcaster(url=server.url, token=TOKEN)
+        stream.broadcast_system_metrics({"n": 1})
+        assert await in_thread(stream.flush, 10)
+        await in_thread(stream.close)
+    assert stream.published == 1
+    assert said in log.records[0].getMessage()
+    assert TOKEN not in log.text
+
+
+@pytest.mark.parametrize("status", [400, 413, 415, 422])
+async def test_a_request_that_is_refused_as_a_whole_is_dropped(status, log):
+    async with Answers(answer(status, {"error": "too_large", "message": "too much"})) as server:
+        stream = await publish_one(server)
+    assert (stream.published, stream.dropped) == (0, 1)
+    assert f"answered {status}: too much" in log.text
+
+
+async def test_metrics_leave_in_portions(monkeypatch):
+    monkeypatch.setattr(http_transport, "MAX_PARCEL_BYTES", 1_000)
+    async with Answers(*(ok(1) for _ in range(3))) as server:
+        stream = Broadcaster(url=server.url, token=TOKEN)
+        stream.broadcast_many([{"metric_type": "system", "data": {"text": "x" * 600}} for _ in range(3)])
+        assert await in_thread(stream.close, 10)
+    assert (len(server.requests), stream.published) == (3, 3)
+
+
+async def test_tls_is_verified(tmp_path, monkeypatch):
+    authority = Authority(tmp_path)
+    certificate = authority.issue("server")
+    tls = http_transport.ssl.SSLContext(http_transport.ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate.certificate, certificate.key)
+    async with Answers(ok(1), tls=tls) as server:
+        stranger = Broadcaster(url=server.url, token=TOKEN)
+        stranger.broadcast_system_metrics({"n": 1})
+        assert await in_thread(native_threads.wait_until, lambda: stranger.last_error, 10)
+        assert "certificate verify failed" in stranger.last_error
+        await in_thread(stranger.close, 0.1)
+        assert server.requests == []
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
+        stream = await publish_one(server)
+    assert stream.published == 1
+
+
+# --- addresses, tokens, values ---
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("https://metrics.example.com", "https://metrics.example.com/api/metrics/"),
+        ("https://metrics.example.com:8443/", "https://metrics.example.com:8443/api/metrics/"),
+        ("https://metrics.example.com/below", "https://metrics.example.com/below/api/metrics/"),
+        ("https://metrics.example.com/api/metrics/", "https://metrics.example.com/api/metrics/"),
+        ("http://localhost:8000", "http://localhost:8000/api/metrics/"),
+        ("http://127.0.0.2", "http://127.0.0.2/api/metrics/"),
+        ("http://[::1]:8000", "http://[::1]:8000/api/metrics/"),
+        ("https://bücher.example", "https://xn--bcher-kva.example/api/metrics/"),
+    ],
+)
+def test_an_address_is_that_of_the_server(url, address):
+    assert str(http_transport._address_of(url, insecure=False)) == address
+
+
+@pytest.mark.parametrize("host", ["metrics.example.com", "192.168.1.2", "localhost.example.com"])
+def test_over_plain_http_a_token_goes_to_this_machine_only(host):
+    with pytest.raises(ValueError, match="insecure=True"):
+        Broadcaster(url=f"http://{host}:8000", token=TOKEN)
+    Broadcaster(url=f"http://{host}:8000", token=TOKEN, insecure=True).close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("", "metrics.example.com", "ftp://localhost", "https://", "https://a:port/"),
+        *("https://a:b@c/", "https://a/?b", "https://a/\r\nX: y", "https://a/ä"),
+    ],
+)
+def test_what_is_no_address_is_the_callers_error(url):
+    with pytest.raises(ValueError, match="url") as error:
+        Broadcaster(url=url, token=TOKEN)
+    assert "a:b" not in str(error.value)
+
+
+@pytest.mark.parametrize("token", ["", "a b", "a\r\nX: y", "ä"])
+def test_what_is_no_token_is_the_callers_error_and_is_not_repeated(token):
+    with pytest.raises(ValueError, match="token is empty or holds") as error:
+        Broadcaster(url="https://localhost", token=token)
+    assert "X: y" not in str(error.value)
+
+
+def test_url_and_token_belong_together():
+    with pytest.raises(ValueError, match="belong together"):
+        Broadcaster(url="https://localhost")
+    with pytest.raises(ValueError, match="belong together"):
+        Broadcaster(token=TOKEN)
+
+
+def test_the_token_stands_in_no_text_of_the_object():
+    stream = Broadcaster(url="https://localhost", token=TOKEN)
+    assert TOKEN not in repr(stream) + repr(stream._transport)
+    stream.close()
+
+
+def test_values_are_checked_at_once():
+    stream = Broadcaster(url="https://localhost", token=TOKEN)
+    with pytest.raises(MetricError, match="`data.a`"):
+        stream.broadcast_system_metrics({"a": object()})
+    with pytest.raises(MetricError, match="unknown metric type 'No Slug'"):
+        stream.broadcast("No Slug", {})
+    stream.close()
+    with pytest.raises(BroadcastError, match="is closed"):
+        stream.broadcast_system_metrics({})

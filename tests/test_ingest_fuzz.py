@@ -1,0 +1,12 @@
+"""Whatever is sent to `/api/metrics/` is answered as documented, and leaves nothing behind."""
+
+import pytest
+
+from tests.submissions import door, fuzz  # noqa: F401 - pytest finds the fixture by its name here
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@fuzz(300)
+async def test_whatever_is_sent_is_answered(door, request):  # noqa: F811
+    await door.check(request)
