@@ -29,8 +29,13 @@ VALUES = st.recursive(
 AGENTS = st.fixed_dictionaries({"agent_id": TEXTS | NUMBERS}, optional={"current_load": VALUES, "agents": VALUES})
 DATA = st.dictionaries(TEXTS, VALUES, max_size=4) | AGENTS | st.lists(AGENTS, max_size=3) | VALUES
 STAMPS = st.floats() | st.integers() | TEXTS | st.datetimes().map(str) | VALUES
+GOOD = st.fixed_dictionaries(
+    {"metric_type": st.sampled_from(SLUGS[:5]), "data": st.just({"agent_id": "a", "n": 1})},
+    optional={"timestamp": st.just(1.5), "source": st.sampled_from(["a", "b"])},
+)
 ITEMS = (
-    st.fixed_dictionaries(
+    GOOD
+    | st.fixed_dictionaries(
         {"metric_type": st.sampled_from(SLUGS), "data": DATA},
         optional={"timestamp": STAMPS, "source": TEXTS | st.sampled_from(["a", "b", "c"])},
     )

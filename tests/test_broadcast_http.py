@@ -4,6 +4,8 @@ import asyncio
 import json
 import logging
 import os
+import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -174,6 +176,78 @@ async def test_a_server_that_is_away_costs_nothing_and_nothing_comes_twice(serve
         await in_thread(server.stop)
     assert (stream.published, stream.dropped) == (100, 0)
     assert [body["data"]["n"] for body in await published("patient")] == [*range(100)]
+
+
+# --- the examples ---
+
+
+def example(language, word):
+    """Return the block of docs/producers.md that holds a word."""
+    blocks = re.findall(
+        rf"^```{language}\n(.*?)^```$", (ROOT / "docs/producers.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    [found] = [block for block in blocks if word in block]
+    return found
+
+
+@pytest.mark.valkey
+@pytest.mark.parametrize(
+    ("argv", "language", "word", "source"),
+    [
+        (["sh", "-c"], "sh", "curl", "curl"),
+        (["node", "--input-type=module", "-e"], "js", "fetch", "node"),
+        ([sys.executable, "-c"], "python", "METRICS_URL", "load-2"),
+    ],
+    ids=["curl", "JavaScript", "Python"],
+)
+async def test_the_examples_of_the_documents_publish(server, valkey_layer, argv, language, word, source):
+    if shutil.which(argv[0]) is None or (language == "sh" and shutil.which("curl") is None):
+        pytest.skip(f"there is no {argv[0]} here")
+    code = (WITHOUT if language == "python" else "") + example(language, word)
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    environment |= {"METRICS_URL": server.url, "METRICS_TOKEN": server.tokens["any"]}
+    done = await in_thread(
+        subprocess.run, [*argv, code], env=environment, capture_output=True, text=True, timeout=30, check=True
+    )
+    assert "error" not in done.stdout
+    bodies = await published(source)
+    assert bodies[0]["data"]["throughput_tps"] == 950
+    assert [body["metric_type"] for body in bodies] == ["system", "agent"][: len(bodies)]
+
+
+@pytest.mark.valkey
+async def test_the_samples_of_k6_are_counted_into_metrics(server, valkey_layer):
+    def point(metric, value):
+        return json.dumps({"type": "Point", "metric": metric, "data": {"time": "2026-01-31T12:00:00Z", "value": value}})
+
+    lines = [
+        '{"type":"Metric","data":{"name":"http_reqs"},"metric":"http_reqs"}',
+        "running (1s), 2/2 VUs",
+        point("vus", 2),
+    ]
+    for number in range(100):
+        lines += [
+            point("http_reqs", 1),
+            point("http_req_failed", int(number < 5)),
+            point("http_req_duration", number + 1.0),
+        ]
+    code = "import runpy; runpy.run_path('examples/k6_metrics.py', run_name='__main__')"
+    done = await in_thread(
+        subprocess.run,
+        [sys.executable, "-c", WITHOUT + code],
+        input="\n".join(lines),
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "METRICS_URL": server.url, "METRICS_TOKEN": server.tokens["any"]},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    assert done.stdout == "running (1s), 2/2 VUs\n"
+    data = (await published("k6"))[-1]["data"]
+    counts = [data[name] for name in ("requests_total", "requests_successful", "requests_failed", "users")]
+    assert counts == [100, 95, 5, 2]
+    assert data["p95_response_time_ms"] == pytest.approx(95, rel=0.02)
 
 
 # --- answers ---

@@ -17,10 +17,10 @@ import websockets
 from django.core.management import BaseCommand, get_commands, load_command_class
 from django.urls import get_resolver
 
-from metrics_stream import broadcast, checks, exposition, readiness
+from metrics_stream import broadcast, checks, exposition, ingest, readiness
 from metrics_stream.bus import MAX_BATCH_BYTES
 from metrics_stream.conf import StreamSettings
-from metrics_stream.core import codes, protocol
+from metrics_stream.core import codes, protocol, submission
 from metrics_stream.core.metrics import BUILTIN_TYPES
 from metrics_stream.models import ClientPreset, Dashboard, Panel
 from metrics_stream.runtime import stop_runtime
@@ -35,6 +35,7 @@ METRICS = DOCS / "metrics.md"
 DASHBOARDS = DOCS / "dashboards.md"
 SETTINGS = DOCS / "settings.md"
 MONITORING = DOCS / "monitoring.md"
+PRODUCERS = DOCS / "producers.md"
 PAGES = sorted([README, ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *DOCS.glob("*.md")])
 STATIC = ROOT / "metrics_stream" / "static" / "metrics_stream"
 
@@ -370,6 +371,17 @@ def test_everything_that_prometheus_gets():
     assert used <= {*(name for name in re.findall(r"`(metrics_stream_\w+)`", MONITORING.read_text()))} | {
         f"{name}_bucket" for name in histograms
     }
+
+
+def test_every_answer_to_those_who_publish():
+    assert named(table(PRODUCERS, "Over HTTP", "code")) == [error.value for error in submission.ItemError]
+    rows = table(PRODUCERS, "Over HTTP", "error")
+    assert {names(row["error"])[0]: int(row["status"]) for row in rows} == ingest.STATUSES
+    assert named(rows) == [error.value for error in submission.RequestError]
+    assert named(table(PRODUCERS, "Over HTTP", "key")) == list(submission.KEYS)
+    text = PRODUCERS.read_text()
+    assert f"at most {submission.MAX_DEPTH} deep" in text
+    assert f"takes more than {ingest.BODY_SECONDS:g} s" in text
 
 
 async def test_every_check_of_readyz(monkeypatch):
