@@ -145,6 +145,9 @@ def _document(body: bytes, max_items: int) -> list[Any]:
 
 
 def _lines(body: bytes, max_items: int) -> Iterator[Any]:
+    # Lines that are empty cost little, but not nothing.
+    if body.count(b"\n") > 2 * max_items:
+        raise _too_many(max_items)
     count = 0
     for line in body.split(b"\n"):
         if not line.strip():

@@ -1,0 +1,84 @@
+import gzip
+import json
+
+import pytest
+
+from metrics_stream.core.metrics import BUILTIN_TYPES, MAX_METRIC_BYTES
+from metrics_stream.core.submission import (
+    MAX_DEPTH,
+    BadBody,
+    BadItem,
+    ItemError,
+    RequestError,
+    Terms,
+    inflate,
+    items_in,
+    read_item,
+)
+
+TERMS = Terms({item.slug: item for item in BUILTIN_TYPES}, frozenset(), "me", MAX_METRIC_BYTES)
+
+
+def items(body, form="json", max_items=3):
+    return list(items_in(body, form, max_items=max_items))
+
+
+@pytest.mark.parametrize(
+    ("body", "form", "found"),
+    [
+        (b'{"data": 1}', "json", [{"data": 1}]),
+        (b"[1, []]", "json", [1, []]),
+        (b"[]", "json", []),
+        (b'{"metrics": [{}]}', "json", [{}]),
+        (b'{"metrics": [], "metric_type": "system"}', "json", [{"metrics": [], "metric_type": "system"}]),
+        (b'{"a":1,"a":2}', "json", [{"a": 2}]),
+        (b"\n1\r\n\n  \n[2]", "ndjson", [1, [2]]),
+        (b"", "ndjson", []),
+    ],
+)
+def test_every_form_of_a_body(body, form, found):
+    assert items(body, form) == found
+
+
+@pytest.mark.parametrize(
+    ("body", "form"), [(b"[1,2,3,4]", "json"), (b"1\n2\n3\n4", "ndjson"), (b"\n" * 1000, "ndjson")]
+)
+def test_too_many_items(body, form):
+    with pytest.raises(BadBody, match="more than 3 metrics") as error:
+        items(body, form)
+    assert error.value.error == RequestError.TOO_LARGE
+
+
+@pytest.mark.parametrize("size", [0, 1, 10, 1000])
+def test_a_gzip_of_just_the_limit_is_unpacked(size):
+    body = b"x" * size
+    assert inflate(gzip.compress(body), max_bytes=size) == body
+    with pytest.raises(BadBody) as error:
+        inflate(gzip.compress(body + b"x"), max_bytes=size)
+    assert error.value.error == RequestError.TOO_LARGE
+
+
+def nested(depth):
+    return json.loads('{"a":' * depth + "1" + "}" * depth)
+
+
+def test_as_deep_as_allowed():
+    metric = read_item({"metric_type": "system", "data": nested(MAX_DEPTH)}, TERMS, 1.5)
+    assert json.loads(metric.body)["data"] == nested(MAX_DEPTH)
+    assert (metric.source, metric.timestamp) == ("me", 1.5)
+    with pytest.raises(BadItem) as error:
+        read_item({"metric_type": "system", "data": nested(MAX_DEPTH + 1)}, TERMS, 1.5)
+    assert (error.value.code, error.value.path) == (ItemError.NESTED_TOO_DEEPLY, "data" + ".a" * MAX_DEPTH)
+
+
+@pytest.mark.parametrize("number", [2**64 - 1, -(2**63), 1e308, 0.1234567890123456789, "9" * 40])
+def test_numbers_that_fit_stay_as_they_are(number):
+    metric = read_item({"metric_type": "system", "data": {"n": number}}, TERMS, 0.0)
+    assert json.loads(metric.body)["data"]["n"] == number
+
+
+@pytest.mark.parametrize("number", [2**64, -(2**63) - 1, 10**400])
+def test_whole_numbers_that_do_not_fit_are_named(number):
+    with pytest.raises(BadItem, match=r"`data.a\[1\]` is a whole number that does not fit 64 bits") as error:
+        read_item({"metric_type": "system", "data": {"a": [1, number]}}, TERMS, 0.0)
+    assert (error.value.code, error.value.path) == (ItemError.INVALID_DATA, "data.a[1]")
