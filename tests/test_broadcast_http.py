@@ -178,6 +178,18 @@ async def test_a_server_that_is_away_costs_nothing_and_nothing_comes_twice(serve
     assert [body["data"]["n"] for body in await published("patient")] == [*range(100)]
 
 
+@pytest.mark.valkey
+async def test_a_real_server_cuts_off_a_body_that_is_too_large(server):
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    head = "POST /api/metrics/ HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    writer.write(f"{head}Content-Length: 100000000\r\n\r\n".encode() + b" " * 1_000_001)
+    async with asyncio.timeout(20):
+        answer = await reader.read()
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b'"error": "too_large"' in answer
+
+
 # --- the examples ---
 
 
