@@ -7,6 +7,8 @@
 from the project's folder, with the REDIS_URL of the server (docs/producers.md says how to find it). Add
 `--headless --users 20 --run-time 1m` to run without Locust's own page. Then put your users in the place of these two.
 
+From another machine: `pip install locust msgspec uvloop`, and METRICS_URL and METRICS_TOKEN in place of REDIS_URL.
+
 The whole test is a `system` metric, each user class an agent. In a distributed test the master publishes the first,
 and each worker the agents that it runs, as a source of its own.
 
@@ -27,13 +29,15 @@ from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 from locust_metrics import AgentMeter, system_metrics
 
-# Django's settings name the channel layer. Locust has patched the program before it reads this file, as it must be.
+# Locust has patched the program before it reads this file, as it must be.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
+URL, TOKEN = os.environ.get("METRICS_URL"), os.environ.get("METRICS_TOKEN")
+if URL is None:
+    # Django's settings name the channel layer.
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
+    import django
 
-import django
-
-django.setup()
+    django.setup()
 
 from metrics_stream.broadcast import Broadcaster, stress_test_run
 
@@ -89,7 +93,7 @@ class Reporter:
 
     def start(self, environment: Environment, **_: Any) -> None:
         """Begin with a test: everything is counted from zero."""
-        self._stream = Broadcaster()
+        self._stream = Broadcaster(url=URL, token=TOKEN)
         self._meters = {}
         self._phase = "ramp-up"
         self._greenlet = gevent.spawn(self._report, environment)

@@ -131,6 +131,7 @@ def test_the_list_revokes_and_tells_the_state(admin_client):
     states = re.findall(r'<td class="field-state[^"]*">([^<]+)', page)
     assert sorted(states) == ["expired", "revoked", "valid"]
     assert "Revoked one." in page
+    assert [str(change.history_user) for change in tokens[0].history.all()] == ["admin", "None"]
 
 
 def test_sources_and_agents_are_shown_and_can_be_forgotten(admin_client, settings):
