@@ -28,7 +28,7 @@ async def history(request):
 
 
 def tape_of(history):
-    return HistoryTape(history, RecentSeries(history, BOUNDS.seconds), ("system", "hero"))
+    return HistoryTape(history, RecentSeries(history, BOUNDS.seconds, ("system", "hero")), ("system", "hero"))
 
 
 def numbers(metrics):
