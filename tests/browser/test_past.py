@@ -460,7 +460,7 @@ def test_gap_ends_the_lines_and_is_asked_for_once(page: Page):
     assert run(page, "client/mender", code) == {
         "before": 0,
         "broken": ["system", "system", "agent", "hero"],
-        "asked": [[32, 34, "system", "agent"], [49, 51, "hero"]],
+        "asked": [[62, 64, "system", "agent"], [79, 81, "hero"]],
         "wait": 15_000,
         "left": 0,
     }

@@ -87,6 +87,17 @@ def test_chart_is_filled_with_what_came_before_at_its_first_painting(page: Page,
     expect(figure(page)).to_have_text(re.compile("tps"))
 
 
+# How often each chart had been drawn when the first picture was on the screen.
+COUNT_DRAWN = """
+const counts = new Map();
+const {clearRect} = CanvasRenderingContext2D.prototype;
+CanvasRenderingContext2D.prototype.clearRect = function (...given) {
+  if (!counts.size) requestAnimationFrame(() => { globalThis.drawn = [...counts.values()]; });
+  if (this.canvas.closest(".line__plot")) counts.set(this.canvas, (counts.get(this.canvas) ?? 0) + 1);
+  return clearRect.apply(this, given);
+};
+"""
+
 # The charts' columns by series and second: the last value, the lowest and the highest.
 COLUMNS = """() => {
   const found = {};
@@ -182,6 +193,16 @@ def test_what_a_slow_page_missed_is_a_break_until_the_history_has_filled_it(page
     expect(page.get_by_text("2 samples skipped")).to_be_visible()
     page.wait_for_function(f"({column})().length === 20 && !({column})().includes(null)")
     assert page.evaluate(column) == [*range(20)]
+
+
+def test_first_picture_is_drawn_once(page: Page, stack: Stack) -> None:
+    stack.publish(PAST)
+    page.add_init_script(COUNT_DRAWN)
+    open_operations(page)
+    page.wait_for_function("globalThis.drawn?.length")
+    counts = page.evaluate("drawn")
+    assert len(counts) >= 2
+    assert set(counts) == {1}
 
 
 def test_paused_page_holds_its_picture_and_counts_what_comes(page: Page, stack: Stack) -> None:

@@ -167,6 +167,8 @@ export class LineChart {
     this.#moment = moment;
     if (this.#lines.length === 0) return;
     this.#look(moment);
+    // It takes room from the chart, which would be drawn a second time for it.
+    this.#showLegend();
     const [grid, axis, warn, bad] = resolveColours(this.canvas, "--chart-grid", "--chart-axis", "--warn", "--bad");
     const variables = this.#lines.map((line) => seriesVariable(this.#slots.get(line.key)));
     this.#colours = resolveColours(this.canvas, ...variables);

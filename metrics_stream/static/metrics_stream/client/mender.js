@@ -7,8 +7,8 @@ const SOON_MS = 2_000;
 /** Who is too slow for what is live is not to be made slower by what was missed. */
 const PAUSE_MS = 15_000;
 
-/** What a frame lacks is no older than that: longer than an interval at rest, and than servers wait for slow clients. */
-const LACKED_MS = 30_000;
+/** What a frame lacks is no older than that: longer than an interval, and than servers wait for slow clients. */
+const LACKED_MS = 60_000;
 
 export class Mender {
   #timer = null;
