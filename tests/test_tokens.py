@@ -9,7 +9,7 @@ from django.contrib.sessions.models import Session
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from metrics_stream.models import AccessToken, TokenName
+from metrics_stream.models import AccessPolicy, AccessToken, TokenName
 
 pytestmark = pytest.mark.django_db
 
@@ -146,6 +146,37 @@ def test_sources_and_agents_are_shown_and_can_be_forgotten(admin_client, setting
     assert "2 sources, 1 agent" in admin_client.get(LIST).content.decode()
     admin_client.post(LIST, {"action": "forget_names", "_selected_action": [token.pk]})
     assert not TokenName.objects.exists()
+
+
+def test_an_old_version_does_not_come_back(admin_client):
+    token, _ = AccessToken.issue(name="k6", scopes=["publish", "subscribe"], metric_types=["all"])
+    version = token.history.first()
+    token.revoke()
+    path = f"{LIST}{token.pk}/history/{version.pk}/"
+    assert admin_client.get(path).status_code == 200
+    assert admin_client.post(path, form()).status_code == 403
+    token.refresh_from_db()
+    assert token.revoked_at is not None
+
+
+def test_nobody_makes_a_token_that_sees_more_than_they_do(client, django_user_model, settings):
+    settings.ANONYMOUS_READ = False
+    maker = django_user_model.objects.create_user("maker", is_staff=True)
+    maker.user_permissions.add(*Permission.objects.filter(codename__in=["add_accesstoken", "view_accesstoken"]))
+    policy = AccessPolicy.objects.create(name="team", metric_types=["system"], sources=["a", "b"])
+    policy.users.add(maker)
+    client.force_login(maker)
+    for narrow, is_made in (
+        ({"scopes": ["subscribe"], "metric_types": ["all"]}, False),
+        ({"scopes": ["subscribe"], "metric_types": ["system"], "sources": ""}, False),
+        ({"scopes": ["subscribe", "publish"], "metric_types": ["system", "hero"]}, False),
+        ({"scopes": ["subscribe"], "metric_types": ["system"], "sources": "a"}, True),
+        ({"scopes": ["publish"], "metric_types": ["all"], "sources": ""}, True),
+    ):
+        name = str(narrow)[:90]
+        page = client.post(f"{LIST}add/", form(name=name, **narrow)).content.decode()
+        assert AccessToken.objects.filter(name=name).exists() == is_made, page
+        assert ("more than you may see yourself" in page) != is_made
 
 
 def test_who_may_only_look_sees_no_form(client, django_user_model):

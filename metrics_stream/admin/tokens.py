@@ -14,10 +14,12 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
 
-from metrics_stream.admin.base import StreamAdmin
+from metrics_stream.access import Access, access_of
+from metrics_stream.admin.base import AuditedAdmin
 from metrics_stream.conf import get_settings
 from metrics_stream.core.figures import NO_VALUE
 from metrics_stream.core.metrics import ALL
+from metrics_stream.core.permission import Grant
 from metrics_stream.forms import LinesField
 from metrics_stream.models import AccessToken, TokenName
 from metrics_stream.models.access import TOKEN_MARK
@@ -36,6 +38,9 @@ MOST_NAMES = 300
 
 class AccessTokenForm(TokenModelForm):
     """Makes a token, or changes what it is for; its secret is no field."""
+
+    access: Access
+    """What the person may see who makes it; nobody gives away more than that."""
 
     scopes = forms.MultipleChoiceField(choices=AccessToken.Scope.choices, widget=forms.CheckboxSelectMultiple)
     metric_types = forms.MultipleChoiceField(
@@ -68,9 +73,23 @@ class AccessTokenForm(TokenModelForm):
             raise ValidationError(f"{expires_at:%Y-%m-%d %H:%M} is over; allowed: a time to come, or none")
         return expires_at
 
+    def clean(self) -> dict[str, Any] | None:
+        """Refuse a token that sees more than the person who makes it; what it publishes is another matter."""
+        cleaned = super().clean()
+        if AccessToken.Scope.SUBSCRIBE in self.cleaned_data.get("scopes", ()):
+            types = set(self.cleaned_data.get("metric_types", ()))
+            types |= set(get_settings().catalogue().slugs) if ALL in types else set()
+            grant = Grant(frozenset(types - {ALL}), frozenset(self.cleaned_data.get("sources") or ()))
+            if not self.access.permit.includes(grant):
+                raise ValidationError(
+                    "With the scope subscribe it would see more than you may see yourself; allowed: metric types and "
+                    "sources of which you may see everything"
+                )
+        return cleaned
+
 
 @admin.register(AccessToken)
-class AccessTokenAdmin(StreamAdmin):
+class AccessTokenAdmin(AuditedAdmin):
     form = AccessTokenForm
     list_display = ["name", "scope_words", "type_words", "source_words", "state", "last_used_at", "published_of"]
     list_filter = ["created_at", "last_used_at"]
@@ -110,9 +129,10 @@ class AccessTokenAdmin(StreamAdmin):
         context |= {"show_save_and_add_another": False, "show_save_and_continue": not kwargs.get("add", False)}
         return super().render_change_form(request, context, **kwargs)
 
-    def revert_disabled(self, request: HttpRequest, obj: Any = None) -> bool:
-        # An old version would bring back what was taken away.
-        return True
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        form = super().get_form(request, obj, change, **kwargs)
+        form.access = access_of(request)
+        return form
 
     def save_model(self, request: HttpRequest, obj: AccessToken, form: Any, change: bool) -> None:
         if not change:
