@@ -88,11 +88,25 @@ def test_screen_goes_on_after_the_server_was_gone_and_says_when_its_link_has_end
     closed.manage(
         "shell", code="from metrics_stream.models import ShareLink; [x.revoke() for x in ShareLink.objects.all()]"
     )
-    expect(badge).to_have_text("Link ended")
-    expect(visitor.get_by_text("This link does not work any more. Ask for a new one.").first).to_be_visible()
-    expect(visitor.get_by_role("button", name="Reconnect")).to_be_hidden()
+    expect(badge).to_have_text("Stopped")
+    reason = visitor.locator("[data-connection-reason]")
+    expect(reason).to_have_text("the link does not work any more; ask for a new one")
+    visitor.get_by_role("button", name="Reconnect").click()
+    expect(badge).to_have_text("Stopped")
     visitor.goto(f"/share/{text}/")
     expect(visitor.get_by_role("heading")).to_have_text("This link does not work any more")
+
+
+def test_page_of_a_link_that_expires_does_not_try_on(visitor: Page, closed: Stack) -> None:
+    visitor.goto(f"/share/{links(closed)['agents']}/")
+    badge = visitor.locator("[data-connection-badge]")
+    expect(badge).to_have_text("Live")
+    code = "from django.utils import timezone\nfrom metrics_stream.models import ShareLink\n"
+    code += "for link in ShareLink.objects.all():\n    link.expires_at = timezone.now()\n    link.save()\n\n"
+    closed.manage("shell", code=code)
+    expect(badge).to_have_text("Link ended", timeout=15_000)
+    expect(visitor.get_by_text("This link does not work any more. Ask for a new one.").first).to_be_visible()
+    expect(visitor.get_by_role("button", name="Reconnect")).to_be_hidden()
 
 
 def test_who_is_signed_out_elsewhere_is_told_so_on_every_page(visitor: Page, closed: Stack) -> None:

@@ -27,13 +27,11 @@ export const EXPIRED = 4005;
 
 export const NOT_AUTHENTICATED = 4502;
 
-export const FORBIDDEN = 4503;
-
-const REFUSALS = new Set([EXPIRED, NOT_AUTHENTICATED, FORBIDDEN]);
-const REFUSED = new Set(["expired", "not_authenticated", "forbidden"]);
+const REFUSALS = new Set([EXPIRED, NOT_AUTHENTICATED]);
+const REFUSED = new Set(["expired", "not_authenticated"]);
 
 /**
- * Say whether a sign-in, a token or a link is what was missing, has ended, or opens nothing.
+ * Say whether a sign-in, a token or a link is what was missing, or has ended.
  *
  * @param {number} code
  * @returns {boolean}

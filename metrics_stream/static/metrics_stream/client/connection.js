@@ -29,7 +29,7 @@ export const RESUME_WITHIN_MS = 60_000;
  * @property {number | null} retryAtMs local time of the next attempt, while waiting
  * @property {number} tries attempts that failed since the connection was last live
  * @property {number | null} closeCode the code of the last close
- * @property {boolean} isRefused stopped because a sign-in, a token or a link is missing, has ended or opens nothing
+ * @property {boolean} isRefused stopped because a sign-in, a token or a link is missing, or has ended
  *
  * @typedef {object} ConnectionOptions
  * @property {(url: string) => WebSocket} [openSocket]

@@ -3,7 +3,6 @@
 // markup of _connection.html.
 
 import { setAttribute, setText } from "../charts/dom.js";
-import { FORBIDDEN } from "../client/closing.js";
 import { signInAddress } from "./sign_in.js";
 
 const BEAT_MS = 700;
@@ -68,7 +67,7 @@ export class ConnectionBadge {
     clearTimeout(this.#timer);
     const { state } = this.connection;
     const time = state.name === "live" ? this.#time : null;
-    const refusal = state.isRefused ? refusalOf(state.closeCode, this.signInPath !== null) : null;
+    const refusal = state.isRefused ? refusalOf(this.signInPath !== null) : null;
     const words = refusal?.words ?? time?.words ?? connectionWords(state, this.connection.localNow());
     setAttribute(this.badge, "data-state", time?.state ?? state.name);
     setText(this.words, words);
@@ -88,15 +87,13 @@ export class ConnectionBadge {
 }
 
 /**
- * Return what to say of a connection that was refused.
+ * Return what to say when a sign-in or a link has ended.
  *
- * @param {number} closeCode
  * @param {boolean} canSignIn false on pages that a share link opened
  * @returns {{words: string, reason: string}}
  */
-export function refusalOf(closeCode, canSignIn) {
+export function refusalOf(canSignIn) {
   if (!canSignIn) return { words: "Link ended", reason: "This link does not work any more. Ask for a new one." };
-  if (closeCode === FORBIDDEN) return { words: "Stopped", reason: "You may not see these metrics any more." };
   return { words: "Signed out", reason: "You have been signed out." };
 }
 
