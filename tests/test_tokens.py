@@ -134,6 +134,14 @@ def test_the_list_revokes_and_tells_the_state(admin_client):
     assert [str(change.history_user) for change in tokens[0].history.all()] == ["admin", "None"]
 
 
+def test_an_old_version_brings_no_revoked_token_back(admin_client):
+    token, _ = AccessToken.issue(name="k6", scopes=["publish"], metric_types=["all"])
+    token.revoke()
+    assert admin_client.post(f"{LIST}{token.pk}/history/{token.history.earliest().pk}/", form()).status_code == 403
+    token.refresh_from_db()
+    assert token.revoked_at is not None
+
+
 def test_sources_and_agents_are_shown_and_can_be_forgotten(admin_client, settings):
     settings.METRICS_STREAM = {"INGEST_MAX_SOURCES": 2}
     token, _ = AccessToken.issue(name="k6", scopes=["publish"])
