@@ -27,8 +27,11 @@ export const EXPIRED = 4005;
 
 export const NOT_AUTHENTICATED = 4502;
 
+/** Signed out, revoked, or sent away by an admin; the reason says which. */
+export const FORBIDDEN = 4503;
+
 const REFUSALS = new Set([EXPIRED, NOT_AUTHENTICATED]);
-const REFUSED = new Set(["expired", "not_authenticated"]);
+const REFUSED = new Set(["expired", "not_authenticated", "forbidden"]);
 
 /**
  * Say whether a sign-in, a token or a link is what was missing, or has ended.
@@ -41,7 +44,7 @@ export function isRefusal(code) {
 }
 
 /**
- * Say the same of the code of an error, which comes before the close.
+ * Say whether an error comes before such a close, or one with FORBIDDEN: its words are the reason of the close.
  *
  * @param {string} code
  * @returns {boolean}

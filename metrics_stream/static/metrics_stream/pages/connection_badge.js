@@ -3,6 +3,7 @@
 // markup of _connection.html.
 
 import { setAttribute, setText } from "../charts/dom.js";
+import { FORBIDDEN } from "../client/closing.js";
 import { signInAddress } from "./sign_in.js";
 
 const BEAT_MS = 700;
@@ -57,10 +58,10 @@ export class ConnectionBadge {
     this.mark.animate([{ boxShadow: "0 0 0 0 currentcolor" }, { boxShadow: "0 0 0 0.375rem transparent" }], BEAT_MS);
   }
 
-  #offerSignIn(isRefused) {
+  #offerSignIn(isOffered) {
     if (this.signIn === null) return;
-    setAttribute(this.signIn, "hidden", !isRefused);
-    if (isRefused) setAttribute(this.signIn, "href", signInAddress(this.signInPath, location));
+    setAttribute(this.signIn, "hidden", !isOffered);
+    if (isOffered) setAttribute(this.signIn, "href", signInAddress(this.signInPath, location));
   }
 
   #show({ announce }) {
@@ -75,7 +76,7 @@ export class ConnectionBadge {
     setText(this.reason, reason);
     setAttribute(this.reason, "title", reason || null);
     setAttribute(this.button, "hidden", state.name === "live" || state.name === "connecting" || state.isRefused);
-    this.#offerSignIn(state.isRefused);
+    this.#offerSignIn(state.isRefused || (state.name === "stopped" && state.closeCode === FORBIDDEN));
     // The countdown is not announced: a screen reader would speak every second.
     if (announce && refusal !== null) setText(this.announcer, refusal.reason);
     else if (announce) {

@@ -2,7 +2,7 @@
 // the statistics. Room: pages.
 
 import { setAttribute, setText } from "../charts/dom.js";
-import { isRefusal } from "../client/closing.js";
+import { FORBIDDEN, isRefusal } from "../client/closing.js";
 import { socketUrl } from "../client/connection.js";
 import { formatDuration, formatNumber } from "../client/format.js";
 import { copyFrom } from "./console/clipboard.js";
@@ -187,7 +187,8 @@ class ConsolePage {
     setText(this.find("words"), text);
     setAttribute(this.find("words"), "data-level", problem ? "bad" : explained?.level ?? null);
     const isOurs = this.session.url.startsWith(this.ownUrl);
-    this.#offerSignIn(isOurs && (this.#isAsked || isRefusal(state.closing?.code)));
+    const code = state.closing?.code;
+    this.#offerSignIn(isOurs && (this.#isAsked || isRefusal(code) || code === FORBIDDEN));
   }
 
   #offerSignIn(isOffered) {
