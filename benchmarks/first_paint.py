@@ -92,7 +92,7 @@ def _load(page: Page, how: str) -> dict[str, float]:
         page.goto("/dashboards/bench/", wait_until="commit")
     else:
         page.reload(wait_until="commit")
-    page.wait_for_function("globalThis.marks?.painted", timeout=60_000)
+    page.wait_for_function("() => globalThis.marks?.painted", timeout=60_000)
     found: dict[str, float] = page.evaluate("({...marks, bytes: globalThis.backfillBytes})")
     # Until the page is at rest, as when a person reloads it.
     time.sleep(1.0)
