@@ -194,10 +194,11 @@ async def door(settings):
     made = Door(text)
     await publish_one(made)
     tasks = len(asyncio.all_tasks())
+    failures = get_runtime().telemetry.hub_failures  # counted for the process, in which other tests have run
     yield made
     await publish_one(made)
     assert len(asyncio.all_tasks()) == tasks
-    assert get_runtime().telemetry.hub_failures == 0
+    assert get_runtime().telemetry.hub_failures == failures
     print(f"answers: {sorted(made.statuses.items())}")
     await stop_runtime()
 
