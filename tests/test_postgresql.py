@@ -9,7 +9,10 @@ from pathlib import Path
 from tests.conftest import skip_or_fail
 
 ROOT = Path(__file__).resolve().parent.parent
-TESTS = ("tests/test_recordings.py", "tests/test_prune_history.py", "tests/test_models.py")
+TESTS = (
+    *("tests/test_recordings.py", "tests/test_prune_history.py", "tests/test_models.py", "tests/test_recorder.py"),
+    *("tests/test_runs.py", "tests/test_run_pages.py", "tests/test_access_pages.py", "tests/test_ingest.py"),
+)
 
 
 def test_storage_tests_pass_on_postgresql(request):
@@ -23,6 +26,6 @@ def test_storage_tests_pass_on_postgresql(request):
         env={**os.environ, "POSTGRESQL_URL": url},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert result.returncode == 0, result.stdout + result.stderr
