@@ -29,6 +29,8 @@ AS_DEPLOYED = {
     "PYTHONPATH": str(ROOT),
     "DEBUG": "0",
     "ALLOWED_HOSTS": "127.0.0.1",
+    "HTTPS_ONLY": "0",
+    "ANONYMOUS_READ": "1",
 }
 
 # Notes in milliseconds since the navigation began when the socket was open, when the summary of the past was there,

@@ -139,7 +139,9 @@ def test_a_database_without_tables_is_told():
     with connection.schema_editor() as editor:
         editor.delete_model(TestRun)
     try:
-        with pytest.raises(runs.RunStorageError, match="(no such table|does not exist).*DATABASE_URL.*manage.py migrate"):
+        with pytest.raises(
+            runs.RunStorageError, match="(no such table|does not exist).*DATABASE_URL.*manage.py migrate"
+        ):
             runs.start("soak")
         with pytest.raises(runs.RunStorageError, match="DATABASE_URL"), stress_test_run("soak"):
             pytest.fail("a run that was not started")
