@@ -181,7 +181,8 @@ CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
     else {"BACKEND": "channels.layers.InMemoryChannelLayer", "CONFIG": {"capacity": 10_000}}
 }
 
-METRICS_STREAM: dict[str, Any] = {}
+# Two installations on one Redis need two names, or each takes the other's test runs and metrics for its own.
+METRICS_STREAM: dict[str, Any] = {"GROUP_PREFIX": env.str("GROUP_PREFIX", default="metrics_stream")}
 
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"

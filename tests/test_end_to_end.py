@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -292,7 +293,8 @@ with Broadcaster(source="flood") as stream:
         assert [metric["data"]["n"] for metric in got] == list(range(600))
         lines = map(json.loads, impatient.log.read_text().splitlines())
         [line] = [line for line in lines if "ANONYMOUS_READ" not in line["event"]]
-        assert (line["level"], line["event"]) == ("warning", "a client took nothing for 1 s and is closed")
+        assert line["level"] == "warning"
+        assert re.fullmatch(r"a client took nothing for [1-9] s and is closed", line["event"])
         assert line["client_id"] == stalled_id
     finally:
         await asyncio.to_thread(impatient.stop)

@@ -27,7 +27,8 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 @pytest.fixture(scope="session")
 def stack(valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Run the whole project: migrated, with the seeded dashboards."""
-    running = Stack(tmp_path_factory.mktemp("stack"), valkey_url)
+    # A name of its own: servers of other modules run beside it, on the same Valkey, with other databases.
+    running = Stack(tmp_path_factory.mktemp("stack"), valkey_url, GROUP_PREFIX="browser")
     running.manage("migrate", "--verbosity", "0")
     running.manage("seed_defaults", "--verbosity", "0")
     running.start()

@@ -19,7 +19,7 @@ MEASURED = {"this-machine"}
 @pytest.fixture(scope="module")
 def closed(valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Run a server that asks everybody who he is, with programs that publish for all the dashboards of the seed."""
-    stack = Stack(tmp_path_factory.mktemp("closed"), f"{valkey_url}/5", ANONYMOUS_READ="0")
+    stack = Stack(tmp_path_factory.mktemp("closed"), f"{valkey_url}/5", GROUP_PREFIX="shares", ANONYMOUS_READ="0")
     stack.manage("migrate", "--verbosity", "0")
     stack.manage("seed_defaults", "--verbosity", "0")
     stack.start()

@@ -150,6 +150,7 @@ def stack(valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     stack = Stack(
         folder,
         valkey_url,
+        GROUP_PREFIX="deploy",
         DEBUG="0",
         HTTPS_ONLY="1",
         HSTS_SUBDOMAINS="1",
