@@ -151,8 +151,9 @@ class ShareLinkAdmin(AuditedAdmin):
             **self.admin_site.each_context(request),
             "title": "The share link is made",
             "opts": self.opts,
-            "link": obj,
-            "address": request.share_address,  # type: ignore[attr-defined]
+            "made": obj,
+            "label": "The address",
+            "secret": request.share_address,  # type: ignore[attr-defined]
         }
         return TemplateResponse(request, "admin/metrics_stream/share_link_made.html", context)
 

@@ -149,8 +149,9 @@ class AccessTokenAdmin(AuditedAdmin):
             **self.admin_site.each_context(request),
             "title": "The token is made",
             "opts": self.opts,
-            "token": obj,
-            "text": request.token_text,  # type: ignore[attr-defined]
+            "made": obj,
+            "label": "The token",
+            "secret": request.token_text,  # type: ignore[attr-defined]
             "publishes": AccessToken.Scope.PUBLISH in obj.scopes,
             "origin": request.build_absolute_uri("/").rstrip("/"),
             "example": _example(obj),
