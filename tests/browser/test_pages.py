@@ -58,6 +58,17 @@ def test_pages_for_viewers_are_whole(page: Page, stack: Stack) -> None:
         stack.manage("stop_run", run)
 
 
+@pytest.mark.parametrize("address", ["/dashboards/operations/", "/console/"])
+def test_page_asks_for_all_of_its_modules_at_once(page: Page, address: str) -> None:
+    page.goto(address, wait_until="networkidle")
+    code = "() => performance.getEntriesByType('resource').map(({name}) => name).filter((name) => name.endsWith('.js'))"
+    loaded = set(page.evaluate(code))
+    asked = page.locator("link[rel=modulepreload], head script[src]")
+    said = set(asked.evaluate_all("(all) => all.map((each) => each.href ?? each.src)"))
+    assert len(said) > 10
+    assert loaded == said
+
+
 def test_the_console_talks_to_the_socket(page: Page, stack: Stack) -> None:
     page.goto("/console/")
     page.get_by_role("button", name="Connect", exact=True).click()
