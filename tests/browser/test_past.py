@@ -385,6 +385,34 @@ def test_replay_that_is_refused_ends_one_that_played(page: Page):
     assert run(page, "client/player", code) == [["live", 1, "unknown_run"], ["live", "live"]]
 
 
+def test_who_goes_back_to_live_before_the_replay_has_begun_stays_live(page: Page):
+    code = f"""{PLAYER}
+      const begin = () => player.open({{run: null, atMs: 500_000, speed: 1, isPaused: false}});
+      begin();
+      const asked = sent.at(-1).ref;
+      player.live();
+      const [before, count] = [[player.state, ...accepted()], news.length];
+      answer({{ref: asked}});
+      const between = [player.state, ...accepted(), news.length - count];
+      answer({{state: "live"}});
+      const after = [player.state, ...accepted(), news.at(-1).isJump];
+      // One that is refused meanwhile was not there to be ended, so what came before has to be asked for.
+      begin();
+      const refused = sent.at(-1).ref;
+      player.live();
+      player.take({{type: "error", code: "unknown_run", message: "gone", ref: refused}});
+      answer({{state: "live"}});
+      return [before, between, after, [player.state, news.at(-1).isJump], sent.map(({{type}}) => type)];
+    """
+    assert run(page, "client/player", code) == [
+        ["live", "live", "live"],
+        ["live", None, None, 0],
+        ["live", "live", "live", False],
+        ["live", True],
+        ["replay", "live", "replay", "live"],
+    ]
+
+
 def test_console_says_what_is_of_the_past(page: Page):
     code = """
       const frame = (message) => ({direction: "in", message, text: JSON.stringify(message), atMs: 10_000});

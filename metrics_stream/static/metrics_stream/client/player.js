@@ -145,8 +145,9 @@ export class Player {
     this.state = "live";
     this.run = null;
     this.#nextMs = null;
-    // A server that plays nothing answers it with nothing of what came before.
-    if (this.#isServed) this.#ask({ type: "live", ...this.#backfillAt(null) });
+    // A replay that was asked for a moment ago would begin all the same. A server that plays nothing answers with
+    // nothing of what came before, so it is asked only where there is something to end.
+    if (this.#isServed || this.#awaited !== null) this.#ask({ type: "live", ...this.#backfillAt(null) });
     this.#changed({ isJump: true, problem });
   }
 
@@ -162,6 +163,7 @@ export class Player {
       return true;
     }
     if (message.type !== "replay_state") return false;
+    const wasServed = this.#isServed;
     this.#isServed = message.state !== "live";
     // Of what was said before the answer nothing holds any more.
     if (this.#awaited !== null && !isAnswer) return true;
@@ -173,7 +175,9 @@ export class Player {
     }
     const wasReplaying = this.isReplaying;
     this.#show(message, { isJump: isAnswer });
-    this.#changed({ isJump: wasReplaying && !this.isReplaying && !isAnswer, problem: null });
+    // Nothing of what came before comes of itself when the server ends a replay, or never began the one it was to end.
+    const isBare = isAnswer ? !wasServed : wasReplaying;
+    this.#changed({ isJump: !this.isReplaying && isBare, problem: null });
     return true;
   }
 
