@@ -178,14 +178,23 @@ def test_what_a_slow_page_missed_is_a_break_until_the_history_has_filled_it(page
     version = "dashboardPage.feed.store.version('system')"
     stack.publish(values.format("0, 10", began))
     page.wait_for_function(f"() => {version} >= 10")
-    missed = []
-    server.on_message(lambda text: missed.append(text) if '"metric_' in text else socket.send(text))
-    stack.publish(values.format("10, 12", began))
-    # Playwright hears of them while it waits for something.
-    wait_until(lambda: page.evaluate("1") and "".join(missed).count("throughput_tps") >= 2, 10)
-    socket.send('{"type": "gap", "reason": "slow_consumer", "dropped": 2, "metric_types": ["system"]}')
+
+    def held(what: str, count: int) -> list[str]:
+        """Return the frames of what is published, none of which reaches the page."""
+        frames = []
+        server.on_message(lambda text: frames.append(text) if '"metric_' in text else socket.send(text))
+        stack.publish(values.format(what, began))
+        # Playwright hears of them while it waits for something.
+        wait_until(lambda: page.evaluate("1") and "".join(frames).count("throughput_tps") >= count, 10)
+        return frames
+
+    held("10, 12", 2)
+    later = held("12, 20", 8)
     server.on_message(socket.send)
-    stack.publish(values.format("12, 20", began))
+    # Two seconds after the gap the page asks for what it lacks.
+    socket.send('{"type": "gap", "reason": "slow_consumer", "dropped": 2, "metric_types": ["system"]}')
+    for text in later:
+        socket.send(text)
     page.wait_for_function(f"() => {version} >= 18")
     column = """() => {
       const [{values}] = dashboardPage.feed.store.series("system", "throughput_tps");
