@@ -133,7 +133,7 @@ def test_nothing_is_wrong_with_the_documented_environment():
         ({"HTTPS_ONLY": "0"}, {"security.W004", "security.W008", "security.W012", "security.W016"}),
         ({"REDIS_URL": ""}, {"metrics_stream.W003"}),
     ],
-    ids="-".join,
+    ids=lambda value: "-".join(sorted(value)),
 )
 def test_what_is_wrong_with_another_environment_is_found(changes, ids):
     done = check_deploy(**changes)
