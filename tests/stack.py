@@ -108,8 +108,8 @@ class Stack:
                     pids.add(child.pid)
         return pids
 
-    def start(self) -> None:
-        """Start the server and wait until it answers."""
+    def launch(self) -> None:
+        """Start the server, and do not wait for it."""
         with self.log.open("ab") as log:
             self.server = subprocess.Popen(
                 [
@@ -121,10 +121,15 @@ class Stack:
                 stdout=log,
                 stderr=log,
             )
+
+    def start(self) -> None:
+        """Start the server and wait until it answers."""
+        self.launch()
+        assert self.server is not None
         try:
             wait_until(self.answers, 30)
         except AssertionError as error:
-            # Workers outlive a parent that is killed, and would turn up in whatever has its port next.
+            # Workers outlive a parent that is killed for a moment, and would turn up in whatever has its port next.
             with contextlib.suppress(psutil.NoSuchProcess):
                 for pid in self.worker_pids() - {self.server.pid}:
                     psutil.Process(pid).kill()

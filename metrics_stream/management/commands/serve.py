@@ -15,9 +15,11 @@ from typing import Any
 import uvicorn
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from uvicorn.supervisors import Multiprocess
 
 from metrics_stream.bus import layer_is_shared
 from metrics_stream.conf import StreamSettings, get_settings
+from metrics_stream.supervisor import WorkerConfig
 from metrics_stream.workers import FOLDER_VARIABLE
 
 logger = logging.getLogger(__name__)
@@ -67,26 +69,29 @@ class Command(BaseCommand):
             # Several workers are replaced one after the other; a single one ends in order, for systemd to start again.
             signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
         module, _, name = str(settings.ASGI_APPLICATION).rpartition(".")
-        uvicorn.run(
-            f"{module}:{name}",
-            host=host,
-            port=port,
-            workers=workers,
-            lifespan="on",
-            http="metrics_stream.http_protocol:PatientHttpProtocol",
-            ws="metrics_stream.socket_protocol:StreamSocketProtocol",
+        options: dict[str, Any] = {
+            "app": f"{module}:{name}",
+            "host": host,
+            "port": port,
+            "lifespan": "on",
+            "http": "metrics_stream.http_protocol:PatientHttpProtocol",
+            "ws": "metrics_stream.socket_protocol:StreamSocketProtocol",
             # Well above the protocol's own limit, so that the application can answer a message that is too big.
-            ws_max_size=max(2**20, 2 * stream.max_message_bytes),
-            limit_concurrency=connections,
-            # A worker that starts on a busy machine is not one that hangs.
-            timeout_worker_healthcheck=WORKER_SECONDS,
-            forwarded_allow_ips=getattr(settings, "FORWARDED_ALLOW_IPS", None),
-            timeout_graceful_shutdown=ceil(stream.drain_seconds) + GRACEFUL_SECONDS,
+            "ws_max_size": max(2**20, 2 * stream.max_message_bytes),
+            "limit_concurrency": connections,
+            "forwarded_allow_ips": getattr(settings, "FORWARDED_ALLOW_IPS", None),
+            "timeout_graceful_shutdown": ceil(stream.drain_seconds) + GRACEFUL_SECONDS,
             # Django's LOGGING formats what uvicorn says too.
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-        )
+            "log_config": None,
+            "log_level": "warning",
+            "access_log": False,
+        }
+        if workers == 1:
+            uvicorn.run(**options)
+        else:
+            # A worker that starts on a busy machine is not one that hangs.
+            config = WorkerConfig(**options, workers=workers, timeout_worker_healthcheck=WORKER_SECONDS)
+            Multiprocess(config, sockets=[config.bind_socket()]).run()
 
 
 @contextmanager
