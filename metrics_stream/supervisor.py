@@ -1,4 +1,4 @@
-"""What `manage.py serve --workers N` asks of uvicorn's processes: workers that end with their supervisor."""
+"""The processes of `manage.py serve --workers N`: uvicorn's, where each notices at once that the other is dead."""
 
 from __future__ import annotations
 
@@ -7,6 +7,19 @@ import multiprocessing
 import signal
 
 from uvicorn import Config
+from uvicorn.supervisors import Multiprocess
+
+
+class Supervisor(Multiprocess):
+    """Starts workers, and replaces those that are dead or do not answer."""
+
+    def keep_subprocess_alive(self) -> None:
+        """Ask each worker whether it lives, and replace those that do not."""
+        for process in self.processes:
+            # The worker has this end of the pipe as well. As long as it is open here, too, the death of a worker that
+            # is being asked goes unnoticed, and its answer is waited for until `timeout_worker_healthcheck` is over.
+            process.child_conn.close()
+        super().keep_subprocess_alive()
 
 
 class WorkerConfig(Config):

@@ -1,17 +1,42 @@
 import asyncio
 import contextlib
 import json
+import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 import websockets
+from uvicorn.supervisors import multiprocess
 
+from metrics_stream.supervisor import Supervisor, WorkerConfig
 from tests.stack import Stack, eventually
 
 CLIENTS = 6  # the kernel deals them out to the two workers
+
+
+async def application(*_: object) -> None:
+    """Serve nothing: nobody asks."""
+
+
+class DiesWhenAsked(multiprocess.Process):
+    """A worker that is killed after it was asked whether it lives, and before it answers."""
+
+    def pong(self) -> None:
+        self.child_conn.recv()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.fixture
+def own_signals() -> Iterator[None]:
+    """Put back the handlers of signals, which a supervisor replaces."""
+    handlers = {number: signal.getsignal(number) for number in multiprocess.SIGNALS}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -73,3 +98,23 @@ async def test_workers_end_whose_supervisor_is_killed_before_they_serve(stack):
     await asyncio.to_thread(stack.launch)
     await eventually(lambda: len(stack.worker_pids()) == 2, 30)
     await end(await kill_supervisor(stack))
+
+
+def test_a_worker_that_is_killed_while_it_is_asked_whether_it_lives_is_replaced_at_once(monkeypatch, own_signals):
+    monkeypatch.setattr(multiprocess, "Process", DiesWhenAsked)
+    config = WorkerConfig(f"{__name__}:application", lifespan="off", log_config=None, timeout_worker_healthcheck=40)
+    supervisor = Supervisor(config, sockets=[])
+    supervisor.init_processes()
+    try:
+        [first] = supervisor.processes
+        began = time.monotonic()
+        supervisor.keep_subprocess_alive()
+        assert time.monotonic() - began < 20
+        [second] = supervisor.processes
+        assert first.exitcode == -signal.SIGKILL
+        assert second.pid != first.pid
+        assert second.process.is_alive()
+    finally:
+        for process in supervisor.processes:
+            process.kill()
+            process.join()

@@ -15,11 +15,10 @@ from typing import Any
 import uvicorn
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
-from uvicorn.supervisors import Multiprocess
 
 from metrics_stream.bus import layer_is_shared
 from metrics_stream.conf import StreamSettings, get_settings
-from metrics_stream.supervisor import WorkerConfig
+from metrics_stream.supervisor import Supervisor, WorkerConfig
 from metrics_stream.workers import FOLDER_VARIABLE
 
 logger = logging.getLogger(__name__)
@@ -91,7 +90,7 @@ class Command(BaseCommand):
         else:
             # A worker that starts on a busy machine is not one that hangs.
             config = WorkerConfig(**options, workers=workers, timeout_worker_healthcheck=WORKER_SECONDS)
-            Multiprocess(config, sockets=[config.bind_socket()]).run()
+            Supervisor(config, sockets=[config.bind_socket()]).run()
 
 
 @contextmanager
