@@ -115,6 +115,7 @@ def test_link_that_has_ended_looks_like_one_that_never_was(client, lobby, how):
     answers = [client.get(f"/share/{each}", follow=True) for each in (f"{text}/", text, "never/", "a/b/c")]
     assert {answer.content for answer in answers} == {answers[0].content}
     assert ENDED in answers[0].content.decode()
+    assert "<nav" not in answers[0].content.decode()
     for answer in answers:
         assert answer.redirect_chain == [("/share/", 302)]
         assert answer.status_code == 410

@@ -112,6 +112,28 @@ def test_the_header_says_who_is_signed_in_and_shows_the_admin_to_staff_alone():
     assert 'href="/admin/"' in client.get("/runs/").text
 
 
+def header(client: Client, address: str) -> str:
+    return client.get(address).text.partition("<header")[2].partition("</header>")[0]
+
+
+def links(client: Client, address: str) -> set[str]:
+    return {link.partition("?")[0] for link in re.findall(r'href="([^"]+)"', header(client, address))}
+
+
+@pytest.mark.parametrize(("address", "sign_in"), [("/login/", set()), ("/no-such-page/", {"/login/"})])
+def test_the_header_shows_pages_only_to_whoever_may_see_some(client, settings, address, sign_in):
+    assert links(client, address) == {"/", "/runs/", "/console/"} | sign_in
+    settings.ANONYMOUS_READ = False
+    assert links(client, address) == {"/"} | sign_in
+    assert "<nav" not in header(client, address)
+
+
+def test_the_header_of_a_closed_site_shows_pages_to_who_is_signed_in(client, settings):
+    settings.ANONYMOUS_READ = False
+    client.force_login(User.objects.get())
+    assert links(client, "/no-such-page/") == {"/", "/runs/", "/console/"}
+
+
 @pytest.mark.parametrize("text", ["\0", "a\0b", "x" * 100_000, "\uff41nna", "anna'--", '{"$ne": null}'])
 def test_odd_names_are_refused_like_any_other(text):
     assert attempt(name=text).status_code == 200
