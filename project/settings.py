@@ -91,7 +91,7 @@ INSTALLED_APPS = [
     "adminsortable2",
     "simple_history",
     "csp",
-    "axes",
+    "project.apps.SignInAttemptsConfig",  # django-axes
     "metrics_stream",
 ]
 

@@ -6,7 +6,8 @@ from datetime import timedelta
 import pytest
 from axes.models import AccessAttempt, AccessFailureLog, AccessLog
 from django.conf import settings as project
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
+from django.core.management import call_command
 from django.test import Client, RequestFactory
 from django.utils import timezone
 
@@ -266,6 +267,17 @@ def test_the_admin_shows_who_tried_and_staff_can_end_a_wait(admin_client):
     [row] = AccessAttempt.objects.all()
     admin_client.post(f"/admin/axes/accessattempt/{row.pk}/delete/", {"post": "yes"})
     assert attempt(PASSWORD).status_code == 302
+
+
+def test_admins_find_it_under_a_heading_that_says_what_it_is_and_its_tables_and_permissions_keep_their_names(
+    admin_client,
+):
+    captions = re.findall(r"<caption>(.*?)</caption>", admin_client.get("/admin/").text, re.DOTALL)
+    assert "Sign-in attempts" in [re.sub("<.*?>", "", caption).strip() for caption in captions]
+    assert "Axes" not in admin_client.get("/admin/axes/").text
+    assert AccessAttempt._meta.db_table == "axes_accessattempt"
+    assert Permission.objects.filter(content_type__app_label="axes", codename="view_accessattempt").exists()
+    call_command("makemigrations", "axes", check=True, dry_run=True)
 
 
 def test_no_password_and_no_user_name_is_kept_or_logged(caplog):
