@@ -3,6 +3,8 @@
 from django.template import Library
 
 from metrics_stream.access import is_open
+from metrics_stream.page_modules import module_script
 
 register = Library()
 register.simple_tag(is_open)
+register.simple_tag(module_script)

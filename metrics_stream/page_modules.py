@@ -11,20 +11,16 @@ import posixpath
 import re
 from pathlib import Path
 
-from django import template
 from django.conf import settings
 from django.contrib.staticfiles import finders
 from django.templatetags.static import static
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-register = template.Library()
-
 # As modules here are written: each statement begins a line.
 _IMPORTED = re.compile(r"""^(?:import|export)\s(?:[\w\s{},*$]*\sfrom\s)?\s*["'](\.{1,2}/[^"']+)["']""", re.MULTILINE)
 
 
-@register.simple_tag
 def module_script(path: str) -> SafeString:
     """Return the tags that run a static ES module, and before them those that fetch what it imports.
 

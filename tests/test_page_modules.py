@@ -4,7 +4,7 @@ import pytest
 from django.template import Context, Template
 from django.test import override_settings
 
-from metrics_stream.templatetags.modules import imported_modules
+from metrics_stream.page_modules import imported_modules
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_tag_fetches_what_the_module_imports_before_it_runs_it(modules: Path, de
     (modules / "pages/tag.js").write_text('import { one } from "./one & only.js";')
     (modules / "pages/one & only.js").write_text("")
     with override_settings(DEBUG=debug, STATIC_URL="/static/"):
-        text = Template('{% load modules %}{% module_script "pages/tag.js" %}').render(Context())
+        text = Template('{% load metrics_stream %}{% module_script "pages/tag.js" %}').render(Context())
     assert text == (
         '<link rel="modulepreload" href="/static/pages/one%20%26%20only.js">\n'
         '<script type="module" src="/static/pages/tag.js"></script>'
