@@ -19,6 +19,7 @@ Room: core. Past `parse` there are only objects; before `encode` there are only 
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
@@ -451,14 +452,10 @@ def parse(text: str) -> AnyClientMessage:
     except msgspec.ValidationError as error:
         raise _explain(text, str(error)) from error
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        reason = describe_malformed(error, text)
         raise ProtocolError(ErrorCode.NOT_JSON, f"not a JSON document: {reason}; got {quote(text)}") from error
     if not _is_ref(message.ref):
-        raise ProtocolError(
-            ErrorCode.INVALID_MESSAGE,
-            f"`ref` is {quote(message.ref)}; it must be a text of at most {MAX_REF_LENGTH} characters or a whole "
-            f"number within ±{MAX_REF_NUMBER}",
-        )
+        raise ProtocolError(ErrorCode.INVALID_MESSAGE, f"`ref` is {quote(message.ref)}; it must be {_REF}")
     return message
 
 
@@ -479,52 +476,133 @@ def quote(value: Any, *, limit: int = 60) -> str:
     return repr(value if len(value) <= limit else value[:limit] + "…")
 
 
+_INVALID_BYTE = re.compile(r"invalid character \(byte (\d+)\)")
+_NOT_FINITE = re.compile("-?(?:nan|inf)", re.IGNORECASE)
+
+
+def describe_malformed(error: Exception, document: str | bytes) -> str:
+    """Return why `document` is no JSON, with what stands where the fault is."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    if not (match := _INVALID_BYTE.search(str(error))):
+        return str(error)
+    content = document.encode(errors="replace") if isinstance(document, str) else document
+    rest = content[int(match[1]) :][:100].decode(errors="replace")
+    hint = "; JSON has finite numbers only, and null" if _NOT_FINITE.match(rest) else ""
+    return f"{error} at {quote(rest, limit=20)}{hint}"
+
+
+_REF = f"a text of at most {MAX_REF_LENGTH} characters or a whole number within ±{MAX_REF_NUMBER}"
 _WORDS = {
     "float": "a number",
     "int": "a whole number",
     "str": "a text",
+    "bool": "true or false",
     "array": "a list",
     "object": "an object",
-    "int | str | null": "a text or a whole number",
-    "int | str": "a text or a whole number",
+    "null": "null",
+    "int | str | null": _REF,
+    "int | str": _REF,
 }
-_EXPECTED = re.compile(r"Expected `([^`]+)`")
+_BOUNDS = {item.name: item.default for item in msgspec.structs.fields(Limits) if isinstance(item.default, tuple)}
+_EXPECTED = re.compile(r"Expected `([^`]+)`(?:, got `([^`]+)`)?")
 _UNKNOWN_KEY = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _MISSING_KEY = re.compile(r"Object missing required field `(.*)`")
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
+_KNOWN = {message_name(message): message for message in CLIENT_MESSAGES}
 
 
 def _explain(text: str, reason: str) -> ProtocolError:
     """Turn msgspec's reason into words of this protocol: where, which value, what is allowed."""
     reason, _, path = reason.partition(" - at `")
     path = path.rstrip("`")
-    name = path.removeprefix("$").removeprefix(".") or "message"
     try:
-        document = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):  # sound up to the fault, unreadable behind it
-        return ProtocolError(ErrorCode.INVALID_MESSAGE, f"`{name}` is wrong: {reason}")
-    ref = document.get("ref", UNSET) if isinstance(document, dict) else UNSET
+        document = _as_sent(text)
+    except (ValueError, RecursionError):  # sound up to the fault, unreadable behind it
+        return ProtocolError(ErrorCode.INVALID_MESSAGE, _explain_unreadable(reason, path))
+    sent = document if isinstance(document, dict) else {}
+    ref = sent.get("ref", UNSET)
     if not _is_ref(ref):
         ref = UNSET
-    known = {message_name(message): message for message in CLIENT_MESSAGES}
     if path == "$.type":
-        allowed = ", ".join(known)
-        wrong = quote(document.get("type"))
+        allowed = ", ".join(_KNOWN)
+        wrong = quote(sent.get("type"))
         return ProtocolError(ErrorCode.UNKNOWN_MESSAGE_TYPE, f"unknown message type {wrong}; allowed: {allowed}", ref)
     if match := _MISSING_KEY.match(reason):
         return ProtocolError(ErrorCode.INVALID_MESSAGE, f"the key `{match[1]}` is missing in {quote(text)}", ref)
     if match := _UNKNOWN_KEY.match(reason):
-        owner = Filters if path == "$.filters" else known.get(document["type"], ClientMessage)
-        keys = ", ".join((*(() if owner is Filters else ("type",)), *owner.__struct_encode_fields__))
-        return ProtocolError(ErrorCode.INVALID_MESSAGE, f"unknown key {quote(match[1])}; allowed: {keys}", ref)
+        # Only a type that came twice may be no text here.
+        owner = Filters if path == "$.filters" else _KNOWN.get(str(sent.get("type")), ClientMessage)
+        return ProtocolError(ErrorCode.INVALID_MESSAGE, f"unknown key {quote(match[1])}; {_keys_of(owner)}", ref)
+    # Of a number that is too large for anything msgspec does not say what it expects there.
+    expected = match[1] if (match := _EXPECTED.match(reason)) else _expected_at(path, sent)
+    must = _must(path, expected)
     value = quote(_follow(document, path))
+    return ProtocolError(ErrorCode.INVALID_MESSAGE, f"`{_name(path)}` is {value}; {must}", ref)
+
+
+def _explain_unreadable(reason: str, path: str) -> str:
+    """Say as much as msgspec knows of a document that cannot be read to its end: not its type, and no value."""
+    if match := _UNKNOWN_KEY.match(reason):
+        allowed = _keys_of(Filters) if path == "$.filters" else "allowed are those of its `type`"
+        return f"unknown key {quote(match[1])}; {allowed}"
     if match := _EXPECTED.match(reason):
-        must = f"it must be {_WORDS.get(match[1], match[1])}"
-    elif path == "$.mode":
-        must = f"allowed: {', '.join(MODES)}"
-    else:
-        must = reason.lower()
-    return ProtocolError(ErrorCode.INVALID_MESSAGE, f"`{name}` is {value}; {must}", ref)
+        value = _WORDS.get(match[2], match[2]) if match[2] else "something else"
+        return f"`{_name(path)}` is {value}; {_must(path, match[1])}"
+    return f"`{_name(path)}` is wrong: {reason}"
+
+
+def _name(path: str) -> str:
+    return path.removeprefix("$").removeprefix(".") or "message"
+
+
+def _keys_of(owner: type[msgspec.Struct]) -> str:
+    return "allowed: " + ", ".join((*(() if owner is Filters else ("type",)), *owner.__struct_encode_fields__))
+
+
+def _must(path: str, expected: str) -> str:
+    """Say what is allowed at `path`, where msgspec expects a value of the type `expected`."""
+    if path == "$.mode":
+        return f"allowed: {', '.join(MODES)}"
+    words = _WORDS.get(expected, expected)
+    if bounds := _BOUNDS.get(path.removeprefix("$.")):
+        words += f" from {bounds[0]:g} to {bounds[1]:g}"
+    return f"it must be {words}"
+
+
+def _as_sent(text: str) -> Any:
+    """Return the document in `text` with its numbers as they are written, those included that no computer holds.
+
+    Raises ValueError, or RecursionError, for what is no JSON.
+    """
+    document = json.loads(text, parse_int=_whole_number, parse_float=_written, parse_constant=_written)
+    # Half a surrogate pair is JSON to Python alone; no error could name it.
+    msgspec.json.encode(document)
+    return document
+
+
+def _written(text: str) -> msgspec.Raw:
+    return msgspec.Raw(text.encode())
+
+
+def _whole_number(text: str) -> int | msgspec.Raw:
+    # As many digits as fit 64 bits in any case.
+    return int(text) if len(text) < 19 else _written(text)
+
+
+def _expected_at(path: str, sent: dict[str, Any]) -> str:
+    """Return what msgspec expects at `path`, as it says of null there."""
+    probe: Any = None
+    for key, index in reversed(_STEP.findall(path)):
+        probe = [probe] if index else {key: probe}
+    if isinstance(probe, dict):
+        probe["type"] = sent.get("type")
+    try:
+        msgspec.convert(probe, AnyClientMessage)
+    except msgspec.ValidationError as error:
+        if match := _EXPECTED.match(str(error)):
+            return match[1]
+    return "another value"
 
 
 def _follow(document: Any, path: str) -> Any:

@@ -6,6 +6,7 @@ from outside, so everything is decoded and encoded anew, and no step does more t
 
 from __future__ import annotations
 
+import math
 import re
 import zlib
 from collections.abc import Iterator, Mapping
@@ -18,7 +19,7 @@ import msgspec
 
 from metrics_stream.core.encoding import MetricTooBig, encode_metric, epoch_seconds
 from metrics_stream.core.metrics import Metric, MetricError, MetricsStreamError, MetricType
-from metrics_stream.core.protocol import MAX_TERM_LENGTH, quote
+from metrics_stream.core.protocol import MAX_TERM_LENGTH, describe_malformed, quote
 
 Format = Literal["json", "ndjson"]
 
@@ -34,7 +35,7 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _LONG_NUMBER = re.compile(rb"\d{19}")
 _WHOLE = (-(2**63), 2**64 - 1)
 
-_decode = msgspec.json.Decoder().decode
+_decode_finite = msgspec.json.Decoder().decode
 
 
 class RequestError(StrEnum):
@@ -124,16 +125,18 @@ def items_in(body: bytes, form: Format, *, max_items: int) -> Iterator[Any]:
 
 def _document(body: bytes, max_items: int) -> list[Any]:
     try:
-        document = _decode(body)
+        document, is_finite = _decode(body)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise BadBody(RequestError.NOT_A_DOCUMENT, f"the body is not JSON: {_reason(error)}") from error
+        raise BadBody(RequestError.NOT_A_DOCUMENT, f"the body is not JSON: {_reason(error, body)}") from error
     items = document
     if isinstance(document, dict):
         items = [document]
         if "metrics" in document and "metric_type" not in document:
             items = document["metrics"]
             if unknown := next((key for key in document if key != "metrics"), None):
-                raise BadBody(RequestError.NOT_A_DOCUMENT, f"unknown key {quote(unknown)} beside `metrics`")
+                raise BadBody(
+                    RequestError.NOT_A_DOCUMENT, f"unknown key {quote(unknown)} beside `metrics`; allowed: none"
+                )
     if not isinstance(items, list):
         raise BadBody(
             RequestError.NOT_A_DOCUMENT,
@@ -141,7 +144,7 @@ def _document(body: bytes, max_items: int) -> list[Any]:
         )
     if len(items) > max_items:
         raise _too_many(max_items)
-    return items
+    return items if is_finite else [_without_too_large(item) for item in items]
 
 
 def _lines(body: bytes, max_items: int) -> Iterator[Any]:
@@ -156,11 +159,34 @@ def _lines(body: bytes, max_items: int) -> Iterator[Any]:
         if count > max_items:
             raise _too_many(max_items)
         try:
-            item = _decode(line)
+            item, is_finite = _decode(line)
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
-            yield BadItem(ItemError.NOT_JSON, "", f"the line is not JSON: {_reason(error)}")
+            yield BadItem(ItemError.NOT_JSON, "", f"the line is not JSON: {_reason(error, line)}")
         else:
-            yield item
+            yield item if is_finite else _without_too_large(item)
+
+
+def _decode(document: bytes) -> tuple[Any, bool]:
+    """Return what `document` holds, and whether all its numbers fit a float; one that does not is in it as written."""
+    try:
+        return _decode_finite(document), True
+    except msgspec.ValidationError:  # of what may be anything, only a number can be wrong
+        return _decode_any(document), False
+
+
+def _number(text: str) -> float | msgspec.Raw:
+    return number if math.isfinite(number := float(text)) else msgspec.Raw(text.encode())
+
+
+_decode_any = msgspec.json.Decoder(float_hook=_number).decode
+
+
+def _without_too_large(item: Any) -> Any:
+    """Return `item`, or a BadItem when a number in its data does not fit; elsewhere `read_item` finds it."""
+    data = item.get("data") if isinstance(item, dict) else None
+    if _too_deep(data, "data", MAX_DEPTH) is None and (fault := _too_large(data, "data")):
+        return BadItem(ItemError.INVALID_DATA, *fault)
+    return item
 
 
 def _too_many(max_items: int) -> BadBody:
@@ -169,8 +195,12 @@ def _too_many(max_items: int) -> BadBody:
     )
 
 
-def _reason(error: Exception) -> str:
-    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+def _reason(error: Exception, document: bytes) -> str:
+    if isinstance(error, RecursionError):
+        return f"it is nested too deeply; allowed: objects and lists at most {MAX_DEPTH} deep in the data of a metric"
+    if isinstance(error, msgspec.ValidationError):
+        return f"a whole number in it has thousands of digits; {_FITTING}"
+    return describe_malformed(error, document)
 
 
 def _kind(value: Any) -> str:
@@ -193,7 +223,7 @@ def read_item(item: Any, terms: Terms, now: float) -> Metric:
         raise BadItem(ItemError.INVALID_ITEM, "", f"unknown key {quote(unknown)}; allowed: {', '.join(KEYS)}")
     for key in ("metric_type", "data"):
         if key not in item:
-            raise BadItem(ItemError.INVALID_ITEM, key, f"`{key}` is missing")
+            raise BadItem(ItemError.INVALID_ITEM, key, f"`{key}` is missing; every metric has `metric_type` and `data`")
     slug = item["metric_type"]
     metric_type = terms.types.get(slug) if isinstance(slug, str) else None
     if metric_type is None:
@@ -217,8 +247,8 @@ def read_item(item: Any, terms: Terms, now: float) -> Metric:
         raise BadItem(ItemError.METRIC_TOO_BIG, "data", str(error)) from error
     except MetricError as error:
         raise BadItem(ItemError.INVALID_DATA, error.path or "data", str(error)) from error
-    if _LONG_NUMBER.search(metric.body) and (fault := _too_long(item["data"], "data")):
-        raise BadItem(ItemError.INVALID_DATA, fault, f"`{fault}` is a whole number that does not fit 64 bits")
+    if _LONG_NUMBER.search(metric.body) and (too_large := _too_large(item["data"], "data")):
+        raise BadItem(ItemError.INVALID_DATA, *too_large)
     for agent_id in metric.agent_ids:
         if not _is_name(agent_id):
             raise BadItem(ItemError.INVALID_DATA, "data", f"agent_id is {quote(agent_id)}; {_NAME}")
@@ -269,11 +299,18 @@ def _too_deep(value: Any, path: str, left: int) -> str | None:
     return None
 
 
-def _too_long(value: Any, path: str) -> str | None:
-    """Return the path to a whole number that does not fit 64 bits, None when there is none."""
+_FITTING = f"allowed: whole numbers from {_WHOLE[0]} to {_WHOLE[1]}, others up to ±1.8e308"
+
+
+def _too_large(value: Any, path: str) -> tuple[str, str] | None:
+    """Return the path to a number that does not fit 64 bits and what is wrong with it, None when there is none."""
     if isinstance(value, dict | list):
-        return next((found for step, child in _children(value) if (found := _too_long(child, path + step))), None)
-    return path if isinstance(value, int) and not _WHOLE[0] <= value <= _WHOLE[1] else None
+        # Most of what there is needs no look, and some bodies have millions of it.
+        pairs = ((step, child) for step, child in _children(value) if not isinstance(child, float | str))
+        return next((found for step, child in pairs if (found := _too_large(child, path + step))), None)
+    if isinstance(value, msgspec.Raw) or (isinstance(value, int) and not _WHOLE[0] <= value <= _WHOLE[1]):
+        return path, f"`{path}` is {quote(value)}, a number that does not fit 64 bits; {_FITTING}"
+    return None
 
 
 def _children(value: dict[str, Any] | list[Any]) -> Iterator[tuple[str, Any]]:

@@ -35,7 +35,7 @@ BAD = [
     ("", ErrorCode.NOT_JSON, "not a JSON document"),
     ("nope", ErrorCode.NOT_JSON, "'nope'"),
     ('{"type":"ping"} x', ErrorCode.NOT_JSON, "trailing"),
-    ('{"type":"set_update_interval","interval_seconds":NaN}', ErrorCode.NOT_JSON, "NaN"),
+    ('{"type":"set_update_interval","interval_seconds":NaN}', ErrorCode.NOT_JSON, "at 'NaN}'; JSON has finite numbers"),
     ('{"a":' * 100_000, ErrorCode.NOT_JSON, "nested too deeply"),
     ("[" * 100_000, ErrorCode.INVALID_MESSAGE, "object"),
     ('{"type":"subscribe","metric_types":' + "[" * 100_000, ErrorCode.INVALID_MESSAGE, "metric_types[0]"),
@@ -65,7 +65,24 @@ BAD = [
         ErrorCode.INVALID_MESSAGE,
         "is null; it must be a number",
     ),
-    ('{"type":"set_update_interval","interval_seconds":1e999}', ErrorCode.INVALID_MESSAGE, "out of range"),
+    (
+        '{"type":"set_batching","interval_seconds":1e999}',
+        ErrorCode.INVALID_MESSAGE,
+        "unknown key 'interval_seconds'; allowed: type, batch_size, batch_timeout_seconds, mode, ref",
+    ),
+    ('{"type":"set_batching","x":NaN}', ErrorCode.INVALID_MESSAGE, "unknown key 'x'; allowed: type, batch_size"),
+    ('{"type":"ping","x":1,"type":[]}', ErrorCode.INVALID_MESSAGE, "unknown key 'x'; allowed: type"),
+    ('{"type":"ping","x":' + "[" * 100_000, ErrorCode.INVALID_MESSAGE, "unknown key 'x'; allowed are those of its"),
+    (
+        '{"type":"set_batching","batch_size":' + "[" * 100_000,
+        ErrorCode.INVALID_MESSAGE,
+        "`batch_size` is a list; it must be a whole number from 1 to 1000",
+    ),
+    (
+        '{"type":"resume","speed":-Infinity,"ref":7}',
+        ErrorCode.NOT_JSON,
+        """invalid character (byte 26) at 'Infinity,"ref":7}'; JSON has finite numbers only""",
+    ),
     ('{"type":"set_batching","batch_size":2.5}', ErrorCode.INVALID_MESSAGE, "is 2.5; it must be a whole number"),
     ('{"type":"set_batching","batch_size":true}', ErrorCode.INVALID_MESSAGE, "is true; it must be a whole number"),
     ('{"type":"set_batching","mode":"x"}', ErrorCode.INVALID_MESSAGE, "`mode` is 'x'; allowed: all, latest"),
@@ -74,6 +91,52 @@ BAD = [
     ('{"type":"ping","ref":' + "9" * 40 + "}", ErrorCode.INVALID_MESSAGE, "whole number within"),
     ('{"type":"ping","ref":"' + "x" * 201 + '"}', ErrorCode.INVALID_MESSAGE, "at most 200 characters"),
 ]
+
+
+TOO_LARGE = ["1e999", "-1e999", "1" + "0" * 400, "-1" + "0" * 400, "1" * 5000, "1" * 5000 + ".5"]
+
+
+@pytest.mark.parametrize("number", TOO_LARGE, ids=lambda number: number[:5])
+@pytest.mark.parametrize(
+    ("message", "path", "allowed"),
+    [
+        ('"set_update_interval","interval_seconds":{}', "interval_seconds", "a number from 0.1 to 60"),
+        ('"set_batching","batch_timeout_seconds":{}', "batch_timeout_seconds", "a number from 0 to 60"),
+        ('"subscribe","backfill_seconds":{}', "backfill_seconds", "a number from 1 to 86400"),
+        ('"replay","run":"a","speed":{}', "speed", "a number from 0.25 to 60"),
+        ('"resume","speed":{}', "speed", "a number from 0.25 to 60"),
+        ('"replay","paused":{}', "paused", "true or false"),
+        ('"seek","to":{}', "to", "a text"),
+        ('"subscribe","metric_types":{}', "metric_types", "a list"),
+        ('"subscribe","metric_types":["system",{}]', "metric_types[1]", "a text"),
+        ('"set_filters","filters":{}', "filters", "an object"),
+        ('"set_filters","filters":{{"fields":[{}]}}', "filters.fields[0]", "a text"),
+        ('"ping","ref":{}', "ref", f"a text of at most 200 characters or a whole number within ±{2**53 - 1}"),
+    ],
+)
+def test_a_number_too_large_for_a_computer_is_named_with_what_is_allowed(message, path, allowed, number):
+    with pytest.raises(ProtocolError) as caught:
+        protocol.parse('{"type":' + message.format(number) + "}")
+    shown = number if len(number) <= 60 else number[:60] + "…"
+    assert (caught.value.code, caught.value.message) == (
+        ErrorCode.INVALID_MESSAGE,
+        f"`{path}` is {shown}; it must be {allowed}",
+    )
+
+
+@pytest.mark.parametrize("number", ["1e999", "1" * 5000, "2.5"])
+@pytest.mark.parametrize(
+    ("name", "bounds"), [("batch_size", "1 to 1000"), ("max_points", "10 to 2000")], ids=["size", "points"]
+)
+def test_what_is_no_whole_number_is_named_with_its_bounds(name, bounds, number):
+    kind = "set_batching" if name == "batch_size" else "subscribe"
+    with pytest.raises(ProtocolError, match=rf"^`{name}` is {number[:60]}…?; it must be a whole number from {bounds}$"):
+        protocol.parse(f'{{"type":"{kind}","{name}":{number}}}')
+
+
+def test_a_mode_of_another_type_is_told_which_modes_there_are():
+    with pytest.raises(ProtocolError, match="`mode` is 1e999; allowed: all, latest, aggregate"):
+        protocol.parse('{"type":"set_batching","mode":1e999}')
 
 
 @pytest.mark.parametrize(("text", "code", "words"), BAD, ids=[text[:40] for text, _, _ in BAD])
@@ -85,9 +148,10 @@ def test_bad_input_gets_an_error_that_names_the_value(text, code, words):
     assert len(caught.value.message) < 400
 
 
-def test_the_ref_of_a_bad_message_is_kept():
+@pytest.mark.parametrize("wrong", ["3", "1e999", "[NaN]"])
+def test_the_ref_of_a_bad_message_is_kept(wrong):
     with pytest.raises(ProtocolError) as caught:
-        protocol.parse('{"type":"subscribe","metric_types":3,"ref":"mine"}')
+        protocol.parse(f'{{"type":"set_filters","filters":{wrong},"ref":"mine"}}')
     assert caught.value.ref == "mine"
 
 
