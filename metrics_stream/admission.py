@@ -18,7 +18,7 @@ from msgspec import UNSET
 
 from metrics_stream.audience import Client
 from metrics_stream.backfill import send_backfill
-from metrics_stream.core import protocol
+from metrics_stream.core import messages
 from metrics_stream.core.codes import ErrorCode, GapReason
 from metrics_stream.core.columns import SeriesColumns
 from metrics_stream.core.permission import Permit
@@ -32,7 +32,7 @@ from metrics_stream.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 
-Send = Callable[[protocol.ServerMessage], Awaitable[None]]
+Send = Callable[[messages.ServerMessage], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +41,17 @@ class Past:
 
     resume_from: Position | None = None
     backfill_seconds: float | None = None
-    max_points: int = protocol.DEFAULT_MAX_POINTS
+    max_points: int = messages.DEFAULT_MAX_POINTS
 
     @classmethod
-    def of(cls, message: protocol.Backfilled) -> Past:
+    def of(cls, message: messages.Backfilled) -> Past:
         """Return what a message says, its numbers moved into what is allowed."""
         resume_from = getattr(message, "resume_from", UNSET)
         seconds = message.backfill_seconds
         return cls(
             None if resume_from is UNSET else parse_position(resume_from),
-            None if seconds is UNSET else protocol.clamp(seconds, protocol.BACKFILL_SECONDS),
-            int(protocol.clamp(message.max_points, protocol.MAX_POINTS)),
+            None if seconds is UNSET else messages.clamp(seconds, messages.BACKFILL_SECONDS),
+            int(messages.clamp(message.max_points, messages.MAX_POINTS)),
         )
 
 
@@ -78,7 +78,7 @@ class Admission:
             await asyncio.wait([self._recovery])
 
     async def admit(
-        self, selection: Selection, past: Past, ref: protocol.Ref, asked: tuple[str, ...] | None = None
+        self, selection: Selection, past: Past, ref: messages.Ref, asked: tuple[str, ...] | None = None
     ) -> None:
         """Give the client a selection with more metric types than it had, confirm it, and bring what it wishes.
 
@@ -108,11 +108,11 @@ class Admission:
         return Recovery(self._client, runtime.hub, runtime.intake, runtime.history, runtime.wait_joined)
 
     async def _confirm(
-        self, metric_types: tuple[str, ...], position: str | None, recovered: bool | None, ref: protocol.Ref
+        self, metric_types: tuple[str, ...], position: str | None, recovered: bool | None, ref: messages.Ref
     ) -> None:
         self._client.reached = position or self._client.reached
         await self._send(
-            protocol.SubscriptionConfirmed(
+            messages.SubscriptionConfirmed(
                 metric_types=metric_types,
                 position=position or UNSET,
                 recovered=UNSET if recovered is None else recovered,
@@ -149,7 +149,7 @@ class Admission:
 
     # --- replays ---
 
-    async def replay(self, tape: Tape, message: protocol.Replay, at: float | None, permit: Permit) -> None:
+    async def replay(self, tape: Tape, message: messages.Replay, at: float | None, permit: Permit) -> None:
         """Play a tape to the client instead of what is live, from an instant on; `permit` holds for the tape."""
         await self.settle()
         if permit != self._client.selection.permit:
@@ -157,7 +157,7 @@ class Admission:
             hub, client = self._runtime.hub, self._client
             hub.enter_lane(client, object())
             hub.change(client, replace(client.selection, permit=permit), client.delivery)
-        speed = protocol.clamp(message.speed, protocol.SPEED)
+        speed = messages.clamp(message.speed, messages.SPEED)
         player = Player(self._client, self._runtime.hub, tape, self._send)
         await player.start(at, speed=speed, paused=message.paused)
         # Not before: when the past is away, all stays as it was.
@@ -166,7 +166,7 @@ class Admission:
         await self._send(_as_reply(player.describe(), message.ref))
         self._play(player, Past.of(message))
 
-    async def seek(self, message: protocol.Seek, at: float) -> None:
+    async def seek(self, message: messages.Seek, at: float) -> None:
         """Go on with the replay at another instant."""
         player = self._current_player()
         await player.seek(at)
@@ -175,19 +175,19 @@ class Admission:
         await self._send(_as_reply(player.describe(), message.ref))
         self._play(player, Past.of(message))
 
-    async def pause(self, message: protocol.Pause) -> None:
+    async def pause(self, message: messages.Pause) -> None:
         """Halt the replay."""
         player = self._current_player()
         player.pause()
         await self._send(_as_reply(player.describe(), message.ref))
 
-    async def resume(self, message: protocol.Resume) -> None:
+    async def resume(self, message: messages.Resume) -> None:
         """Go on with the replay."""
         player = self._current_player()
-        player.resume(None if message.speed is UNSET else protocol.clamp(message.speed, protocol.SPEED))
+        player.resume(None if message.speed is UNSET else messages.clamp(message.speed, messages.SPEED))
         await self._send(_as_reply(player.describe(), message.ref))
 
-    async def live(self, message: protocol.Live) -> None:
+    async def live(self, message: messages.Live) -> None:
         """End the replay, if there is one, and go on with what is live."""
         past = Past.of(message)
         if self.player is not None:
@@ -195,10 +195,10 @@ class Admission:
             hub, client, selection = self._runtime.hub, self._client, self._client.selection
             hub.change(client, replace(selection, metric_types=()), client.delivery)
             hub.enter_lane(client, None)
-            await self._send(protocol.ReplayState(state="live", ref=message.ref))
+            await self._send(messages.ReplayState(state="live", ref=message.ref))
             await self.admit(selection, past, UNSET)
         else:
-            await self._send(protocol.ReplayState(state="live", ref=message.ref))
+            await self._send(messages.ReplayState(state="live", ref=message.ref))
 
     def _current_player(self) -> Player:
         if self.player is None:
@@ -247,6 +247,6 @@ class Admission:
         self._cancel_tasks()
 
 
-def _as_reply(state: protocol.ReplayState, ref: protocol.Ref) -> protocol.ReplayState:
+def _as_reply(state: messages.ReplayState, ref: messages.Ref) -> messages.ReplayState:
     """Return a state as the reply to a message."""
     return msgspec.structs.replace(state, ref=ref)

@@ -15,9 +15,10 @@ from typing import Any
 from metrics_stream.audience import Client
 from metrics_stream.core.columns import SeriesColumns, permitted_series
 from metrics_stream.core.folding import Folder
+from metrics_stream.core.messages import Backfill, Series
 from metrics_stream.core.metrics import Metric
 from metrics_stream.core.positions import Position
-from metrics_stream.core.protocol import Backfill, Series, encode, format_timestamp
+from metrics_stream.core.protocol import encode, format_timestamp
 from metrics_stream.core.selection import Selection
 from metrics_stream.core.shared_text import SharedText
 from metrics_stream.history import History

@@ -28,7 +28,7 @@ from metrics_stream.access import (
 from metrics_stream.admission import Admission, Past
 from metrics_stream.audience import Client
 from metrics_stream.authority import Authority, authority_of, is_local
-from metrics_stream.core import protocol
+from metrics_stream.core import messages, protocol
 from metrics_stream.core.codes import CloseCode, ErrorCode, close_reason
 from metrics_stream.core.delivery import Delivery
 from metrics_stream.core.protocol import ProtocolError, parse_instant
@@ -127,7 +127,7 @@ class MetricsConsumer(AsyncWebsocketConsumer):
 
     async def _ask_for_token(self) -> None:
         seconds = self.runtime.settings.authenticate_seconds
-        await self._send(protocol.AuthenticationRequired(within_seconds=seconds))
+        await self._send(messages.AuthenticationRequired(within_seconds=seconds))
         self._waiting = asyncio.create_task(self._give_up(seconds))
 
     async def _give_up(self, seconds: float) -> None:
@@ -135,7 +135,7 @@ class MetricsConsumer(AsyncWebsocketConsumer):
         reason = f"nobody signed in within {seconds:g} s; send `authenticate` with a token, or sign in on the page"
         await self._fail(CloseCode.NOT_AUTHENTICATED, ErrorCode.NOT_AUTHENTICATED, reason)
 
-    async def _enter(self, credential: Credential, access: Access, ref: protocol.Ref = UNSET) -> None:
+    async def _enter(self, credential: Credential, access: Access, ref: messages.Ref = UNSET) -> None:
         """Take the client in, with its preset when it names one."""
         changes = self.authority.changes
         self.credential, self.access = credential, access
@@ -176,24 +176,24 @@ class MetricsConsumer(AsyncWebsocketConsumer):
         if problem is not None:
             await self._send_error(problem)
         if runtime.canary.state == "stale":
-            await self._send(protocol.Status(bus="stale"))
+            await self._send(messages.Status(bus="stale"))
         hub.change(client, Selection((), selection.filters, access.live_permit), delivery)
         if selection.metric_types:
             self.admission.start(selection, past, is_confirmed=past != Past())
 
     async def _send_welcome(
-        self, client_id: str, selection: Selection, delivery: Delivery, preset: str | None, ref: protocol.Ref
+        self, client_id: str, selection: Selection, delivery: Delivery, preset: str | None, ref: messages.Ref
     ) -> None:
         settings = self.runtime.settings
         await self._send(
-            protocol.Welcome(
+            messages.Welcome(
                 client_id=client_id,
                 ref=ref,
                 timestamp=protocol.format_timestamp(time.time()),
                 message="Connected to metrics_stream. Send subscribe to get metrics.",
                 metric_types=self.access.metric_types,
                 subscription=subscription_of(selection, delivery, preset),
-                limits=protocol.Limits(
+                limits=messages.Limits(
                     message_bytes=settings.max_message_bytes,
                     messages_per_second=settings.messages_per_second,
                     message_burst=settings.message_burst,
@@ -221,7 +221,7 @@ class MetricsConsumer(AsyncWebsocketConsumer):
         metric_types = self._in_order(frozenset(selection.metric_types))
         hub.change(client, replace(selection, metric_types=metric_types, permit=access.live_permit), client.delivery)
         position = hub.position_reached_by(client)
-        await self._send(protocol.SubscriptionConfirmed(metric_types=metric_types, position=position or UNSET))
+        await self._send(messages.SubscriptionConfirmed(metric_types=metric_types, position=position or UNSET))
 
     async def refuse(self, refused: AccessRefused) -> None:
         """Close: what was shown opens nothing, or does not any more."""
@@ -230,7 +230,7 @@ class MetricsConsumer(AsyncWebsocketConsumer):
         else:  # which waits for nobody who does not read
             self.runtime.hub.close(self.client.id, refused.code, refused.error, str(refused))
 
-    async def _authenticate(self, message: protocol.Authenticate) -> None:
+    async def _authenticate(self, message: messages.Authenticate) -> None:
         try:
             credential, access = await self.authority.admit_token(message.token)
         except AccessRefused as refused:
@@ -297,7 +297,7 @@ class MetricsConsumer(AsyncWebsocketConsumer):
                 f"the message has {size} bytes; allowed: {settings.max_message_bytes}",
             )
             return
-        ref: protocol.Ref = UNSET
+        ref: messages.Ref = UNSET
         try:
             if text_data is None:
                 raise ProtocolError(ErrorCode.BINARY, "a binary message; the protocol is JSON in text messages")
@@ -311,7 +311,7 @@ class MetricsConsumer(AsyncWebsocketConsumer):
         except Exception:
             logger.exception("a message could not be answered")
             await self._send(
-                protocol.Error(code=ErrorCode.INTERNAL, message="the server failed to answer this message", ref=ref)
+                messages.Error(code=ErrorCode.INTERNAL, message="the server failed to answer this message", ref=ref)
             )
 
     def _allow_message(self) -> bool:
@@ -326,7 +326,7 @@ class MetricsConsumer(AsyncWebsocketConsumer):
         self._allowance -= 1.0
         return True
 
-    async def _answer_error(self, error: ProtocolError, ref: protocol.Ref) -> None:
+    async def _answer_error(self, error: ProtocolError, ref: messages.Ref) -> None:
         self.runtime.telemetry.protocol_errors += 1
         await self._send_error(ProtocolError(error.code, error.message, error.ref if ref is UNSET else ref))
         now = time.monotonic()
@@ -339,12 +339,12 @@ class MetricsConsumer(AsyncWebsocketConsumer):
                 CloseCode.BAD_PROTOCOL, ErrorCode.TOO_MANY_ERRORS, f"{len(self._errors)} errors within a minute"
             )
 
-    async def _handle(self, message: protocol.AnyClientMessage) -> None:
-        if self.client is None and not isinstance(message, protocol.Authenticate):
+    async def _handle(self, message: messages.AnyClientMessage) -> None:
+        if self.client is None and not isinstance(message, messages.Authenticate):
             raise ProtocolError(ErrorCode.NOT_AUTHENTICATED, "send `authenticate` with a token first")
         await _HANDLERS[type(message)](self, message)
 
-    async def _subscribe(self, message: protocol.Subscribe) -> None:
+    async def _subscribe(self, message: messages.Subscribe) -> None:
         wanted = expand(message.metric_types, self.access.metric_types, self.access.everything)
         past = Past.of(message)
         await self._admission.settle()
@@ -356,9 +356,9 @@ class MetricsConsumer(AsyncWebsocketConsumer):
             await self._admission.admit(selection, past, message.ref, asked)
         else:  # what is replayed comes of other types from now on; `live` brings the rest
             self.runtime.hub.change(client, selection, client.delivery)
-            await self._send(protocol.SubscriptionConfirmed(metric_types=metric_types, ref=message.ref))
+            await self._send(messages.SubscriptionConfirmed(metric_types=metric_types, ref=message.ref))
 
-    async def _unsubscribe(self, message: protocol.Unsubscribe) -> None:
+    async def _unsubscribe(self, message: messages.Unsubscribe) -> None:
         # Whoever gives up everything keeps nothing, not even what it had to name to get.
         unwanted = expand(message.metric_types, self.access.metric_types, self.access.metric_types)
         await self._admission.settle()
@@ -367,25 +367,25 @@ class MetricsConsumer(AsyncWebsocketConsumer):
         hub.change(client, replace(client.selection, metric_types=metric_types), client.delivery)
         position = hub.position_reached_by(client)
         await self._send(
-            protocol.SubscriptionConfirmed(metric_types=metric_types, position=position or UNSET, ref=message.ref)
+            messages.SubscriptionConfirmed(metric_types=metric_types, position=position or UNSET, ref=message.ref)
         )
 
     def _in_order(self, metric_types: frozenset[str]) -> tuple[str, ...]:
         return tuple(item for item in self.access.metric_types if item in metric_types)
 
-    async def _set_filters(self, message: protocol.SetFilters) -> None:
+    async def _set_filters(self, message: messages.SetFilters) -> None:
         client = self._client
         filters = check_filters(message.filters, max_terms=self.runtime.settings.max_filter_terms)
         self.runtime.hub.change(client, replace(client.selection, filters=filters), client.delivery)
-        await self._send(protocol.FiltersUpdated(filters=filters, ref=message.ref))
+        await self._send(messages.FiltersUpdated(filters=filters, ref=message.ref))
 
-    async def _set_update_interval(self, message: protocol.SetUpdateInterval) -> None:
+    async def _set_update_interval(self, message: messages.SetUpdateInterval) -> None:
         client = self._client
-        interval = protocol.clamp(message.interval_seconds, protocol.INTERVAL_SECONDS)
+        interval = messages.clamp(message.interval_seconds, messages.INTERVAL_SECONDS)
         self.runtime.hub.change(client, client.selection, replace(client.delivery, interval_seconds=interval))
-        await self._send(protocol.UpdateIntervalSet(interval_seconds=interval, ref=message.ref))
+        await self._send(messages.UpdateIntervalSet(interval_seconds=interval, ref=message.ref))
 
-    async def _set_batching(self, message: protocol.SetBatching) -> None:
+    async def _set_batching(self, message: messages.SetBatching) -> None:
         client = self._client
         now = client.delivery
         delivery = Delivery.clamped(
@@ -398,7 +398,7 @@ class MetricsConsumer(AsyncWebsocketConsumer):
         )
         self.runtime.hub.change(client, client.selection, delivery)
         await self._send(
-            protocol.BatchingSet(
+            messages.BatchingSet(
                 batch_size=delivery.batch_size,
                 batch_timeout_seconds=delivery.batch_timeout_seconds,
                 mode=delivery.mode,
@@ -406,27 +406,27 @@ class MetricsConsumer(AsyncWebsocketConsumer):
             )
         )
 
-    async def _ping(self, message: protocol.Ping) -> None:
+    async def _ping(self, message: messages.Ping) -> None:
         position = self.runtime.hub.position_reached_by(self._client) or UNSET
         now = protocol.format_timestamp(time.time())
-        await self._send(protocol.Pong(timestamp=now, position=position, ref=message.ref))
+        await self._send(messages.Pong(timestamp=now, position=position, ref=message.ref))
 
-    async def _replay(self, message: protocol.Replay) -> None:
+    async def _replay(self, message: messages.Replay) -> None:
         at = None if message.from_ is UNSET else parse_instant("from", message.from_)
         run = None if message.run is UNSET else message.run
         tape = await open_tape(self.runtime, self.access, run)
         await self._admission.replay(tape, message, at, self.access.permit)
 
-    async def _seek(self, message: protocol.Seek) -> None:
+    async def _seek(self, message: messages.Seek) -> None:
         await self._admission.seek(message, parse_instant("to", message.to))
 
-    async def _pause(self, message: protocol.Pause) -> None:
+    async def _pause(self, message: messages.Pause) -> None:
         await self._admission.pause(message)
 
-    async def _resume(self, message: protocol.Resume) -> None:
+    async def _resume(self, message: messages.Resume) -> None:
         await self._admission.resume(message)
 
-    async def _live(self, message: protocol.Live) -> None:
+    async def _live(self, message: messages.Live) -> None:
         if not self.access.is_live:
             raise ProtocolError(ErrorCode.INVALID_MESSAGE, "the link shows a test run, and nothing that is live")
         await self._admission.live(message)
@@ -443,7 +443,7 @@ class MetricsConsumer(AsyncWebsocketConsumer):
         assert self.admission is not None, "messages are handled only for clients that were taken in"
         return self.admission
 
-    async def _send(self, message: protocol.ServerMessage) -> None:
+    async def _send(self, message: messages.ServerMessage) -> None:
         if self._closing:
             return
         self.runtime.telemetry.messages_sent += 1
@@ -452,7 +452,7 @@ class MetricsConsumer(AsyncWebsocketConsumer):
         await self.send(text_data=protocol.encode(message))
 
     async def _send_error(self, error: ProtocolError) -> None:
-        await self._send(protocol.Error(code=error.code, message=error.message, ref=error.ref))
+        await self._send(messages.Error(code=error.code, message=error.message, ref=error.ref))
 
     async def _fail(self, code: CloseCode, error: ErrorCode, reason: str) -> None:
         """Say why in an error frame, since some servers drop close reasons, and close."""
@@ -467,17 +467,17 @@ def _headers_of(scope: Any) -> dict[str, str]:
     return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
 
 
-_HANDLERS: dict[type[protocol.ClientMessage], Callable[[MetricsConsumer, Any], Awaitable[None]]] = {
-    protocol.Subscribe: MetricsConsumer._subscribe,
-    protocol.Unsubscribe: MetricsConsumer._unsubscribe,
-    protocol.SetFilters: MetricsConsumer._set_filters,
-    protocol.SetUpdateInterval: MetricsConsumer._set_update_interval,
-    protocol.SetBatching: MetricsConsumer._set_batching,
-    protocol.Ping: MetricsConsumer._ping,
-    protocol.Authenticate: MetricsConsumer._authenticate,
-    protocol.Replay: MetricsConsumer._replay,
-    protocol.Seek: MetricsConsumer._seek,
-    protocol.Pause: MetricsConsumer._pause,
-    protocol.Resume: MetricsConsumer._resume,
-    protocol.Live: MetricsConsumer._live,
+_HANDLERS: dict[type[messages.ClientMessage], Callable[[MetricsConsumer, Any], Awaitable[None]]] = {
+    messages.Subscribe: MetricsConsumer._subscribe,
+    messages.Unsubscribe: MetricsConsumer._unsubscribe,
+    messages.SetFilters: MetricsConsumer._set_filters,
+    messages.SetUpdateInterval: MetricsConsumer._set_update_interval,
+    messages.SetBatching: MetricsConsumer._set_batching,
+    messages.Ping: MetricsConsumer._ping,
+    messages.Authenticate: MetricsConsumer._authenticate,
+    messages.Replay: MetricsConsumer._replay,
+    messages.Seek: MetricsConsumer._seek,
+    messages.Pause: MetricsConsumer._pause,
+    messages.Resume: MetricsConsumer._resume,
+    messages.Live: MetricsConsumer._live,
 }

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from metrics_stream.audience import Client
-from metrics_stream.core import protocol
+from metrics_stream.core import messages, protocol
 from metrics_stream.core.codes import CloseCode, ErrorCode, close_reason
 from metrics_stream.core.shared_text import SharedText
 from metrics_stream.hub import Hub
@@ -82,7 +82,7 @@ class SocketOutlet:
             self._start(self._close(code, error, reason))
 
     async def _close(self, code: CloseCode, error: ErrorCode, reason: str) -> None:
-        text = protocol.encode(protocol.Error(code=error, message=reason))
+        text = protocol.encode(messages.Error(code=error, message=reason))
         # A client that does not read takes no explanation either; the close must not wait for it.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(EXPLAIN_SECONDS):

@@ -11,7 +11,7 @@ from msgspec import UNSET
 
 from metrics_stream.access import Access
 from metrics_stream.admission import Past
-from metrics_stream.core import protocol
+from metrics_stream.core import messages, protocol
 from metrics_stream.core.codes import ErrorCode
 from metrics_stream.core.delivery import Delivery
 from metrics_stream.core.metrics import ALL
@@ -54,10 +54,10 @@ def past_in(query: Query) -> Past:
             ErrorCode.INVALID_MESSAGE, f"{protocol.quote(said)} in the address; they must be numbers"
         ) from error
     return Past.of(
-        protocol.Subscribe(
+        messages.Subscribe(
             resume_from=said.get("resume_from", UNSET),
             backfill_seconds=numbers.get("backfill_seconds", UNSET),
-            max_points=int(numbers.get("max_points", protocol.DEFAULT_MAX_POINTS)),
+            max_points=int(numbers.get("max_points", messages.DEFAULT_MAX_POINTS)),
         )
     )
 
@@ -67,7 +67,7 @@ def wish_of(preset: ClientPreset, access: Access, *, max_terms: int) -> tuple[Se
     try:
         types = msgspec.convert(preset.metric_types, frozenset[str])
         terms: dict[str, Any] = {"agent_ids": preset.agent_ids, "fields": preset.fields, "sources": preset.sources}
-        filters = msgspec.convert(terms, protocol.Filters)
+        filters = msgspec.convert(terms, messages.Filters)
     except msgspec.ValidationError as error:
         logger.exception("the preset %r is broken", preset.slug)
         raise ProtocolError(
@@ -78,7 +78,7 @@ def wish_of(preset: ClientPreset, access: Access, *, max_terms: int) -> tuple[Se
         interval_seconds=preset.interval_seconds,
         batch_size=preset.batch_size,
         batch_timeout_seconds=preset.batch_timeout_seconds,
-        mode=next((mode for mode in protocol.MODES if mode == preset.mode), "all"),
+        mode=next((mode for mode in messages.MODES if mode == preset.mode), "all"),
     )
     metric_types = tuple(item for item in access.metric_types if item in wanted)
     return Selection(metric_types, check_filters(filters, max_terms=max_terms), access.live_permit), delivery

@@ -26,8 +26,9 @@ from metrics_stream.core.codes import CloseCode, ErrorCode, GapReason
 from metrics_stream.core.delivery import Delivery
 from metrics_stream.core.encoding import encode_metric
 from metrics_stream.core.explanation import Question
+from metrics_stream.core.messages import Subscription
 from metrics_stream.core.metrics import STREAM
-from metrics_stream.core.protocol import Subscription, format_timestamp
+from metrics_stream.core.protocol import format_timestamp
 from metrics_stream.core.selection import Selection
 from metrics_stream.deadline import BusError
 from metrics_stream.health import health

@@ -28,7 +28,8 @@ from websockets.server import ServerProtocol
 
 from metrics_stream.conf import get_settings
 from metrics_stream.core.codes import NO_PONG, CloseCode, ErrorCode
-from metrics_stream.core.protocol import Error, encode
+from metrics_stream.core.messages import Error
+from metrics_stream.core.protocol import encode
 from metrics_stream.core.shared_text import EXTENSION, Context, SharedText
 from metrics_stream.telemetry import of_process
 

@@ -331,7 +331,7 @@ async def test_a_fault_of_the_server_is_told_and_the_socket_stays(monkeypatch, c
     async def broken(self, message):
         raise ZeroDivisionError
 
-    monkeypatch.setitem(consumers._HANDLERS, consumers.protocol.Ping, broken)
+    monkeypatch.setitem(consumers._HANDLERS, consumers.messages.Ping, broken)
     monkeypatch.setattr(consumers.logger, "propagate", True)
     monkeypatch.setattr(consumers.logging.getLogger("metrics_stream"), "propagate", True)
     async with connected() as client:

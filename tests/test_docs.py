@@ -20,7 +20,7 @@ from django.urls import get_resolver
 from metrics_stream import broadcast, checks, exposition, ingest, readiness
 from metrics_stream.bus import MAX_BATCH_BYTES
 from metrics_stream.conf import StreamSettings
-from metrics_stream.core import codes, protocol, submission
+from metrics_stream.core import codes, messages, protocol, submission
 from metrics_stream.core.metrics import BUILTIN_TYPES
 from metrics_stream.models import ClientPreset, Dashboard, Panel
 from metrics_stream.runtime import stop_runtime
@@ -113,15 +113,15 @@ def wire_keys(message: type[msgspec.Struct]) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("heading", "messages"),
+    ("heading", "classes"),
     [
-        ("From the client to the server", protocol.CLIENT_MESSAGES),
-        ("From the server to the client", protocol.SERVER_MESSAGES),
+        ("From the client to the server", messages.CLIENT_MESSAGES),
+        ("From the server to the client", messages.SERVER_MESSAGES),
     ],
 )
-def test_every_message_and_its_keys(heading, messages):
+def test_every_message_and_its_keys(heading, classes):
     documented = {names(row["`type`"])[0]: set(names(row["keys"])) for row in table(PROTOCOL, heading, "`type`")}
-    assert documented == {protocol.message_name(message): wire_keys(message) for message in messages}
+    assert documented == {messages.message_name(message): wire_keys(message) for message in classes}
 
 
 def test_replies_are_server_messages():
@@ -129,16 +129,16 @@ def test_replies_are_server_messages():
         name for row in table(PROTOCOL, "From the client to the server", "`type`") for name in names(row["reply"])
     }
     assert replies == {
-        protocol.message_name(message)
-        for message in protocol.SERVER_MESSAGES
-        if issubclass(message, protocol.Reply) and message is not protocol.Error
+        messages.message_name(message)
+        for message in messages.SERVER_MESSAGES
+        if issubclass(message, messages.Reply) and message is not messages.Error
     }
 
 
 def test_filters_and_modes():
-    assert named(table(PROTOCOL, "Filters", "filter")) == list(protocol.Filters.__struct_fields__)
-    assert named(table(PROTOCOL, "Modes", "mode")) == list(get_args(protocol.Mode))
-    assert list(get_args(protocol.Mode)) == ClientPreset.Mode.values
+    assert named(table(PROTOCOL, "Filters", "filter")) == list(messages.Filters.__struct_fields__)
+    assert named(table(PROTOCOL, "Modes", "mode")) == list(get_args(messages.Mode))
+    assert list(get_args(messages.Mode)) == ClientPreset.Mode.values
 
 
 def test_error_codes_close_codes_and_gap_reasons():
@@ -161,17 +161,17 @@ def test_limits():
         "size of a message": f"{settings.max_message_bytes:,} bytes",
         "messages": f"{settings.messages_per_second:g} a second on average, {settings.message_burst} at once",
         "errors": "the fifth within a minute",
-        "values in one filter": f"{settings.max_filter_terms:,}, each of at most {protocol.MAX_TERM_LENGTH} characters",
-        "`interval_seconds`": between(protocol.INTERVAL_SECONDS),
-        "`batch_size`": between(protocol.BATCH_SIZE),
-        "`batch_timeout_seconds`": between(protocol.BATCH_TIMEOUT_SECONDS),
-        "`backfill_seconds`": between(protocol.BACKFILL_SECONDS),
-        "`max_points`": f"{between(protocol.MAX_POINTS)}; {protocol.DEFAULT_MAX_POINTS} when it is left out",
-        "`speed`": between(protocol.SPEED),
+        "values in one filter": f"{settings.max_filter_terms:,}, each of at most {messages.MAX_TERM_LENGTH} characters",
+        "`interval_seconds`": between(messages.INTERVAL_SECONDS),
+        "`batch_size`": between(messages.BATCH_SIZE),
+        "`batch_timeout_seconds`": between(messages.BATCH_TIMEOUT_SECONDS),
+        "`backfill_seconds`": between(messages.BACKFILL_SECONDS),
+        "`max_points`": f"{between(messages.MAX_POINTS)}; {messages.DEFAULT_MAX_POINTS} when it is left out",
+        "`speed`": between(messages.SPEED),
     }
     assert settings.max_errors_per_minute == 5
-    assert str(protocol.MAX_REF_NUMBER) in PROTOCOL.read_text()
-    assert f"at most {protocol.MAX_REF_LENGTH} characters" in PROTOCOL.read_text()
+    assert str(messages.MAX_REF_NUMBER) in PROTOCOL.read_text()
+    assert f"at most {messages.MAX_REF_LENGTH} characters" in PROTOCOL.read_text()
 
 
 def between(bounds: tuple[float, float]) -> str:
@@ -179,8 +179,8 @@ def between(bounds: tuple[float, float]) -> str:
 
 
 def test_json_examples_are_real_messages():
-    servers = {protocol.message_name(message): message for message in protocol.SERVER_MESSAGES}
-    clients = {protocol.message_name(message) for message in protocol.CLIENT_MESSAGES}
+    servers = {messages.message_name(message): message for message in messages.SERVER_MESSAGES}
+    clients = {messages.message_name(message) for message in messages.CLIENT_MESSAGES}
     seen = set()
     for page, document in json_documents():
         kind = document["type"]
@@ -212,9 +212,9 @@ def with_raw_metrics(document: dict[str, Any]) -> dict[str, Any]:
 def test_the_welcome_example_has_the_defaults():
     [welcome] = [document for _, document in json_documents() if document["type"] == "welcome"]
     settings = StreamSettings()
-    assert welcome["protocol"] == protocol.VERSION
+    assert welcome["protocol"] == messages.VERSION
     assert welcome["metric_types"] == list(settings.catalogue().slugs)
-    limits = protocol.Limits(
+    limits = messages.Limits(
         message_bytes=settings.max_message_bytes,
         messages_per_second=settings.messages_per_second,
         message_burst=settings.message_burst,
@@ -223,7 +223,7 @@ def test_the_welcome_example_has_the_defaults():
         history_seconds=settings.history_seconds,
     )
     assert welcome["limits"] == json.loads(msgspec.json.encode(limits))
-    assert set(welcome["subscription"]) == wire_keys(protocol.Subscription)
+    assert set(welcome["subscription"]) == wire_keys(messages.Subscription)
 
 
 # --- metrics and the helper ---

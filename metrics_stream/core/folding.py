@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from metrics_stream.core.columns import Column, SeriesColumns, SeriesKey, downsample, make_grid
+from metrics_stream.core.messages import Filters
 from metrics_stream.core.metrics import Metric
-from metrics_stream.core.protocol import Filters
 from metrics_stream.core.summaries import SKETCHES
 
 # More series than dashboards can show. A producer that counts up its field names, say, stops here.

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from metrics_stream.core.delivery import Item, Loss
-from metrics_stream.core.protocol import Gap, encode, encode_metrics
+from metrics_stream.core.messages import Gap
+from metrics_stream.core.protocol import encode, encode_metrics
 from metrics_stream.core.shared_text import Context, SharedText
 
 # Client libraries take messages of up to 1 MiB unless told otherwise.

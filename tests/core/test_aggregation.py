@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from metrics_stream.core.aggregation import MALFORMED, MAX_PARTS, Interval
 from metrics_stream.core.encoding import encode_metric
+from metrics_stream.core.messages import Filters
 from metrics_stream.core.metrics import BUILTIN_TYPES, Catalogue, Metric
-from metrics_stream.core.protocol import Filters
 from metrics_stream.core.selection import Arrival, compile_projection
 from metrics_stream.core.sketch import ACCURACY, Sketch
 from metrics_stream.core.summaries import kind_of, share_of

@@ -5,24 +5,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics_stream.core import codes, protocol
+from metrics_stream.core import codes, messages, protocol
 from metrics_stream.core.codes import ErrorCode
-from metrics_stream.core.protocol import Filters, ProtocolError
+from metrics_stream.core.messages import Filters
+from metrics_stream.core.protocol import ProtocolError
 
 GOOD = {
-    '{"type":"subscribe"}': protocol.Subscribe(metric_types=("all",)),
-    '{"type":"subscribe","metric_types":["system","agent"],"ref":7}': protocol.Subscribe(
+    '{"type":"subscribe"}': messages.Subscribe(metric_types=("all",)),
+    '{"type":"subscribe","metric_types":["system","agent"],"ref":7}': messages.Subscribe(
         metric_types=("system", "agent"), ref=7
     ),
-    '{"type":"unsubscribe","metric_types":["hero"]}': protocol.Unsubscribe(metric_types=("hero",)),
-    '{"type":"set_filters","filters":{}}': protocol.SetFilters(filters=Filters()),
-    '{"type":"set_filters","filters":{"agent_ids":["a"],"fields":["f"],"sources":["s"]}}': protocol.SetFilters(
+    '{"type":"unsubscribe","metric_types":["hero"]}': messages.Unsubscribe(metric_types=("hero",)),
+    '{"type":"set_filters","filters":{}}': messages.SetFilters(filters=Filters()),
+    '{"type":"set_filters","filters":{"agent_ids":["a"],"fields":["f"],"sources":["s"]}}': messages.SetFilters(
         filters=Filters(agent_ids=("a",), fields=("f",), sources=("s",))
     ),
-    '{"type":"set_update_interval","interval_seconds":2}': protocol.SetUpdateInterval(interval_seconds=2.0),
-    '{"type":"set_batching","batch_size":5}': protocol.SetBatching(batch_size=5),
-    '{"type":"set_batching","mode":"latest"}': protocol.SetBatching(mode="latest"),
-    '{"type":"ping","ref":"x"}': protocol.Ping(ref="x"),
+    '{"type":"set_update_interval","interval_seconds":2}': messages.SetUpdateInterval(interval_seconds=2.0),
+    '{"type":"set_batching","batch_size":5}': messages.SetBatching(batch_size=5),
+    '{"type":"set_batching","mode":"latest"}': messages.SetBatching(mode="latest"),
+    '{"type":"ping","ref":"x"}': messages.Ping(ref="x"),
 }
 
 
@@ -161,7 +162,7 @@ def test_any_text_is_a_message_or_a_protocol_error(text):
         protocol.parse(text)
     except ProtocolError as error:
         assert msgspec.json.decode(
-            protocol.encode(protocol.Error(code=error.code, message=error.message, ref=error.ref))
+            protocol.encode(messages.Error(code=error.code, message=error.message, ref=error.ref))
         )
 
 
@@ -171,7 +172,7 @@ json_values = st.recursive(
     max_leaves=8,
 )
 keys = st.sampled_from(["type", "ref", "metric_types", "filters", "interval_seconds", "batch_size", "mode"])
-types = st.sampled_from([protocol.message_name(message) for message in protocol.CLIENT_MESSAGES])
+types = st.sampled_from([messages.message_name(message) for message in messages.CLIENT_MESSAGES])
 
 
 @given(st.dictionaries(keys, json_values), types)
@@ -183,14 +184,14 @@ def test_any_object_of_a_known_type_is_a_message_or_a_protocol_error(document, n
 
 
 def test_server_messages_have_the_shapes_of_the_protocol():
-    assert protocol.encode(protocol.SubscriptionConfirmed(metric_types=("system",), ref="a")) == (
+    assert protocol.encode(messages.SubscriptionConfirmed(metric_types=("system",), ref="a")) == (
         '{"type":"subscription_confirmed","metric_types":["system"],"ref":"a"}'
     )
-    assert protocol.encode(protocol.FiltersUpdated(filters=Filters())) == '{"type":"filters_updated","filters":{}}'
-    assert protocol.encode(protocol.Gap(reason=codes.GapReason.BUS, dropped=None, metric_types=("hero",))) == (
+    assert protocol.encode(messages.FiltersUpdated(filters=Filters())) == '{"type":"filters_updated","filters":{}}'
+    assert protocol.encode(messages.Gap(reason=codes.GapReason.BUS, dropped=None, metric_types=("hero",))) == (
         '{"type":"gap","reason":"bus","dropped":null,"metric_types":["hero"]}'
     )
-    assert protocol.encode(protocol.Status(bus="stale")) == '{"type":"status","bus":"stale"}'
+    assert protocol.encode(messages.Status(bus="stale")) == '{"type":"status","bus":"stale"}'
     assert protocol.encode_metrics([b'{"a":1}']) == b'{"type":"metric_update","data":{"a":1}}'
     assert (
         protocol.encode_metrics([b'{"a":1}', b'{"b":2}'])

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from websockets.sync.client import connect
 
-from metrics_stream.core import codes, protocol
+from metrics_stream.core import codes
+from metrics_stream.core.messages import CLIENT_MESSAGES, message_name
 from tests.faults.control import Control, Producer, catch_up, show
 from tests.stack import eventually
 
@@ -31,8 +32,8 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=10,
 )
-keys = st.sampled_from(sorted({field for each in protocol.CLIENT_MESSAGES for field in each.__struct_fields__}))
-types = st.sampled_from([protocol.message_name(each) for each in protocol.CLIENT_MESSAGES])
+keys = st.sampled_from(sorted({field for each in CLIENT_MESSAGES for field in each.__struct_fields__}))
+types = st.sampled_from([message_name(each) for each in CLIENT_MESSAGES])
 filters = st.dictionaries(st.sampled_from(["agent_ids", "fields", "sources", "x"]), st.lists(st.text()) | values)
 objects = st.builds(
     lambda kind, some, narrowed: json.dumps({**some, **narrowed, "type": kind}),
