@@ -6,12 +6,13 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from metrics_stream.bus import Bus, Publication, Publisher, batches
+from metrics_stream.bus import Bus
 from metrics_stream.conf import get_settings
 from metrics_stream.core.encoding import encode_metric, epoch_seconds
 from metrics_stream.core.metrics import Metric, MetricError
 from metrics_stream.deadline import BusError
 from metrics_stream.history import open_history
+from metrics_stream.publication import Publication, Publisher, batches
 from metrics_stream.transport import BroadcastError, Outcome, Parcel, Timestamp, Way
 
 

@@ -8,16 +8,10 @@ import pytest_asyncio
 
 from metrics_stream import bus as bus_module
 from metrics_stream.broadcast import make_metric
-from metrics_stream.bus import (
-    MAX_BATCH_METRICS,
-    Bus,
-    NotShared,
-    Published,
-    StatsRequest,
-    batches,
-)
+from metrics_stream.bus import Bus, NotShared, Published, StatsRequest
 from metrics_stream.core.explanation import Question
 from metrics_stream.deadline import BusError
+from metrics_stream.publication import MAX_BATCH_METRICS
 
 
 @pytest.fixture(params=["memory", pytest.param("valkey", marks=pytest.mark.valkey)])
@@ -193,15 +187,3 @@ def test_no_layer_at_all_is_an_error(settings):
     settings.CHANNEL_LAYERS = {}
     with pytest.raises(BusError, match="no channel layer is configured"):
         make_bus()
-
-
-def test_batches_keep_the_order_within_a_type():
-    mixed = [metric for pair in zip(metrics(3), metrics(3, "hero"), strict=True) for metric in pair]
-    split = list(batches(mixed))
-    assert [{metric.metric_type for metric in batch} for batch in split] == [{"system"}, {"hero"}]
-    assert split[0] == metrics(3)
-
-
-def test_batches_are_bounded_in_bytes():
-    big = [make_metric("system", {"x": "y" * 200_000}) for _ in range(5)]
-    assert [len(batch) for batch in batches(big)] == [2, 2, 1]

@@ -18,13 +18,13 @@ from django.core.management import BaseCommand, get_commands, load_command_class
 from django.urls import get_resolver
 
 from metrics_stream import broadcast, checks, exposition, ingest, readiness
-from metrics_stream.bus import MAX_BATCH_BYTES
 from metrics_stream.conf import StreamSettings
 from metrics_stream.core import codes, messages, protocol, submission
 from metrics_stream.core.metrics import BUILTIN_TYPES
 from metrics_stream.defaults.dashboards import DASHBOARD_SEEDS
 from metrics_stream.defaults.presets import preset_seeds
 from metrics_stream.models import ClientPreset, Dashboard, Panel
+from metrics_stream.publication import MAX_BATCH_BYTES
 from metrics_stream.runtime import stop_runtime
 from metrics_stream.validators import OPTIONS
 from tests.stack import ROOT, Stack

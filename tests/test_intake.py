@@ -9,11 +9,12 @@ import pytest_asyncio
 from metrics_stream import bus as bus_module
 from metrics_stream.audience import HubLimits
 from metrics_stream.broadcast import make_metric
-from metrics_stream.bus import Bus, Published, Publisher
+from metrics_stream.bus import Bus, Published
 from metrics_stream.conf import get_settings
 from metrics_stream.history import ActiveRun, open_history
 from metrics_stream.hub import Hub
 from metrics_stream.intake import Intake
+from metrics_stream.publication import Publisher
 from metrics_stream.telemetry import Telemetry
 
 

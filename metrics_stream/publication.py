@@ -1,0 +1,83 @@
+"""What a producer sends over the channel layer: batches of one metric type, numbered and encoded once.
+
+A publication can be sent again as it is; by its number the hub tells that it came before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from metrics_stream.core.metrics import Metric
+from metrics_stream.core.numbering import Numbering
+from metrics_stream.core.positions import Position
+
+# Small enough that a batch never blocks a Redis connection for long, large enough that its overhead is gone.
+MAX_BATCH_METRICS = 500
+MAX_BATCH_BYTES = 512 * 1024
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """Metrics of one type, numbered and encoded, ready to be sent; sent several times, they arrive once."""
+
+    metrics: Sequence[Metric]
+    payload: bytes
+    publisher: Publisher
+    number: int
+
+    @property
+    def metric_type(self) -> str:
+        """The type of all of them."""
+        return self.metrics[0].metric_type
+
+    @property
+    def count(self) -> int:
+        """How many metrics they are."""
+        return len(self.metrics)
+
+
+class Publisher:
+    """Numbers what one producer publishes. For one thread or event loop: what it prepares is sent in that order."""
+
+    def __init__(self, producer: str | None = None, known: Position | None = None) -> None:
+        """`producer` is by what it is told from others: None is a name that nobody had yet."""
+        self.turn = asyncio.Lock()
+        """Held from preparing to having sent, by those who share the publisher: connections keep no order."""
+        self.id = producer or uuid.uuid4().hex
+        self.known = known
+        """How far the history was when it last took something from here."""
+        self._numbering = Numbering()
+
+    def prepare(self, batch: Sequence[Metric]) -> Publication:
+        """Return a batch of one metric type (see `batches`) ready to be sent."""
+        number = self._numbering.take(batch[0].metric_type, len(batch))
+        return Publication(batch, _encode(batch), self, number)
+
+    def learn(self, metric_type: str, epoch: str, end: int) -> None:
+        """Remember that the history of a type has come to `end`."""
+        before = self.known.offsets if self.known is not None and self.known.epoch == epoch else {}
+        self.known = Position(epoch, {**before, metric_type: end})
+
+
+def batches(metrics: Sequence[Metric]) -> Iterable[list[Metric]]:
+    """Split metrics into runs of one type, each small enough for one message; the order within a type stays."""
+    by_type: dict[str, list[Metric]] = {}
+    for metric in metrics:
+        by_type.setdefault(metric.metric_type, []).append(metric)
+    for items in by_type.values():
+        batch: list[Metric] = []
+        size = 0
+        for item in items:
+            if batch and (len(batch) >= MAX_BATCH_METRICS or size + len(item.body) > MAX_BATCH_BYTES):
+                yield batch
+                batch, size = [], 0
+            batch.append(item)
+            size += len(item.body)
+        yield batch
