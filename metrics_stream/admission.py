@@ -105,7 +105,7 @@ class Admission:
 
     def _recovery_of(self) -> Recovery:
         runtime = self._runtime
-        return Recovery(self._client, runtime.hub, runtime.intake, runtime.history, runtime.wait_joined)
+        return Recovery(self._client, runtime.hub, runtime.intake, runtime.history, runtime.membership.wait_joined)
 
     async def _confirm(
         self, metric_types: tuple[str, ...], position: str | None, recovered: bool | None, ref: messages.Ref

@@ -38,9 +38,10 @@ from metrics_stream.core.delivery import Delivery
 from metrics_stream.core.protocol import ProtocolError
 from metrics_stream.core.selection import Selection
 from metrics_stream.core.shared_text import EXTENSION
+from metrics_stream.inspection import subscription_of
 from metrics_stream.outlet import SocketOutlet
 from metrics_stream.presets import find_preset, past_in, wish_of
-from metrics_stream.runtime import Runtime, get_runtime, subscription_of
+from metrics_stream.runtime import Runtime, get_runtime
 
 logger = logging.getLogger(__name__)
 

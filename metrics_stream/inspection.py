@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
 
 from metrics_stream.audience import Client
+from metrics_stream.core.delivery import Delivery
 from metrics_stream.core.explanation import Question, Situation, explain
+from metrics_stream.core.messages import Subscription
 from metrics_stream.core.metrics import Catalogue
 from metrics_stream.core.protocol import format_timestamp
+from metrics_stream.core.selection import Selection
 from metrics_stream.hub import Hub
 
 # A write on its way for longer than this is no matter of the network's pace any more.
@@ -40,6 +44,32 @@ def describe(client: Client, now: float) -> dict[str, Any]:
         "metrics_waiting": waiting,
         "bytes_waiting": waiting_bytes,
     }
+
+
+def describe_all(clients: Iterable[Client], now: float) -> list[dict[str, Any]]:
+    """Return what each client is, how it fares, and what it has subscribed to; `now` is by the hub's clock."""
+    # Of thousands of clients most have subscribed to the same.
+    subscriptions: dict[tuple[Selection, Delivery], Any] = {}
+    described = []
+    for client in clients:
+        wish = client.selection, client.delivery
+        if wish not in subscriptions:
+            subscriptions[wish] = msgspec.to_builtins(subscription_of(*wish))
+        described.append({**describe(client, now), "subscription": subscriptions[wish]})
+    return described
+
+
+def subscription_of(selection: Selection, delivery: Delivery, preset: str | None = None) -> Subscription:
+    """Return selection and delivery as they stand on the wire."""
+    return Subscription(
+        metric_types=selection.metric_types,
+        filters=selection.filters,
+        interval_seconds=delivery.interval_seconds,
+        batch_size=delivery.batch_size,
+        batch_timeout_seconds=delivery.batch_timeout_seconds,
+        mode=delivery.mode,
+        preset=preset,
+    )
 
 
 def _state(client: Client, now: float) -> State:

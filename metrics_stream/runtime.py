@@ -12,30 +12,27 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import msgspec
 import psutil
 
 from metrics_stream import bus as bus_module
 from metrics_stream import workers
-from metrics_stream.audience import Client, HubLimits
+from metrics_stream.audience import HubLimits
 from metrics_stream.backfill import RecentSeries
 from metrics_stream.bus import AccessChanged, Bus, CanaryMessage, CloseClient, Published, StatsRequest
 from metrics_stream.conf import StreamSettings, get_settings
 from metrics_stream.core.canary import Canary
 from metrics_stream.core.codes import CloseCode, ErrorCode, GapReason
-from metrics_stream.core.delivery import Delivery
 from metrics_stream.core.encoding import encode_metric
 from metrics_stream.core.explanation import Question
-from metrics_stream.core.messages import Subscription
 from metrics_stream.core.metrics import STREAM
 from metrics_stream.core.protocol import format_timestamp
-from metrics_stream.core.selection import Selection
 from metrics_stream.deadline import BusError
 from metrics_stream.health import health
 from metrics_stream.history import open_history
 from metrics_stream.hub import Hub
-from metrics_stream.inspection import answer_question, describe
+from metrics_stream.inspection import answer_question, describe_all
 from metrics_stream.intake import Intake
+from metrics_stream.membership import Membership
 from metrics_stream.telemetry import Sample, Telemetry, of_process
 
 logger = logging.getLogger(__name__)
@@ -43,9 +40,6 @@ logger = logging.getLogger(__name__)
 # A crashed task is started again after this long: soon enough that viewers hardly notice, late enough not to spin.
 RESTART_SECONDS = 0.5
 
-# How long a reply to `subscribe` waits for the groups to be joined. Past it the client is told what it will get,
-# although the layer is away: metrics come when it is back.
-JOIN_SECONDS = 2.0
 LEAVE_SECONDS = 1.0
 CANCEL_AGAIN_SECONDS = 0.2
 
@@ -80,6 +74,9 @@ class Runtime:
             timeout_seconds=settings.bus_timeout_seconds,
             history=self.history,
         )
+        self.membership = Membership(
+            self.bus, has_history=self.history is not None, rejoin_seconds=settings.rejoin_seconds
+        )
         self.hub = Hub(
             clock=self.loop,
             limits=HubLimits(
@@ -89,19 +86,13 @@ class Runtime:
                 slow_client_seconds=settings.slow_client_seconds,
             ),
             telemetry=telemetry,
-            on_interest=self._interest_changed,
+            on_interest=self.membership.want,
         )
         self.recent = None
         if self.history is not None:
             slugs = settings.catalogue().slugs
             self.recent = RecentSeries(self.history, settings.history_seconds, slugs)
         self.intake = Intake(self.hub, self.history, telemetry)
-        self._interest: frozenset[str] = frozenset()
-        self._joined: frozenset[str] = frozenset()
-        self._joined_changed = asyncio.Condition()
-        self._membership_due = asyncio.Event()
-        self._opened = asyncio.Event()
-        self._catch_up_due = False
         self.companions: dict[type, object] = {}
         """What rooms above keep for as long as the runtime lives, by its class."""
         self.access_changed = asyncio.Event()
@@ -127,7 +118,7 @@ class Runtime:
 
     def _start_bus_tasks(self) -> None:
         self._bus_tasks = [
-            self._start_task("membership", self._keep_memberships, carries=True),
+            self._start_task("membership", self._keep_membership, carries=True),
             self._start_task("listener", self._listen, carries=True),
         ]
 
@@ -144,9 +135,7 @@ class Runtime:
         """Begin anew with the channel layer."""
         await self.bus.reset()
         await _end(self._bus_tasks)
-        self._opened.clear()
-        self._joined = frozenset()
-        self._catch_up_due = True
+        self.membership.begin_anew()
         self._start_bus_tasks()
 
     async def stop(self) -> None:
@@ -157,28 +146,15 @@ class Runtime:
         membership, listener = self._bus_tasks
         for task in (membership, *self._tasks):
             task.cancel()
-        if self._opened.is_set():
+        if self.membership.opened.is_set():
             # A Redis that is away forgets us anyway; the stop must not wait for it.
             with contextlib.suppress(BusError, TimeoutError):
                 async with asyncio.timeout(LEAVE_SECONDS):
-                    await self.bus.close(self._joined)
+                    await self.bus.close(self.membership.joined)
         await _end([membership, listener, *self._tasks])
         # What was counted since the last second counts too, once the process is gone.
         workers.publish_sample(self.sample())
         bus_module.listen_on(None)
-
-    async def wait_joined(self, metric_types: tuple[str, ...]) -> None:
-        """Wait until these types are heard, so that nothing published after a confirmation is missed."""
-        try:
-            async with asyncio.timeout(JOIN_SECONDS), self._joined_changed:
-                await self._joined_changed.wait_for(lambda: self._joined.issuperset(metric_types))
-        except TimeoutError:
-            logger.warning("the groups of %s are not joined yet", ", ".join(metric_types))
-
-    def _interest_changed(self, interest: frozenset[str]) -> None:
-        if interest != self._interest:
-            self._interest = interest
-            self._membership_due.set()
 
     async def _supervise(self, name: str, work: Callable[[], Awaitable[None]], *, carries: bool) -> None:
         """Do the work for good; only where metrics pass, when it `carries` them, does a failure cost clients some."""
@@ -186,69 +162,28 @@ class Runtime:
             try:
                 await work()
             except BusError as error:
-                self._catch_up_due = True
-                if self.history is not None:
-                    # At once: there may be no next metric. Without a history each attempt would be one more gap.
-                    self._membership_due.set()
+                self.membership.note_failure()
                 self.telemetry.bus_failures += 1
                 logger.warning("%s: %s; trying again", name, error)
             except Exception:
                 logger.exception("the %s task failed and is started again", name)
                 self.telemetry.hub_failures += 1
                 if carries:
-                    self.hub.announce_gap(GapReason.INTERNAL, metric_types=self._joined)
+                    self.hub.announce_gap(GapReason.INTERNAL, metric_types=self.membership.joined)
             await asyncio.sleep(RESTART_SECONDS)
 
-    async def _keep_memberships(self) -> None:
-        """Join what local clients want and leave what nobody wants; join again periodically, since layers forget."""
-        if not self._opened.is_set():
-            await self.bus.open()
-            self._opened.set()
-        rejoin_at = time.monotonic() + self.settings.rejoin_seconds
-        while True:
-            self._membership_due.clear()
-            wanted = self._interest
-            new = wanted - self._joined
-            unheard = new - self.hub.offsets.keys()
-            await self.intake.begin(new)
-            for metric_type in new:
-                await self.bus.join(metric_type)
-            for metric_type in self._joined - wanted:
-                # Before the call: one that fails has left all the same, and must join when the type is wanted again.
-                self._joined -= {metric_type}
-                self.intake.end(metric_type)
-                await self.bus.leave(metric_type)
-            if self._catch_up_due:
-                if self.history is not None and unheard:
-                    # Clients wait for these since before they could be heard; from where on, the history cannot tell.
-                    self.hub.announce_gap(GapReason.BUS, metric_types=unheard)
-                # Before the call: what is lost meanwhile makes it due once more.
-                self._catch_up_due = False
-                await self.intake.catch_up(wanted)
-            elif new and self.history is not None:
-                # What was published before the groups were joined, and after the history was asked where it stands.
-                await self.intake.catch_up(new)
-            async with self._joined_changed:
-                self._joined = wanted
-                self._joined_changed.notify_all()
-            try:
-                async with asyncio.timeout(max(0.0, rejoin_at - time.monotonic())):
-                    await self._membership_due.wait()
-            except TimeoutError:
-                for metric_type in self._joined:
-                    await self.bus.join(metric_type)
-                await self.bus.join_control()
-                rejoin_at = time.monotonic() + self.settings.rejoin_seconds
+    async def _keep_membership(self) -> None:
+        await self.membership.keep(self.hub, self.intake)
 
     async def _listen(self) -> None:
-        await self._opened.wait()
+        await self.membership.opened.wait()
         while True:
             message = await self.bus.receive()
             if isinstance(message, Published):
                 await self.intake.take(message)
             elif isinstance(message, CanaryMessage):
                 if self.canary.hear(message.number, time.monotonic()):
-                    self._catch_up()
+                    self.membership.catch_up()
                 self._judge_bus()
             elif isinstance(message, AccessChanged):
                 self.access_changed.set()
@@ -268,11 +203,6 @@ class Runtime:
         except Exception:
             logger.exception("a request for statistics could not be answered")
 
-    def _catch_up(self) -> None:
-        """See to it that what the channel layer lost is filled in or announced."""
-        self._catch_up_due = True
-        self._membership_due.set()
-
     async def _watch_bus(self) -> None:
         """Send canaries, and notice when they do not come back."""
         loop = asyncio.get_running_loop()
@@ -284,7 +214,7 @@ class Runtime:
             was_blocked = loop.time() - slept_at >= 2 * CANARY_SECONDS
             if not was_blocked:
                 self._judge_bus()
-            if self._opened.is_set():
+            if self.membership.opened.is_set():
                 with contextlib.suppress(BusError, TimeoutError):
                     async with asyncio.timeout(CANARY_SECONDS):
                         await self.bus.send_canary(self.canary.next_number)
@@ -302,7 +232,7 @@ class Runtime:
         logger.warning("the channel layer is %s", "silent" if state == "stale" else "back")
         if state == "live":
             # What is published next tells what is missing before it, but it may be that nothing is.
-            self._catch_up()
+            self.membership.catch_up()
         self.hub.broadcast_status(state)
 
     async def _keep_recent(self) -> None:
@@ -358,11 +288,11 @@ class Runtime:
 
     def bus_problem(self) -> str | None:
         """Return what keeps metrics from arriving, None when nothing does."""
-        if not self._opened.is_set():
+        if not self.membership.opened.is_set():
             return "the channel layer could not be reached yet"
         if self.canary.state == "stale":
             return f"the channel layer has been silent for more than {SILENT_SECONDS:g} s"
-        if missing := self._interest - self._joined:
+        if missing := self.membership.wanted - self.membership.joined:
             return f"the groups of {', '.join(sorted(missing))} are not joined yet"
         return None
 
@@ -376,27 +306,15 @@ class Runtime:
             "bus_state": self.canary.state,
             "views": self.hub.view_count,
             "metric_types": sorted(self.hub.interest),
-            "clients": self._describe(self.hub.clients.values()),
+            "clients": describe_all(self.hub.clients.values(), self.loop.time()),
         }
-
-    def _describe(self, clients: Iterable[Client]) -> list[dict[str, Any]]:
-        now = self.loop.time()
-        # Of thousands of clients most have subscribed to the same.
-        subscriptions: dict[tuple[Selection, Delivery], Any] = {}
-        described = []
-        for client in clients:
-            wish = client.selection, client.delivery
-            if wish not in subscriptions:
-                subscriptions[wish] = msgspec.to_builtins(subscription_of(*wish))
-            described.append({**describe(client, now), "subscription": subscriptions[wish]})
-        return described
 
     def answer(self, question: Question) -> dict[str, Any] | None:
         """Return what a client is, and why it gets the metric that is asked about; None when it is not here."""
         client = self.hub.clients.get(question.client_id)
         if client is None:
             return None
-        [described] = self._describe([client])
+        [described] = describe_all([client], self.loop.time())
         answer: dict[str, Any] = {"process": process_name(), "client": described, "explanation": None}
         if question.metric_type:
             answer["explanation"] = answer_question(
@@ -422,19 +340,6 @@ async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
 def process_name() -> str:
     """Return by what name this process is told from others: host and process id."""
     return f"{socket.gethostname()}:{os.getpid()}"
-
-
-def subscription_of(selection: Selection, delivery: Delivery, preset: str | None = None) -> Subscription:
-    """Return selection and delivery as they stand on the wire."""
-    return Subscription(
-        metric_types=selection.metric_types,
-        filters=selection.filters,
-        interval_seconds=delivery.interval_seconds,
-        batch_size=delivery.batch_size,
-        batch_timeout_seconds=delivery.batch_timeout_seconds,
-        mode=delivery.mode,
-        preset=preset,
-    )
 
 
 _runtimes: WeakKeyDictionary[asyncio.AbstractEventLoop, Runtime] = WeakKeyDictionary()

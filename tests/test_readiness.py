@@ -35,7 +35,7 @@ class ReadinessTests(TransactionTestCase):
     async def opened(self):
         declare_server()
         runtime = get_runtime()
-        await runtime.wait_joined(())
+        await runtime.membership.wait_joined(())
         return runtime
 
     async def test_a_process_that_can_do_everything_is_ready(self):

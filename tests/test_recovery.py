@@ -196,7 +196,7 @@ async def test_no_position_leaves_out_a_type_that_is_not_heard_yet(monkeypatch):
     async with connected() as client:
         await client.subscribe("hero")
         runtime = get_runtime()
-        monkeypatch.setattr(runtime, "wait_joined", join_later)
+        monkeypatch.setattr(runtime.membership, "wait_joined", join_later)
         monkeypatch.setattr(runtime.intake, "begin", _never)
         confirmed = await client.ask(type="subscribe", metric_types=["system"])
         assert "position" not in confirmed
@@ -252,7 +252,7 @@ async def test_an_outage_of_the_history_between_two_pages_is_a_gap_and_live_goes
         *metrics, gap = [*await back.hear_until(2), await back.hear()]
         assert metrics == [(0, True), (1, True), (2, True)]
         assert gap == {"type": "gap", "reason": "bus", "dropped": None, "metric_types": ["system"]}
-        await get_runtime().wait_joined(("system",))
+        await get_runtime().membership.wait_joined(("system",))
         await publish(5)
         assert await back.hear_until(5) == [(5, False)]
 

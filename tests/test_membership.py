@@ -1,0 +1,88 @@
+"""Groups that are left, forgotten or lose something, in a runtime with one client."""
+
+import asyncio
+
+import pytest
+from channels.layers import get_channel_layer
+
+from metrics_stream import runtime as runtime_module
+from metrics_stream.broadcast import broadcast_system_metrics
+from metrics_stream.bus import declare_server
+from metrics_stream.core.delivery import Delivery
+from metrics_stream.core.selection import Selection
+from metrics_stream.deadline import BusError
+from metrics_stream.runtime import get_runtime, stop_runtime
+from tests.test_runtime import Inbox
+
+
+@pytest.fixture
+async def client(monkeypatch):
+    """Put one client into the hub of the running loop, subscribed to system."""
+    monkeypatch.setattr(runtime_module, "RESTART_SECONDS", 0.01)
+    declare_server()
+    inbox = Inbox()
+    runtime = get_runtime()
+    handle = runtime.hub.add("one", inbox, connected_at=0.0)
+    runtime.hub.change(handle, Selection(("system",)), Delivery(interval_seconds=0.1))
+    yield inbox
+    await stop_runtime()
+
+
+async def test_what_could_not_be_filled_in_when_it_was_missed_comes_as_soon_as_it_can(client, monkeypatch):
+    runtime = get_runtime()
+    await runtime.membership.wait_joined(("system",))
+    await broadcast_system_metrics({"n": 0})
+    assert (await client.hear())["data"]["data"] == {"n": 0}
+    layer, history = get_channel_layer(), runtime.history
+    groups, layer.groups = layer.groups, {}
+    await broadcast_system_metrics({"n": 1})
+    layer.groups = groups
+    since = history.since
+
+    async def fail_once(*_, **__):
+        monkeypatch.setattr(history, "since", since)
+        raise BusError("the history is away")
+
+    monkeypatch.setattr(history, "since", fail_once)
+    # The last one for now; no other will tell that something is missing.
+    await broadcast_system_metrics({"n": 2})
+    assert [entry["data"] for entry in (await client.hear())["data"]] == [{"n": 1}, {"n": 2}]
+
+
+async def test_what_is_lost_while_the_history_is_read_comes_too(client, monkeypatch):
+    runtime = get_runtime()
+    await runtime.membership.wait_joined(("system",))
+    layer, catch_up = get_channel_layer(), runtime.intake.catch_up
+
+    async def catch_up_and_lose_more(metric_types):
+        monkeypatch.setattr(runtime.intake, "catch_up", catch_up)
+        await catch_up(metric_types)
+        groups, layer.groups = layer.groups, {}
+        await broadcast_system_metrics({"n": 1})
+        layer.groups = groups
+        runtime.membership.catch_up()  # as a canary that was missed does
+
+    monkeypatch.setattr(runtime.intake, "catch_up", catch_up_and_lose_more)
+    runtime.membership.catch_up()
+    assert (await client.hear())["data"]["data"] == {"n": 1}
+
+
+async def test_groups_that_the_layer_forgot_are_joined_again(settings, client):
+    await stop_runtime()
+    settings.METRICS_STREAM = {"REJOIN_SECONDS": 0.05}
+    inbox = Inbox()
+    runtime = get_runtime()
+    runtime.hub.change(
+        runtime.hub.add("two", inbox, connected_at=0.0), Selection(("system",)), Delivery(interval_seconds=0.1)
+    )
+    await runtime.membership.wait_joined(("system",))
+    layer = get_channel_layer()
+    joined = {group: dict(members) for group, members in layer.groups.items()}
+    layer.groups.clear()
+    async with asyncio.timeout(10):
+        while {group: set(members) for group, members in layer.groups.items()} != {
+            g: set(m) for g, m in joined.items()
+        }:
+            await asyncio.sleep(0)
+    await broadcast_system_metrics({"n": 1})
+    assert (await inbox.hear())["data"]["data"] == {"n": 1}
