@@ -36,7 +36,10 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _LONG_NUMBER = re.compile(rb"\d{19}")
 _WHOLE = (-(2**63), 2**64 - 1)
 
-_decode_finite = msgspec.json.Decoder().decode
+# Numbers that may be too large for a float: with an exponent, or with hundreds of digits. No digit is looked at twice.
+_NUMBER = re.compile(rb"(?<![\d.])-?(?:\d++(?:\.\d++)?[eE]\+?\d++|\d{309,}+(?:\.\d++)?)")
+
+_decode = msgspec.json.Decoder().decode
 
 
 class RequestError(StrEnum):
@@ -126,7 +129,7 @@ def items_in(body: bytes, form: Format, *, max_items: int) -> Iterator[Any]:
 
 def _document(body: bytes, max_items: int) -> list[Any]:
     try:
-        document, is_finite = _decode(body)
+        document = _decode(body)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise BadBody(RequestError.NOT_A_DOCUMENT, f"the body is not JSON: {_reason(error, body)}") from error
     items = document
@@ -145,7 +148,7 @@ def _document(body: bytes, max_items: int) -> list[Any]:
         )
     if len(items) > max_items:
         raise _too_many(max_items)
-    return items if is_finite else [_without_too_large(item) for item in items]
+    return items
 
 
 def _lines(body: bytes, max_items: int) -> Iterator[Any]:
@@ -160,34 +163,11 @@ def _lines(body: bytes, max_items: int) -> Iterator[Any]:
         if count > max_items:
             raise _too_many(max_items)
         try:
-            item, is_finite = _decode(line)
+            item = _decode(line)
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
             yield BadItem(ItemError.NOT_JSON, "", f"the line is not JSON: {_reason(error, line)}")
         else:
-            yield item if is_finite else _without_too_large(item)
-
-
-def _decode(document: bytes) -> tuple[Any, bool]:
-    """Return what `document` holds, and whether all its numbers fit a float; one that does not is in it as written."""
-    try:
-        return _decode_finite(document), True
-    except msgspec.ValidationError:  # of what may be anything, only a number can be wrong
-        return _decode_any(document), False
-
-
-def _number(text: str) -> float | msgspec.Raw:
-    return number if math.isfinite(number := float(text)) else msgspec.Raw(text.encode())
-
-
-_decode_any = msgspec.json.Decoder(float_hook=_number).decode
-
-
-def _without_too_large(item: Any) -> Any:
-    """Return `item`, or a BadItem when a number in its data does not fit; elsewhere `read_item` finds it."""
-    data = item.get("data") if isinstance(item, dict) else None
-    if _too_deep(data, "data", MAX_DEPTH) is None and (fault := _too_large(data, "data")):
-        return BadItem(ItemError.INVALID_DATA, *fault)
-    return item
+            yield item
 
 
 def _too_many(max_items: int) -> BadBody:
@@ -199,9 +179,14 @@ def _too_many(max_items: int) -> BadBody:
 def _reason(error: Exception, document: bytes) -> str:
     if isinstance(error, RecursionError):
         return f"it is nested too deeply; allowed: objects and lists at most {MAX_DEPTH} deep in the data of a metric"
-    if isinstance(error, msgspec.ValidationError):
-        return f"a whole number in it has thousands of digits; {_FITTING}"
+    if isinstance(error, msgspec.ValidationError):  # of what may be anything, only a number can be wrong
+        number = next((match[0] for match in _NUMBER.finditer(document) if _is_too_large(match[0])), b"a number in it")
+        return f"{quote(msgspec.Raw(number))} does not fit 64 bits; {_FITTING}"
     return describe_malformed(error, document)
+
+
+def _is_too_large(number: bytes) -> bool:
+    return math.isinf(float(number))
 
 
 def _kind(value: Any) -> str:
@@ -309,7 +294,7 @@ def _too_large(value: Any, path: str) -> tuple[str, str] | None:
         # Most of what there is needs no look, and some bodies have millions of it.
         pairs = ((step, child) for step, child in _children(value) if not isinstance(child, float | str))
         return next((found for step, child in pairs if (found := _too_large(child, path + step))), None)
-    if isinstance(value, msgspec.Raw) or (isinstance(value, int) and not _WHOLE[0] <= value <= _WHOLE[1]):
+    if isinstance(value, int) and not _WHOLE[0] <= value <= _WHOLE[1]:
         return path, f"`{path}` is {quote(value)}, a number that does not fit 64 bits; {_FITTING}"
     return None
 
