@@ -608,7 +608,8 @@ def test(arguments: Sequence[str]) -> int:
         ("djlint lint", "-m", "djlint", "templates", "--lint", "--quiet"),
         ("manage.py check", MANAGE, "check", "--fail-level", "WARNING"),
         ("makemigrations", MANAGE, "makemigrations", "--check", "--dry-run"),
-        ("pytest", "-m", "pytest"),  # last, as the end of the output is where people and CI look for its count
+        # Last, as the end of the output is where people and CI look for its count. Tests of one file share servers.
+        ("pytest", "-m", "pytest", "-n", "logical", "--maxprocesses", "4", "--dist", "loadfile"),
     ):
         say(f"\n--- {name}")
         environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"}
