@@ -74,8 +74,10 @@ class Sketch:
         """How many bins hold something."""
         return len(self._bins)
 
-    def add(self, value: float) -> None:
-        """Count one value, a duration say, which is not negative."""
+    def add(self, value: float, *, count: int = 1) -> None:
+        """Count one value, a duration say, which is not negative; with `count`, so many that are equal."""
+        if count < 1:
+            raise ValueError(f"count is {count}; it must be at least 1")
         number = None
         if SMALLEST < value < LARGEST:
             number = math.ceil(math.log(value) / WIDTH)
@@ -83,9 +85,9 @@ class Sketch:
             return
         with self._lock:
             if number is None:
-                self._zeros += 1
+                self._zeros += count
             else:
-                self._bins[number] = self._bins.get(number, 0) + 1
+                self._bins[number] = self._bins.get(number, 0) + count
             self._max = max(self._max, value)
             if len(self._bins) > MAX_BINS:
                 self._collapse()

@@ -114,6 +114,15 @@ def test_what_is_no_positive_number_counts_as_zero_or_not_at_all():
     assert sketch.quantile(1.0) == pytest.approx(5.0, rel=WITHIN)
 
 
+def test_equal_values_are_counted_at_once():
+    at_once = Sketch()
+    at_once.add(50.0, count=3)
+    at_once.add(0.0, count=2)
+    assert at_once.encode() == sketch_of([50.0, 0.0, 50.0, 0.0, 50.0]).encode()
+    with pytest.raises(ValueError, match="count is 0; it must be at least 1"):
+        at_once.add(1.0, count=0)
+
+
 def test_past_the_bound_the_lowest_bins_become_one_and_high_percentiles_stay():
     values = [1.03**power for power in range(-500, 2_000)]
     sketch = sketch_of([*values, *values])
