@@ -1,42 +1,89 @@
 """From Locust's numbers to the fields of metrics_stream (docs/metrics.md); needs neither Locust nor Django."""
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
+
+from metrics_stream.broadcast import Sketch
+
+# What is "current" on Locust's page: ten seconds, without the newest two, of which workers may not have told yet.
+WINDOW_SECONDS = 10
+LAG_SECONDS = 2
 
 
 class Totals(Protocol):
-    """What `environment.stats.total` of Locust has: of the whole test, and ("current") of its last ten seconds."""
+    """What `environment.stats.total` of Locust has, of the whole test; instants are in seconds since 1970."""
 
+    start_time: float
+    last_request_timestamp: float | None
     num_requests: int
     num_failures: int
-    max_response_time: float
+    num_reqs_per_sec: Mapping[int, int]
+    num_fail_per_sec: Mapping[int, int]
     avg_response_time: float
-    current_rps: float
-    current_fail_per_sec: float
+    max_response_time: float
+    response_times: Mapping[int, int]
+    """How many requests took so many milliseconds, which Locust rounds to two digits."""
 
     def get_current_response_time_percentile(self, percent: float) -> float | None:
-        """Return the response time in ms that this share of the requests kept, None without requests."""
+        """Return the response time in ms that this share of the newest requests kept; what it says of none varies."""
 
 
-def system_metrics(total: Totals, *, users: int) -> dict[str, Any]:
-    """Return the data of a `system` metric: the same numbers that Locust shows."""
-    return {
-        "throughput_tps": total.current_rps,
-        "requests_total": total.num_requests,
-        "requests_successful": total.num_requests - total.num_failures,
-        "requests_failed": total.num_failures,
-        "avg_response_time_ms": total.avg_response_time,
-        "p50_response_time_ms": total.get_current_response_time_percentile(0.5),
-        "p95_response_time_ms": total.get_current_response_time_percentile(0.95),
-        "p99_response_time_ms": total.get_current_response_time_percentile(0.99),
-        "max_response_time_ms": total.max_response_time,
-        "error_rate": share(total.current_fail_per_sec, total.current_rps),
-        "users": users,
-    }
+class SystemMeter:
+    """Makes `system` metrics of what Locust counts of the whole test."""
+
+    def __init__(self, *, report_seconds: float = 0.0) -> None:
+        """`report_seconds` is how long workers may keep to themselves what they have counted."""
+        self._report_seconds = report_seconds
+        self._response_times: dict[int, int] = {}
+
+    def take(self, total: Totals, *, users: int, now: float) -> dict[str, Any]:
+        """Return the data of a metric: what Locust shows, and a sketch of the response times since the last one."""
+        seconds = current_seconds(total, now - self._report_seconds)
+        done = sum(total.num_reqs_per_sec.get(second, 0) for second in seconds)
+        failed = sum(total.num_fail_per_sec.get(second, 0) for second in seconds)
+        answered_at = total.last_request_timestamp
+        is_answered = answered_at is not None and now - answered_at <= WINDOW_SECONDS
+        p50, p95, p99 = (
+            total.get_current_response_time_percentile(part) if is_answered else None for part in (0.50, 0.95, 0.99)
+        )
+        return {
+            "throughput_tps": done / len(seconds) if seconds else None,
+            "requests_total": total.num_requests,
+            "requests_successful": total.num_requests - total.num_failures,
+            "requests_failed": total.num_failures,
+            "avg_response_time_ms": total.avg_response_time if total.num_requests else None,
+            "p50_response_time_ms": p50,
+            "p95_response_time_ms": p95,
+            "p99_response_time_ms": p99,
+            "max_response_time_ms": total.max_response_time if total.num_requests else None,
+            "sketches": {"response_time_ms": self._sketch(total).encode()},
+            "error_rate": share(failed, done),
+            "users": users,
+        }
+
+    def _sketch(self, total: Totals) -> Sketch:
+        before, self._response_times = self._response_times, dict(total.response_times)
+        if any(self._response_times.get(response_time_ms, 0) < count for response_time_ms, count in before.items()):
+            before = {}  # with --reset-stats Locust begins anew when all users are there
+        sketch = Sketch()
+        for response_time_ms, count in self._response_times.items():
+            if new := count - before.get(response_time_ms, 0):
+                sketch.add(response_time_ms, count=new)
+        return sketch
+
+
+def current_seconds(total: Totals, known_until: float) -> range:
+    """Return the seconds that are current, to the newest answer as on Locust's page, or on to what is surely known.
+
+    While the target does not answer, Locust's page stays as it was.
+    """
+    end = int(max(total.last_request_timestamp or 0.0, known_until)) - LAG_SECONDS
+    return range(max(end - WINDOW_SECONDS, int(total.start_time)), end)
 
 
 class AgentMeter:
-    """Counts the requests of one user class and makes an `agent` metric of those since the last one."""
+    """Counts the requests of one user class and makes entries of `agent` metrics, one for each interval."""
 
     def __init__(self, agent_id: str) -> None:
         self._agent_id = agent_id
@@ -44,7 +91,10 @@ class AgentMeter:
         self._error_count = 0
         self._timeout_count = 0
         self._response_times_ms: list[float] = []
-        self._recent_errors = 0
+        self._errors = 0
+        # Requests and errors of the newest intervals: a user class that asks seldom has intervals without any.
+        self._recent: deque[tuple[int, int]] = deque(maxlen=WINDOW_SECONDS)
+        self._status = "healthy"
 
     def count(self, response_time_ms: float, error: BaseException | None) -> None:
         """Count one request."""
@@ -52,15 +102,21 @@ class AgentMeter:
         self._response_times_ms.append(response_time_ms)
         if error is not None:
             self._error_count += 1
-            self._recent_errors += 1
+            self._errors += 1
             # requests, urllib3 and gevent have classes of their own, all named after what happened.
             self._timeout_count += "timeout" in type(error).__name__.lower()
 
     def take(self, *, users: int) -> dict[str, Any]:
-        """Return an entry of an `agent` metric, and begin anew with what is measured over time."""
-        times, errors = sorted(self._response_times_ms), self._recent_errors
-        self._response_times_ms, self._recent_errors = [], 0
-        error_rate = share(errors, len(times))
+        """Return an entry of an `agent` metric, and begin the next interval."""
+        times = sorted(self._response_times_ms)
+        self._recent.append((len(times), self._errors))
+        self._response_times_ms, self._errors = [], 0
+        error_rate = share(sum(errors for _, errors in self._recent), sum(requests for requests, _ in self._recent))
+        if error_rate is not None:
+            self._status = "healthy" if error_rate < 0.01 else "degraded" if error_rate < 0.1 else "unhealthy"
+        sketch = Sketch()
+        for response_time_ms in times:
+            sketch.add(response_time_ms)
         return {
             "agent_id": self._agent_id,
             "agent_name": self._agent_id,
@@ -68,10 +124,11 @@ class AgentMeter:
             "avg_response_time_ms": sum(times) / len(times) if times else None,
             "p95_response_time_ms": percentile(times, 0.95),
             "p99_response_time_ms": percentile(times, 0.99),
-            "success_rate": 1 - error_rate,
+            "sketches": {"response_time_ms": sketch.encode()},
+            "success_rate": None if error_rate is None else 1 - error_rate,
             "error_count": self._error_count,
             "timeout_count": self._timeout_count,
-            "status": "healthy" if error_rate < 0.01 else "degraded" if error_rate < 0.1 else "unhealthy",
+            "status": self._status,
             "users": users,
         }
 
@@ -81,6 +138,6 @@ def percentile(ordered: Sequence[float], part: float) -> float | None:
     return ordered[max(0, -int(-part * len(ordered) // 1) - 1)] if ordered else None
 
 
-def share(part: float, whole: float) -> float:
-    """Return a ratio from 0 to 1, and 0 of nothing."""
-    return min(part / whole, 1.0) if whole else 0.0
+def share(part: float, whole: float) -> float | None:
+    """Return a ratio from 0 to 1; None when there is nothing of which it could be one."""
+    return min(part / whole, 1.0) if whole else None

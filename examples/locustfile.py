@@ -7,7 +7,7 @@
 from the project's folder, with the REDIS_URL of the server (docs/producers.md says how to find it). Add
 `--headless --users 20 --run-time 1m` to run without Locust's own page. Then put your users in the place of these two.
 
-From another machine: `pip install locust msgspec uvloop`, and METRICS_URL and METRICS_TOKEN in place of REDIS_URL.
+From any machine, over HTTP: `pip install locust msgspec uvloop`, and METRICS_URL and METRICS_TOKEN for REDIS_URL.
 
 The whole test is a `system` metric, each user class an agent. In a distributed test the master publishes the first,
 and each worker the agents that it runs, as a source of its own.
@@ -16,8 +16,11 @@ and each worker the agents that it runs, as a source of its own.
 database as well (DATABASE_URL).
 """
 
+import logging
 import os
 import sys
+import time
+from argparse import ArgumentTypeError
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -26,22 +29,41 @@ import gevent
 from locust import HttpUser, between, events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
-from locust.runners import MasterRunner, WorkerRunner
-from locust_metrics import AgentMeter, system_metrics
+from locust.runners import WORKER_REPORT_INTERVAL, MasterRunner, WorkerRunner
 
 # Locust has patched the program before it reads this file, as it must be.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from examples.locust_metrics import AgentMeter, SystemMeter
+from metrics_stream.broadcast import Broadcaster, BroadcastError, stress_test_run
+from metrics_stream.core.metrics import MetricsStreamError
+
 URL, TOKEN = os.environ.get("METRICS_URL"), os.environ.get("METRICS_TOKEN")
-if URL is None:
-    # Django's settings name the channel layer.
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
-    import django
-
-    django.setup()
-
-from metrics_stream.broadcast import Broadcaster, stress_test_run
-
 INTERVAL_SECONDS = 1.0
+# What a worker has counted is known to the master after so long.
+LAST_REPORT_SECONDS = WORKER_REPORT_INTERVAL + 1.0
+
+
+def connect() -> Broadcaster:
+    """Return what publishes; end Locust and say why where nobody could watch the test."""
+    try:
+        if URL is None and TOKEN is None:
+            # Django's settings name the channel layer.
+            os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
+            import django
+
+            django.setup()
+        return Broadcaster(url=URL, token=TOKEN)
+    except ModuleNotFoundError as error:
+        sys.exit(
+            f"{error}. To publish over HTTP, set METRICS_URL and METRICS_TOKEN; to publish through REDIS_URL, "
+            "install what the server needs: pip install -r requirements.in"
+        )
+    except (BroadcastError, ValueError) as error:
+        sys.exit(f"METRICS_URL and METRICS_TOKEN: {error}" if URL or TOKEN else str(error))
+
+
+stream = connect()
 
 
 class ReportingUser(HttpUser):
@@ -85,63 +107,91 @@ class Reporter:
     """Publishes what one process of Locust knows about the test that runs."""
 
     def __init__(self) -> None:
-        self._stream: Broadcaster | None = None
+        self._environment: Environment | None = None
+        self._greenlet = gevent.Greenlet()
         self._run = ExitStack()
-        self._greenlet: gevent.Greenlet | None = None
-        self._meters: dict[str, AgentMeter] = {}
+        self._system = SystemMeter()
+        self._agents: dict[str, AgentMeter] = {}
         self._phase = "ramp-up"
 
     def start(self, environment: Environment, **_: Any) -> None:
         """Begin with a test: everything is counted from zero."""
-        self._stream = Broadcaster(url=URL, token=TOKEN)
-        self._meters = {}
+        self.end()
+        self._environment = environment
+        is_master = isinstance(environment.runner, MasterRunner)
+        self._system = SystemMeter(report_seconds=LAST_REPORT_SECONDS if is_master else 0.0)
+        self._agents = {}
         self._phase = "ramp-up"
-        self._greenlet = gevent.spawn(self._report, environment)
         name = environment.parsed_options.record if environment.parsed_options else ""
         if name and not isinstance(environment.runner, WorkerRunner):  # the master's run is that of its workers too
-            self._run.enter_context(stress_test_run(name, sources=(), tags=["locust"]))
+            try:
+                self._run.enter_context(stress_test_run(run_name(name), sources=(), tags=["locust"]))
+            except (MetricsStreamError, ArgumentTypeError) as error:
+                logging.error("the test is not recorded: %s", error)  # noqa: TRY400 - it says all there is to say
+        self._greenlet = gevent.spawn(self._report)
 
     def count(self, response_time: float, exception: BaseException | None, context: dict[str, Any], **_: Any) -> None:
         """Count a request; Locust calls it after each."""
         name = context.get("user_class", "others")
-        self._meters.setdefault(name, AgentMeter(name)).count(response_time, exception)
+        self._agents.setdefault(name, AgentMeter(name)).count(response_time, exception)
 
     def spawned(self, **_: Any) -> None:
         """Mark the moment from which all users are there."""
         self._phase = "steady"
 
     def stop(self, environment: Environment, **_: Any) -> None:
-        """End with the test: publish the last numbers and wait until all has left; other greenlets go on."""
-        if self._stream is not None:
+        """End with the test; a master goes on until its workers have told of their last requests."""
+        if isinstance(environment.runner, MasterRunner):
+            gevent.spawn_later(LAST_REPORT_SECONDS, self._end_of, self._greenlet)
+        else:
+            self.end()
+
+    def end(self, **_: Any) -> None:
+        """Publish the last numbers and wait until all has left; other greenlets go on."""
+        if self._environment is not None:
             self._greenlet.kill()
-            self._publish(environment)
-            self._stream.close()
-            self._stream = None
+            self._publish()
+            self._environment = None
+            stream.flush()
             self._run.close()
 
-    def _report(self, environment: Environment) -> None:
+    def _end_of(self, greenlet: gevent.Greenlet) -> None:
+        if greenlet is self._greenlet:  # no other test has begun meanwhile
+            self.end()
+
+    def _report(self) -> None:
         while True:
             gevent.sleep(INTERVAL_SECONDS)
-            self._publish(environment)
+            self._publish()
 
-    def _publish(self, environment: Environment) -> None:
-        runner = environment.runner
+    def _publish(self) -> None:
+        runner = self._environment.runner
         if runner is None:  # a worker may get its users while it is still being made
             return
         if not isinstance(runner, WorkerRunner):
-            data = system_metrics(environment.stats.total, users=runner.user_count)
-            self._stream.broadcast_system_metrics({**data, "phase": self._phase}, source="locust")
-        if not isinstance(runner, MasterRunner) and self._meters:
+            data = self._system.take(runner.stats.total, users=runner.user_count, now=time.time())
+            stream.broadcast_system_metrics({**data, "phase": self._phase}, source="locust")
+        if not isinstance(runner, MasterRunner) and self._agents:
             source = f"locust-{runner.worker_index}" if isinstance(runner, WorkerRunner) else "locust"
             users = runner.user_classes_count
-            agents = [meter.take(users=users.get(name, 0)) for name, meter in self._meters.items()]
-            self._stream.broadcast_agent_metrics(agents, source=source)
+            agents = [meter.take(users=users.get(name, 0)) for name, meter in self._agents.items()]
+            stream.broadcast_agent_metrics(agents, source=source)
+
+
+def run_name(text: str) -> str:
+    """Return the name of a run to record; raise ArgumentTypeError where none can be started."""
+    if text and URL is not None:
+        raise ArgumentTypeError(
+            "a run is started beside the server, with REDIS_URL and DATABASE_URL in place of METRICS_URL; or there by "
+            "a command: python3 dev.py manage start_run NAME"
+        )
+    return text
 
 
 @events.init_command_line_parser.add_listener
 def add_arguments(parser: LocustArgumentParser) -> None:
     """Add to the options of Locust's command line and page."""
-    parser.add_argument("--record", metavar="NAME", default="", help="Keep the test as a run of this name")
+    parser.add_argument("--record", metavar="NAME", default="", type=run_name, help="Keep the test as a run")
 
 
 reporter = Reporter()
@@ -149,3 +199,4 @@ events.test_start.add_listener(reporter.start)
 events.request.add_listener(reporter.count)
 events.spawning_complete.add_listener(reporter.spawned)
 events.test_stop.add_listener(reporter.stop)
+events.quit.add_listener(reporter.end)

@@ -6,10 +6,11 @@ import os
 import py_compile
 import subprocess
 import sys
+import textwrap
 
 import pytest
 
-from examples.locust_metrics import AgentMeter, percentile, share, system_metrics
+from examples.locust_metrics import AgentMeter, SystemMeter, percentile, share
 from tests.listener import Listener
 from tests.stack import ROOT
 
@@ -21,24 +22,34 @@ def test_every_example_compiles(path, tmp_path):
     py_compile.compile(str(path), cfile=str(tmp_path / "compiled"), doraise=True)
 
 
-class Totals:
-    """The numbers of a real test of twenty seconds, as Locust 2.47 had them."""
+NOW = 1_796_000_020.5
 
+
+class Totals:
+    """A test of twenty seconds with 56 requests in each, as Locust 2.47 counts."""
+
+    start_time = NOW - 20.5
+    last_request_timestamp = NOW - 0.1
     num_requests = 1094
     num_failures = 13
+    num_reqs_per_sec = dict.fromkeys(range(int(NOW) - 20, int(NOW)), 56) | {int(NOW): 30}
+    num_fail_per_sec = {int(NOW) - 5: 6, int(NOW) - 1: 7}
     avg_response_time = 16.164357120648145
     max_response_time = 190.1370779996796
-    current_rps = 56.3
-    current_fail_per_sec = 0.6
+    response_times = {12: 900, 67: 170, 140: 20, 190: 4}
+
+    def __init__(self, **values):
+        vars(self).update(values)
 
     def get_current_response_time_percentile(self, percent):
         return {0.5: 12, 0.95: 67, 0.99: 140}[percent]
 
 
 def test_locusts_totals_are_system_metrics():
-    data = system_metrics(Totals(), users=20)
+    data = SystemMeter().take(Totals(), users=20, now=NOW)
+    sketch = data.pop("sketches")["response_time_ms"]
     assert data == {
-        "throughput_tps": 56.3,
+        "throughput_tps": 56.0,
         "requests_total": 1094,
         "requests_successful": 1081,
         "requests_failed": 13,
@@ -47,9 +58,47 @@ def test_locusts_totals_are_system_metrics():
         "p95_response_time_ms": 67,
         "p99_response_time_ms": 140,
         "max_response_time_ms": 190.1370779996796,
-        "error_rate": pytest.approx(0.01066, abs=1e-5),
+        "error_rate": 6 / 560,
         "users": 20,
     }
+    assert (sum(sketch.bins.values()), sketch.max) == (1094, 190)
+
+
+def test_while_nothing_is_answered_the_throughput_falls_and_other_numbers_of_the_moment_end():
+    meter, totals = SystemMeter(), Totals(last_request_timestamp=NOW - 7.0)
+    data = meter.take(totals, users=20, now=NOW + 6.0)
+    assert (data["throughput_tps"], data["error_rate"]) == ((6 * 56 + 30) / 10, 13 / (6 * 56 + 30))
+    data = meter.take(totals, users=20, now=NOW + 12.0)
+    assert [data[name] for name in ("throughput_tps", "error_rate", "p50_response_time_ms")] == [3.0, 0.0, None]
+    data = meter.take(totals, users=20, now=NOW + 60.0)
+    assert [data[name] for name in ("throughput_tps", "error_rate", "p99_response_time_ms")] == [0.0, None, None]
+    assert (data["requests_total"], data["avg_response_time_ms"]) == (1094, 16.164357120648145)
+
+
+def test_what_workers_have_yet_to_report_is_no_lack_of_answers():
+    totals = Totals(last_request_timestamp=NOW - 3.5)
+    assert SystemMeter(report_seconds=4.0).take(totals, users=20, now=NOW)["throughput_tps"] == 56.0
+
+
+def test_before_the_first_answer_nothing_is_said_of_it():
+    nothing = {"num_requests": 0, "num_failures": 0, "avg_response_time": 0.0, "max_response_time": 0}
+    totals = Totals(start_time=NOW - 1, last_request_timestamp=None, num_reqs_per_sec={}, response_times={}, **nothing)
+    data = SystemMeter().take(totals, users=3, now=NOW)
+    assert {name for name, value in data.items() if value is None} == {
+        *("throughput_tps", "error_rate", "avg_response_time_ms", "max_response_time_ms"),
+        *("p50_response_time_ms", "p95_response_time_ms", "p99_response_time_ms"),
+    }
+
+
+def test_each_response_time_is_in_one_sketch():
+    meter = SystemMeter()
+
+    def new(response_times):
+        data = meter.take(Totals(response_times=response_times), users=1, now=NOW)
+        return sum(data["sketches"]["response_time_ms"].bins.values())
+
+    assert [new({50: 3}), new({50: 4, 60: 2}), new({50: 4, 60: 2})] == [3, 3, 0]
+    assert new({50: 2}) == 2  # --reset-stats
 
 
 def test_an_agent_has_its_totals_and_what_is_new():
@@ -57,7 +106,9 @@ def test_an_agent_has_its_totals_and_what_is_new():
     for response_time_ms in range(1, 100):
         meter.count(float(response_time_ms), None)
     meter.count(5000.0, TimeoutError("too late"))
-    assert meter.take(users=10) == {
+    first = meter.take(users=10)
+    sketch = first.pop("sketches")["response_time_ms"]
+    assert first == {
         "agent_id": "Visitor",
         "agent_name": "Visitor",
         "requests_processed": 100,
@@ -70,12 +121,22 @@ def test_an_agent_has_its_totals_and_what_is_new():
         "status": "degraded",
         "users": 10,
     }
+    assert (sum(sketch.bins.values()), sketch.max) == (100, 5000.0)
     meter.count(8.0, None)
     after = meter.take(users=10)
     assert (after["requests_processed"], after["error_count"], after["timeout_count"]) == (101, 1, 1)
-    assert (after["avg_response_time_ms"], after["success_rate"], after["status"]) == (8.0, 1.0, "healthy")
+    assert (after["avg_response_time_ms"], after["success_rate"]) == (8.0, 1 - 1 / 101)
+
+
+def test_an_agent_that_asks_seldom_is_judged_by_its_last_ten_intervals():
+    meter = AgentMeter("Buyer")
+    assert (meter.take(users=1)["status"], meter.take(users=1)["success_rate"]) == ("healthy", None)
     meter.count(8.0, ValueError("no page"))
-    assert (meter.take(users=10)["status"], meter.take(users=10)["p95_response_time_ms"]) == ("unhealthy", None)
+    taken = [meter.take(users=1) for _ in range(11)]
+    assert [entry["success_rate"] for entry in taken] == [0.0] * 10 + [None]
+    assert {entry["status"] for entry in taken} == {"unhealthy"}  # until it has an answer
+    meter.count(8.0, None)
+    assert meter.take(users=1)["status"] == "healthy"
 
 
 @pytest.mark.parametrize(
@@ -94,7 +155,139 @@ def test_percentiles(values, part, expected):
 
 
 def test_a_share_is_a_ratio():
-    assert [share(1, 4), share(0, 0), share(0.7, 0.6)] == [0.25, 0.0, 1.0]
+    assert [share(1, 4), share(0, 0), share(0.7, 0.6)] == [0.25, None, 1.0]
+
+
+# As much of Locust as the locustfile uses, for a program of its own: Locust is no requirement of the tests.
+LOCUST = {
+    "__init__.py": """
+        from gevent import monkey
+        monkey.patch_all()
+        import logging
+        logging.basicConfig(format="%(message)s")
+
+        class Hook(list):
+            def add_listener(self, listener):
+                self.append(listener)
+                return listener
+            def fire(self, **values):
+                for listener in self:
+                    listener(**values)
+
+        class events:
+            init_command_line_parser, test_start, request = Hook(), Hook(), Hook()
+            spawning_complete, test_stop, quit = Hook(), Hook(), Hook()
+
+        class HttpUser: pass
+        def between(*seconds): pass
+        def task(argument):
+            return argument if callable(argument) else lambda function: function
+    """,
+    "argument_parser.py": "class LocustArgumentParser: pass",
+    "env.py": "class Environment: pass",
+    "runners.py": """
+        WORKER_REPORT_INTERVAL = 3.0
+        class Runner:
+            user_count, user_classes_count = 0, {}
+        class MasterRunner(Runner): pass
+        class WorkerRunner(Runner): pass
+    """,
+}
+
+
+@pytest.fixture
+def locustfile(tmp_path):
+    """Return what runs a program beside the locustfile, which it has as a module."""
+    for name, text in LOCUST.items():
+        path = tmp_path / "locust" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(textwrap.dedent(text))
+
+    def run(code, **environment):
+        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{tmp_path}:{EXAMPLES}", **environment}
+        return subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(code)],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        (
+            {"METRICS_URL": "http://127.0.0.1:8000"},
+            "METRICS_URL and METRICS_TOKEN: url and token belong together: the address of the server, and a token with "
+            "scope publish",
+        ),
+        (
+            {"METRICS_URL": "127.0.0.1:8000", "METRICS_TOKEN": "mst_1"},
+            "METRICS_URL and METRICS_TOKEN: url is '127.0.0.1:8000'; allowed: https://metrics.example.com and the like",
+        ),
+        (
+            {"DJANGO_SETTINGS_MODULE": "project.settings", "DEBUG": "1"},
+            "the in-memory channel layer serves one process, and the server is another one, so nothing would reach it",
+        ),
+    ],
+)
+def test_a_locust_whose_test_nobody_could_watch_does_not_start(locustfile, environment, message):
+    done = locustfile("import locustfile", **environment)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(message)
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_run_cannot_be_recorded_over_http_and_locust_is_told_before_it_starts(locustfile):
+    code = """
+        import argparse, locust, locustfile
+        parser = argparse.ArgumentParser("locust")
+        locust.events.init_command_line_parser.fire(parser=parser)
+        print(parser.parse_args([]).record == "")
+        parser.parse_args(["--record", "soak"])
+    """
+    done = locustfile(code, METRICS_URL="http://127.0.0.1:8000", METRICS_TOKEN="mst_1")
+    assert (done.returncode, done.stdout) == (2, "True\n")
+    assert "error: argument --record: a run is started beside the server, with REDIS_URL and" in done.stderr
+
+
+@pytest.mark.valkey
+async def test_the_last_metric_of_a_master_has_what_its_workers_tell_after_the_test(locustfile, valkey_layer):
+    code = """
+        import time
+        from types import SimpleNamespace
+
+        import gevent
+        import locust, locustfile
+        from locust.env import Environment
+        from locust.runners import MasterRunner
+
+        total = SimpleNamespace(
+            start_time=time.time(), last_request_timestamp=None, num_requests=0, num_failures=0, num_reqs_per_sec={},
+            num_fail_per_sec={}, avg_response_time=0.0, max_response_time=0, response_times={},
+        )
+        environment = Environment()
+        environment.parsed_options = None
+        environment.runner = MasterRunner()
+        environment.runner.stats = SimpleNamespace(total=total)
+        locust.events.test_start.fire(environment=environment)
+        locust.events.test_stop.fire(environment=environment)
+        gevent.sleep(0.1)
+        total.num_requests = 7
+        locust.events.quit.fire(exit_code=0)
+    """
+    environment = {"SECRET_KEY": "only-for-tests", "REDIS_URL": valkey_layer, "DEBUG": "1"}
+    async with Listener() as listener:
+        running = asyncio.get_running_loop().run_in_executor(None, lambda: locustfile(code, **environment))
+        (body,) = await listener.bodies(1)
+        done = await running
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (body["source"], body["data"]["requests_total"], body["data"]["phase"]) == ("locust", 7, "ramp-up")
 
 
 @pytest.mark.valkey
