@@ -4,13 +4,15 @@
     k6 run --quiet --out json=/dev/stdout script.js | python examples/k6_metrics.py
 
 It needs a token with the scope publish and the package msgspec, and neither Django nor Redis. What k6 prints besides
-its samples is passed on.
+its samples is passed on, so its summary stands at the end as ever.
 """
 
 import json
 import os
+import signal
 import sys
-import time
+from collections.abc import Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +20,35 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from metrics_stream.broadcast import Broadcaster, Sketch
 
-INTERVAL_SECONDS = 1.0
+COUNTED = {"http_reqs", "http_req_failed", "http_req_duration", "vus"}
+
+# The data of a metric and its time, in seconds since 1970.
+Timed = tuple[dict[str, Any], float]
 
 
 class Meter:
-    """Counts k6's samples into `system` metrics."""
+    """Counts k6's samples into `system` metrics, by the time of the samples: k6 writes them five times a second."""
 
     def __init__(self) -> None:
+        self._began_at: float | None = None
+        self._newest_at = 0.0
         self._total = 0
         self._failed = 0
         self._recent = 0
         self._recent_failed = 0
-        self._users = 0
+        self._users: int | None = None
         self._response_times = Sketch()
 
-    def count(self, sample: dict[str, Any]) -> None:
-        """Count one sample."""
-        value = sample["data"]["value"]
-        match sample["metric"]:
+    def count(self, name: str, value: float, at: float) -> Timed | None:
+        """Count one sample; return the metric of the seconds that are over with it, at the time of their end."""
+        ended = None
+        if self._began_at is None:
+            self._began_at = at
+        if (seconds := int(at - self._began_at)) >= 1:
+            self._began_at += seconds
+            ended = self._take(seconds), self._began_at
+        self._newest_at = max(self._newest_at, at)
+        match name:
             case "http_reqs":
                 self._total += 1
                 self._recent += 1
@@ -46,17 +59,24 @@ class Meter:
                 self._response_times.add(value)
             case "vus":
                 self._users = int(value)
+        return ended
 
-    def take(self, seconds: float) -> dict[str, Any]:
-        """Return what was measured in the last seconds, and begin anew."""
+    def rest(self) -> Timed | None:
+        """Return the metric of what is left at the end, if there was anything."""
+        if self._began_at is None:
+            return None
+        return self._take(self._newest_at - self._began_at), self._newest_at
+
+    def _take(self, seconds: float) -> dict[str, Any]:
         recent, failed, times = self._recent, self._recent_failed, self._response_times.take()
         self._recent = self._recent_failed = 0
         return {
-            "throughput_tps": recent / seconds,
+            # A moment says nothing of a second.
+            "throughput_tps": recent / seconds if seconds >= 0.5 else None,
             "requests_total": self._total,
             "requests_successful": self._total - self._failed,
             "requests_failed": self._failed,
-            "error_rate": failed / recent if recent else 0.0,
+            "error_rate": failed / recent if recent else None,
             "p50_response_time_ms": times.quantile(0.50),
             "p95_response_time_ms": times.quantile(0.95),
             "p99_response_time_ms": times.quantile(0.99),
@@ -65,21 +85,47 @@ class Meter:
         }
 
 
+def samples(lines: Iterable[str]) -> Iterator[tuple[str, float, float]]:
+    """Yield name, value and time of the samples that count, and pass on what is none of k6's JSON."""
+    for line in lines:
+        try:
+            item = json.loads(line)
+            if item["type"] != "Point" or item["metric"] not in COUNTED:
+                continue
+            name, value = item["metric"], float(item["data"]["value"])
+            at = datetime.fromisoformat(item["data"]["time"]).timestamp()
+        except (ValueError, LookupError, TypeError):
+            print(line, end="")
+        else:
+            yield name, value, at
+
+
+def connect() -> Broadcaster | None:
+    """Return what publishes, or say why nothing does."""
+    try:
+        if not {"METRICS_URL", "METRICS_TOKEN"} <= os.environ.keys():
+            raise ValueError("set METRICS_URL and METRICS_TOKEN, the address of the server and a token for it")
+        return Broadcaster(source="k6", url=os.environ["METRICS_URL"], token=os.environ["METRICS_TOKEN"])
+    except ValueError as error:
+        print(f"k6_metrics.py: nothing is published: {error}", file=sys.stderr)
+        return None
+
+
 def main() -> None:
     """Read until k6 ends, then wait until all has left."""
-    meter, began_at = Meter(), time.monotonic()
-    with Broadcaster(source="k6", url=os.environ["METRICS_URL"], token=os.environ["METRICS_TOKEN"]) as stream:
-        for line in sys.stdin:
-            try:
-                sample = json.loads(line)
-                if sample["type"] == "Point":
-                    meter.count(sample)
-            except (ValueError, LookupError, TypeError):
-                print(line, end="")
-            if (seconds := time.monotonic() - began_at) >= INTERVAL_SECONDS:
-                stream.broadcast_system_metrics(meter.take(seconds))
-                began_at += seconds
-        stream.broadcast_system_metrics(meter.take(max(time.monotonic() - began_at, 0.001)))
+    # Ctrl-C reaches both. It is k6 that ends the test in order then, with samples and a summary yet to come.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    stream, meter = connect(), Meter()
+    if stream is None:
+        for _ in samples(sys.stdin):
+            pass  # as long as nobody reads what it writes, k6 does not end
+        sys.exit(1)
+    with stream:
+        for sample in samples(sys.stdin):
+            if ended := meter.count(*sample):
+                stream.broadcast_system_metrics(*ended)
+        if rest := meter.rest():
+            stream.broadcast_system_metrics(*rest)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
@@ -231,39 +232,77 @@ async def test_the_examples_of_the_documents_publish(server, valkey_layer, argv,
     assert [body["metric_type"] for body in bodies] == ["system", "agent"][: len(bodies)]
 
 
-@pytest.mark.valkey
-async def test_the_samples_of_k6_are_counted_into_metrics(server, valkey_layer):
-    def point(metric, value):
-        return json.dumps({"type": "Point", "metric": metric, "data": {"time": "2026-01-31T12:00:00Z", "value": value}})
+TAGS = {"group": "", "method": "GET", "name": "http://127.0.0.1/", "scenario": "default", "status": "200"}
 
-    lines = [
-        '{"type":"Metric","data":{"name":"http_reqs"},"metric":"http_reqs"}',
-        "running (1s), 2/2 VUs",
-        point("vus", 2),
-    ]
-    for number in range(100):
-        lines += [
-            point("http_reqs", 1),
-            point("http_req_failed", int(number < 5)),
-            point("http_req_duration", number + 1.0),
-        ]
-    code = "import runpy; runpy.run_path('examples/k6_metrics.py', run_name='__main__')"
-    done = await in_thread(
-        subprocess.run,
-        [sys.executable, "-c", WITHOUT + code],
-        input="\n".join(lines),
+
+def point(metric, second, value):
+    """Return a line as k6 writes it with `--out json`: the times have nanoseconds."""
+    data = {"time": f"2026-01-31T12:00:{second:012.9f}Z", "value": value, "tags": TAGS}
+    return json.dumps({"metric": metric, "type": "Point", "data": data})
+
+
+def start_k6_example(server, token):
+    return subprocess.Popen(
+        [sys.executable, "-c", WITHOUT + "import runpy; runpy.run_path('examples/k6_metrics.py', run_name='__main__')"],
         cwd=ROOT,
-        env={"PATH": os.environ["PATH"], "METRICS_URL": server.url, "METRICS_TOKEN": server.tokens["any"]},
-        capture_output=True,
+        env={"PATH": os.environ["PATH"], "METRICS_URL": server.url} | ({"METRICS_TOKEN": token} if token else {}),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=30,
-        check=True,
     )
-    assert done.stdout == "running (1s), 2/2 VUs\n"
-    data = (await published("k6"))[-1]["data"]
-    counts = [data[name] for name in ("requests_total", "requests_successful", "requests_failed", "users")]
-    assert counts == [100, 95, 5, 2]
-    assert data["p95_response_time_ms"] == pytest.approx(95, rel=0.02)
+
+
+@pytest.mark.valkey
+async def test_the_samples_of_k6_are_counted_into_metrics_by_their_own_time(server, valkey_layer):
+    # As k6 does, in writes that hold the samples of 0.2 s; here all of them come at once.
+    lines = ['{"type":"Metric","data":{"name":"http_reqs"},"metric":"http_reqs"}', "running (1s), 2/2 VUs"]
+    for number in range(225):
+        second = 10 + number / 100
+        lines += [
+            point("http_reqs", second, 1),
+            point("http_req_duration", second, number % 100 + 1.5),
+            point("http_req_waiting", second, 1.25),
+            point("http_req_failed", second, int(number < 5)),
+        ]
+        if number in (50, 150):
+            lines += [point("vus", second, 2), point("vus_max", second, 4)]
+    process = start_k6_example(server, server.tokens["any"])
+    printed, said = await in_thread(process.communicate, "\n".join(lines), timeout=30)
+    assert (process.returncode, printed, said) == (0, "running (1s), 2/2 VUs\n", "")
+    bodies = await published("k6")
+    names = ("throughput_tps", "requests_total", "requests_successful", "requests_failed", "error_rate", "users")
+    assert [[body["data"][name] for name in names] for body in bodies] == [
+        [100.0, 100, 95, 5, 0.05, 2],
+        [100.0, 200, 195, 5, 0.0, 2],
+        [None, 225, 220, 5, 0.0, 2],
+    ]
+    assert [body["timestamp"] for body in bodies] == [
+        "2026-01-31T12:00:11.000000Z",
+        "2026-01-31T12:00:12.000000Z",
+        "2026-01-31T12:00:12.240000Z",
+    ]
+    assert bodies[0]["data"]["p95_response_time_ms"] == pytest.approx(95.5, rel=0.01)
+
+
+@pytest.mark.valkey
+async def test_ctrl_c_leaves_the_end_to_k6(server, valkey_layer):
+    process = start_k6_example(server, server.tokens["any"])
+    process.stdin.write((point("http_req_waiting", 1, 1) + "\n") * 1000)  # more than a pipe holds: it reads
+    process.stdin.flush()
+    process.send_signal(signal.SIGINT)
+    printed, said = await in_thread(process.communicate, point("http_reqs", 59, 1) + "\nsummary\n", timeout=30)
+    assert (process.returncode, printed.splitlines()[-1], said) == (0, "summary", "")
+    assert (await published("k6"))[-1]["timestamp"] == "2026-01-31T12:00:59.000000Z"
+
+
+@pytest.mark.valkey
+async def test_without_a_token_the_example_says_so_and_k6_is_not_left_without_a_reader(server):
+    process = start_k6_example(server, None)
+    samples = point("http_reqs", 1, 1) + "\n"
+    printed, said = await in_thread(process.communicate, samples * 1000 + "summary\n", timeout=30)
+    assert (process.returncode, printed) == (1, "summary\n")
+    assert said.startswith("k6_metrics.py: nothing is published: set METRICS_URL and METRICS_TOKEN")
 
 
 # --- answers ---
