@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from metrics_stream.core.codes import GapReason
 from metrics_stream.core.delivery import Delivery
 from metrics_stream.core.messages import Filters
+from metrics_stream.core.permission import Grant, Permit
 from metrics_stream.core.selection import Selection
 from tests.test_hub import House
 
@@ -109,6 +110,20 @@ def test_a_client_that_asks_for_sketches_gets_the_merged_ones(house):
     assert metrics_of(asking)[0]["data"]["sketches"]["x_ms"]["bins"] == {"7": 4}
     assert list(metrics_of(other)[0]["data"]) == ["p99_x_ms"]
     assert "worst" not in metrics_of(other)[0]
+
+
+def test_a_client_that_may_not_see_sketches_gets_none_however_it_asks(house):
+    permit = Permit(frozenset({Grant(frozenset({"system", "agent"}), fields=frozenset({"n", "p99_x_ms"}))}))
+    filters = Filters(fields=("n", "p99_x_ms", "sketches"))
+    _, socket = house.join(Selection(("system", "agent"), filters, permit), SUMMARIES)
+    for metric_type in ("system", "agent"):
+        house.publish(
+            1, 2, metric_type=metric_type, p99_x_ms=5.0, sketches={"x_ms": {"accuracy": 0.01, "bins": {"7": 2}}}
+        )
+    house.clock.advance(1.0)
+    system, agent = (metric["data"] for metric in metrics_of(socket))
+    assert set(system) == {"n", "p99_x_ms"}
+    assert set(agent[0]) == {"agent_id", "n", "p99_x_ms"}
 
 
 STEPS = st.lists(

@@ -91,11 +91,14 @@ class Aggregate:
     def __len__(self) -> int:
         return len(self._groups)
 
-    def add(self, sequence: int, metric: Metric, body: bytes) -> None:
-        """Fold in the metric whose projection is `body`; raise one of MALFORMED when that is none."""
+    def add(self, sequence: int, metric: Metric, body: bytes, *, adds_sketches: bool = True) -> None:
+        """Fold in the metric whose projection is `body`; raise one of MALFORMED when that is none.
+
+        `adds_sketches` lets percentiles that the projection kept be told from the sketches that it left out.
+        """
         document = _decode(body)
         data = document.data
-        if body is not metric.body and b'"sketches"' in metric.body:
+        if adds_sketches and body is not metric.body and b'"sketches"' in metric.body:
             _add_sketches(data, _decode(metric.body).data)
         entries: list[tuple[str | None, Any]] = [(None, data)]
         if are_agents(data):
@@ -174,7 +177,8 @@ class Interval:
         """Fold in the metric whose projection is `body`; raise one of MALFORMED when that is none."""
         if self._rendered:
             self._rendered = {}
-        self._parts[-1].add(sequence, metric, body)
+        # Where sketches go out, those that the projection left out must not: nobody knows who may see them.
+        self._parts[-1].add(sequence, metric, body, adds_sketches=not self._keeps_sketches)
 
     def cut(self, sequence: int) -> None:
         """Let a part begin with the metric of `sequence`, which comes next."""
