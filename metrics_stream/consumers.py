@@ -31,8 +31,7 @@ class MetricsConsumer(EntranceConsumer):
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         """Answer one message; nothing a client sends ends anything but its own socket."""
-        is_gone = self.client is not None and self.client.id not in self.runtime.hub.clients
-        if self._closing or is_gone or (self.client is None and self._waiting is None):
+        if self._closing or self._is_gone or (self.client is None and self._waiting is None):
             return
         settings, telemetry = self.runtime.settings, self.runtime.telemetry
         telemetry.messages_received += 1

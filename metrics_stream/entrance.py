@@ -307,8 +307,13 @@ class EntranceConsumer(AsyncWebsocketConsumer):
 
     # --- messages out; they never queue behind data ---
 
+    @property
+    def _is_gone(self) -> bool:
+        """Whether the hub has closed the client: nothing may follow the close, and nothing is answered any more."""
+        return self.client is not None and self.client.id not in self.runtime.hub.clients
+
     async def _send(self, message: messages.ServerMessage) -> None:
-        if self._closing:
+        if self._closing or self._is_gone:
             return
         self.runtime.telemetry.messages_sent += 1
         if self.client is not None:

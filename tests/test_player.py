@@ -10,9 +10,10 @@ from channels.layers import get_channel_layer
 from channels.testing import WebsocketCommunicator
 from django.test import TransactionTestCase
 
-from metrics_stream import consumers
+from metrics_stream import consumers, player
 from metrics_stream.broadcast import broadcast_many, make_metric
 from metrics_stream.bus import declare_server
+from metrics_stream.core.codes import CloseCode, ErrorCode
 from metrics_stream.core.positions import Position
 from metrics_stream.core.protocol import format_timestamp
 from metrics_stream.deadline import BusError
@@ -411,6 +412,17 @@ async def test_the_recent_past_in_redis_can_be_replayed_from_any_instant(valkey_
         assert client.numbers == [6, 7]
     await stop_runtime()
     await get_channel_layer().flush()
+
+
+async def test_a_client_that_is_closed_while_it_watches_hears_nothing_after_the_close(tapes, monkeypatch):
+    monkeypatch.setattr(player, "TELL_SECONDS", 0.0)
+    async with connected() as client:
+        await client.ask(type="replay", run="a-run", speed=0.25)
+        [client_id] = get_runtime().hub.clients
+        get_runtime().hub.close(client_id, CloseCode.FORBIDDEN, ErrorCode.FORBIDDEN, "closed by an admin")
+        while (await client.receive_output(timeout=5))["type"] != "websocket.close":
+            pass
+        assert await client.receive_nothing(timeout=3 * player.TICK_SECONDS)
 
 
 async def test_a_client_that_leaves_in_the_middle_leaves_nothing_behind(tapes):
