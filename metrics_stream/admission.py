@@ -61,6 +61,8 @@ class Admission:
     def __init__(self, client: Client, runtime: Runtime, send: Send) -> None:
         """`send` sends a message to the client."""
         self.player: Player | None = None
+        self.begins_replay = False
+        """Whether somebody is about to call `replay`, with what may be seen now."""
         self._client = client
         self._runtime = runtime
         self._send = send
@@ -151,7 +153,6 @@ class Admission:
 
     async def replay(self, tape: Tape, message: messages.Replay, at: float | None, permit: Permit) -> None:
         """Play a tape to the client instead of what is live, from an instant on; `permit` holds for the tape."""
-        await self.settle()
         if permit != self._client.selection.permit:
             # First away from what is live, which it may not see so much of.
             hub, client = self._runtime.hub, self._client

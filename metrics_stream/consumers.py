@@ -141,8 +141,16 @@ class MetricsConsumer(EntranceConsumer):
     async def _replay(self, message: messages.Replay) -> None:
         at = None if message.from_ is UNSET else parse_instant("from", message.from_)
         run = None if message.run is UNSET else message.run
-        tape = await open_tape(self.runtime, self.access, run)
-        await self._admission.replay(tape, message, at, self.access.permit)
+        admission = self._admission
+        await admission.settle()
+        # What may be seen now; when that changes before the replay has begun, `allow` ends it like one that plays.
+        access = self.access
+        admission.begins_replay = True
+        try:
+            tape = await open_tape(self.runtime, access, run)
+            await admission.replay(tape, message, at, access.permit)
+        finally:
+            admission.begins_replay = False
 
     async def _seek(self, message: messages.Seek) -> None:
         await self._admission.seek(message, parse_instant("to", message.to))

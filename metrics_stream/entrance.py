@@ -215,7 +215,7 @@ class EntranceConsumer(AsyncWebsocketConsumer):
         if access == self.access or self._closing or self.client is None or self.admission is None:
             return
         self.access = access
-        if self.admission.player is not None:
+        if self.admission.player is not None or self.admission.begins_replay:
             # What is replayed was chosen from what could be seen before.
             await self.refuse(HAS_CHANGED)
             return

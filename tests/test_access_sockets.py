@@ -13,7 +13,8 @@ from django.test import Client as Browser
 from django.test import TransactionTestCase, override_settings
 from django.utils import timezone
 
-from metrics_stream import authority
+from metrics_stream import authority, consumers
+from metrics_stream.admission import Admission
 from metrics_stream.authority import authority_of
 from metrics_stream.broadcast import broadcast, broadcast_many
 from metrics_stream.bus import declare_server
@@ -390,6 +391,47 @@ class ClosedTests(TransactionTestCase):
             assert (await one.ask(type="replay", paused=True))["type"] == "replay_state"
             policy.sources = ["b"]
             await sync_to_async(policy.save)()
+            assert await one.ends() == ("expired", 4005)
+        await stop_runtime()
+
+    @asynccontextmanager
+    async def replay_while_rights_change(self, owner, name):
+        """Ask for a replay of the sources a and b, and take a away just before `owner.name` goes on."""
+        _, browser = await make_viewer(sources=["a", "b"])
+        policy = await AccessPolicy.objects.aget()
+        await broadcast_many([{"metric_type": "system", "data": {"n": 1}, "source": source} for source in ("a", "b")])
+        original = getattr(owner, name)
+
+        async def narrow_first(*args):
+            setattr(owner, name, original)
+            policy.sources = ["b"]
+            await sync_to_async(policy.save)()
+            await authority_of(get_runtime()).recheck()
+            await asyncio.sleep(0)
+            return await original(*args)
+
+        async with socket(*page_of(browser)) as one:
+            await one.hear()
+            await one.ask(type="set_update_interval", interval_seconds=0.1)
+            await one.ask(type="subscribe", metric_types=["system"])
+            await one.hear()
+            setattr(owner, name, narrow_first)
+            await one.say(type="replay", paused=True, **{"from": timezone.now().isoformat()})
+            yield one
+
+    async def test_a_replay_that_waits_shows_what_may_be_seen_when_it_begins(self):
+        async with self.replay_while_rights_change(Admission, "settle") as one:
+            assert (await one.hear())["type"] == "subscription_confirmed"
+            heard = [await one.hear(), await one.hear()]
+            [frame] = [item for item in heard if item["type"] != "replay_state"]
+            assert frame["data"]["source"] == "b"
+            await one.ask(type="live")
+            assert (await one.hear())["type"] == "subscription_confirmed"
+            assert (await one.hear())["data"]["source"] == "b"
+        await stop_runtime()
+
+    async def test_a_replay_ends_when_its_authority_changes_while_it_begins(self):
+        async with self.replay_while_rights_change(consumers, "open_tape") as one:
             assert await one.ends() == ("expired", 4005)
         await stop_runtime()
 
