@@ -153,13 +153,8 @@ class Admission:
 
     async def replay(self, tape: Tape, message: messages.Replay, at: float | None, permit: Permit) -> None:
         """Play a tape to the client instead of what is live, from an instant on; `permit` holds for the tape."""
-        if permit != self._client.selection.permit:
-            # First away from what is live, which it may not see so much of.
-            hub, client = self._runtime.hub, self._client
-            hub.enter_lane(client, object())
-            hub.change(client, replace(client.selection, permit=permit), client.delivery)
         speed = messages.clamp(message.speed, messages.SPEED)
-        player = Player(self._client, self._runtime.hub, tape, self._send)
+        player = Player(self._client, self._runtime.hub, tape, permit, self._send)
         await player.start(at, speed=speed, paused=message.paused)
         # Not before: when the past is away, all stays as it was.
         self._stop_player()

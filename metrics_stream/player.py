@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 from django.db import DatabaseError
@@ -17,6 +18,7 @@ from metrics_stream.audience import Client
 from metrics_stream.core.columns import SeriesColumns
 from metrics_stream.core.messages import PlayState, ReplayState
 from metrics_stream.core.metrics import Metric
+from metrics_stream.core.permission import Permit
 from metrics_stream.core.protocol import format_timestamp
 from metrics_stream.core.selection import Selection
 from metrics_stream.deadline import BusError
@@ -84,13 +86,14 @@ Tell = Callable[[ReplayState], Awaitable[object]]
 class Player:
     """One replay of one client."""
 
-    def __init__(self, client: Client, hub: Hub, tape: Tape, tell: Tell) -> None:
-        """`tell` sends where the replay stands."""
+    def __init__(self, client: Client, hub: Hub, tape: Tape, permit: Permit, tell: Tell) -> None:
+        """`permit` is what may be seen of the tape, and `tell` sends where the replay stands."""
         self.tape = tape
         self.state: PlayState = "paused"
         self.speed = 1.0
         self._client = client
         self._hub = hub
+        self._permit = permit
         self._tell = tell
         self._loop = asyncio.get_running_loop()
         self._at = 0.0
@@ -141,6 +144,9 @@ class Player:
             mark = await self.tape.mark_at(at)
             # Another lane: nothing that waits from before the jump may arrive after it.
             self._hub.enter_lane(self._client, object())
+            # Not before: of what is live the client may see less.
+            selection = replace(self._client.selection, permit=self._permit)
+            self._hub.change(self._client, selection, self._client.delivery)
             self._go_to(at)
             self._mark, self._is_all_read, self._waiting = mark, False, 0
             self._ahead.clear()

@@ -11,9 +11,10 @@ from asgiref.sync import sync_to_async
 from channels.testing import WebsocketCommunicator
 from django.contrib.sessions.models import Session
 from django.core.signing import Signer
+from django.db import DatabaseError
 from django.utils import timezone
 
-from metrics_stream import authority
+from metrics_stream import authority, tapes
 from metrics_stream.broadcast import broadcast
 from metrics_stream.core.permission import Grant
 from metrics_stream.models import AccessPolicy, ClientPreset, Dashboard, Panel, ShareLink
@@ -422,6 +423,28 @@ async def test_link_of_a_run_shows_the_run_and_nothing_live(client, lobby, runni
         assert item["data"] == {"throughput_tps": 7}
         await publish()
         assert (await viewer.ask(type="live"))["type"] == "error"
+
+
+async def test_link_of_a_run_shows_nothing_live_after_a_replay_that_could_not_begin(
+    client, lobby, running, monkeypatch
+):
+    async def away(*_):
+        raise DatabaseError("away")
+
+    run = await sync_to_async(recorded_run)()
+    link = await sync_to_async(ShareLink.issue)(name="x", dashboard=lobby, run=run)
+    async with watching(await sync_to_async(key_of)(client, link)) as viewer:
+        await publish()
+        with monkeypatch.context() as patch:
+            patch.setattr(tapes, "_read_newest", away)
+            assert (await viewer.ask(type="replay", run="soak"))["code"] == "internal"
+        await viewer.subscribe("all", backfill_seconds=60)
+        # What is whole comes before the columns.
+        assert (message := await viewer.hear())["type"] == "backfill"
+        assert message["series"] == []
+        await publish()
+        assert (await viewer.ask(type="ping"))["type"] == "pong"
+        assert (await viewer.ask(type="replay", run="soak"))["type"] == "replay_state"
 
 
 @pytest.mark.parametrize(
