@@ -185,15 +185,16 @@ async def send_backfill(
     parts = list(_parts(series)) or [[]]
     for number, part in enumerate(parts, 1):
         first = part[0] if part else None
+        await idle(client)
         message = Backfill(
             metric_types=metric_types,
             from_=format_timestamp(first.starts_at if first is not None else since),
             until=format_timestamp(until),
             bucket_seconds=first.bucket_seconds if first is not None else 1.0,
-            series=[_as_message(item) for item in part],
+            # What may be seen may have become less since they were read.
+            series=[_as_message(item) for item in permitted_series(part, client.selection.permit)],
             done=number == len(parts),
         )
-        await idle(client)
         hub.write_text(client, SharedText(encode(message).encode()))
         await asyncio.sleep(0)
 

@@ -382,6 +382,30 @@ class ClosedTests(TransactionTestCase):
             assert frame["data"]["source"] == "b"
         await stop_runtime()
 
+    async def test_a_backfill_is_narrowed_while_it_is_on_its_way(self):
+        _, browser = await make_viewer(sources=["a", "b"])
+        policy = await AccessPolicy.objects.aget()
+        await broadcast_many([{"metric_type": "system", "data": {"n": 1}, "source": source} for source in ("a", "b")])
+        async with socket(*page_of(browser)) as one:
+            await one.hear()
+            recent = get_runtime().recent
+            series = recent.series
+
+            async def narrow_afterwards(*args):
+                found = await series(*args)
+                policy.sources = ["b"]
+                await sync_to_async(policy.save)()
+                await authority_of(get_runtime()).recheck()
+                await asyncio.sleep(0)
+                return found
+
+            recent.series = narrow_afterwards
+            await one.say(type="subscribe", metric_types=["system"], backfill_seconds=60)
+            while (message := await one.hear())["type"] != "backfill":
+                pass
+            assert [series["source"] for series in message["series"]] == ["b"]
+        await stop_runtime()
+
     async def test_a_replay_ends_when_its_authority_changes(self):
         _, browser = await make_viewer(sources=["a"])
         policy = await AccessPolicy.objects.aget()
