@@ -27,7 +27,7 @@ from metrics_stream.core.protocol import ProtocolError
 from metrics_stream.core.selection import Selection
 from metrics_stream.deadline import BusError
 from metrics_stream.player import Player, Tape
-from metrics_stream.recovery import Recovery
+from metrics_stream.recovery import Recovery, Visible
 from metrics_stream.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -58,14 +58,15 @@ class Past:
 class Admission:
     """The comings and goings of one client between nothing, what is live, and replays."""
 
-    def __init__(self, client: Client, runtime: Runtime, send: Send) -> None:
-        """`send` sends a message to the client."""
+    def __init__(self, client: Client, runtime: Runtime, send: Send, visible: Visible) -> None:
+        """`send` sends a message to the client; `visible` returns those of some metric types that it may see now."""
         self.player: Player | None = None
         self.begins_replay = False
         """Whether somebody is about to call `replay`, with what may be seen now."""
         self._client = client
         self._runtime = runtime
         self._send = send
+        self._visible = visible
         self._recovery: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         # One backfill at a time, so that the parts of two never mix; those that nothing was sent of, and their types.
@@ -88,7 +89,7 @@ class Admission:
         """
         recovery = self._recovery_of()
         recovered = await recovery.begin(selection, past.resume_from)
-        await self._confirm(selection.metric_types, recovery.position, recovered, ref)
+        await self._confirm(recovery.metric_types, recovery.position, recovered, ref)
         self._recovery = self._start(recovery.finish())
         self._start_backfill(selection.metric_types if asked is None else asked, past)
 
@@ -99,7 +100,7 @@ class Admission:
             recovery = self._recovery_of()
             recovered = await recovery.begin(selection, past.resume_from)
             if is_confirmed:
-                await self._confirm(selection.metric_types, recovery.position, recovered, UNSET)
+                await self._confirm(recovery.metric_types, recovery.position, recovered, UNSET)
             await recovery.finish()
 
         self._recovery = self._start(admit())
@@ -107,7 +108,14 @@ class Admission:
 
     def _recovery_of(self) -> Recovery:
         runtime = self._runtime
-        return Recovery(self._client, runtime.hub, runtime.intake, runtime.history, runtime.membership.wait_joined)
+        return Recovery(
+            self._client,
+            runtime.hub,
+            runtime.intake,
+            runtime.history,
+            join=runtime.membership.wait_joined,
+            visible=self._visible,
+        )
 
     async def _confirm(
         self, metric_types: tuple[str, ...], position: str | None, recovered: bool | None, ref: messages.Ref

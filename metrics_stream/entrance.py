@@ -11,7 +11,7 @@ import logging
 import time
 import uuid
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs
@@ -173,7 +173,7 @@ class EntranceConsumer(AsyncWebsocketConsumer):
         self.client = self.outlet.client = client = hub.add(client_id, self.outlet, connected_at=time.time())
         client.who, client.address = access.who, self._address
         client.messages_sent = 1  # the welcome
-        self.admission = Admission(client, runtime, self._send)
+        self.admission = Admission(client, runtime, self._send, self._in_order)
         self.authority.add(self)
         if changes != self.authority.changes:
             self.authority.look_again()
@@ -222,13 +222,15 @@ class EntranceConsumer(AsyncWebsocketConsumer):
         client, hub = self.client, self.runtime.hub
         client.who = access.who
         selection = client.selection
-        metric_types = self._in_order(frozenset(selection.metric_types))
+        metric_types = self._in_order(selection.metric_types)
         hub.change(client, replace(selection, metric_types=metric_types, permit=access.live_permit), client.delivery)
         position = hub.position_reached_by(client)
         await self._send(messages.SubscriptionConfirmed(metric_types=metric_types, position=position or UNSET))
 
-    def _in_order(self, metric_types: frozenset[str]) -> tuple[str, ...]:
-        return tuple(item for item in self.access.metric_types if item in metric_types)
+    def _in_order(self, metric_types: Iterable[str]) -> tuple[str, ...]:
+        """Return those of which something may be seen now, in the order of the catalogue."""
+        named = frozenset(metric_types)
+        return tuple(item for item in self.access.metric_types if item in named)
 
     async def refuse(self, refused: AccessRefused) -> None:
         """Close: what was shown opens nothing, or does not any more."""

@@ -7,7 +7,7 @@ nothing is missing between the two, and nothing comes twice.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 
 from metrics_stream.audience import Client
@@ -27,6 +27,7 @@ PAGE_METRICS = 1_000
 PAGE_BYTES = 500_000
 
 Join = Callable[[tuple[str, ...]], Awaitable[None]]
+Visible = Callable[[Iterable[str]], tuple[str, ...]]
 
 
 class Recovery:
@@ -35,15 +36,21 @@ class Recovery:
     `begin` is awaited before the subscription is confirmed, `finish` afterwards, in a task of its own.
     """
 
-    def __init__(self, client: Client, hub: Hub, intake: Intake, history: History | None, join: Join) -> None:
-        """`join` waits a moment until metric types are heard. Without a history there is no past."""
+    def __init__(
+        self, client: Client, hub: Hub, intake: Intake, history: History | None, *, join: Join, visible: Visible
+    ) -> None:
+        """`join` waits a moment until metric types are heard. Without a history there is no past.
+
+        `visible` returns those of some metric types of which the client may see something now.
+        """
         self._client = client
         self._hub = hub
         self._intake = intake
         self._history = history
         self._join = join
-        self._new: tuple[str, ...] = ()
-        self._types: tuple[str, ...] = ()
+        self._visible = visible
+        self._asked: tuple[str, ...] = ()
+        self._had: frozenset[str] = frozenset()
         self._missed: Position | None = None
         """Where the client stands, of the types that it had before."""
         self._resumed: frozenset[str] = frozenset()
@@ -56,8 +63,8 @@ class Recovery:
 
     async def begin(self, selection: Selection, resume_from: Position | None) -> bool | None:
         """Find out what there is; return whether every metric since `resume_from` will come, None without one."""
-        self._types = selection.metric_types
-        self._new = tuple(item for item in self._types if item not in self._client.selection.metric_types)
+        self._asked = selection.metric_types
+        self._had = frozenset(self._client.selection.metric_types)
         self._resume_from = resume_from
         if resume_from is not None:
             await self._look(resume_from)
@@ -66,6 +73,15 @@ class Recovery:
         else:
             await self._enter()
         return None if resume_from is None else self._is_whole
+
+    @property
+    def metric_types(self) -> tuple[str, ...]:
+        """What the client gets from now on: what it asked for, and may still see."""
+        return self._visible(self._asked)
+
+    @property
+    def _new(self) -> tuple[str, ...]:
+        return tuple(item for item in self.metric_types if item not in self._had)
 
     @property
     def position(self) -> str | None:
@@ -77,10 +93,11 @@ class Recovery:
             return None
         told = None if self._client.reached is None else parse_position(self._client.reached)
         # Each type is said by one of them: where the client comes from, where it begins, or what it has been told.
+        types = self.metric_types
         parts = [
-            (self._resume_from, self._resumed),
+            (self._resume_from, self._resumed.intersection(types)),
             (self._reached, set(self._new) - self._resumed),
-            (told, set(self._types) - set(self._new)),
+            (told, self._had.intersection(types)),
         ]
         used = [(position, types) for position, types in parts if types]
         offsets = {
@@ -91,9 +108,9 @@ class Recovery:
             if item in position.offsets
         }
         epochs = {position.epoch for position, _ in used if position is not None}
-        if len(epochs) != 1 or len(offsets) != len(self._types):
+        if len(epochs) != 1 or len(offsets) != len(types):
             return None
-        return position_text(epochs.pop(), {item: offsets[item] for item in self._types})
+        return position_text(epochs.pop(), {item: offsets[item] for item in types})
 
     async def _look(self, resume_from: Position) -> None:
         offsets = {item: resume_from.offsets[item] for item in self._new if item in resume_from.offsets}
@@ -139,7 +156,7 @@ class Recovery:
         client = self._client
         self._hub.hold(client)
         client.is_behind = False
-        self._hub.change(client, replace(client.selection, metric_types=self._types), client.delivery)
+        self._hub.change(client, replace(client.selection, metric_types=self.metric_types), client.delivery)
 
     async def finish(self) -> None:
         """Send what came before, then let what is live leave."""
@@ -211,7 +228,7 @@ class Recovery:
 
     def _text(self, position: Position) -> str | None:
         """Return the position to be sent, None while the client has other types, which stand elsewhere."""
-        return position.text() if position.offsets.keys() == set(self._types) else None
+        return position.text() if position.offsets.keys() == set(self.metric_types) else None
 
     def _note_loss(self, page: Page) -> None:
         for metric_type, count in page.lost.items():

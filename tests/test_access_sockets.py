@@ -18,6 +18,7 @@ from metrics_stream.admission import Admission
 from metrics_stream.authority import authority_of
 from metrics_stream.broadcast import broadcast, broadcast_many
 from metrics_stream.bus import declare_server
+from metrics_stream.core.positions import parse_position
 from metrics_stream.models import AccessPolicy, AccessToken, ClientPreset
 from metrics_stream.routing import stream_application
 from metrics_stream.runtime import get_runtime, stop_runtime
@@ -380,6 +381,34 @@ class ClosedTests(TransactionTestCase):
             assert (await one.hear())["type"] == "subscription_confirmed"
             frame = await one.hear()
             assert frame["data"]["source"] == "b"
+        await stop_runtime()
+
+    async def test_what_comes_of_the_past_is_narrowed_while_it_is_on_its_way(self):
+        _, browser = await make_viewer(metric_types=["system", "hero"])
+        policy = await AccessPolicy.objects.aget()
+        await broadcast("system", {"n": 1})
+        await broadcast("hero", {"n": 2})
+        async with socket(*page_of(browser)) as one:
+            await one.hear()
+            membership = get_runtime().membership
+            wait_joined = membership.wait_joined
+
+            async def narrow_first(metric_types):
+                policy.metric_types = ["hero"]
+                await sync_to_async(policy.save)()
+                await authority_of(get_runtime()).recheck()
+                await asyncio.sleep(0)
+                await wait_joined(metric_types)
+
+            membership.wait_joined = narrow_first
+            await one.say(type="subscribe", backfill_seconds=60)
+            heard = [await one.hear() for _ in range(4)]
+            assert heard[1] == {"type": "subscription_confirmed", "metric_types": ["hero"]}
+            assert heard[2]["data"]["metric_type"] == "hero"
+            assert [series["metric_type"] for series in heard[3]["series"]] == ["hero"]
+            [client] = get_runtime().hub.clients.values()
+            assert client.selection.metric_types == ("hero",)
+            assert parse_position((await one.ask(type="ping"), one.position)[1]).offsets == {"hero": 1}
         await stop_runtime()
 
     async def test_a_backfill_is_narrowed_while_it_is_on_its_way(self):
