@@ -76,6 +76,7 @@ class EntranceConsumer(AsyncWebsocketConsumer):
         self._places: list[tuple[str, Hashable]] = []
         self._address = ""
         self._waiting: asyncio.Task[None] | None = None
+        self._changes = 0  # those that the authority had heard of when it was asked
         try:
             await super().__call__(scope, receive, send)
         finally:
@@ -90,6 +91,7 @@ class EntranceConsumer(AsyncWebsocketConsumer):
         if not await self._find_room():
             return
         headers = _headers_of(self.scope)
+        self._changes = self.authority.changes
         try:
             # Without an Origin it is a program, and a program has a token of its own.
             credential, access = await self.authority.admit(headers, may_have_session="origin" in headers)
@@ -141,7 +143,6 @@ class EntranceConsumer(AsyncWebsocketConsumer):
 
     async def _enter(self, credential: Credential, access: Access, ref: messages.Ref = UNSET) -> None:
         """Take the client in, with its preset when it names one."""
-        changes = self.authority.changes
         self.credential, self.access = credential, access
         runtime, hub = self.runtime, self.runtime.hub
         owner = access.user_id if isinstance(credential, BrowserSession) else credential
@@ -173,15 +174,15 @@ class EntranceConsumer(AsyncWebsocketConsumer):
         self.client = self.outlet.client = client = hub.add(client_id, self.outlet, connected_at=time.time())
         client.who, client.address = access.who, self._address
         client.messages_sent = 1  # the welcome
+        # Before anybody can be told that its rights have become less, which would be undone here.
+        hub.change(client, Selection((), selection.filters, access.live_permit), delivery)
         self.admission = Admission(client, runtime, self._send, self._in_order)
         self.authority.add(self)
-        if changes != self.authority.changes:
-            self.authority.look_again()
+        self._look_again_if_changed()
         if problem is not None:
             await self._send_error(problem)
         if runtime.canary.state == "stale":
             await self._send(messages.Status(bus="stale"))
-        hub.change(client, Selection((), selection.filters, access.live_permit), delivery)
         if selection.metric_types:
             self.admission.start(selection, past, is_confirmed=past != Past())
 
@@ -240,6 +241,7 @@ class EntranceConsumer(AsyncWebsocketConsumer):
             self.runtime.hub.close(self.client.id, refused.code, refused.error, str(refused))
 
     async def _authenticate(self, message: messages.Authenticate) -> None:
+        self._changes = self.authority.changes
         try:
             credential, access = await self.authority.admit_token(message.token)
         except AccessRefused as refused:
@@ -253,10 +255,16 @@ class EntranceConsumer(AsyncWebsocketConsumer):
             await self._enter(credential, access, message.ref)
             return
         self.credential = credential
+        self._look_again_if_changed()
         await self.allow(access)
         if self.client is not None:
             client = self.client
             await self._send_welcome(client.id, client.selection, client.delivery, None, message.ref)
+
+    def _look_again_if_changed(self) -> None:
+        """See to it that rights which changed while they were looked up are looked up once more."""
+        if self._changes != self.authority.changes:
+            self.authority.look_again()
 
     def _stop_waiting(self) -> None:
         if self._waiting is not None and self._waiting is not asyncio.current_task():

@@ -18,6 +18,7 @@ from metrics_stream.admission import Admission
 from metrics_stream.authority import authority_of
 from metrics_stream.broadcast import broadcast, broadcast_many
 from metrics_stream.bus import declare_server
+from metrics_stream.consumers import MetricsConsumer
 from metrics_stream.core.positions import parse_position
 from metrics_stream.models import AccessPolicy, AccessToken, ClientPreset
 from metrics_stream.routing import stream_application
@@ -382,6 +383,47 @@ class ClosedTests(TransactionTestCase):
             frame = await one.hear()
             assert frame["data"]["source"] == "b"
         await stop_runtime()
+
+    async def narrow_who_comes(self, owner, name, path):
+        """Take rights away while `owner.name` is done for a client that comes, and wait until it has fewer."""
+        _, browser = await make_viewer(sources=["a", "b"])
+        policy = await AccessPolicy.objects.aget()
+        original, rechecked = getattr(owner, name), authority.Authority.recheck
+
+        async def narrow_afterwards(*args, **keys):
+            setattr(owner, name, original)
+            result = await original(*args, **keys)
+            policy.sources = ["b"]
+            await sync_to_async(policy.save)()
+            await watched.wait()
+            await asyncio.sleep(0)
+            return result
+
+        async def recheck(self):
+            await rechecked(self)
+            watched.set()
+
+        watched = asyncio.Event()
+        setattr(owner, name, narrow_afterwards)
+        authority.Authority.recheck = recheck
+        try:
+            async with socket(*page_of(browser), path=path) as one:
+                await one.say(type="ping")
+                while (await one.hear())["type"] != "pong":
+                    pass
+                [client] = get_runtime().hub.clients.values()
+                async with asyncio.timeout(5):
+                    while not client.selection.permit.grants or client.selection.permit.grants_for("system", "a"):
+                        await asyncio.sleep(0)
+        finally:
+            authority.Authority.recheck = rechecked
+        await stop_runtime()
+
+    async def test_rights_that_become_less_while_they_are_looked_up_hold_for_who_comes(self):
+        await self.narrow_who_comes(authority, "_admit", "/ws/metrics/")
+
+    async def test_rights_that_become_less_while_somebody_is_let_in_hold_for_who_comes(self):
+        await self.narrow_who_comes(MetricsConsumer, "_send_error", "/ws/metrics/?preset=none")
 
     async def test_what_comes_of_the_past_is_narrowed_while_it_is_on_its_way(self):
         _, browser = await make_viewer(metric_types=["system", "hero"])
