@@ -133,14 +133,14 @@ class Authority:
             try:
                 access = await _resolve(credential)
             except NotAuthenticated:
-                self._refuse(sockets, SIGNED_OUT)
+                self._refuse(_with(credential, sockets), SIGNED_OUT)
             except AccessRefused as refused:
-                self._refuse(sockets, refused)
+                self._refuse(_with(credential, sockets), refused)
             except DatabaseError as error:
                 self._go_on_without(error, list(by_credential.values()))
                 return
             else:
-                for socket in sockets:
+                for socket in _with(credential, sockets):
                     self._start(socket.allow(access))
         self._unknown_since = None
 
@@ -177,6 +177,11 @@ class Authority:
         )
         for group in sockets:
             self._refuse(group, unknown)
+
+
+def _with(credential: Credential, sockets: Sequence[Socket]) -> list[Socket]:
+    """Return those that still show this; by the time that it was looked up, one may have shown another token."""
+    return [socket for socket in sockets if socket.credential == credential]
 
 
 def is_local(address: str) -> bool:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 
 from asgiref.sync import sync_to_async
@@ -567,6 +567,39 @@ class ClosedTests(TransactionTestCase):
             await AccessToken.objects.filter(name="probe").adelete()
             await settled(one)
         await stop_runtime()
+
+    @contextmanager
+    def token_taken_over_during_recheck(self, one, text):
+        """Let a client show another token while it is looked up what its first one opens."""
+        original = authority._resolve
+
+        async def take_over_first(credential):
+            authority._resolve = original
+            await one.say(type="authenticate", token=text)
+            while (await one.hear())["type"] != "welcome":
+                pass
+            return await original(credential)
+
+        authority._resolve = take_over_first
+        try:
+            yield
+        finally:
+            authority._resolve = original
+
+    async def test_a_token_that_is_looked_up_changes_nothing_for_who_has_another_by_then(self):
+        for what in ("narrower", "instead of a revoked one"):
+            first, text = await make_token(name=what)
+            _, second = await make_token(name=f"{what}, second", metric_types=["hero"])
+            async with socket(bearer(text)) as one:
+                await one.hear()
+                watch = authority_of(get_runtime())
+                if what != "narrower":
+                    await AccessToken.objects.filter(pk=first.pk).aupdate(revoked_at=timezone.now())
+                with self.token_taken_over_during_recheck(one, second):
+                    await watch.recheck()
+                assert (await one.ask(type="subscribe", metric_types=["system"]))["code"] == "unknown_metric_type"
+                assert (await one.ask(type="subscribe", metric_types=["hero"]))["metric_types"] == ["hero"]
+            await stop_runtime()
 
     # --- places ---
 
