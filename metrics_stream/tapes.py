@@ -211,9 +211,12 @@ class RecordingTape:
         """Return what follows a number."""
         page = await _read_metrics(self._run, cursor=mark, limit=PAGE_METRICS)
         tagged = [Moment(item.published_at, [tag_run(item.metric, self._run.slug)]) for item in page.items]
-        if page.is_last and self.is_growing:
+        is_last = page.is_last
+        if is_last and self.is_growing:
             await self.bounds()
-        return Pages(tagged, page.cursor, page.is_last)
+            # What was recorded between the two looks at the database, to the end of the run, is not in this page.
+            is_last = self.is_growing
+        return Pages(tagged, page.cursor, is_last)
 
     async def newest_at(self, at: float) -> list[Metric]:
         """Return the newest metric of each kind that was published before an instant."""

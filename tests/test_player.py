@@ -20,6 +20,7 @@ from metrics_stream.deadline import BusError
 from metrics_stream.player import Moment, Pages
 from metrics_stream.routing import stream_application
 from metrics_stream.runtime import get_runtime, stop_runtime
+from metrics_stream.tapes import RecordingTape
 from tests.recording import START, Recording, start_run
 from tests.recording import metric as metric_of_run
 
@@ -457,6 +458,30 @@ class RunTests(TransactionTestCase):
             await client.hear_state("ended")
             assert (await client.ask(type="seek", to=format_timestamp(START)))["state"] == "paused"
         await stop_runtime()
+
+    async def test_what_is_recorded_last_is_played_although_the_recording_ends_just_then(self):
+        run = await sync_to_async(_record_three)()
+        tape = RecordingTape(run)
+        bounds = tape.bounds
+
+        def record_the_rest():
+            recording = Recording("soak")
+            recording.offsets["system"] = 3
+            recording.record(metric_of_run(3.0, {"n": 3}))
+            recording.end(run)
+
+        async def record_the_rest_first():
+            tape.bounds = bounds
+            await sync_to_async(record_the_rest)()
+            return await bounds()
+
+        tape.bounds = record_the_rest_first
+        played, mark, goes_on = [], 0, True
+        while goes_on:
+            page = await tape.read(mark)
+            played += [moment.at - START for moment in page.moments]
+            mark, goes_on = page.mark, tape.is_growing or not page.is_last
+        assert played == [0.0, 1.0, 2.0, 3.0]
 
 
 def _record_three():
