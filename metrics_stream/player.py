@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -113,7 +114,11 @@ class Player:
         """The instant of the past that is shown now, in seconds since 1970."""
         if self.state != "playing":
             return self._at
-        return self._at + (self._loop.time() - self._as_of) * self.speed
+        at = self._at + (self._loop.time() - self._as_of) * self.speed
+        if self.tape.is_growing and not self._ahead:
+            # Nothing was published later than now, but by another clock.
+            return min(at, max(self._at, time.time()))
+        return at
 
     def describe(self) -> ReplayState:
         """Return where the replay stands."""
@@ -228,6 +233,7 @@ class Player:
         if not self._is_all_read:
             return 0.0
         if self.tape.is_growing:
+            self._go_to(self.at)
             self._is_all_read = False
             return MORE_SECONDS
         if now >= self._bounds[1] and self._is_delivered():

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from contextlib import asynccontextmanager
 
 import pytest
@@ -15,7 +16,7 @@ from metrics_stream.broadcast import broadcast_many, make_metric
 from metrics_stream.bus import declare_server
 from metrics_stream.core.codes import CloseCode, ErrorCode
 from metrics_stream.core.positions import Position
-from metrics_stream.core.protocol import format_timestamp
+from metrics_stream.core.protocol import format_timestamp, parse_instant
 from metrics_stream.deadline import BusError
 from metrics_stream.player import Moment, Pages
 from metrics_stream.routing import stream_application
@@ -380,6 +381,21 @@ async def test_the_recent_past_can_be_replayed_without_a_run():
 
 
 @pytest.mark.valkey
+async def test_a_replay_that_has_reached_the_present_goes_no_further(monkeypatch):
+    monkeypatch.setattr(player, "TELL_SECONDS", 0.0)
+    monkeypatch.setattr(player, "MORE_SECONDS", 0.05)
+    await broadcast_many([{"metric_type": "system", "data": {"n": 0}}])
+    async with connected() as client:
+        await client.ask(type="replay", speed=60)
+        for number in range(1, 20):
+            await broadcast_many([{"metric_type": "system", "data": {"n": number}}])
+            await client.hear_number(number)
+            now = time.time()
+            told = [state[name] for state in client.states for name in ("at", "until")]
+            assert max(parse_instant("at", text) for text in told) <= now
+    assert client.numbers[-20:] == list(range(20))
+
+
 async def test_the_recent_past_in_redis_can_be_replayed_from_any_instant(valkey_layer, settings):
     settings.METRICS_STREAM = {"GROUP_PREFIX": "replay"}
     async with connected() as client:
