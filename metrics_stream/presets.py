@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import Any
 
 import msgspec
@@ -49,6 +50,8 @@ def past_in(query: Query) -> Past:
     said = {name: query[name][0] for name in _PAST_IN_QUERY if name in query}
     try:
         numbers = {name: float(said[name]) for name in ("backfill_seconds", "max_points") if name in said}
+        if not all(map(math.isfinite, numbers.values())):
+            raise ValueError("JSON has no such numbers either")
     except ValueError as error:
         raise ProtocolError(
             ErrorCode.INVALID_MESSAGE, f"{protocol.quote(said)} in the address; they must be numbers"

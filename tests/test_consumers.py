@@ -410,3 +410,13 @@ class PresetTests(TransactionTestCase):
             assert error["code"] == "unknown_preset"
             assert "is broken" in error["message"]
         await stop_runtime()
+
+    async def test_what_an_address_says_of_the_past_that_is_no_number_is_said(self):
+        await ClientPreset.objects.acreate(name="System", slug="system", metric_types=["system"])
+        for said in ("max_points=nan", "max_points=inf", "backfill_seconds=nan", "backfill_seconds=soon"):
+            async with connected(f"/ws/metrics/?preset=system&{said}") as client:
+                assert client.welcome["subscription"]["preset"] is None
+                error = await client.hear()
+                assert error["code"] == "invalid_message"
+                assert "they must be numbers" in error["message"]
+        await stop_runtime()
