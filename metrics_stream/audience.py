@@ -77,6 +77,7 @@ class Client:
         self.progress_at = 0.0  # when the client was last seen to take something of what it is busy with
         self.backlog: int | None = None  # what it had not taken then, in bytes
         self.missed_status: SharedText | None = None
+        self.is_gone = False  # the hub has forgotten it
         self.held = False  # what came before is on its way, and has to arrive first
         self.is_behind = False  # older metrics of a type to come are on their way: no frame may say what is reached
         self.position: str | None = None  # what is reached with the share

@@ -69,6 +69,8 @@ class Outflow:
         if done:
             client.busy_since = None
             return
+        if client.is_gone:
+            return  # what was on its way to it rests until its socket has ended
         self._busy.add(client)
         if self._watch is None:
             self._watch = self._clock.call_at(now + WATCH_SECONDS, self._watch_busy)
@@ -121,6 +123,7 @@ class Outflow:
 
     def forget(self, client: Client) -> None:
         """Watch a client no more."""
+        client.is_gone = True
         self._busy.discard(client)
 
     def stop(self) -> None:

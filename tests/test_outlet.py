@@ -1,8 +1,10 @@
 import asyncio
 from types import SimpleNamespace
 
+from metrics_stream.core.codes import CloseCode, ErrorCode
 from metrics_stream.core.shared_text import SharedText
 from metrics_stream.outlet import SocketOutlet
+from tests.test_hub import House
 
 
 async def test_the_log_says_which_client_a_frame_could_not_be_written_to(caplog):
@@ -16,3 +18,18 @@ async def test_the_log_says_which_client_a_frame_could_not_be_written_to(caplog)
     assert await asyncio.wait_for(removed.get(), 5) is client
     (told,) = caplog.records
     assert (told.getMessage(), told.client_id) == ("a frame could not be written", "the client")
+
+
+async def test_what_is_still_written_to_a_socket_that_closes_makes_no_slow_client_of_it():
+    house = House()
+    outlet = SocketOutlet(_take, {}, house.hub)
+    outlet.client = client = house.hub.add("the client", outlet, connected_at=0.0)
+    house.hub.close(client.id, CloseCode.FORBIDDEN, ErrorCode.FORBIDDEN, "closed by an admin")
+    house.hub.write_text(client, SharedText(b"{}"))
+    house.clock.advance(20.0)
+    assert house.telemetry.slow_clients_closed == 0
+    assert house.telemetry.closes_by_code == {CloseCode.FORBIDDEN: 1}
+
+
+async def _take(_):
+    """Take a message at once."""
