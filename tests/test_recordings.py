@@ -640,6 +640,18 @@ def test_series_of_a_run_are_bounded(monkeypatch):
     assert recordings.series(run, field="tps")[0].last == list(range(10))
 
 
+def test_names_that_count_up_fill_neither_memory_nor_database(monkeypatch):
+    monkeypatch.setattr(open_run, "MAX_SERIES", 5)
+    run, recording = start_run(), Recording("soak")
+    for at in range(10):
+        recording.record(metric(at * 100, {"tps": at}, source=f"host-{at}"))
+    run = recording.end(run)
+    assert len(recorded(run)) == 10
+    assert {one.source for one in recordings.series(run)} == {f"host-{number}" for number in range(5)}
+    assert SeriesGroup.objects.filter(run=run).count() == 5
+    assert TierChunk.objects.filter(run=run, bucket_seconds=1).count() == 5
+
+
 def test_saving_a_run_leaves_alone_what_is_recorded_meanwhile():
     run, recording = start_run(), Recording("soak")
     edited = TestRun.objects.get(pk=run.pk)

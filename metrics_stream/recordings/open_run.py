@@ -215,8 +215,11 @@ class OpenRun:
         minutes = self._minutes(self._changed | due)
         groups: dict[SeriesKey, SeriesGroup] = {}
         rows: list[TierRow] = []
-        for (key, minute), part in minutes.items():
+        for (key, minute), part in list(minutes.items()):
             group, is_changed = self._group(key, part.columns)
+            if not group.fields:
+                del minutes[key, minute]
+                continue
             if is_changed:
                 groups[key] = group
             is_open = (key, minute) not in due
@@ -257,11 +260,14 @@ class OpenRun:
         return found
 
     def _group(self, key: SeriesKey, columns: dict[str, Column]) -> tuple[SeriesGroup, bool]:
-        """Return the group of a key, and whether it has to be saved; take out of `columns` what is too much."""
+        """Return the group of a key, and whether it has to be saved; take out of `columns` what is too much.
+
+        Where nothing of a new key is left, the group has no fields and is not kept: names may count up without end.
+        """
         group = self._groups.get(key)
         is_changed = group is None
         if group is None:
-            group = self._groups[key] = SeriesGroup(
+            group = SeriesGroup(
                 run_id=self.pk, metric_type=key.metric_type, source=key.source, agent_id=key.agent_id or ""
             )
         known = set(group.fields)
@@ -272,6 +278,8 @@ class OpenRun:
             group.fields.append(field)
             self._series_count += 1
             is_changed = True
+        if group.fields:
+            self._groups[key] = group
         return group, is_changed
 
     def _coarse_rows(self, closed: dict[Place, Unpacked]) -> Iterator[TierRow]:
