@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from metrics_stream.core.codes import GapReason
 from metrics_stream.core.delivery import Delivery
 from metrics_stream.core.messages import Filters
-from metrics_stream.core.permission import Grant, Permit
+from metrics_stream.core.permission import EVERYTHING, Grant, Permit
 from metrics_stream.core.selection import Selection
 from tests.test_hub import House
 
@@ -124,6 +124,17 @@ def test_a_client_that_may_not_see_sketches_gets_none_however_it_asks(house):
     system, agent = (metric["data"] for metric in metrics_of(socket))
     assert set(system) == {"n", "p99_x_ms"}
     assert set(agent[0]) == {"agent_id", "n", "p99_x_ms"}
+
+
+@pytest.mark.parametrize(
+    "permit", [EVERYTHING, Permit(frozenset({Grant(frozenset({"system"}), agent_ids=frozenset("b"))}))]
+)
+def test_a_summary_without_its_agents_moves_along_when_a_client_changes_what_it_gets(house, permit):
+    client, socket = house.join(Selection(("system",), Filters(fields=("n",))), SUMMARIES)
+    house.publish(1, agents=[{"agent_id": "a", "load": 1}])
+    house.hub.change(client, Selection(("system",), Filters(fields=("n", "x")), permit), SUMMARIES)
+    house.clock.advance(1.0)
+    assert [metric["data"] for metric in metrics_of(socket)] == [{"n": 1.0}]
 
 
 STEPS = st.lists(

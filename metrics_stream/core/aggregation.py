@@ -100,6 +100,8 @@ class Aggregate:
         data = document.data
         if adds_sketches and body is not metric.body and b'"sketches"' in metric.body:
             _add_sketches(data, _decode(metric.body).data)
+        # A projection may have left nothing of them.
+        agent_ids = () if type(data) is dict and "agents" not in data else metric.agent_ids
         entries: list[tuple[str | None, Any]] = [(None, data)]
         if are_agents(data):
             entries = [(str(entry["agent_id"]), entry) for entry in data]
@@ -108,7 +110,7 @@ class Aggregate:
             group = self._groups.pop(key, None) or _Group()
             self._groups[key] = group
             group.sequence, group.timestamp, group.seconds = sequence, document.timestamp, metric.timestamp
-            group.name_agents(metric.agent_ids if agent_id is None else (agent_id,))
+            group.name_agents(agent_ids if agent_id is None else (agent_id,))
             group.add(entry)
             self.size -= group.size
             group.size = len(body) // len(entries) + group.grown
