@@ -141,8 +141,11 @@ class RecentSeries:
             self._add(metrics[taken:])
 
     def _add(self, metrics: Iterable[Metric]) -> None:
+        # What a clock that is hours ahead has measured would be held until then.
+        latest = time.time() + self._seconds
         for metric in metrics:
-            self._folder.add(metric)
+            if metric.timestamp <= latest:
+                self._folder.add(metric)
 
 
 class _Pace:

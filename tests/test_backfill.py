@@ -214,6 +214,14 @@ async def test_a_client_that_goes_while_the_past_is_folded_leaves_nothing_out_an
         assert sum(item.count) == 100
 
 
+async def test_what_is_said_to_be_of_another_day_takes_no_memory_until_then():
+    recent, now = get_runtime().recent, time.time()
+    ahead = [60, 86_400, 2 * recent._seconds]
+    await broadcast_many([{"metric_type": "system", "data": {"v": 1}, "timestamp": now + item} for item in ahead])
+    (item,) = await recent.series(Selection(("system",)), now, now + 200_000, 300)
+    assert sum(item.count) == 1
+
+
 @pytest.fixture
 async def read(monkeypatch):
     """Return the positions from which the series of the recent past are folded on, as they come."""
