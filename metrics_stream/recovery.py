@@ -215,7 +215,8 @@ class Recovery:
             if stretch.end <= reached.offsets[stretch.metric_type] and stretch.epoch == reached.epoch
             for metric in tag_runs(stretch)
         ]
-        await self._send(newest, None)
+        for begin in range(0, max(1, len(newest)), PAGE_METRICS):  # once for what is missing, too
+            await self._send(newest[begin : begin + PAGE_METRICS], None)
 
     async def _send(self, metrics: list[Metric], position: str | None) -> None:
         if not metrics and not self._loss:

@@ -92,6 +92,16 @@ async def test_a_new_client_gets_the_newest_metric_of_each_kind_at_once():
         assert await client.hear_until(3) == [(3, True)]
 
 
+async def test_the_newest_of_many_kinds_come_in_parts(monkeypatch):
+    monkeypatch.setattr(recovery, "PAGE_METRICS", 10)
+    await broadcast_many([{"metric_type": "system", "data": {"n": n}, "source": f"s{n}"} for n in range(25)])
+    async with connected() as client:
+        await client.subscribe()
+        frames = [_metrics(await client.hear()) for _ in range(3)]
+        assert [len(frame) for frame in frames] == [10, 10, 5]
+        assert [number for frame in frames for number, _ in frame] == list(range(25))
+
+
 async def test_the_newest_metrics_obey_the_filters():
     await publish(0, source="a")
     await publish(1, source="b")
