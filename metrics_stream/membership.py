@@ -33,6 +33,8 @@ class Membership:
         self._bus = bus
         self._has_history = has_history
         self._rejoin_seconds = rejoin_seconds
+        # Those that the intake takes: joined, or to be joined as soon as the layer is there again.
+        self._begun: frozenset[str] = frozenset()
         self._joined_changed = asyncio.Condition()
         self._is_due = asyncio.Event()
         self._catch_up_due = False
@@ -80,11 +82,13 @@ class Membership:
             wanted = self.wanted
             new = wanted - self.joined
             unheard = new - hub.offsets.keys()
+            self._begun |= new
             await intake.begin(new)
             for metric_type in new:
                 await self._bus.join(metric_type)
-            for metric_type in self.joined - wanted:
+            for metric_type in self._begun - wanted:
                 # Before the call: one that fails has left all the same, and must join when the type is wanted again.
+                self._begun -= {metric_type}
                 self.joined -= {metric_type}
                 intake.end(metric_type)
                 await self._bus.leave(metric_type)

@@ -86,3 +86,32 @@ async def test_groups_that_the_layer_forgot_are_joined_again(settings, client):
             await asyncio.sleep(0)
     await broadcast_system_metrics({"n": 1})
     assert (await inbox.hear())["data"]["data"] == {"n": 1}
+
+
+@pytest.mark.parametrize("history_seconds", [900, 0])
+async def test_a_type_that_was_given_up_while_the_layer_was_away_begins_anew_when_it_is_wanted_again(
+    settings, client, history_seconds
+):
+    await stop_runtime()
+    settings.METRICS_STREAM = {"HISTORY_SECONDS": history_seconds}
+    runtime, delivery = get_runtime(), Delivery(interval_seconds=0.1)
+    first, second = Inbox(), Inbox()
+    handle = runtime.hub.add("two", first, connected_at=0.0)
+    runtime.hub.change(handle, Selection(("system",)), delivery)
+    await runtime.membership.wait_joined(("system",))
+    await broadcast_system_metrics({"n": 0})
+    await first.hear()
+    reset = runtime.bus.reset
+
+    async def give_up_first():
+        runtime.hub.remove(handle)
+        await reset()
+
+    runtime.bus.reset = give_up_first
+    await runtime._reconnect()
+    await runtime.membership.opened.wait()
+    await broadcast_system_metrics({"n": 1})
+    runtime.hub.change(runtime.hub.add("three", second, connected_at=0.0), Selection(("system",)), delivery)
+    await runtime.membership.wait_joined(("system",))
+    await broadcast_system_metrics({"n": 2})
+    assert (await second.hear())["data"]["data"] == {"n": 2}
