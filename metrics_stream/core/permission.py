@@ -43,9 +43,13 @@ class Grant:
         """Return whether it lets something of an agent through; None is what belongs to no agent."""
         return agent_id is None or not self.agent_ids or agent_id in self.agent_ids
 
-    def shows_whole(self, agent_ids: Collection[str]) -> bool:
-        """Return whether it lets a metric with these agents, which it covers, through untouched."""
-        return not self.fields and (not self.agent_ids or self.agent_ids.issuperset(agent_ids))
+    def shows_whole(self, agent_ids: Collection[str], *, may_have_others: bool) -> bool:
+        """Return whether it lets a metric with these agents, which it covers, through untouched.
+
+        `may_have_others` is whether agents may be in it that are not in order, so that it has none by its own account.
+        """
+        is_theirs = not may_have_others and self.agent_ids.issuperset(agent_ids)
+        return not self.fields and (not self.agent_ids or is_theirs)
 
     def includes(self, other: Grant) -> bool:
         """Return whether it lets all of that through which another grant does."""
@@ -102,6 +106,9 @@ def permitted_part(data: Data, grants: Collection[Grant], *, has_agents: bool) -
         kept.pop("agents", None)
         if agents is not None:
             kept["agents"] = agents
+    elif "agents" in kept and bytes(kept["agents"])[:1] in b"[{" and not _any_agent(grants):
+        # Whose it is nobody can tell.
+        del kept["agents"]
     return kept
 
 
@@ -114,6 +121,11 @@ def _part_of_agents(raw: msgspec.Raw, grants: Collection[Grant]) -> msgspec.Raw 
         return msgspec.Raw(_encode(entries)) if entries else None
     named = {agent_id: part for agent_id, entry in agents.items() if (part := _part_of(entry, agent_id, grants))}
     return msgspec.Raw(_encode(named)) if named else None
+
+
+def _any_agent(grants: Collection[Grant]) -> bool:
+    """Return whether one of the grants shows the field `agents` of all agents."""
+    return any(not grant.agent_ids and (not grant.fields or "agents" in grant.fields) for grant in grants)
 
 
 def _part_of(entry: Entry, agent_id: str | None, grants: Collection[Grant]) -> Entry:

@@ -60,7 +60,8 @@ class Arrival:
     def _restricted(self, permit: Permit) -> Arrival | None:
         metric = self.metric
         grants = permit.grants_for(metric.metric_type, metric.source)
-        if any(grant.shows_whole(metric.agent_ids) for grant in grants):
+        may_have_others = not metric.agent_ids and b'"agents"' in metric.body
+        if any(grant.shows_whole(metric.agent_ids, may_have_others=may_have_others) for grant in grants):
             return self
         if not grants:
             return None

@@ -46,6 +46,22 @@ CASES = [
     ("agents under a key", SYSTEM, HELD, [grant("system", agent_ids=["a1"])], {"total": 2, "agents": AGENTS[:1]}),
     ("fields beside agents", SYSTEM, HELD, [grant("system", fields=["total"])], {"total": 2}),
     ("all of the agents by name", SYSTEM, HELD, [grant("system", fields=["agents"])], {"agents": AGENTS}),
+    ("agents that are a number", SYSTEM, {"agents": 2}, [grant("system", agent_ids=["a1"])], {"agents": 2}),
+    (
+        "an object of agents and others",
+        SYSTEM,
+        {"total": 2, "agents": {"a1": {"load": 1}, "count": 1}},
+        [grant("system", agent_ids=["a1"])],
+        {"total": 2},
+    ),
+    ("a list of agents and others", SYSTEM, {"agents": [*AGENTS, 1]}, [grant("system", agent_ids=["a1"])], None),
+    (
+        "what nobody can tell whose it is, for all agents",
+        SYSTEM,
+        {"agents": [1]},
+        [grant("system", agent_ids=["a1"]), grant("system", fields=["agents"])],
+        {"agents": [1]},
+    ),
     (
         "named agents",
         SYSTEM,
