@@ -14,9 +14,11 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from metrics_stream import bus as bus_module
-from metrics_stream import ingest
+from metrics_stream import http_entrance
 from metrics_stream.models import AccessToken
 from metrics_stream.runtime import get_runtime, stop_runtime
+
+PATH = "/api/metrics/"
 
 SLUGS = ["system", "agent", "business", "hero", "presentation", "stream", "nope", ""]
 NUMBERS = st.integers() | st.floats() | st.sampled_from([10**30, -(10**400), 2**63, 2**64, 1e308, -0.0])
@@ -111,7 +113,7 @@ class Door:
 
     def __init__(self, token):
         self.token = token
-        self.application = ingest.with_bounded_bodies(get_asgi_application())
+        self.application = http_entrance.with_bounded_bodies(get_asgi_application())
         self.statuses = {}
 
     async def send(self, method, headers, parts):
@@ -132,8 +134,8 @@ class Door:
             "asgi": {"version": "3.0"},
             "http_version": "1.1",
             "method": method,
-            "path": ingest.PATH,
-            "raw_path": ingest.PATH.encode(),
+            "path": PATH,
+            "raw_path": PATH.encode(),
             "query_string": b"",
             "root_path": "",
             "scheme": "http",
@@ -150,7 +152,7 @@ class Door:
         """Send a made-up request; whatever it is, the answer is one of those that are documented."""
         method, _, parts = request
         status, body = await self.send(*request)
-        assert status in {202, 207, 422, *ingest.STATUSES.values()} - {503}, (status, request)
+        assert status in {202, 207, 422, *http_entrance.STATUSES.values()} - {503}, (status, request)
         if method == "HEAD":
             return
         answer = json.loads(body)

@@ -17,7 +17,7 @@ import websockets
 from django.core.management import BaseCommand, get_commands, load_command_class
 from django.urls import get_resolver
 
-from metrics_stream import broadcast, checks, exposition, ingest, readiness
+from metrics_stream import broadcast, checks, exposition, http_entrance, readiness
 from metrics_stream.conf import StreamSettings
 from metrics_stream.core import codes, messages, protocol, submission
 from metrics_stream.core.metrics import BUILTIN_TYPES
@@ -377,12 +377,12 @@ def test_everything_that_prometheus_gets():
 def test_every_answer_to_those_who_publish():
     assert named(table(PRODUCERS, "Over HTTP", "code")) == [error.value for error in submission.ItemError]
     rows = table(PRODUCERS, "Over HTTP", "error")
-    assert {names(row["error"])[0]: int(row["status"]) for row in rows} == ingest.STATUSES
+    assert {names(row["error"])[0]: int(row["status"]) for row in rows} == http_entrance.STATUSES
     assert named(rows) == [error.value for error in submission.RequestError]
     assert named(table(PRODUCERS, "Over HTTP", "key")) == list(submission.KEYS)
     text = PRODUCERS.read_text()
     assert f"at most {submission.MAX_DEPTH} deep" in text
-    assert f"takes more than {ingest.BODY_SECONDS:g} s" in text
+    assert f"takes more than {http_entrance.BODY_SECONDS:g} s" in text
 
 
 async def test_every_check_of_readyz(monkeypatch):

@@ -11,7 +11,7 @@ from django.db import DatabaseError
 from django.utils import timezone
 
 from metrics_stream import bus as bus_module
-from metrics_stream import ingest, publishers
+from metrics_stream import http_entrance, publishers
 from metrics_stream.bus import Bus
 from metrics_stream.conf import get_settings
 from metrics_stream.core.positions import Position
@@ -21,6 +21,8 @@ from metrics_stream.models import AccessToken, TokenName
 from metrics_stream.runtime import get_runtime, stop_runtime
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+PATH = "/api/metrics/"
 
 ITEM = {"metric_type": "system", "data": {"throughput_tps": 950.0}, "source": "load", "timestamp": 1.5}
 
@@ -45,7 +47,7 @@ class Publisher:
         """Send a body, JSON unless it is bytes."""
         body = content if isinstance(content, bytes) else json.dumps(content).encode()
         headers = {"authorization": f"Bearer {self.text}", **{k.replace("_", "-"): v for k, v in headers.items()}}
-        return await self.client.generic("POST", ingest.PATH, body, content_type=kind, headers=headers)
+        return await self.client.generic("POST", PATH, body, content_type=kind, headers=headers)
 
 
 @pytest.fixture
@@ -288,7 +290,7 @@ async def test_a_token_that_expires_while_it_is_remembered_is_401(publisher, mon
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "OPTIONS"])
 async def test_other_methods_are_405(publisher, method):
-    response = await publisher.client.generic(method, ingest.PATH)
+    response = await publisher.client.generic(method, PATH)
     assert (response.status_code, response["Allow"]) == (405, "POST")
 
 
@@ -506,7 +508,7 @@ async def reading(scope, receive, send):
 async def test_a_body_that_is_too_large_is_answered_before_its_end(publisher, settings):
     settings.METRICS_STREAM = {"INGEST_MAX_BODY_BYTES": 10}
     connection = Connection(b"123456", b"789012", b"never read")
-    await ingest.with_bounded_bodies(reading)({"path": ingest.PATH}, connection.receive, connection.send)
+    await http_entrance.with_bounded_bodies(reading)({"path": PATH}, connection.receive, connection.send)
     start, body = connection.sent
     assert (start["status"], json.loads(body["body"])["error"]) == (413, "too_large")
     assert len(connection.messages) == 1
@@ -514,9 +516,9 @@ async def test_a_body_that_is_too_large_is_answered_before_its_end(publisher, se
 
 
 async def test_a_body_that_never_ends_is_answered(publisher, monkeypatch):
-    monkeypatch.setattr(ingest, "BODY_SECONDS", 0.01)
-    connection = Connection(b"{", then=lambda: ingest.asyncio.Event().wait())
-    await ingest.with_bounded_bodies(reading)({"path": ingest.PATH}, connection.receive, connection.send)
+    monkeypatch.setattr(http_entrance, "BODY_SECONDS", 0.01)
+    connection = Connection(b"{", then=lambda: http_entrance.asyncio.Event().wait())
+    await http_entrance.with_bounded_bodies(reading)({"path": PATH}, connection.receive, connection.send)
     assert connection.sent[0]["status"] == 408
 
 
@@ -524,5 +526,5 @@ async def test_other_addresses_are_left_alone(publisher, settings):
     settings.METRICS_STREAM = {"INGEST_MAX_BODY_BYTES": 1}
     connection = Connection()
     connection.messages = [{"type": "http.request", "body": b"123", "more_body": False}]
-    await ingest.with_bounded_bodies(reading)({"path": "/admin/"}, connection.receive, connection.send)
+    await http_entrance.with_bounded_bodies(reading)({"path": "/admin/"}, connection.receive, connection.send)
     assert connection.sent == [{"type": "read"}]

@@ -1,0 +1,200 @@
+"""What the addresses for programs have in common: a token lets in, a body has bounds, a refusal is JSON.
+
+Only tokens count here: a cookie opens nothing, so that no other site can use the browser of somebody who is signed in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Coroutine
+from functools import wraps
+from hashlib import blake2b
+from typing import Any
+
+from django.http import HttpRequest, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
+
+from metrics_stream.conf import get_settings
+from metrics_stream.core.submission import BadBody, RequestError, inflate
+from metrics_stream.publishers import Program, PublishingRefused, publishers_of
+from metrics_stream.runtime import Runtime, get_runtime
+
+PATHS = ("/api/metrics/",)
+"""What the addresses for programs begin with."""
+
+ENCODINGS = ("gzip", "identity")
+
+MAX_KEY_LENGTH = 200
+
+# A body of the largest size comes in far less over any line that a producer has.
+BODY_SECONDS = 30.0
+
+STATUSES = {
+    RequestError.NOT_A_DOCUMENT: 400,
+    RequestError.INVALID_KEY: 400,
+    RequestError.NOT_AUTHENTICATED: 401,
+    RequestError.FORBIDDEN: 403,
+    RequestError.METHOD_NOT_ALLOWED: 405,
+    RequestError.TOO_SLOW: 408,
+    RequestError.TOO_LARGE: 413,
+    RequestError.UNSUPPORTED: 415,
+    RequestError.TOO_MANY_REQUESTS: 429,
+    RequestError.TOO_MANY_METRICS: 429,
+    RequestError.UNAVAILABLE: 503,
+}
+
+HEADERS = {
+    RequestError.NOT_AUTHENTICATED: {"WWW-Authenticate": "Bearer"},
+    RequestError.FORBIDDEN: {"WWW-Authenticate": 'Bearer error="insufficient_scope", scope="publish"'},
+    RequestError.METHOD_NOT_ALLOWED: {"Allow": "POST"},
+    RequestError.UNSUPPORTED: {"Accept-Encoding": ", ".join(ENCODINGS)},
+}
+
+
+View = Callable[..., Coroutine[Any, Any, JsonResponse]]
+
+
+def for_programs(view: View) -> View:
+    """Return a view that calls `view` with the request and the program whose token it shows, or refuses it."""
+
+    @csrf_exempt
+    @wraps(view)
+    async def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> JsonResponse:
+        runtime = get_runtime()
+        try:
+            if request.method != "POST":
+                raise BadBody(
+                    RequestError.METHOD_NOT_ALLOWED, f"{request.method} is not for this address; allowed: POST"
+                )
+            authorization, address = request.headers.get("Authorization", ""), request.META.get("REMOTE_ADDR") or ""
+            program = await publishers_of(runtime).admit(authorization, address)
+            return await view(request, program, *args, **kwargs)
+        except PublishingRefused as refused:
+            return refuse(runtime, refused.error, str(refused), retry_seconds=refused.retry_seconds)
+        except BadBody as bad:
+            return refuse(runtime, bad.error, str(bad))
+
+    return answer
+
+
+def refuse(
+    runtime: Runtime, error: RequestError, message: str, *, retry_seconds: int | None = None, **more: Any
+) -> JsonResponse:
+    """Return the answer to a request of which nothing is taken, and count it."""
+    runtime.telemetry.ingest_requests_refused[error] += 1
+    headers = dict(HEADERS.get(error, {}))
+    if retry_seconds is not None:
+        headers["Retry-After"] = str(retry_seconds)
+    return quiet({"error": error, "message": message, **more}, STATUSES[error], headers)
+
+
+def quiet(content: dict[str, Any], status: int, headers: dict[str, str] | None = None) -> JsonResponse:
+    """Return a response that Django does not log: whoever floods the server must not flood the log, and it counts."""
+    response = JsonResponse(content, status=status, headers=headers)
+    response._has_been_logged = True  # type: ignore[attr-defined]
+    return response
+
+
+# --- reading ---
+
+
+def key_of(request: HttpRequest) -> bytes | None:
+    """Return the Idempotency-Key of a request, None without one; raise BadBody for what cannot be one."""
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return None
+    if not (0 < len(key) <= MAX_KEY_LENGTH and key.isascii() and key.isprintable()):
+        raise BadBody(
+            RequestError.INVALID_KEY, f"Idempotency-Key must be 1 to {MAX_KEY_LENGTH} printable ASCII characters"
+        )
+    return key.encode()
+
+
+def known_by(program: Program, key: bytes | None, body: bytes) -> bytes | None:
+    """Return by what a request is known when it comes again: its key, of this program and with this body."""
+    return None if key is None else blake2b(b"%d %b %b" % (program.pk, key, body), digest_size=16).digest()
+
+
+def body_of(request: HttpRequest, kinds: Collection[str]) -> tuple[str, bytes]:
+    """Return of which of these kinds the body of a request is, and the body, unpacked; raise BadBody."""
+    settings = get_settings()
+    kind = request.content_type or ""
+    if kind not in kinds:
+        raise BadBody(RequestError.UNSUPPORTED, f"Content-Type is {kind!r:.60}; allowed: {', '.join(kinds)}")
+    encoding = request.headers.get("Content-Encoding", "identity").strip().lower() or "identity"
+    if encoding not in ENCODINGS:
+        raise BadBody(
+            RequestError.UNSUPPORTED, f"Content-Encoding is {encoding!r:.60}; allowed: {', '.join(ENCODINGS)}"
+        )
+    # Not `request.body`, which has a limit of its own.
+    body = request.read(settings.ingest_max_body_bytes + 1)
+    if len(body) > settings.ingest_max_body_bytes:
+        raise BadBody(RequestError.TOO_LARGE, _too_large())
+    return kind, inflate(body, max_bytes=settings.ingest_max_unpacked_bytes) if encoding == "gzip" else body
+
+
+# --- below Django, which reads a body to its end before anybody is asked ---
+
+Scope = Any
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+def with_bounded_bodies(http: Application) -> Application:
+    """Return `http` without bodies of programs that are too large or too slow: they are answered at once."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        if not scope["path"].startswith(PATHS):
+            await http(scope, receive, send)
+            return
+        body = _BoundedBody(receive, get_settings().ingest_max_body_bytes)
+        await http(scope, body.receive, send)
+        if body.fault is not None:
+            message = _too_large() if body.fault == RequestError.TOO_LARGE else f"allowed: {BODY_SECONDS:g} s"
+            await _send_refusal(send, body.fault, message)
+
+    return answer
+
+
+class _BoundedBody:
+    """Hands on the body of a request; for Django, one that is too much looks like a client that went away."""
+
+    def __init__(self, receive: Receive, max_bytes: int) -> None:
+        self.fault: RequestError | None = None
+        self._receive = receive
+        self._left = max_bytes
+        self._deadline = asyncio.get_running_loop().time() + BODY_SECONDS
+        self._is_complete = False
+
+    async def receive(self) -> Any:
+        if self._is_complete:
+            return await self._receive()
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                message = await self._receive()
+        except TimeoutError:
+            return self._give_up(RequestError.TOO_SLOW)
+        if message["type"] == "http.request":
+            self._is_complete = not message.get("more_body", False)
+            self._left -= len(message.get("body", b""))
+            if self._left < 0:
+                return self._give_up(RequestError.TOO_LARGE)
+        return message
+
+    def _give_up(self, fault: RequestError) -> dict[str, str]:
+        self.fault = fault
+        self._is_complete = True
+        return {"type": "http.disconnect"}
+
+
+async def _send_refusal(send: Send, error: RequestError, message: str) -> None:
+    response = refuse(get_runtime(), error, message)
+    # The rest of the body is not read.
+    headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+    await send({"type": "http.response.body", "body": response.content})
+
+
+def _too_large() -> str:
+    return f"the body has more than {get_settings().ingest_max_body_bytes:,} bytes; send it in several requests"
