@@ -16,17 +16,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, Self, TypedDict
+from typing import Any, NamedTuple, NotRequired, Self, TypedDict
 from weakref import WeakSet
 
 from metrics_stream import native_threads
 from metrics_stream.core.metrics import Metric
 from metrics_stream.core.sketch import Sketch as Sketch  # noqa: PLC0414 - for producers, who import from here
 from metrics_stream.native_threads import NativeThread, NativeThreadError
+from metrics_stream.run_block import RunBlock
+from metrics_stream.run_block import RunError as RunError  # noqa: PLC0414 - for those who start runs
 from metrics_stream.transport import BroadcastError, NeverTaken, Parcel, Timestamp, Transport, TryLater
-
-if TYPE_CHECKING:
-    from metrics_stream.runs import RunBlock
 
 # What needs Django is imported when it is used: programs that publish over HTTP need not have it.
 
@@ -383,11 +382,11 @@ def stress_test_run(
     """
     # Programs that only publish need neither models nor a database, and may import this before Django is set up.
     from metrics_stream.conf import get_settings
-    from metrics_stream.runs import RunBlock
+    from metrics_stream.runs import DatabaseKeeper
 
     own = (get_settings().source,) if sources is None else sources
     options = {"name": name, "sources": own, "target_tps": target_tps, "tags": tags, "notes": notes}
-    return RunBlock(options, flush=_flush_all)
+    return RunBlock(DatabaseKeeper(options), flush=_flush_all)
 
 
 def _flush_all() -> None:

@@ -19,11 +19,13 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from metrics_stream.core.metrics import MetricsStreamError
+
+T = TypeVar("T")
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
@@ -93,6 +95,28 @@ def prepare() -> None:
             raise NativeThreadError(
                 "in a program that gevent has patched, publishing needs uvloop; install it with `pip install uvloop`"
             ) from error
+
+
+def result_of(call: Callable[[], Coroutine[Any, Any, T]], name: str, timeout: float) -> T:
+    """Return what a coroutine returns, run in a native thread of its own, or raise what it raises; TimeoutError.
+
+    For code that may run in a greenlet, or in a thread in which an event loop runs. Other greenlets go on meanwhile.
+    """
+    results: list[T] = []
+    errors: list[Exception] = []
+
+    def run(_: NativeThread, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            results.append(loop.run_until_complete(call()))
+        except Exception as error:
+            errors.append(error)
+
+    thread = NativeThread(run, name)
+    if not wait_until(lambda: thread.ended, timeout):
+        raise TimeoutError(f"it took more than {timeout:g} s")
+    if errors:
+        raise errors[0]
+    return results[0]
 
 
 class NativeThread:

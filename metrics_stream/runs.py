@@ -1,4 +1,4 @@
-"""Test runs as people and programs start and stop them: helper, commands and admin all come here.
+"""Test runs as people and programs start and stop them: commands, admin and blocks of programs all come here.
 
 The database is the truth. The history knows the active runs as well, so that each metric learns its runs when it is
 published; what a crash left different there, the recorder puts right within a second.
@@ -6,18 +6,12 @@ published; what a crash left different there, the recorder puts right within a s
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import os
 import secrets
 import string
-import threading
-import time
-import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from types import TracebackType
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured, ValidationError
@@ -32,7 +26,8 @@ from metrics_stream.core.metrics import MetricsStreamError
 from metrics_stream.deadline import BusError
 from metrics_stream.history import ActiveRun, open_history
 from metrics_stream.models import TestRun
-from metrics_stream.native_threads import NativeThread
+from metrics_stream.run_block import RunError as RunError  # noqa: PLC0414 - for those who call this
+from metrics_stream.run_block import RunOverError, RunUnavailableError
 from metrics_stream.validators import MAX_TEXT_LENGTH, shorten
 
 logger = logging.getLogger(__name__)
@@ -47,18 +42,12 @@ _NAME_IN_SLUG = 60
 # How long a start or stop waits for the history on top of what each call to it may take.
 _SPARE_SECONDS = 2.0
 
-# How often a program says that it is still there, and how long it tries to note how its run ended. A run whose program
-# has been silent for `recorder.SILENT_RUN_SECONDS` ends as failed.
+# How often a program says that it is still there. A run whose program has been silent for
+# `recorder.SILENT_RUN_SECONDS` ends as failed.
 ALIVE_SECONDS = 5.0
-_STOP_SECONDS = 15.0
-_RETRY_SECONDS = 0.5
 
 
-class RunError(MetricsStreamError):
-    """A test run cannot be started or changed as asked; the message says why and what is allowed."""
-
-
-class RunStorageError(RunError):
+class RunStorageError(RunUnavailableError):
     """The database does not keep test runs at the moment, or never will; the message says what to do."""
 
 
@@ -148,10 +137,11 @@ def _change(
     with _storage(), transaction.atomic():
         found = TestRun.objects.select_for_update().filter(pk=run.pk).first()
         if found is None:
-            raise RunError(f"the test run {run.slug!r} does not exist any more")
+            raise RunOverError(f"the test run {run.slug!r} does not exist any more")
         if found.status not in allowed:
             words = " or ".join(allowed)
-            raise RunError(f"the test run {run.slug!r} is {found.status}, not {words}; it cannot become {status}")
+            kind = RunOverError if found.status in ENDED else RunError
+            raise kind(f"the test run {run.slug!r} is {found.status}, not {words}; it cannot become {status}")
         found.status = status
         found.ended_at = ended_at
         found.notes = _with_note(found.notes, note)
@@ -229,7 +219,6 @@ def _set_active_runs(runs: Sequence[ActiveRun]) -> None:
     history = open_history(settings)
     if history is None:
         return
-    errors: list[Exception] = []
 
     async def call() -> None:
         try:
@@ -237,130 +226,47 @@ def _set_active_runs(runs: Sequence[ActiveRun]) -> None:
         finally:
             await history.close()
 
-    def run(_: NativeThread, loop: asyncio.AbstractEventLoop) -> None:
-        try:
-            loop.run_until_complete(call())
-        except Exception as error:
-            errors.append(error)
-
-    thread = NativeThread(run, "metrics-runs")
     limit = settings.bus_timeout_seconds + _SPARE_SECONDS
-    if not native_threads.wait_until(lambda: thread.ended, limit):
-        raise BusError(f"the history took more than {limit:g} s")
-    if errors:
-        raise errors[0]
+    try:
+        native_threads.result_of(call, "metrics-runs", limit)
+    except TimeoutError as error:
+        raise BusError(f"the history took more than {limit:g} s") from error
 
 
-# --- a run for as long as a block of code runs ---
+# --- runs of this program's own blocks ---
 
 
-class RunBlock:
-    """Starts a test run, keeps it alive while the block runs, and ends it as the block ended.
+class DatabaseKeeper:
+    """Keeps the run of a block in the database of this program, which is the server's."""
 
-    An exception makes it `failed`, with the exception in its notes; KeyboardInterrupt, a cancelled task and a killed
-    greenlet make it `cancelled`. All of it happens in a thread of its own, a greenlet in a program that gevent has
-    patched: so it asks nothing of the caller's event loop, connection or transaction.
-    """
-
-    def __init__(self, options: dict[str, Any], *, flush: Callable[[], object]) -> None:
-        """Take what `start` takes; `flush` waits until what the program has published so far has left."""
+    def __init__(self, options: dict[str, Any]) -> None:
+        """Take what `start` takes."""
         self._options = options
-        self._flush = flush
-        self._pid = 0
-        self._started = threading.Event()
-        self._ending = threading.Event()
-        self._outcome: tuple[str, str] = (Status.COMPLETED, "")
-        self._run: TestRun | None = None
-        self._error: Exception | None = None
-        self._thread = threading.Thread(target=self._keep, name="metrics-run", daemon=True)
+        self._run = TestRun()
 
-    def __enter__(self) -> TestRun:
-        self._pid = os.getpid()
-        self._thread.start()
-        try:
-            self._started.wait()
-        except BaseException:
-            self._end(Status.CANCELLED)
-            raise
-        if self._error is not None:
-            raise self._error
-        assert self._run is not None
+    @property
+    def alive_seconds(self) -> float:
+        """How often `keep_alive` is called."""
+        return ALIVE_SECONDS
+
+    def start(self) -> TestRun:
+        """Start the run."""
+        self._run = start(**self._options, watched=True)
         return self._run
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if os.getpid() != self._pid:
-            return  # a forked child leaves the block of its parent
-        try:
-            self._flush()
-        finally:
-            self._end(*_outcome(error))
-        self._thread.join(_STOP_SECONDS + _SPARE_SECONDS)
+    def keep_alive(self) -> None:
+        """Say that the program is still there."""
+        close_old_connections()
+        if not keep_alive(self._run):
+            raise RunOverError(f"the test run {self._run.slug!r} has ended")
 
-    async def __aenter__(self) -> TestRun:
-        try:
-            return await asyncio.to_thread(self.__enter__)
-        except asyncio.CancelledError:
-            self._end(Status.CANCELLED)
-            raise
+    def stop(self, status: str, note: str) -> None:
+        """End the run."""
+        close_old_connections()
+        run = self._run
+        ended = stop(run, status, note=note)
+        run.status, run.ended_at, run.notes = ended.status, ended.ended_at, ended.notes
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await asyncio.to_thread(self.__exit__, kind, error, trace)
-
-    def _end(self, status: str, note: str = "") -> None:
-        self._outcome = status, note
-        self._ending.set()
-
-    # --- the thread ---
-
-    def _keep(self) -> None:
-        try:
-            try:
-                self._run = start(**self._options, watched=True)
-            except Exception as error:
-                self._error = error
-                return
-            finally:
-                self._started.set()
-            self._keep_alive(self._run)
-            self._stop(self._run)
-        finally:
-            connections.close_all()
-
-    def _keep_alive(self, run: TestRun) -> None:
-        alive = True
-        while not self._ending.wait(ALIVE_SECONDS):
-            close_old_connections()
-            try:
-                alive = alive and keep_alive(run)
-            except RunStorageError as error:
-                logger.warning("the test run %s cannot be kept alive: %s", run.slug, error)
-
-    def _stop(self, run: TestRun) -> None:
-        status, note = self._outcome
-        deadline = time.monotonic() + _STOP_SECONDS
-        while True:
-            close_old_connections()
-            try:
-                ended = stop(run, status, note=note)
-                run.status, run.ended_at, run.notes = ended.status, ended.ended_at, ended.notes
-            except RunStorageError as error:
-                if time.monotonic() < deadline:
-                    time.sleep(_RETRY_SECONDS)
-                    continue
-                logger.error("the end of the test run %s could not be noted: %s", run.slug, error)  # noqa: TRY400
-            except RunError as error:
-                logger.info("%s", error)  # somebody has ended it meanwhile, and that stands
-            return
-
-
-def _outcome(error: BaseException | None) -> tuple[str, str]:
-    """Return the status in which a run ends, and what its notes say."""
-    if error is None or (isinstance(error, SystemExit) and not error.code):
-        return Status.COMPLETED, ""
-    if isinstance(error, Exception | SystemExit):
-        return Status.FAILED, "".join(traceback.format_exception_only(error))[:1_000]
-    return Status.CANCELLED, ""
+    def close(self) -> None:
+        """Close the connections of the block's thread."""
+        connections.close_all()
