@@ -14,7 +14,7 @@ import zlib
 
 import pytest
 
-from metrics_stream import broadcast, http_transport, native_threads
+from metrics_stream import broadcast, http_connection, http_transport, native_threads
 from metrics_stream.broadcast import Broadcaster, BroadcastError
 from metrics_stream.conf import get_settings
 from metrics_stream.core.metrics import MetricError
@@ -488,7 +488,7 @@ async def test_metrics_leave_in_portions(monkeypatch):
 async def test_tls_is_verified(tmp_path, monkeypatch):
     authority = Authority(tmp_path)
     certificate = authority.issue("server")
-    tls = http_transport.ssl.SSLContext(http_transport.ssl.PROTOCOL_TLS_SERVER)
+    tls = http_connection.ssl.SSLContext(http_connection.ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificate.certificate, certificate.key)
     async with Answers(ok(1), tls=tls) as server:
         stranger = Broadcaster(url=server.url, token=TOKEN)
@@ -519,7 +519,7 @@ async def test_tls_is_verified(tmp_path, monkeypatch):
     ],
 )
 def test_an_address_is_that_of_the_server(url, address):
-    assert str(http_transport._address_of(url, insecure=False)) == address
+    assert str(http_connection.address_of(url, insecure=False).below(http_transport.PATH)) == address
 
 
 @pytest.mark.parametrize("host", ["metrics.example.com", "192.168.1.2", "localhost.example.com"])

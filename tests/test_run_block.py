@@ -7,6 +7,7 @@ import pytest
 
 from metrics_stream import run_block, runs
 from metrics_stream.run_block import RunBlock, RunError, RunOverError, RunUnavailableError
+from tests.stack import wait_until
 
 RUN = SimpleNamespace(slug="soak-1")
 
@@ -46,8 +47,6 @@ def log(monkeypatch, caplog):
 
 
 def run(kept, *, until=lambda: True):
-    from tests.stack import wait_until
-
     with RunBlock(kept, flush=lambda: kept.asked.append("flush")):
         wait_until(until, 5)
     return [word for word in kept.asked if word != "alive"]
