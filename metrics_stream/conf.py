@@ -112,6 +112,9 @@ class StreamSettings:
     ingest_max_agents: int = 1_000
     """How many agents one token may publish of."""
 
+    ingest_max_open_runs: int = 20
+    """How many test runs that have not ended one token may have started."""
+
     rejoin_seconds: float = 20.0
     """How often the hub joins its groups again, since channel layers forget memberships."""
 

@@ -72,7 +72,7 @@ LABELLED: tuple[tuple[str, str, str, tuple[str, ...], Callable[[Telemetry], Mapp
     ),
     (
         "ingest_requests_refused",
-        "Requests to publish of which nothing was taken.",
+        "Requests of programs over HTTP of which nothing was taken.",
         *("reason", REQUEST_ERRORS),
         lambda counts: counts.ingest_requests_refused,
     ),

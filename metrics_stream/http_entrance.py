@@ -16,10 +16,10 @@ from django.views.decorators.csrf import csrf_exempt
 
 from metrics_stream.conf import get_settings
 from metrics_stream.core.submission import BadBody, RequestError, inflate
-from metrics_stream.publishers import Program, PublishingRefused, publishers_of
+from metrics_stream.publishers import Program, RequestRefused, publishers_of
 from metrics_stream.runtime import Runtime, get_runtime
 
-PATHS = ("/api/metrics/",)
+PATHS = ("/api/metrics/", "/api/runs/")
 """What the addresses for programs begin with."""
 
 ENCODINGS = ("gzip", "identity")
@@ -41,11 +41,15 @@ STATUSES = {
     RequestError.TOO_MANY_REQUESTS: 429,
     RequestError.TOO_MANY_METRICS: 429,
     RequestError.UNAVAILABLE: 503,
+    RequestError.INVALID_RUN: 422,
+    RequestError.UNKNOWN_RUN: 404,
+    RequestError.RUN_ENDED: 409,
+    RequestError.TOO_MANY_RUNS: 409,
+    RequestError.RUNS_OFF: 501,
 }
 
 HEADERS = {
     RequestError.NOT_AUTHENTICATED: {"WWW-Authenticate": "Bearer"},
-    RequestError.FORBIDDEN: {"WWW-Authenticate": 'Bearer error="insufficient_scope", scope="publish"'},
     RequestError.METHOD_NOT_ALLOWED: {"Allow": "POST"},
     RequestError.UNSUPPORTED: {"Accept-Encoding": ", ".join(ENCODINGS)},
 }
@@ -54,27 +58,35 @@ HEADERS = {
 View = Callable[..., Coroutine[Any, Any, JsonResponse]]
 
 
-def for_programs(view: View) -> View:
-    """Return a view that calls `view` with the request and the program whose token it shows, or refuses it."""
+def for_programs(scope: str) -> Callable[[View], View]:
+    """Return a decorator for views of `(request, program, …)`, to which programs come whose token has this scope."""
 
-    @csrf_exempt
-    @wraps(view)
-    async def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> JsonResponse:
-        runtime = get_runtime()
-        try:
-            if request.method != "POST":
-                raise BadBody(
-                    RequestError.METHOD_NOT_ALLOWED, f"{request.method} is not for this address; allowed: POST"
-                )
-            authorization, address = request.headers.get("Authorization", ""), request.META.get("REMOTE_ADDR") or ""
-            program = await publishers_of(runtime).admit(authorization, address)
-            return await view(request, program, *args, **kwargs)
-        except PublishingRefused as refused:
-            return refuse(runtime, refused.error, str(refused), retry_seconds=refused.retry_seconds)
-        except BadBody as bad:
-            return refuse(runtime, bad.error, str(bad))
+    def decorate(view: View) -> View:
+        @csrf_exempt
+        @wraps(view)
+        async def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> JsonResponse:
+            runtime = get_runtime()
+            try:
+                program = await _admit(request, scope, runtime)
+                return await view(request, program, *args, **kwargs)
+            except RequestRefused as refused:
+                response = refuse(runtime, refused.error, str(refused), retry_seconds=refused.retry_seconds)
+            except BadBody as bad:
+                response = refuse(runtime, bad.error, str(bad))
+            if response.status_code == STATUSES[RequestError.FORBIDDEN]:
+                response["WWW-Authenticate"] = f'Bearer error="insufficient_scope", scope="{scope}"'
+            return response
 
-    return answer
+        return answer
+
+    return decorate
+
+
+async def _admit(request: HttpRequest, scope: str, runtime: Runtime) -> Program:
+    if request.method != "POST":
+        raise BadBody(RequestError.METHOD_NOT_ALLOWED, f"{request.method} is not for this address; allowed: POST")
+    authorization, address = request.headers.get("Authorization", ""), request.META.get("REMOTE_ADDR") or ""
+    return await publishers_of(runtime).admit(scope, authorization, address)
 
 
 def refuse(
@@ -115,11 +127,15 @@ def known_by(program: Program, key: bytes | None, body: bytes) -> bytes | None:
     return None if key is None else blake2b(b"%d %b %b" % (program.pk, key, body), digest_size=16).digest()
 
 
-def body_of(request: HttpRequest, kinds: Collection[str]) -> tuple[str, bytes]:
-    """Return of which of these kinds the body of a request is, and the body, unpacked; raise BadBody."""
+def body_of(request: HttpRequest, kinds: Collection[str], *, may_be_empty: bool = False) -> tuple[str, bytes]:
+    """Return of which of these kinds the body of a request is, and the body, unpacked; raise BadBody.
+
+    Where it may be empty, an empty one need not say of which kind it is.
+    """
     settings = get_settings()
     kind = request.content_type or ""
-    if kind not in kinds:
+    is_empty = may_be_empty and request.META.get("CONTENT_LENGTH") in (None, "", "0")
+    if not (kind in kinds or is_empty):
         raise BadBody(RequestError.UNSUPPORTED, f"Content-Type is {kind!r:.60}; allowed: {', '.join(kinds)}")
     encoding = request.headers.get("Content-Encoding", "identity").strip().lower() or "identity"
     if encoding not in ENCODINGS:

@@ -19,6 +19,7 @@ from metrics_stream.core.metrics import Metric
 from metrics_stream.core.submission import BadItem, Format, RequestError, items_in, read_item
 from metrics_stream.deadline import BusError
 from metrics_stream.http_entrance import body_of, for_programs, key_of, known_by, quiet, refuse
+from metrics_stream.models import AccessToken
 from metrics_stream.publishers import Program, publishers_of
 from metrics_stream.runtime import Runtime, get_runtime
 
@@ -43,7 +44,7 @@ class Submission:
         ]
 
 
-@for_programs
+@for_programs(AccessToken.Scope.PUBLISH)
 async def publish(request: HttpRequest, program: Program) -> JsonResponse:
     """Publish what a program sends."""
     runtime = get_runtime()

@@ -1,4 +1,4 @@
-"""Programs that publish over HTTP: who they are, how much they may send, and of how many sources and agents.
+"""Programs that publish over HTTP, or start runs: who they are, how much they may send, of how many sources and agents.
 
 One per runtime. The database is asked when a token was not seen for a moment and when a name is new, never for a metric
 that is like those before it. What is counted here holds for one server process.
@@ -51,7 +51,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class PublishingRefused(MetricsStreamError):
+class RequestRefused(MetricsStreamError):
     """Nothing of a request is taken; the view answers with `error`, and `retry_seconds` where that helps."""
 
     def __init__(self, error: RequestError, message: str, *, retry_seconds: float | None = None) -> None:
@@ -60,7 +60,7 @@ class PublishingRefused(MetricsStreamError):
         self.retry_seconds = None if retry_seconds is None else max(1, math.ceil(retry_seconds))
 
 
-class _NotValid(PublishingRefused):
+class _NotValid(RequestRefused):
     def __init__(self, message: str) -> None:
         super().__init__(RequestError.NOT_AUTHENTICATED, message)
 
@@ -71,7 +71,7 @@ class Program:
 
     pk: int
     terms: Terms
-    may_publish: bool
+    scopes: frozenset[str]
     expires_at: datetime | None
     looked_up_at: float
     requests: Allowance
@@ -94,8 +94,8 @@ class Publishers:
 
     # --- who it is ---
 
-    async def admit(self, authorization: str, address: str) -> Program:
-        """Return whose token it is, for one request; raise PublishingRefused."""
+    async def admit(self, scope: str, authorization: str, address: str) -> Program:
+        """Return whose token it is, for one request that its scopes have to allow; raise RequestRefused."""
         now = time.monotonic()
         text = authorization[len(BEARER) :].strip() if authorization.lower().startswith(BEARER) else ""
         digest = hashlib.sha256(text.encode(errors="replace")).digest()
@@ -103,17 +103,17 @@ class Publishers:
         # Whoever was valid is not kept out by others who guess behind the same address.
         guess = None if program is not None else self._guess(address, now)
         if not text:
-            raise _NotValid("publishing needs a token: send the header `Authorization: Bearer mst_…`")
+            raise _NotValid("a token is needed: send the header `Authorization: Bearer mst_…`")
         if program is None or now - program.looked_up_at >= FRESH_SECONDS:
-            program = await self._look_up(digest, text, program, now)
+            program = await self._look_up(digest, text, scope, program, now)
         if program.expires_at is not None and program.expires_at <= timezone.now():
             raise _NotValid("the token has expired")
         if guess is not None:
             guess.give_back(1)
         _take(program.requests, 1, now, RequestError.TOO_MANY_REQUESTS)
-        if not program.may_publish:
-            raise PublishingRefused(
-                RequestError.FORBIDDEN, "the token is not for publishing; allowed: tokens with the scope publish"
+        if scope not in program.scopes:
+            raise RequestRefused(
+                RequestError.FORBIDDEN, f"the token is not for this; allowed: tokens with the scope {scope}"
             )
         return program
 
@@ -124,28 +124,28 @@ class Publishers:
             allowance = _put(self._guesses, address, Allowance(per_minute / 60, per_minute, now), MAX_ADDRESSES)
         if wait := allowance.take(1, now):
             message = f"more than {per_minute:g} requests a minute without a valid token came from your address"
-            raise PublishingRefused(RequestError.TOO_MANY_REQUESTS, message, retry_seconds=wait)
+            raise RequestRefused(RequestError.TOO_MANY_REQUESTS, message, retry_seconds=wait)
         return allowance
 
-    async def _look_up(self, digest: bytes, text: str, known: Program | None, now: float) -> Program:
+    async def _look_up(self, digest: bytes, text: str, scope: str, known: Program | None, now: float) -> Program:
         try:
-            token = await _find(text)
+            token = await _find(text, scope)
         except DatabaseError as error:
             if known is not None and now - known.looked_up_at < UNKNOWN_SECONDS:
                 return known
             logger.warning("a token cannot be looked up: %s", str(error).strip().partition("\n")[0])
             message = "the token cannot be looked up; come back"
-            raise PublishingRefused(RequestError.UNAVAILABLE, message, retry_seconds=5) from error
+            raise RequestRefused(RequestError.UNAVAILABLE, message, retry_seconds=5) from error
         if token is None or token.revoked_at is not None or token.has_expired:
             self._programs.pop(digest, None)
             state = "is unknown" if token is None else "has expired" if token.has_expired else "has been revoked"
             raise _NotValid(f"the token {state}")
-        terms, may_publish = _terms_of(token), token.allows(AccessToken.Scope.PUBLISH)
+        terms, scopes = _terms_of(token), frozenset(token.scopes)
         if known is None:
             program = Program(
                 token.pk,
                 terms,
-                may_publish,
+                scopes,
                 token.expires_at,
                 now,
                 _allowance(self._settings.ingest_requests_per_second, now),
@@ -153,14 +153,14 @@ class Publishers:
             )
             # Two requests may have asked at once; both take from the allowances of the first.
             return self._programs.get(digest) or _put(self._programs, digest, program, MAX_TOKENS)
-        known.terms, known.may_publish, known.expires_at, known.looked_up_at = terms, may_publish, token.expires_at, now
+        known.terms, known.scopes, known.expires_at, known.looked_up_at = terms, scopes, token.expires_at, now
         _put(self._programs, digest, known, MAX_TOKENS)
         return known
 
     # --- how much it sends ---
 
     def take_metrics(self, program: Program, count: int) -> None:
-        """Take so many metrics from what a program may publish; raise PublishingRefused when they are too many."""
+        """Take so many metrics from what a program may publish; raise RequestRefused when they are too many."""
         _take(program.metrics, count, time.monotonic(), RequestError.TOO_MANY_METRICS)
 
     # --- of what ---
@@ -168,7 +168,7 @@ class Publishers:
     async def admit_names(self, program: Program, metrics: Mapping[int, Metric]) -> dict[int, BadItem]:
         """Return what is wrong with metrics whose sources or agents are more than a program may have.
 
-        The names of the others are remembered. Raises PublishingRefused when that is not possible.
+        The names of the others are remembered. Raises RequestRefused when that is not possible.
         """
         names = program.names
         wanted = {index: _names_of(metric) for index, metric in metrics.items()}
@@ -188,7 +188,7 @@ class Publishers:
         except DatabaseError as error:
             logger.warning("new sources and agents cannot be noted: %s", str(error).strip().partition("\n")[0])
             message = "new sources and agents cannot be noted; come back"
-            raise PublishingRefused(RequestError.UNAVAILABLE, message, retry_seconds=5) from error
+            raise RequestRefused(RequestError.UNAVAILABLE, message, retry_seconds=5) from error
         program.names, program.names_at = names, now
         return refused
 
@@ -210,8 +210,8 @@ def _allowance(per_second: float, now: float) -> Allowance:
 def _take(allowance: Allowance, amount: float, now: float, error: RequestError) -> None:
     if wait := allowance.take(amount, now):
         what = "requests" if error == RequestError.TOO_MANY_REQUESTS else "metrics"
-        message = f"the token may publish {allowance.per_second:g} {what} a second on average"
-        raise PublishingRefused(error, message, retry_seconds=wait)
+        message = f"the token may send {allowance.per_second:g} {what} a second on average"
+        raise RequestRefused(error, message, retry_seconds=wait)
 
 
 def _recent(kept: OrderedDict[K, V], key: K, limit: int) -> V | None:
@@ -297,9 +297,9 @@ def _note_new(
     return refused, names
 
 
-def _find_token(text: str) -> AccessToken | None:
+def _find_token(text: str, scope: str) -> AccessToken | None:
     token = AccessToken.find(text)
-    if token is not None and token.allows(AccessToken.Scope.PUBLISH):
+    if token is not None and token.allows(scope):
         token.note_use()
     return token
 

@@ -17,11 +17,9 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from metrics_stream.core.metrics import MetricsStreamError
+from metrics_stream.core.run_requests import CANCELLED, COMPLETED, FAILED
 
 logger = logging.getLogger(__name__)
-
-COMPLETED, FAILED, CANCELLED = "completed", "failed", "cancelled"
-"""How a run ends."""
 
 # How long a program tries to note how its run ended, and what it waits on top for the last try.
 STOP_SECONDS = 15.0

@@ -17,6 +17,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db import Error as DjangoDatabaseError
 from django.db import close_old_connections, connections, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.text import slugify
 
@@ -25,7 +26,7 @@ from metrics_stream.conf import get_settings
 from metrics_stream.core.metrics import MetricsStreamError
 from metrics_stream.deadline import BusError
 from metrics_stream.history import ActiveRun, open_history
-from metrics_stream.models import TestRun
+from metrics_stream.models import AccessToken, TestRun
 from metrics_stream.run_block import RunError as RunError  # noqa: PLC0414 - for those who call this
 from metrics_stream.run_block import RunOverError, RunUnavailableError
 from metrics_stream.validators import MAX_TEXT_LENGTH, shorten
@@ -47,6 +48,10 @@ _SPARE_SECONDS = 2.0
 ALIVE_SECONDS = 5.0
 
 
+class NotRecordedError(RunError):
+    """Nothing keeps metrics from which a test run could be recorded."""
+
+
 class RunStorageError(RunUnavailableError):
     """The database does not keep test runs at the moment, or never will; the message says what to do."""
 
@@ -62,11 +67,14 @@ def start(
     tags: Iterable[str] = (),
     notes: str = "",
     watched: bool = False,
+    started_by: AccessToken | None = None,
+    start_key: str | None = None,
 ) -> TestRun:
     """Start a test run and return it; from now on metrics of its sources belong to it.
 
     Without `sources` those of every source do. A `watched` run ends as failed when nobody says any more that it is
-    alive (`keep_alive`). Raises RunError naming the value that is wrong.
+    alive (`keep_alive`). `started_by` and `start_key` are the token of a program and its request, of which a run is
+    started once. Raises RunError naming the value that is wrong.
     """
     check_recordable()
     now = timezone.now()
@@ -80,9 +88,11 @@ def start(
         tags=_texts("tags", tags),
         sources=_texts("sources", sources),
         notes=notes,
+        started_by=started_by,
+        start_key=start_key,
     )
     try:
-        run.clean_fields()
+        run.clean_fields(exclude={"started_by"})  # a token that was just read need not be looked for again
     except ValidationError as error:
         texts = (f"{column}: {' '.join(messages)}" for column, messages in error.message_dict.items())
         raise RunError(f"the test run cannot be started; {'; '.join(texts)}") from error
@@ -121,8 +131,13 @@ def resume(run: TestRun) -> TestRun:
 
 def keep_alive(run: TestRun) -> bool:
     """Say that the program of a watched run is still there; return False when the run has ended meanwhile."""
+    return mark_alive(TestRun.objects.filter(pk=run.pk))
+
+
+def mark_alive(found: QuerySet[TestRun]) -> bool:
+    """Do the same for the runs among `found` that have not ended; return whether there are any."""
     with _storage():
-        return bool(TestRun.objects.filter(pk=run.pk, status__in=OPEN).update(alive_at=timezone.now()))
+        return bool(found.filter(status__in=OPEN).update(alive_at=timezone.now()))
 
 
 def current() -> list[TestRun]:
@@ -184,9 +199,9 @@ def _storage() -> Iterator[None]:
 
 
 def check_recordable() -> None:
-    """Raise RunError when nothing keeps metrics for the recorder."""
+    """Raise NotRecordedError when nothing keeps metrics for the recorder."""
     if open_history(get_settings()) is None:
-        raise RunError(
+        raise NotRecordedError(
             "test runs are recorded from the history, and there is none: set METRICS_STREAM['HISTORY_SECONDS'] above "
             "0, and take a Redis or the in-memory channel layer"
         )

@@ -101,7 +101,7 @@ class Telemetry:
     ingest_metrics_refused: dict[str, int] = field(default_factory=Counter)
     """Metrics among theirs that were not taken, by reason."""
     ingest_requests_refused: dict[str, int] = field(default_factory=Counter)
-    """Requests of which nothing was taken, by reason."""
+    """Requests of programs of which nothing was taken, by reason."""
     flush_seconds: Histogram = field(default_factory=lambda: Histogram(WORK_SECONDS))
     """How long it took to encode the frame of one view and to write it to its clients."""
     age_seconds: Histogram = field(default_factory=lambda: Histogram(AGE_SECONDS))

@@ -3,7 +3,7 @@
 from django.contrib.auth.views import LogoutView
 from django.urls import path
 
-from metrics_stream import ingest, share_pages, views
+from metrics_stream import ingest, remote_runs, share_pages, views
 from metrics_stream.run_pages import exports, pages
 from metrics_stream.sign_in import SignIn
 
@@ -25,6 +25,10 @@ urlpatterns = [
     path("readyz", views.readyz, name="readyz"),
     path("metrics", views.metrics, name="metrics"),
     path("api/metrics/", ingest.publish, name="publish"),
+    path("api/runs/", remote_runs.start, name="start_run"),
+    # Any text, so that what is no slug is answered as what is no run.
+    path("api/runs/<str:slug>/alive/", remote_runs.keep_alive, name="keep_run_alive"),
+    path("api/runs/<str:slug>/stop/", remote_runs.stop, name="stop_run"),
     path("api/stats/", views.stats, name="stats"),
     path("favicon.ico", views.favicon, name="favicon"),
 ]

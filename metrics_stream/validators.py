@@ -16,7 +16,7 @@ from django.core.exceptions import ValidationError
 from metrics_stream.conf import get_settings
 from metrics_stream.core.metrics import ALL
 
-SCOPES = ("subscribe", "publish")
+SCOPES = ("subscribe", "publish", "runs")
 """What a token can be for."""
 
 MAX_TERM_LENGTH = 200

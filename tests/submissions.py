@@ -116,7 +116,7 @@ class Door:
         self.application = http_entrance.with_bounded_bodies(get_asgi_application())
         self.statuses = {}
 
-    async def send(self, method, headers, parts):
+    async def send(self, method, headers, parts, path=PATH):
         """Send a request, and return the status and what was answered."""
         messages = [{"type": "http.request", "body": part, "more_body": True} for part in parts]
         messages.append({"type": "http.request", "body": b"", "more_body": False})
@@ -134,8 +134,8 @@ class Door:
             "asgi": {"version": "3.0"},
             "http_version": "1.1",
             "method": method,
-            "path": PATH,
-            "raw_path": PATH.encode(),
+            "path": path,
+            "raw_path": path.encode(),
             "query_string": b"",
             "root_path": "",
             "scheme": "http",
@@ -163,6 +163,15 @@ class Door:
             assert all(set(error) == {"index", "path", "code", "message"} for error in answer.get("errors", ()))
         else:
             assert {"error", "message"} <= set(answer), parts
+
+    async def check_runs(self, request):
+        """Send a made-up request to the addresses of test runs; it is answered as documented, and none fails."""
+        for path in ("/api/runs/", "/api/runs/none/alive/", "/api/runs/none/stop/"):
+            status, body = await self.send(*request, path=path)
+            assert status in {201, *http_entrance.STATUSES.values()} - {503}, (status, path, request)
+            if request[0] != "HEAD":
+                assert {"error", "message"} <= set(json.loads(body)) or status == 201
+                assert self.token not in body.decode()
 
 
 SEED = int(os.environ.get("FUZZ_SEED") or random.randrange(2**32))
@@ -192,7 +201,7 @@ async def door(settings):
     settings.METRICS_STREAM = NO_LIMITS
     bus_module.declare_server()
     get_runtime()
-    _, text = await sync_to_async(AccessToken.issue)(name="fuzz", scopes=["publish"], metric_types=["all"])
+    _, text = await sync_to_async(AccessToken.issue)(name="fuzz", scopes=["publish", "runs"], metric_types=["all"])
     made = Door(text)
     await publish_one(made)
     tasks = len(asyncio.all_tasks())

@@ -10,7 +10,7 @@ from django.utils import timezone
 from metrics_stream import runs
 from metrics_stream.conf import get_settings
 from metrics_stream.history import open_history
-from metrics_stream.models import TestRun
+from metrics_stream.models import AccessToken, TestRun
 
 # What is told to the history is told when the transaction of a request is over.
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -100,6 +100,15 @@ def test_the_list_and_the_form_say_what_became_of_a_run(admin_client):
     assert "12,345<" in content
     assert "at least 1,200" in content
     assert "release-42" in content
+
+
+def test_the_form_says_which_token_has_started_a_run(admin_client):
+    token, _ = AccessToken.issue(name="k6 <in Oslo>", scopes=["runs"])
+    run = runs.start("soak", started_by=token)
+    assert "k6 &lt;in Oslo&gt;</a>" in page(admin_client, change_address(run))
+    token.delete()
+    assert "k6" not in page(admin_client, change_address(run))
+    assert TestRun.objects.get().status == "running"
 
 
 def test_runs_are_found_by_tag_and_status(admin_client):

@@ -211,7 +211,7 @@ def example(language, word):
 @pytest.mark.parametrize(
     ("argv", "language", "word", "source"),
     [
-        (["sh", "-c"], "sh", "curl", "curl"),
+        (["sh", "-c"], "sh", "/api/metrics/", "curl"),
         (["node", "--input-type=module", "-e"], "js", "fetch", "node"),
         ([sys.executable, "-c"], "python", "METRICS_URL", "load-2"),
     ],

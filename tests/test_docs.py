@@ -19,7 +19,7 @@ from django.urls import get_resolver
 
 from metrics_stream import broadcast, checks, exposition, http_entrance, readiness
 from metrics_stream.conf import StreamSettings
-from metrics_stream.core import codes, messages, protocol, submission
+from metrics_stream.core import codes, messages, protocol, run_requests, submission
 from metrics_stream.core.metrics import BUILTIN_TYPES
 from metrics_stream.defaults.dashboards import DASHBOARD_SEEDS
 from metrics_stream.defaults.presets import preset_seeds
@@ -376,10 +376,13 @@ def test_everything_that_prometheus_gets():
 
 def test_every_answer_to_those_who_publish():
     assert named(table(PRODUCERS, "Over HTTP", "code")) == [error.value for error in submission.ItemError]
-    rows = table(PRODUCERS, "Over HTTP", "error")
+    rows = [*table(PRODUCERS, "Over HTTP", "error"), *table(PRODUCERS, "Test runs over HTTP", "error")]
     assert {names(row["error"])[0]: int(row["status"]) for row in rows} == http_entrance.STATUSES
     assert named(rows) == [error.value for error in submission.RequestError]
     assert named(table(PRODUCERS, "Over HTTP", "key")) == list(submission.KEYS)
+    rows = table(PRODUCERS, "Test runs over HTTP", "address")
+    asked = [names(row["keys of the body"]) for row in rows]
+    assert asked == [list(run_requests.START_KEYS), [], list(run_requests.STOP_KEYS)]
     text = PRODUCERS.read_text()
     assert f"at most {submission.MAX_DEPTH} deep" in text
     assert f"takes more than {http_entrance.BODY_SECONDS:g} s" in text

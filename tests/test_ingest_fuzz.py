@@ -1,4 +1,4 @@
-"""Whatever is sent to `/api/metrics/` is answered as documented, and leaves nothing behind."""
+"""Whatever is sent to the addresses for programs is answered as documented, and leaves nothing behind."""
 
 import pytest
 
@@ -10,3 +10,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @fuzz(300)
 async def test_whatever_is_sent_is_answered(door, request):  # noqa: F811
     await door.check(request)
+
+
+@fuzz(100)
+async def test_whatever_is_asked_of_test_runs_is_answered(door, request):  # noqa: F811
+    await door.check_runs(request)

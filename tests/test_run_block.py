@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from metrics_stream import run_block, runs
+from metrics_stream.core import run_requests
 from metrics_stream.run_block import RunBlock, RunError, RunOverError, RunUnavailableError
 from tests.stack import wait_until
 
@@ -100,4 +101,4 @@ def test_an_end_that_is_refused_is_logged_and_one_that_comes_too_late_is_no_erro
 
 
 def test_a_block_ends_as_runs_may_end():
-    assert {run_block.COMPLETED, run_block.FAILED, run_block.CANCELLED} == set(runs.ENDED)
+    assert set(run_requests.ENDINGS) == set(runs.ENDED)

@@ -40,7 +40,7 @@ def test_a_token_is_for_all_types_and_good_unless_it_is_said(capsys):
     ("options", "message"),
     [
         ([], "required: --scope"),
-        (["--scope", "read"], "scopes: .*allowed: subscribe, publish"),
+        (["--scope", "read"], "scopes: .*allowed: subscribe, publish, runs"),
         (["--scope", "publish", "--metric-type", "sytem"], "metric_types: unknown metric type 'sytem'"),
         (["--scope", "publish", "--source", "a\nb"], "sources: "),
         (["--scope", "publish", "--expires-in-days", "0"], "--expires-in-days is '0'"),
@@ -95,6 +95,15 @@ def test_the_admin_shows_a_token_once(admin_client):
     assert f"mst_{token.prefix}_…" in admin_client.get(f"{LIST}{token.pk}/change/").content.decode()
     assert all(secret not in str(session.get_decoded()) for session in Session.objects.all())
     assert not hasattr(token.history.first(), "digest")
+
+
+def test_a_token_for_runs_is_shown_with_how_a_run_is_started(admin_client):
+    page = admin_client.post(f"{LIST}add/", form(scopes=["publish", "runs"])).content.decode()
+    assert AccessToken.objects.get().scopes == ["publish", "runs"]
+    assert "curl http://testserver/api/metrics/" in page
+    assert "curl http://testserver/api/runs/" in page
+    page = admin_client.post(f"{LIST}add/", form(name="publishes")).content.decode()
+    assert "/api/runs/" not in page
 
 
 def test_a_change_leaves_the_secret_as_it_is(admin_client):

@@ -29,14 +29,25 @@ class TestRunAdmin(StreamAdmin):
     list_filter = ["status", "started_at"]
     search_fields = ["name", "slug", "tags", "notes"]
     actions = ["complete", "cancel", "pause", "resume"]
-    readonly_fields = ["slug", "state", "started_at", "ended_at", "duration", "source_list", "recorded", "missing"]
+    readonly_fields = [
+        "slug",
+        "state",
+        "started_by",
+        "started_at",
+        "ended_at",
+        "duration",
+        "source_list",
+        "recorded",
+        "missing",
+    ]
 
     def get_fieldsets(self, request: HttpRequest, obj: TestRun | None = None) -> Any:
         if obj is None:
             text = "The run starts when you save. What is published from then on belongs to it, and is recorded."
             fields = ["name", "sources", ("target_tps", "tags"), "notes"]
             return [(None, {"description": text, "fields": fields})]
-        facts = ["slug", "state", ("started_at", "ended_at", "duration"), "source_list", ("recorded", "missing")]
+        facts = ["slug", "state", ("started_at", "ended_at", "duration"), "started_by", "source_list"]
+        facts += [("recorded", "missing")]
         return [
             (None, {"fields": ["name", ("target_tps", "tags"), "notes"]}),
             ("What became of it", {"fields": facts}),

@@ -153,6 +153,7 @@ class AccessTokenAdmin(AuditedAdmin):
             "label": "The token",
             "secret": request.token_text,  # type: ignore[attr-defined]
             "publishes": AccessToken.Scope.PUBLISH in obj.scopes,
+            "starts_runs": AccessToken.Scope.RUNS in obj.scopes,
             "origin": request.build_absolute_uri("/").rstrip("/"),
             "example": _example(obj),
         }

@@ -48,14 +48,20 @@ class RequestError(StrEnum):
     NOT_A_DOCUMENT = "not_a_document"  # 400: neither JSON nor NDJSON of items, or not what Content-Encoding says
     INVALID_KEY = "invalid_key"  # 400: an Idempotency-Key that is none
     NOT_AUTHENTICATED = "not_authenticated"  # 401: no token, or one that is unknown, revoked or expired
-    FORBIDDEN = "forbidden"  # 403: a token that is not for publishing
-    METHOD_NOT_ALLOWED = "method_not_allowed"  # 405: only POST publishes
+    FORBIDDEN = "forbidden"  # 403: a token that is not for this
+    METHOD_NOT_ALLOWED = "method_not_allowed"  # 405: only POST does anything
     TOO_SLOW = "too_slow"  # 408: the body took too long to come
     TOO_LARGE = "too_large"  # 413: more bytes or metrics than one request may have
     UNSUPPORTED = "unsupported"  # 415: a Content-Type or Content-Encoding that is not read
     TOO_MANY_REQUESTS = "too_many_requests"  # 429: of the token, or without a valid one of the address
     TOO_MANY_METRICS = "too_many_metrics"  # 429: of the token
     UNAVAILABLE = "unavailable"  # 503: the channel layer or the database is away
+    # Of test runs only:
+    INVALID_RUN = "invalid_run"  # 422: a key that is missing or unknown, or a value that none may have
+    UNKNOWN_RUN = "unknown_run"  # 404: no run that this token has started
+    RUN_ENDED = "run_ended"  # 409: a run that cannot be kept alive or ended any more
+    TOO_MANY_RUNS = "too_many_runs"  # 409: as many runs that have not ended as a token may have
+    RUNS_OFF = "runs_off"  # 501: this server records no runs
 
 
 class ItemError(StrEnum):
@@ -127,12 +133,16 @@ def items_in(body: bytes, form: Format, *, max_items: int) -> Iterator[Any]:
     return _lines(body, max_items) if form == "ndjson" else iter(_document(body, max_items))
 
 
-def _document(body: bytes, max_items: int) -> list[Any]:
+def decode_json(body: bytes) -> Any:
+    """Return what a body is; raise BadBody when it is no JSON."""
     try:
-        document = _decode(body)
+        return _decode(body)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise BadBody(RequestError.NOT_A_DOCUMENT, f"the body is not JSON: {_reason(error, body)}") from error
-    items = document
+
+
+def _document(body: bytes, max_items: int) -> list[Any]:
+    items = document = decode_json(body)
     if isinstance(document, dict):
         items = [document]
         if "metrics" in document and "metric_type" not in document:

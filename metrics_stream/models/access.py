@@ -99,6 +99,7 @@ class AccessToken(Revocable):
 
         SUBSCRIBE = "subscribe", "Subscribe: get metrics over the socket, replay and export runs"
         PUBLISH = "publish", "Publish: send metrics to /api/metrics/"
+        RUNS = "runs", "Runs: start and stop test runs at /api/runs/"
 
     name = models.CharField(
         max_length=100, unique=True, validators=[validate_printable], help_text="Which program has it, and where."

@@ -77,6 +77,24 @@ class TestRun(models.Model):
         help_text="Host names, one a line. Only what these machines publish belongs to the run. Empty: every source.",
     )
 
+    started_by = models.ForeignKey(
+        "AccessToken",
+        null=True,
+        blank=True,
+        editable=False,
+        on_delete=models.SET_NULL,
+        related_name="runs",
+        verbose_name="started by token",
+        help_text="The token of the program that started the run over HTTP, and may end it.",
+    )
+    start_key = models.CharField(
+        max_length=32,
+        unique=True,
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="By what the request that started the run is known when it comes again.",
+    )
     alive_at = models.DateTimeField(
         null=True,
         blank=True,
@@ -106,7 +124,7 @@ class TestRun(models.Model):
         help_text="When the recorder had all of it. Empty: it has still to reach the end.",
     )
 
-    history = HistoricalRecords(excluded_fields=sorted(RECORDED_COLUMNS))
+    history = HistoricalRecords(excluded_fields=sorted({*RECORDED_COLUMNS, "started_by", "start_key"}))
 
     class Meta:
         """Order in lists: newest first."""

@@ -1,0 +1,111 @@
+"""What a program says over HTTP of its test runs: a body becomes what it asks for, or an error that names the value.
+
+Room: core. Here are the forms of values. Which characters and how many a name, tag or note may have, the model says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from metrics_stream.core.metrics import MetricsStreamError
+from metrics_stream.core.protocol import quote
+from metrics_stream.core.submission import BadBody, RequestError, decode_json
+
+COMPLETED, FAILED, CANCELLED = ENDINGS = ("completed", "failed", "cancelled")
+"""How a run ends."""
+
+START_KEYS = ("name", "sources", "target_tps", "tags", "notes")
+STOP_KEYS = ("status", "note")
+
+# No load that anybody aims at is larger, and every database and chart can hold it.
+MAX_TARGET_TPS = 1e12
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A test run that is asked for. Without sources, those of every source belong to it."""
+
+    name: str
+    sources: tuple[str, ...] = ()
+    target_tps: float | None = None
+    tags: tuple[str, ...] = ()
+    notes: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """How a test run is to end, and what is to be added to its notes."""
+
+    status: str = COMPLETED
+    note: str = ""
+
+
+def read_start(body: bytes, own_sources: Collection[str]) -> Start:
+    """Return what a body asks for; raise BadBody. A token with `own_sources` starts runs of these only."""
+    given = _object(body, START_KEYS)
+    if "name" not in given:
+        raise _wrong("`name` is missing; allowed: what is tested, a text of 1 to 100 characters")
+    name = _text(given, "name")
+    if not name.strip():
+        raise _wrong(f"name is {quote(name)}; allowed: a text of 1 to 100 characters")
+    sources = _texts(given, "sources")
+    if own_sources and (foreign := next((source for source in sources if source not in own_sources), None)) is not None:
+        raise _wrong(f"source {quote(foreign)} is not one of this token; allowed: {', '.join(sorted(own_sources))}")
+    return Start(
+        name,
+        sources or tuple(sorted(own_sources)),
+        _target(given.get("target_tps")),
+        _texts(given, "tags"),
+        _text(given, "notes"),
+    )
+
+
+def read_stop(body: bytes) -> Stop:
+    """Return what a body asks for; raise BadBody."""
+    given = _object(body, STOP_KEYS)
+    status = given.get("status", COMPLETED)
+    if status not in ENDINGS:
+        raise _wrong(f"status is {quote(status)}; allowed: {', '.join(ENDINGS)}")
+    return Stop(status, _text(given, "note"))
+
+
+def read_alive(body: bytes) -> None:
+    """Raise BadBody where a body says anything."""
+    _object(body, ())
+
+
+def _object(body: bytes, keys: Collection[str]) -> Mapping[str, Any]:
+    given = decode_json(body) if body.strip() else {}
+    if not isinstance(given, dict):
+        raise BadBody(RequestError.NOT_A_DOCUMENT, f"the body is {quote(given)}; allowed: an object")
+    if (unknown := next((key for key in given if key not in keys), None)) is not None:
+        raise _wrong(f"unknown key {quote(unknown)}; allowed: {', '.join(keys) or 'none'}")
+    return given
+
+
+def _text(given: Mapping[str, Any], key: str) -> str:
+    value = given.get(key, "")
+    if not isinstance(value, str):
+        raise _wrong(f"{key} is {quote(value)}; allowed: a text")
+    return value
+
+
+def _texts(given: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    values = given.get(key, [])
+    if not (isinstance(values, list) and all(isinstance(value, str) for value in values)):
+        raise _wrong(f'{key} is {quote(values)}; allowed: a list of texts, such as ["one", "two"]')
+    return tuple(dict.fromkeys(values))
+
+
+def _target(value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_TARGET_TPS:
+        raise _wrong(f"target_tps is {quote(value)}; allowed: a number from 0 to {MAX_TARGET_TPS:g}, or null")
+    return float(value)
+
+
+def _wrong(message: str) -> MetricsStreamError:
+    return BadBody(RequestError.INVALID_RUN, message)

@@ -1,0 +1,504 @@
+"""`/api/runs/`: which programs start, keep alive and end test runs, what they may ask, and what they are answered."""
+
+import asyncio
+import gzip
+import json
+from datetime import timedelta
+from unittest import mock
+
+import hypothesis
+import pytest
+from asgiref.sync import sync_to_async
+from django.db import DatabaseError, connection
+from django.utils import timezone
+from hypothesis import strategies as st
+
+from metrics_stream import bus as bus_module
+from metrics_stream import http_entrance, publishers, recorder, remote_runs, runs
+from metrics_stream.broadcast import broadcast_many
+from metrics_stream.conf import get_settings
+from metrics_stream.core.run_requests import Start, read_start, read_stop
+from metrics_stream.core.submission import BadBody
+from metrics_stream.history import open_history
+from metrics_stream.models import AccessToken, TestRun
+from metrics_stream.runtime import get_runtime, stop_runtime
+from tests.submissions import VALUES
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+PATH = "/api/runs/"
+
+
+class Program:
+    """A program with a token, as the addresses see it."""
+
+    def __init__(self, client):
+        self.client = client
+
+    async def token(self, **values):
+        """Make a token and use it from now on."""
+        defaults = {"name": "CI", "scopes": ["runs"], "metric_types": ["all"]}
+        self.row, self.text = await sync_to_async(AccessToken.issue)(**{**defaults, **values})
+        return self.row
+
+    async def post(self, path, content=None, *, kind="application/json", **headers):
+        """Send a body: JSON, unless it is bytes, or none."""
+        body = content if isinstance(content, bytes) else b"" if content is None else json.dumps(content).encode()
+        headers = {"authorization": f"Bearer {self.text}", **{k.replace("_", "-"): v for k, v in headers.items()}}
+        return await self.client.generic("POST", path, body, content_type=kind, headers=headers)
+
+    async def start(self, **content):
+        """Start a run that can be started, and return its slug."""
+        response = await self.post(PATH, {"name": "soak", **content})
+        assert response.status_code == 201, response.content
+        return response.json()["slug"]
+
+    async def alive(self, slug, content=None, **headers):
+        return await self.post(f"{PATH}{slug}/alive/", content, **headers)
+
+    async def stop(self, slug, content=None, **headers):
+        return await self.post(f"{PATH}{slug}/stop/", content, **headers)
+
+
+@pytest.fixture
+async def program(async_client):
+    bus_module.declare_server()
+    get_runtime().telemetry.ingest_requests_refused.clear()
+    made = Program(async_client)
+    await made.token()
+    yield made
+    await stop_runtime()
+
+
+def outcome(response):
+    return response.status_code, response.json().get("error")
+
+
+async def only_run():
+    return await TestRun.objects.select_related("started_by").aget()
+
+
+async def active():
+    return {run.id: run.sources for run in await open_history(get_settings()).active_runs()}
+
+
+# --- starting ---
+
+
+async def test_a_run_is_started_with_all_that_is_said_of_it(program):
+    wish = {"sources": ["a", "b", "a"], "target_tps": 200, "tags": ["x", "x"], "notes": "new cache"}
+    response = await program.post(PATH, {"name": "Checkout soak", **wish})
+    run = await only_run()
+    assert (run.name, run.sources, run.target_tps, run.tags, run.notes) == (
+        *("Checkout soak", ["a", "b"], 200.0),
+        *(["x"], "new cache"),
+    )
+    assert (run.status, run.started_by, run.alive_at) == ("running", program.row, run.started_at)
+    assert response.status_code == 201
+    assert response.json() == {
+        "slug": run.slug,
+        "status": "running",
+        "started_at": run.started_at.isoformat().replace("+00:00", "Z"),
+        "ended_at": None,
+        "sources": ["a", "b"],
+        "alive_seconds": runs.ALIVE_SECONDS,
+        "silent_seconds": recorder.SILENT_RUN_SECONDS,
+    }
+    assert await active() == {run.slug: ("a", "b")}
+
+
+async def test_a_run_is_that_of_every_source_unless_the_token_is_narrowed(program):
+    for wish in ({}, {"sources": []}):
+        assert (await TestRun.objects.aget(slug=await program.start(**wish))).sources == []
+    await program.token(name="narrow", sources=["b", "a"])
+    for wish, sources in (({}, ["a", "b"]), ({"sources": []}, ["a", "b"]), ({"sources": ["b"]}, ["b"])):
+        assert (await TestRun.objects.aget(slug=await program.start(**wish))).sources == sources
+    response = await program.post(PATH, {"name": "soak", "sources": ["b", "of others"]})
+    assert outcome(response) == (422, "invalid_run")
+    assert response.json()["message"] == "source 'of others' is not one of this token; allowed: a, b"
+
+
+async def test_metrics_of_its_sources_belong_to_it_and_end_with_it(program):
+    slug = await program.start(sources=["mine"])
+    history = open_history(get_settings())
+    place = await history.heads(["system"])
+    items = [{"metric_type": "system", "data": {"n": 1}, "source": source} for source in ("mine", "of others")]
+    await broadcast_many(items)
+    await program.stop(slug)
+    await broadcast_many(items)
+    assigned = [stretch.runs for stretch in (await history.since(place)).stretches]
+    assert assigned == [{"mine": (slug,)}, {}]
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({}, "`name` is missing; allowed: what is tested, a text of 1 to 100 characters"),
+        ({"name": ""}, "name is ''; allowed: a text of 1 to 100 characters"),
+        ({"name": " "}, "name is ' '; allowed"),
+        ({"name": None}, "name is null; allowed: a text"),
+        ({"name": 7}, "name is 7; allowed: a text"),
+        ({"name": "x" * 101}, "name: Ensure this value has at most 100 characters (it has 101)."),
+        ({"name": "a\x00b"}, "name: 'a\\x00b' holds the character '\\x00'"),
+        ({"nmae": "x"}, "unknown key 'nmae'; allowed: name, sources, target_tps, tags, notes"),
+        ({"target_tps": "5"}, "target_tps is '5'; allowed: a number from 0 to 1e+12, or null"),
+        ({"target_tps": True}, "target_tps is true; allowed: a number"),
+        ({"target_tps": -1}, "target_tps is -1; allowed: a number from 0"),
+        ({"target_tps": 10**400}, "target_tps is 1000"),
+        ({"tags": "soak"}, "tags is 'soak'; allowed: a list of texts"),
+        ({"tags": {"soak": 1}}, 'tags is {"soak":1}; allowed: a list of texts'),
+        ({"tags": [""]}, "tags: '' is not a text; allowed: a list of texts that are not empty"),
+        ({"tags": ["x" * 201]}, "has 201 characters; allowed: at most 200 for each entry"),
+        ({"sources": [["a"]]}, 'sources is [["a"]]; allowed: a list of texts'),
+        ({"sources": None}, "sources is null; allowed: a list of texts"),
+        ({"sources": list(map(str, range(1001)))}, "the list has 1,001 entries; allowed: at most 1,000"),
+        ({"notes": 1}, "notes is 1; allowed: a text"),
+        ({"notes": "x" * 5001}, "notes: the text has 5,001 characters; allowed: at most 5,000"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+async def test_a_wrong_value_is_named_with_what_is_allowed(program, body, message):
+    body = {"name": "soak", **body} if body and "nmae" not in body else body
+    response = await program.post(PATH, body)
+    assert outcome(response) == (422, "invalid_run")
+    assert message in response.json()["message"]
+    assert not await TestRun.objects.aexists()
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b"7", b"null", b'"soak"', b"\xff", b"[" * 100_000, b'{"name": NaN}'])
+async def test_what_is_no_object_is_400(program, body):
+    for path in (PATH, f"{PATH}soak/alive/", f"{PATH}soak/stop/"):
+        assert outcome(await program.post(path, body)) == (400, "not_a_document")
+
+
+async def test_a_body_is_json_within_the_bounds(program, settings):
+    settings.METRICS_STREAM = {"INGEST_MAX_BODY_BYTES": 300}
+    for kind in ("application/x-ndjson", "application/x-www-form-urlencoded"):
+        assert outcome(await program.post(PATH, {"name": "soak"}, kind=kind)) == (415, "unsupported")
+    assert outcome(await program.post(PATH, {"name": "x" * 300})) == (413, "too_large")
+    packed = gzip.compress(b'{"name": "packed"}')
+    assert (await program.post(PATH, packed, content_encoding="gzip")).status_code == 201
+    assert "allowed: POST" in (await program.client.get(PATH)).json()["message"]
+
+
+async def test_a_body_that_is_too_large_is_answered_before_its_end(program, settings):
+    settings.METRICS_STREAM = {"INGEST_MAX_BODY_BYTES": 10}
+    sent = []
+
+    async def receive():
+        return {"type": "http.request", "body": b"1234567", "more_body": True}
+
+    async def send(message):
+        sent.append(message)
+
+    async def read(scope, receive, send):
+        while (await receive())["type"] == "http.request":
+            pass
+
+    for path in (PATH, f"{PATH}soak/alive/", f"{PATH}soak/stop/"):
+        await http_entrance.with_bounded_bodies(read)({"path": path}, receive, send)
+    assert [message["status"] for message in sent if "status" in message] == [413] * 3
+
+
+async def test_without_a_history_no_run_is_started(program, settings):
+    settings.METRICS_STREAM = {"HISTORY_SECONDS": 0}
+    response = await program.post(PATH, {"name": "soak"})
+    assert outcome(response) == (501, "runs_off")
+    assert not await TestRun.objects.aexists()
+
+
+# --- once ---
+
+
+async def test_a_start_that_comes_again_starts_nothing_twice(program):
+    body = {"name": "soak", "tags": ["x"]}
+    first = await program.post(PATH, body, idempotency_key="build 7")
+    get_runtime().companions.clear()  # as if another process were asked, which never heard of it
+    again = await program.post(PATH, body, idempotency_key="build 7")
+    assert [answer.status_code for answer in (first, again)] == [201, 201]
+    assert again.json() == {**first.json(), "repeated": True}
+    await program.stop(first.json()["slug"])
+    again = await program.post(PATH, body, idempotency_key="build 7")
+    assert (again.json()["slug"], again.json()["status"]) == (first.json()["slug"], "completed")
+    assert await TestRun.objects.acount() == 1
+
+
+async def test_starts_that_come_at_once_start_one_run(program):
+    answers = await asyncio.gather(*(program.post(PATH, {"name": "soak"}, idempotency_key="x") for _ in range(4)))
+    slugs = {answer.json()["slug"] for answer in answers if answer.status_code == 201}
+    assert len(slugs) == 1
+    assert await TestRun.objects.acount() == 1
+
+
+async def test_another_key_body_or_token_is_another_start(program):
+    for body, key in (("soak", "1"), ("soak", "2"), ("other", "1")):
+        response = await program.post(PATH, {"name": body}, idempotency_key=key)
+        assert "repeated" not in response.json()
+    await program.token(name="another")
+    response = await program.post(PATH, {"name": "soak"}, idempotency_key="1")
+    assert "repeated" not in response.json()
+    assert await TestRun.objects.acount() == 4
+    assert outcome(await program.post(PATH, {"name": "soak"}, idempotency_key="")) == (400, "invalid_key")
+
+
+async def test_a_token_has_so_many_runs_open_at_most(program, settings):
+    settings.METRICS_STREAM = {"INGEST_MAX_OPEN_RUNS": 2}
+    first, second = [await program.start() for _ in range(2)]
+    await sync_to_async(runs.pause)(await TestRun.objects.aget(slug=second))
+    response = await program.post(PATH, {"name": "soak"})
+    assert outcome(response) == (409, "too_many_runs")
+    assert response.json()["message"].endswith(f"allowed: at most 2. Stop one of them: {first}, {second}")
+    await program.stop(first)
+    await program.start()
+    await program.token(name="another")
+    await program.start()
+
+
+# --- who ---
+
+REFUSED = {
+    "no token": (401, "not_authenticated"),
+    "unknown": (401, "not_authenticated"),
+    "expired": (401, "not_authenticated"),
+    "revoked": (401, "not_authenticated"),
+    "a cookie": (401, "not_authenticated"),
+    "publishes": (403, "forbidden"),
+    "subscribes": (403, "forbidden"),
+}
+
+
+@pytest.mark.parametrize("who", REFUSED)
+@pytest.mark.parametrize("what", ["start", "alive", "stop"])
+async def test_who_may_not_is_refused_and_nothing_changes(program, who, what, admin_user):
+    slug = await program.start()
+    before = await only_run()
+    if who == "unknown":
+        program.text = "mst_00000000_" + "0" * 64
+    elif who == "expired":
+        await program.token(name=who, expires_at=timezone.now() - timedelta(seconds=1))
+    elif who == "revoked":
+        await sync_to_async((await program.token(name=who)).revoke)()
+    elif who in ("publishes", "subscribes"):
+        await program.token(name=who, scopes=[who.removesuffix("s").replace("publishe", "publish")])
+    elif who == "a cookie":
+        await program.client.aforce_login(admin_user)
+    headers = {"authorization": ""} if who in ("no token", "a cookie") else {}
+    path = {"start": PATH, "alive": f"{PATH}{slug}/alive/", "stop": f"{PATH}{slug}/stop/"}[what]
+    response = await program.post(path, {"name": "soak"} if what == "start" else None, **headers)
+    assert outcome(response) == REFUSED[who]
+    shown = response["WWW-Authenticate"]
+    assert shown == ("Bearer" if response.status_code == 401 else 'Bearer error="insufficient_scope", scope="runs"')
+    after = await only_run()
+    assert (after.status, after.alive_at, after.notes) == (before.status, before.alive_at, before.notes)
+
+
+async def test_a_token_for_runs_alone_publishes_nothing(program):
+    response = await program.post("/api/metrics/", {"metric_type": "system", "data": {"n": 1}})
+    assert outcome(response) == (403, "forbidden")
+    assert 'scope="publish"' in response["WWW-Authenticate"]
+    await program.token(name="both", scopes=["publish", "runs"])
+    response = await program.post("/api/metrics/", {"metric_type": "system", "data": {"n": 1}})
+    assert response.status_code == 202
+    await program.start()
+
+
+async def test_runs_of_others_look_like_none(program):
+    slug = await program.start()
+    by_hand = (await sync_to_async(runs.start)("by hand")).slug
+    await sync_to_async(runs.stop)(await TestRun.objects.aget(slug=by_hand))
+    await program.token(name="another")
+    for ask in (program.alive, program.stop):
+        answers = [await ask(name) for name in (slug, by_hand, "no-such-run")]
+        assert [outcome(answer) for answer in answers] == [(404, "unknown_run")] * 3
+        texts = {
+            answer.json()["message"].replace(name, "…")
+            for answer, name in zip(answers, (slug, by_hand, "no-such-run"), strict=True)
+        }
+        assert texts == {"there is no test run '…' that this token has started"}
+    assert (await TestRun.objects.aget(slug=slug)).status == "running"
+
+
+@pytest.mark.parametrize("slug", ["a%20b", "%00", "x" * 151, "%F0%9F%98%80", "..", "a'b", "a%0Ab"])
+async def test_what_is_no_slug_is_no_run(program, slug):
+    for what in ("alive", "stop"):
+        response = await program.post(f"{PATH}{slug}/{what}/")
+        assert outcome(response) == (404, "unknown_run")
+
+
+async def test_all_requests_of_a_token_count_together(program, settings):
+    settings.METRICS_STREAM = {"INGEST_REQUESTS_PER_SECOND": 0.3}
+    await stop_runtime()
+    slug = await program.start()
+    await program.alive(slug)
+    await program.stop(slug)
+    response = await program.alive(slug)
+    assert outcome(response) == (429, "too_many_requests")
+    assert 1 <= int(response["Retry-After"]) <= 4
+
+
+async def test_guessing_is_limited(program, settings):
+    settings.METRICS_STREAM = {"INGEST_GUESSES_PER_MINUTE": 2}
+    await stop_runtime()
+    answers = [await program.post(PATH, {}, authorization=f"Bearer mst_{n:08}_0") for n in range(3)]
+    assert [answer.status_code for answer in answers] == [401, 401, 429]
+
+
+async def test_a_deleted_token_starts_nothing(program):
+    await program.start()
+    await program.row.adelete()
+    assert outcome(await program.post(PATH, {"name": "soak"})) == (401, "not_authenticated")
+    run = await only_run()
+    assert (run.started_by, run.status) == (None, "running")
+
+
+# --- going on and ending ---
+
+
+async def test_a_run_is_kept_alive(program):
+    slug = await program.start()
+    before = await only_run()
+    for body in (None, {}):
+        response = await program.alive(slug, body)
+        assert (response.status_code, response.json()) == (200, {"slug": slug, "alive_seconds": runs.ALIVE_SECONDS})
+    assert (await only_run()).alive_at > before.alive_at
+    assert (await program.alive(slug, kind="")).status_code == 200
+    assert outcome(await program.alive(slug, {"status": "running"})) == (422, "invalid_run")
+
+
+async def test_one_statement_keeps_a_run_alive(program, django_assert_num_queries, monkeypatch):
+    slug = await program.start()
+    later = publishers.time.monotonic()
+
+    def ask():
+        with django_assert_num_queries(1):
+            remote_runs._keep_alive(program.row.pk, slug)
+
+    await sync_to_async(ask)()
+    never = mock.AsyncMock(side_effect=AssertionError("asked"))
+    monkeypatch.setattr(publishers, "_find", never)
+    with mock.patch.object(publishers.time, "monotonic", return_value=later):
+        assert (await program.alive(slug)).status_code == 200
+
+
+@pytest.mark.parametrize("status", ["completed", "failed", "cancelled"])
+async def test_a_run_ends_as_it_is_told(program, status):
+    slug = await program.start(notes="before")
+    response = await program.stop(slug, {"status": status, "note": "line\nred \x1b[31m"})
+    run = await only_run()
+    assert (response.status_code, response.json()["status"]) == (200, status)
+    assert response.json()["ended_at"] == run.ended_at.isoformat().replace("+00:00", "Z")
+    assert (run.status, run.notes) == (status, "before\n\nline\nred  [31m")
+    assert await active() == {}
+
+
+async def test_a_run_has_come_to_its_end_unless_it_is_said(program):
+    assert (await program.stop(await program.start())).json()["status"] == "completed"
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"status": "done"}, "status is 'done'; allowed: completed, failed, cancelled"),
+        ({"status": "paused"}, "status is 'paused'; allowed"),
+        ({"status": ["failed"]}, 'status is ["failed"]; allowed'),
+        ({"note": 7}, "note is 7; allowed: a text"),
+        ({"notes": "x"}, "unknown key 'notes'; allowed: status, note"),
+    ],
+)
+async def test_a_run_cannot_end_as_something_else(program, body, message):
+    response = await program.stop(await program.start(), body)
+    assert outcome(response) == (422, "invalid_run")
+    assert message in response.json()["message"]
+    assert (await only_run()).status == "running"
+
+
+async def test_a_run_ends_once_and_who_comes_later_is_told_how(program):
+    slug = await program.start()
+    ended = (await program.stop(slug, {"status": "failed"})).json()
+    for response in (await program.stop(slug), await program.alive(slug)):
+        assert outcome(response) == (409, "run_ended")
+        assert response.json()["message"] == f"the test run {slug!r} has ended already: it is failed"
+        assert {key: response.json()[key] for key in ended} == ended
+    assert (await only_run()).status == "failed"
+
+
+async def test_a_run_that_was_deleted_is_unknown(program):
+    slug = await program.start()
+    await TestRun.objects.all().adelete()
+    assert outcome(await program.alive(slug)) == (404, "unknown_run")
+    assert outcome(await program.stop(slug)) == (404, "unknown_run")
+
+
+async def test_a_paused_run_is_kept_alive_and_ends(program):
+    slug = await program.start()
+    await sync_to_async(runs.pause)(await only_run())
+    assert (await program.alive(slug)).status_code == 200
+    assert (await program.stop(slug)).status_code == 200
+
+
+async def test_a_program_that_falls_silent_has_failed(program):
+    clock = mock.Mock(return_value=0.0)
+
+    def fall_silent():
+        watching = recorder.Recorder(get_settings(), name="here", clock=clock)
+        watching.open()
+        try:
+            watching.step()
+            clock.return_value += recorder.SILENT_RUN_SECONDS
+            watching.step()
+        finally:
+            watching._await(watching._history.close())
+            watching._loop.close()
+        connection.close()
+
+    slug = await program.start()
+    await asyncio.to_thread(fall_silent)
+    assert (await only_run()).status == "failed"
+    assert outcome(await program.alive(slug)) == (409, "run_ended")
+
+
+async def test_a_database_that_is_away_is_503_and_says_nothing_of_itself(program, monkeypatch):
+    slug = await program.start()
+    for error in (DatabaseError("password of postgres"), runs.RunStorageError("password of postgres")):
+        for name in ("_start", "_keep_alive", "_stop"):
+            monkeypatch.setattr(remote_runs, name, mock.Mock(side_effect=error))
+        for response in (
+            await program.post(PATH, {"name": "soak"}),
+            await program.alive(slug),
+            await program.stop(slug),
+        ):
+            assert (*outcome(response), response["Retry-After"]) == (503, "unavailable", "5")
+            assert "password" not in response.content.decode()
+
+
+async def test_refusals_are_counted(program):
+    await program.stop("no-such-run")
+    await program.post(PATH, {})
+    assert get_runtime().telemetry.ingest_requests_refused == {"unknown_run": 1, "invalid_run": 1}
+
+
+# --- whatever comes ---
+
+BODIES = (
+    st.fixed_dictionaries({"name": st.just("soak") | VALUES}, optional=dict.fromkeys(["sources", "tags"], VALUES))
+    | st.fixed_dictionaries({}, optional=dict.fromkeys(["name", "target_tps", "notes", "status", "note"], VALUES))
+    | VALUES
+).map(lambda value: json.dumps(value).encode()) | st.binary(max_size=50)
+
+
+@hypothesis.settings(
+    max_examples=200, deadline=None, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
+)
+@hypothesis.given(body=BODIES)
+def test_whatever_is_asked_is_a_start_or_an_error_that_is_documented(body):
+    for read in (lambda: read_start(body, ()), lambda: read_stop(body)):
+        try:
+            wish = read()
+        except BadBody as bad:
+            assert str(bad)
+            continue
+        if isinstance(wish, Start):
+            try:
+                runs.stop(runs.start(wish.name, sources=wish.sources, target_tps=wish.target_tps, tags=wish.tags))
+            except runs.RunError as error:
+                assert not isinstance(error, runs.RunStorageError), error
