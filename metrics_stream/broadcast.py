@@ -23,7 +23,7 @@ from metrics_stream import native_threads
 from metrics_stream.core.metrics import Metric
 from metrics_stream.core.sketch import Sketch as Sketch  # noqa: PLC0414 - for producers, who import from here
 from metrics_stream.native_threads import NativeThread, NativeThreadError
-from metrics_stream.run_block import RunBlock
+from metrics_stream.run_block import RunBlock, RunOptions
 from metrics_stream.run_block import RunError as RunError  # noqa: PLC0414 - for those who start runs
 from metrics_stream.transport import BroadcastError, NeverTaken, Parcel, Timestamp, Transport, TryLater
 
@@ -135,6 +135,7 @@ class Broadcaster:
         if max_queued < 1:
             raise ValueError(f"max_queued is {max_queued}; it must be at least 1")
         self._transport = _transport(url, token, insecure=insecure)
+        self._transport.check_reach()
         try:
             native_threads.prepare()
         except NativeThreadError as error:
@@ -196,6 +197,27 @@ class Broadcaster:
     def broadcast_presentation_data(self, data: Any, timestamp: Timestamp = None, *, source: str | None = None) -> None:
         """Queue a complete package for a presentation."""
         self.broadcast("presentation", data, timestamp, source=source)
+
+    # --- test runs ---
+
+    def stress_test_run(
+        self,
+        name: str,
+        *,
+        sources: Iterable[str] | None = None,
+        target_tps: float | None = None,
+        tags: Iterable[str] = (),
+        notes: str = "",
+    ) -> RunBlock:
+        """Return a block that is a test run, kept where the metrics go; by default those of this Broadcaster's source.
+
+        It is as that of the function `stress_test_run`.
+        """
+        own = (self._source or self._transport.source,) if sources is None else sources
+        options: RunOptions = {"name": name, "sources": own, "target_tps": target_tps, "tags": tags, "notes": notes}
+        return _block(self._transport, options)
+
+    # --- the queue ---
 
     def _enqueue(self, metrics: list[Metric]) -> None:
         with self._lock:
@@ -344,7 +366,7 @@ def _transport(url: str | None, token: str | None, *, insecure: bool) -> Transpo
 
         return LayerTransport()
     if url is None or token is None:
-        raise ValueError("url and token belong together: the address of the server, and a token with scope publish")
+        raise ValueError("url and token belong together: the address of the server, and a token made there")
     from metrics_stream.http_transport import HttpTransport
 
     return HttpTransport(url, token, insecure=insecure)
@@ -373,20 +395,24 @@ def stress_test_run(
     target_tps: float | None = None,
     tags: Iterable[str] = (),
     notes: str = "",
+    url: str | None = None,
+    token: str | None = None,
+    insecure: bool = False,
 ) -> RunBlock:
-    """Return a block, for `with` and `async with`, that is a test run; it gives the TestRun.
+    """Return a block, for `with` and `async with`, that is a test run; it gives the run, which has a `slug`.
 
-    `sources` are those whose metrics belong to the run: None is what this program publishes as, the setting SOURCE,
-    and an empty one every source. The run ends as the block does: `completed`, `failed` with the exception in its
-    notes, or `cancelled`. Raises RunError when the run cannot be started, for want of a database, say.
+    It is kept in the server's database, or with `url` and `token` started over HTTP. `sources` are those whose metrics
+    belong to it: None is what this program publishes as, the setting SOURCE or over HTTP the host name, and an empty
+    one every source of which the token may start runs. The run ends as the block does: `completed`, `failed` with the
+    exception in its notes, or `cancelled`. Raises RunError when it cannot be started, for want of a database, say.
     """
-    # Programs that only publish need neither models nor a database, and may import this before Django is set up.
-    from metrics_stream.conf import get_settings
-    from metrics_stream.runs import DatabaseKeeper
+    transport = _transport(url, token, insecure=insecure)
+    own = (transport.source,) if sources is None else sources
+    return _block(transport, {"name": name, "sources": own, "target_tps": target_tps, "tags": tags, "notes": notes})
 
-    own = (get_settings().source,) if sources is None else sources
-    options = {"name": name, "sources": own, "target_tps": target_tps, "tags": tags, "notes": notes}
-    return RunBlock(DatabaseKeeper(options), flush=_flush_all)
+
+def _block(transport: Transport, options: RunOptions) -> RunBlock:
+    return RunBlock(transport.keeper(options), flush=_flush_all)
 
 
 def _flush_all() -> None:

@@ -25,6 +25,8 @@ MAX_RETRY_SECONDS = 60.0
 MAX_ANSWER_BYTES = 4_000_000
 MAX_HEADER_LINES = 100
 
+_WITHOUT_BODY = {204, 304}
+
 _VISIBLE = re.compile(r"[!-~]+")
 
 
@@ -181,10 +183,11 @@ class Connection:
         status, headers = await _read_head(reader)
         while 100 <= status < 200:
             status, headers = await _read_head(reader)
-        content = await _read_body(reader, headers)
-        if content is None or headers.get("connection", "").lower() == "close":
+        is_last = not ({"content-length", "transfer-encoding"} & headers.keys()) and status not in _WITHOUT_BODY
+        content = b"" if status in _WITHOUT_BODY else await _read_body(reader, headers)
+        if is_last or headers.get("connection", "").lower() == "close":
             self.close()
-        return Answer(status, headers, content or b"")
+        return Answer(status, headers, content)
 
     def close(self) -> None:
         """Close the connection; the next request opens another."""
@@ -223,10 +226,10 @@ async def _read_line(reader: asyncio.StreamReader) -> str:
     return line.decode("latin-1").rstrip("\r\n")
 
 
-async def _read_body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> bytes | None:
-    """Return the body; None for one that the connection ends with, which nobody needs to read."""
+async def _read_body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> bytes:
+    """Return the body, whose length is said, or which ends with the connection."""
+    content = b""
     if headers.get("transfer-encoding", "").lower() == "chunked":
-        content = b""
         while size := int((await _read_line(reader)).partition(";")[0], 16):
             content += await reader.readexactly(_bounded(len(content) + size) - len(content))
             await _read_line(reader)
@@ -234,7 +237,10 @@ async def _read_body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -
             pass
         return content
     if "content-length" not in headers:
-        return None
+        while part := await reader.read(65_536):
+            content += part
+            _bounded(len(content))
+        return content
     return await reader.readexactly(_bounded(int(headers["content-length"])))
 
 

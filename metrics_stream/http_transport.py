@@ -17,6 +17,8 @@ from typing import Any
 from metrics_stream.core.encoding import encode_metric, epoch_seconds
 from metrics_stream.core.metrics import BUILTIN_TYPES, MAX_METRIC_BYTES, SLUG_PATTERN, Metric, MetricError, MetricType
 from metrics_stream.http_connection import Connection, NoAnswerError, Server, server_of
+from metrics_stream.http_runs import HttpKeeper
+from metrics_stream.run_block import Keeper, RunOptions
 from metrics_stream.transport import BroadcastError, NeverTaken, Outcome, Parcel, Timestamp, TryLater, Way
 
 PATH = "/api/metrics/"
@@ -40,7 +42,10 @@ class HttpTransport:
     def __init__(self, url: str, token: str, *, insecure: bool = False) -> None:
         """Raise ValueError for an address or token that cannot be one; nothing connects yet."""
         self._server = server_of(url, token, insecure=insecure)
-        self._source = socket.gethostname()
+        self.source = socket.gethostname()
+
+    def check_reach(self) -> None:
+        """Do nothing: whether the server is there is seen when something is sent."""
 
     def make_metric(self, metric_type: str, data: object, timestamp: Timestamp, source: str | None) -> Metric:
         """Return the metric that `data` is; whether its type exists, the server says."""
@@ -55,13 +60,17 @@ class HttpTransport:
             known,
             data,
             timestamp=epoch_seconds(timestamp, time.time()),
-            source=self._source if source is None else source,
+            source=self.source if source is None else source,
             max_bytes=MAX_METRIC_BYTES,
         )
 
     def begin(self) -> Way:
         """Return a way with a connection of its own."""
         return _HttpWay(self._server)
+
+    def keeper(self, options: RunOptions) -> Keeper:
+        """Return the server."""
+        return HttpKeeper(self._server, options)
 
 
 class _HttpWay:

@@ -13,6 +13,7 @@ from metrics_stream.core.metrics import Metric, MetricError
 from metrics_stream.deadline import BusError
 from metrics_stream.history import open_history
 from metrics_stream.publication import Publication, Publisher, batches
+from metrics_stream.run_block import Keeper, RunOptions
 from metrics_stream.transport import BroadcastError, Outcome, Parcel, Timestamp, Way
 
 
@@ -56,8 +57,13 @@ class LayerTransport:
 
     linger_seconds = 0.01
 
-    def __init__(self) -> None:
-        """Raise BroadcastError when nothing published from this process could reach a client."""
+    @property
+    def source(self) -> str:
+        """The setting SOURCE."""
+        return get_settings().source
+
+    def check_reach(self) -> None:
+        """Raise BroadcastError when the channel layer is in the memory of another process."""
         try:
             _bus().check_reach()
         except BusError as error:
@@ -70,6 +76,13 @@ class LayerTransport:
     def begin(self) -> Way:
         """Return a way with numbers of its own."""
         return _LayerWay()
+
+    def keeper(self, options: RunOptions) -> Keeper:
+        """Return the database."""
+        # Programs that only publish need neither models nor a database, and may begin before Django is set up.
+        from metrics_stream.runs import DatabaseKeeper
+
+        return DatabaseKeeper(options)
 
 
 class _LayerWay:

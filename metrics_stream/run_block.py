@@ -11,10 +11,10 @@ import os
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 from metrics_stream.core.metrics import MetricsStreamError
 from metrics_stream.core.run_requests import CANCELLED, COMPLETED, FAILED
@@ -32,11 +32,25 @@ class RunError(MetricsStreamError):
 
 
 class RunUnavailableError(RunError):
-    """Where test runs are kept cannot be reached at the moment; the same again may work."""
+    """Where test runs are kept cannot be reached at the moment; the same again may work, after `after_seconds`."""
+
+    def __init__(self, message: str, *, after_seconds: float = 0.0) -> None:
+        super().__init__(message)
+        self.after_seconds = after_seconds
 
 
 class RunOverError(RunError):
     """The test run has ended already, or is gone: nothing is left to be changed."""
+
+
+class RunOptions(TypedDict):
+    """What is said of a run when it is started; the values are a producer's, and not checked yet."""
+
+    name: str
+    sources: Iterable[str]
+    target_tps: float | None
+    tags: Iterable[str]
+    notes: str
 
 
 class StartedRun(Protocol):
@@ -189,8 +203,8 @@ class RunBlock:
             try:
                 self._keeper.stop(status, note)
             except RunUnavailableError as error:
-                if time.monotonic() < deadline:
-                    time.sleep(RETRY_SECONDS)
+                if (left := deadline - time.monotonic()) > 0:
+                    time.sleep(min(max(RETRY_SECONDS, error.after_seconds), left))
                     continue
                 logger.error("the end of the test run %s could not be noted: %s", run.slug, error)  # noqa: TRY400
             except RunOverError as error:

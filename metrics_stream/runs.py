@@ -28,7 +28,7 @@ from metrics_stream.deadline import BusError
 from metrics_stream.history import ActiveRun, open_history
 from metrics_stream.models import AccessToken, TestRun
 from metrics_stream.run_block import RunError as RunError  # noqa: PLC0414 - for those who call this
-from metrics_stream.run_block import RunOverError, RunUnavailableError
+from metrics_stream.run_block import RunOptions, RunOverError, RunUnavailableError
 from metrics_stream.validators import MAX_TEXT_LENGTH, shorten
 
 logger = logging.getLogger(__name__)
@@ -254,8 +254,7 @@ def _set_active_runs(runs: Sequence[ActiveRun]) -> None:
 class DatabaseKeeper:
     """Keeps the run of a block in the database of this program, which is the server's."""
 
-    def __init__(self, options: dict[str, Any]) -> None:
-        """Take what `start` takes."""
+    def __init__(self, options: RunOptions) -> None:
         self._options = options
         self._run = TestRun()
 

@@ -1,6 +1,6 @@
 """What a `Broadcaster` publishes over: the channel layer (`layer_transport.py`) or HTTP (`http_transport.py`).
 
-Imports nothing but core, so that programs publish over HTTP without Django, Channels and redis.
+Imports nothing but core and `run_block`, so that programs publish over HTTP without Django, Channels and redis.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Protocol
 
 from metrics_stream.core.metrics import Metric, MetricsStreamError
+from metrics_stream.run_block import Keeper, RunOptions
 
 Timestamp = datetime | float | None
 
@@ -66,8 +67,18 @@ class Transport(Protocol):
     linger_seconds: float
     """How long the first metric waits for others that leave with it."""
 
+    @property
+    def source(self) -> str:
+        """Whose metrics they are that name no source."""
+
+    def check_reach(self) -> None:
+        """Raise BroadcastError when nothing published from this process could reach a client."""
+
     def make_metric(self, metric_type: str, data: object, timestamp: Timestamp, source: str | None) -> Metric:
         """Return the metric that `data` is; raise MetricError naming what is wrong and what is allowed."""
 
     def begin(self) -> Way:
         """Return a way to send; it connects when it first sends."""
+
+    def keeper(self, options: RunOptions) -> Keeper:
+        """Return where a test run is kept whose metrics go this way; raise RunError."""

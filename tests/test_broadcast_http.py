@@ -9,8 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import textwrap
-import zlib
 
 import pytest
 
@@ -21,23 +19,8 @@ from metrics_stream.core.metrics import MetricError
 from metrics_stream.core.positions import Position
 from metrics_stream.history import open_history
 from tests.certificates import Authority
-from tests.stack import ROOT, Stack, free_port
-
-TOKEN = "mst_0badcafe_" + "5ec2e7" * 10
-
-# What a machine of a stress test need not have. Whoever imports one of them hears of it.
-WITHOUT = """
-import sys
-
-class Blocked:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"django", "channels", "channels_redis", "redis", "asgiref", "httpx", "psutil"}:
-            raise ImportError(f"{name} is not installed here")
-
-sys.meta_path.insert(0, Blocked())
-"""
-PATCH = "from gevent import monkey; monkey.patch_all()\n"
-
+from tests.programs import CUT, PATCH, TOKEN, WITHOUT, Answers, answer, in_thread, program
+from tests.stack import ROOT, Stack
 
 # One process for all of them, since each takes its time to start.
 MAKE_TOKENS = """
@@ -71,24 +54,6 @@ def server(valkey_url, tmp_path_factory):
     running.stop()
 
 
-def program(code, server, token, *, start=WITHOUT):
-    """Run a program to its end, and return what it printed and logged."""
-    head = "import logging; logging.basicConfig(format='%(levelname)s %(message)s')\n"
-    head += "from metrics_stream.broadcast import Broadcaster, BroadcastError\n"
-    head += f"import os; url, token = {server.url!r}, os.environ['METRICS_TOKEN']\n"
-    done = subprocess.run(
-        [sys.executable, "-c", start + head + textwrap.dedent(code)],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "METRICS_TOKEN": token},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert token not in done.stdout + done.stderr
-    return done
-
-
 async def published(source):
     """Return what the history on the server's Valkey keeps of a source."""
     history, position, is_last = open_history(get_settings()), Position("", {"system": 0, "agent": 0}), False
@@ -98,10 +63,6 @@ async def published(source):
         found += [metric for stretch in page.stretches for metric in stretch.metrics if metric.source == source]
         position, is_last = page.position, page.is_last
     return [json.loads(metric.body) for metric in found]
-
-
-async def in_thread(work, *arguments, **options):
-    return await asyncio.get_running_loop().run_in_executor(None, lambda: work(*arguments, **options))
 
 
 @pytest.mark.valkey
@@ -213,7 +174,7 @@ def example(language, word):
     [
         (["sh", "-c"], "sh", "/api/metrics/", "curl"),
         (["node", "--input-type=module", "-e"], "js", "fetch", "node"),
-        ([sys.executable, "-c"], "python", "METRICS_URL", "load-2"),
+        ([sys.executable, "-c"], "python", "load-2", "load-2"),
     ],
     ids=["curl", "JavaScript", "Python"],
 )
@@ -306,54 +267,6 @@ async def test_without_a_token_the_example_says_so_and_k6_is_not_left_without_a_
 
 
 # --- answers ---
-
-
-class Answers:
-    """A server that gives prepared answers, one a request, and remembers the requests; None ends the connection."""
-
-    def __init__(self, *answers, tls=None):
-        self.answers = list(answers)
-        self.requests = []
-        self.connections = 0
-        self.tls = tls
-
-    async def __aenter__(self):
-        self.server = await asyncio.start_server(self.serve, "127.0.0.1", free_port(), ssl=self.tls)
-        port = self.server.sockets[0].getsockname()[1]
-        self.url = f"http{'s' if self.tls else ''}://127.0.0.1:{port}"
-        return self
-
-    async def __aexit__(self, *_):
-        self.server.close()
-        await self.server.wait_closed()
-
-    async def serve(self, reader, writer):
-        self.connections += 1
-        try:
-            while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode()
-                headers = dict(line.split(": ", 1) for line in head.splitlines()[1:] if line)
-                body = await reader.readexactly(int(headers["Content-Length"]))
-                self.requests.append((headers, zlib.decompress(body, wbits=31)))
-                answer = self.answers.pop(0) if self.answers else ok(1)
-                if answer is None:
-                    return
-                writer.write(answer)
-                await writer.drain()
-                if answer.endswith(CUT):
-                    return
-        except asyncio.IncompleteReadError:
-            pass
-        finally:
-            writer.close()
-
-
-CUT = b"\r\n\r\ncut"
-
-
-def answer(status, content, *headers):
-    body = json.dumps(content).encode()
-    return "\r\n".join([f"HTTP/1.1 {status} X", f"Content-Length: {len(body)}", *headers, "", ""]).encode() + body
 
 
 def ok(count):

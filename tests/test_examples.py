@@ -223,8 +223,8 @@ def locustfile(tmp_path):
     [
         (
             {"METRICS_URL": "http://127.0.0.1:8000"},
-            "METRICS_URL and METRICS_TOKEN: url and token belong together: the address of the server, and a token with "
-            "scope publish",
+            "METRICS_URL and METRICS_TOKEN: url and token belong together: the address of the server, and a token "
+            "made there",
         ),
         (
             {"METRICS_URL": "127.0.0.1:8000", "METRICS_TOKEN": "mst_1"},

@@ -36,6 +36,14 @@ with stress_test_run("soak") as run:
     sys.stdin.read()
 """
 
+WATCHED_OVER_HTTP = """
+import os, sys
+from metrics_stream.broadcast import stress_test_run
+with stress_test_run("soak", url=os.environ["METRICS_URL"], token=os.environ["METRICS_TOKEN"]) as run:
+    print(run.slug, flush=True)
+    sys.stdin.read()
+"""
+
 
 class Recording:
     """What the database of a server has of its only run, read beside it."""
@@ -197,12 +205,14 @@ def test_a_run_that_took_place_while_no_server_ran_is_recorded_later(make_stack)
 
 
 @pytest.mark.faults
-def test_the_run_of_a_program_that_is_killed_has_failed(make_stack):
+@pytest.mark.parametrize("code", [WATCHED, WATCHED_OVER_HTTP], ids=["beside the server", "over HTTP"])
+def test_the_run_of_a_program_that_is_killed_has_failed(make_stack, code):
     stack = make_stack()
     recording = Recording(stack)
+    token = stack.manage("create_token", "soak", "--scope", "runs").strip()
     program = subprocess.Popen(
-        [sys.executable, "-c", WATCHED],
-        env=stack.environment,
+        [sys.executable, "-c", code],
+        env={**stack.environment, "METRICS_URL": stack.url, "METRICS_TOKEN": token},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         cwd=ROOT,
