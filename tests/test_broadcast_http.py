@@ -231,7 +231,7 @@ async def test_the_samples_of_k6_are_counted_into_metrics_by_their_own_time(serv
     process = start_k6_example(server, server.tokens["any"])
     printed, said = await in_thread(process.communicate, "\n".join(lines), timeout=30)
     assert (process.returncode, printed, said) == (0, "running (1s), 2/2 VUs\n", "")
-    bodies = await published("k6")
+    bodies = (await published("k6"))[-3:]  # another test publishes as k6, too
     names = ("throughput_tps", "requests_total", "requests_successful", "requests_failed", "error_rate", "users")
     assert [[body["data"][name] for name in names] for body in bodies] == [
         [100.0, 100, 95, 5, 0.05, 2],
