@@ -12,15 +12,14 @@ From any machine, over HTTP: `pip install locust msgspec uvloop`, and METRICS_UR
 The whole test is a `system` metric, each user class an agent. In a distributed test the master publishes the first,
 and each worker the agents that it runs, as a source of its own.
 
-`--record "checkout soak"` keeps the test as a run of that name, which can be watched again; it needs the server's
-database as well (DATABASE_URL).
+`--record "checkout soak"` keeps the test as a run of that name, which can be watched again. Over HTTP the token needs
+the scope `runs` as well, beside the server its database (DATABASE_URL).
 """
 
 import logging
 import os
 import sys
 import time
-from argparse import ArgumentTypeError
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,7 @@ from locust.runners import WORKER_REPORT_INTERVAL, MasterRunner, WorkerRunner
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from examples.locust_metrics import AgentMeter, SystemMeter
-from metrics_stream.broadcast import Broadcaster, BroadcastError, stress_test_run
+from metrics_stream.broadcast import Broadcaster, BroadcastError
 from metrics_stream.core.metrics import MetricsStreamError
 
 URL, TOKEN = os.environ.get("METRICS_URL"), os.environ.get("METRICS_TOKEN")
@@ -125,8 +124,8 @@ class Reporter:
         name = environment.parsed_options.record if environment.parsed_options else ""
         if name and not isinstance(environment.runner, WorkerRunner):  # the master's run is that of its workers too
             try:
-                self._run.enter_context(stress_test_run(run_name(name), sources=(), tags=["locust"]))
-            except (MetricsStreamError, ArgumentTypeError) as error:
+                self._run.enter_context(stream.stress_test_run(name, sources=(), tags=["locust"]))
+            except MetricsStreamError as error:
                 logging.error("the test is not recorded: %s", error)  # noqa: TRY400 - it says all there is to say
         self._greenlet = gevent.spawn(self._report)
 
@@ -178,20 +177,10 @@ class Reporter:
             stream.broadcast_agent_metrics(agents, source=source)
 
 
-def run_name(text: str) -> str:
-    """Return the name of a run to record; raise ArgumentTypeError where none can be started."""
-    if text and URL is not None:
-        raise ArgumentTypeError(
-            "a run is started beside the server, with REDIS_URL and DATABASE_URL in place of METRICS_URL; or there by "
-            "a command: python3 dev.py manage start_run NAME"
-        )
-    return text
-
-
 @events.init_command_line_parser.add_listener
 def add_arguments(parser: LocustArgumentParser) -> None:
     """Add to the options of Locust's command line and page."""
-    parser.add_argument("--record", metavar="NAME", default="", type=run_name, help="Keep the test as a run")
+    parser.add_argument("--record", metavar="NAME", default="", help="Keep the test as a run")
 
 
 reporter = Reporter()

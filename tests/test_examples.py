@@ -12,6 +12,7 @@ import pytest
 
 from examples.locust_metrics import AgentMeter, SystemMeter, percentile, share
 from tests.listener import Listener
+from tests.programs import TOKEN, Answers, answer, in_thread
 from tests.stack import ROOT
 
 EXAMPLES = ROOT / "examples"
@@ -243,17 +244,48 @@ def test_a_locust_whose_test_nobody_could_watch_does_not_start(locustfile, envir
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_run_cannot_be_recorded_over_http_and_locust_is_told_before_it_starts(locustfile):
-    code = """
-        import argparse, locust, locustfile
-        parser = argparse.ArgumentParser("locust")
-        locust.events.init_command_line_parser.fire(parser=parser)
-        print(parser.parse_args([]).record == "")
-        parser.parse_args(["--record", "soak"])
-    """
-    done = locustfile(code, METRICS_URL="http://127.0.0.1:8000", METRICS_TOKEN="mst_1")
-    assert (done.returncode, done.stdout) == (2, "True\n")
-    assert "error: argument --record: a run is started beside the server, with REDIS_URL and" in done.stderr
+RECORD = """
+    import argparse, logging
+    from types import SimpleNamespace
+
+    import locust, locustfile
+    from locust.env import Environment
+
+    logging.getLogger().setLevel(logging.INFO)
+    parser = argparse.ArgumentParser("locust")
+    locust.events.init_command_line_parser.fire(parser=parser)
+    environment = Environment()
+    environment.parsed_options = parser.parse_args(["--record", "soak"])
+    environment.runner = locustfile.{runner}()
+    environment.runner.worker_index = 0
+    locust.events.test_start.fire(environment=environment)
+    environment.runner = None
+    locust.events.test_stop.fire(environment=environment)
+    locust.events.quit.fire(exit_code=0)
+"""
+
+
+@pytest.mark.parametrize(("runner", "paths"), [("MasterRunner", ["", "soak-1/stop/"]), ("WorkerRunner", [])])
+async def test_a_test_is_recorded_over_http_by_the_master_alone(locustfile, runner, paths):
+    started, ended = answer(201, {"slug": "soak-1"}), answer(200, {"slug": "soak-1", "status": "completed"})
+    async with Answers(started, ended) as server:
+        environment = {"METRICS_URL": server.url, "METRICS_TOKEN": TOKEN}
+        done = await in_thread(locustfile, RECORD.format(runner=runner), **environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert server.paths == [f"/api/runs/{path}" for path in paths]
+    if paths:
+        (_, wish), (_, end) = server.requests
+        assert json.loads(wish) == {"name": "soak", "sources": [], "tags": ["locust"], "notes": ""}
+        assert json.loads(end)["status"] == "completed"
+
+
+async def test_a_test_that_cannot_be_recorded_goes_on(locustfile):
+    refused = answer(403, {"error": "forbidden", "message": "the token is not for this"})
+    async with Answers(refused) as server:
+        environment = {"METRICS_URL": server.url, "METRICS_TOKEN": TOKEN}
+        done = await in_thread(locustfile, RECORD.format(runner="MasterRunner"), **environment)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == f"the test is not recorded: {server.url}/api/runs/ answered 403: the token is not for this\n"
 
 
 @pytest.mark.valkey

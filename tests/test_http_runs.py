@@ -480,6 +480,7 @@ def test_what_is_no_address_or_token_is_the_callers_error():
     stress_test_run("soak", url="http://192.0.2.1", token=TOKEN, insecure=True)
 
 
+@pytest.mark.valkey
 def test_without_uvloop_a_patched_program_is_told(server):
     code = f"""
         {IMPORTS}
