@@ -8,6 +8,8 @@ export class Feed {
   /** @type {Store | null} what will be shown once it is filled */
   #next = null;
   #awaited = new Set();
+  // The same, however long it takes: what is shown meanwhile lacks it.
+  #owed = new Set();
   #parts = [];
 
   /** @param {Track[]} tracks */
@@ -22,6 +24,11 @@ export class Feed {
     return this.#awaited.size > 0;
   }
 
+  /** @returns {boolean} whether what was asked for of the past has not come; a connection that broke takes it along */
+  get isOwed() {
+    return this.#owed.size > 0;
+  }
+
   /**
    * Gather what comes until the `backfill` of these metric types is complete, so that a chart is filled at once.
    *
@@ -31,6 +38,7 @@ export class Feed {
   expect(metricTypes, { windowMs, isAfresh }) {
     this.#windowMs = isAfresh ? windowMs : Math.max(this.#windowMs, windowMs);
     this.#awaited = new Set(metricTypes);
+    this.#owed = new Set(metricTypes);
     this.#parts = [];
     if (isAfresh) this.#next = new Store(this.#tracks);
     for (const store of [this.store, this.#next]) store?.widen(this.#windowMs);
@@ -54,7 +62,10 @@ export class Feed {
     this.#parts.push(backfill);
     if (!backfill.done) return false;
     const wasFilling = this.isFilling;
-    for (const slug of backfill.metric_types) this.#awaited.delete(slug);
+    for (const slug of backfill.metric_types) {
+      this.#awaited.delete(slug);
+      this.#owed.delete(slug);
+    }
     if (!this.isFilling) this.settle();
     return wasFilling && !this.isFilling;
   }
@@ -62,6 +73,7 @@ export class Feed {
   /** Stay with what is shown. */
   abandon() {
     this.#awaited.clear();
+    this.#owed.clear();
     this.#parts = [];
     this.#next = null;
   }

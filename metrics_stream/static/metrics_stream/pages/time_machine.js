@@ -27,8 +27,6 @@ export class TimeMachine {
   #removers = [];
   #deadline = null;
   #writing = null;
-  // Whether the past was to be asked for while nothing could be sent.
-  #isOwed = false;
   #pausedAtMs = null;
   #link;
 
@@ -247,13 +245,13 @@ export class TimeMachine {
   #refill(wasShownMs) {
     this.connection.backfill = this.#past(null);
     if (this.#shownMs(null) <= wasShownMs) return;
-    this.#isOwed = !this.connection.refill();
+    this.connection.refill();
     this.#expect({ isAfresh: false });
   }
 
   #ready(isResuming) {
-    const wasOwed = this.#isOwed;
-    this.#isOwed = false;
+    // Who goes on from a position is brought what came since; what it had asked for before that, nobody knows of any more.
+    const wasOwed = this.feed.isOwed;
     this.player.reconnect();
     if (this.isReplaying) return;
     if (isResuming && wasOwed) this.connection.refill();
@@ -273,7 +271,7 @@ export class TimeMachine {
       if (isRefused) this.feed.abandon();
       this.#expect({ isAfresh: !isRefused });
       // Without having been asked, the server sends nothing of what came before.
-      if (!this.isReplaying && !this.player.isSeeking) this.#isOwed = !this.connection.refill();
+      if (!this.isReplaying && !this.player.isSeeking) this.connection.refill();
     }
     this.#tell();
   }

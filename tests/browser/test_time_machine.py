@@ -1,0 +1,89 @@
+"""Which time a dashboard shows, over a socket that a test holds: answers that come late, twice or never."""
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from tests.browser.test_modules import FAKES, run
+from tests.stack import Stack
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser, stack: Stack) -> Iterator[Page]:
+    """One page for all: the modules under test keep nothing outside the objects that a test makes."""
+    opened = browser.new_page(base_url=stack.url)
+    opened.goto("/healthz")
+    yield opened
+    opened.close()
+
+
+MACHINE = f"""{FAKES}
+  const {{Feed}} = await import("/static/metrics_stream/client/feed.js");
+  const {{TimeMachine}} = await import("/static/metrics_stream/pages/time_machine.js");
+  const feed = new Feed([{{metricType: "system", path: "value", windowSeconds: 300}}]);
+  const runs = {{active: null, find: () => null}};
+  const problems = [];
+  const notes = {{show: (key, level, words) => problems.push(words)}};
+  const config = {{metric_types: ["system"], history_seconds: 900, is_live: true}};
+  const time = new TimeMachine({{connection, feed, runs, notes, config, windowSeconds: 300, changed() {{}}}});
+  // As the dashboard does.
+  connection.on("message", (message) => {{
+    if (!time.player.take(message) && message.type === "backfill") feed.fill(message);
+  }});
+  connection.subscribe(["system"]);
+  time.start();
+  connection.start();
+  const at = (milliseconds) => new Date(milliseconds).toISOString();
+  const confirm = (rest) => say({{type: "subscription_confirmed", metric_types: ["system"], ...rest}});
+  const fill = () => say({{type: "backfill", metric_types: ["system"], from: at(nowMs - 900_000), until: at(nowMs),
+                           bucket_seconds: 1, series: [], done: true}});
+  const breakFor = (milliseconds) => {{
+    sockets.at(-1).onclose({{code: 1006, reason: ""}});
+    nowMs += milliseconds;
+    timers.at(-1).callback();
+  }};
+  const asked = () => sockets.at(-1).sent.filter(({{type}}) => type !== "ping");
+  const askedOfThePast = () => asked().flatMap(({{backfill_seconds: seconds}}) => seconds ?? []);
+  welcome();
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "asked"),
+    [
+        ("confirm({position: 'e:1'})", [301]),
+        ("confirm({position: 'e:1'}); feed.settle()", [301]),
+        ("confirm({position: 'e:1'}); fill()", []),
+        ("confirm({position: 'e:1'}); fill(); time.setWindow(900)", [900]),
+        ("confirm({position: 'e:1'}); fill(); time.setWindow(900); fill()", []),
+    ],
+)
+def test_past_that_was_on_its_way_when_the_line_broke_is_asked_for_again(page: Page, before: str, asked: list[int]):
+    code = f"""{MACHINE}
+      {before};
+      breakFor(5_000);
+      welcome();
+      time.stop();
+      return [asked()[0].resume_from, askedOfThePast()];
+    """
+    assert run(page, "client/connection", code) == ["e:1", asked]
+
+
+def test_who_went_back_to_live_on_a_dead_line_gets_what_came_before(page: Page):
+    code = f"""{MACHINE}
+      confirm({{position: "e:1"}});
+      fill();
+      time.replayRecent();
+      say({{type: "replay_state", state: "playing", run: null, at: at(nowMs - 900_000), from: at(nowMs - 900_000),
+           until: at(nowMs), speed: 1, ref: sockets.at(-1).sent.at(-1).ref}});
+      fill();
+      time.toLive();
+      breakFor(5_000);
+      welcome();
+      time.stop();
+      return [asked()[0].resume_from, askedOfThePast()];
+    """
+    assert run(page, "client/connection", code) == ["e:1", [301]]
