@@ -457,7 +457,7 @@ MENDER = """
     refill: (past, metricTypes) => isOpen && asked.push([past.backfill_seconds, past.max_points, ...metricTypes]) > 0,
     timers: {setTimeout: (callback, ms) => timers.push([callback, ms]), clearTimeout() {}},
   };
-  const feed = {isFilling: false, target: {break: (metricTypes) => broken.push(...metricTypes)}};
+  const feed = {isOwed: false, target: {break: (metricTypes) => broken.push(...metricTypes)}};
   const mender = new module.Mender(connection, feed, {historySeconds: argument ?? 900, isLive: () => isLive});
   const gap = (reason, ...metricTypes) => mender.take({type: "gap", reason, dropped: null, metric_types: metricTypes});
   const pass = () => {
@@ -477,9 +477,9 @@ def test_gap_ends_the_lines_and_is_asked_for_once(page: Page):
       // What comes soon after waits for longer, and while nothing can be sent, or all of the past is on its way.
       gap("pending_overflow", "hero");
       const wait = timers[0][1];
-      feed.isFilling = true;
+      feed.isOwed = true;
       pass();
-      [feed.isFilling, isOpen] = [false, false];
+      [feed.isOwed, isOpen] = [false, false];
       pass();
       isOpen = true;
       pass();

@@ -51,8 +51,8 @@ export class Mender {
     const nowMs = this.connection.clock.now();
     const seconds = Math.min(Math.ceil((nowMs - this.#sinceMs) / 1000), this.historySeconds);
     const past = { backfill_seconds: seconds, max_points: seconds + 2 };
-    // While all of the past is on its way, a second wish would take its place.
-    const isAsked = this.isLive() && !this.feed.isFilling && this.connection.refill(past, [...this.#metricTypes]);
+    // Until all of the past has come, a second wish would take the place of the one for it.
+    const isAsked = this.isLive() && !this.feed.isOwed && this.connection.refill(past, [...this.#metricTypes]);
     if (!isAsked) {
       this.#askLater(SOON_MS);
       return;
