@@ -370,6 +370,22 @@ def test_of_many_seeks_the_server_hears_few(page: Page):
     assert run(page, "client/player", code) == [530_000, 1, [510, 530, 900]]
 
 
+def test_speed_that_is_chosen_while_a_replay_stands_still_stays_chosen(page: Page):
+    code = f"""{PLAYER}
+      player.open({{run: null, atMs: 500_000, speed: 1, isPaused: true}});
+      answer({{state: "paused"}});
+      player.setSpeed(10);
+      // The server plays at no speed at the moment, and says the one that it had been told.
+      player.seek(600_000);
+      answer({{state: "paused", at: at(600), speed: 1}});
+      player.play();
+      const [{{type, speed}}] = sent.slice(-1);
+      answer({{speed: 4}});
+      return [type, speed, player.speed];
+    """
+    assert run(page, "client/player", code) == ["resume", 10, 4]
+
+
 def test_replay_that_is_refused_ends_one_that_played(page: Page):
     code = f"""{PLAYER}
       const refuse = () => player.take({{type: "error", code: "unknown_run", message: "none", ref: sent.at(-1).ref}});

@@ -190,7 +190,8 @@ export class Player {
     this.state = state;
     if (state === "live") return;
     this.run = run ?? null;
-    this.speed = speed;
+    // While it stands still, the speed is what a person chose last, of which the server hears when it goes on.
+    if (state === "playing") this.speed = speed;
     this.fromMs = parse(from);
     this.untilMs = parse(until);
     // A millisecond later rather than earlier: who comes back to this instant shall see what was seen at it.
