@@ -370,6 +370,43 @@ def test_of_many_seeks_the_server_hears_few(page: Page):
     assert run(page, "client/player", code) == [530_000, 1, [510, 530, 900]]
 
 
+def test_what_the_server_said_before_it_heard_of_a_pause_does_not_undo_it(page: Page):
+    code = f"""{PLAYER}
+      const seen = [];
+      const see = () => seen.push([player.state, player.speed]);
+      player.open({{run: null, atMs: 500_000, speed: 1, isPaused: false}});
+      answer();
+      const unasked = {{ref: undefined}};
+      player.pause();
+      answer({{...unasked, at: at(501)}});
+      see();
+      answer({{state: "paused", at: at(502)}});
+      see();
+      player.play();
+      answer();
+      player.setSpeed(4);
+      answer({{...unasked, speed: 1}});
+      see();
+      // What it says afterwards counts, and what it says of a jump, though it has not heard of the pause behind it.
+      answer({{speed: 2}});
+      answer({{...unasked, speed: 2}});
+      see();
+      player.seek(600_000);
+      const sought = sent.at(-1).ref;
+      player.pause();
+      answer({{ref: sought, at: at(600), until: at(950)}});
+      see();
+      answer({{state: "ended"}});
+      see();
+      return [seen, player.untilMs, player.isSeeking];
+    """
+    assert run(page, "client/player", code) == [
+        [["paused", 1], ["paused", 1], ["playing", 4], ["playing", 2], ["paused", 2], ["ended", 2]],
+        900_000,
+        False,
+    ]
+
+
 def test_speed_that_is_chosen_while_a_replay_stands_still_stays_chosen(page: Page):
     code = f"""{PLAYER}
       player.open({{run: null, atMs: 500_000, speed: 1, isPaused: true}});

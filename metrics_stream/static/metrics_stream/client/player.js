@@ -23,6 +23,8 @@ export class Player {
   #refs = 0;
   /** @type {string | null} until this is answered, what comes belongs to where the page was before */
   #awaited = null;
+  /** @type {string | null} until this is answered, what the server says of state and speed is older than what was chosen */
+  #turned = null;
   /** @type {number | null} where to go next */
   #nextMs = null;
   #timer = null;
@@ -77,6 +79,7 @@ export class Player {
   open({ run, atMs, speed, isPaused }) {
     if (!this.isReplaying || run !== this.run) this.fromMs = this.untilMs = null;
     this.state = isPaused ? "paused" : "playing";
+    this.#turned = null;
     this.run = run;
     this.speed = speed;
     this.#jump(atMs, {
@@ -91,7 +94,7 @@ export class Player {
   /** Forget what was asked for on a connection that is gone, and begin again where a replay stands. */
   reconnect() {
     this.#isServed = false;
-    this.#awaited = this.#nextMs = null;
+    this.#awaited = this.#turned = this.#nextMs = null;
     if (!this.isReplaying) return;
     this.open({ run: this.run, atMs: this.clock.now(), speed: this.speed, isPaused: this.state !== "playing" });
   }
@@ -144,7 +147,7 @@ export class Player {
   #leave(problem) {
     this.state = "live";
     this.run = null;
-    this.#nextMs = null;
+    this.#turned = this.#nextMs = null;
     // A replay that was asked for a moment ago would begin all the same. A server that plays nothing answers with
     // nothing of what came before, so it is asked only where there is something to end.
     if (this.#isServed || this.#awaited !== null) this.#ask({ type: "live", ...this.#backfillAt(null) });
@@ -157,6 +160,7 @@ export class Player {
    */
   take(message) {
     const isAnswer = message.ref !== undefined && message.ref === this.#awaited;
+    if (message.ref !== undefined && message.ref === this.#turned) this.#turned = null;
     if (message.type === "error" && isAnswer) {
       this.#awaited = this.#nextMs = null;
       this.#leave(message);
@@ -167,6 +171,10 @@ export class Player {
     this.#isServed = message.state !== "live";
     // Of what was said before the answer nothing holds any more.
     if (this.#awaited !== null && !isAnswer) return true;
+    if (this.#turned !== null && message.state !== "live") {
+      if (!isAnswer) return true;
+      message = { ...message, state: this.state, speed: this.speed };
+    }
     this.#awaited = null;
     if (this.#nextMs !== null && message.state !== "live") {
       [this.state, this.fromMs, this.untilMs] = [message.state, parse(message.from), parse(message.until)];
@@ -212,15 +220,20 @@ export class Player {
     this.state = state;
     const speed = state === "playing" ? this.speed : 0;
     this.clock.set({ atMs, untilMs: this.untilMs ?? Infinity, speed }, { isJump: false });
-    this.#connection.send(message);
+    const ref = this.#newRef();
+    this.#turned = this.#connection.send({ ...message, ref }) ? ref : null;
     this.#changed({ isJump: false, problem: null });
   }
 
   #ask(message) {
-    this.#refs += 1;
-    const ref = `replay ${this.#refs}`;
+    const ref = this.#newRef();
     // What cannot be sent now is asked for with reconnect().
     this.#awaited = this.#connection.send({ ...message, ref }) ? ref : null;
+  }
+
+  #newRef() {
+    this.#refs += 1;
+    return `replay ${this.#refs}`;
   }
 
   #within(atMs) {
