@@ -87,3 +87,37 @@ def test_who_went_back_to_live_on_a_dead_line_gets_what_came_before(page: Page):
       return [asked()[0].resume_from, askedOfThePast()];
     """
     assert run(page, "client/connection", code) == ["e:1", [301]]
+
+
+KEYS = """
+  const heard = [];
+  const time = {isReplaying: true, isLive: false, nowMs: 0,
+                togglePause: () => heard.push("pause"), seek: (atMs) => heard.push(atMs)};
+  const stop = module.watchKeys(document, time);
+  const place = document.createElement(argument);
+  place.tabIndex = 0;
+  document.body.append(place);
+  const press = (key, repeat = false) =>
+    place.dispatchEvent(new KeyboardEvent("keydown", {key, repeat, bubbles: true, cancelable: true}));
+  const end = () => {
+    stop();
+    place.remove();
+    return heard;
+  };
+"""
+
+
+def test_key_that_is_held_down_pauses_once(page: Page):
+    code = f"""{KEYS}
+      // Where nothing prevents it, a held Enter presses a button thirty times a second.
+      const isPressed = [press("Enter"), press("Enter", true), press("Enter", true)];
+      document.body.append(document.createElement("p"));
+      const {{lastChild}} = document.body;
+      for (const repeat of [false, true, true]) {{
+        lastChild.dispatchEvent(new KeyboardEvent("keydown", {{key: " ", repeat, bubbles: true}}));
+        lastChild.dispatchEvent(new KeyboardEvent("keydown", {{key: "ArrowLeft", repeat, bubbles: true}}));
+      }}
+      lastChild.remove();
+      return [isPressed, end()];
+    """
+    assert run(page, "pages/keys", code, "button") == [[True, False, False], ["pause", -10_000, -10_000, -10_000]]

@@ -21,9 +21,11 @@ export function watchKeys(page, time) {
       else if (time.zoom !== null) time.setZoom(null);
       return;
     }
+    // A key that is held down comes thirty times a second, and the server closes at more than ten messages.
+    if (event.key === "Enter" && event.repeat && isIn("button")) event.preventDefault();
     if (isIn(event.key === " " ? OWN_SPACE : OWN_KEYS)) return;
     if (event.key === " ") {
-      time.togglePause();
+      if (!event.repeat) time.togglePause();
     } else if (time.isReplaying && (event.key === "ArrowLeft" || event.key === "ArrowRight")) {
       const step = event.shiftKey ? LONG_STEP_MS : STEP_MS;
       time.seek(time.nowMs + (event.key === "ArrowLeft" ? -step : step));
