@@ -121,3 +121,8 @@ def test_key_that_is_held_down_pauses_once(page: Page):
       return [isPressed, end()];
     """
     assert run(page, "pages/keys", code, "button") == [[True, False, False], ["pause", -10_000, -10_000, -10_000]]
+
+
+def test_arrows_in_a_region_that_scrolls_are_its_own(page: Page):
+    code = f"{KEYS} return [press('ArrowRight'), press(' '), end()];"
+    assert run(page, "pages/keys", code, "div") == [True, False, ["pause"]]

@@ -3,9 +3,10 @@
 const STEP_MS = 10_000;
 const LONG_STEP_MS = 60_000;
 
-/** Elements that need these keys themselves; the second ones only the space bar. */
+/** Elements that need these keys themselves; the second ones only the space bar, the third ones arrows, to scroll. */
 const OWN_KEYS = "input, select, textarea, [contenteditable], dialog";
 const OWN_SPACE = `${OWN_KEYS}, button, a, summary`;
+const OWN_ARROWS = `${OWN_KEYS}, [tabindex="0"]`;
 
 /**
  * @param {Document} page
@@ -23,7 +24,7 @@ export function watchKeys(page, time) {
     }
     // A key that is held down comes thirty times a second, and the server closes at more than ten messages.
     if (event.key === "Enter" && event.repeat && isIn("button")) event.preventDefault();
-    if (isIn(event.key === " " ? OWN_SPACE : OWN_KEYS)) return;
+    if (isIn(event.key === " " ? OWN_SPACE : OWN_ARROWS)) return;
     if (event.key === " ") {
       if (!event.repeat) time.togglePause();
     } else if (time.isReplaying && (event.key === "ArrowLeft" || event.key === "ArrowRight")) {
