@@ -303,6 +303,29 @@ def test_gap_is_announced(page: Page) -> None:
     expect(page.get_by_text("12 samples skipped: too slow")).to_be_visible()
 
 
+def test_what_a_connection_complained_of_is_gone_with_it(page: Page) -> None:
+    welcome = '{"type": "welcome", "timestamp": "2026-01-01T00:00:00.000000Z", "metric_types": ["system"]}'
+    bus = page.get_by_text("The server hears nothing from the producers")
+    error = page.get_by_text("The server says: the server stops")
+    sockets = []
+
+    def serve(socket) -> None:
+        sockets.append(socket)
+        socket.send(welcome)
+        if len(sockets) == 1:
+            socket.send('{"type": "status", "bus": "stale"}')
+            socket.send('{"type": "error", "code": "going_away", "message": "the server stops"}')
+
+    page.route_web_socket(re.compile("/ws/metrics/"), serve)
+    page.goto("/dashboards/operations/")
+    expect(bus).to_be_visible()
+    expect(error).to_be_visible()
+    sockets[0].close(code=4001, reason="")
+    expect(bus).to_be_hidden()
+    expect(error).to_be_hidden()
+    assert len(sockets) == 2
+
+
 def test_theme_is_remembered(page: Page) -> None:
     page.emulate_media(color_scheme="light")
     page.goto("/")

@@ -34,6 +34,8 @@ class DashboardPage {
   #removers = [];
   #timers = [];
   #skipped = 0;
+  // The notes of errors that the server told of.
+  #complaints = new Set();
   // When the last frame came, while frames are rare; the next one holds what came to the server since then.
   #gatheredSinceMs = null;
   #caughtUpAtMs = -Infinity;
@@ -117,7 +119,9 @@ class DashboardPage {
 
   #receive(message) {
     if (this.time.player.take(message)) return;
-    if (message.type === "metric_update") {
+    if (message.type === "welcome") {
+      this.#forgetComplaints();
+    } else if (message.type === "metric_update") {
       this.#take(message, [message.data]);
     } else if (message.type === "metric_batch" && Array.isArray(message.data)) {
       this.#take(message, message.data);
@@ -129,6 +133,7 @@ class DashboardPage {
     } else if (message.type === "status") {
       this.#showBus(message.bus);
     } else if (message.type === "error" && !isRefusalCode(message.code)) {
+      this.#complaints.add(`error ${message.code}`);
       this.notes.show(`error ${message.code}`, "error", `The server says: ${message.message ?? message.code}`);
     }
   }
@@ -159,6 +164,12 @@ class DashboardPage {
     time.count(metrics.length);
     this.timebar.beat();
     this.#gatheredSinceMs = this.connection.isAtRest ? nowMs : null;
+  }
+
+  /** What a connection said of itself ends with it; of what goes on, the next one says so anew. */
+  #forgetComplaints() {
+    for (const key of ["bus", ...this.#complaints]) this.notes.hide(key);
+    this.#complaints.clear();
   }
 
   #showBus(bus) {
