@@ -1,5 +1,6 @@
 """Which time a dashboard shows, over a socket that a test holds: answers that come late, twice or never."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -126,3 +127,46 @@ def test_key_that_is_held_down_pauses_once(page: Page):
 def test_arrows_in_a_region_that_scrolls_are_its_own(page: Page):
     code = f"{KEYS} return [press('ArrowRight'), press(' '), end()];"
     assert run(page, "pages/keys", code, "div") == [True, False, ["pause"]]
+
+
+RUNS = """
+  let answer = argument, asked = 0;
+  const original = globalThis.fetch;
+  globalThis.fetch = async () => {
+    asked += 1;
+    return new Response(`<script id="page-runs" type="application/json">${JSON.stringify(answer)}</script>`);
+  };
+  const page = new DOMParser().parseFromString(await (await fetch()).text(), "text/html");
+  asked = 0;
+  let listed = null;
+  const runs = new module.Runs(page, () => listed());
+  let nowMs = 0;
+  const wait = async (milliseconds) => {
+    for (const end = nowMs + milliseconds; nowMs < end; nowMs += 250) {
+      const before = asked;
+      const told = new Promise((resolve) => { listed = resolve; });
+      runs.refresh(nowMs);
+      if (asked > before) await told;
+    }
+  };
+"""
+RUNNING = {"id": "soak", "name": "Soak", "status": "running", "started_at": "2026-01-31T12:00:00Z", "ended_at": None}
+FAILED = {**RUNNING, "status": "failed", "ended_at": "2026-01-31T12:05:00Z"}
+
+
+@pytest.mark.parametrize("is_seen", [True, False])
+def test_run_whose_program_is_gone_ends_on_pages_that_are_open(page: Page, is_seen: bool):
+    code = f"""{RUNS}
+      if ({str(is_seen).lower()}) runs.see("soak", 0);
+      await wait(30_000);
+      // It fails when its program has been silent for a minute; nothing is published any more.
+      const before = runs.active?.status;
+      answer = {json.dumps([FAILED])};
+      await wait(90_000);
+      const found = [before, runs.active, runs.list[0].status];
+      const count = asked;
+      await wait(600_000);
+      globalThis.fetch = original;
+      return [...found, count <= 4, asked - count];
+    """
+    assert run(page, "pages/runs", code, [RUNNING]) == ["running", None, "failed", True, 0]

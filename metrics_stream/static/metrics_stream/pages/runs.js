@@ -6,6 +6,9 @@ const ASK_AGAIN_MS = 5_000;
 /** A run of which nothing has come for so long has probably ended. */
 const SILENT_MS = 20_000;
 
+/** A run of which nothing has come since the list was read: after so long it has failed, if its program is gone. */
+const UNSEEN_MS = 60_000;
+
 const ACTIVE = new Set(["running", "paused"]);
 
 /**
@@ -22,6 +25,7 @@ export class Runs {
   // What the list lacks even after it was asked for again; this page may not show it.
   #unknown = new Set();
   #askedAtMs = -Infinity;
+  #listedAtMs = null;
   #asking = null;
 
   /** @param {Document} page @param {() => void} changed */
@@ -54,10 +58,16 @@ export class Runs {
   /** Ask for the list again where the metrics say that it is out of date. @param {number} nowMs */
   refresh(nowMs) {
     const isNew = [...this.#seenAtMs.keys()].some((id) => this.find(id) === null);
-    const hasEnded = nowMs - (this.#seenAtMs.get(this.active?.id) ?? Infinity) > SILENT_MS;
-    if ((!isNew && !hasEnded) || nowMs - this.#askedAtMs < ASK_AGAIN_MS) return;
-    this.#askedAtMs = nowMs;
+    if ((!isNew && !this.#mayHaveEnded(nowMs)) || nowMs - this.#askedAtMs < ASK_AGAIN_MS) return;
+    this.#askedAtMs = this.#listedAtMs = nowMs;
     this.#ask();
+  }
+
+  #mayHaveEnded(nowMs) {
+    this.#listedAtMs ??= nowMs;
+    if (this.active === null) return false;
+    const seenAtMs = this.#seenAtMs.get(this.active.id);
+    return seenAtMs === undefined ? nowMs - this.#listedAtMs > UNSEEN_MS : nowMs - seenAtMs > SILENT_MS;
   }
 
   async #ask() {
