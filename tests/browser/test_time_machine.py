@@ -170,3 +170,39 @@ def test_run_whose_program_is_gone_ends_on_pages_that_are_open(page: Page, is_se
       return [...found, count <= 4, asked - count];
     """
     assert run(page, "pages/runs", code, [RUNNING]) == ["running", None, "failed", True, 0]
+
+
+def test_replay_that_is_refused_after_a_reconnect_leaves_nothing_of_it_on_the_live_page(page: Page):
+    code = f"""{MACHINE}
+      const metric = (value, rest) => say({{type: "metric_update", ...rest, data: {{
+        metric_type: "system", source: value > 5 ? "of the run" : "live", timestamp: at(nowMs), data: {{value}}}}}});
+      connection.on("message", (message) => {{
+        if (message.type !== "metric_update") return;
+        const part = time.player.partOf(message);
+        if (part !== null) (part === "live" && time.isReplaying ? feed.store : feed.target).add(message.data, nowMs);
+      }});
+      confirm();
+      fill();
+      time.showRun("soak");
+      say({{type: "replay_state", state: "paused", run: "soak", at: at(nowMs), from: at(0), until: at(nowMs), speed: 1,
+           ref: sockets.at(-1).sent.at(-1).ref}});
+      metric(9, {{replayed: true}});
+      fill();
+      const before = feed.store.sources();
+      // The run was withdrawn: the server closes, and does not know it any more.
+      sockets.at(-1).onclose({{code: 4005, reason: ""}});
+      timers.at(-1).callback();
+      welcome();
+      metric(1, {{replayed: true}});
+      const {{ref}} = asked().find(({{type}}) => type === "replay");
+      say({{type: "error", code: "unknown_run", message: "gone", ref}});
+      time.stop();
+      return [before, time.isLive, problems, feed.store.sources(), feed.store.latest("system").length];
+    """
+    assert run(page, "client/connection", code) == [
+        ["of the run"],
+        True,
+        ["This test run is not there any more. The page is live."],
+        ["live"],
+        1,
+    ]

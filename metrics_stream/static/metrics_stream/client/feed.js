@@ -70,6 +70,12 @@ export class Feed {
     return wasFilling && !this.isFilling;
   }
 
+  /** Let go of what is shown; what comes of it from now on is all that there will be. */
+  forget() {
+    this.store = new Store(this.#tracks);
+    this.store.widen(this.#windowMs);
+  }
+
   /** Stay with what is shown. */
   abandon() {
     this.#awaited.clear();

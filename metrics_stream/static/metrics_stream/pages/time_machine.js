@@ -252,6 +252,8 @@ export class TimeMachine {
   #ready(isResuming) {
     // Who goes on from a position is brought what came since; what it had asked for before that, nobody knows of any more.
     const wasOwed = this.feed.isOwed;
+    // The server begins with what is live, where a replay that it refuses leads: nothing of the replay may be among it.
+    if (this.isReplaying) this.feed.forget();
     this.player.reconnect();
     if (this.isReplaying) return;
     if (isResuming && wasOwed) this.connection.refill();
