@@ -16,6 +16,9 @@ _SUFFIXES = {"ratio": "%", "percent": "%", "$": "", "count": "", "score": ""}
 
 _MAGNITUDES = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 
+# From here on a number is written with its power of ten; the largest one has 309 digits.
+_HUGE = 1e15
+
 # Seconds, the name of so many, and from how many seconds on it is used.
 _LONG_TIMES = ((86_400, "d", 2 * 86_400), (3_600, "h", 5_995), (60, "min", 0))
 
@@ -70,6 +73,8 @@ def _percent(value: float) -> str:
 def _compact(value: float) -> str:
     """Return `value` with three significant digits or so: 0.034, 3.46, 87.2, 132, 12.3k, 4.56M."""
     size = abs(value)
+    if size >= _HUGE:
+        return _fixed(value, 0)
     for factor, letter in _MAGNITUDES:
         # 999,950 would be rounded to "1,000k"; it is "1.00M". Whole numbers up to 9,999 stay whole.
         if size >= factor * 0.9995 and (factor > 1e3 or size >= 9_999.5):
@@ -86,6 +91,8 @@ def _significant(value: float) -> str:
 
 
 def _fixed(value: float, decimals: int) -> str:
+    if abs(value) >= _HUGE:
+        return f"{value:.2e}".replace("+", "")
     # As in browsers: the shortest decimal that is this double, and ties away from zero.
     rounded = Decimal(str(value)).quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP)
     return f"{abs(rounded) if rounded.is_zero() else rounded:,f}"

@@ -183,7 +183,7 @@ def test_phone_scrolls_tables_and_not_the_page(page: Page, stack: Stack, slug: s
 
 def test_numbers_of_the_server_are_those_of_the_browser(page: Page) -> None:
     values = [0, 0.00002, 0.034, 0.125, 0.995, 1, 2.5, 9.995, 99.95, 100, 999.5, 1234.5, 9_999.5, 59_950, 123_456]
-    values += [999_950, 1e6, 4.56e9, 7e12, 99.93, 172_800, 5_995, 86_400]
+    values += [999_950, 1e6, 4.56e9, 7e12, 99.93, 172_800, 5_995, 86_400, 2.0**63, 1.79e308 / 100]
     values += [-value for value in values]
     units = ["", "ratio", "percent", "ms", "s", "tps", "/s", "Mbps", "MB", "$", "count", "months", "score", "widgets"]
     page.goto("/healthz")

@@ -33,6 +33,8 @@ from metrics_stream.core.figures import NO_VALUE, format_duration, format_number
         (7_200, "s", "2.0 h"),
         (3.5, "widgets", "3.50 widgets"),
         (0.125, "$", "$0.13"),
+        (2.0**63, "", "9.22e18"),
+        (1.7976931348623157e308, "ms", "3.00e303 min"),
     ],
 )
 def test_a_number_has_its_unit(value, unit, text):

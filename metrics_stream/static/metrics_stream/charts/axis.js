@@ -43,7 +43,7 @@ export function timeLabels(plot, splits) {
 /** Labels of one axis share their decimals, which the step decides. */
 function shortLabel(value, unit, splits) {
   const largest = Math.max(...splits.map(Math.abs));
-  const [factor, letter] = largest >= 1e9 ? [1e9, "B"] : largest >= 1e6 ? [1e6, "M"] : largest >= 1e4 ? [1e3, "k"] : [1, ""];
+  const [factor, letter] = largest >= 1e15 ? [1, ""] : largest >= 1e9 ? [1e9, "B"] : largest >= 1e6 ? [1e6, "M"] : largest >= 1e4 ? [1e3, "k"] : [1, ""];
   const ending = unit === "ms" ? "\u00a0ms" : unit === "months" ? "\u00a0mo" : "";
   if (value === 0) return `${unit === "$" ? "$" : ""}0${ending}`;
   const text = formatNumber(value / factor, unit === "$" ? "$" : "", decimalsOf(splits, factor));

@@ -35,9 +35,13 @@ const LONG_TIMES = [
   [60, "min", 0],
 ];
 
+/** From here on a number is written with its power of ten; the largest one has 309 digits. */
+const HUGE = 1e15;
+
 const formatters = new Map();
 
 function fixed(value, decimals) {
+  if (Math.abs(value) >= HUGE) return value.toExponential(2).replace("+", "");
   if (!formatters.has(decimals)) {
     formatters.set(
       decimals,
@@ -57,6 +61,7 @@ function fixed(value, decimals) {
  */
 function compact(value) {
   const size = Math.abs(value);
+  if (size >= HUGE) return [fixed(value, 0), ""];
   for (const [factor, letter] of MAGNITUDES) {
     // 999,950 would be rounded to "1,000k"; it is "1.00M". Whole numbers up to 9,999 stay whole.
     if (size >= factor * 0.9995 && (factor > 1e3 || size >= 9_999.5)) {

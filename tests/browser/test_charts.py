@@ -1,0 +1,64 @@
+"""Charts on a page of their own, without a server: what they make of values that nobody expects."""
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from tests.browser.test_modules import run
+from tests.stack import Stack
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser, stack: Stack) -> Iterator[Page]:
+    """One page for all, without style sheets; a test takes away what it puts there."""
+    opened = browser.new_page(base_url=stack.url, viewport={"width": 1000, "height": 800})
+    opened.goto("/healthz")
+    yield opened
+    opened.close()
+
+
+CHART = """
+  const {Store} = await import("/static/metrics_stream/client/store.js");
+  const {CHARTS} = await import("/static/metrics_stream/charts/kinds.js");
+  const field = (path, unit = "") => ({path, label: path, unit});
+  const nowMs = Date.UTC(2026, 0, 31, 12);
+  const store = new Store([{metricType: "system", path: "value", windowSeconds: 300}]);
+  const add = (secondsAgo, value, source = "east") => store.add({
+    metric_type: "system", source, timestamp: new Date(nowMs - 1000 * secondsAgo).toISOString(), data: {value},
+  }, nowMs, -Infinity);
+  const host = document.createElement("div");
+  document.body.append(host);
+  const moment = {nowMs, windowMs: null, zoom: null};
+  const make = (kind, options = {}, rest = {}) => new (CHARTS.get(kind))({
+    title: "Value", kind, metric_type: "system", fields: [field("value")], unit: "", decimals: null,
+    warning_at: null, critical_at: null, options, ...rest,
+  }, host);
+  const end = (chart) => {
+    chart.stop();
+    host.remove();
+  };
+"""
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+@pytest.mark.parametrize("value", [1.7976931348623157e308, -1.7976931348623157e308, 9.3e18, 5e-324])
+def test_line_of_extreme_values_is_drawn_with_labels_that_leave_it_room(page: Page, value: float, stacked: bool):
+    code = f"""{CHART}
+      for (let second = 60; second > 0; second -= 1) {{
+        add(second, second % 2 ? argument.value : 0);
+        add(second, second % 2 ? argument.value : 0, "west");
+      }}
+      const chart = make("line", {{stacked: argument.stacked}});
+      chart.canvas.style.cssText = "width: 600px; height: 200px";
+      chart.paint({{store, source: null}});
+      chart.draw(moment);
+      await new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
+      const over = host.querySelector(".u-over").getBoundingClientRect();
+      const texts = [...host.querySelectorAll(".line__value")].map((node) => node.textContent.length);
+      end(chart);
+      return [over.width > 400, Math.max(...texts) < 20];
+    """
+    assert run(page, "charts/line", code, {"value": value, "stacked": stacked}) == [True, True]
