@@ -62,3 +62,18 @@ def test_line_of_extreme_values_is_drawn_with_labels_that_leave_it_room(page: Pa
       return [over.width > 400, Math.max(...texts) < 20];
     """
     assert run(page, "charts/line", code, {"value": value, "stacked": stacked}) == [True, True]
+
+
+@pytest.mark.parametrize("locale", ["en-US", "de-DE", "fr-CA", "fi-FI", "ar-EG", "ja-JP"])
+def test_time_axis_says_hours_and_minutes_in_every_language(browser: Browser, stack: Stack, locale: str):
+    opened = browser.new_page(base_url=stack.url, locale=locale, timezone_id="America/Toronto")
+    opened.goto("/healthz")
+    code = """
+      const plot = {bbox: {width: 1000 * devicePixelRatio}, valToPos: () => 0};
+      const noon = Date.UTC(2026, 0, 31, 17) / 1000;
+      const parts = (texts) => texts.map((text) => text.match(/\\p{Nd}+/gu).map((digits) => digits.length));
+      return [parts(module.timeLabels(plot, [noon, noon + 60])), parts(module.timeLabels(plot, [noon, noon + 15]))];
+    """
+    found = run(opened, "charts/axis", code)
+    opened.close()
+    assert found == [[[2, 2], [2, 2]], [[2, 2, 2], [2, 2, 2]]]

@@ -7,12 +7,10 @@ export const RIGHT_PADDING_PX = 10;
 
 const HALF_LABEL_PX = 28;
 
-const clock = new Intl.DateTimeFormat(undefined, {
-  hour: "2-digit",
-  minute: "2-digit",
-  second: "2-digit",
-  hourCycle: "h23",
-});
+const toMinutes = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
+const clock = new Intl.DateTimeFormat(undefined, { ...toMinutes, second: "2-digit" });
+// Not a part of the longer text: in some languages that has words in it.
+const minuteClock = new Intl.DateTimeFormat(undefined, toMinutes);
 
 /** @param {number} seconds since the epoch @returns {string} the local time of day */
 export function formatClock(seconds) {
@@ -35,8 +33,7 @@ export function timeLabels(plot, splits) {
   return splits.map((seconds) => {
     // A label that would be cut off at the right edge is left out.
     if (plot.bbox.width / devicePixelRatio - plot.valToPos(seconds, "x") < HALF_LABEL_PX - RIGHT_PADDING_PX) return "";
-    const text = formatClock(seconds);
-    return minutes ? text.slice(0, 5) : text;
+    return minutes ? minuteClock.format(seconds * 1000) : formatClock(seconds);
   });
 }
 

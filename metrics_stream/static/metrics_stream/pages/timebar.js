@@ -8,7 +8,9 @@ import { formatDuration } from "../client/format.js";
 const BEAT_EVERY_MS = 1_000;
 
 const day = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
-const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+const toMinutes = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
+const clock = new Intl.DateTimeFormat(undefined, { ...toMinutes, second: "2-digit" });
+const minuteClock = new Intl.DateTimeFormat(undefined, toMinutes);
 
 /** By their `data-time-…` attributes. */
 const PARTS = [
@@ -192,9 +194,13 @@ export class TimeBar {
   }
 }
 
-/** @param {number} milliseconds @returns {string} the local time, with the day unless it is today */
-function formatInstant(milliseconds) {
-  const text = clock.format(milliseconds);
+/**
+ * @param {number} milliseconds
+ * @param {Intl.DateTimeFormat} [how] to write the time of day
+ * @returns {string} the local time, with the day unless it is today
+ */
+function formatInstant(milliseconds, how = clock) {
+  const text = how.format(milliseconds);
   return new Date(milliseconds).toDateString() === new Date().toDateString() ? text : `${day.format(milliseconds)}, ${text}`;
 }
 
@@ -207,7 +213,7 @@ function formatSpan(milliseconds) {
 }
 
 function runWords({ name, status, startedMs, endedMs }) {
-  const when = formatInstant(startedMs).slice(0, -3);
+  const when = formatInstant(startedMs, minuteClock);
   const length = endedMs === null ? status : formatDuration(endedMs - startedMs);
   const how = endedMs !== null && status !== "completed" ? `, ${status}` : "";
   return `${name} · ${when} · ${length}${how}`;
