@@ -77,3 +77,33 @@ def test_time_axis_says_hours_and_minutes_in_every_language(browser: Browser, st
     found = run(opened, "charts/axis", code)
     opened.close()
     assert found == [[[2, 2], [2, 2]], [[2, 2, 2], [2, 2, 2]]]
+
+
+def test_legend_of_a_stacked_chart_says_what_each_line_has_under_the_cursor(page: Page):
+    code = f"""{CHART}
+      // Two sources that never publish at the same instant.
+      for (let second = 60; second > 0; second -= 2) {{
+        add(second, 10);
+        add(second - 1, 20, "west");
+      }}
+      const chart = make("line", {{stacked: argument}});
+      chart.canvas.style.cssText = "width: 600px; height: 200px";
+      chart.paint({{store, source: null}});
+      chart.draw(moment);
+      const frame = () => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
+      await frame();
+      const over = host.querySelector(".u-over");
+      const {{left, top, width}} = over.getBoundingClientRect();
+      const seen = new Set();
+      for (const share of [0.41, 0.43, 0.45, 0.47, 0.49]) {{
+        const place = {{clientX: left + share * width, clientY: top + 20, bubbles: true}};
+        over.dispatchEvent(new MouseEvent("mouseenter", place));
+        over.dispatchEvent(new MouseEvent("mousemove", place));
+        await frame();
+        seen.add([...host.querySelectorAll(".line__value")].map((node) => node.textContent).join(" "));
+      }}
+      end(chart);
+      return [...seen];
+    """
+    for stacked in (False, True):
+        assert run(page, "charts/line", code, stacked) == ["10.0 20.0"]

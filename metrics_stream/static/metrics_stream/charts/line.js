@@ -197,7 +197,8 @@ export class LineChart {
           bind: { dblclick: () => null },
           y: false,
           points: { size: 7 },
-          dataIdx: nearestDefined,
+          // In stacked lines every row has a value; what a line says itself is at its own rows only.
+          dataIdx: (plot, index, hovered) => (index === 0 ? hovered : nearestDefined(plot.data[0], this.#values[index - 1], hovered)),
         },
         series: [{}, ...this.#lines.map((line, index) => this.#seriesOptions(line, this.#colours[index]))],
         hooks: {
@@ -355,9 +356,7 @@ function isolatedPoints(plot, seriesIndex) {
 }
 
 /** The row of a series nearest to the cursor that has a value; null inside a gap. */
-function nearestDefined(plot, seriesIndex, hovered) {
-  if (seriesIndex === 0) return hovered;
-  const column = plot.data[seriesIndex];
+function nearestDefined(times, column, hovered) {
   if (column[hovered] !== undefined) return column[hovered] === null ? null : hovered;
   let left = hovered;
   let right = hovered;
@@ -366,6 +365,5 @@ function nearestDefined(plot, seriesIndex, hovered) {
   if (column[left] === null || column[right] === null || left < 0 || right >= column.length) {
     return column[left] === null || left < 0 ? null : left;
   }
-  const times = plot.data[0];
   return times[hovered] - times[left] <= times[right] - times[hovered] ? left : right;
 }
