@@ -107,3 +107,37 @@ def test_legend_of_a_stacked_chart_says_what_each_line_has_under_the_cursor(page
     """
     for stacked in (False, True):
         assert run(page, "charts/line", code, stacked) == ["10.0 20.0"]
+
+
+def test_line_that_is_hidden_in_a_stacked_chart_leaves_the_others_on_the_ground(page: Page):
+    code = f"""{CHART}
+      for (let second = 60; second > 0; second -= 1) {{
+        add(second, 10);
+        add(second, 20, "west");
+      }}
+      const chart = make("line", {{stacked: true}});
+      chart.canvas.style.cssText = "width: 600px; height: 200px";
+      chart.paint({{store, source: null}});
+      chart.draw(moment);
+      const frame = () => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
+      const isFilled = () => {{
+        const canvas = host.querySelector("canvas");
+        const scale = canvas.width / 600;
+        // The plot is 166 pixels high, below 8 that are empty.
+        const read = (x, y) => canvas.getContext("2d").getImageData(x * scale, y * scale, 1, 1).data[3];
+        const at = (share) => read(330, 8 + 166 * share) > 0;
+        // Just above the ground, and where 25 of 30 is.
+        return [at(0.97), at(0.25)];
+      }};
+      await frame();
+      const seen = [isFilled()];
+      const [first] = host.querySelectorAll(".line__item");
+      for (let press = 0; press < 2; press += 1) {{
+        first.click();
+        await frame();
+        seen.push(isFilled());
+      }}
+      end(chart);
+      return seen;
+    """
+    assert run(page, "charts/line", code) == [[True, True], [True, True], [True, True]]

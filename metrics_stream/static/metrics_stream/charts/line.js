@@ -130,7 +130,7 @@ export class LineChart {
     const { fromMs, toMs } = this.#edges(moment);
     const picture = pictureOf(series, fromMs, toMs, Math.max(1, width));
     this.#values = picture.traces.map((trace) => trace.values);
-    this.#picture = this.panel.options.stacked ? stack(picture) : picture;
+    this.#picture = this.panel.options.stacked ? stack(picture, (index) => this.#isShown(index)) : picture;
   }
 
   #data() {
@@ -215,7 +215,11 @@ export class LineChart {
   }
 
   #shownTraces() {
-    return this.#picture.traces.filter((_, index) => !this.#hidden.has(this.#lines[index].key));
+    return this.#picture.traces.filter((_, index) => this.#isShown(index));
+  }
+
+  #isShown(index) {
+    return !this.#hidden.has(this.#lines[index].key);
   }
 
   #seriesOptions(line, colour) {
@@ -259,7 +263,7 @@ export class LineChart {
     ctx.clip();
     if (stacked || this.#lines.length === 1) {
       const floor = Math.min(Math.max(0, y.min), y.max);
-      const below = stacked && index > 0 ? this.#picture.traces[index - 1] : null;
+      const below = stacked ? this.#picture.traces.findLast((_, place) => place < index && this.#isShown(place)) : null;
       fillArea(ctx, trace, place, { colour: fade(colour, stacked ? 0.32 : 0.1), floor, below });
     }
     const dashed = this.#slots.get(this.#lines[index].key) >= SERIES_COLOURS;
@@ -318,6 +322,10 @@ export class LineChart {
     if (this.#hidden.has(key)) this.#hidden.delete(key);
     else this.#hidden.add(key);
     const index = this.#lines.findIndex((line) => line.key === key);
+    if (this.panel.options.stacked && this.#plot !== null) {
+      this.#look(this.#moment);
+      this.#plot.setData(this.#data(), false);
+    }
     this.#plot?.setSeries(index + 1, { show: !this.#hidden.has(key) });
     this.#showLegend();
   }

@@ -62,11 +62,12 @@ function pictureOfPoints(list, fromMs, toMs) {
  * Between its points a line counts with its last value, in a gap with nothing.
  *
  * @param {Picture} picture
+ * @param {(index: number) => boolean} [isShown] nothing stands on the other lines
  * @returns {Picture}
  */
-export function stack(picture) {
+export function stack(picture, isShown = () => true) {
   const sums = new Array(picture.times.length).fill(0);
-  const traces = picture.traces.map(({ values, lows, highs, dense }) => {
+  const traces = picture.traces.map(({ values, lows, highs, dense }, index) => {
     const stacked = { values: [], lows: [], highs: [], dense };
     let held = null;
     values.forEach((value, row) => {
@@ -75,7 +76,7 @@ export function stack(picture) {
       stacked.values.push(held === null ? null : sums[row] + held);
       stacked.lows.push(held === null ? null : sums[row] + (here ?? lows[row]));
       stacked.highs.push(held === null ? null : sums[row] + (here ?? highs[row]));
-      sums[row] += held ?? 0;
+      if (isShown(index)) sums[row] += held ?? 0;
     });
     return stacked;
   });
