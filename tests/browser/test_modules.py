@@ -593,3 +593,21 @@ def test_first_picture_is_drawn_at_once_and_later_ones_in_turn(page: Page):
       return [held, await painted(), await painted()];
     """
     assert run(page, "pages/painter", code) == [0, 8, 3]
+
+
+def test_value_goes_on_when_a_clock_that_was_ahead_is_set_right(page: Page):
+    code = """
+      const store = new module.Store([{metricType: "system", path: "value", windowSeconds: 300}]);
+      const add = (nowMs, aheadMs, value) => store.add({
+        metric_type: "system", source: "a", timestamp: new Date(nowMs + aheadMs).toISOString(), data: {value},
+      }, nowMs);
+      const seen = () => [store.latest("system")[0].data.value, store.newest("system").timestampMs];
+      add(1_000_000, 300_000, 1);
+      const before = seen();
+      for (let second = 1; second <= 4; second += 1) add(1_000_000 + 1000 * second, -50, 1 + second);
+      const after = seen();
+      // What is only late does not come before what is newer.
+      add(1_004_500, -2_000, 9);
+      return [before, after, seen()];
+    """
+    assert run(page, "client/store", code) == [[1, 1_300_000], [5, 1_003_950], [5, 1_003_950]]

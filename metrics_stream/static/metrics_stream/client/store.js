@@ -24,7 +24,7 @@ const TOLERATED_AHEAD_MS = 2_000;
  * @property {string} source
  * @property {string | null} agentId
  * @property {object} data
- * @property {number} timestampMs
+ * @property {number} timestampMs no later than it was received, about
  * @property {number} receivedAtMs
  */
 
@@ -92,8 +92,11 @@ export class Store {
     }
     this.#versions.set(metricType, this.version(metricType) + 1);
     const newest = this.#newest.get(metricType);
-    if (!newest || timestampMs >= newest.timestampMs || receivedAtMs - newest.receivedAtMs > SHORTEST_GAP_MS) {
-      this.#newest.set(metricType, { timestampMs, receivedAtMs });
+    // A clock that is ahead may be set right, or its source may go: what it said is not the newest until then.
+    const isAhead = newest?.timestampMs > receivedAtMs + TOLERATED_AHEAD_MS;
+    const heardAtMs = isAhead ? newest.saidAtMs : newest?.receivedAtMs;
+    if (!newest || timestampMs >= newest.timestampMs || receivedAtMs - heardAtMs > SHORTEST_GAP_MS) {
+      this.#newest.set(metricType, { timestampMs, receivedAtMs, saidAtMs: receivedAtMs });
     } else {
       newest.receivedAtMs = Math.max(newest.receivedAtMs, receivedAtMs);
     }
@@ -223,8 +226,8 @@ export class Store {
     latest.drawnMs = drawnMs;
     this.firstMs = Math.min(this.firstMs ?? drawnMs, drawnMs);
     latest.fresh = entry;
-    if (timestampMs >= latest.timestampMs) {
-      latest.timestampMs = timestampMs;
+    if (drawnMs >= latest.timestampMs) {
+      latest.timestampMs = drawnMs;
       // Producers may send some fields now and others later; both belong to the picture.
       latest.data = { ...latest.data, ...entry };
       if (Object.keys(latest.data).length > MAX_KEYS) latest.data = entry;
