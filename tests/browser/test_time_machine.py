@@ -206,3 +206,35 @@ def test_replay_that_is_refused_after_a_reconnect_leaves_nothing_of_it_on_the_li
         ["live"],
         1,
     ]
+
+
+@pytest.mark.parametrize(
+    ("look", "back"),
+    [
+        ("time.setZoom({fromMs: nowMs - 200_000, toMs: nowMs})", 200_000),
+        ("time.togglePause()", 300_000),
+        ("time.togglePause(); time.setZoom({fromMs: nowMs - 200_000, toMs: nowMs})", 300_000),
+    ],
+)
+def test_what_a_viewer_holds_to_look_at_stays_for_as_long_as_he_looks(page: Page, look: str, back: int):
+    code = f"""{MACHINE}
+      confirm();
+      fill();
+      const add = () => feed.target.add(
+        {{metric_type: "system", source: "a", timestamp: at(nowMs), data: {{value: (nowMs / 1000) % 5}}}},
+        connection.clock.now());
+      const pass = (seconds) => {{
+        for (const end = nowMs + 1000 * seconds; nowMs < end; nowMs += 1_000) {{
+          add();
+          time.tick();
+        }}
+      }};
+      pass(600);
+      const heldMs = nowMs;
+      {look};
+      pass(4 * 3600);
+      time.stop();
+      const [{{times, lows, highs}}] = feed.store.series("system", "value");
+      return [times[0] <= heldMs - argument, times.length <= 4096, Math.min(...lows), Math.max(...highs)];
+    """
+    assert run(page, "client/connection", code, back) == [True, True, 0, 4]

@@ -20,6 +20,8 @@ export class Series {
   #points = new Points();
   #windowMs = 0;
   #cellMs = 1;
+  // Whether there may be points from when cells were narrower.
+  #hasFiner = false;
 
   /**
    * @param {{metricType: string, source: string, agentId: string | null, path: string}} identity
@@ -45,7 +47,9 @@ export class Series {
 
   set windowMs(milliseconds) {
     this.#windowMs = milliseconds;
-    this.#cellMs = CELLS_MS.find((cellMs) => cellMs >= milliseconds / MAX_POINTS) ?? CELLS_MS.at(-1);
+    const cellMs = CELLS_MS.find((each) => each >= milliseconds / MAX_POINTS) ?? CELLS_MS.at(-1);
+    if (cellMs > this.#cellMs) this.#hasFiner = true;
+    this.#cellMs = cellMs;
   }
 
   get length() {
@@ -140,6 +144,7 @@ export class Series {
    */
   trim(nowMs) {
     const oldestMs = nowMs - this.windowMs;
+    if (this.#hasFiner && this.length > MAX_POINTS) this.#coarsen();
     const points = this.#points;
     let count = Math.max(0, points.length - MAX_POINTS);
     while (count + 1 < points.length && points.timeAt(count + 1) < oldestMs) count += 1;
@@ -161,6 +166,25 @@ export class Series {
     const { times, coarseUntilMs } = this;
     const gapMs = this.gapMs();
     return (index) => index > 0 && times[index] - Math.max(times[index - 1], coarseUntilMs) > gapMs;
+  }
+
+  /** Merge what was taken in when cells were narrower, rather than forget the oldest of it. */
+  #coarsen() {
+    const { times, values, lows, highs } = this;
+    const points = new Points();
+    let last = null;
+    times.forEach((timeMs, index) => {
+      const cell = Number.isNaN(values[index]) ? null : Math.floor(timeMs / this.#cellMs);
+      if (cell !== null && cell === last) {
+        points.widen(points.length - 1, lows[index], highs[index]);
+        points.setValue(points.length - 1, values[index]);
+      } else {
+        points.push(timeMs, values[index], lows[index], highs[index]);
+      }
+      last = cell;
+    });
+    this.#points = points;
+    this.#hasFiner = false;
   }
 
   #cellOf(index) {

@@ -188,9 +188,14 @@ class DashboardPage {
 
   #showOrHide() {
     for (const timer of this.#timers.splice(0)) clearTimeout(timer);
-    this.#timers.push(setInterval(() => this.feed.store.trim(this.time.nowMs), TRIM_MS));
+    this.#timers.push(setInterval(() => this.#trim(), TRIM_MS));
     if (this.page.hidden) this.#hide();
     else this.#show();
+  }
+
+  #trim() {
+    this.time.tick();
+    this.feed.store.trim(this.time.nowMs);
   }
 
   #hide() {

@@ -75,7 +75,9 @@ export class TimeMachine {
 
   /** To be called now and then. */
   tick() {
-    if (this.window === "run") this.feed.keep(this.#shownMs(this.nowMs));
+    // A window that grows, and what is held or zoomed into while time goes on, reach further back all the while.
+    const heldMs = this.#pausedAtMs === null ? 0 : this.connection.clock.now() - this.#pausedAtMs;
+    this.feed.keep(this.#shownMs(this.nowMs) + heldMs);
   }
 
   // ---- what time it is ----
