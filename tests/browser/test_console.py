@@ -268,3 +268,39 @@ def test_an_address_of_another_site_is_refused_with_the_reason(page: Page, stack
     expect(page.locator("[data-words]")).to_have_text(
         f"The browser refuses this address: only this site\u2019s own server, 127.0.0.1:{stack.port}, is allowed"
     )
+
+
+LOG = """async ([count, length, isPaused]) => {
+  const {Log} = await import("/static/metrics_stream/pages/console/log.js");
+  const root = document.querySelector("[data-log]").cloneNode(true);
+  document.body.append(root);
+  const find = (name) => root.querySelector(`[data-${name}]`);
+  const log = new Log(root, document.createElement("p"), () => {});
+  const frame = () => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
+  const fill = async (entries) => {
+    const entry = {direction: "in", kind: "metrics", type: "metric_batch", summary: "", bytes: 1, atMs: 0};
+    // Texts are lazy copies of each other, so that this takes no memory.
+    for (let number = 0; number < entries; number += 1) log.add({...entry, text: "x".repeat(length)});
+    await frame();
+  };
+  log.start();
+  const press = (key) => find("entries").dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
+  const tabindex = () => find("entries").getAttribute("tabindex");
+  if (isPaused) find("pause").click();
+  await fill(count);
+  const foot = find("foot").textContent;
+  press("Home");
+  const walked = tabindex();
+  await fill(count);
+  const gone = tabindex();
+  press("Home");
+  find("clear").click();
+  const cleared = tabindex();
+  root.remove();
+  return {foot, tabindex: [walked, gone, cleared]};
+}"""
+
+
+def test_log_can_be_reached_by_keyboard_after_the_row_that_was_read_has_gone(page: Page) -> None:
+    page.goto("/console/")
+    assert page.evaluate(LOG, [500, 10, False])["tabindex"] == ["-1", "0", "0"]

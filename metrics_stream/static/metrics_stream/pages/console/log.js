@@ -118,7 +118,7 @@ export class Log {
     this.#characters = 0;
     this.#removed = 0;
     this.#unseen = 0;
-    this.#active = null;
+    this.#setActive(null);
     this.#following = true;
     this.list.replaceChildren();
     this.#showWords();
@@ -172,7 +172,7 @@ export class Log {
     const height = this.#following ? 0 : this.list.scrollHeight;
     while (row !== null && row.entry.isGone) {
       const next = row.nextElementSibling;
-      if (row === this.#active) this.#active = null;
+      if (row === this.#active) this.#setActive(null);
       // A focused row that goes must not throw the keyboard back to the top of the page.
       if (row.contains(document.activeElement)) this.list.focus({ preventScroll: true });
       row.remove();
