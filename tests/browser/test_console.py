@@ -304,3 +304,8 @@ LOG = """async ([count, length, isPaused]) => {
 def test_log_can_be_reached_by_keyboard_after_the_row_that_was_read_has_gone(page: Page) -> None:
     page.goto("/console/")
     assert page.evaluate(LOG, [500, 10, False])["tabindex"] == ["-1", "0", "0"]
+
+
+def test_paused_log_holds_no_more_than_one_that_goes_on(page: Page) -> None:
+    page.goto("/console/")
+    assert page.evaluate(LOG, [20, 1_000_000, True])["foot"] == "Paused: 8 waiting, 12 let go · 0 shown"

@@ -43,6 +43,7 @@ export class Log {
   #characters = 0;
   /** Entries that came while paused. */
   #held = [];
+  #heldCharacters = 0;
   #heldLost = 0;
   #unshown = [];
   #frame = null;
@@ -102,8 +103,9 @@ export class Log {
       return;
     }
     this.#held.push(entry);
-    if (this.#held.length > MOST_ENTRIES) {
-      this.#held.shift();
+    this.#heldCharacters += entry.text.length;
+    while (isTooMuch(this.#held, this.#heldCharacters)) {
+      this.#heldCharacters -= this.#held.shift().text.length;
       this.#heldLost += 1;
     }
     this.#schedule();
@@ -113,7 +115,7 @@ export class Log {
   clear() {
     this.#entries = [];
     this.#held = [];
-    this.#heldLost = 0;
+    this.#heldCharacters = this.#heldLost = 0;
     this.#unshown = [];
     this.#characters = 0;
     this.#removed = 0;
@@ -134,7 +136,7 @@ export class Log {
     this.#entries.push(entry);
     this.#unshown.push(entry);
     this.#characters += entry.text.length;
-    while (this.#entries.length > MOST_ENTRIES || (this.#characters > MOST_CHARACTERS && this.#entries.length > 1)) {
+    while (isTooMuch(this.#entries, this.#characters)) {
       const gone = this.#entries.shift();
       gone.isGone = true;
       this.#characters -= gone.text.length;
@@ -312,7 +314,7 @@ export class Log {
     setText(this.pauseButton, paused ? "Resume" : "Pause");
     if (!paused) {
       for (const entry of this.#held.splice(0)) this.#keep(entry);
-      this.#heldLost = 0;
+      this.#heldCharacters = this.#heldLost = 0;
     }
     this.#showWords();
   }
@@ -359,6 +361,10 @@ export class Log {
     }
     return parts.join(" · ");
   }
+}
+
+function isTooMuch(entries, characters) {
+  return entries.length > MOST_ENTRIES || (characters > MOST_CHARACTERS && entries.length > 1);
 }
 
 /** @param {number} atMs @returns {string} local time of day with milliseconds */
