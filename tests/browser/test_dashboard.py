@@ -57,8 +57,13 @@ class QuietServer:
         now = "2026-01-01T00:00:00.000000Z"
         delivery = {"interval_seconds": 1.0, "batch_size": 10, "batch_timeout_seconds": 0.5, "mode": "all"}
         socket.send(json.dumps({"type": "welcome", "timestamp": now, "subscription": delivery}))
-        metric = {"metric_type": "system", "timestamp": now, "source": "east", "data": {"throughput_tps": 50}}
-        socket.send(json.dumps({"type": "metric_update", "data": metric}))
+        self._socket = socket
+        self.publish(throughput_tps=50, timestamp=now)
+
+    def publish(self, *, timestamp: str, **data: float) -> None:
+        """Send one more metric."""
+        metric = {"metric_type": "system", "timestamp": timestamp, "source": "east", "data": data}
+        self._socket.send(json.dumps({"type": "metric_update", "data": metric}))
 
     def _answer(self, socket: WebSocketRoute, message: dict[str, Any]) -> None:
         if message["type"] == "ping":
@@ -229,6 +234,24 @@ def test_page_that_is_seen_again_calls_nothing_stale_before_it_can_know(page: Pa
     page.clock.run_for(9_000)
     show(page, "visible")
     expect(stale).to_be_visible()
+
+
+def test_page_that_is_seen_again_does_not_call_stale_what_came_meanwhile(page: Page) -> None:
+    server = QuietServer(page)
+    page.goto("/dashboards/operations/")
+    throughput = panel(page, "Throughput", "number")
+    expect(throughput.locator(".number__figure")).to_have_text("50.0tps")
+    show(page, "hidden")
+    page.clock.fast_forward(6_000)
+    page.clock.fast_forward(120_000)
+    server.publish(throughput_tps=60, timestamp="2026-01-01T00:02:05.000000Z")
+    page.evaluate("1")
+    page.clock.pause_at(page.evaluate("Date.now() / 1000 + 0.1"))
+    show(page, "visible")
+    expect(throughput.get_by_text(re.compile("no data for"))).to_be_hidden()
+    page.clock.run_for(300)
+    expect(throughput.locator(".number__figure")).to_have_text("60.0tps")
+    expect(throughput.get_by_text(re.compile("no data for"))).to_be_hidden()
 
 
 def test_every_line_panel_is_drawn(page: Page, stack: Stack) -> None:

@@ -256,10 +256,8 @@ class DashboardPage {
       if (newest !== null) newestMs = Math.max(newestMs ?? -Infinity, newest.timestampMs);
     }
     this.#showAge(newestMs === null ? null : nowMs - newestMs, staleMs);
-    for (const panel of this.panels) {
-      const typeSeen = store.newest(panel.config.metric_type) !== null;
-      panel.showAge({ nowMs, staleMs, startedAtMs: this.startedAtMs, typeSeen });
-    }
+    const frame = { store, source: this.sources.source };
+    for (const panel of this.panels) panel.showAge(frame, { nowMs, staleMs, startedAtMs: this.startedAtMs });
     this.sources.show(store.sources());
   }
 

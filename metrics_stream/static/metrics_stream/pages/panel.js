@@ -16,7 +16,6 @@ export class Panel {
   #painted = null;
   #paintedAtMs = -Infinity;
   #filled = false;
-  #receivedAtMs = null;
   #hasNews = false;
 
   /** @param {object} config as in the page configuration @param {HTMLElement} section */
@@ -51,7 +50,6 @@ export class Panel {
     this.#painted = { store, source, version, windowMs: moment.windowMs };
     this.#paintedAtMs = performance.now();
     this.#filled = this.chart.paint(frame);
-    this.#receivedAtMs = this.config.kind === "text" ? null : lastReceivedMs(store, this.config, source);
     setAttribute(this.section, "data-filled", this.#filled);
     if (this.waiting) setAttribute(this.waiting, "hidden", this.#filled);
     this.#showLevel();
@@ -74,11 +72,14 @@ export class Panel {
   /**
    * Say how old the panel is when it is too old, and how to fill it when it stays empty.
    *
-   * @param {{nowMs: number, staleMs: number, startedAtMs: number, typeSeen: boolean}} moment
+   * @param {{store: Store, source: string | null}} frame which may have come since the panel was painted
+   * @param {{nowMs: number, staleMs: number, startedAtMs: number}} moment
    */
-  showAge({ nowMs, staleMs, startedAtMs, typeSeen }) {
+  showAge({ store, source }, { nowMs, staleMs, startedAtMs }) {
     if (this.config.kind === "text") return;
-    const silentMs = this.#receivedAtMs === null ? 0 : nowMs - this.#receivedAtMs;
+    const typeSeen = store.newest(this.config.metric_type) !== null;
+    const receivedAtMs = lastReceivedMs(store, this.config, source);
+    const silentMs = receivedAtMs === null ? 0 : nowMs - receivedAtMs;
     const isStale = this.#filled && silentMs > staleMs;
     setAttribute(this.section, "data-stale", isStale);
     setAttribute(this.stale, "hidden", !isStale);
