@@ -141,3 +141,19 @@ def test_line_that_is_hidden_in_a_stacked_chart_leaves_the_others_on_the_ground(
       return seen;
     """
     assert run(page, "charts/line", code) == [[True, True], [True, True], [True, True]]
+
+
+def test_agent_that_fell_silent_is_not_called_healthy_any_more(page: Page):
+    code = f"""{CHART}
+      const agents = (secondsAgo, ...ids) => store.add({{
+        metric_type: "agent", source: "east", timestamp: new Date(nowMs - 1000 * secondsAgo).toISOString(),
+        data: ids.map((agent_id) => ({{agent_id, status: "healthy"}})),
+      }}, nowMs, -Infinity);
+      const panel = {{kind: "status", metric_type: "agent", fields: [], warning_at: null, critical_at: null, unit: ""}};
+      const seen = () => module.statesOf(store, panel, null).map(({{name}}) => name);
+      agents(60, "ada", "bob");
+      const before = seen();
+      for (let second = 59; second > 0; second -= 1) agents(second, "ada");
+      return [before, seen()];
+    """
+    assert run(page, "charts/status", code) == [["ada", "bob"], ["ada"]]

@@ -1,7 +1,7 @@
 // A list of states: who is healthy, who is not, by shape, colour and word. Room: charts.
 
 import { formatValue } from "../client/format.js";
-import { levelOf, levelOfWord, readingsOf, worst } from "../client/readings.js";
+import { levelOf, levelOfWord, presentOf, readingsOf, worst } from "../client/readings.js";
 import { element, KeyedList, LEVEL_WORDS, levelIcon, setAttribute, setLevelIcon, setText } from "./dom.js";
 
 /** Fields that say who or how, not how much. */
@@ -40,7 +40,7 @@ export class StatusChart {
  * @returns {{key: string, name: string, word: string, level: string, detail: string}[]}
  */
 export function statesOf(store, panel, source) {
-  const entries = store.latest(panel.metric_type, source).filter((latest) => latest.agentId !== null);
+  const entries = presentOf(store, panel.metric_type, source).filter((latest) => latest.agentId !== null);
   if (entries.length === 0) return fieldStates(readingsOf(store, panel, source), panel);
   const severalSources = new Set(entries.map((entry) => entry.source)).size > 1;
   const fields = panel.fields.filter((field) => !NAMES.has(field.path));

@@ -17,6 +17,19 @@ const SILENT_MS = 15_000;
  */
 
 /**
+ * Return the newest of each source, and of each agent where the type has entries, that belongs to the present.
+ *
+ * @param {Store} store
+ * @param {string} metricType
+ * @param {string | null} source only this one
+ * @returns {Latest[]}
+ */
+export function presentOf(store, metricType, source) {
+  const newestMs = store.newest(metricType)?.receivedAtMs ?? 0;
+  return store.latest(metricType, source).filter(({ receivedAtMs }) => newestMs - receivedAtMs <= SILENT_MS);
+}
+
+/**
  * Return the panel's readings, field by field.
  *
  * @param {Store} store
@@ -26,11 +39,10 @@ const SILENT_MS = 15_000;
  */
 export function readingsOf(store, panel, source) {
   const readings = [];
-  const newestMs = store.newest(panel.metric_type)?.receivedAtMs ?? 0;
+  const present = presentOf(store, panel.metric_type, source);
   for (const field of panel.fields) {
     const past = store.series(panel.metric_type, field.path, source);
-    for (const latest of store.latest(panel.metric_type, source)) {
-      if (newestMs - latest.receivedAtMs > SILENT_MS) continue;
+    for (const latest of present) {
       const value = lookUp(latest.data, field.path);
       if (value === undefined) continue;
       readings.push({
