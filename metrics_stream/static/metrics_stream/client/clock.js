@@ -4,6 +4,9 @@
 /** Samples kept; at one ping in ten seconds this is about three minutes, in which clocks hardly drift. */
 const KEPT_SAMPLES = 16;
 
+/** What two clocks may drift apart while samples are kept, generously. */
+const DRIFT_MS = 250;
+
 /** Estimates how far the server's clock is ahead of ours, from pings and their pongs. */
 export class Clock {
   /** @param {() => number} [localNow] the local time in milliseconds since the epoch */
@@ -24,11 +27,16 @@ export class Clock {
     const serverMs = Date.parse(serverTimestamp);
     const roundTripMs = receivedAtMs - sentAtMs;
     if (Number.isNaN(serverMs) || roundTripMs < 0) return;
-    this.samples.push({ roundTripMs, offsetMs: serverMs - (sentAtMs + receivedAtMs) / 2 });
+    const sample = { roundTripMs, offsetMs: serverMs - (sentAtMs + receivedAtMs) / 2 };
+    // A sample is wrong by half its round trip at most. Where two cannot both be right, one of the clocks has been set.
+    const { best } = this;
+    const errorMs = (roundTripMs + (best?.roundTripMs ?? 0)) / 2 + DRIFT_MS;
+    if (best !== null && Math.abs(sample.offsetMs - best.offsetMs) > errorMs) this.reset();
+    this.samples.push(sample);
     if (this.samples.length > KEPT_SAMPLES) this.samples.shift();
   }
 
-  /** Forget everything; the next server may have another clock. */
+  /** Forget everything; what comes next may be told by another clock. */
   reset() {
     this.samples = [];
   }
