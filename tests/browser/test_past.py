@@ -370,6 +370,51 @@ def test_of_many_seeks_the_server_hears_few(page: Page):
     assert run(page, "client/player", code) == [530_000, 1, [510, 530, 900]]
 
 
+def test_who_goes_through_the_list_of_runs_with_a_held_key_is_not_sent_away(page: Page):
+    code = f"""{PLAYER}
+      let due = [];
+      connection.timers.setTimeout = (callback, milliseconds) => due.push([callback, nowMs + milliseconds]);
+      const pass = (milliseconds) => {{
+        for (const end = nowMs + milliseconds; nowMs < end; nowMs += 1) {{
+          const now = due.filter(([, atMs]) => atMs <= nowMs);
+          due = due.filter(([, atMs]) => atMs > nowMs);
+          for (const [callback] of now) callback();
+        }}
+      }};
+      for (let number = 0; number < 60; number += 1) {{
+        player.open({{run: `run-${{number}}`, atMs: null, speed: 1, isPaused: true}});
+        pass(33);
+        if (number === 2) answer({{run: "run-2", state: "paused"}});
+      }}
+      const isQuick = sent.slice(0, 3).map(({{run}}) => run).join();
+      pass(1_000);
+      const [count, {{run}}, isSeeking] = [sent.length, sent.at(-1), player.isSeeking];
+      answer({{run, state: "paused"}});
+      return [isQuick, count <= 20, run, isSeeking, player.isSeeking, player.run];
+    """
+    assert run(page, "client/player", code) == ["run-0,run-1,run-2", True, "run-59", True, False, "run-59"]
+
+
+def test_who_goes_back_while_a_replay_still_waits_to_be_asked_for_is_live(page: Page):
+    code = f"""{PLAYER}
+      for (let number = 0; number < 12; number += 1) {{
+        player.open({{run: `run-${{number}}`, atMs: null, speed: 1, isPaused: true}});
+      }}
+      const asked = sent.length;
+      player.live();
+      timers.splice(0).forEach((callback) => callback());
+      const last = sent.at(-1).type;
+      answer({{state: "live"}});
+      const before = sent.length;
+      // What waits on a connection that is gone is not said to the next one.
+      for (let number = 0; number < 12; number += 1) player.open({{run: "x", atMs: 0, speed: 1, isPaused: true}});
+      player.reconnect();
+      timers.splice(0).forEach((callback) => callback());
+      return [asked < 12, last, player.state, sent.length - before];
+    """
+    assert run(page, "client/player", code) == [True, "live", "paused", 1]
+
+
 def test_what_the_server_said_before_it_heard_of_a_pause_does_not_undo_it(page: Page):
     code = f"""{PLAYER}
       const seen = [];

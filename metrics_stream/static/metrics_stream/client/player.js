@@ -6,6 +6,9 @@ import { ReplayClock } from "./clock.js";
 /** Servers take ten messages a second; who holds a key down or drags a slider would send more. */
 const SEEK_MS = 250;
 
+/** So many replays in a second are asked for at once; a key that is held down in the list of runs chooses thirty. */
+const MOST_ASKED = 5;
+
 /**
  * @typedef {object} Place
  * @property {string | null} run id of a test run; null: what the history keeps
@@ -23,6 +26,10 @@ export class Player {
   #refs = 0;
   /** @type {string | null} until this is answered, what comes belongs to where the page was before */
   #awaited = null;
+  /** @type {object | null} what waits to be asked for; what is asked for meanwhile takes its place */
+  #unsent = null;
+  #askTimer = null;
+  #askedAtMs = [];
   /** @type {string | null} until this is answered, what the server says of state and speed is older than what was chosen */
   #turned = null;
   /** @type {number | null} where to go next */
@@ -94,6 +101,8 @@ export class Player {
   /** Forget what was asked for on a connection that is gone, and begin again where a replay stands. */
   reconnect() {
     this.#isServed = false;
+    this.#unsent = null;
+    this.#askedAtMs = [];
     this.#awaited = this.#turned = this.#nextMs = null;
     if (!this.isReplaying) return;
     this.open({ run: this.run, atMs: this.clock.now(), speed: this.speed, isPaused: this.state !== "playing" });
@@ -190,8 +199,8 @@ export class Player {
   }
 
   stop() {
-    this.#connection.timers.clearTimeout(this.#timer);
-    this.#timer = null;
+    for (const timer of [this.#timer, this.#askTimer]) this.#connection.timers.clearTimeout(timer);
+    this.#timer = this.#askTimer = null;
   }
 
   #show({ state, run, at, from, until, speed }, { isJump }) {
@@ -226,9 +235,23 @@ export class Player {
   }
 
   #ask(message) {
-    const ref = this.#newRef();
+    this.#awaited = this.#newRef();
+    this.#unsent = { ...message, ref: this.#awaited };
+    if (this.#askTimer !== null) return;
+    const nowMs = this.#connection.localNow();
+    this.#askedAtMs = this.#askedAtMs.filter((atMs) => Math.abs(nowMs - atMs) < 1_000);
+    if (this.#askedAtMs.length < MOST_ASKED) this.#askNow();
+    else this.#askTimer = this.#connection.timers.setTimeout(() => this.#askNow(), SEEK_MS);
+  }
+
+  #askNow() {
+    this.#askTimer = null;
+    const message = this.#unsent;
+    if (message === null) return;
+    this.#unsent = null;
+    this.#askedAtMs.push(this.#connection.localNow());
     // What cannot be sent now is asked for with reconnect().
-    this.#awaited = this.#connection.send({ ...message, ref }) ? ref : null;
+    if (!this.#connection.send(message)) this.#awaited = null;
   }
 
   #newRef() {
