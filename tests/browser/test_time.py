@@ -4,6 +4,7 @@ import json
 import re
 import sqlite3
 import time
+from datetime import datetime
 
 import pytest
 from playwright.sync_api import Locator, Page, Route, WebSocketRoute, expect
@@ -300,6 +301,21 @@ def test_link_to_a_run_shows_it_whole(page: Page, stack: Stack) -> None:
     expect(badge(page)).to_have_text("Replay, paused")
     expect(figure(page)).to_have_text("222tps")
     expect(page).to_have_url(re.compile("window=run"))
+
+
+def test_link_to_a_run_that_goes_on_asks_for_all_of_it_where_the_clock_is_slow(page: Page, stack: Stack) -> None:
+    # Five minutes, as on computers that nobody looks after.
+    page.add_init_script("{ const now = Date.now; Date.now = () => now() - 300_000; }")
+    sent: list[dict[str, str]] = []
+    page.on("websocket", lambda socket: socket.on("framesent", lambda text: sent.append(json.loads(text))))
+    slug = stack.manage("start_run", "Long soak").split()[0]
+    try:
+        open_operations(page, f"?run={slug}")
+        expect(badge(page)).to_have_text("Replay, paused")
+        [asked] = [message["from"] for message in sent if message["type"] == "replay"]
+        assert abs(datetime.fromisoformat(asked).timestamp() - time.time()) < 60
+    finally:
+        stack.manage("stop_run", slug)
 
 
 def test_run_that_is_gone_is_said_and_the_page_is_live(page: Page, stack: Stack) -> None:

@@ -29,6 +29,8 @@ export class TimeMachine {
   #writing = null;
   #pausedAtMs = null;
   #link;
+  // Whether the end of the run that the link names is taken from this computer's clock, as the server's is not known yet.
+  #isGuess = false;
 
   /**
    * @param {object} parts
@@ -61,7 +63,8 @@ export class TimeMachine {
       this.connection.on("recovered", (isWhole) => isWhole || this.feed.target.break(this.config.metric_types)),
     );
     // It is asked for as soon as the connection is ready.
-    if (run !== null && atMs === null) this.showRun(run);
+    this.#isGuess = run !== null && atMs === null;
+    if (this.#isGuess) this.showRun(run);
     else if (isReplay) this.player.open(this.#link);
     else this.#expect({ isAfresh: false });
   }
@@ -256,7 +259,10 @@ export class TimeMachine {
     const wasOwed = this.feed.isOwed;
     // The server begins with what is live, where a replay that it refuses leads: nothing of the replay may be among it.
     if (this.isReplaying) this.feed.forget();
-    this.player.reconnect();
+    const isGuess = this.#isGuess && this.player.run === this.#link.run;
+    this.#isGuess = false;
+    if (isGuess) this.showRun(this.#link.run);
+    else this.player.reconnect();
     if (this.isReplaying) return;
     if (isResuming && wasOwed) this.connection.refill();
     if (!isResuming || wasOwed) this.#expect({ isAfresh: false });
