@@ -612,6 +612,29 @@ def test_first_picture_is_drawn_at_once_and_later_ones_in_turn(page: Page):
     assert run(page, "pages/painter", code) == [0, 8, 3]
 
 
+def test_panel_that_fails_does_not_stop_the_others(page: Page):
+    code = """
+      // What a producer can send: an object that no text can be made of.
+      const fail = () => String(JSON.parse('{"toString": 1}'));
+      let [painted, drawn] = [0, 0];
+      const others = {paint: () => { painted += 1; }, draw: () => { drawn += 1; return false; }};
+      const panels = [{paint: fail, draw: () => false}, {paint() {}, draw: fail}, others];
+      const errors = [];
+      const note = (event) => {
+        errors.push(event.error.name);
+        event.preventDefault();
+      };
+      addEventListener("error", note);
+      const painter = new module.Painter(panels, () => ({isHeld: false, isStill: false, moment: {}}));
+      painter.start();
+      while (painted < 3 && errors.length < 9) await new Promise(requestAnimationFrame);
+      painter.stop();
+      removeEventListener("error", note);
+      return [painted, drawn, new Set(errors).size];
+    """
+    assert run(page, "pages/painter", code) == [3, 3, 1]
+
+
 def test_value_goes_on_when_a_clock_that_was_ahead_is_set_right(page: Page):
     code = """
       const store = new module.Store([{metricType: "system", path: "value", windowSeconds: 300}]);

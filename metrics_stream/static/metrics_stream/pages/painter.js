@@ -42,7 +42,7 @@ export class Painter {
   #paint() {
     const { isHeld, isStill, ...frame } = this.look();
     if (!isHeld) {
-      if (!isStill) for (const panel of this.panels) panel.paint(frame);
+      if (!isStill) for (const panel of this.panels) attempt(() => panel.paint(frame));
       this.#drawSome(frame.moment, this.#isFirst ? this.panels.length : MOST_CANVASES);
     }
     this.#isFirst = isHeld;
@@ -54,7 +54,17 @@ export class Painter {
     let left = most;
     for (let tried = 0; tried < this.panels.length && left > 0; tried += 1) {
       this.#turn = (this.#turn + 1) % this.panels.length;
-      if (this.panels[this.#turn].draw(moment)) left -= 1;
+      if (attempt(() => this.panels[this.#turn].draw(moment))) left -= 1;
     }
+  }
+}
+
+/** One panel that fails, on a value that nobody thought of, must not stop the others, and itself, for good. */
+function attempt(paint) {
+  try {
+    return paint();
+  } catch (error) {
+    reportError(error);
+    return false;
   }
 }
