@@ -20,6 +20,16 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("patient")
 
 
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(
+    django_db_modify_db_settings_parallel_suffix: None, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Keep SQLite's database in a file, as it is in production: in memory, threads do not wait for each other."""
+    settings = connections["default"].settings_dict
+    if settings["ENGINE"] == "django.db.backends.sqlite3":
+        settings["TEST"]["NAME"] = str(tmp_path_factory.mktemp("database") / "db.sqlite3")
+
+
 @pytest.fixture(autouse=True)
 def fresh_channel_layer(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Give every test a channel layer that has seen nothing, in a process that is no server yet."""

@@ -6,6 +6,7 @@ Room: models. What is secret is kept as a digest: it is random and long, so a pl
 from __future__ import annotations
 
 import hashlib
+import logging
 import secrets
 from datetime import timedelta
 from typing import Any, Self
@@ -14,7 +15,7 @@ from urllib.parse import urlencode
 from django.conf import settings
 from django.contrib.auth.models import Group
 from django.core import signing
-from django.db import models
+from django.db import DatabaseError, models, transaction
 from django.urls import reverse
 from django.utils import timezone
 from simple_history.models import HistoricalRecords
@@ -22,6 +23,8 @@ from simple_history.models import HistoricalRecords
 from metrics_stream.models.dashboards import Dashboard
 from metrics_stream.models.runs import TestRun
 from metrics_stream.validators import validate_permitted_types, validate_printable, validate_scopes, validate_terms
+
+logger = logging.getLogger(__name__)
 
 TOKEN_MARK = "mst"  # noqa: S105  what every token begins with, so that it is found where it should not be
 PREFIX_LENGTH = 8
@@ -84,11 +87,20 @@ class Revocable(models.Model):
             self.save(update_fields=["revoked_at"])
 
     def note_use(self) -> None:
-        """Remember that it was used, to the minute; no signal is sent, since nothing about it changes."""
+        """Remember that it was used, to the minute; no signal is sent, since nothing about it changes.
+
+        A database that takes nothing now keeps nobody out: the next use is remembered then.
+        """
         now = timezone.now()
-        if self.last_used_at is None or now - self.last_used_at > timedelta(minutes=1):
+        if self.last_used_at is not None and now - self.last_used_at <= timedelta(minutes=1):
+            return
+        try:
+            with transaction.atomic():
+                type(self)._default_manager.filter(pk=self.pk).update(last_used_at=now)
+        except DatabaseError as error:
+            logger.warning("the use of %s cannot be noted: %s", self, str(error).strip().partition("\n")[0])
+        else:
             self.last_used_at = now
-            type(self)._default_manager.filter(pk=self.pk).update(last_used_at=now)
 
 
 class AccessToken(Revocable):
