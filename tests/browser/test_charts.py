@@ -157,3 +157,17 @@ def test_agent_that_fell_silent_is_not_called_healthy_any_more(page: Page):
       return [before, seen()];
     """
     assert run(page, "charts/status", code) == [["ada", "bob"], ["ada"]]
+
+
+def test_large_figure_says_what_is_no_number_as_tables_do(page: Page):
+    code = f"""{CHART}
+      const chart = make("number");
+      const seen = [{{p99_ms: 12, is_up: true}}, ["a", 1], "steady"].map((value, index) => {{
+        add(9 - index, value);
+        chart.paint({{store, source: null, moment}});
+        return host.querySelector(".number__text").textContent;
+      }});
+      end(chart);
+      return seen;
+    """
+    assert run(page, "charts/number", code) == ["p99 12.0\u00a0ms, Is up yes", "a, 1.00", "steady"]

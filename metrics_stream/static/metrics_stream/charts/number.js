@@ -1,7 +1,7 @@
 // A big number with its trend: what it was, how much it changed. Room: charts.
 
 import { leftEdgeMs } from "../client/columns.js";
-import { formatChange, formatDuration, formatParts } from "../client/format.js";
+import { formatChange, formatDuration, formatParts, formatValue } from "../client/format.js";
 import { levelOf, readingsOf } from "../client/readings.js";
 import { element, setAttribute, setStyle, setText } from "./dom.js";
 import { FewReadings } from "./few.js";
@@ -52,7 +52,7 @@ export class NumberChart {
   #update(part, reading) {
     const unit = this.panel.unit || reading.field.unit;
     const number = typeof reading.value === "number";
-    const parts = number ? formatParts(reading.value, unit, this.panel.decimals) : { text: String(reading.value ?? "–"), unit: "", prefix: "" };
+    const parts = number ? formatParts(reading.value, unit, this.panel.decimals) : { text: formatValue(reading.value), unit: "", prefix: "" };
     setAttribute(part.label, "hidden", !this.few.labelled);
     setText(part.label, this.few.labelled ? reading.label : "");
     setText(part.prefix, parts.prefix);

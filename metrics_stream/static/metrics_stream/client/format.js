@@ -205,7 +205,7 @@ export function formatValue(value, unit = "", decimals = null) {
   if (Array.isArray(value)) return value.map((item) => formatValue(item, unit, decimals)).join(", ");
   if (typeof value === "object") {
     return Object.entries(value)
-      .map(([key, item]) => `${humanize(key)} ${formatValue(item, unitOf(key), decimals)}`)
+      .map(([key, item]) => `${nameOf(key)} ${formatValue(item, unitOf(key), decimals)}`)
       .join(", ");
   }
   return String(value);
