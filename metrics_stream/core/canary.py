@@ -26,6 +26,11 @@ class Canary:
         """The number of the next message."""
         return self._sent + 1
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether the newest message that was sent has not come back."""
+        return self._heard < self._sent
+
     def sent(self) -> None:
         """Hear that the next message was sent; one that could not be is not missed, and its number is next again."""
         self._sent += 1

@@ -33,6 +33,14 @@ def test_what_could_not_be_sent_is_not_missed_even_when_it_arrives(canary):
     assert not canary.hear(send(canary), 104.0)
 
 
+def test_one_that_has_not_come_back_is_awaited(canary):
+    assert not canary.is_awaited
+    number = send(canary)
+    assert canary.is_awaited
+    canary.hear(number, 101.0)
+    assert not canary.is_awaited
+
+
 def test_a_late_or_repeated_number_is_no_loss(canary):
     first, second = send(canary), send(canary)
     canary.hear(first, 101.0)
