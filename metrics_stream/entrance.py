@@ -127,6 +127,22 @@ class EntranceConsumer(AsyncWebsocketConsumer):
         self._places.append((kind, owner))
         return True
 
+    def _sit(self, credential: Credential, access: Access) -> AccessRefused | None:
+        """Take a place of a user or token, for the one that was taken before; return why there is none."""
+        owner = access.user_id if isinstance(credential, BrowserSession) else credential
+        before = [place for place in self._places if place[0] == "user"]
+        if ("user", owner) in before:
+            return None
+        limit = self.runtime.settings.max_clients_per_user
+        if owner != Anybody() and owner is not None and not self._take_place("user", owner, limit):
+            self.runtime.telemetry.refused_clients += 1
+            reason = f"{limit} clients of {access.who} are connected already"
+            return AccessRefused(CloseCode.OVER_CAPACITY, ErrorCode.TOO_MANY_CONNECTIONS, reason)
+        for place in before:
+            self._places.remove(place)
+            self.authority.give_back(*place)
+        return None
+
     async def _fail_to_look_up(self) -> None:
         logger.exception("what a client may see could not be looked up")
         await self._fail(CloseCode.GOING_AWAY, ErrorCode.INTERNAL, "the server cannot look up what you may see")
@@ -145,12 +161,8 @@ class EntranceConsumer(AsyncWebsocketConsumer):
         """Take the client in, with its preset when it names one."""
         self.credential, self.access = credential, access
         runtime, hub = self.runtime, self.runtime.hub
-        owner = access.user_id if isinstance(credential, BrowserSession) else credential
-        limit = runtime.settings.max_clients_per_user
-        if owner != Anybody() and owner is not None and not self._take_place("user", owner, limit):
-            runtime.telemetry.refused_clients += 1
-            reason = f"{limit} clients of {access.who} are connected already"
-            await self._fail(CloseCode.OVER_CAPACITY, ErrorCode.TOO_MANY_CONNECTIONS, reason)
+        if (refused := self._sit(credential, access)) is not None:
+            await self.refuse(refused)
             return
         preset, selection, delivery, problem, past = None, Selection(), Delivery(), None, Past()
         try:
@@ -253,6 +265,9 @@ class EntranceConsumer(AsyncWebsocketConsumer):
         if self.client is None:
             self._stop_waiting()
             await self._enter(credential, access, message.ref)
+            return
+        if (full := self._sit(credential, access)) is not None:
+            await self.refuse(full)
             return
         self.credential = credential
         self._look_again_if_changed()

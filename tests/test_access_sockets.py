@@ -618,6 +618,24 @@ class ClosedTests(TransactionTestCase):
         assert get_runtime().telemetry.refused_clients
         await stop_runtime()
 
+    @override_settings(METRICS_STREAM={"MAX_CLIENTS_PER_USER": 1})
+    async def test_a_client_that_shows_another_token_takes_a_place_of_that_one(self):
+        texts = [(await make_token(name=name))[1] for name in ("one", "two")]
+        async with socket(bearer(texts[1])) as two:
+            assert (await two.hear())["type"] == "welcome"
+            async with socket(bearer(texts[0])) as one:
+                assert (await one.hear())["type"] == "welcome"
+                assert (await one.ask(type="authenticate", token=texts[0], ref="a"))["type"] == "welcome"
+                await one.say(type="authenticate", token=texts[1])
+                assert await one.ends() == ("too_many_connections", 4013)
+        async with socket(bearer(texts[0])) as three:
+            assert (await three.hear())["type"] == "welcome"
+            await three.say(type="authenticate", token=texts[1])
+            assert [(await three.hear())["type"] for _ in range(2)] == ["subscription_confirmed", "welcome"]
+            async with socket(bearer(texts[0])) as four:
+                assert (await four.hear())["type"] == "welcome"
+        await stop_runtime()
+
     @override_settings(METRICS_STREAM={"MAX_CLIENTS_PER_ADDRESS": 1})
     async def test_one_address_has_so_many_places_and_this_machine_any_number(self):
         async with socket() as one:
