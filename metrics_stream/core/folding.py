@@ -218,11 +218,6 @@ class Folder:
         """Return the keys of what there is."""
         return [group.key for group in self._groups.values()]
 
-    def forget_before(self, at: float) -> None:
-        """Drop the buckets that end at or before `at`."""
-        for key in self.keys:
-            self.drop(key, 0, self.bucket_of(at))
-
     def series(
         self,
         *,

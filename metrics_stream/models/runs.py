@@ -13,6 +13,7 @@ from django.core.validators import MinValueValidator
 from django.db import models
 from simple_history.models import HistoricalRecords
 
+from metrics_stream.core import run_requests
 from metrics_stream.validators import validate_finite, validate_printable, validate_terms, validate_text
 
 
@@ -40,9 +41,9 @@ class TestRun(models.Model):
         NOT_STARTED = "not_started", "Not started"
         RUNNING = "running", "Running"
         PAUSED = "paused", "Paused"
-        COMPLETED = "completed", "Completed"
-        FAILED = "failed", "Failed"
-        CANCELLED = "cancelled", "Cancelled"
+        COMPLETED = run_requests.COMPLETED, "Completed"
+        FAILED = run_requests.FAILED, "Failed"
+        CANCELLED = run_requests.CANCELLED, "Cancelled"
 
     # What the recorder and the running program write while people edit the run.
     RECORDED_COLUMNS = frozenset(

@@ -121,13 +121,18 @@ def test_series_beyond_the_bound_are_left_out():
     assert folder.is_full
 
 
+def drop_before(folder, at):
+    for key in folder.keys:
+        folder.drop(key, 0, folder.bucket_of(at))
+
+
 def test_what_is_forgotten_makes_room():
     folder = Folder(max_series=2)
     folder.add(metric(1.0, {"a": 1, "b": 2}))
     folder.add(metric(5.0, {"a": 3}))
-    folder.forget_before(5.0)
+    drop_before(folder, 5.0)
     assert [(one.field, one.last) for one in folder.series(since=0, until=9)] == [("a", [3])]
-    folder.forget_before(100.0)
+    drop_before(folder, 100.0)
     assert folder.series(since=0, until=9) == []
     folder.add(metric(101.0, {"c": 1, "d": 2}))
     assert [one.field for one in folder.series(since=0, until=200)] == ["c", "d"]
