@@ -5,27 +5,15 @@ import asyncio
 import pytest
 from channels.layers import get_channel_layer
 
-from metrics_stream import runtime as runtime_module
 from metrics_stream.broadcast import broadcast_system_metrics
-from metrics_stream.bus import declare_server
 from metrics_stream.core.delivery import Delivery
 from metrics_stream.core.selection import Selection
 from metrics_stream.deadline import BusError
 from metrics_stream.runtime import get_runtime, stop_runtime
+from tests import test_runtime
 from tests.test_runtime import Inbox
 
-
-@pytest.fixture
-async def client(monkeypatch):
-    """Put one client into the hub of the running loop, subscribed to system."""
-    monkeypatch.setattr(runtime_module, "RESTART_SECONDS", 0.01)
-    declare_server()
-    inbox = Inbox()
-    runtime = get_runtime()
-    handle = runtime.hub.add("one", inbox, connected_at=0.0)
-    runtime.hub.change(handle, Selection(("system",)), Delivery(interval_seconds=0.1))
-    yield inbox
-    await stop_runtime()
+client = test_runtime.client
 
 
 async def test_what_could_not_be_filled_in_when_it_was_missed_comes_as_soon_as_it_can(client, monkeypatch):

@@ -1,24 +1,17 @@
 """Which time a dashboard shows, over a socket that a test holds: answers that come late, twice or never."""
 
 import json
-from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Page
 
+from tests.browser import test_modules
 from tests.browser.test_modules import FAKES, run
-from tests.stack import Stack
 
 pytestmark = pytest.mark.browser
 
 
-@pytest.fixture(scope="module")
-def page(browser: Browser, stack: Stack) -> Iterator[Page]:
-    """One page for all: the modules under test keep nothing outside the objects that a test makes."""
-    opened = browser.new_page(base_url=stack.url)
-    opened.goto("/healthz")
-    yield opened
-    opened.close()
+page = test_modules.page
 
 
 MACHINE = f"""{FAKES}
