@@ -14,6 +14,7 @@ class MetricsStreamConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the checks, and listen to changes of what people may see."""
-        from metrics_stream import access_signals, checks  # noqa: F401  importing registers checks
+        from metrics_stream import checks  # noqa: F401  importing registers checks
+        from metrics_stream.access import signals
 
-        access_signals.connect()
+        signals.connect()

@@ -21,7 +21,7 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.db import DatabaseError
 from msgspec import UNSET
 
-from metrics_stream.access import (
+from metrics_stream.access.grants import (
     Access,
     AccessRefused,
     Anybody,
@@ -29,9 +29,9 @@ from metrics_stream.access import (
     Credential,
     NotAuthenticated,
 )
+from metrics_stream.access.monitor import Authority, authority_of, is_local
 from metrics_stream.admission import Admission, Past
 from metrics_stream.audience import Client
-from metrics_stream.authority import Authority, authority_of, is_local
 from metrics_stream.core import messages, protocol
 from metrics_stream.core.codes import CloseCode, ErrorCode, close_reason
 from metrics_stream.core.delivery import Delivery

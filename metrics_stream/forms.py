@@ -14,11 +14,11 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 
 from metrics_stream import runs
-from metrics_stream.access import Access
+from metrics_stream.access.grants import Access
+from metrics_stream.access.shares import grants_of
 from metrics_stream.conf import get_settings
 from metrics_stream.core.metrics import ALL
 from metrics_stream.models import AccessPolicy, ClientPreset, Dashboard, Panel, ShareLink, TestRun
-from metrics_stream.shares import grants_of
 from metrics_stream.validators import OPTIONS, shorten, validate_options
 
 if TYPE_CHECKING:

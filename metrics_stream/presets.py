@@ -10,7 +10,7 @@ import msgspec
 from django.db import DatabaseError
 from msgspec import UNSET
 
-from metrics_stream.access import Access
+from metrics_stream.access.grants import Access
 from metrics_stream.admission import Past
 from metrics_stream.core import messages, protocol
 from metrics_stream.core.codes import ErrorCode

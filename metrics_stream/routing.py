@@ -13,7 +13,7 @@ from django.conf import settings
 from django.http.request import validate_host
 from django.urls import path
 
-from metrics_stream.access import is_open
+from metrics_stream.access.grants import is_open
 from metrics_stream.bus import declare_server, layer_is_shared
 from metrics_stream.consumers import MetricsConsumer
 from metrics_stream.deadline import BusError

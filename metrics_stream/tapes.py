@@ -9,7 +9,7 @@ from typing import NamedTuple
 from channels.db import database_sync_to_async
 
 from metrics_stream import recordings
-from metrics_stream.access import Access, visible_runs
+from metrics_stream.access.grants import Access, visible_runs
 from metrics_stream.backfill import RecentSeries
 from metrics_stream.core.codes import ErrorCode
 from metrics_stream.core.columns import SeriesColumns, SeriesKey, permitted_series

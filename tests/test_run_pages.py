@@ -13,7 +13,8 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import strip_tags
 
-from metrics_stream import access, recordings
+from metrics_stream import recordings
+from metrics_stream.access import grants as access
 from metrics_stream.core.figures import NO_VALUE
 from metrics_stream.core.metrics import MetricsStreamError
 from metrics_stream.core.sketch import Sketch

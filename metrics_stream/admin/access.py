@@ -13,7 +13,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 
-from metrics_stream.access import access_of, visible_dashboards, visible_runs
+from metrics_stream.access.grants import access_of, visible_dashboards, visible_runs
 from metrics_stream.admin.base import AuditedAdmin
 from metrics_stream.core.figures import NO_VALUE
 from metrics_stream.core.metrics import ALL

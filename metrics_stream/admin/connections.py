@@ -19,7 +19,7 @@ from django.utils import timezone
 from django.utils.http import urlencode
 
 from metrics_stream import control
-from metrics_stream.access import access_of_user
+from metrics_stream.access.grants import access_of_user
 from metrics_stream.bus import CloseClient
 from metrics_stream.conf import get_settings
 from metrics_stream.core.explanation import Question, fits, holds

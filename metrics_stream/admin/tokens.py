@@ -14,7 +14,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
 
-from metrics_stream.access import Access, access_of
+from metrics_stream.access.grants import Access, access_of
 from metrics_stream.admin.base import AuditedAdmin
 from metrics_stream.conf import get_settings
 from metrics_stream.core.figures import NO_VALUE

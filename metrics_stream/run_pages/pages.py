@@ -12,9 +12,9 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_safe
 
-from metrics_stream.access import access_of, is_staff, visible_dashboards
+from metrics_stream.access.decorators import for_viewers
+from metrics_stream.access.grants import access_of, is_staff, visible_dashboards
 from metrics_stream.core.protocol import format_timestamp
-from metrics_stream.gate import for_viewers
 from metrics_stream.models import Dashboard, Panel, TestRun
 from metrics_stream.run_pages.facts import MOST_GROUPS, MOST_HOLES, facts, groups, holes
 from metrics_stream.run_pages.lookup import find_run, is_whole, search

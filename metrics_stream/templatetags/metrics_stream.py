@@ -2,7 +2,7 @@
 
 from django.template import Library
 
-from metrics_stream.access import is_open
+from metrics_stream.access.grants import is_open
 from metrics_stream.page_modules import module_script
 
 register = Library()

@@ -13,9 +13,10 @@ from django.test import Client as Browser
 from django.test import TransactionTestCase, override_settings
 from django.utils import timezone
 
-from metrics_stream import authority, consumers
+from metrics_stream import consumers
+from metrics_stream.access import monitor as authority
+from metrics_stream.access.monitor import authority_of
 from metrics_stream.admission import Admission
-from metrics_stream.authority import authority_of
 from metrics_stream.broadcast import broadcast, broadcast_many
 from metrics_stream.bus import declare_server
 from metrics_stream.consumers import MetricsConsumer

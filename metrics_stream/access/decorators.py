@@ -12,7 +12,7 @@ from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest, JsonResponse
 from django.http.response import HttpResponseBase
 
-from metrics_stream.access import AccessRefused, access_of
+from metrics_stream.access.grants import AccessRefused, access_of
 
 View = Callable[..., Any]
 

@@ -14,7 +14,7 @@ from metrics_stream.bus import AccessChanged
 from metrics_stream.control import tell_servers
 from metrics_stream.models import AccessPolicy, AccessToken, ClientPreset, Dashboard, Panel, ShareLink
 
-_UID = "metrics_stream.access"
+_UID = "metrics_stream.access.grants"
 
 
 def tell_of_change() -> None:

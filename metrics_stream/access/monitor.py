@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from channels.db import database_sync_to_async
 from django.db import DatabaseError
 
-from metrics_stream.access import (
+from metrics_stream.access.grants import (
     BEARER,
     Access,
     AccessRefused,
