@@ -15,9 +15,9 @@ from django.utils import timezone
 
 from metrics_stream.access.grants import access_of, visible_dashboards, visible_runs
 from metrics_stream.admin.base import AuditedAdmin
+from metrics_stream.admin.forms import AccessPolicyForm, ShareLinkForm
 from metrics_stream.core.figures import NO_VALUE
 from metrics_stream.core.metrics import ALL
-from metrics_stream.forms import AccessPolicyForm, ShareLinkForm
 from metrics_stream.models import AccessPolicy, ShareLink
 
 # Long enough for most; whoever wants one for ever says so.

@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 
 from metrics_stream.admin.base import StreamAdmin
-from metrics_stream.forms import ClientPresetForm, DashboardForm, PanelForm
+from metrics_stream.admin.forms import ClientPresetForm, DashboardForm, PanelForm
 from metrics_stream.models import ClientPreset, Dashboard, Panel
 
 Item = TypeVar("Item", ClientPreset, Dashboard, Panel)

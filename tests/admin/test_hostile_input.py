@@ -10,8 +10,8 @@ from django.db.models import JSONField
 from django.urls import reverse
 
 from metrics_stream.models import ClientPreset, Dashboard, Panel, TestRun
-from tests.test_admin import PANEL, PRESET
-from tests.test_admin_runs import FORM as RUN
+from tests.admin.test_dashboards import PANEL, PRESET
+from tests.admin.test_runs import FORM as RUN
 
 pytestmark = pytest.mark.django_db
 

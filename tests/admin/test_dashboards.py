@@ -3,7 +3,7 @@
 import pytest
 from django.urls import reverse
 
-from metrics_stream.forms import ClientPresetForm, PanelForm
+from metrics_stream.admin.forms import ClientPresetForm, PanelForm
 from metrics_stream.models import ClientPreset, Dashboard, Panel
 from metrics_stream.seed import seed
 
