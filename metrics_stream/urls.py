@@ -3,7 +3,9 @@
 from django.contrib.auth.views import LogoutView
 from django.urls import path
 
-from metrics_stream import ingest, remote_runs, share_pages, views
+from metrics_stream import share_pages, views
+from metrics_stream.api import metrics as ingest
+from metrics_stream.api import runs as remote_runs
 from metrics_stream.run_pages import exports, pages
 from metrics_stream.sign_in import SignIn
 

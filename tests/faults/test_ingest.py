@@ -1,4 +1,4 @@
-"""The same as tests/test_ingest_fuzz.py, for longer."""
+"""The same as tests/api/test_metrics_fuzz.py, for longer."""
 
 import pytest
 

@@ -11,7 +11,8 @@ from django.db import DatabaseError
 from django.utils import timezone
 
 from metrics_stream import bus as bus_module
-from metrics_stream import http_entrance, publishers
+from metrics_stream.api import programs as publishers
+from metrics_stream.api import requests as http_entrance
 from metrics_stream.bus import Bus
 from metrics_stream.conf import get_settings
 from metrics_stream.core.positions import Position

@@ -14,7 +14,10 @@ from django.utils import timezone
 from hypothesis import strategies as st
 
 from metrics_stream import bus as bus_module
-from metrics_stream import http_entrance, publishers, recorder, remote_runs, runs
+from metrics_stream import recorder, runs
+from metrics_stream.api import programs as publishers
+from metrics_stream.api import requests as http_entrance
+from metrics_stream.api import runs as remote_runs
 from metrics_stream.broadcast import broadcast_many
 from metrics_stream.conf import get_settings
 from metrics_stream.core.run_requests import Start, read_start, read_stop

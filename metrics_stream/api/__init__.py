@@ -1,0 +1,1 @@
+"""HTTP addresses for programs: publish metrics, start and stop test runs."""
