@@ -17,8 +17,9 @@ import websockets
 from django.core.management import BaseCommand, get_commands, load_command_class
 from django.urls import get_resolver
 
-from metrics_stream import broadcast, checks, exposition, readiness
+from metrics_stream import checks, exposition, readiness
 from metrics_stream.api import requests as http_entrance
+from metrics_stream.broadcast import broadcaster as broadcast
 from metrics_stream.conf import StreamSettings
 from metrics_stream.core import codes, messages, protocol, run_requests, submission
 from metrics_stream.core.metrics import BUILTIN_TYPES

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from metrics_stream.broadcast.run_block import Keeper, RunOptions
 from metrics_stream.core.metrics import Metric, MetricsStreamError
-from metrics_stream.run_block import Keeper, RunOptions
 
 Timestamp = datetime | float | None
 

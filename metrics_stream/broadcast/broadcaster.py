@@ -20,12 +20,10 @@ from typing import Any, NamedTuple, NotRequired, Self, TypedDict
 from weakref import WeakSet
 
 from metrics_stream import native_threads
+from metrics_stream.broadcast.run_block import RunBlock, RunOptions
+from metrics_stream.broadcast.transport import BroadcastError, NeverTaken, Parcel, Timestamp, Transport, TryLater
 from metrics_stream.core.metrics import Metric
-from metrics_stream.core.sketch import Sketch as Sketch  # noqa: PLC0414 - for producers, who import from here
 from metrics_stream.native_threads import NativeThread, NativeThreadError
-from metrics_stream.run_block import RunBlock, RunOptions
-from metrics_stream.run_block import RunError as RunError  # noqa: PLC0414 - for those who start runs
-from metrics_stream.transport import BroadcastError, NeverTaken, Parcel, Timestamp, Transport, TryLater
 
 # What needs Django is imported when it is used: programs that publish over HTTP need not have it.
 
@@ -48,7 +46,7 @@ class MetricInput(TypedDict):
 
 def make_metric(metric_type: str, data: Any, timestamp: Timestamp = None, source: str | None = None) -> Metric:
     """Return the metric that `data` is, encoded; raise MetricError naming what is wrong and what is allowed."""
-    from metrics_stream import layer_transport
+    from metrics_stream.broadcast import layer as layer_transport
 
     return layer_transport.make_metric(metric_type, data, timestamp, source)
 
@@ -70,7 +68,7 @@ async def broadcast_many(items: Iterable[MetricInput]) -> None:
 
 
 async def _publish(metrics: list[Metric]) -> None:
-    from metrics_stream import layer_transport
+    from metrics_stream.broadcast import layer as layer_transport
 
     await layer_transport.publish(metrics)
 
@@ -362,12 +360,12 @@ class Broadcaster:
 
 def _transport(url: str | None, token: str | None, *, insecure: bool) -> Transport:
     if url is None and token is None:
-        from metrics_stream.layer_transport import LayerTransport
+        from metrics_stream.broadcast.layer import LayerTransport
 
         return LayerTransport()
     if url is None or token is None:
         raise ValueError("url and token belong together: the address of the server, and a token made there")
-    from metrics_stream.http_transport import HttpTransport
+    from metrics_stream.broadcast.http import HttpTransport
 
     return HttpTransport(url, token, insecure=insecure)
 

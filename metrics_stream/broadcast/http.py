@@ -14,12 +14,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from metrics_stream.broadcast.http_client import Connection, NoAnswerError, Server, server_of
+from metrics_stream.broadcast.http_runs import HttpKeeper
+from metrics_stream.broadcast.run_block import Keeper, RunOptions
+from metrics_stream.broadcast.transport import BroadcastError, NeverTaken, Outcome, Parcel, Timestamp, TryLater, Way
 from metrics_stream.core.encoding import encode_metric, epoch_seconds
 from metrics_stream.core.metrics import BUILTIN_TYPES, MAX_METRIC_BYTES, SLUG_PATTERN, Metric, MetricError, MetricType
-from metrics_stream.http_connection import Connection, NoAnswerError, Server, server_of
-from metrics_stream.http_runs import HttpKeeper
-from metrics_stream.run_block import Keeper, RunOptions
-from metrics_stream.transport import BroadcastError, NeverTaken, Outcome, Parcel, Timestamp, TryLater, Way
 
 PATH = "/api/metrics/"
 

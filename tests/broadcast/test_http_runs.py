@@ -14,8 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from metrics_stream import http_runs, run_block
-from metrics_stream.broadcast import Broadcaster, RunError, stress_test_run
+from metrics_stream.broadcast import Broadcaster, RunError, http_runs, run_block, stress_test_run
 from tests.programs import CUT, PATCH, TOKEN, WITHOUT, Answers, answer, in_thread, program
 from tests.stack import ROOT, Stack, eventually, wait_until
 

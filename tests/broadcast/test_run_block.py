@@ -5,9 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from metrics_stream import run_block, runs
+from metrics_stream import runs
+from metrics_stream.broadcast import run_block
+from metrics_stream.broadcast.run_block import RunBlock, RunError, RunOverError, RunUnavailableError
 from metrics_stream.core import run_requests
-from metrics_stream.run_block import RunBlock, RunError, RunOverError, RunUnavailableError
 from tests.stack import wait_until
 
 RUN = SimpleNamespace(slug="soak-1")

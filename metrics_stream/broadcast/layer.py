@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from metrics_stream.broadcast.run_block import Keeper, RunOptions
+from metrics_stream.broadcast.transport import BroadcastError, Outcome, Parcel, Timestamp, Way
 from metrics_stream.bus import Bus
 from metrics_stream.conf import get_settings
 from metrics_stream.core.encoding import encode_metric, epoch_seconds
@@ -13,8 +15,6 @@ from metrics_stream.core.metrics import Metric, MetricError
 from metrics_stream.deadline import BusError
 from metrics_stream.history import open_history
 from metrics_stream.publication import Publication, Publisher, batches
-from metrics_stream.run_block import Keeper, RunOptions
-from metrics_stream.transport import BroadcastError, Outcome, Parcel, Timestamp, Way
 
 
 def make_metric(metric_type: str, data: object, timestamp: Timestamp = None, source: str | None = None) -> Metric:

@@ -12,8 +12,11 @@ import sys
 
 import pytest
 
-from metrics_stream import broadcast, http_connection, http_transport, native_threads
+from metrics_stream import native_threads
 from metrics_stream.broadcast import Broadcaster, BroadcastError
+from metrics_stream.broadcast import broadcaster as broadcast
+from metrics_stream.broadcast import http as http_transport
+from metrics_stream.broadcast import http_client as http_connection
 from metrics_stream.conf import get_settings
 from metrics_stream.core.metrics import MetricError
 from metrics_stream.core.positions import Position

@@ -1,0 +1,38 @@
+"""The helper that producers call; import its public names from here.
+
+Publishing over HTTP imports neither Django nor Channels: what needs them is imported when it is used.
+"""
+
+from metrics_stream.broadcast.broadcaster import (
+    Broadcaster,
+    MetricInput,
+    broadcast,
+    broadcast_agent_metrics,
+    broadcast_business_metrics,
+    broadcast_hero_metrics,
+    broadcast_many,
+    broadcast_presentation_data,
+    broadcast_system_metrics,
+    make_metric,
+    stress_test_run,
+)
+from metrics_stream.broadcast.run_block import RunError
+from metrics_stream.broadcast.transport import BroadcastError
+from metrics_stream.core.sketch import Sketch
+
+__all__ = [
+    "BroadcastError",
+    "Broadcaster",
+    "MetricInput",
+    "RunError",
+    "Sketch",
+    "broadcast",
+    "broadcast_agent_metrics",
+    "broadcast_business_metrics",
+    "broadcast_hero_metrics",
+    "broadcast_many",
+    "broadcast_presentation_data",
+    "broadcast_system_metrics",
+    "make_metric",
+    "stress_test_run",
+]
