@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-from metrics_stream.bus import Published
+from metrics_stream.bus.bus import Published
 from metrics_stream.core.codes import GapReason
 from metrics_stream.core.metrics import Metric
 from metrics_stream.core.numbering import Continuity, Heard

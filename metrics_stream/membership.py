@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 
-from metrics_stream.bus import Bus
+from metrics_stream.bus.bus import Bus
 from metrics_stream.core.codes import GapReason
 from metrics_stream.hub import Hub
 from metrics_stream.intake import Intake

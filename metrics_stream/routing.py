@@ -15,7 +15,7 @@ from django.urls import path
 
 from metrics_stream.access.grants import is_open
 from metrics_stream.api.requests import with_bounded_bodies
-from metrics_stream.bus import declare_server, layer_is_shared
+from metrics_stream.bus.bus import declare_server, layer_is_shared
 from metrics_stream.consumers import MetricsConsumer
 from metrics_stream.deadline import BusError
 from metrics_stream.recorder import start_recorder, stop_recorder

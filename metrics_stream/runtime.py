@@ -14,11 +14,11 @@ from weakref import WeakKeyDictionary
 
 import psutil
 
-from metrics_stream import bus as bus_module
 from metrics_stream import workers
 from metrics_stream.audience import HubLimits
 from metrics_stream.backfill import RecentSeries
-from metrics_stream.bus import AccessChanged, Bus, CanaryMessage, CloseClient, Published, StatsRequest
+from metrics_stream.bus import bus as bus_module
+from metrics_stream.bus.bus import AccessChanged, Bus, CanaryMessage, CloseClient, Published, StatsRequest
 from metrics_stream.conf import StreamSettings, get_settings
 from metrics_stream.core.canary import Canary
 from metrics_stream.core.codes import CloseCode, ErrorCode, GapReason

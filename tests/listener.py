@@ -3,8 +3,8 @@
 import asyncio
 import json
 
-from metrics_stream import bus as bus_module
-from metrics_stream.bus import Bus
+from metrics_stream.bus import bus as bus_module
+from metrics_stream.bus.bus import Bus
 
 
 class Listener:

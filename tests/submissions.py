@@ -13,8 +13,8 @@ from django.core.asgi import get_asgi_application
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
-from metrics_stream import bus as bus_module
 from metrics_stream.api import requests as http_entrance
+from metrics_stream.bus import bus as bus_module
 from metrics_stream.models import AccessToken
 from metrics_stream.runtime import get_runtime, stop_runtime
 

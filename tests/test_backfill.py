@@ -10,7 +10,7 @@ from channels.testing import WebsocketCommunicator
 
 from metrics_stream import backfill
 from metrics_stream.broadcast import broadcast_many
-from metrics_stream.bus import declare_server
+from metrics_stream.bus.bus import declare_server
 from metrics_stream.core.columns import SeriesColumns
 from metrics_stream.core.protocol import encode
 from metrics_stream.core.selection import Selection

@@ -20,13 +20,13 @@ from django.urls import get_resolver
 from metrics_stream import checks, exposition, readiness
 from metrics_stream.api import requests as http_entrance
 from metrics_stream.broadcast import broadcaster as broadcast
+from metrics_stream.bus.publication import MAX_BATCH_BYTES
 from metrics_stream.conf import StreamSettings
 from metrics_stream.core import codes, messages, protocol, run_requests, submission
 from metrics_stream.core.metrics import BUILTIN_TYPES
 from metrics_stream.defaults.dashboards import DASHBOARD_SEEDS
 from metrics_stream.defaults.presets import preset_seeds
 from metrics_stream.models import ClientPreset, Dashboard, Panel
-from metrics_stream.publication import MAX_BATCH_BYTES
 from metrics_stream.runtime import stop_runtime
 from metrics_stream.validators import OPTIONS
 from tests.stack import ROOT, Stack

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from metrics_stream import readiness, runs
 from metrics_stream.broadcast import broadcast
-from metrics_stream.bus import declare_server
+from metrics_stream.bus.bus import declare_server
 from metrics_stream.models import RecorderState, TestRun
 from metrics_stream.runtime import get_runtime, stop_runtime
 from tests.test_exposition import values_of

@@ -12,7 +12,7 @@ from django.utils import timezone
 from metrics_stream import recorder as recorder_module
 from metrics_stream import runs
 from metrics_stream.broadcast import broadcast_many
-from metrics_stream.bus import declare_server
+from metrics_stream.bus.bus import declare_server
 from metrics_stream.conf import get_settings
 from metrics_stream.history import open_history
 from metrics_stream.models import MetricChunk, RecorderState, TestRun

@@ -156,7 +156,7 @@ def test_a_database_without_tables_is_told():
 @pytest.fixture
 def serving():
     """Let this process count as a server, so that what it publishes is taken."""
-    from metrics_stream.bus import declare_server
+    from metrics_stream.bus.bus import declare_server
 
     declare_server()
 

@@ -10,7 +10,7 @@ from channels.layers import get_channel_layer
 from metrics_stream import membership, workers
 from metrics_stream import runtime as module
 from metrics_stream.broadcast import BroadcastError, broadcast_system_metrics
-from metrics_stream.bus import declare_server
+from metrics_stream.bus.bus import declare_server
 from metrics_stream.core.delivery import Delivery
 from metrics_stream.core.explanation import Question
 from metrics_stream.core.selection import Selection

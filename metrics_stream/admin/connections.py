@@ -18,9 +18,9 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.http import urlencode
 
-from metrics_stream import control
 from metrics_stream.access.grants import access_of_user
-from metrics_stream.bus import CloseClient
+from metrics_stream.bus import processes as control
+from metrics_stream.bus.bus import CloseClient
 from metrics_stream.conf import get_settings
 from metrics_stream.core.explanation import Question, fits, holds
 from metrics_stream.core.figures import NO_VALUE, format_duration, format_number

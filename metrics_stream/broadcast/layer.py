@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 from metrics_stream.broadcast.run_block import Keeper, RunOptions
 from metrics_stream.broadcast.transport import BroadcastError, Outcome, Parcel, Timestamp, Way
-from metrics_stream.bus import Bus
+from metrics_stream.bus.bus import Bus
+from metrics_stream.bus.publication import Publication, Publisher, batches
 from metrics_stream.conf import get_settings
 from metrics_stream.core.encoding import encode_metric, epoch_seconds
 from metrics_stream.core.metrics import Metric, MetricError
 from metrics_stream.deadline import BusError
 from metrics_stream.history import open_history
-from metrics_stream.publication import Publication, Publisher, batches
 
 
 def make_metric(metric_type: str, data: object, timestamp: Timestamp = None, source: str | None = None) -> Metric:

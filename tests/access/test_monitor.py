@@ -18,7 +18,7 @@ from metrics_stream.access import monitor as authority
 from metrics_stream.access.monitor import authority_of
 from metrics_stream.admission import Admission
 from metrics_stream.broadcast import broadcast, broadcast_many
-from metrics_stream.bus import declare_server
+from metrics_stream.bus.bus import declare_server
 from metrics_stream.consumers import MetricsConsumer
 from metrics_stream.core.positions import parse_position
 from metrics_stream.models import AccessPolicy, AccessToken, ClientPreset

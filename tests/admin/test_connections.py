@@ -14,9 +14,9 @@ from django.contrib.contenttypes.models import ContentType
 from django.test import AsyncClient, TransactionTestCase
 from django.urls import reverse
 
-from metrics_stream import control
 from metrics_stream.broadcast import broadcast_agent_metrics, broadcast_system_metrics
-from metrics_stream.bus import CloseClient, declare_server
+from metrics_stream.bus import processes as control
+from metrics_stream.bus.bus import CloseClient, declare_server
 from metrics_stream.core.explanation import Question
 from metrics_stream.models import AccessPolicy, Connection
 from metrics_stream.routing import stream_application

@@ -10,10 +10,10 @@ from asgiref.sync import sync_to_async
 from django.db import DatabaseError
 from django.utils import timezone
 
-from metrics_stream import bus as bus_module
 from metrics_stream.api import programs as publishers
 from metrics_stream.api import requests as http_entrance
-from metrics_stream.bus import Bus
+from metrics_stream.bus import bus as bus_module
+from metrics_stream.bus.bus import Bus
 from metrics_stream.conf import get_settings
 from metrics_stream.core.positions import Position
 from metrics_stream.deadline import BusError

@@ -13,12 +13,12 @@ from django.db import DatabaseError, connection
 from django.utils import timezone
 from hypothesis import strategies as st
 
-from metrics_stream import bus as bus_module
 from metrics_stream import recorder, runs
 from metrics_stream.api import programs as publishers
 from metrics_stream.api import requests as http_entrance
 from metrics_stream.api import runs as remote_runs
 from metrics_stream.broadcast import broadcast_many
+from metrics_stream.bus import bus as bus_module
 from metrics_stream.conf import get_settings
 from metrics_stream.core.run_requests import Start, read_start, read_stop
 from metrics_stream.core.submission import BadBody

@@ -6,11 +6,11 @@ import threading
 
 import pytest
 
-from metrics_stream import bus as bus_module
 from metrics_stream import native_threads
 from metrics_stream.broadcast import Broadcaster, BroadcastError
 from metrics_stream.broadcast import broadcaster as module
-from metrics_stream.bus import Bus
+from metrics_stream.bus import bus as bus_module
+from metrics_stream.bus.bus import Bus
 from metrics_stream.core.metrics import MetricError
 from tests.listener import Listener
 

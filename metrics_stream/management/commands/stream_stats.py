@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from metrics_stream.bus import Bus
+from metrics_stream.bus.bus import Bus
 from metrics_stream.conf import get_settings
 from metrics_stream.deadline import BusError
 

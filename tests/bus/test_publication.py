@@ -1,6 +1,6 @@
 from metrics_stream.broadcast import make_metric
-from metrics_stream.publication import batches
-from tests.test_bus import metrics
+from metrics_stream.bus.publication import batches
+from tests.bus.test_bus import metrics
 
 
 def test_batches_keep_the_order_within_a_type():

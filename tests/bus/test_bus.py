@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from metrics_stream import bus as bus_module
 from metrics_stream.broadcast import make_metric
-from metrics_stream.bus import Bus, NotShared, Published, StatsRequest
+from metrics_stream.bus import bus as bus_module
+from metrics_stream.bus.bus import Bus, NotShared, Published, StatsRequest
+from metrics_stream.bus.publication import MAX_BATCH_METRICS
 from metrics_stream.core.explanation import Question
 from metrics_stream.deadline import BusError
-from metrics_stream.publication import MAX_BATCH_METRICS
 
 
 @pytest.fixture(params=["memory", pytest.param("valkey", marks=pytest.mark.valkey)])

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
-from metrics_stream.bus import AccessChanged, Bus, CloseClient, NotShared, layer_is_shared, listening_loop
+from metrics_stream.bus.bus import AccessChanged, Bus, CloseClient, NotShared, layer_is_shared, listening_loop
 from metrics_stream.conf import get_settings
 from metrics_stream.core.explanation import Question
 from metrics_stream.core.metrics import Metric
