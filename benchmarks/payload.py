@@ -90,7 +90,7 @@ def _only(metric_type: str, make: Callable[[random.Random, int, float], Data]) -
 
 def _demo() -> Maker:
     """Make the five types of the simulated stress test in turn, as `emit_demo_metrics` publishes them."""
-    from metrics_stream.collectors.demo import DemoTest
+    from metrics_stream.collectors.demo.simulation import DemoTest
 
     test, step = DemoTest(), None
 

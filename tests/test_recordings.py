@@ -9,7 +9,7 @@ from django.contrib.admin.utils import NestedObjects
 from django.db import DatabaseError
 
 from metrics_stream import recordings
-from metrics_stream.collectors.demo import DemoTest
+from metrics_stream.collectors.demo.simulation import DemoTest
 from metrics_stream.core.columns import SeriesKey
 from metrics_stream.core.folding import readings
 from metrics_stream.core.positions import Position

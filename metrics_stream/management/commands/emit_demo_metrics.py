@@ -4,7 +4,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from metrics_stream.broadcast.broadcaster import Broadcaster
-from metrics_stream.collectors.demo import MAX_AGENTS, DemoStep, DemoTest
+from metrics_stream.collectors.demo.simulation import MAX_AGENTS, DemoStep, DemoTest
 from metrics_stream.collectors.limits import number_between
 from metrics_stream.collectors.pace import stop_on_signals, ticks
 from metrics_stream.collectors.progress import ProgressLine, clock_text, stream_text

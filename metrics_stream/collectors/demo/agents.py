@@ -10,7 +10,7 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
-from metrics_stream.collectors.demo_latency import Latency
+from metrics_stream.collectors.demo.latency import Latency
 
 ROLES = ("Fraud scorer", "Identity check", "Payment router", "Sanctions screen", "Risk review")
 

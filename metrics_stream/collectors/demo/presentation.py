@@ -8,8 +8,8 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
-from metrics_stream.collectors.demo_business import BASELINE_COST
-from metrics_stream.collectors.demo_scenario import Phase
+from metrics_stream.collectors.demo.business import BASELINE_COST
+from metrics_stream.collectors.demo.scenario import Phase
 
 MAX_AGENT_NODES = 8
 """More agents are drawn as pools of neighbours: a picture of fifty nodes tells nobody anything."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from metrics_stream.collectors.demo_agents import Wander
+from metrics_stream.collectors.demo.agents import Wander
 
 BASELINE_COST = 0.19
 """Dollars that one transaction cost before (rules and manual review)."""

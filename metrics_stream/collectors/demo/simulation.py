@@ -10,11 +10,11 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
-from metrics_stream.collectors.demo_agents import AgentState, DemoAgent, Wander, decision_accuracy
-from metrics_stream.collectors.demo_business import Ledger
-from metrics_stream.collectors.demo_latency import Mixture
-from metrics_stream.collectors.demo_presentation import Showcase
-from metrics_stream.collectors.demo_scenario import Moment, Phase, Scenario
+from metrics_stream.collectors.demo.agents import AgentState, DemoAgent, Wander, decision_accuracy
+from metrics_stream.collectors.demo.business import Ledger
+from metrics_stream.collectors.demo.latency import Mixture
+from metrics_stream.collectors.demo.presentation import Showcase
+from metrics_stream.collectors.demo.scenario import Moment, Phase, Scenario
 from metrics_stream.collectors.limits import CollectorError, integer_between, number_between
 
 MAX_AGENTS = 200

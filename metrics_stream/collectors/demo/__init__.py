@@ -1,0 +1,1 @@
+"""A simulated stress test that publishes every metric type."""
