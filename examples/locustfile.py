@@ -35,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from examples.locust_metrics import AgentMeter, SystemMeter
 from metrics_stream.broadcast import Broadcaster, BroadcastError
-from metrics_stream.core.metrics import MetricsStreamError
+from metrics_stream.core.metrics.metric import MetricsStreamError
 
 URL, TOKEN = os.environ.get("METRICS_URL"), os.environ.get("METRICS_TOKEN")
 INTERVAL_SECONDS = 1.0

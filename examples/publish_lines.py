@@ -19,7 +19,7 @@ def main() -> None:
 
     django.setup()
     from metrics_stream.broadcast import Broadcaster
-    from metrics_stream.core.metrics import MetricError
+    from metrics_stream.core.metrics.metric import MetricError
 
     with Broadcaster() as stream:
         for number, line in enumerate(sys.stdin, start=1):

@@ -21,7 +21,7 @@ from metrics_stream.backfill import send_backfill
 from metrics_stream.core import messages
 from metrics_stream.core.codes import ErrorCode, GapReason
 from metrics_stream.core.columns import SeriesColumns
-from metrics_stream.core.permission import Permit
+from metrics_stream.core.metrics.permission import Permit
 from metrics_stream.core.positions import Position, parse_position
 from metrics_stream.core.protocol import ProtocolError
 from metrics_stream.core.selection import Selection

@@ -16,7 +16,7 @@ from metrics_stream.audience import Client
 from metrics_stream.core.columns import SeriesColumns, permitted_series
 from metrics_stream.core.folding import Folder
 from metrics_stream.core.messages import Backfill, Series
-from metrics_stream.core.metrics import Metric
+from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.positions import Position
 from metrics_stream.core.protocol import encode, format_timestamp
 from metrics_stream.core.selection import Selection

@@ -18,7 +18,7 @@ from metrics_stream.core.codes import CloseCode, ErrorCode, GapReason
 from metrics_stream.core.delivery import Delivery, Item, Loss, Share, Window, newest
 from metrics_stream.core.frames import Frames, build_frames
 from metrics_stream.core.messages import Status
-from metrics_stream.core.metrics import Metric
+from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.positions import Position, position_text
 from metrics_stream.core.protocol import encode
 from metrics_stream.core.selection import Arrival, Projection, Selection, compile_projection

@@ -15,7 +15,7 @@ from metrics_stream.admission import Past
 from metrics_stream.core import messages, protocol
 from metrics_stream.core.codes import ErrorCode
 from metrics_stream.core.delivery import Delivery
-from metrics_stream.core.metrics import ALL
+from metrics_stream.core.metrics.metric import ALL
 from metrics_stream.core.protocol import ProtocolError
 from metrics_stream.core.selection import Selection, check_filters
 from metrics_stream.models import ClientPreset

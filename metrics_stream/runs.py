@@ -25,7 +25,7 @@ from metrics_stream import native_threads
 from metrics_stream.broadcast.run_block import RunError as RunError  # noqa: PLC0414 - for those who call this
 from metrics_stream.broadcast.run_block import RunOptions, RunOverError, RunUnavailableError
 from metrics_stream.conf import get_settings
-from metrics_stream.core.metrics import MetricsStreamError
+from metrics_stream.core.metrics.metric import MetricsStreamError
 from metrics_stream.deadline import BusError
 from metrics_stream.history import ActiveRun, open_history
 from metrics_stream.models import AccessToken, TestRun

@@ -22,9 +22,9 @@ from metrics_stream.bus.bus import AccessChanged, Bus, CanaryMessage, CloseClien
 from metrics_stream.conf import StreamSettings, get_settings
 from metrics_stream.core.canary import Canary
 from metrics_stream.core.codes import CloseCode, ErrorCode, GapReason
-from metrics_stream.core.encoding import encode_metric
 from metrics_stream.core.explanation import Question
-from metrics_stream.core.metrics import STREAM
+from metrics_stream.core.metrics.encoding import encode_metric
+from metrics_stream.core.metrics.metric import STREAM
 from metrics_stream.core.protocol import format_timestamp
 from metrics_stream.deadline import BusError
 from metrics_stream.health import health

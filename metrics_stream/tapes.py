@@ -15,7 +15,7 @@ from metrics_stream.core.codes import ErrorCode
 from metrics_stream.core.columns import SeriesColumns, SeriesKey, permitted_series
 from metrics_stream.core.delivery import Key
 from metrics_stream.core.folding import matches
-from metrics_stream.core.metrics import Metric
+from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.positions import Position, Stretch, tag_run, tag_runs
 from metrics_stream.core.protocol import ProtocolError, quote
 from metrics_stream.core.selection import Selection

@@ -22,7 +22,7 @@ from metrics_stream import runtime
 from metrics_stream.access.decorators import for_shares, for_viewers
 from metrics_stream.access.grants import access_of, find_dashboard, is_staff, visible_dashboards, visible_runs
 from metrics_stream.conf import get_settings
-from metrics_stream.core.metrics import Catalogue, Field
+from metrics_stream.core.metrics.metric import Catalogue, Field
 from metrics_stream.exposition import exposition
 from metrics_stream.models import ClientPreset, Dashboard, Panel, TestRun
 from metrics_stream.readiness import problems, recorder_lag_seconds

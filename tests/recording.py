@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from metrics_stream.core.encoding import encode_metric
-from metrics_stream.core.metrics import Catalogue, Metric
+from metrics_stream.core.metrics.encoding import encode_metric
+from metrics_stream.core.metrics.metric import Catalogue, Metric
 from metrics_stream.core.positions import Position, Stretch
 from metrics_stream.models import RecorderState, TestRun
 from metrics_stream.recordings import Writer

@@ -23,7 +23,7 @@ from metrics_stream.broadcast import broadcaster as broadcast
 from metrics_stream.bus.publication import MAX_BATCH_BYTES
 from metrics_stream.conf import StreamSettings
 from metrics_stream.core import codes, messages, protocol, run_requests, submission
-from metrics_stream.core.metrics import BUILTIN_TYPES
+from metrics_stream.core.metrics.metric import BUILTIN_TYPES
 from metrics_stream.defaults.dashboards import DASHBOARD_SEEDS
 from metrics_stream.defaults.presets import preset_seeds
 from metrics_stream.models import ClientPreset, Dashboard, Panel

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from metrics_stream.core.metrics import Metric
+from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.positions import Position, Stretch, tag_runs
 from metrics_stream.deadline import BusError
 from metrics_stream.history import ActiveRun, Bounds, History

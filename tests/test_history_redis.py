@@ -306,7 +306,7 @@ PROGRAM = """
 import asyncio, os, sys, msgspec
 import django; django.setup()
 from metrics_stream.conf import get_settings
-from metrics_stream.core.metrics import Metric
+from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.history import open_history
 
 history = open_history(get_settings())

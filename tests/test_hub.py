@@ -14,9 +14,9 @@ from metrics_stream.core import frames as frames_module
 from metrics_stream.core import selection as selection_module
 from metrics_stream.core.codes import CloseCode, GapReason
 from metrics_stream.core.delivery import Delivery
-from metrics_stream.core.encoding import encode_metric
 from metrics_stream.core.messages import Filters
-from metrics_stream.core.metrics import BUILTIN_TYPES, Metric
+from metrics_stream.core.metrics.encoding import encode_metric
+from metrics_stream.core.metrics.metric import BUILTIN_TYPES, Metric
 from metrics_stream.core.selection import Selection, compile_projection
 from metrics_stream.core.shared_text import SharedText
 from metrics_stream.hub import MAX_CARRIED_METRICS, Hub

@@ -16,7 +16,7 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 
 from metrics_stream.conf import get_settings
-from metrics_stream.core.permission import Grant
+from metrics_stream.core.metrics.permission import Grant
 from metrics_stream.models import ClientPreset, Dashboard, Panel, ShareLink
 
 SHARES_KEY = "metrics_stream_shares"

@@ -18,7 +18,7 @@ from metrics_stream.broadcast.broadcaster import (
 )
 from metrics_stream.broadcast.run_block import RunError
 from metrics_stream.broadcast.transport import BroadcastError
-from metrics_stream.core.sketch import Sketch
+from metrics_stream.core.metrics.sketch import Sketch
 
 __all__ = [
     "BroadcastError",

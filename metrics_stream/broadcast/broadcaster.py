@@ -22,7 +22,7 @@ from weakref import WeakSet
 from metrics_stream import native_threads
 from metrics_stream.broadcast.run_block import RunBlock, RunOptions
 from metrics_stream.broadcast.transport import BroadcastError, NeverTaken, Parcel, Timestamp, Transport, TryLater
-from metrics_stream.core.metrics import Metric
+from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.native_threads import NativeThread, NativeThreadError
 
 # What needs Django is imported when it is used: programs that publish over HTTP need not have it.

@@ -18,8 +18,15 @@ from metrics_stream.broadcast.http_client import Connection, NoAnswerError, Serv
 from metrics_stream.broadcast.http_runs import HttpKeeper
 from metrics_stream.broadcast.run_block import Keeper, RunOptions
 from metrics_stream.broadcast.transport import BroadcastError, NeverTaken, Outcome, Parcel, Timestamp, TryLater, Way
-from metrics_stream.core.encoding import encode_metric, epoch_seconds
-from metrics_stream.core.metrics import BUILTIN_TYPES, MAX_METRIC_BYTES, SLUG_PATTERN, Metric, MetricError, MetricType
+from metrics_stream.core.metrics.encoding import encode_metric, epoch_seconds
+from metrics_stream.core.metrics.metric import (
+    BUILTIN_TYPES,
+    MAX_METRIC_BYTES,
+    SLUG_PATTERN,
+    Metric,
+    MetricError,
+    MetricType,
+)
 
 PATH = "/api/metrics/"
 

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from metrics_stream.core.metrics import MetricsStreamError
+from metrics_stream.core.metrics.metric import MetricsStreamError
 
 # However long a server says that it wants to be left alone.
 MAX_RETRY_SECONDS = 60.0

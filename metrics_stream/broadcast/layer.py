@@ -11,8 +11,8 @@ from metrics_stream.broadcast.transport import BroadcastError, Outcome, Parcel, 
 from metrics_stream.bus.bus import Bus
 from metrics_stream.bus.publication import Publication, Publisher, batches
 from metrics_stream.conf import get_settings
-from metrics_stream.core.encoding import encode_metric, epoch_seconds
-from metrics_stream.core.metrics import Metric, MetricError
+from metrics_stream.core.metrics.encoding import encode_metric, epoch_seconds
+from metrics_stream.core.metrics.metric import Metric, MetricError
 from metrics_stream.deadline import BusError
 from metrics_stream.history import open_history
 

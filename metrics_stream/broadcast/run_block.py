@@ -16,7 +16,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Protocol, TypedDict
 
-from metrics_stream.core.metrics import MetricsStreamError
+from metrics_stream.core.metrics.metric import MetricsStreamError
 from metrics_stream.core.run_requests import CANCELLED, COMPLETED, FAILED
 
 logger = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Protocol
 
 from metrics_stream.broadcast.run_block import Keeper, RunOptions
-from metrics_stream.core.metrics import Metric, MetricsStreamError
+from metrics_stream.core.metrics.metric import Metric, MetricsStreamError
 
 Timestamp = datetime | float | None
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from metrics_stream.core.metrics import Metric
+from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.numbering import Numbering
 from metrics_stream.core.positions import Position
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from metrics_stream.core.metrics import MetricsStreamError
+from metrics_stream.core.metrics.metric import MetricsStreamError
 
 
 class CollectorError(MetricsStreamError):

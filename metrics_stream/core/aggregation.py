@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from metrics_stream.core.metrics import Metric
-from metrics_stream.core.summaries import SKETCHES, Fields, Row, are_agents
+from metrics_stream.core.metrics.metric import Metric
+from metrics_stream.core.metrics.summaries import SKETCHES, Fields, Row, are_agents
 
 # What is raised for a body that is no metric. Only a producer that does not use the helper can publish such a one.
 MALFORMED = (msgspec.DecodeError, RecursionError)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from metrics_stream.core.metrics import Metric
+from metrics_stream.core.metrics.metric import Metric
 
 
 class Recorded(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from metrics_stream.core.permission import Permit
+from metrics_stream.core.metrics.permission import Permit
 from metrics_stream.core.sketch_columns import PackedSketch, SketchColumns, unpack_sketches
 
 

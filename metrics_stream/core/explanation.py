@@ -13,11 +13,11 @@ from typing import Literal
 import msgspec
 
 from metrics_stream.core.delivery import Delivery, Pending
-from metrics_stream.core.encoding import encode_metric
 from metrics_stream.core.figures import format_duration
 from metrics_stream.core.messages import Filters
-from metrics_stream.core.metrics import Catalogue, Metric
-from metrics_stream.core.permission import EVERYTHING, Grant, Permit
+from metrics_stream.core.metrics.encoding import encode_metric
+from metrics_stream.core.metrics.metric import Catalogue, Metric
+from metrics_stream.core.metrics.permission import EVERYTHING, Grant, Permit
 from metrics_stream.core.protocol import quote
 from metrics_stream.core.selection import Arrival, Selection, compile_projection
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from metrics_stream.core.metrics import Metric
+from metrics_stream.core.metrics.metric import Metric
 
 COLUMNS = ("timestamp", "metric_type", "source", "agent_id", "field", "value")
 

@@ -30,7 +30,7 @@ from metrics_stream.core.messages import (
     ServerMessage,
     message_name,
 )
-from metrics_stream.core.metrics import MetricsStreamError
+from metrics_stream.core.metrics.metric import MetricsStreamError
 
 _decoder = msgspec.json.Decoder(AnyClientMessage)
 _encoder = msgspec.json.Encoder()

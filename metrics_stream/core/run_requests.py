@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from metrics_stream.core.metrics import MetricsStreamError
+from metrics_stream.core.metrics.metric import MetricsStreamError
 from metrics_stream.core.protocol import quote
 from metrics_stream.core.submission import BadBody, RequestError, decode_json
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from metrics_stream.core.sketch import EncodedSketch, Sketch, SketchError, decode_sketch
-from metrics_stream.core.summaries import SKETCHES, Tally, share_of
+from metrics_stream.core.metrics.sketch import EncodedSketch, Sketch, SketchError, decode_sketch
+from metrics_stream.core.metrics.summaries import SKETCHES, Tally, share_of
 
 # Of one key. Names that count up would fill the database with sketches of one value each.
 MAX_NAMES = 100

@@ -18,7 +18,7 @@ from metrics_stream.core.chunks import Recorded, pack_keys, pack_metrics, unpack
 from metrics_stream.core.columns import Column, SeriesKey, Unpacked, bounds_of, pack, unpack
 from metrics_stream.core.folding import MAX_SERIES, Folder, Reading
 from metrics_stream.core.messages import MAX_TERM_LENGTH
-from metrics_stream.core.metrics import Metric
+from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.sketch_columns import Found, SketchColumns
 from metrics_stream.models import MetricChunk, SeriesGroup, TestRun, TierChunk
 from metrics_stream.recordings.tiers import COARSE, FINEST, MINUTE, row_start

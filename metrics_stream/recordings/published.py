@@ -8,7 +8,7 @@ import msgspec
 from django.db.models import QuerySet
 
 from metrics_stream.core.chunks import Recorded, unpack_keys, unpack_metrics
-from metrics_stream.core.metrics import Metric
+from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.models import MetricChunk, TestRun
 
 # Chunks read at once by who goes through many; some megabytes at most.

@@ -21,8 +21,8 @@ from metrics_stream.conf import get_settings
 from metrics_stream.core import sparkline
 from metrics_stream.core.columns import SeriesColumns
 from metrics_stream.core.figures import NO_VALUE, format_duration, format_number
-from metrics_stream.core.metrics import Catalogue
-from metrics_stream.core.permission import EVERYTHING, Permit
+from metrics_stream.core.metrics.metric import Catalogue
+from metrics_stream.core.metrics.permission import EVERYTHING, Permit
 from metrics_stream.models import TestRun
 from metrics_stream.views import describe_field
 

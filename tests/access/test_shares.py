@@ -18,7 +18,7 @@ from metrics_stream import tapes
 from metrics_stream.access import monitor as authority
 from metrics_stream.access.shares import SHARES_KEY, grants_of
 from metrics_stream.broadcast import broadcast
-from metrics_stream.core.permission import Grant
+from metrics_stream.core.metrics.permission import Grant
 from metrics_stream.models import AccessPolicy, ClientPreset, Dashboard, Panel, ShareLink
 from metrics_stream.routing import stream_application
 from metrics_stream.runtime import stop_runtime

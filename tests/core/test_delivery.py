@@ -4,7 +4,7 @@ import pytest
 
 from metrics_stream.core.codes import GapReason
 from metrics_stream.core.delivery import LINGER_SECONDS, Delivery, Item, Loss, Pending, Share
-from metrics_stream.core.metrics import Metric
+from metrics_stream.core.metrics.metric import Metric
 
 
 def metric(number=0, *, metric_type="system", source="host1", agents=()):

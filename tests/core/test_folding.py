@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from metrics_stream.core.columns import SeriesKey
 from metrics_stream.core.folding import Folder, matches, readings
 from metrics_stream.core.messages import Filters
-from metrics_stream.core.metrics import Metric
+from metrics_stream.core.metrics.metric import Metric
 
 
 def metric(at, data, metric_type="system", source="web-1"):

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics_stream.core.metrics import Metric
+from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.positions import (
     MAX_OFFSET,
     MAX_POSITION_LENGTH,

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from metrics_stream.core.metrics import BUILTIN_TYPES, MAX_METRIC_BYTES
+from metrics_stream.core.metrics.metric import BUILTIN_TYPES, MAX_METRIC_BYTES
 from metrics_stream.core.submission import (
     MAX_DEPTH,
     BadBody,

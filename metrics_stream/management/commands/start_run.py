@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from metrics_stream import runs
 from metrics_stream.collectors.limits import number_between
-from metrics_stream.core.metrics import MetricsStreamError
+from metrics_stream.core.metrics.metric import MetricsStreamError
 
 
 class Command(BaseCommand):

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from metrics_stream.core.messages import MAX_TERM_LENGTH
-from metrics_stream.core.metrics import Metric, MetricError, MetricType, agent_ids_in
+from metrics_stream.core.metrics.metric import Metric, MetricError, MetricType, agent_ids_in
 from metrics_stream.core.protocol import format_timestamp, quote
 
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics_stream.core.encoding import encode_metric, encode_value, epoch_seconds
-from metrics_stream.core.metrics import AGENT, SYSTEM, MetricError
+from metrics_stream.core.metrics.encoding import encode_metric, encode_value, epoch_seconds
+from metrics_stream.core.metrics.metric import AGENT, SYSTEM, MetricError
 
 
 class Status(enum.Enum):

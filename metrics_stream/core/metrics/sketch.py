@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from metrics_stream.core.metrics import MetricsStreamError
+from metrics_stream.core.metrics.metric import MetricsStreamError
 
 ACCURACY = 0.01
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from metrics_stream.core.metrics import IDENTITY_FIELDS
+from metrics_stream.core.metrics.metric import IDENTITY_FIELDS
 
 Entry = dict[str, msgspec.Raw]
 Data = Entry | list[Entry]

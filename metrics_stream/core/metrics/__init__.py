@@ -1,0 +1,1 @@
+"""Metrics: types, encoding, permissions, projection, sketches and summaries."""
