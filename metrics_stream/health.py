@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from metrics_stream.core.codes import GapReason
+from metrics_stream.core.protocol.codes import GapReason
 from metrics_stream.telemetry import Histogram, Sample
 
 

@@ -12,9 +12,9 @@ import msgspec
 from metrics_stream.audience import Client
 from metrics_stream.core.delivery import Delivery
 from metrics_stream.core.explanation import Question, Situation, explain
-from metrics_stream.core.messages import Subscription
 from metrics_stream.core.metrics.metric import Catalogue
-from metrics_stream.core.protocol import format_timestamp
+from metrics_stream.core.protocol.messages import Subscription
+from metrics_stream.core.protocol.parsing import format_timestamp
 from metrics_stream.core.selection import Selection
 from metrics_stream.hub import Hub
 

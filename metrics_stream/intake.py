@@ -10,10 +10,10 @@ import asyncio
 from collections.abc import Iterable
 
 from metrics_stream.bus.bus import Published
-from metrics_stream.core.codes import GapReason
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.numbering import Continuity, Heard
-from metrics_stream.core.positions import Position, Stretch, tag_runs
+from metrics_stream.core.protocol.codes import GapReason
+from metrics_stream.core.protocol.positions import Position, Stretch, tag_runs
 from metrics_stream.history import History, Placed
 from metrics_stream.hub import Hub
 from metrics_stream.telemetry import Telemetry

@@ -11,7 +11,7 @@ import logging
 import time
 
 from metrics_stream.bus.bus import Bus
-from metrics_stream.core.codes import GapReason
+from metrics_stream.core.protocol.codes import GapReason
 from metrics_stream.hub import Hub
 from metrics_stream.intake import Intake
 

@@ -26,7 +26,7 @@ from django.utils import timezone
 from metrics_stream import runs
 from metrics_stream.conf import StreamSettings, get_settings
 from metrics_stream.core.metrics.metric import MetricsStreamError
-from metrics_stream.core.positions import Position
+from metrics_stream.core.protocol.positions import Position
 from metrics_stream.history import History, Page, open_history
 from metrics_stream.models import RecorderState, TestRun
 from metrics_stream.recordings import Writer

@@ -27,10 +27,10 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from metrics_stream.conf import get_settings
-from metrics_stream.core.codes import NO_PONG, CloseCode, ErrorCode
-from metrics_stream.core.messages import Error
-from metrics_stream.core.protocol import encode
-from metrics_stream.core.shared_text import EXTENSION, Context, SharedText
+from metrics_stream.core.protocol.codes import NO_PONG, CloseCode, ErrorCode
+from metrics_stream.core.protocol.messages import Error
+from metrics_stream.core.protocol.parsing import encode
+from metrics_stream.core.protocol.prepared_message import EXTENSION, Context, SharedText
 from metrics_stream.telemetry import of_process
 
 logger = logging.getLogger(__name__)

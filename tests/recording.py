@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from metrics_stream.core.metrics.encoding import encode_metric
 from metrics_stream.core.metrics.metric import Catalogue, Metric
-from metrics_stream.core.positions import Position, Stretch
+from metrics_stream.core.protocol.positions import Position, Stretch
 from metrics_stream.models import RecorderState, TestRun
 from metrics_stream.recordings import Writer
 

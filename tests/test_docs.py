@@ -22,8 +22,10 @@ from metrics_stream.api import requests as http_entrance
 from metrics_stream.broadcast import broadcaster as broadcast
 from metrics_stream.bus.publication import MAX_BATCH_BYTES
 from metrics_stream.conf import StreamSettings
-from metrics_stream.core import codes, messages, protocol, run_requests, submission
+from metrics_stream.core import run_requests, submission
 from metrics_stream.core.metrics.metric import BUILTIN_TYPES
+from metrics_stream.core.protocol import codes, messages
+from metrics_stream.core.protocol import parsing as protocol
 from metrics_stream.defaults.dashboards import DASHBOARD_SEEDS
 from metrics_stream.defaults.presets import preset_seeds
 from metrics_stream.models import ClientPreset, Dashboard, Panel
@@ -153,7 +155,9 @@ def test_error_codes_close_codes_and_gap_reasons():
 def test_close_codes_that_errors_announce():
     announced = re.findall(r"`(\w+)` \| followed by close (\d+)", PROTOCOL.read_text())
     assert {int(code) for _, code in announced} == {int(code) for code in codes.CloseCode}
-    in_code = re.findall(r"= \"(\w+)\"  # followed by close (\d+)", (ROOT / "metrics_stream/core/codes.py").read_text())
+    in_code = re.findall(
+        r"= \"(\w+)\"  # followed by close (\d+)", (ROOT / "metrics_stream/core/protocol/codes.py").read_text()
+    )
     assert announced == in_code
 
 

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from metrics_stream.core.metrics.metric import Metric
-from metrics_stream.core.positions import Position, Stretch, tag_runs
+from metrics_stream.core.protocol.positions import Position, Stretch, tag_runs
 from metrics_stream.deadline import BusError
 from metrics_stream.history import ActiveRun, Bounds, History
 from metrics_stream.history.memory import MemoryHistory

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from metrics_stream.core.positions import Position
+from metrics_stream.core.protocol.positions import Position
 from metrics_stream.history import Bounds, History
 from metrics_stream.history.memory import MemoryHistory
 from tests.test_history import Producer, redis_history

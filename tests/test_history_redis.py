@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 import redis
 
-from metrics_stream.core.positions import Position
+from metrics_stream.core.protocol.positions import Position
 from metrics_stream.deadline import BusError
 from metrics_stream.history import ActiveRun, Bounds
 from metrics_stream.history.streams import MAX_QUESTIONS_AT_ONCE, RedisHistory

@@ -12,13 +12,13 @@ from metrics_stream import audience as audience_module
 from metrics_stream.audience import HubLimits
 from metrics_stream.core import frames as frames_module
 from metrics_stream.core import selection as selection_module
-from metrics_stream.core.codes import CloseCode, GapReason
 from metrics_stream.core.delivery import Delivery
-from metrics_stream.core.messages import Filters
 from metrics_stream.core.metrics.encoding import encode_metric
 from metrics_stream.core.metrics.metric import BUILTIN_TYPES, Metric
+from metrics_stream.core.protocol.codes import CloseCode, GapReason
+from metrics_stream.core.protocol.messages import Filters
+from metrics_stream.core.protocol.prepared_message import SharedText
 from metrics_stream.core.selection import Selection, compile_projection
-from metrics_stream.core.shared_text import SharedText
 from metrics_stream.hub import MAX_CARRIED_METRICS, Hub
 from metrics_stream.telemetry import Telemetry
 
@@ -603,7 +603,7 @@ def test_a_malformed_metric_of_a_foreign_producer_stops_nobody(house):
 
 def test_close_all_says_why_and_forgets_everybody(house):
     sockets = [house.join()[1] for _ in range(3)]
-    from metrics_stream.core.codes import ErrorCode
+    from metrics_stream.core.protocol.codes import ErrorCode
 
     house.hub.close_all(CloseCode.GOING_AWAY, ErrorCode.GOING_AWAY, "bye")
     assert {socket.closed for socket in sockets} == {(CloseCode.GOING_AWAY, "going_away")}

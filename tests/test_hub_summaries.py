@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from metrics_stream.core.codes import GapReason
 from metrics_stream.core.delivery import Delivery
-from metrics_stream.core.messages import Filters
 from metrics_stream.core.metrics.permission import EVERYTHING, Grant, Permit
+from metrics_stream.core.protocol.codes import GapReason
+from metrics_stream.core.protocol.messages import Filters
 from metrics_stream.core.selection import Selection
 from tests.test_hub import House
 

@@ -1,8 +1,8 @@
 import asyncio
 from types import SimpleNamespace
 
-from metrics_stream.core.codes import CloseCode, ErrorCode
-from metrics_stream.core.shared_text import SharedText
+from metrics_stream.core.protocol.codes import CloseCode, ErrorCode
+from metrics_stream.core.protocol.prepared_message import SharedText
 from metrics_stream.outlet import SocketOutlet
 from tests.test_hub import House
 

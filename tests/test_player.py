@@ -14,9 +14,9 @@ from django.test import TransactionTestCase
 from metrics_stream import consumers, player
 from metrics_stream.broadcast import broadcast_many, make_metric
 from metrics_stream.bus.bus import declare_server
-from metrics_stream.core.codes import CloseCode, ErrorCode
-from metrics_stream.core.positions import Position
-from metrics_stream.core.protocol import format_timestamp, parse_instant
+from metrics_stream.core.protocol.codes import CloseCode, ErrorCode
+from metrics_stream.core.protocol.parsing import format_timestamp, parse_instant
+from metrics_stream.core.protocol.positions import Position
 from metrics_stream.deadline import BusError
 from metrics_stream.player import Moment, Pages
 from metrics_stream.routing import stream_application

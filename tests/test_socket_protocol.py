@@ -15,7 +15,7 @@ from websockets.frames import Opcode
 from websockets.uri import parse_uri
 
 from metrics_stream import socket_protocol
-from metrics_stream.core.shared_text import EXTENSION, SharedText
+from metrics_stream.core.protocol.prepared_message import EXTENSION, SharedText
 from metrics_stream.http_protocol import PatientHttpProtocol
 from metrics_stream.socket_protocol import StreamSocketProtocol
 from metrics_stream.telemetry import of_process

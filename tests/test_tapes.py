@@ -5,7 +5,7 @@ import pytest_asyncio
 
 from metrics_stream import tapes
 from metrics_stream.backfill import RecentSeries
-from metrics_stream.core.protocol import format_timestamp, parse_instant
+from metrics_stream.core.protocol.parsing import format_timestamp, parse_instant
 from metrics_stream.history import Bounds
 from metrics_stream.history.memory import MemoryHistory
 from metrics_stream.tapes import HistoryTape

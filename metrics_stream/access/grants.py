@@ -22,9 +22,9 @@ from django.http import HttpRequest
 
 from metrics_stream.access.shares import SHARES_KEY, grants_of, held_by
 from metrics_stream.conf import get_settings
-from metrics_stream.core.codes import CloseCode, ErrorCode
 from metrics_stream.core.metrics.metric import ALL, MetricsStreamError
 from metrics_stream.core.metrics.permission import EVERYTHING, NOTHING, Grant, Permit
+from metrics_stream.core.protocol.codes import CloseCode, ErrorCode
 from metrics_stream.models import AccessPolicy, AccessToken, Dashboard, ShareLink, TestRun
 
 BEARER = "bearer "

@@ -28,7 +28,7 @@ from metrics_stream.access.grants import (
     resolve,
     shows_something,
 )
-from metrics_stream.core.codes import CloseCode, ErrorCode
+from metrics_stream.core.protocol.codes import CloseCode, ErrorCode
 from metrics_stream.runtime import Runtime
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ import msgspec
 
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.numbering import Numbering
-from metrics_stream.core.positions import Position
+from metrics_stream.core.protocol.positions import Position
 
 # Small enough that a batch never blocks a Redis connection for long, large enough that its overhead is gone.
 MAX_BATCH_METRICS = 500

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import msgspec
 
 from metrics_stream.core.aggregation import MALFORMED, Interval
-from metrics_stream.core.codes import GapReason
-from metrics_stream.core.messages import BATCH_SIZE, BATCH_TIMEOUT_SECONDS, INTERVAL_SECONDS, Mode, clamp
 from metrics_stream.core.metrics.metric import Metric
+from metrics_stream.core.protocol.codes import GapReason
+from metrics_stream.core.protocol.messages import BATCH_SIZE, BATCH_TIMEOUT_SECONDS, INTERVAL_SECONDS, Mode, clamp
 
 # A frame that becomes due by an arriving metric waits this long for what arrives with it: producers publish several
 # types at once, and 20 ms are not seen by a person.

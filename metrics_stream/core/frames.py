@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from metrics_stream.core.delivery import Item, Loss
-from metrics_stream.core.messages import Gap
-from metrics_stream.core.protocol import encode, encode_metrics
-from metrics_stream.core.shared_text import Context, SharedText
+from metrics_stream.core.protocol.messages import Gap
+from metrics_stream.core.protocol.parsing import encode, encode_metrics
+from metrics_stream.core.protocol.prepared_message import Context, SharedText
 
 # Client libraries take messages of up to 1 MiB unless told otherwise.
 MAX_FRAME_BYTES = 1_000_000

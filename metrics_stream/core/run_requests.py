@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from metrics_stream.core.metrics.metric import MetricsStreamError
-from metrics_stream.core.protocol import quote
+from metrics_stream.core.protocol.parsing import quote
 from metrics_stream.core.submission import BadBody, RequestError, decode_json
 
 COMPLETED, FAILED, CANCELLED = ENDINGS = ("completed", "failed", "cancelled")

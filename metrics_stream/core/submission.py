@@ -17,10 +17,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from metrics_stream.core.messages import MAX_TERM_LENGTH
 from metrics_stream.core.metrics.encoding import MetricTooBig, encode_metric, epoch_seconds
 from metrics_stream.core.metrics.metric import Metric, MetricError, MetricsStreamError, MetricType
-from metrics_stream.core.protocol import describe_malformed, quote
+from metrics_stream.core.protocol.messages import MAX_TERM_LENGTH
+from metrics_stream.core.protocol.parsing import describe_malformed, quote
 
 Format = Literal["json", "ndjson"]
 

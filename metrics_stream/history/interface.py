@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol, Self
 
 from metrics_stream.conf import StreamSettings
 from metrics_stream.core.metrics.metric import Metric
-from metrics_stream.core.positions import Position, Stretch
+from metrics_stream.core.protocol.positions import Position, Stretch
 
 # Redis does nothing else while it reads a page: 10 ms, or 30 where each metric was published alone.
 PAGE_METRICS = 5_000

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from weakref import WeakSet
 
 from metrics_stream.core.metrics.metric import Metric
-from metrics_stream.core.positions import Position, Stretch
+from metrics_stream.core.protocol.positions import Position, Stretch
 from metrics_stream.deadline import BusError
 from metrics_stream.history.interface import (
     PAGE_BYTES,

@@ -14,7 +14,7 @@ from django.views.decorators.http import require_safe
 
 from metrics_stream.access.decorators import for_viewers
 from metrics_stream.access.grants import access_of, is_staff, visible_dashboards
-from metrics_stream.core.protocol import format_timestamp
+from metrics_stream.core.protocol.parsing import format_timestamp
 from metrics_stream.models import Dashboard, Panel, TestRun
 from metrics_stream.run_pages.facts import MOST_GROUPS, MOST_HOLES, facts, groups, holes
 from metrics_stream.run_pages.lookup import find_run, is_whole, search

@@ -20,7 +20,7 @@ from metrics_stream.admission import Admission
 from metrics_stream.broadcast import broadcast, broadcast_many
 from metrics_stream.bus.bus import declare_server
 from metrics_stream.consumers import MetricsConsumer
-from metrics_stream.core.positions import parse_position
+from metrics_stream.core.protocol.positions import parse_position
 from metrics_stream.models import AccessPolicy, AccessToken, ClientPreset
 from metrics_stream.routing import stream_application
 from metrics_stream.runtime import get_runtime, stop_runtime

@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from metrics_stream.core.codes import GapReason
 from metrics_stream.core.delivery import LINGER_SECONDS, Delivery, Item, Loss, Pending, Share
 from metrics_stream.core.metrics.metric import Metric
+from metrics_stream.core.protocol.codes import GapReason
 
 
 def metric(number=0, *, metric_type="system", source="host1", agents=()):

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from metrics_stream.core.columns import SeriesKey
 from metrics_stream.core.folding import Folder, matches, readings
-from metrics_stream.core.messages import Filters
 from metrics_stream.core.metrics.metric import Metric
+from metrics_stream.core.protocol.messages import Filters
 
 
 def metric(at, data, metric_type="system", source="web-1"):

@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics_stream.core.aggregation import Interval
-from metrics_stream.core.codes import ErrorCode
-from metrics_stream.core.messages import Filters
 from metrics_stream.core.metrics.encoding import encode_metric
 from metrics_stream.core.metrics.metric import AGENT, BUSINESS, SYSTEM, MetricType
-from metrics_stream.core.protocol import ProtocolError
+from metrics_stream.core.protocol.codes import ErrorCode
+from metrics_stream.core.protocol.messages import Filters
+from metrics_stream.core.protocol.parsing import ProtocolError
 from metrics_stream.core.selection import Arrival, check_filters, compile_projection, expand
 
 EVERYTHING = ("system", "agent", "business", "hero", "presentation")

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from websockets.sync.client import connect
 
-from metrics_stream.core import codes
-from metrics_stream.core.messages import CLIENT_MESSAGES, message_name
+from metrics_stream.core.protocol import codes
+from metrics_stream.core.protocol.messages import CLIENT_MESSAGES, message_name
 from tests.faults.control import Control, Producer, catch_up, show
 from tests.stack import eventually
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import msgspec
 
-from metrics_stream.core.messages import MAX_TERM_LENGTH
 from metrics_stream.core.metrics.metric import Metric, MetricError, MetricType, agent_ids_in
-from metrics_stream.core.protocol import format_timestamp, quote
+from metrics_stream.core.protocol.messages import MAX_TERM_LENGTH
+from metrics_stream.core.protocol.parsing import format_timestamp, quote
 
 
 class MetricTooBig(MetricError):

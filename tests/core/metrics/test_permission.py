@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics_stream.core.aggregation import Interval
-from metrics_stream.core.messages import Filters
 from metrics_stream.core.metrics.metric import AGENT, SYSTEM
 from metrics_stream.core.metrics.permission import EVERYTHING, NOTHING, Grant, Permit
+from metrics_stream.core.protocol.messages import Filters
 from metrics_stream.core.selection import Arrival, Selection, compile_projection, permitted_metrics
 from tests.core.test_selection import AGENTS, HELD, KEYED, metric
 

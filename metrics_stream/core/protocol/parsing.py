@@ -14,8 +14,9 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from metrics_stream.core.codes import ErrorCode
-from metrics_stream.core.messages import (
+from metrics_stream.core.metrics.metric import MetricsStreamError
+from metrics_stream.core.protocol.codes import ErrorCode
+from metrics_stream.core.protocol.messages import (
     CLIENT_MESSAGES,
     MAX_REF_LENGTH,
     MAX_REF_NUMBER,
@@ -30,7 +31,6 @@ from metrics_stream.core.messages import (
     ServerMessage,
     message_name,
 )
-from metrics_stream.core.metrics.metric import MetricsStreamError
 
 _decoder = msgspec.json.Decoder(AnyClientMessage)
 _encoder = msgspec.json.Encoder()

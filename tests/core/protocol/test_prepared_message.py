@@ -3,7 +3,7 @@ from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Frame, Opcode
 from websockets.streams import StreamReader
 
-from metrics_stream.core.shared_text import CONTEXT_BYTES, MIN_COMPRESSED_BYTES, SharedText
+from metrics_stream.core.protocol.prepared_message import CONTEXT_BYTES, MIN_COMPRESSED_BYTES, SharedText
 
 LONG = b'{"text":"' + b"naive \xc3\xa9 " * 1000 + b'"}'
 

@@ -25,7 +25,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from metrics_stream.core.canary import BusState
-from metrics_stream.core.codes import ErrorCode, GapReason
+from metrics_stream.core.protocol.codes import ErrorCode, GapReason
 
 VERSION = 1
 

@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics_stream.core.metrics.metric import Metric
-from metrics_stream.core.positions import (
+from metrics_stream.core.protocol.parsing import ProtocolError
+from metrics_stream.core.protocol.positions import (
     MAX_OFFSET,
     MAX_POSITION_LENGTH,
     Position,
@@ -13,7 +14,6 @@ from metrics_stream.core.positions import (
     position_text,
     tag_runs,
 )
-from metrics_stream.core.protocol import ProtocolError
 
 EPOCHS = st.text("0123456789abcdefghijklmnopqrstuvwxyz", min_size=1, max_size=32)
 TYPES = st.text("abcdefghijklmnopqrstuvwxyz0123456789_", min_size=1, max_size=40).filter(lambda text: text[0].isalpha())
