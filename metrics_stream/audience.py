@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
-from metrics_stream.core.delivery import Delivery, Pending, Share
+from metrics_stream.core.delivery.pending import Delivery, Pending, Share
+from metrics_stream.core.delivery.selection import Projection, Selection, compile_projection
 from metrics_stream.core.metrics.permission import Permit
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode
 from metrics_stream.core.protocol.messages import Filters
 from metrics_stream.core.protocol.prepared_message import Context, SharedText
-from metrics_stream.core.selection import Projection, Selection, compile_projection
 
 
 class Timer(Protocol):

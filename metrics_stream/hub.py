@@ -14,15 +14,15 @@ import msgspec
 
 from metrics_stream.audience import Client, Clock, HubLimits, Outlet, View, Views
 from metrics_stream.core.canary import BusState
-from metrics_stream.core.delivery import Delivery, Item, Loss, Share, Window, newest
-from metrics_stream.core.frames import Frames, build_frames
+from metrics_stream.core.delivery.frames import Frames, build_frames
+from metrics_stream.core.delivery.pending import Delivery, Item, Loss, Share, Window, newest
+from metrics_stream.core.delivery.selection import Arrival, Projection, Selection, compile_projection
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode, GapReason
 from metrics_stream.core.protocol.messages import Status
 from metrics_stream.core.protocol.parsing import encode
 from metrics_stream.core.protocol.positions import Position, position_text
 from metrics_stream.core.protocol.prepared_message import SharedText
-from metrics_stream.core.selection import Arrival, Projection, Selection, compile_projection
 from metrics_stream.outflow import Outflow
 from metrics_stream.telemetry import Telemetry
 

@@ -12,11 +12,11 @@ from dataclasses import replace
 
 from metrics_stream.audience import Client
 from metrics_stream.backfill import idle
-from metrics_stream.core.delivery import Loss
+from metrics_stream.core.delivery.pending import Loss
+from metrics_stream.core.delivery.selection import Selection
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.codes import GapReason
 from metrics_stream.core.protocol.positions import Position, parse_position, position_text, tag_runs
-from metrics_stream.core.selection import Selection
 from metrics_stream.deadline import BusError
 from metrics_stream.history import History, Page
 from metrics_stream.hub import Hub

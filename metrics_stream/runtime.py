@@ -21,7 +21,7 @@ from metrics_stream.bus import bus as bus_module
 from metrics_stream.bus.bus import AccessChanged, Bus, CanaryMessage, CloseClient, Published, StatsRequest
 from metrics_stream.conf import StreamSettings, get_settings
 from metrics_stream.core.canary import Canary
-from metrics_stream.core.explanation import Question
+from metrics_stream.core.delivery.explanation import Question
 from metrics_stream.core.metrics.encoding import encode_metric
 from metrics_stream.core.metrics.metric import STREAM
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode, GapReason

@@ -2,7 +2,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from metrics_stream.conf import get_settings, parse_settings
-from metrics_stream.core.frames import MAX_FRAME_BYTES
+from metrics_stream.core.delivery.frames import MAX_FRAME_BYTES
 
 
 def test_the_defaults_are_sane():

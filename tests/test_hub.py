@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 
 from metrics_stream import audience as audience_module
 from metrics_stream.audience import HubLimits
-from metrics_stream.core import frames as frames_module
-from metrics_stream.core import selection as selection_module
-from metrics_stream.core.delivery import Delivery
+from metrics_stream.core.delivery import frames as frames_module
+from metrics_stream.core.delivery import selection as selection_module
+from metrics_stream.core.delivery.pending import Delivery
+from metrics_stream.core.delivery.selection import Selection, compile_projection
 from metrics_stream.core.metrics.encoding import encode_metric
 from metrics_stream.core.metrics.metric import BUILTIN_TYPES, Metric
 from metrics_stream.core.protocol.codes import CloseCode, GapReason
 from metrics_stream.core.protocol.messages import Filters
 from metrics_stream.core.protocol.prepared_message import SharedText
-from metrics_stream.core.selection import Selection, compile_projection
 from metrics_stream.hub import MAX_CARRIED_METRICS, Hub
 from metrics_stream.telemetry import Telemetry
 

@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from metrics_stream.core.delivery import Delivery
+from metrics_stream.core.delivery.pending import Delivery
+from metrics_stream.core.delivery.selection import Selection
 from metrics_stream.core.metrics.permission import EVERYTHING, Grant, Permit
 from metrics_stream.core.protocol.codes import GapReason
 from metrics_stream.core.protocol.messages import Filters
-from metrics_stream.core.selection import Selection
 from tests.test_hub import House
 
 DELIVERIES = [

@@ -22,11 +22,11 @@ from metrics_stream.access.grants import access_of_user
 from metrics_stream.bus import processes as control
 from metrics_stream.bus.bus import CloseClient
 from metrics_stream.conf import get_settings
-from metrics_stream.core.explanation import Question, fits, holds
+from metrics_stream.core.delivery.explanation import Question, fits, holds
+from metrics_stream.core.delivery.selection import permitted_metrics
 from metrics_stream.core.figures import NO_VALUE, format_duration, format_number
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.metrics.permission import EVERYTHING, Permit
-from metrics_stream.core.selection import permitted_metrics
 from metrics_stream.deadline import BusError
 from metrics_stream.models import Connection
 from metrics_stream.validators import MAX_TERM_LENGTH, validate_printable

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from metrics_stream.bus.bus import AccessChanged, Bus, CloseClient, NotShared, layer_is_shared, listening_loop
 from metrics_stream.conf import get_settings
-from metrics_stream.core.explanation import Question
+from metrics_stream.core.delivery.explanation import Question
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.deadline import BusError
 from metrics_stream.history import open_history

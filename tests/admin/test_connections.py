@@ -17,7 +17,7 @@ from django.urls import reverse
 from metrics_stream.broadcast import broadcast_agent_metrics, broadcast_system_metrics
 from metrics_stream.bus import processes as control
 from metrics_stream.bus.bus import CloseClient, declare_server
-from metrics_stream.core.explanation import Question
+from metrics_stream.core.delivery.explanation import Question
 from metrics_stream.models import AccessPolicy, Connection
 from metrics_stream.routing import stream_application
 from metrics_stream.runtime import get_runtime, stop_runtime

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics_stream.core.aggregation import Interval
+from metrics_stream.core.delivery.aggregation import Interval
+from metrics_stream.core.delivery.selection import Arrival, Selection, compile_projection, permitted_metrics
 from metrics_stream.core.metrics.metric import AGENT, SYSTEM
 from metrics_stream.core.metrics.permission import EVERYTHING, NOTHING, Grant, Permit
 from metrics_stream.core.protocol.messages import Filters
-from metrics_stream.core.selection import Arrival, Selection, compile_projection, permitted_metrics
-from tests.core.test_selection import AGENTS, HELD, KEYED, metric
+from tests.core.delivery.test_selection import AGENTS, HELD, KEYED, metric
 
 
 def grant(*metric_types, sources=(), agent_ids=(), fields=()):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from metrics_stream.core.delivery import Item, Loss
+from metrics_stream.core.delivery.pending import Item, Loss
 from metrics_stream.core.protocol.messages import Gap
 from metrics_stream.core.protocol.parsing import encode, encode_metrics
 from metrics_stream.core.protocol.prepared_message import Context, SharedText

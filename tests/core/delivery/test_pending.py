@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from metrics_stream.core.delivery import LINGER_SECONDS, Delivery, Item, Loss, Pending, Share
+from metrics_stream.core.delivery.pending import LINGER_SECONDS, Delivery, Item, Loss, Pending, Share
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.codes import GapReason
 

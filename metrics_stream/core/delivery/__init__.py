@@ -1,0 +1,1 @@
+"""Rules of delivery: selection, pending metrics, aggregation, frames and their explanation."""
