@@ -11,8 +11,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from metrics_stream.core.formats.native import ItemError, RequestError
 from metrics_stream.core.protocol.codes import NO_PONG, CloseCode, GapReason
-from metrics_stream.core.submission import ItemError, RequestError
 from metrics_stream.telemetry import Histogram, Sample, Telemetry
 
 PREFIX = "metrics_stream_"

@@ -22,7 +22,8 @@ from metrics_stream.api import requests as http_entrance
 from metrics_stream.broadcast import broadcaster as broadcast
 from metrics_stream.bus.publication import MAX_BATCH_BYTES
 from metrics_stream.conf import StreamSettings
-from metrics_stream.core import run_requests, submission
+from metrics_stream.core.formats import native as submission
+from metrics_stream.core.formats import runs as run_requests
 from metrics_stream.core.metrics.metric import BUILTIN_TYPES
 from metrics_stream.core.protocol import codes, messages
 from metrics_stream.core.protocol import parsing as protocol

@@ -17,8 +17,8 @@ from django.http import HttpRequest, JsonResponse
 from metrics_stream.api.programs import Program, publishers_of
 from metrics_stream.api.requests import body_of, for_programs, key_of, known_by, quiet, refuse
 from metrics_stream.conf import get_settings
+from metrics_stream.core.formats.native import BadItem, Format, RequestError, items_in, read_item
 from metrics_stream.core.metrics.metric import Metric
-from metrics_stream.core.submission import BadItem, Format, RequestError, items_in, read_item
 from metrics_stream.deadline import BusError
 from metrics_stream.models import AccessToken
 from metrics_stream.runtime import Runtime, get_runtime

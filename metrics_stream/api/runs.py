@@ -20,9 +20,9 @@ from metrics_stream.api.programs import Program, RequestRefused
 from metrics_stream.api.requests import body_of, for_programs, key_of, known_by, refuse
 from metrics_stream.broadcast.run_block import RunError, RunOverError
 from metrics_stream.conf import get_settings
+from metrics_stream.core.formats.native import RequestError
+from metrics_stream.core.formats.runs import Start, Stop, read_alive, read_start, read_stop
 from metrics_stream.core.protocol.parsing import format_timestamp, quote
-from metrics_stream.core.run_requests import Start, Stop, read_alive, read_start, read_stop
-from metrics_stream.core.submission import RequestError
 from metrics_stream.models import AccessToken, TestRun
 from metrics_stream.recorder import SILENT_RUN_SECONDS
 from metrics_stream.runtime import get_runtime

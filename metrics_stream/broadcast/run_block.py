@@ -16,8 +16,8 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Protocol, TypedDict
 
+from metrics_stream.core.formats.runs import CANCELLED, COMPLETED, FAILED
 from metrics_stream.core.metrics.metric import MetricsStreamError
-from metrics_stream.core.run_requests import CANCELLED, COMPLETED, FAILED
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from django.core.validators import MinValueValidator
 from django.db import models
 from simple_history.models import HistoricalRecords
 
-from metrics_stream.core import run_requests
+from metrics_stream.core.formats import runs as run_requests
 from metrics_stream.validators import validate_finite, validate_printable, validate_terms, validate_text
 
 

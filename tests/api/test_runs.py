@@ -20,8 +20,8 @@ from metrics_stream.api import runs as remote_runs
 from metrics_stream.broadcast import broadcast_many
 from metrics_stream.bus import bus as bus_module
 from metrics_stream.conf import get_settings
-from metrics_stream.core.run_requests import Start, read_start, read_stop
-from metrics_stream.core.submission import BadBody
+from metrics_stream.core.formats.native import BadBody
+from metrics_stream.core.formats.runs import Start, read_start, read_stop
 from metrics_stream.history import open_history
 from metrics_stream.models import AccessToken, TestRun
 from metrics_stream.runtime import get_runtime, stop_runtime

@@ -9,9 +9,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from metrics_stream.core.formats.native import BadBody, RequestError, decode_json
 from metrics_stream.core.metrics.metric import MetricsStreamError
 from metrics_stream.core.protocol.parsing import quote
-from metrics_stream.core.submission import BadBody, RequestError, decode_json
 
 COMPLETED, FAILED, CANCELLED = ENDINGS = ("completed", "failed", "cancelled")
 """How a run ends."""

@@ -3,8 +3,7 @@ import json
 
 import pytest
 
-from metrics_stream.core.metrics.metric import BUILTIN_TYPES, MAX_METRIC_BYTES
-from metrics_stream.core.submission import (
+from metrics_stream.core.formats.native import (
     MAX_DEPTH,
     BadBody,
     BadItem,
@@ -15,6 +14,7 @@ from metrics_stream.core.submission import (
     items_in,
     read_item,
 )
+from metrics_stream.core.metrics.metric import BUILTIN_TYPES, MAX_METRIC_BYTES
 
 FITTING = "allowed: whole numbers from -9223372036854775808 to 18446744073709551615, others up to ±1.8e308"
 TERMS = Terms({item.slug: item for item in BUILTIN_TYPES}, frozenset(), "me", MAX_METRIC_BYTES)

@@ -1,0 +1,1 @@
+"""Formats of text that arrives from outside."""
