@@ -18,13 +18,13 @@ from msgspec import UNSET
 
 from metrics_stream.audience import Client
 from metrics_stream.backfill import send_backfill
-from metrics_stream.core.columns import SeriesColumns
 from metrics_stream.core.delivery.selection import Selection
 from metrics_stream.core.metrics.permission import Permit
 from metrics_stream.core.protocol import messages
 from metrics_stream.core.protocol.codes import ErrorCode, GapReason
 from metrics_stream.core.protocol.parsing import ProtocolError
 from metrics_stream.core.protocol.positions import Position, parse_position
+from metrics_stream.core.series.columns import SeriesColumns
 from metrics_stream.deadline import BusError
 from metrics_stream.player import Player, Tape
 from metrics_stream.recovery import Recovery, Visible

@@ -13,14 +13,14 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from metrics_stream.audience import Client
-from metrics_stream.core.columns import SeriesColumns, permitted_series
 from metrics_stream.core.delivery.selection import Selection
-from metrics_stream.core.folding import Folder
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.messages import Backfill, Series
 from metrics_stream.core.protocol.parsing import encode, format_timestamp
 from metrics_stream.core.protocol.positions import Position
 from metrics_stream.core.protocol.prepared_message import SharedText
+from metrics_stream.core.series.columns import SeriesColumns, permitted_series
+from metrics_stream.core.series.folding import Folder
 from metrics_stream.history import History
 from metrics_stream.hub import Hub
 

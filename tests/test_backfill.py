@@ -11,9 +11,9 @@ from channels.testing import WebsocketCommunicator
 from metrics_stream import backfill
 from metrics_stream.broadcast import broadcast_many
 from metrics_stream.bus.bus import declare_server
-from metrics_stream.core.columns import SeriesColumns
 from metrics_stream.core.delivery.selection import Selection
 from metrics_stream.core.protocol.parsing import encode
+from metrics_stream.core.series.columns import SeriesColumns
 from metrics_stream.routing import stream_application
 from metrics_stream.runtime import get_runtime, stop_runtime
 

@@ -10,10 +10,10 @@ from django.db import DatabaseError
 
 from metrics_stream import recordings
 from metrics_stream.collectors.demo.simulation import DemoTest
-from metrics_stream.core.columns import SeriesKey
-from metrics_stream.core.folding import readings
 from metrics_stream.core.metrics.sketch import Sketch
 from metrics_stream.core.protocol.positions import Position
+from metrics_stream.core.series.columns import SeriesKey
+from metrics_stream.core.series.folding import readings
 from metrics_stream.models import MetricChunk, RecorderState, SeriesGroup, TestRun, TierChunk
 from metrics_stream.recordings import open_run, published
 from tests.recording import HOLDER, START, Recording, metric, start_run

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
-from metrics_stream.core.columns import SeriesColumns
+from metrics_stream.core.series.columns import SeriesColumns
 
 WIDTH = 240
 HEIGHT = 48

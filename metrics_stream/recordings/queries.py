@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
 
-from metrics_stream.core.columns import Column, SeriesColumns, SeriesKey, Unpacked, downsample, make_grid, unpack
 from metrics_stream.core.metrics.permission import EVERYTHING, Permit
 from metrics_stream.core.metrics.summaries import is_percentile
-from metrics_stream.core.sketch_columns import SketchColumns
+from metrics_stream.core.series.columns import Column, SeriesColumns, SeriesKey, Unpacked, downsample, make_grid, unpack
+from metrics_stream.core.series.sketch_columns import SketchColumns
 from metrics_stream.models import SeriesGroup, TestRun, TierChunk
 from metrics_stream.recordings.open_run import key_of, put_minute
 from metrics_stream.recordings.tiers import FINEST, TIERS, row_start

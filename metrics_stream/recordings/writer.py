@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 from django.db import transaction
 from django.db.models import Q
 
-from metrics_stream.core.folding import readings
 from metrics_stream.core.metrics.metric import MetricsStreamError
 from metrics_stream.core.protocol.positions import Position, Stretch
-from metrics_stream.core.sketch_columns import sketches_in
+from metrics_stream.core.series.folding import readings
+from metrics_stream.core.series.sketch_columns import sketches_in
 from metrics_stream.models import MetricChunk, RecorderState, SeriesGroup, TestRun, TierChunk
 from metrics_stream.recordings.open_run import Changes, OpenRun
 

@@ -2,7 +2,7 @@
 
 import re
 
-from metrics_stream.core.columns import SeriesColumns
+from metrics_stream.core.series.columns import SeriesColumns
 from metrics_stream.core.sparkline import HEIGHT, WIDTH, draw
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import msgspec
 
-from metrics_stream.core.columns import Column, SeriesColumns, SeriesKey, downsample, make_grid
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.metrics.summaries import SKETCHES
 from metrics_stream.core.protocol.messages import Filters
+from metrics_stream.core.series.columns import Column, SeriesColumns, SeriesKey, downsample, make_grid
 
 # More series than dashboards can show. A producer that counts up its field names, say, stops here.
 MAX_SERIES = 20_000

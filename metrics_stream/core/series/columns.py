@@ -18,7 +18,7 @@ from typing import NamedTuple
 import msgspec
 
 from metrics_stream.core.metrics.permission import Permit
-from metrics_stream.core.sketch_columns import PackedSketch, SketchColumns, unpack_sketches
+from metrics_stream.core.series.sketch_columns import PackedSketch, SketchColumns, unpack_sketches
 
 
 class SeriesKey(NamedTuple):

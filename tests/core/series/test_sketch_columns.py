@@ -5,7 +5,7 @@ import json
 import pytest
 
 from metrics_stream.core.metrics.sketch import Sketch
-from metrics_stream.core.sketch_columns import SketchColumns, sketches_in
+from metrics_stream.core.series.sketch_columns import SketchColumns, sketches_in
 
 GOOD = {"accuracy": 0.01, "bins": {"231": 5}, "max": 102.0}
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics_stream.core.columns import SeriesKey
-from metrics_stream.core.folding import Folder, matches, readings
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.messages import Filters
+from metrics_stream.core.series.columns import SeriesKey
+from metrics_stream.core.series.folding import Folder, matches, readings
 
 
 def metric(at, data, metric_type="system", source="web-1"):
