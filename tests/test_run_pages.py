@@ -15,7 +15,7 @@ from django.utils.html import strip_tags
 
 from metrics_stream import recordings
 from metrics_stream.access import grants as access
-from metrics_stream.core.figures import NO_VALUE
+from metrics_stream.core.formatting import NO_VALUE
 from metrics_stream.core.metrics.metric import MetricsStreamError
 from metrics_stream.core.metrics.sketch import Sketch
 from metrics_stream.models import Dashboard, MetricChunk, Panel, TestRun

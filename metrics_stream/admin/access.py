@@ -16,7 +16,7 @@ from django.utils import timezone
 from metrics_stream.access.grants import access_of, visible_dashboards, visible_runs
 from metrics_stream.admin.base import AuditedAdmin
 from metrics_stream.admin.forms import AccessPolicyForm, ShareLinkForm
-from metrics_stream.core.figures import NO_VALUE
+from metrics_stream.core.formatting import NO_VALUE
 from metrics_stream.core.metrics.metric import ALL
 from metrics_stream.models import AccessPolicy, ShareLink
 

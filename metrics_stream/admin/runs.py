@@ -15,7 +15,7 @@ from django.utils import timezone
 from metrics_stream import runs
 from metrics_stream.admin.base import StreamAdmin
 from metrics_stream.admin.forms import TestRunForm
-from metrics_stream.core.figures import NO_VALUE, format_duration
+from metrics_stream.core.formatting import NO_VALUE, format_duration
 from metrics_stream.models import TestRun
 
 # From this silence on the list says so, since a run that was forgotten goes on for good.

@@ -22,9 +22,9 @@ from django.utils import timezone
 
 from metrics_stream.access.grants import BEARER
 from metrics_stream.conf import StreamSettings, get_settings
-from metrics_stream.core.allowance import Allowance
 from metrics_stream.core.formats.native import BadItem, ItemError, RequestError, Terms
 from metrics_stream.core.metrics.metric import ALL, Metric, MetricsStreamError
+from metrics_stream.core.rate_limit import Allowance
 from metrics_stream.models import AccessToken, TokenName
 from metrics_stream.runtime import Runtime
 

@@ -19,7 +19,7 @@ from django.utils.dateparse import parse_datetime
 from metrics_stream import recordings
 from metrics_stream.conf import get_settings
 from metrics_stream.core import sparkline
-from metrics_stream.core.figures import NO_VALUE, format_duration, format_number
+from metrics_stream.core.formatting import NO_VALUE, format_duration, format_number
 from metrics_stream.core.metrics.metric import Catalogue
 from metrics_stream.core.metrics.permission import EVERYTHING, Permit
 from metrics_stream.core.series.columns import SeriesColumns

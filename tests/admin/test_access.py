@@ -9,7 +9,7 @@ from django.contrib.messages import get_messages
 from django.urls import reverse
 from django.utils import timezone
 
-from metrics_stream.core.figures import NO_VALUE
+from metrics_stream.core.formatting import NO_VALUE
 from metrics_stream.models import AccessPolicy, Dashboard, Panel, ShareLink
 from tests.recording import start_run
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Download, Page, expect
 
-from metrics_stream.core.figures import format_number
+from metrics_stream.core.formatting import format_number
 from tests.stack import Stack
 
 pytestmark = pytest.mark.browser

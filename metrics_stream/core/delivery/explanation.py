@@ -14,7 +14,7 @@ import msgspec
 
 from metrics_stream.core.delivery.pending import Delivery, Pending
 from metrics_stream.core.delivery.selection import Arrival, Selection, compile_projection
-from metrics_stream.core.figures import format_duration
+from metrics_stream.core.formatting import format_duration
 from metrics_stream.core.metrics.encoding import encode_metric
 from metrics_stream.core.metrics.metric import Catalogue, Metric
 from metrics_stream.core.metrics.permission import EVERYTHING, Grant, Permit

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from metrics_stream.core.figures import NO_VALUE, format_duration, format_number
+from metrics_stream.core.formatting import NO_VALUE, format_duration, format_number
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics_stream.core.allowance import Allowance
+from metrics_stream.core.rate_limit import Allowance
 
 
 def test_a_burst_and_then_the_rate():
