@@ -19,10 +19,10 @@ from metrics_stream.access import monitor as authority
 from metrics_stream.access.shares import SHARES_KEY, grants_of
 from metrics_stream.broadcast import broadcast
 from metrics_stream.core.metrics.permission import Grant
+from metrics_stream.defaults.seed import seed
 from metrics_stream.models import AccessPolicy, ClientPreset, Dashboard, Panel, ShareLink
 from metrics_stream.routing import stream_application
 from metrics_stream.runtime import stop_runtime
-from metrics_stream.seed import seed
 from tests.recording import Recording, metric, start_run
 
 pytestmark = pytest.mark.django_db(transaction=True)

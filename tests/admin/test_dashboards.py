@@ -4,8 +4,8 @@ import pytest
 from django.urls import reverse
 
 from metrics_stream.admin.forms import ClientPresetForm, PanelForm
+from metrics_stream.defaults.seed import seed
 from metrics_stream.models import ClientPreset, Dashboard, Panel
-from metrics_stream.seed import seed
 
 PRESET_ADD = "/admin/metrics_stream/clientpreset/add/"
 DASHBOARD_ADD = "/admin/metrics_stream/dashboard/add/"

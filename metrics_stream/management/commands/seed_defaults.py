@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from metrics_stream.seed import seed
+from metrics_stream.defaults.seed import seed
 
 
 class Command(BaseCommand):
