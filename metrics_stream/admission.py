@@ -25,7 +25,7 @@ from metrics_stream.core.protocol.codes import ErrorCode, GapReason
 from metrics_stream.core.protocol.parsing import ProtocolError
 from metrics_stream.core.protocol.positions import Position, parse_position
 from metrics_stream.core.series.columns import SeriesColumns
-from metrics_stream.deadline import BusError
+from metrics_stream.history.deadline import BusError
 from metrics_stream.player import Player, Tape
 from metrics_stream.recovery import Recovery, Visible
 from metrics_stream.runtime import Runtime

@@ -22,7 +22,7 @@ from metrics_stream.core.metrics.permission import Permit
 from metrics_stream.core.protocol.messages import PlayState, ReplayState
 from metrics_stream.core.protocol.parsing import format_timestamp
 from metrics_stream.core.series.columns import SeriesColumns
-from metrics_stream.deadline import BusError
+from metrics_stream.history.deadline import BusError
 from metrics_stream.hub import Hub
 
 logger = logging.getLogger(__name__)

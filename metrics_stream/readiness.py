@@ -9,7 +9,7 @@ from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
 from metrics_stream import recorder
-from metrics_stream.deadline import BusError
+from metrics_stream.history.deadline import BusError
 from metrics_stream.runtime import get_runtime
 
 # How long the database may take to answer.

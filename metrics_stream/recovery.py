@@ -17,8 +17,8 @@ from metrics_stream.core.delivery.selection import Selection
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.codes import GapReason
 from metrics_stream.core.protocol.positions import Position, parse_position, position_text, tag_runs
-from metrics_stream.deadline import BusError
 from metrics_stream.history import History, Page
+from metrics_stream.history.deadline import BusError
 from metrics_stream.hub import Hub
 from metrics_stream.intake import Intake
 

@@ -26,8 +26,8 @@ from metrics_stream.broadcast.run_block import RunError as RunError  # noqa: PLC
 from metrics_stream.broadcast.run_block import RunOptions, RunOverError, RunUnavailableError
 from metrics_stream.conf import get_settings
 from metrics_stream.core.metrics.metric import MetricsStreamError
-from metrics_stream.deadline import BusError
 from metrics_stream.history import ActiveRun, open_history
+from metrics_stream.history.deadline import BusError
 from metrics_stream.models import AccessToken, TestRun
 from metrics_stream.validators import MAX_TEXT_LENGTH, shorten
 

@@ -26,9 +26,9 @@ from metrics_stream.core.metrics.encoding import encode_metric
 from metrics_stream.core.metrics.metric import STREAM
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode, GapReason
 from metrics_stream.core.protocol.parsing import format_timestamp
-from metrics_stream.deadline import BusError
 from metrics_stream.health import health
 from metrics_stream.history import open_history
+from metrics_stream.history.deadline import BusError
 from metrics_stream.hub import Hub
 from metrics_stream.inspection import answer_question, describe_all
 from metrics_stream.intake import Intake

@@ -17,7 +17,7 @@ from metrics_stream.bus.bus import declare_server
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode
 from metrics_stream.core.protocol.parsing import format_timestamp, parse_instant
 from metrics_stream.core.protocol.positions import Position
-from metrics_stream.deadline import BusError
+from metrics_stream.history.deadline import BusError
 from metrics_stream.player import Moment, Pages
 from metrics_stream.routing import stream_application
 from metrics_stream.runtime import get_runtime, stop_runtime

@@ -27,7 +27,7 @@ from metrics_stream.core.delivery.selection import permitted_metrics
 from metrics_stream.core.formatting import NO_VALUE, format_duration, format_number
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.metrics.permission import EVERYTHING, Permit
-from metrics_stream.deadline import BusError
+from metrics_stream.history.deadline import BusError
 from metrics_stream.models import Connection
 from metrics_stream.validators import MAX_TERM_LENGTH, validate_printable
 

@@ -19,7 +19,7 @@ from metrics_stream.api.requests import body_of, for_programs, key_of, known_by,
 from metrics_stream.conf import get_settings
 from metrics_stream.core.formats.native import BadItem, Format, RequestError, items_in, read_item
 from metrics_stream.core.metrics.metric import Metric
-from metrics_stream.deadline import BusError
+from metrics_stream.history.deadline import BusError
 from metrics_stream.models import AccessToken
 from metrics_stream.runtime import Runtime, get_runtime
 

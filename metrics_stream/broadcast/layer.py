@@ -13,8 +13,8 @@ from metrics_stream.bus.publication import Publication, Publisher, batches
 from metrics_stream.conf import get_settings
 from metrics_stream.core.metrics.encoding import encode_metric, epoch_seconds
 from metrics_stream.core.metrics.metric import Metric, MetricError
-from metrics_stream.deadline import BusError
 from metrics_stream.history import open_history
+from metrics_stream.history.deadline import BusError
 
 
 def make_metric(metric_type: str, data: object, timestamp: Timestamp = None, source: str | None = None) -> Metric:

@@ -21,8 +21,8 @@ from channels.layers import InMemoryChannelLayer, get_channel_layer
 from metrics_stream.bus.publication import Publication, Publisher, batches
 from metrics_stream.core.delivery.explanation import Question
 from metrics_stream.core.metrics.metric import Metric
-from metrics_stream.deadline import BusError, within
 from metrics_stream.history import History, Placed
+from metrics_stream.history.deadline import BusError, within
 
 logger = logging.getLogger(__name__)
 

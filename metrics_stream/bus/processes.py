@@ -16,8 +16,8 @@ from metrics_stream.bus.bus import AccessChanged, Bus, CloseClient, NotShared, l
 from metrics_stream.conf import get_settings
 from metrics_stream.core.delivery.explanation import Question
 from metrics_stream.core.metrics.metric import Metric
-from metrics_stream.deadline import BusError
 from metrics_stream.history import open_history
+from metrics_stream.history.deadline import BusError
 
 T = TypeVar("T")
 

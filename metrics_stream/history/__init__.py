@@ -56,7 +56,7 @@ def _open(layer: BaseChannelLayer, kind: _Kind) -> History | None:
         return None
     from channels_redis.utils import decode_hosts
 
-    from metrics_stream.history.streams import RedisHistory
+    from metrics_stream.history.redis import RedisHistory
 
     # With several hosts the channel layer spreads its groups over them; the history needs one order of all.
     host = decode_hosts(django_settings.CHANNEL_LAYERS["default"].get("CONFIG", {}).get("hosts"))[0]

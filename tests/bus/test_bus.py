@@ -11,7 +11,7 @@ from metrics_stream.bus import bus as bus_module
 from metrics_stream.bus.bus import Bus, NotShared, Published, StatsRequest
 from metrics_stream.bus.publication import MAX_BATCH_METRICS
 from metrics_stream.core.delivery.explanation import Question
-from metrics_stream.deadline import BusError
+from metrics_stream.history.deadline import BusError
 
 
 @pytest.fixture(params=["memory", pytest.param("valkey", marks=pytest.mark.valkey)])

@@ -13,8 +13,8 @@ from metrics_stream.conf import get_settings
 from metrics_stream.history import Bounds, open_history
 from metrics_stream.history import memory as memory_module
 from metrics_stream.history.memory import MemoryHistory
-from metrics_stream.history.streams import RedisHistory
-from tests.test_history import MANY, Producer, metric, start, timestamps
+from metrics_stream.history.redis import RedisHistory
+from tests.history.test_history import MANY, Producer, metric, start, timestamps
 
 
 class SharedLayer(BaseChannelLayer):
@@ -42,7 +42,7 @@ def test_no_seconds_are_no_history(settings):
     assert open_history(get_settings()) is None
 
 
-@pytest.mark.parametrize("layers", [{}, {"default": {"BACKEND": "tests.test_history_opening.SharedLayer"}}])
+@pytest.mark.parametrize("layers", [{}, {"default": {"BACKEND": "tests.history.test_opening.SharedLayer"}}])
 def test_a_channel_layer_that_is_not_redis_has_no_history(settings, layers):
     settings.CHANNEL_LAYERS = layers
     assert (get_channel_layer() is None) == (not layers)

@@ -21,7 +21,7 @@ from redis.exceptions import NoScriptError, OutOfMemoryError
 
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.positions import Position, Stretch
-from metrics_stream.deadline import BusError, within
+from metrics_stream.history.deadline import BusError, within
 from metrics_stream.history.interface import (
     PAGE_BYTES,
     PAGE_METRICS,

@@ -12,10 +12,10 @@ import pytest_asyncio
 
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.positions import Position, Stretch, tag_runs
-from metrics_stream.deadline import BusError
 from metrics_stream.history import ActiveRun, Bounds, History
+from metrics_stream.history.deadline import BusError
 from metrics_stream.history.memory import MemoryHistory
-from metrics_stream.history.streams import RedisHistory
+from metrics_stream.history.redis import RedisHistory
 from tests.stack import eventually
 
 MANY = Bounds(900.0, 200_000, 100_000_000)
