@@ -16,7 +16,6 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from metrics_stream.audience import Client
 from metrics_stream.backfill import send_backfill
 from metrics_stream.core.delivery.selection import Selection
 from metrics_stream.core.metrics.permission import Permit
@@ -26,6 +25,7 @@ from metrics_stream.core.protocol.parsing import ProtocolError
 from metrics_stream.core.protocol.positions import Position, parse_position
 from metrics_stream.core.series.columns import SeriesColumns
 from metrics_stream.history.deadline import BusError
+from metrics_stream.hub.clients import Client
 from metrics_stream.player import Player, Tape
 from metrics_stream.recovery import Recovery, Visible
 from metrics_stream.runtime import Runtime

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
-from metrics_stream.audience import Client
 from metrics_stream.core.delivery.selection import Selection
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.messages import Backfill, Series
@@ -22,7 +21,8 @@ from metrics_stream.core.protocol.prepared_message import SharedText
 from metrics_stream.core.series.columns import SeriesColumns, permitted_series
 from metrics_stream.core.series.folding import Folder
 from metrics_stream.history import History
-from metrics_stream.hub import Hub
+from metrics_stream.hub.clients import Client
+from metrics_stream.hub.hub import Hub
 
 logger = logging.getLogger(__name__)
 

@@ -31,7 +31,6 @@ from metrics_stream.access.grants import (
 )
 from metrics_stream.access.monitor import Authority, authority_of, is_local
 from metrics_stream.admission import Admission, Past
-from metrics_stream.audience import Client
 from metrics_stream.core.delivery.pending import Delivery
 from metrics_stream.core.delivery.selection import Selection
 from metrics_stream.core.protocol import messages
@@ -39,7 +38,8 @@ from metrics_stream.core.protocol import parsing as protocol
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode, close_reason
 from metrics_stream.core.protocol.parsing import ProtocolError
 from metrics_stream.core.protocol.prepared_message import EXTENSION
-from metrics_stream.inspection import subscription_of
+from metrics_stream.hub.clients import Client
+from metrics_stream.hub.inspection import subscription_of
 from metrics_stream.outlet import SocketOutlet
 from metrics_stream.presets import find_preset, past_in, wish_of
 from metrics_stream.runtime import Runtime, get_runtime

@@ -15,7 +15,7 @@ from metrics_stream.core.numbering import Continuity, Heard
 from metrics_stream.core.protocol.codes import GapReason
 from metrics_stream.core.protocol.positions import Position, Stretch, tag_runs
 from metrics_stream.history import History, Placed
-from metrics_stream.hub import Hub
+from metrics_stream.hub.hub import Hub
 from metrics_stream.telemetry import Telemetry
 
 

@@ -8,12 +8,12 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
-from metrics_stream.audience import Client
 from metrics_stream.core.protocol import messages
 from metrics_stream.core.protocol import parsing as protocol
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode, close_reason
 from metrics_stream.core.protocol.prepared_message import SharedText
-from metrics_stream.hub import Hub
+from metrics_stream.hub.clients import Client
+from metrics_stream.hub.hub import Hub
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 
-from metrics_stream.audience import Client
 from metrics_stream.backfill import idle
 from metrics_stream.core.delivery.pending import Loss
 from metrics_stream.core.delivery.selection import Selection
@@ -19,7 +18,8 @@ from metrics_stream.core.protocol.codes import GapReason
 from metrics_stream.core.protocol.positions import Position, parse_position, position_text, tag_runs
 from metrics_stream.history import History, Page
 from metrics_stream.history.deadline import BusError
-from metrics_stream.hub import Hub
+from metrics_stream.hub.clients import Client
+from metrics_stream.hub.hub import Hub
 from metrics_stream.intake import Intake
 
 # What is sent at once: a frame that any client takes, and that costs the others no noticeable time.

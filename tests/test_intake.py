@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from metrics_stream.audience import HubLimits
 from metrics_stream.broadcast import make_metric
 from metrics_stream.bus import bus as bus_module
 from metrics_stream.bus.bus import Bus, Published
 from metrics_stream.bus.publication import Publisher
 from metrics_stream.conf import get_settings
 from metrics_stream.history import ActiveRun, open_history
-from metrics_stream.hub import Hub
+from metrics_stream.hub.clients import HubLimits
+from metrics_stream.hub.hub import Hub
 from metrics_stream.intake import Intake
 from metrics_stream.telemetry import Telemetry
 

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode
 from metrics_stream.core.protocol.prepared_message import SharedText
 from metrics_stream.outlet import SocketOutlet
-from tests.test_hub import House
+from tests.hub.test_hub import House
 
 
 async def test_the_log_says_which_client_a_frame_could_not_be_written_to(caplog):

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from metrics_stream.audience import Client, Clock, HubLimits, Outlet, View, Views
 from metrics_stream.core.canary import BusState
 from metrics_stream.core.delivery.frames import Frames, build_frames
 from metrics_stream.core.delivery.pending import Delivery, Item, Loss, Share, Window, newest
@@ -23,7 +22,8 @@ from metrics_stream.core.protocol.messages import Status
 from metrics_stream.core.protocol.parsing import encode
 from metrics_stream.core.protocol.positions import Position, position_text
 from metrics_stream.core.protocol.prepared_message import SharedText
-from metrics_stream.outflow import Outflow
+from metrics_stream.hub.clients import Client, Clock, HubLimits, Outlet, View, Views
+from metrics_stream.hub.sending import Outflow
 from metrics_stream.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)

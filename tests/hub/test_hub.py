@@ -8,8 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metrics_stream import audience as audience_module
-from metrics_stream.audience import HubLimits
 from metrics_stream.core.delivery import frames as frames_module
 from metrics_stream.core.delivery import selection as selection_module
 from metrics_stream.core.delivery.pending import Delivery
@@ -19,7 +17,9 @@ from metrics_stream.core.metrics.metric import BUILTIN_TYPES, Metric
 from metrics_stream.core.protocol.codes import CloseCode, GapReason
 from metrics_stream.core.protocol.messages import Filters
 from metrics_stream.core.protocol.prepared_message import SharedText
-from metrics_stream.hub import MAX_CARRIED_METRICS, Hub
+from metrics_stream.hub import clients as audience_module
+from metrics_stream.hub.clients import HubLimits
+from metrics_stream.hub.hub import MAX_CARRIED_METRICS, Hub
 from metrics_stream.telemetry import Telemetry
 
 TYPES = {item.slug: item for item in BUILTIN_TYPES}

@@ -8,10 +8,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from metrics_stream.audience import Client, Clock, HubLimits, Timer
 from metrics_stream.core.delivery.frames import Frames
 from metrics_stream.core.delivery.pending import Loss
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode
+from metrics_stream.hub.clients import Client, Clock, HubLimits, Timer
 from metrics_stream.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from metrics_stream.core.delivery.selection import Selection
 from metrics_stream.core.metrics.permission import EVERYTHING, Grant, Permit
 from metrics_stream.core.protocol.codes import GapReason
 from metrics_stream.core.protocol.messages import Filters
-from tests.test_hub import House
+from tests.hub.test_hub import House
 
 DELIVERIES = [
     Delivery(interval_seconds=0.5, mode="aggregate"),

@@ -9,14 +9,14 @@ from typing import Any, Literal
 
 import msgspec
 
-from metrics_stream.audience import Client
 from metrics_stream.core.delivery.explanation import Question, Situation, explain
 from metrics_stream.core.delivery.pending import Delivery
 from metrics_stream.core.delivery.selection import Selection
 from metrics_stream.core.metrics.metric import Catalogue
 from metrics_stream.core.protocol.messages import Subscription
 from metrics_stream.core.protocol.parsing import format_timestamp
-from metrics_stream.hub import Hub
+from metrics_stream.hub.clients import Client
+from metrics_stream.hub.hub import Hub
 
 # A write on its way for longer than this is no matter of the network's pace any more.
 NOT_READING_SECONDS = 1.0

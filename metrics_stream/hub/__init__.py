@@ -1,0 +1,1 @@
+"""Turn metrics into frames, once per view; knows neither Django nor Channels."""
