@@ -29,7 +29,7 @@ from metrics_stream.core.metrics.metric import MetricsStreamError
 from metrics_stream.history import ActiveRun, open_history
 from metrics_stream.history.deadline import BusError
 from metrics_stream.models import AccessToken, TestRun
-from metrics_stream.validators import MAX_TEXT_LENGTH, shorten
+from metrics_stream.models.validators import MAX_TEXT_LENGTH, shorten
 
 logger = logging.getLogger(__name__)
 

@@ -30,8 +30,8 @@ from metrics_stream.core.protocol import parsing as protocol
 from metrics_stream.defaults.dashboards import DASHBOARD_SEEDS
 from metrics_stream.defaults.presets import preset_seeds
 from metrics_stream.models import ClientPreset, Dashboard, Panel
+from metrics_stream.models.validators import OPTIONS
 from metrics_stream.runtime import stop_runtime
-from metrics_stream.validators import OPTIONS
 from tests.stack import ROOT, Stack
 
 README = ROOT / "README.md"

@@ -10,7 +10,12 @@ from tests.conftest import skip_or_fail
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = (
-    *("tests/test_recordings.py", "tests/test_prune_history.py", "tests/test_models.py", "tests/test_recorder.py"),
+    *(
+        "tests/test_recordings.py",
+        "tests/test_prune_history.py",
+        "tests/models/test_dashboards.py",
+        "tests/test_recorder.py",
+    ),
     *("tests/test_runs.py", "tests/test_run_pages.py", "tests/access/test_decorators.py", "tests/api/test_metrics.py"),
     "tests/api/test_runs.py",
 )

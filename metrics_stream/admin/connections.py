@@ -29,7 +29,7 @@ from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.metrics.permission import EVERYTHING, Permit
 from metrics_stream.history.deadline import BusError
 from metrics_stream.models import Connection
-from metrics_stream.validators import MAX_TERM_LENGTH, validate_printable
+from metrics_stream.models.validators import MAX_TERM_LENGTH, validate_printable
 
 # A page that a browser draws at once; who looks for one of more clients than that filters.
 MOST_ROWS = 300

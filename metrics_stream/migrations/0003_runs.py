@@ -3,7 +3,7 @@
 import django.core.validators
 import django.db.models.deletion
 import metrics_stream.models.runs
-import metrics_stream.validators
+import metrics_stream.models.validators
 import simple_history.models
 from django.conf import settings
 from django.db import migrations, models
@@ -34,15 +34,15 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('slug', models.SlugField(help_text="The address of the run's page, and what `run` is in its metrics.", max_length=150, unique=True)),
-                ('name', models.CharField(max_length=100, validators=[metrics_stream.validators.validate_printable])),
+                ('name', models.CharField(max_length=100, validators=[metrics_stream.models.validators.validate_printable])),
                 ('status', models.CharField(choices=[('not_started', 'Not started'), ('running', 'Running'), ('paused', 'Paused'), ('completed', 'Completed'), ('failed', 'Failed'), ('cancelled', 'Cancelled')], db_index=True, default='not_started', max_length=20)),
                 ('created_at', models.DateTimeField(auto_now_add=True)),
                 ('started_at', models.DateTimeField(blank=True, null=True)),
                 ('ended_at', models.DateTimeField(blank=True, null=True)),
-                ('target_tps', models.FloatField(blank=True, help_text='In transactions per second. Empty: none.', null=True, validators=[metrics_stream.validators.validate_finite, django.core.validators.MinValueValidator(0.0)], verbose_name='target load')),
-                ('tags', models.JSONField(blank=True, default=list, help_text='One a line. Runs are found by them.', validators=[metrics_stream.validators.validate_terms])),
-                ('notes', models.TextField(blank=True, help_text='What was tested, and what came of it.', validators=[metrics_stream.validators.validate_text])),
-                ('sources', models.JSONField(blank=True, default=list, help_text='Host names, one a line. Only what these machines publish belongs to the run. Empty: every source.', validators=[metrics_stream.validators.validate_terms])),
+                ('target_tps', models.FloatField(blank=True, help_text='In transactions per second. Empty: none.', null=True, validators=[metrics_stream.models.validators.validate_finite, django.core.validators.MinValueValidator(0.0)], verbose_name='target load')),
+                ('tags', models.JSONField(blank=True, default=list, help_text='One a line. Runs are found by them.', validators=[metrics_stream.models.validators.validate_terms])),
+                ('notes', models.TextField(blank=True, help_text='What was tested, and what came of it.', validators=[metrics_stream.models.validators.validate_text])),
+                ('sources', models.JSONField(blank=True, default=list, help_text='Host names, one a line. Only what these machines publish belongs to the run. Empty: every source.', validators=[metrics_stream.models.validators.validate_terms])),
                 ('alive_at', models.DateTimeField(blank=True, editable=False, help_text='When the program that started the run last said that it goes on. Empty: people start and stop it.', null=True)),
                 ('first_at', models.DateTimeField(blank=True, editable=False, help_text='The earliest timestamp that was recorded.', null=True, verbose_name='first metric')),
                 ('last_at', models.DateTimeField(blank=True, editable=False, help_text='The latest timestamp that was recorded.', null=True, verbose_name='last metric')),
@@ -60,15 +60,15 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigIntegerField(auto_created=True, blank=True, db_index=True, verbose_name='ID')),
                 ('slug', models.SlugField(help_text="The address of the run's page, and what `run` is in its metrics.", max_length=150)),
-                ('name', models.CharField(max_length=100, validators=[metrics_stream.validators.validate_printable])),
+                ('name', models.CharField(max_length=100, validators=[metrics_stream.models.validators.validate_printable])),
                 ('status', models.CharField(choices=[('not_started', 'Not started'), ('running', 'Running'), ('paused', 'Paused'), ('completed', 'Completed'), ('failed', 'Failed'), ('cancelled', 'Cancelled')], db_index=True, default='not_started', max_length=20)),
                 ('created_at', models.DateTimeField(blank=True, editable=False)),
                 ('started_at', models.DateTimeField(blank=True, null=True)),
                 ('ended_at', models.DateTimeField(blank=True, null=True)),
-                ('target_tps', models.FloatField(blank=True, help_text='In transactions per second. Empty: none.', null=True, validators=[metrics_stream.validators.validate_finite, django.core.validators.MinValueValidator(0.0)], verbose_name='target load')),
-                ('tags', models.JSONField(blank=True, default=list, help_text='One a line. Runs are found by them.', validators=[metrics_stream.validators.validate_terms])),
-                ('notes', models.TextField(blank=True, help_text='What was tested, and what came of it.', validators=[metrics_stream.validators.validate_text])),
-                ('sources', models.JSONField(blank=True, default=list, help_text='Host names, one a line. Only what these machines publish belongs to the run. Empty: every source.', validators=[metrics_stream.validators.validate_terms])),
+                ('target_tps', models.FloatField(blank=True, help_text='In transactions per second. Empty: none.', null=True, validators=[metrics_stream.models.validators.validate_finite, django.core.validators.MinValueValidator(0.0)], verbose_name='target load')),
+                ('tags', models.JSONField(blank=True, default=list, help_text='One a line. Runs are found by them.', validators=[metrics_stream.models.validators.validate_terms])),
+                ('notes', models.TextField(blank=True, help_text='What was tested, and what came of it.', validators=[metrics_stream.models.validators.validate_text])),
+                ('sources', models.JSONField(blank=True, default=list, help_text='Host names, one a line. Only what these machines publish belongs to the run. Empty: every source.', validators=[metrics_stream.models.validators.validate_terms])),
                 ('history_id', models.AutoField(primary_key=True, serialize=False)),
                 ('history_date', models.DateTimeField(db_index=True)),
                 ('history_change_reason', models.CharField(max_length=100, null=True)),

@@ -22,7 +22,12 @@ from simple_history.models import HistoricalRecords
 
 from metrics_stream.models.dashboards import Dashboard
 from metrics_stream.models.runs import TestRun
-from metrics_stream.validators import validate_permitted_types, validate_printable, validate_scopes, validate_terms
+from metrics_stream.models.validators import (
+    validate_permitted_types,
+    validate_printable,
+    validate_scopes,
+    validate_terms,
+)
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from django.db import models, transaction
 from django.urls import reverse
 from simple_history.models import HistoricalRecords
 
-from metrics_stream.validators import (
+from metrics_stream.models.validators import (
     outside,
     validate_finite,
     validate_metric_type,

@@ -14,7 +14,7 @@ from django.db import models
 from simple_history.models import HistoricalRecords
 
 from metrics_stream.core.formats import runs as run_requests
-from metrics_stream.validators import validate_finite, validate_printable, validate_terms, validate_text
+from metrics_stream.models.validators import validate_finite, validate_printable, validate_terms, validate_text
 
 
 def delete_with_run(collector: Any, field: Any, sub_objs: Any, using: str) -> None:

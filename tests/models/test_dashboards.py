@@ -7,7 +7,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
 from metrics_stream.models import ClientPreset, Dashboard, Panel
-from metrics_stream.validators import validate_terms
+from metrics_stream.models.validators import validate_terms
 
 pytestmark = pytest.mark.django_db
 
