@@ -3,11 +3,13 @@
 from django.contrib.auth.views import LogoutView
 from django.urls import path
 
-from metrics_stream import share_pages, views
 from metrics_stream.api import metrics as ingest
 from metrics_stream.api import runs as remote_runs
-from metrics_stream.run_pages import exports, pages
-from metrics_stream.sign_in import SignIn
+from metrics_stream.views import dashboards as views
+from metrics_stream.views import exports
+from metrics_stream.views import runs as pages
+from metrics_stream.views import shares as share_pages
+from metrics_stream.views.sign_in import SignIn
 
 app_name = "metrics_stream"
 

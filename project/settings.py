@@ -154,13 +154,13 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 
-# So many wrong passwords for a user name from one address, and this address waits. metrics_stream.sign_in has the rest.
+# After so many wrong passwords for one user name, an address has to wait; views/sign_in.py has the rest.
 AXES_FAILURE_LIMIT = env.int("SIGN_IN_ATTEMPTS", default=5)
 AXES_COOLOFF_TIME = timedelta(minutes=env.int("SIGN_IN_LOCKOUT_MINUTES", default=15))
-AXES_HANDLER = "metrics_stream.sign_in.SignInHandler"
+AXES_HANDLER = "metrics_stream.views.sign_in.SignInHandler"
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
-AXES_LOCKOUT_CALLABLE = "metrics_stream.sign_in.locked_out"
-AXES_CLIENT_IP_CALLABLE = "metrics_stream.sign_in.client_address"
+AXES_LOCKOUT_CALLABLE = "metrics_stream.views.sign_in.locked_out"
+AXES_CLIENT_IP_CALLABLE = "metrics_stream.views.sign_in.client_address"
 AXES_RESET_ON_SUCCESS = True
 # Who tries on while locked out neither waits longer nor fills the database.
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False

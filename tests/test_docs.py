@@ -17,7 +17,7 @@ import websockets
 from django.core.management import BaseCommand, get_commands, load_command_class
 from django.urls import get_resolver
 
-from metrics_stream import checks, exposition, readiness
+from metrics_stream import checks
 from metrics_stream.api import requests as http_entrance
 from metrics_stream.broadcast import broadcaster as broadcast
 from metrics_stream.bus.publication import MAX_BATCH_BYTES
@@ -32,6 +32,8 @@ from metrics_stream.defaults.presets import preset_seeds
 from metrics_stream.models import ClientPreset, Dashboard, Panel
 from metrics_stream.models.validators import OPTIONS
 from metrics_stream.runtime import stop_runtime
+from metrics_stream.views import prometheus as exposition
+from metrics_stream.views import readiness
 from tests.stack import ROOT, Stack
 
 README = ROOT / "README.md"

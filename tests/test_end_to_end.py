@@ -18,7 +18,7 @@ import pytest
 import websockets
 
 from tests.stack import ROOT, Stack
-from tests.test_exposition import values_of
+from tests.views.test_prometheus import values_of
 
 pytestmark = pytest.mark.valkey
 

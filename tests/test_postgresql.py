@@ -16,7 +16,7 @@ TESTS = (
         "tests/models/test_dashboards.py",
         "tests/test_recorder.py",
     ),
-    *("tests/test_runs.py", "tests/test_run_pages.py", "tests/access/test_decorators.py", "tests/api/test_metrics.py"),
+    *("tests/test_runs.py", "tests/views/test_runs.py", "tests/access/test_decorators.py", "tests/api/test_metrics.py"),
     "tests/api/test_runs.py",
 )
 

@@ -11,7 +11,7 @@ from django.urls import reverse
 
 from metrics_stream.conf import get_settings
 from metrics_stream.models import ClientPreset, Dashboard, Panel, TestRun
-from metrics_stream.views import MOST_RUNS, describe_field, page_config
+from metrics_stream.views.dashboards import MOST_RUNS, describe_field, page_config
 
 CONTEXT_OF_EVERY_PAGE = [reverse("metrics_stream:index"), reverse("metrics_stream:console"), "/dashboards/operations/"]
 

@@ -18,13 +18,13 @@ from django.utils.dateparse import parse_datetime
 
 from metrics_stream import recordings
 from metrics_stream.conf import get_settings
-from metrics_stream.core import sparkline
 from metrics_stream.core.formatting import NO_VALUE, format_duration, format_number
 from metrics_stream.core.metrics.metric import Catalogue
 from metrics_stream.core.metrics.permission import EVERYTHING, Permit
 from metrics_stream.core.series.columns import SeriesColumns
 from metrics_stream.models import TestRun
-from metrics_stream.views import describe_field
+from metrics_stream.views import sparkline
+from metrics_stream.views.dashboards import describe_field
 
 # What stands for the load of a run, the best first. A run without them shows another series.
 LOAD_FIELDS = (

@@ -9,13 +9,14 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.test import AsyncClient, TransactionTestCase, override_settings
 from django.utils import timezone
 
-from metrics_stream import readiness, runs
+from metrics_stream import runs
 from metrics_stream.broadcast import broadcast
 from metrics_stream.bus.bus import declare_server
 from metrics_stream.models import RecorderState, TestRun
 from metrics_stream.runtime import get_runtime, stop_runtime
-from tests.test_exposition import values_of
+from metrics_stream.views import readiness
 from tests.test_runtime import Inbox
+from tests.views.test_prometheus import values_of
 
 OK = {"channel layer": "ok", "clients": "ok", "database": "ok", "recorder": "ok"}
 

@@ -3,7 +3,7 @@
 import re
 
 from metrics_stream.core.series.columns import SeriesColumns
-from metrics_stream.core.sparkline import HEIGHT, WIDTH, draw
+from metrics_stream.views.sparkline import HEIGHT, WIDTH, draw
 
 
 def series(buckets, mean, low=None, high=None, bucket_seconds=10.0):

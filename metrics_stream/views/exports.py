@@ -23,8 +23,8 @@ from metrics_stream.core.exports import csv_pieces, ndjson_pieces
 from metrics_stream.core.metrics.metric import Metric, MetricsStreamError
 from metrics_stream.core.metrics.permission import EVERYTHING, Permit
 from metrics_stream.models import TestRun
-from metrics_stream.run_pages.lookup import find_run, is_whole
-from metrics_stream.views import page_cache
+from metrics_stream.views.dashboards import page_cache
+from metrics_stream.views.run_lookup import find_run, is_whole
 
 # What becomes a piece at once. That takes some milliseconds, in which the event loop hardly gets the interpreter; then
 # it has it for itself until it asks for the next piece.

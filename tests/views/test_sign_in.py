@@ -11,7 +11,7 @@ from django.core.management import call_command
 from django.test import Client, RequestFactory
 from django.utils import timezone
 
-from metrics_stream.sign_in import NAMES_OF_AN_ADDRESS, client_address
+from metrics_stream.views.sign_in import NAMES_OF_AN_ADDRESS, client_address
 
 pytestmark = pytest.mark.django_db
 

@@ -19,8 +19,8 @@ from metrics_stream.core.formatting import NO_VALUE
 from metrics_stream.core.metrics.metric import MetricsStreamError
 from metrics_stream.core.metrics.sketch import Sketch
 from metrics_stream.models import Dashboard, MetricChunk, Panel, TestRun
-from metrics_stream.run_pages import exports
-from metrics_stream.run_pages.pages import RUNS_ON_A_PAGE
+from metrics_stream.views import exports
+from metrics_stream.views.runs import RUNS_ON_A_PAGE
 from tests.recording import Recording, metric, start_run
 
 pytestmark = pytest.mark.django_db

@@ -1,0 +1,1 @@
+"""HTTP pages for people: dashboards, status, test runs, share links, sign-in."""
