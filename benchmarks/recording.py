@@ -33,7 +33,7 @@ import json
 import random
 import time
 from benchmarks.payload import FIELDS, numbers
-from metrics_stream import recordings
+from metrics_stream.runs import series as run_series
 from tests.recording import Recording, metric, start_run
 run, recording = start_run("hour"), Recording("hour")
 chance = random.Random(1)
@@ -51,7 +51,7 @@ def measure(**wish):
     times = []
     for _ in range(30):
         began = time.perf_counter()
-        found = recordings.series(run, max_points=300, **wish)
+        found = run_series.series(run, max_points=300, **wish)
         times.append(1000 * (time.perf_counter() - began))
     return {"series": len(found), "times_ms": sorted(times)}
 print(json.dumps({"all": measure(), "one": measure(fields=FIELDS[:1], source="web-0")}))

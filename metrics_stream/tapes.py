@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from channels.db import database_sync_to_async
 
-from metrics_stream import recordings
 from metrics_stream.access.grants import Access, visible_runs
 from metrics_stream.backfill import RecentSeries
 from metrics_stream.core.delivery.pending import Key
@@ -22,6 +21,8 @@ from metrics_stream.core.series.folding import matches
 from metrics_stream.history import History
 from metrics_stream.models import TestRun
 from metrics_stream.player import Moment, Pages, Tape
+from metrics_stream.runs import reader
+from metrics_stream.runs import series as run_series
 from metrics_stream.runtime import Runtime
 
 PAGE_METRICS = 1_000
@@ -35,9 +36,9 @@ MAX_LOOKED_THROUGH = 5_000
 MICROSECOND = 1e-6
 
 # In threads of their own: a page that takes long must not wait for a replay, nor a replay for it.
-_read_metrics = database_sync_to_async(recordings.metrics, thread_sensitive=False)
-_read_newest = database_sync_to_async(recordings.newest_before, thread_sensitive=False)
-_read_series = database_sync_to_async(recordings.series, thread_sensitive=False)
+_read_metrics = database_sync_to_async(reader.metrics, thread_sensitive=False)
+_read_newest = database_sync_to_async(reader.newest_before, thread_sensitive=False)
+_read_series = database_sync_to_async(run_series.series, thread_sensitive=False)
 
 
 async def open_tape(runtime: Runtime, access: Access, run: str | None) -> Tape:

@@ -7,7 +7,7 @@ from metrics_stream.core.metrics.encoding import encode_metric
 from metrics_stream.core.metrics.metric import Catalogue, Metric
 from metrics_stream.core.protocol.positions import Position, Stretch
 from metrics_stream.models import RecorderState, TestRun
-from metrics_stream.recordings import Writer
+from metrics_stream.runs.writer import Writer
 
 START = 1_800_000_000.0
 """The beginning of a minute, and of an hour."""

@@ -11,12 +11,17 @@ from tests.conftest import skip_or_fail
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = (
     *(
-        "tests/test_recordings.py",
-        "tests/test_prune_history.py",
+        "tests/runs/test_writer.py",
+        "tests/runs/test_retention.py",
         "tests/models/test_dashboards.py",
-        "tests/test_recorder.py",
+        "tests/runs/test_recorder.py",
     ),
-    *("tests/test_runs.py", "tests/views/test_runs.py", "tests/access/test_decorators.py", "tests/api/test_metrics.py"),
+    *(
+        "tests/runs/test_lifecycle.py",
+        "tests/views/test_runs.py",
+        "tests/access/test_decorators.py",
+        "tests/api/test_metrics.py",
+    ),
     "tests/api/test_runs.py",
 )
 

@@ -12,11 +12,11 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from metrics_stream import runs
 from metrics_stream.admin.base import StreamAdmin
 from metrics_stream.admin.forms import TestRunForm
 from metrics_stream.core.formatting import NO_VALUE, format_duration
 from metrics_stream.models import TestRun
+from metrics_stream.runs import lifecycle as runs
 
 # From this silence on the list says so, since a run that was forgotten goes on for good.
 QUIET = timedelta(minutes=2)

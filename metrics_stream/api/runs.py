@@ -15,7 +15,6 @@ from django.db import DatabaseError, transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, JsonResponse
 
-from metrics_stream import runs
 from metrics_stream.api.programs import Program, RequestRefused
 from metrics_stream.api.requests import body_of, for_programs, key_of, known_by, refuse
 from metrics_stream.broadcast.run_block import RunError, RunOverError
@@ -24,7 +23,8 @@ from metrics_stream.core.formats.native import RequestError
 from metrics_stream.core.formats.runs import Start, Stop, read_alive, read_start, read_stop
 from metrics_stream.core.protocol.parsing import format_timestamp, quote
 from metrics_stream.models import AccessToken, TestRun
-from metrics_stream.recorder import SILENT_RUN_SECONDS
+from metrics_stream.runs import lifecycle as runs
+from metrics_stream.runs.recorder import SILENT_RUN_SECONDS
 from metrics_stream.runtime import get_runtime
 
 logger = logging.getLogger(__name__)

@@ -24,7 +24,7 @@ from metrics_stream.access.grants import access_of, find_dashboard, is_staff, vi
 from metrics_stream.conf import get_settings
 from metrics_stream.core.metrics.metric import Catalogue, Field
 from metrics_stream.models import ClientPreset, Dashboard, Panel, TestRun
-from metrics_stream.runs import OPEN
+from metrics_stream.runs.lifecycle import OPEN
 from metrics_stream.views.prometheus import exposition
 from metrics_stream.views.readiness import problems, recorder_lag_seconds
 

@@ -15,7 +15,6 @@ from django.http.response import HttpResponseBase
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
-from metrics_stream import recordings
 from metrics_stream.access.decorators import for_viewers
 from metrics_stream.access.grants import access_of
 from metrics_stream.core.delivery.selection import permitted_metrics
@@ -23,6 +22,7 @@ from metrics_stream.core.exports import csv_pieces, ndjson_pieces
 from metrics_stream.core.metrics.metric import Metric, MetricsStreamError
 from metrics_stream.core.metrics.permission import EVERYTHING, Permit
 from metrics_stream.models import TestRun
+from metrics_stream.runs import reader
 from metrics_stream.views.dashboards import page_cache
 from metrics_stream.views.run_lookup import find_run, is_whole
 
@@ -66,7 +66,7 @@ def metrics_of(run: TestRun) -> Iterator[Metric]:
     Later metrics are not in it, so the file of a run that goes on has an end.
     """
     left = run.metrics_recorded
-    for metric in recordings.rows(run, until=run.metrics_recorded):
+    for metric in reader.rows(run, until=run.metrics_recorded):
         yield metric
         left -= 1
     if left:

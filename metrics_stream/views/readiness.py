@@ -8,8 +8,8 @@ from asgiref.sync import sync_to_async
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
-from metrics_stream import recorder
 from metrics_stream.history.deadline import BusError
+from metrics_stream.runs import recorder
 from metrics_stream.runtime import get_runtime
 
 # How long the database may take to answer.

@@ -16,13 +16,13 @@ from django.core.cache import cache
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
-from metrics_stream import recordings
 from metrics_stream.conf import get_settings
 from metrics_stream.core.formatting import NO_VALUE, format_duration, format_number
 from metrics_stream.core.metrics.metric import Catalogue
 from metrics_stream.core.metrics.permission import EVERYTHING, Permit
 from metrics_stream.core.series.columns import SeriesColumns
 from metrics_stream.models import TestRun
+from metrics_stream.runs import series as run_series
 from metrics_stream.views import sparkline
 from metrics_stream.views.dashboards import describe_field
 
@@ -177,7 +177,7 @@ def _remembered(run: TestRun, what: str, permit: Permit, find: Callable[[], Any]
 def _picture(run: TestRun, permit: Permit) -> Picture | None:
     catalogue = get_settings().catalogue()
     preferred = (*LOAD_FIELDS, *_known_fields(catalogue))
-    series = recordings.overviews([run], preferred=preferred, max_points=PICTURE_POINTS, permit=permit).get(run.pk)
+    series = run_series.overviews([run], preferred=preferred, max_points=PICTURE_POINTS, permit=permit).get(run.pk)
     if series is None:
         return None
     drawn = sparkline.draw(series, *_span(run, series))
@@ -218,11 +218,11 @@ def _groups(run: TestRun, permit: Permit) -> list[Group]:
     catalogue = get_settings().catalogue()
     order = {slug: place for place, slug in enumerate(catalogue.slugs)}
 
-    def place(row: recordings.SeriesSummary) -> tuple[int, str, str, str]:
+    def place(row: run_series.SeriesSummary) -> tuple[int, str, str, str]:
         return (order.get(row.metric_type, len(order)), row.metric_type, row.source, row.agent_id or "")
 
     seen = [
-        row for row in recordings.summary(run) if permit.shows(row.metric_type, row.source, row.agent_id, row.field)
+        row for row in run_series.summary(run) if permit.shows(row.metric_type, row.source, row.agent_id, row.field)
     ]
     found = []
     for (_, slug, source, agent_id), rows in groupby(sorted(seen, key=place), place):
@@ -232,7 +232,7 @@ def _groups(run: TestRun, permit: Permit) -> list[Group]:
     return found
 
 
-def _series_row(catalogue: Catalogue, row: recordings.SeriesSummary) -> SeriesRow:
+def _series_row(catalogue: Catalogue, row: run_series.SeriesSummary) -> SeriesRow:
     described = describe_field(catalogue, row.metric_type, row.field)
     unit = described["unit"]
     return SeriesRow(

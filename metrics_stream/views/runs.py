@@ -16,7 +16,7 @@ from metrics_stream.access.decorators import for_viewers
 from metrics_stream.access.grants import access_of, is_staff, visible_dashboards
 from metrics_stream.core.protocol.parsing import format_timestamp
 from metrics_stream.models import Dashboard, Panel, TestRun
-from metrics_stream.runs import OPEN
+from metrics_stream.runs.lifecycle import OPEN
 from metrics_stream.views.dashboards import page_cache
 from metrics_stream.views.run_facts import MOST_GROUPS, MOST_HOLES, facts, groups, holes
 from metrics_stream.views.run_lookup import find_run, is_whole, search

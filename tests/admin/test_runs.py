@@ -7,10 +7,10 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
-from metrics_stream import runs
 from metrics_stream.conf import get_settings
 from metrics_stream.history import open_history
 from metrics_stream.models import AccessToken, TestRun
+from metrics_stream.runs import lifecycle as runs
 
 # What is told to the history is told when the transaction of a request is over.
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -13,7 +13,6 @@ from django.db import DatabaseError, connection
 from django.utils import timezone
 from hypothesis import strategies as st
 
-from metrics_stream import recorder, runs
 from metrics_stream.api import programs as publishers
 from metrics_stream.api import requests as http_entrance
 from metrics_stream.api import runs as remote_runs
@@ -24,6 +23,8 @@ from metrics_stream.core.formats.native import BadBody
 from metrics_stream.core.formats.runs import Start, read_start, read_stop
 from metrics_stream.history import open_history
 from metrics_stream.models import AccessToken, TestRun
+from metrics_stream.runs import lifecycle as runs
+from metrics_stream.runs import recorder
 from metrics_stream.runtime import get_runtime, stop_runtime
 from tests.submissions import VALUES
 

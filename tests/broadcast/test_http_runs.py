@@ -33,7 +33,7 @@ print(json.dumps({**tokens, "narrow": make("narrow", "publish", "runs", sources=
 RUNS = """
 import json
 from metrics_stream.models import TestRun
-from metrics_stream.recordings import rows
+from metrics_stream.runs.reader import rows
 
 def instant(at):
     return at and at.timestamp()

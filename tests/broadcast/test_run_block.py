@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from metrics_stream import runs
 from metrics_stream.broadcast import run_block
 from metrics_stream.broadcast.run_block import RunBlock, RunError, RunOverError, RunUnavailableError
 from metrics_stream.core.formats import runs as run_requests
+from metrics_stream.runs import lifecycle as runs
 from tests.stack import wait_until
 
 RUN = SimpleNamespace(slug="soak-1")

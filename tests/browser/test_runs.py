@@ -26,7 +26,10 @@ def slug(stack: Stack) -> Iterator[str]:
     started = stack.manage("start_run", "Checkout soak", *options).strip()
     yield started
     stack.manage(
-        "shell", "-v", "0", code="from metrics_stream import runs\nfor run in runs.current(): runs.cancel(run)"
+        "shell",
+        "-v",
+        "0",
+        code="from metrics_stream.runs import lifecycle as runs\nfor run in runs.current(): runs.cancel(run)",
     )
 
 

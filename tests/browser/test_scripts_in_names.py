@@ -94,7 +94,7 @@ print(first.pk, ClientPreset.objects.get(slug="xss-0").pk, run.pk, first.panels.
 """
 
 REMOVE = """
-from metrics_stream import runs
+from metrics_stream.runs import lifecycle as runs
 from metrics_stream.models import ClientPreset, Dashboard, TestRun
 for model in (Dashboard, ClientPreset, TestRun):
     model.objects.filter(slug__startswith="xss-").delete()

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.valkey
 NUMBERS = """
 import json
 from metrics_stream.models import TestRun
-from metrics_stream.recordings import rows
+from metrics_stream.runs.reader import rows
 run = TestRun.objects.get(slug={slug!r})
 print(json.dumps([json.loads(bytes(metric.body))["data"]["n"] for metric in rows(run)]))
 """

@@ -13,12 +13,12 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import strip_tags
 
-from metrics_stream import recordings
 from metrics_stream.access import grants as access
 from metrics_stream.core.formatting import NO_VALUE
 from metrics_stream.core.metrics.metric import MetricsStreamError
 from metrics_stream.core.metrics.sketch import Sketch
 from metrics_stream.models import Dashboard, MetricChunk, Panel, TestRun
+from metrics_stream.runs import series as run_series
 from metrics_stream.views import exports
 from metrics_stream.views.runs import RUNS_ON_A_PAGE
 from tests.recording import Recording, metric, start_run
@@ -448,4 +448,4 @@ def test_run_of_which_only_the_series_are_kept_says_so(client):
     assert "not kept any more" in text(response)
     assert "export.csv" not in response.content.decode()
     assert "Throughput throughput_tps 60" in text(response)
-    assert recordings.summary(run)
+    assert run_series.summary(run)

@@ -9,10 +9,10 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.test import AsyncClient, TransactionTestCase, override_settings
 from django.utils import timezone
 
-from metrics_stream import runs
 from metrics_stream.broadcast import broadcast
 from metrics_stream.bus.bus import declare_server
 from metrics_stream.models import RecorderState, TestRun
+from metrics_stream.runs import lifecycle as runs
 from metrics_stream.runtime import get_runtime, stop_runtime
 from metrics_stream.views import readiness
 from tests.test_runtime import Inbox

@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand
 from django.utils import timezone
 
 from metrics_stream.conf import get_settings
-from metrics_stream.recordings import prune
+from metrics_stream.runs.retention import prune
 
 
 class Command(BaseCommand):

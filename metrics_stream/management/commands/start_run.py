@@ -5,9 +5,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from metrics_stream import runs
 from metrics_stream.collectors.limits import number_between
 from metrics_stream.core.metrics.metric import MetricsStreamError
+from metrics_stream.runs import lifecycle as runs
 
 
 class Command(BaseCommand):

@@ -6,9 +6,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from metrics_stream import runs
 from metrics_stream.collectors.progress import clock_text
 from metrics_stream.models import TestRun
+from metrics_stream.runs import lifecycle as runs
 
 
 class Command(BaseCommand):

@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterator
 import msgspec
 from django.db.models import QuerySet
 
-from metrics_stream.core.chunks import Recorded, unpack_keys, unpack_metrics
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.models import MetricChunk, TestRun
+from metrics_stream.runs.chunks import Recorded, unpack_keys, unpack_metrics
 
 # Chunks read at once by who goes through many; some megabytes at most.
 _PAGE_CHUNKS = 10

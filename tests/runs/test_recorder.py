@@ -9,15 +9,16 @@ import pytest
 from django.db import OperationalError
 from django.utils import timezone
 
-from metrics_stream import recorder as recorder_module
-from metrics_stream import runs
 from metrics_stream.broadcast import broadcast_many
 from metrics_stream.bus.bus import declare_server
 from metrics_stream.conf import get_settings
 from metrics_stream.history import open_history
 from metrics_stream.models import MetricChunk, RecorderState, TestRun
-from metrics_stream.recorder import Recorder, lag_seconds, start_recorder, stop_recorder, the_recorder
-from metrics_stream.recordings import LeaseLost, rows
+from metrics_stream.runs import lifecycle as runs
+from metrics_stream.runs import recorder as recorder_module
+from metrics_stream.runs.reader import rows
+from metrics_stream.runs.recorder import Recorder, lag_seconds, start_recorder, stop_recorder, the_recorder
+from metrics_stream.runs.writer import LeaseLost
 from tests.stack import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)

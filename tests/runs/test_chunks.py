@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics_stream.core.chunks import Recorded, hash_key, pack_keys, pack_metrics, unpack_keys, unpack_metrics
 from metrics_stream.core.metrics.metric import Metric
+from metrics_stream.runs.chunks import Recorded, hash_key, pack_keys, pack_metrics, unpack_keys, unpack_metrics
 
 TEXTS = st.text(max_size=20)
 METRICS = st.builds(

@@ -23,13 +23,13 @@ from django.db import Error as DjangoDatabaseError
 from django.db import close_old_connections, connections
 from django.utils import timezone
 
-from metrics_stream import runs
 from metrics_stream.conf import StreamSettings, get_settings
 from metrics_stream.core.metrics.metric import MetricsStreamError
 from metrics_stream.core.protocol.positions import Position
 from metrics_stream.history import History, Page, open_history
 from metrics_stream.models import RecorderState, TestRun
-from metrics_stream.recordings import Writer
+from metrics_stream.runs import lifecycle as runs
+from metrics_stream.runs.writer import Writer
 
 logger = logging.getLogger(__name__)
 

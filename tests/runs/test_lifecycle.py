@@ -9,11 +9,11 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from metrics_stream import runs
 from metrics_stream.broadcast import Broadcaster, stress_test_run
 from metrics_stream.conf import get_settings
 from metrics_stream.history import ActiveRun, open_history
 from metrics_stream.models import TestRun
+from metrics_stream.runs import lifecycle as runs
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -15,7 +15,7 @@ from metrics_stream.core.protocol.positions import Position, Stretch
 from metrics_stream.core.series.folding import readings
 from metrics_stream.core.series.sketch_columns import sketches_in
 from metrics_stream.models import MetricChunk, RecorderState, SeriesGroup, TestRun, TierChunk
-from metrics_stream.recordings.open_run import Changes, OpenRun
+from metrics_stream.runs.open_run import Changes, OpenRun
 
 
 class LeaseLost(MetricsStreamError):

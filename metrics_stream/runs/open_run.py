@@ -14,14 +14,14 @@ from typing import Any
 
 from django.db.models import Max
 
-from metrics_stream.core.chunks import Recorded, pack_keys, pack_metrics, unpack_metrics
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.messages import MAX_TERM_LENGTH
 from metrics_stream.core.series.columns import Column, SeriesKey, Unpacked, bounds_of, pack, unpack
 from metrics_stream.core.series.folding import MAX_SERIES, Folder, Reading
 from metrics_stream.core.series.sketch_columns import Found, SketchColumns
 from metrics_stream.models import MetricChunk, SeriesGroup, TestRun, TierChunk
-from metrics_stream.recordings.tiers import COARSE, FINEST, MINUTE, row_start
+from metrics_stream.runs.chunks import Recorded, pack_keys, pack_metrics, unpack_metrics
+from metrics_stream.runs.tiers import COARSE, FINEST, MINUTE, row_start
 
 # A chunk is closed at the first of these: what a reader holds at once, and what each write packs again.
 CHUNK_METRICS = 500

@@ -8,14 +8,14 @@ import pytest
 from django.contrib.admin.utils import NestedObjects
 from django.db import DatabaseError
 
-from metrics_stream import recordings
 from metrics_stream.collectors.demo.simulation import DemoTest
 from metrics_stream.core.metrics.sketch import Sketch
 from metrics_stream.core.protocol.positions import Position
 from metrics_stream.core.series.columns import SeriesKey
 from metrics_stream.core.series.folding import readings
 from metrics_stream.models import MetricChunk, RecorderState, SeriesGroup, TestRun, TierChunk
-from metrics_stream.recordings import open_run, published
+from metrics_stream.runs import open_run, reader, writer
+from metrics_stream.runs import series as run_series
 from tests.recording import HOLDER, START, Recording, metric, start_run
 
 pytestmark = pytest.mark.django_db
@@ -36,7 +36,7 @@ def noise(seconds, *, rate=1.0, sources=("web-1", "web-2"), seed=1):
 
 
 def recorded(run):
-    return list(recordings.rows(run))
+    return list(reader.rows(run))
 
 
 def by_series(metrics):
@@ -51,7 +51,7 @@ def by_series(metrics):
 
 def check_series(run, metrics, **options):
     """Compare the series of a run with what its metrics say; return them."""
-    series = recordings.series(run, **options)
+    series = run_series.series(run, **options)
     expected = by_series(metrics)
     assert {(one.metric_type, one.source, one.agent_id, one.field) for one in series} == expected.keys()
     for one in series:
@@ -96,13 +96,13 @@ def test_metrics_come_back_as_they_were_published():
 
 def test_pages_join_without_a_gap(monkeypatch):
     monkeypatch.setattr(open_run, "CHUNK_METRICS", 7)
-    monkeypatch.setattr(published, "_PAGE_CHUNKS", 2)
+    monkeypatch.setattr(reader, "_PAGE_CHUNKS", 2)
     run, recording = start_run(), Recording("soak")
     metrics = noise(50)
     recording.record(*metrics, each=3)
     found, cursor, pages = [], None, 0
     while True:
-        page = recordings.metrics(run, cursor=cursor, limit=8)
+        page = reader.metrics(run, cursor=cursor, limit=8)
         found += page.items
         cursor, pages = page.cursor, pages + 1
         if page.is_last:
@@ -119,26 +119,26 @@ def test_pages_join_without_a_gap(monkeypatch):
 def test_reading_follows_a_run_that_goes_on():
     run, recording = start_run(), Recording("soak")
     first, later = noise(10), noise(20)[10:]
-    assert recordings.metrics(run) == recordings.RecordedPage([], 0, is_last=True)
+    assert reader.metrics(run) == reader.RecordedPage([], 0, is_last=True)
     recording.record(*first)
-    page = recordings.metrics(run, since=START + 9.5)
+    page = reader.metrics(run, since=START + 9.5)
     assert (page.items, page.cursor, page.is_last) == ([], 10, True)
     recording.record(*later)
-    page = recordings.metrics(run, cursor=page.cursor)
+    page = reader.metrics(run, cursor=page.cursor)
     assert [item.metric for item in page.items] == later
-    page = recordings.metrics(run, since=START + 5, limit=3)
+    page = reader.metrics(run, since=START + 5, limit=3)
     assert [item.metric for item in page.items] == first[5:8]
     assert (page.cursor, page.is_last) == (8, False)
-    assert list(recordings.rows(run, until=12)) == first + later[:2]
+    assert list(reader.rows(run, until=12)) == first + later[:2]
 
 
 def test_limit_counts_what_a_selection_leaves_out():
     run, recording = start_run(), Recording("soak")
     metrics = [metric(at, metric_type="hero" if at % 5 == 0 else "system") for at in range(20)]
     recording.record(*metrics)
-    page = recordings.metrics(run, limit=4, metric_types=("hero",))
+    page = reader.metrics(run, limit=4, metric_types=("hero",))
     assert ([item.metric for item in page.items], page.cursor, page.is_last) == ([metrics[0]], 4, False)
-    page = recordings.metrics(run, cursor=11, limit=4, metric_types=("hero",))
+    page = reader.metrics(run, cursor=11, limit=4, metric_types=("hero",))
     assert ([item.metric for item in page.items], page.cursor, page.is_last) == ([], 15, False)
 
 
@@ -146,7 +146,7 @@ def test_times_never_go_back_when_a_clock_does():
     run, recording = start_run(), Recording("soak")
     recording.write([recording.publish(metric(at), at=at) for at in (5, 3)])
     recording.write([recording.publish(metric(at), at=at) for at in (4, 6)])
-    assert [item.published_at - START for item in recordings.metrics(run).items] == [5, 5, 5, 6]
+    assert [item.published_at - START for item in reader.metrics(run).items] == [5, 5, 5, 6]
 
 
 def test_newest_before_an_instant_is_one_of_each_key(monkeypatch):
@@ -155,12 +155,12 @@ def test_newest_before_an_instant_is_one_of_each_key(monkeypatch):
     quiet = metric(1, source="quiet")
     metrics = noise(60)
     recording.record(metrics[0], quiet, *metrics[1:])
-    assert recordings.newest_before(run, START + 40.5) == [quiet, metrics[39], metrics[40]]
+    assert reader.newest_before(run, START + 40.5) == [quiet, metrics[39], metrics[40]]
     # The chunk in which the instant lies has the other key only behind it.
-    assert recordings.newest_before(run, START + 39.5) == [quiet, metrics[38], metrics[39]]
-    assert recordings.newest_before(run, START) == []
-    assert recordings.newest_before(run, START + 2) == [metrics[0], quiet, metrics[1]]
-    assert recordings.newest_before(run, START + 905) == [metrics[58], metrics[59]]
+    assert reader.newest_before(run, START + 39.5) == [quiet, metrics[38], metrics[39]]
+    assert reader.newest_before(run, START) == []
+    assert reader.newest_before(run, START + 2) == [metrics[0], quiet, metrics[1]]
+    assert reader.newest_before(run, START + 905) == [metrics[58], metrics[59]]
 
 
 # --- series ---
@@ -178,7 +178,7 @@ def test_series_say_what_the_metrics_say_at_every_width(max_points):
     found = check_series(run, metrics, max_points=max_points)
     assert all(len(one.buckets) <= max_points for one in found)
     since, until = START + 125, START + 590
-    width = recordings.series(run, since=since, until=until, max_points=max_points)[0].bucket_seconds
+    width = run_series.series(run, since=since, until=until, max_points=max_points)[0].bucket_seconds
     # The buckets at both ends are whole.
     part = [item for item in metrics if since // width <= item.timestamp // width <= until // width]
     check_series(run, part, since=since, until=until, max_points=max_points)
@@ -189,11 +189,11 @@ def test_coarsest_tier_that_is_fine_enough_is_read(django_assert_max_num_queries
     metrics = noise(3600, rate=0.5, sources=("web-1",))
     recording.record(*metrics)
     run = recording.end(run)
-    assert recordings.series(run, max_points=50)[0].bucket_seconds == 120
-    assert recordings.series(run, max_points=300)[0].bucket_seconds == 20
-    assert recordings.series(run, max_points=2000)[0].bucket_seconds == 2
+    assert run_series.series(run, max_points=50)[0].bucket_seconds == 120
+    assert run_series.series(run, max_points=300)[0].bucket_seconds == 20
+    assert run_series.series(run, max_points=2000)[0].bucket_seconds == 2
     with django_assert_max_num_queries(4):
-        recordings.series(run, max_points=300)
+        run_series.series(run, max_points=300)
 
 
 @pytest.mark.parametrize(
@@ -206,14 +206,14 @@ def test_peak_survives_whatever_tier_is_left(left, bucket_seconds):
     recording.record(*metrics)
     run = recording.end(run)
     TierChunk.objects.exclude(bucket_seconds__in=left).delete()
-    [one] = recordings.series(run, max_points=2000)
+    [one] = run_series.series(run, max_points=2000)
     assert one.bucket_seconds == bucket_seconds
     for max_points in (2000, 300, 60, 10, 2):
-        [one] = recordings.series(run, max_points=max_points)
+        [one] = run_series.series(run, max_points=max_points)
         assert (max(one.max), min(one.min)) == (1e6, -1e6)
         at_peak = int((START + 137 - one.starts_at) // one.bucket_seconds)
         assert one.max[one.buckets.index(at_peak)] == 1e6
-    [line] = recordings.summary(run)
+    [line] = run_series.summary(run)
     assert (line.count, line.max, line.min) == (600, 1e6, -1e6)
 
 
@@ -225,7 +225,7 @@ def test_series_of_a_type_source_agent_and_field():
     )
 
     def names(**options):
-        return [(one.source, one.agent_id, one.field) for one in recordings.series(run, **options)]
+        return [(one.source, one.agent_id, one.field) for one in run_series.series(run, **options)]
 
     run.refresh_from_db()
     assert names(metric_type="system", source="web-1") == [("web-1", None, "tps"), ("web-1", None, "cost.sum")]
@@ -237,7 +237,7 @@ def test_series_of_a_type_source_agent_and_field():
         ("web-1", None, "tps"),
     ]
     assert names(metric_type="hero") == []
-    assert recordings.keys(run) == [
+    assert run_series.keys(run) == [
         (SeriesKey("agent", "web-1", "a"), ("load", "of.x")),
         (SeriesKey("agent", "web-1", "b"), ("load", "of.x")),
         (SeriesKey("system", "web-1", None), ("tps", "cost.sum")),
@@ -247,10 +247,10 @@ def test_series_of_a_type_source_agent_and_field():
 
 def test_run_without_metrics_has_no_series():
     run = start_run()
-    assert recordings.series(run) == []
-    assert recordings.summary(run) == []
-    assert recordings.keys(run) == []
-    assert recordings.overviews([run]) == {}
+    assert run_series.series(run) == []
+    assert run_series.summary(run) == []
+    assert run_series.keys(run) == []
+    assert run_series.overviews([run]) == {}
 
 
 def test_overviews_prefer_the_load():
@@ -260,7 +260,7 @@ def test_overviews_prefer_the_load():
     recording.runs = ("b",)
     recording.record(metric(101, {"hero": 5}, metric_type="hero"))
     runs = list(TestRun.objects.order_by("slug"))
-    found = recordings.overviews(runs, preferred=(("hero", "hero"), ("system", "throughput_tps")), max_points=10)
+    found = run_series.overviews(runs, preferred=(("hero", "hero"), ("system", "throughput_tps")), max_points=10)
     assert found[runs[0].pk].field == "throughput_tps"
     assert max(found[runs[0].pk].max) == 99
     assert (found[runs[1].pk].field, found[runs[1].pk].last) == ("hero", [5.0])
@@ -276,7 +276,7 @@ def test_summary_is_that_of_all_metrics():
         values = [value for _, value in pairs]
         mean = pytest.approx(sum(values) / len(values))
         expected[source, field] = (len(values), min(values), max(values), mean, values[-1])
-    for found in (recordings.summary(run), recordings.summary(recording.end(run))):
+    for found in (run_series.summary(run), run_series.summary(recording.end(run))):
         assert {(one.source, one.field): (one.count, one.min, one.max, one.mean, one.last) for one in found} == expected
 
 
@@ -339,7 +339,7 @@ def test_percentiles_come_from_merged_sketches_at_every_width():
     for _ in range(2):
         run.refresh_from_db()
         for max_points in (1000, 40, 7, 2):
-            [one] = recordings.series(run, max_points=max_points)
+            [one] = run_series.series(run, max_points=max_points)
             measured = defaultdict(list)
             for at, of_metric in values.items():
                 measured[int((START + at - one.starts_at) // one.bucket_seconds)] += of_metric
@@ -347,7 +347,7 @@ def test_percentiles_come_from_merged_sketches_at_every_width():
             exact = [found[math.floor(0.95 * (len(found) - 1))] for found in expected]
             assert one.percentile == pytest.approx(exact, rel=0.0101)
         everything = sorted(value for of_metric in values.values() for value in of_metric)
-        [line] = recordings.summary(run)
+        [line] = run_series.summary(run)
         assert line.percentile == pytest.approx(everything[math.floor(0.95 * (len(everything) - 1))], rel=0.0101)
         assert not line.is_worst
         recording.writer.finish(run.pk)
@@ -357,13 +357,13 @@ def test_percentile_is_the_worst_and_no_mean_when_a_sketch_is_missing():
     run, recording = start_run(), Recording("soak")
     recording.record(sketched(1, [5.0], tps=1), metric(1.5, {"p95_ms": 3.0}), sketched(2, [5.0]))
     run = recording.end(run)
-    series = {one.field: one for one in recordings.series(run)}
+    series = {one.field: one for one in run_series.series(run)}
     assert (series["p95_ms"].percentile, series["p95_ms"].is_worst) == ([3.0, 1.0], True)
     assert (series["tps"].percentile, series["tps"].is_worst) == (None, False)
-    lines = {one.field: one for one in recordings.summary(run)}
+    lines = {one.field: one for one in run_series.summary(run)}
     assert (lines["p95_ms"].percentile, lines["p95_ms"].is_worst, lines["p95_ms"].mean) == (3.0, True, None)
     assert (lines["tps"].percentile, lines["tps"].is_worst, lines["tps"].mean) == (None, False, 1.0)
-    [one] = recordings.series(run, field="p95_ms", since=START + 2, until=START + 2)
+    [one] = run_series.series(run, field="p95_ms", since=START + 2, until=START + 2)
     assert one.percentile == [pytest.approx(5, rel=0.0101)]
 
 
@@ -378,7 +378,7 @@ def contents():
             recorded(run),
             run.metrics_recorded,
             run.recorded_until,
-            [recordings.series(run, max_points=points) for points in (2000, 60, 5)],
+            [run_series.series(run, max_points=points) for points in (2000, 60, 5)],
         )
         for slug, run in runs.items()
     }
@@ -430,7 +430,7 @@ def test_what_a_run_has_already_is_passed_over():
     assert recorded(run) == metrics
     run.refresh_from_db()
     assert run.metrics_recorded == 10
-    assert [one.count for one in recordings.series(run)] == [[1] * 10]
+    assert [one.count for one in run_series.series(run)] == [[1] * 10]
     assert run.lost == []
 
 
@@ -464,12 +464,12 @@ def test_writer_whose_place_was_taken_writes_nothing():
     # Another one came, wrote, and left.
     RecorderState.objects.update(holder="other")
     stretches = [recording.publish(item) for item in second]
-    with pytest.raises(recordings.LeaseLost, match=r"^'web-1:1:aaaa' does not record any more; 'other' does$"):
+    with pytest.raises(writer.LeaseLost, match=r"^'web-1:1:aaaa' does not record any more; 'other' does$"):
         left.write(stretches, recording.position, holder=HOLDER)
-    with pytest.raises(recordings.LeaseLost):
+    with pytest.raises(writer.LeaseLost):
         left.write([], recording.position, holder=HOLDER)
     recording.new_writer().write(stretches, recording.position, holder="other")
-    with pytest.raises(recordings.LeaseLost):
+    with pytest.raises(writer.LeaseLost):
         left.write([], recording.position, holder=HOLDER)
     RecorderState.objects.update(holder=HOLDER)
     stretches = [recording.publish(item) for item in third]
@@ -504,7 +504,7 @@ def test_place_that_is_taken_during_a_write_undoes_it(monkeypatch):
         return changes(self, *args, **kwargs)
 
     monkeypatch.setattr(open_run.OpenRun, "changes", lose)
-    with pytest.raises(recordings.LeaseLost):
+    with pytest.raises(writer.LeaseLost):
         recording.record(*noise(9)[5:])
     assert len(recorded(run)) == 5
     assert RecorderState.objects.get().position == {"epoch": "e1", "offsets": {"system": 5}}
@@ -623,7 +623,7 @@ def test_names_that_no_database_stores_are_recorded_all_the_same():
     recording.record(*metrics)
     run = recording.end(run)
     assert recorded(run) == metrics
-    assert [(one.source, one.agent_id, one.field) for one in recordings.series(run)] == [
+    assert [(one.source, one.agent_id, one.field) for one in run_series.series(run)] == [
         ("web-1", "a" * 200, "load"),
         ("web\ufffd", None, "tps"),
     ]
@@ -636,8 +636,8 @@ def test_series_of_a_run_are_bounded(monkeypatch):
         recording.record(metric(at * 100, {f"field_{at}": at, "tps": at}))
     run = recording.end(run)
     assert len(recorded(run)) == 10
-    assert {one.field for one in recordings.series(run)} == {"tps", *(f"field_{number}" for number in range(4))}
-    assert recordings.series(run, field="tps")[0].last == list(range(10))
+    assert {one.field for one in run_series.series(run)} == {"tps", *(f"field_{number}" for number in range(4))}
+    assert run_series.series(run, field="tps")[0].last == list(range(10))
 
 
 def test_names_that_count_up_fill_neither_memory_nor_database(monkeypatch):
@@ -647,7 +647,7 @@ def test_names_that_count_up_fill_neither_memory_nor_database(monkeypatch):
         recording.record(metric(at * 100, {"tps": at}, source=f"host-{at}"))
     run = recording.end(run)
     assert len(recorded(run)) == 10
-    assert {one.source for one in recordings.series(run)} == {f"host-{number}" for number in range(5)}
+    assert {one.source for one in run_series.series(run)} == {f"host-{number}" for number in range(5)}
     assert SeriesGroup.objects.filter(run=run).count() == 5
     assert TierChunk.objects.filter(run=run, bucket_seconds=1).count() == 5
 

@@ -12,8 +12,8 @@ from metrics_stream.core.metrics.summaries import is_percentile
 from metrics_stream.core.series.columns import Column, SeriesColumns, SeriesKey, Unpacked, downsample, make_grid, unpack
 from metrics_stream.core.series.sketch_columns import SketchColumns
 from metrics_stream.models import SeriesGroup, TestRun, TierChunk
-from metrics_stream.recordings.open_run import key_of, put_minute
-from metrics_stream.recordings.tiers import FINEST, TIERS, row_start
+from metrics_stream.runs.open_run import key_of, put_minute
+from metrics_stream.runs.tiers import FINEST, TIERS, row_start
 
 # One bucket of so many seconds holds all of a run.
 _END_OF_TIME = 253_402_300_800

@@ -7,9 +7,10 @@ import pytest
 from django.core.management import call_command
 from django.utils import timezone
 
-from metrics_stream import recordings
 from metrics_stream.conf import parse_settings
 from metrics_stream.models import MetricChunk, SeriesGroup, TestRun, TierChunk
+from metrics_stream.runs import reader, retention
+from metrics_stream.runs import series as run_series
 from tests.recording import Recording, metric, start_run
 
 pytestmark = pytest.mark.django_db
@@ -60,7 +61,7 @@ def test_each_tier_is_kept_for_days_of_its_own(kept, expected, settings):
     run = recorded_run("soak", days_ago=11)
     prune()
     assert left(run) == expected
-    assert bool(recordings.series(run)) is bool(expected - {"metrics"})
+    assert bool(run_series.series(run)) is bool(expected - {"metrics"})
 
 
 def test_defaults_keep_the_minutes_for_ever():
@@ -69,7 +70,7 @@ def test_defaults_keep_the_minutes_for_ever():
     prune()
     assert left(run) == {60}
     assert left(young) == ALL
-    [line] = recordings.summary(run)
+    [line] = run_series.summary(run)
     assert (line.count, line.min, line.max) == (200, 0, 199)
 
 
@@ -110,7 +111,7 @@ def test_it_says_what_it_deletes_and_a_dry_run_only_says_so(settings):
 def test_bytes_are_those_that_were_stored():
     run = recorded_run("soak", days_ago=40)
     payloads = MetricChunk.objects.filter(run=run).values_list("payload", flat=True)
-    found = list(recordings.prune(parse_settings({}), now=timezone.now(), dry_run=True))
+    found = list(retention.prune(parse_settings({}), now=timezone.now(), dry_run=True))
     assert [(one.run, one.what) for one in found] == [(run, "metrics"), (run, "buckets of 1 s")]
     assert (found[0].rows, found[0].payload_bytes) == (4, sum(map(len, payloads)))
 
@@ -123,4 +124,4 @@ def test_run_itself_stays_when_nothing_is_left_of_its_metrics(settings):
     assert not SeriesGroup.objects.exists()
     run.refresh_from_db()
     assert run.metrics_recorded == 200
-    assert (recordings.series(run), recordings.summary(run), list(recordings.rows(run))) == ([], [], [])
+    assert (run_series.series(run), run_series.summary(run), list(reader.rows(run))) == ([], [], [])

@@ -1,0 +1,1 @@
+"""Test runs: their life cycle, and what is recorded of them."""
