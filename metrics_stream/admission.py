@@ -28,7 +28,7 @@ from metrics_stream.history.deadline import BusError
 from metrics_stream.hub.clients import Client
 from metrics_stream.player import Player, Tape
 from metrics_stream.recovery import Recovery, Visible
-from metrics_stream.runtime import Runtime
+from metrics_stream.runtime.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 

@@ -42,7 +42,7 @@ from metrics_stream.hub.clients import Client
 from metrics_stream.hub.inspection import subscription_of
 from metrics_stream.outlet import SocketOutlet
 from metrics_stream.presets import find_preset, past_in, wish_of
-from metrics_stream.runtime import Runtime, get_runtime
+from metrics_stream.runtime.runtime import Runtime, get_runtime
 
 logger = logging.getLogger(__name__)
 

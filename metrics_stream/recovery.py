@@ -20,7 +20,7 @@ from metrics_stream.history import History, Page
 from metrics_stream.history.deadline import BusError
 from metrics_stream.hub.clients import Client
 from metrics_stream.hub.hub import Hub
-from metrics_stream.intake import Intake
+from metrics_stream.runtime.intake import Intake
 
 # What is sent at once: a frame that any client takes, and that costs the others no noticeable time.
 PAGE_METRICS = 1_000

@@ -19,7 +19,7 @@ from metrics_stream.bus.bus import declare_server, layer_is_shared
 from metrics_stream.consumers import MetricsConsumer
 from metrics_stream.history.deadline import BusError
 from metrics_stream.runs.recorder import start_recorder, stop_recorder
-from metrics_stream.runtime import get_runtime, process_name, stop_runtime
+from metrics_stream.runtime.runtime import get_runtime, process_name, stop_runtime
 
 logger = logging.getLogger(__name__)
 

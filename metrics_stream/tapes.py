@@ -23,7 +23,7 @@ from metrics_stream.models import TestRun
 from metrics_stream.player import Moment, Pages, Tape
 from metrics_stream.runs import reader
 from metrics_stream.runs import series as run_series
-from metrics_stream.runtime import Runtime
+from metrics_stream.runtime.runtime import Runtime
 
 PAGE_METRICS = 1_000
 

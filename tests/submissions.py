@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from metrics_stream.api import requests as http_entrance
 from metrics_stream.bus import bus as bus_module
 from metrics_stream.models import AccessToken
-from metrics_stream.runtime import get_runtime, stop_runtime
+from metrics_stream.runtime.runtime import get_runtime, stop_runtime
 
 PATH = "/api/metrics/"
 

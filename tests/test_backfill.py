@@ -15,7 +15,7 @@ from metrics_stream.core.delivery.selection import Selection
 from metrics_stream.core.protocol.parsing import encode
 from metrics_stream.core.series.columns import SeriesColumns
 from metrics_stream.routing import stream_application
-from metrics_stream.runtime import get_runtime, stop_runtime
+from metrics_stream.runtime.runtime import get_runtime, stop_runtime
 
 
 def begin():

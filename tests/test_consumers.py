@@ -9,12 +9,12 @@ from channels.testing import WebsocketCommunicator
 from django.test import TransactionTestCase
 
 from metrics_stream import consumers
-from metrics_stream import runtime as runtime_module
 from metrics_stream.broadcast import broadcast, broadcast_agent_metrics, broadcast_system_metrics
 from metrics_stream.core.metrics.metric import STREAM
 from metrics_stream.models import ClientPreset
 from metrics_stream.routing import at_the_root, stream_application
-from metrics_stream.runtime import get_runtime, stop_runtime
+from metrics_stream.runtime import runtime as runtime_module
+from metrics_stream.runtime.runtime import get_runtime, stop_runtime
 
 FAST = '{"type":"set_update_interval","interval_seconds":0.1}'
 

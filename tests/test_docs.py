@@ -31,7 +31,7 @@ from metrics_stream.defaults.dashboards import DASHBOARD_SEEDS
 from metrics_stream.defaults.presets import preset_seeds
 from metrics_stream.models import ClientPreset, Dashboard, Panel
 from metrics_stream.models.validators import OPTIONS
-from metrics_stream.runtime import stop_runtime
+from metrics_stream.runtime.runtime import stop_runtime
 from metrics_stream.views import prometheus as exposition
 from metrics_stream.views import readiness
 from tests.stack import ROOT, Stack

@@ -4,7 +4,7 @@ import pytest
 
 from metrics_stream import entrance
 from metrics_stream.routing import stream_application
-from metrics_stream.runtime import get_runtime, stop_runtime
+from metrics_stream.runtime.runtime import get_runtime, stop_runtime
 from tests.test_consumers import Client, connected
 
 

@@ -5,7 +5,7 @@ import re
 import pytest
 from django.test import Client
 
-from metrics_stream import runtime
+from metrics_stream.runtime import runtime
 from tests.stack import ROOT
 
 pytestmark = pytest.mark.django_db

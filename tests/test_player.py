@@ -20,7 +20,7 @@ from metrics_stream.core.protocol.positions import Position
 from metrics_stream.history.deadline import BusError
 from metrics_stream.player import Moment, Pages
 from metrics_stream.routing import stream_application
-from metrics_stream.runtime import get_runtime, stop_runtime
+from metrics_stream.runtime.runtime import get_runtime, stop_runtime
 from metrics_stream.tapes import RecordingTape
 from tests.recording import START, Recording, start_run
 from tests.recording import metric as metric_of_run

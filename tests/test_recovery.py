@@ -20,7 +20,7 @@ from metrics_stream.bus.publication import Publisher
 from metrics_stream.core.protocol.positions import parse_position
 from metrics_stream.history.deadline import BusError
 from metrics_stream.routing import stream_application
-from metrics_stream.runtime import get_runtime, stop_runtime
+from metrics_stream.runtime.runtime import get_runtime, stop_runtime
 
 
 class Client(WebsocketCommunicator):

@@ -4,7 +4,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from metrics_stream.core.metrics.metric import STREAM
-from metrics_stream.health import health
+from metrics_stream.runtime.health import health
 from metrics_stream.telemetry import AGE_SECONDS, Histogram, Sample, Telemetry
 
 VALUES = st.lists(st.floats(0, 100), max_size=50)

@@ -29,7 +29,7 @@ from metrics_stream.access.grants import (
     shows_something,
 )
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode
-from metrics_stream.runtime import Runtime
+from metrics_stream.runtime.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from metrics_stream.core.formats.native import BadItem, Format, RequestError, it
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.history.deadline import BusError
 from metrics_stream.models import AccessToken
-from metrics_stream.runtime import Runtime, get_runtime
+from metrics_stream.runtime.runtime import Runtime, get_runtime
 
 FORMATS: dict[str, Format] = {"application/json": "json", "application/x-ndjson": "ndjson"}
 

@@ -26,7 +26,7 @@ from metrics_stream.core.formats.native import BadItem, ItemError, RequestError,
 from metrics_stream.core.metrics.metric import ALL, Metric, MetricsStreamError
 from metrics_stream.core.rate_limit import Allowance
 from metrics_stream.models import AccessToken, TokenName
-from metrics_stream.runtime import Runtime
+from metrics_stream.runtime.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 

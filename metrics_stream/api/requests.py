@@ -17,7 +17,7 @@ from django.views.decorators.csrf import csrf_exempt
 from metrics_stream.api.programs import Program, RequestRefused, publishers_of
 from metrics_stream.conf import get_settings
 from metrics_stream.core.formats.native import BadBody, RequestError, inflate
-from metrics_stream.runtime import Runtime, get_runtime
+from metrics_stream.runtime.runtime import Runtime, get_runtime
 
 PATHS = ("/api/metrics/", "/api/runs/")
 """What the addresses for programs begin with."""

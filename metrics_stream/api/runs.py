@@ -25,7 +25,7 @@ from metrics_stream.core.protocol.parsing import format_timestamp, quote
 from metrics_stream.models import AccessToken, TestRun
 from metrics_stream.runs import lifecycle as runs
 from metrics_stream.runs.recorder import SILENT_RUN_SECONDS
-from metrics_stream.runtime import get_runtime
+from metrics_stream.runtime.runtime import get_runtime
 
 logger = logging.getLogger(__name__)
 

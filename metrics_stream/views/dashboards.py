@@ -18,13 +18,13 @@ from django.shortcuts import redirect, render, resolve_url
 from django.views.decorators.cache import cache_control, never_cache
 from django.views.decorators.http import require_safe
 
-from metrics_stream import runtime
 from metrics_stream.access.decorators import for_shares, for_viewers
 from metrics_stream.access.grants import access_of, find_dashboard, is_staff, visible_dashboards, visible_runs
 from metrics_stream.conf import get_settings
 from metrics_stream.core.metrics.metric import Catalogue, Field
 from metrics_stream.models import ClientPreset, Dashboard, Panel, TestRun
 from metrics_stream.runs.lifecycle import OPEN
+from metrics_stream.runtime import runtime
 from metrics_stream.views.prometheus import exposition
 from metrics_stream.views.readiness import problems, recorder_lag_seconds
 

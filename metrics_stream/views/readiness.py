@@ -10,7 +10,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from metrics_stream.history.deadline import BusError
 from metrics_stream.runs import recorder
-from metrics_stream.runtime import get_runtime
+from metrics_stream.runtime.runtime import get_runtime
 
 # How long the database may take to answer.
 DATABASE_SECONDS = 3.0

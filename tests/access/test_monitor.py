@@ -23,7 +23,7 @@ from metrics_stream.consumers import MetricsConsumer
 from metrics_stream.core.protocol.positions import parse_position
 from metrics_stream.models import AccessPolicy, AccessToken, ClientPreset
 from metrics_stream.routing import stream_application
-from metrics_stream.runtime import get_runtime, stop_runtime
+from metrics_stream.runtime.runtime import get_runtime, stop_runtime
 
 PASSWORD = "correct horse battery"
 HOST = [(b"host", b"testserver")]

@@ -20,7 +20,7 @@ from metrics_stream.bus.bus import CloseClient, declare_server
 from metrics_stream.core.delivery.explanation import Question
 from metrics_stream.models import AccessPolicy, Connection
 from metrics_stream.routing import stream_application
-from metrics_stream.runtime import get_runtime, stop_runtime
+from metrics_stream.runtime.runtime import get_runtime, stop_runtime
 from tests.stack import Stack
 
 LIST = "/admin/metrics_stream/connection/"

@@ -19,7 +19,7 @@ from metrics_stream.core.protocol.positions import Position
 from metrics_stream.history import open_history
 from metrics_stream.history.deadline import BusError
 from metrics_stream.models import AccessToken, TokenName
-from metrics_stream.runtime import get_runtime, stop_runtime
+from metrics_stream.runtime.runtime import get_runtime, stop_runtime
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -10,7 +10,7 @@ import time
 import psutil
 
 from metrics_stream.hub import hub
-from metrics_stream.runtime import get_runtime
+from metrics_stream.runtime.runtime import get_runtime
 from project.asgi import application as healthy_application
 
 

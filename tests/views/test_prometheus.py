@@ -4,7 +4,7 @@ import sys
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from metrics_stream import workers
+from metrics_stream.runtime import workers
 from metrics_stream.telemetry import Telemetry
 from metrics_stream.views.prometheus import exposition
 from tests.test_telemetry import sample

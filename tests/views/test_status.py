@@ -13,9 +13,9 @@ from metrics_stream.broadcast import broadcast
 from metrics_stream.bus.bus import declare_server
 from metrics_stream.models import RecorderState, TestRun
 from metrics_stream.runs import lifecycle as runs
-from metrics_stream.runtime import get_runtime, stop_runtime
+from metrics_stream.runtime.runtime import get_runtime, stop_runtime
 from metrics_stream.views import readiness
-from tests.test_runtime import Inbox
+from tests.runtime.test_runtime import Inbox
 from tests.views.test_prometheus import values_of
 
 OK = {"channel layer": "ok", "clients": "ok", "database": "ok", "recorder": "ok"}

@@ -18,8 +18,8 @@ from django.core.management.base import BaseCommand, CommandError
 
 from metrics_stream.bus.bus import layer_is_shared
 from metrics_stream.conf import StreamSettings, get_settings
+from metrics_stream.runtime.workers import FOLDER_VARIABLE
 from metrics_stream.supervisor import Supervisor, WorkerConfig
-from metrics_stream.workers import FOLDER_VARIABLE
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ import time
 from metrics_stream.bus.bus import Bus
 from metrics_stream.core.protocol.codes import GapReason
 from metrics_stream.hub.hub import Hub
-from metrics_stream.intake import Intake
+from metrics_stream.runtime.intake import Intake
 
 logger = logging.getLogger(__name__)
 

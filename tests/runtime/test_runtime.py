@@ -7,14 +7,15 @@ import signal
 import pytest
 from channels.layers import get_channel_layer
 
-from metrics_stream import membership, workers
-from metrics_stream import runtime as module
 from metrics_stream.broadcast import BroadcastError, broadcast_system_metrics
 from metrics_stream.bus.bus import declare_server
 from metrics_stream.core.delivery.explanation import Question
 from metrics_stream.core.delivery.pending import Delivery
 from metrics_stream.core.delivery.selection import Selection
-from metrics_stream.runtime import get_runtime, samples, snapshot, stop_runtime
+from metrics_stream.runtime import groups as membership
+from metrics_stream.runtime import runtime as module
+from metrics_stream.runtime import workers
+from metrics_stream.runtime.runtime import get_runtime, samples, snapshot, stop_runtime
 from tests.stack import free_port
 
 

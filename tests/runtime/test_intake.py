@@ -14,7 +14,7 @@ from metrics_stream.conf import get_settings
 from metrics_stream.history import ActiveRun, open_history
 from metrics_stream.hub.clients import HubLimits
 from metrics_stream.hub.hub import Hub
-from metrics_stream.intake import Intake
+from metrics_stream.runtime.intake import Intake
 from metrics_stream.telemetry import Telemetry
 
 

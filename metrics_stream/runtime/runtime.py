@@ -14,7 +14,6 @@ from weakref import WeakKeyDictionary
 
 import psutil
 
-from metrics_stream import workers
 from metrics_stream.backfill import RecentSeries
 from metrics_stream.bus import bus as bus_module
 from metrics_stream.bus.bus import AccessChanged, Bus, CanaryMessage, CloseClient, Published, StatsRequest
@@ -25,14 +24,15 @@ from metrics_stream.core.metrics.encoding import encode_metric
 from metrics_stream.core.metrics.metric import STREAM
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode, GapReason
 from metrics_stream.core.protocol.parsing import format_timestamp
-from metrics_stream.health import health
 from metrics_stream.history import open_history
 from metrics_stream.history.deadline import BusError
 from metrics_stream.hub.clients import HubLimits
 from metrics_stream.hub.hub import Hub
 from metrics_stream.hub.inspection import answer_question, describe_all
-from metrics_stream.intake import Intake
-from metrics_stream.membership import Membership
+from metrics_stream.runtime import workers
+from metrics_stream.runtime.groups import Membership
+from metrics_stream.runtime.health import health
+from metrics_stream.runtime.intake import Intake
 from metrics_stream.telemetry import Sample, Telemetry, of_process
 
 logger = logging.getLogger(__name__)

@@ -1,0 +1,1 @@
+"""What runs in a server process: wiring, watching the bus, statistics, workers."""
