@@ -122,7 +122,7 @@ class StreamInMemory(InProcess):
 
     name = "metrics_stream, in memory"
     application = "stream"
-    protocol = "metrics_stream.socket_protocol:StreamSocketProtocol"
+    protocol = "metrics_stream.server.websocket:StreamSocketProtocol"
     target = Stream.target
 
 

@@ -19,7 +19,7 @@ from django.core.management.base import BaseCommand, CommandError
 from metrics_stream.bus.bus import layer_is_shared
 from metrics_stream.conf import StreamSettings, get_settings
 from metrics_stream.runtime.workers import FOLDER_VARIABLE
-from metrics_stream.supervisor import Supervisor, WorkerConfig
+from metrics_stream.server.supervisor import Supervisor, WorkerConfig
 
 logger = logging.getLogger(__name__)
 
@@ -73,8 +73,8 @@ class Command(BaseCommand):
             "host": host,
             "port": port,
             "lifespan": "on",
-            "http": "metrics_stream.http_protocol:PatientHttpProtocol",
-            "ws": "metrics_stream.socket_protocol:StreamSocketProtocol",
+            "http": "metrics_stream.server.http:PatientHttpProtocol",
+            "ws": "metrics_stream.server.websocket:StreamSocketProtocol",
             # Well above the protocol's own limit, so that the application can answer a message that is too big.
             "ws_max_size": max(2**20, 2 * stream.max_message_bytes),
             "limit_concurrency": connections,

@@ -1,4 +1,4 @@
-"""The HTTP protocol class for uvicorn: `uvicorn --http metrics_stream.http_protocol:PatientHttpProtocol`.
+"""The HTTP protocol class for uvicorn: `uvicorn --http metrics_stream.server.http:PatientHttpProtocol`.
 
 It is uvicorn's own but for the stop of a server: that closes a connection without a request at once, and a client whose
 first request is on its way sees it reset. When workers are replaced one after the other, nobody should notice. A

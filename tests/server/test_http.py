@@ -10,9 +10,9 @@ import pytest
 import uvicorn
 import websockets
 
-from metrics_stream import http_protocol
-from metrics_stream.http_protocol import PatientHttpProtocol
-from metrics_stream.socket_protocol import StreamSocketProtocol
+from metrics_stream.server import http as http_protocol
+from metrics_stream.server.http import PatientHttpProtocol
+from metrics_stream.server.websocket import StreamSocketProtocol
 from metrics_stream.telemetry import of_process
 
 

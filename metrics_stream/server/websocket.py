@@ -1,4 +1,4 @@
-"""The WebSocket protocol class for uvicorn: `uvicorn --ws metrics_stream.socket_protocol:StreamSocketProtocol`.
+"""The WebSocket protocol class for uvicorn: `uvicorn --ws metrics_stream.server.websocket:StreamSocketProtocol`.
 
 It offers the ASGI extension `metrics_stream.shared_text`, by which a message for many sockets is framed and compressed
 once. And it ends what uvicorn's own class lets stay for good: there a close waits behind the data that a client does

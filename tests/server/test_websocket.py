@@ -14,10 +14,10 @@ from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFact
 from websockets.frames import Opcode
 from websockets.uri import parse_uri
 
-from metrics_stream import socket_protocol
 from metrics_stream.core.protocol.prepared_message import EXTENSION, SharedText
-from metrics_stream.http_protocol import PatientHttpProtocol
-from metrics_stream.socket_protocol import StreamSocketProtocol
+from metrics_stream.server import websocket as socket_protocol
+from metrics_stream.server.http import PatientHttpProtocol
+from metrics_stream.server.websocket import StreamSocketProtocol
 from metrics_stream.telemetry import of_process
 
 FIELDS = ("throughput_tps", "requests_total", "p99_response_time_ms", "error_rate", "queue_depth", "cpu_utilization")

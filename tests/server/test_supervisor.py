@@ -12,7 +12,7 @@ import pytest
 import websockets
 from uvicorn.supervisors import multiprocess
 
-from metrics_stream.supervisor import Supervisor, WorkerConfig
+from metrics_stream.server.supervisor import Supervisor, WorkerConfig
 from tests.stack import Stack, eventually
 
 CLIENTS = 6  # the kernel deals them out to the two workers

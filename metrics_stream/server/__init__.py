@@ -1,0 +1,1 @@
+"""uvicorn protocol classes and the supervisor of worker processes."""
