@@ -14,10 +14,10 @@ from weakref import WeakKeyDictionary
 
 import psutil
 
-from metrics_stream.backfill import RecentSeries
 from metrics_stream.bus import bus as bus_module
 from metrics_stream.bus.bus import AccessChanged, Bus, CanaryMessage, CloseClient, Published, StatsRequest
 from metrics_stream.conf import StreamSettings, get_settings
+from metrics_stream.consumers.backfill import RecentSeries
 from metrics_stream.core.canary import Canary
 from metrics_stream.core.delivery.explanation import Question
 from metrics_stream.core.metrics.encoding import encode_metric

@@ -13,13 +13,13 @@ from django.test import Client as Browser
 from django.test import TransactionTestCase, override_settings
 from django.utils import timezone
 
-from metrics_stream import consumers
 from metrics_stream.access import monitor as authority
 from metrics_stream.access.monitor import authority_of
-from metrics_stream.admission import Admission
 from metrics_stream.broadcast import broadcast, broadcast_many
 from metrics_stream.bus.bus import declare_server
-from metrics_stream.consumers import MetricsConsumer
+from metrics_stream.consumers import metrics as consumers
+from metrics_stream.consumers.metrics import MetricsConsumer
+from metrics_stream.consumers.session import Admission
 from metrics_stream.core.protocol.positions import parse_position
 from metrics_stream.models import AccessPolicy, AccessToken, ClientPreset
 from metrics_stream.routing import stream_application

@@ -14,10 +14,10 @@ from django.core.signing import Signer
 from django.db import DatabaseError
 from django.utils import timezone
 
-from metrics_stream import tapes
 from metrics_stream.access import monitor as authority
 from metrics_stream.access.shares import SHARES_KEY, grants_of
 from metrics_stream.broadcast import broadcast
+from metrics_stream.consumers import replay_sources as tapes
 from metrics_stream.core.metrics.permission import Grant
 from metrics_stream.defaults.seed import seed
 from metrics_stream.models import AccessPolicy, ClientPreset, Dashboard, Panel, ShareLink

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 import pytest
 from channels.testing import WebsocketCommunicator
 
-from metrics_stream import backfill
 from metrics_stream.broadcast import broadcast_many
 from metrics_stream.bus.bus import declare_server
+from metrics_stream.consumers import backfill
 from metrics_stream.core.delivery.selection import Selection
 from metrics_stream.core.protocol.parsing import encode
 from metrics_stream.core.series.columns import SeriesColumns

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 
-from metrics_stream.backfill import idle
+from metrics_stream.consumers.backfill import idle
 from metrics_stream.core.delivery.pending import Loss
 from metrics_stream.core.delivery.selection import Selection
 from metrics_stream.core.metrics.metric import Metric

@@ -11,17 +11,18 @@ from channels.layers import get_channel_layer
 from channels.testing import WebsocketCommunicator
 from django.test import TransactionTestCase
 
-from metrics_stream import consumers, player
 from metrics_stream.broadcast import broadcast_many, make_metric
 from metrics_stream.bus.bus import declare_server
+from metrics_stream.consumers import metrics as consumers
+from metrics_stream.consumers import replay as player
+from metrics_stream.consumers.replay import Moment, Pages
+from metrics_stream.consumers.replay_sources import RecordingTape
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode
 from metrics_stream.core.protocol.parsing import format_timestamp, parse_instant
 from metrics_stream.core.protocol.positions import Position
 from metrics_stream.history.deadline import BusError
-from metrics_stream.player import Moment, Pages
 from metrics_stream.routing import stream_application
 from metrics_stream.runtime.runtime import get_runtime, stop_runtime
-from metrics_stream.tapes import RecordingTape
 from tests.recording import START, Recording, start_run
 from tests.recording import metric as metric_of_run
 

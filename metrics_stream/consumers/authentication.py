@@ -30,7 +30,9 @@ from metrics_stream.access.grants import (
     NotAuthenticated,
 )
 from metrics_stream.access.monitor import Authority, authority_of, is_local
-from metrics_stream.admission import Admission, Past
+from metrics_stream.consumers.query import find_preset, past_in, wish_of
+from metrics_stream.consumers.session import Admission, Past
+from metrics_stream.consumers.sink import SocketOutlet
 from metrics_stream.core.delivery.pending import Delivery
 from metrics_stream.core.delivery.selection import Selection
 from metrics_stream.core.protocol import messages
@@ -40,8 +42,6 @@ from metrics_stream.core.protocol.parsing import ProtocolError
 from metrics_stream.core.protocol.prepared_message import EXTENSION
 from metrics_stream.hub.clients import Client
 from metrics_stream.hub.inspection import subscription_of
-from metrics_stream.outlet import SocketOutlet
-from metrics_stream.presets import find_preset, past_in, wish_of
 from metrics_stream.runtime.runtime import Runtime, get_runtime
 
 logger = logging.getLogger(__name__)

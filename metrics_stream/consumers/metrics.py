@@ -13,16 +13,16 @@ from typing import Any
 
 from msgspec import UNSET
 
-from metrics_stream.admission import Admission, Past
+from metrics_stream.consumers.authentication import EntranceConsumer
+from metrics_stream.consumers.replay_sources import open_tape
+from metrics_stream.consumers.session import Admission, Past
 from metrics_stream.core.delivery.pending import Delivery
 from metrics_stream.core.delivery.selection import check_filters, expand
 from metrics_stream.core.protocol import messages
 from metrics_stream.core.protocol import parsing as protocol
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode
 from metrics_stream.core.protocol.parsing import ProtocolError, parse_instant
-from metrics_stream.entrance import EntranceConsumer
 from metrics_stream.hub.clients import Client
-from metrics_stream.tapes import open_tape
 
 logger = logging.getLogger(__name__)
 

@@ -1,9 +1,9 @@
 import asyncio
 from types import SimpleNamespace
 
+from metrics_stream.consumers.sink import SocketOutlet
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode
 from metrics_stream.core.protocol.prepared_message import SharedText
-from metrics_stream.outlet import SocketOutlet
 from tests.hub.test_hub import House
 
 

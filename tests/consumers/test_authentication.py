@@ -2,10 +2,10 @@
 
 import pytest
 
-from metrics_stream import entrance
+from metrics_stream.consumers import authentication as entrance
 from metrics_stream.routing import stream_application
 from metrics_stream.runtime.runtime import get_runtime, stop_runtime
-from tests.test_consumers import Client, connected
+from tests.consumers.test_metrics import Client, connected
 
 
 @pytest.fixture(autouse=True)

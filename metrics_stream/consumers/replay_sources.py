@@ -9,7 +9,8 @@ from typing import NamedTuple
 from channels.db import database_sync_to_async
 
 from metrics_stream.access.grants import Access, visible_runs
-from metrics_stream.backfill import RecentSeries
+from metrics_stream.consumers.backfill import RecentSeries
+from metrics_stream.consumers.replay import Moment, Pages, Tape
 from metrics_stream.core.delivery.pending import Key
 from metrics_stream.core.delivery.selection import Selection
 from metrics_stream.core.metrics.metric import Metric
@@ -20,7 +21,6 @@ from metrics_stream.core.series.columns import SeriesColumns, SeriesKey, permitt
 from metrics_stream.core.series.folding import matches
 from metrics_stream.history import History
 from metrics_stream.models import TestRun
-from metrics_stream.player import Moment, Pages, Tape
 from metrics_stream.runs import reader
 from metrics_stream.runs import series as run_series
 from metrics_stream.runtime.runtime import Runtime

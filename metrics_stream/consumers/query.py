@@ -11,7 +11,7 @@ from django.db import DatabaseError
 from msgspec import UNSET
 
 from metrics_stream.access.grants import Access
-from metrics_stream.admission import Past
+from metrics_stream.consumers.session import Past
 from metrics_stream.core.delivery.pending import Delivery
 from metrics_stream.core.delivery.selection import Selection, check_filters
 from metrics_stream.core.metrics.metric import ALL

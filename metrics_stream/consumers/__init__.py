@@ -1,0 +1,1 @@
+"""One WebSocket client: authentication, limits, session, recovery and replay."""
