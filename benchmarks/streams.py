@@ -12,7 +12,7 @@ from benchmarks.load import BROWSER_OFFER, Target
 from benchmarks.payload import TYPES
 from benchmarks.processes import end
 from benchmarks.systems import InProcess, Load, Producer, System
-from tests.stack import ROOT, Stack
+from tests.support.stack import ROOT, Stack
 
 
 def commands(load: Load, index: int) -> str:

@@ -18,7 +18,7 @@ from typing import Any, Self
 from benchmarks.load import BROWSER_OFFER, Target
 from benchmarks.native import BenchError
 from benchmarks.processes import Program, end
-from tests.stack import ROOT, free_port
+from tests.support.stack import ROOT, free_port
 
 MODULE_PATH = {"PYTHONPATH": str(ROOT)}
 

@@ -11,7 +11,7 @@ from channels.layers import channel_layers
 from django.db import connections
 
 from metrics_stream.bus import bus
-from tests.postgresql import find_binaries, running_postgresql
+from tests.support.postgresql import find_binaries, running_postgresql
 
 # A machine that is busy makes examples slow, which is no fault of what they try.
 hypothesis.settings.register_profile(

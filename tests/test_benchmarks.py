@@ -18,7 +18,7 @@ from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFact
 from benchmarks.load import Clients, Target
 from benchmarks.native import BenchError, compiled
 from tests.conftest import skip_or_fail
-from tests.stack import ROOT, free_port
+from tests.support.stack import ROOT, free_port
 
 
 @pytest.fixture(scope="module")

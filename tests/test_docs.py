@@ -34,7 +34,7 @@ from metrics_stream.models.validators import OPTIONS
 from metrics_stream.runtime.runtime import stop_runtime
 from metrics_stream.views import prometheus as exposition
 from metrics_stream.views import readiness
-from tests.stack import ROOT, Stack
+from tests.support.stack import ROOT, Stack
 
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"

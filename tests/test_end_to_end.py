@@ -17,7 +17,7 @@ import psutil
 import pytest
 import websockets
 
-from tests.stack import ROOT, Stack
+from tests.support.stack import ROOT, Stack
 from tests.views.test_prometheus import values_of
 
 pytestmark = pytest.mark.valkey

@@ -8,7 +8,7 @@ import pytest
 from django.contrib.auth.models import Group, User
 
 from metrics_stream.models import AccessPolicy, AccessToken, Dashboard, Panel
-from tests.recording import Recording, metric, start_run
+from tests.support.recording import Recording, metric, start_run
 from tests.views.test_runs import body_of
 
 pytestmark = pytest.mark.django_db

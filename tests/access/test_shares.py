@@ -23,7 +23,7 @@ from metrics_stream.defaults.seed import seed
 from metrics_stream.models import AccessPolicy, ClientPreset, Dashboard, Panel, ShareLink
 from metrics_stream.routing import stream_application
 from metrics_stream.runtime.runtime import stop_runtime
-from tests.recording import Recording, metric, start_run
+from tests.support.recording import Recording, metric, start_run
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

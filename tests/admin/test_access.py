@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from metrics_stream.core.formatting import NO_VALUE
 from metrics_stream.models import AccessPolicy, Dashboard, Panel, ShareLink
-from tests.recording import start_run
+from tests.support.recording import start_run
 
 POLICIES = "/admin/metrics_stream/accesspolicy/"
 LINKS = "/admin/metrics_stream/sharelink/"

@@ -21,7 +21,7 @@ from metrics_stream.core.delivery.explanation import Question
 from metrics_stream.models import AccessPolicy, Connection
 from metrics_stream.routing import stream_application
 from metrics_stream.runtime.runtime import get_runtime, stop_runtime
-from tests.stack import Stack
+from tests.support.stack import Stack
 
 LIST = "/admin/metrics_stream/connection/"
 

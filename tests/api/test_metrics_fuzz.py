@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.submissions import door, fuzz  # noqa: F401 - pytest finds the fixture by its name here
+from tests.support.submissions import door, fuzz  # noqa: F401 - pytest finds the fixture by its name here
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -26,7 +26,7 @@ from metrics_stream.models import AccessToken, TestRun
 from metrics_stream.runs import lifecycle as runs
 from metrics_stream.runs import recorder
 from metrics_stream.runtime.runtime import get_runtime, stop_runtime
-from tests.submissions import VALUES
+from tests.support.submissions import VALUES
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

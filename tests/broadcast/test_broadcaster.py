@@ -12,7 +12,7 @@ from metrics_stream.broadcast import broadcaster as module
 from metrics_stream.bus import bus as bus_module
 from metrics_stream.bus.bus import Bus
 from metrics_stream.core.metrics.metric import MetricError
-from tests.listener import Listener
+from tests.support.listener import Listener
 
 
 async def test_each_metric_type_has_its_function():

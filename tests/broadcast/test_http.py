@@ -21,9 +21,9 @@ from metrics_stream.conf import get_settings
 from metrics_stream.core.metrics.metric import MetricError
 from metrics_stream.core.protocol.positions import Position
 from metrics_stream.history import open_history
-from tests.certificates import Authority
-from tests.programs import CUT, PATCH, TOKEN, WITHOUT, Answers, answer, in_thread, program
-from tests.stack import ROOT, Stack
+from tests.support.certificates import Authority
+from tests.support.programs import CUT, PATCH, TOKEN, WITHOUT, Answers, answer, in_thread, program
+from tests.support.stack import ROOT, Stack
 
 # One process for all of them, since each takes its time to start.
 MAKE_TOKENS = """

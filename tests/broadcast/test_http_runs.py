@@ -15,8 +15,8 @@ from types import SimpleNamespace
 import pytest
 
 from metrics_stream.broadcast import Broadcaster, RunError, http_runs, run_block, stress_test_run
-from tests.programs import CUT, PATCH, TOKEN, WITHOUT, Answers, answer, in_thread, program
-from tests.stack import ROOT, Stack, eventually, wait_until
+from tests.support.programs import CUT, PATCH, TOKEN, WITHOUT, Answers, answer, in_thread, program
+from tests.support.stack import ROOT, Stack, eventually, wait_until
 
 # One process for all of them, since each takes its time to start.
 MAKE_TOKENS = """

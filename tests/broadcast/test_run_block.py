@@ -9,7 +9,7 @@ from metrics_stream.broadcast import run_block
 from metrics_stream.broadcast.run_block import RunBlock, RunError, RunOverError, RunUnavailableError
 from metrics_stream.core.formats import runs as run_requests
 from metrics_stream.runs import lifecycle as runs
-from tests.stack import wait_until
+from tests.support.stack import wait_until
 
 RUN = SimpleNamespace(slug="soak-1")
 

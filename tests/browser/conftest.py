@@ -9,7 +9,7 @@ import redis
 from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Playwright, sync_playwright
 
 from tests.conftest import skip_or_fail
-from tests.stack import Stack
+from tests.support.stack import Stack
 
 # Chromium says so itself, too, but not of everything.
 TELL_REFUSED = """

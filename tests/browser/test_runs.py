@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Download, Page, expect
 
 from metrics_stream.core.formatting import format_number
-from tests.stack import Stack
+from tests.support.stack import Stack
 
 pytestmark = pytest.mark.browser
 

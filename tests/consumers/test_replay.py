@@ -23,8 +23,8 @@ from metrics_stream.core.protocol.positions import Position
 from metrics_stream.history.deadline import BusError
 from metrics_stream.routing import stream_application
 from metrics_stream.runtime.runtime import get_runtime, stop_runtime
-from tests.recording import START, Recording, start_run
-from tests.recording import metric as metric_of_run
+from tests.support.recording import START, Recording, start_run
+from tests.support.recording import metric as metric_of_run
 
 BEGIN = 1_700_000_000.0
 

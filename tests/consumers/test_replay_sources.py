@@ -10,7 +10,7 @@ from metrics_stream.core.protocol.parsing import format_timestamp, parse_instant
 from metrics_stream.history import Bounds
 from metrics_stream.history.memory import MemoryHistory
 from tests.history.test_history import Producer, redis_history
-from tests.stack import eventually
+from tests.support.stack import eventually
 
 BOUNDS = Bounds(16.0, 100_000, 100_000_000)
 MARK_SECONDS = 16.0 / 64

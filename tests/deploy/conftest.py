@@ -12,9 +12,9 @@ import httpx
 import pytest
 import websockets
 
-from tests.certificates import Authority, Certificate
 from tests.conftest import skip_or_fail
-from tests.stack import ROOT, Stack, free_port, wait_until
+from tests.support.certificates import Authority, Certificate
+from tests.support.stack import ROOT, Stack, free_port, wait_until
 
 DEPLOY = ROOT / "deploy"
 HOST = "metrics.example.com"

@@ -8,7 +8,7 @@ from playwright.sync_api import BrowserContext, expect, sync_playwright
 
 from tests.browser.conftest import ARGUMENTS, TELL_REFUSED, chromium
 from tests.deploy.conftest import HOST, Proxy
-from tests.stack import Stack
+from tests.support.stack import Stack
 
 __all__ = ["chromium"]
 

@@ -10,7 +10,7 @@ import uvicorn
 import websockets
 
 from tests.deploy.conftest import DEPLOY, HOST
-from tests.stack import wait_until
+from tests.support.stack import wait_until
 
 pytestmark = pytest.mark.valkey
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.faults.control import Producer
-from tests.stack import ROOT, Stack
+from tests.support.stack import ROOT, Stack
 
 MakeStack = Callable[..., Stack]
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import websockets
 
-from tests.stack import ROOT, Stack, eventually
+from tests.support.stack import ROOT, Stack, eventually
 
 SOURCE = "counter"
 

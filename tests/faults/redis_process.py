@@ -8,7 +8,7 @@ from typing import Self
 import redis
 
 from tests.conftest import skip_or_fail
-from tests.stack import free_port, wait_until
+from tests.support.stack import free_port, wait_until
 
 
 class RedisProcess:

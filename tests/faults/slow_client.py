@@ -12,7 +12,7 @@ from websockets.frames import Frame, Opcode
 from websockets.uri import parse_uri
 
 from tests.faults.control import Ledger
-from tests.stack import Stack
+from tests.support.stack import Stack
 
 RECEIVE_BUFFER_BYTES = 32 * 1024
 # Small steps, so that reading is slow all the time and not in bursts.

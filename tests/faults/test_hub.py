@@ -6,7 +6,7 @@ import contextlib
 import pytest
 
 from tests.faults.control import Control, catch_up
-from tests.stack import eventually
+from tests.support.stack import eventually
 
 pytestmark = pytest.mark.valkey
 

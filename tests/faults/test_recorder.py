@@ -14,7 +14,7 @@ import pytest
 import websockets
 
 from tests.faults.control import SOURCE, Producer
-from tests.stack import ROOT, Stack, wait_until
+from tests.support.stack import ROOT, Stack, wait_until
 
 pytestmark = pytest.mark.valkey
 

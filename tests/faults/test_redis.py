@@ -11,7 +11,7 @@ import pytest
 from tests.faults.conftest import fault_stack
 from tests.faults.control import Control, Producer, catch_up
 from tests.faults.redis_process import RedisProcess
-from tests.stack import Stack, eventually
+from tests.support.stack import Stack, eventually
 
 pytestmark = pytest.mark.valkey
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.faults.control import Control, Producer, catch_up, wishes
 from tests.faults.slow_client import SlowClient
-from tests.stack import eventually
+from tests.support.stack import eventually
 
 pytestmark = pytest.mark.valkey
 

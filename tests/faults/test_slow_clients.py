@@ -11,7 +11,7 @@ import pytest
 from tests.faults.conftest import fault_stack
 from tests.faults.control import POLL_SECONDS, Control, Producer, show, wishes
 from tests.faults.slow_client import SlowClient
-from tests.stack import Stack
+from tests.support.stack import Stack
 
 pytestmark = pytest.mark.valkey
 

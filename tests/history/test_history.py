@@ -16,7 +16,7 @@ from metrics_stream.history import ActiveRun, Bounds, History
 from metrics_stream.history.deadline import BusError
 from metrics_stream.history.memory import MemoryHistory
 from metrics_stream.history.redis import RedisHistory
-from tests.stack import eventually
+from tests.support.stack import eventually
 
 MANY = Bounds(900.0, 200_000, 100_000_000)
 

@@ -22,7 +22,7 @@ from metrics_stream.history.deadline import BusError
 from metrics_stream.history.redis import MAX_QUESTIONS_AT_ONCE, RedisHistory
 from tests.faults.redis_process import RedisProcess
 from tests.history.test_history import Producer, metric, read, redis_history, start, timestamps
-from tests.stack import ROOT, eventually
+from tests.support.stack import ROOT, eventually
 
 pytestmark = pytest.mark.valkey
 

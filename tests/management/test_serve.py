@@ -7,7 +7,7 @@ import pytest
 import websockets
 from django.core.management import CommandError, call_command
 
-from tests.stack import ROOT, Stack, eventually
+from tests.support.stack import ROOT, Stack, eventually
 
 
 @pytest.mark.parametrize(

@@ -213,7 +213,7 @@ def test_a_run_that_somebody_else_has_ended_stays_as_it_is():
 def test_a_block_says_that_it_is_alive(monkeypatch):
     monkeypatch.setattr(runs, "ALIVE_SECONDS", 0.02)
     with stress_test_run("soak") as run:
-        from tests.stack import wait_until
+        from tests.support.stack import wait_until
 
         wait_until(lambda: TestRun.objects.get().alive_at > run.started_at, 5)
 

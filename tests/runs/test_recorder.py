@@ -19,7 +19,7 @@ from metrics_stream.runs import recorder as recorder_module
 from metrics_stream.runs.reader import rows
 from metrics_stream.runs.recorder import Recorder, lag_seconds, start_recorder, stop_recorder, the_recorder
 from metrics_stream.runs.writer import LeaseLost
-from tests.stack import wait_until
+from tests.support.stack import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -11,7 +11,7 @@ from metrics_stream.conf import parse_settings
 from metrics_stream.models import MetricChunk, SeriesGroup, TestRun, TierChunk
 from metrics_stream.runs import reader, retention
 from metrics_stream.runs import series as run_series
-from tests.recording import Recording, metric, start_run
+from tests.support.recording import Recording, metric, start_run
 
 pytestmark = pytest.mark.django_db
 

@@ -16,7 +16,7 @@ from metrics_stream.core.series.folding import readings
 from metrics_stream.models import MetricChunk, RecorderState, SeriesGroup, TestRun, TierChunk
 from metrics_stream.runs import open_run, reader, writer
 from metrics_stream.runs import series as run_series
-from tests.recording import HOLDER, START, Recording, metric, start_run
+from tests.support.recording import HOLDER, START, Recording, metric, start_run
 
 pytestmark = pytest.mark.django_db
 

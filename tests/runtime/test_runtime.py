@@ -16,7 +16,7 @@ from metrics_stream.runtime import groups as membership
 from metrics_stream.runtime import runtime as module
 from metrics_stream.runtime import workers
 from metrics_stream.runtime.runtime import get_runtime, samples, snapshot, stop_runtime
-from tests.stack import free_port
+from tests.support.stack import free_port
 
 
 class Inbox:

@@ -8,7 +8,7 @@ import sys
 import pytest
 import websockets
 
-from tests.stack import ROOT, Stack, eventually
+from tests.support.stack import ROOT, Stack, eventually
 
 SERVERS = {
     "daphne": ["daphne", "--bind", "127.0.0.1", "--port"],

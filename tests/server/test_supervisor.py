@@ -13,7 +13,7 @@ import websockets
 from uvicorn.supervisors import multiprocess
 
 from metrics_stream.server.supervisor import Supervisor, WorkerConfig
-from tests.stack import Stack, eventually
+from tests.support.stack import Stack, eventually
 
 CLIENTS = 6  # the kernel deals them out to the two workers
 

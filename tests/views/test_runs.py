@@ -21,7 +21,7 @@ from metrics_stream.models import Dashboard, MetricChunk, Panel, TestRun
 from metrics_stream.runs import series as run_series
 from metrics_stream.views import exports
 from metrics_stream.views.runs import RUNS_ON_A_PAGE
-from tests.recording import Recording, metric, start_run
+from tests.support.recording import Recording, metric, start_run
 
 pytestmark = pytest.mark.django_db
 

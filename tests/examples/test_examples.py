@@ -11,9 +11,9 @@ import textwrap
 import pytest
 
 from examples.locust_metrics import AgentMeter, SystemMeter, percentile, share
-from tests.listener import Listener
-from tests.programs import TOKEN, Answers, answer, in_thread
-from tests.stack import ROOT
+from tests.support.listener import Listener
+from tests.support.programs import TOKEN, Answers, answer, in_thread
+from tests.support.stack import ROOT
 
 EXAMPLES = ROOT / "examples"
 

@@ -15,10 +15,10 @@ from django.core.exceptions import ImproperlyConfigured
 from redis.asyncio.sentinel import SentinelManagedSSLConnection
 
 from project.redis_url import channel_layer_host
-from tests.certificates import Authority
 from tests.conftest import skip_or_fail
 from tests.faults.control import Control, Producer
-from tests.stack import Stack, eventually, free_port, wait_until
+from tests.support.certificates import Authority
+from tests.support.stack import Stack, eventually, free_port, wait_until
 
 PASSWORD = "pass/word"
 ENCODED = "pass%2Fword"

@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 
 from metrics_stream.runtime import runtime
-from tests.stack import ROOT
+from tests.support.stack import ROOT
 
 pytestmark = pytest.mark.django_db
 

@@ -8,7 +8,7 @@ import sys
 import textwrap
 import zlib
 
-from tests.stack import ROOT, free_port
+from tests.support.stack import ROOT, free_port
 
 TOKEN = "mst_0badcafe_" + "5ec2e7" * 10
 
