@@ -10,6 +10,8 @@ import os
 import sys
 from pathlib import Path
 
+from metrics_stream.core.errors import MetricError
+
 
 def main() -> None:
     """Read until the other program ends, then wait until all has left."""
@@ -19,7 +21,6 @@ def main() -> None:
 
     django.setup()
     from metrics_stream.broadcast import Broadcaster
-    from metrics_stream.core.metrics.metric import MetricError
 
     with Broadcaster() as stream:
         for number, line in enumerate(sys.stdin, start=1):

@@ -23,7 +23,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from metrics_stream.core.metrics.metric import MetricsStreamError
+from metrics_stream.core.errors import NativeThreadError
 
 T = TypeVar("T")
 
@@ -31,10 +31,6 @@ LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 # How long a `wait_until` may sleep past the moment: unnoticeable after a test, and little work while it waits.
 _POLL_SECONDS = 0.005
-
-
-class NativeThreadError(MetricsStreamError):
-    """A native thread could not run an event loop in this program; the message says what to do."""
 
 
 def _gevent_monkey() -> Any:

@@ -17,7 +17,7 @@ from metrics_stream.access.grants import is_open
 from metrics_stream.api.requests import with_bounded_bodies
 from metrics_stream.bus.bus import declare_server, layer_is_shared
 from metrics_stream.consumers.metrics import MetricsConsumer
-from metrics_stream.history.deadline import BusError
+from metrics_stream.core.errors import BusError
 from metrics_stream.runs.recorder import start_recorder, stop_recorder
 from metrics_stream.runtime.runtime import get_runtime, process_name, stop_runtime
 

@@ -384,10 +384,10 @@ def test_everything_that_prometheus_gets():
 
 
 def test_every_answer_to_those_who_publish():
-    assert named(table(PRODUCERS, "Over HTTP", "code")) == [error.value for error in submission.ItemError]
+    assert named(table(PRODUCERS, "Over HTTP", "code")) == [error.value for error in submission.ItemErrorCode]
     rows = [*table(PRODUCERS, "Over HTTP", "error"), *table(PRODUCERS, "Test runs over HTTP", "error")]
     assert {names(row["error"])[0]: int(row["status"]) for row in rows} == http_entrance.STATUSES
-    assert named(rows) == [error.value for error in submission.RequestError]
+    assert named(rows) == [error.value for error in submission.RequestErrorCode]
     assert named(table(PRODUCERS, "Over HTTP", "key")) == list(submission.KEYS)
     rows = table(PRODUCERS, "Test runs over HTTP", "address")
     asked = [names(row["keys of the body"]) for row in rows]

@@ -12,7 +12,8 @@ from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest, JsonResponse
 from django.http.response import HttpResponseBase
 
-from metrics_stream.access.grants import AccessRefused, access_of
+from metrics_stream.access.grants import access_of
+from metrics_stream.core.errors import AccessRefusedError
 
 View = Callable[..., Any]
 
@@ -53,7 +54,7 @@ def _guarded(view: View, *, is_shared: bool) -> View:
 def _refusal(request: HttpRequest, *, is_shared: bool) -> HttpResponseBase | None:
     try:
         access = access_of(request)
-    except AccessRefused as refused:
+    except AccessRefusedError as refused:
         if "Authorization" in request.headers:
             answer = {"error": refused.error, "message": str(refused)}
             return JsonResponse(answer, status=401, headers={"WWW-Authenticate": "Bearer"})

@@ -22,7 +22,8 @@ from django.http import HttpRequest
 
 from metrics_stream.access.shares import SHARES_KEY, grants_of, held_by
 from metrics_stream.conf import get_settings
-from metrics_stream.core.metrics.metric import ALL, MetricsStreamError
+from metrics_stream.core.errors import AccessRefusedError, NotAuthenticatedError
+from metrics_stream.core.metrics.metric import ALL
 from metrics_stream.core.metrics.permission import EVERYTHING, NOTHING, Grant, Permit
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode
 from metrics_stream.models import AccessPolicy, AccessToken, Dashboard, ShareLink, TestRun
@@ -30,28 +31,12 @@ from metrics_stream.models import AccessPolicy, AccessToken, Dashboard, ShareLin
 BEARER = "bearer "
 
 
-class AccessRefused(MetricsStreamError):
-    """A credential opens nothing; the consumer closes the socket, a page asks to sign in or answers 401."""
-
-    def __init__(self, code: CloseCode, error: ErrorCode, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.error = error
+def _revoked(message: str) -> AccessRefusedError:
+    return AccessRefusedError(CloseCode.FORBIDDEN, ErrorCode.FORBIDDEN, message)
 
 
-class NotAuthenticated(AccessRefused):
-    """Nothing was shown yet that could open something."""
-
-    def __init__(self, message: str = "sign in, or send `authenticate` with a token") -> None:
-        super().__init__(CloseCode.NOT_AUTHENTICATED, ErrorCode.NOT_AUTHENTICATED, message)
-
-
-def _revoked(message: str) -> AccessRefused:
-    return AccessRefused(CloseCode.FORBIDDEN, ErrorCode.FORBIDDEN, message)
-
-
-def _expired(message: str) -> AccessRefused:
-    return AccessRefused(CloseCode.AUTHENTICATION_EXPIRED, ErrorCode.EXPIRED, message)
+def _expired(message: str) -> AccessRefusedError:
+    return AccessRefusedError(CloseCode.AUTHENTICATION_EXPIRED, ErrorCode.EXPIRED, message)
 
 
 # --- credentials ---
@@ -169,7 +154,7 @@ def resolve(credential: Credential) -> Access:
         case _:
             if is_open():
                 return _access("anybody", EVERYTHING, dashboards=None, run_sources=None)
-            raise NotAuthenticated
+            raise NotAuthenticatedError
 
 
 def _access(who: str, permit: Permit, **options: Any) -> Access:
@@ -208,7 +193,7 @@ def _access_of_session(key: str) -> Access:
         raise _revoked("the link does not work any more; ask for a new one")
     if session.is_empty() and key and session.exists(key):
         raise _expired("the session has expired; sign in again")
-    raise NotAuthenticated
+    raise NotAuthenticatedError
 
 
 def access_of_user(user: AbstractBaseUser, links: Iterable[ShareLink] = ()) -> Access:

@@ -17,17 +17,8 @@ from typing import Any, Protocol
 from channels.db import database_sync_to_async
 from django.db import DatabaseError
 
-from metrics_stream.access.grants import (
-    BEARER,
-    Access,
-    AccessRefused,
-    Anybody,
-    Credential,
-    NotAuthenticated,
-    admit,
-    resolve,
-    shows_something,
-)
+from metrics_stream.access.grants import BEARER, Access, Anybody, Credential, admit, resolve, shows_something
+from metrics_stream.core.errors import AccessRefusedError, NotAuthenticatedError
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode
 from metrics_stream.runtime.runtime import Runtime
 
@@ -38,7 +29,7 @@ SETTLE_SECONDS = 0.3
 # For so long viewers stay when the database is away; then it counts as no.
 UNKNOWN_SECONDS = 300.0
 
-SIGNED_OUT = AccessRefused(CloseCode.FORBIDDEN, ErrorCode.FORBIDDEN, "you are signed out; sign in again")
+SIGNED_OUT = AccessRefusedError(CloseCode.FORBIDDEN, ErrorCode.FORBIDDEN, "you are signed out; sign in again")
 
 # In threads of their own: a page that takes long must not wait for it, nor it for a page.
 _resolve = database_sync_to_async(resolve, thread_sensitive=False)
@@ -53,7 +44,7 @@ class Socket(Protocol):
     def allow(self, access: Access) -> Coroutine[Any, Any, None]:
         """Go on with what may be seen now."""
 
-    def refuse(self, refused: AccessRefused) -> Coroutine[Any, Any, None]:
+    def refuse(self, refused: AccessRefusedError) -> Coroutine[Any, Any, None]:
         """Close: what was shown opens nothing any more."""
 
 
@@ -132,9 +123,9 @@ class Authority:
         for credential, sockets in by_credential.items():
             try:
                 access = await _resolve(credential)
-            except NotAuthenticated:
+            except NotAuthenticatedError:
                 self._refuse(_with(credential, sockets), SIGNED_OUT)
-            except AccessRefused as refused:
+            except AccessRefusedError as refused:
                 self._refuse(_with(credential, sockets), refused)
             except DatabaseError as error:
                 self._go_on_without(error, list(by_credential.values()))
@@ -144,7 +135,7 @@ class Authority:
                     self._start(socket.allow(access))
         self._unknown_since = None
 
-    def _refuse(self, sockets: Sequence[Socket], refused: AccessRefused) -> None:
+    def _refuse(self, sockets: Sequence[Socket], refused: AccessRefusedError) -> None:
         for socket in sockets:
             self._start(socket.refuse(refused))
 
@@ -170,7 +161,7 @@ class Authority:
             )
         if now - self._unknown_since < UNKNOWN_SECONDS:
             return
-        unknown = AccessRefused(
+        unknown = AccessRefusedError(
             CloseCode.AUTHENTICATION_EXPIRED,
             ErrorCode.EXPIRED,
             f"what you may see could not be looked up for {UNKNOWN_SECONDS:g} s; come back",

@@ -24,10 +24,10 @@ from metrics_stream.bus.bus import CloseClient
 from metrics_stream.conf import get_settings
 from metrics_stream.core.delivery.explanation import Question, fits, holds
 from metrics_stream.core.delivery.selection import permitted_metrics
+from metrics_stream.core.errors import BusError
 from metrics_stream.core.formatting import NO_VALUE, format_duration, format_number
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.metrics.permission import EVERYTHING, Permit
-from metrics_stream.history.deadline import BusError
 from metrics_stream.models import Connection
 from metrics_stream.models.validators import MAX_TERM_LENGTH, validate_printable
 

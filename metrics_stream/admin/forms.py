@@ -16,6 +16,7 @@ from django.utils import timezone
 from metrics_stream.access.grants import Access
 from metrics_stream.access.shares import grants_of
 from metrics_stream.conf import get_settings
+from metrics_stream.core.errors import RunError
 from metrics_stream.core.metrics.metric import ALL
 from metrics_stream.models import AccessPolicy, ClientPreset, Dashboard, Panel, ShareLink, TestRun
 from metrics_stream.models.validators import OPTIONS, shorten, validate_options
@@ -255,7 +256,7 @@ class TestRunForm(RunModelForm):
         if self.instance.pk is None:
             try:
                 runs.check_recordable()
-            except runs.RunError as error:
+            except RunError as error:
                 raise ValidationError(str(error)) from error
         return cleaned
 

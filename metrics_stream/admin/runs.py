@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from metrics_stream.admin.base import StreamAdmin
 from metrics_stream.admin.forms import TestRunForm
+from metrics_stream.core.errors import RunError
 from metrics_stream.core.formatting import NO_VALUE, format_duration
 from metrics_stream.models import TestRun
 from metrics_stream.runs import lifecycle as runs
@@ -137,7 +138,7 @@ class TestRunAdmin(StreamAdmin):
         for run in queryset:
             try:
                 changed.append(change(run))
-            except runs.RunError as error:
+            except RunError as error:
                 self.message_user(request, f"{str(error)[:1].upper()}{str(error)[1:]}.", messages.WARNING)
         if changed:
             self.message_user(request, f"{verb} {', '.join(map(str, changed))}.", messages.SUCCESS)

@@ -17,9 +17,10 @@ from django.http import HttpRequest, JsonResponse
 from metrics_stream.api.programs import Program, publishers_of
 from metrics_stream.api.requests import body_of, for_programs, key_of, known_by, quiet, refuse
 from metrics_stream.conf import get_settings
-from metrics_stream.core.formats.native import BadItem, Format, RequestError, items_in, read_item
+from metrics_stream.core.errors import BusError, ItemError
+from metrics_stream.core.formats.native import Format, items_in, read_item
 from metrics_stream.core.metrics.metric import Metric
-from metrics_stream.history.deadline import BusError
+from metrics_stream.core.protocol.codes import RequestErrorCode
 from metrics_stream.models import AccessToken
 from metrics_stream.runtime.runtime import Runtime, get_runtime
 
@@ -34,7 +35,7 @@ class Submission:
     """What one request brings: its metrics by their place in it, and what is wrong with the others."""
 
     metrics: dict[int, Metric] = field(default_factory=dict)
-    errors: dict[int, BadItem] = field(default_factory=dict)
+    errors: dict[int, ItemError] = field(default_factory=dict)
 
     def describe_errors(self) -> list[dict[str, Any]]:
         """Return the errors as they are answered."""
@@ -85,7 +86,7 @@ async def _read(body: bytes, form: Format, program: Program) -> Submission:
             await asyncio.sleep(0)
         try:
             submission.metrics[index] = read_item(item, program.terms, now)
-        except BadItem as bad:
+        except ItemError as bad:
             submission.errors[index] = bad
     return submission
 
@@ -108,5 +109,5 @@ async def _send(runtime: Runtime, metrics: dict[int, Metric], once: bytes | None
         runtime.telemetry.bus_failures += 1
         unpublished = [index for index, metric in metrics.items() if id(metric) not in sent]
         left = {"accepted": len(sent), "unpublished": unpublished} if sent else {"accepted": 0}
-        return refuse(runtime, RequestError.UNAVAILABLE, str(error), retry_seconds=2, **left)
+        return refuse(runtime, RequestErrorCode.UNAVAILABLE, str(error), retry_seconds=2, **left)
     return None

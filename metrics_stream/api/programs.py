@@ -22,8 +22,10 @@ from django.utils import timezone
 
 from metrics_stream.access.grants import BEARER
 from metrics_stream.conf import StreamSettings, get_settings
-from metrics_stream.core.formats.native import BadItem, ItemError, RequestError, Terms
-from metrics_stream.core.metrics.metric import ALL, Metric, MetricsStreamError
+from metrics_stream.core.errors import InvalidTokenError, ItemError, RequestRefusedError
+from metrics_stream.core.formats.native import Terms
+from metrics_stream.core.metrics.metric import ALL, Metric
+from metrics_stream.core.protocol.codes import ItemErrorCode, RequestErrorCode
 from metrics_stream.core.rate_limit import Allowance
 from metrics_stream.models import AccessToken, TokenName
 from metrics_stream.runtime.runtime import Runtime
@@ -49,20 +51,6 @@ AGENT: str = TokenName.Kind.AGENT.value
 
 K = TypeVar("K")
 V = TypeVar("V")
-
-
-class RequestRefused(MetricsStreamError):
-    """Nothing of a request is taken; the view answers with `error`, and `retry_seconds` where that helps."""
-
-    def __init__(self, error: RequestError, message: str, *, retry_seconds: float | None = None) -> None:
-        super().__init__(message)
-        self.error = error
-        self.retry_seconds = None if retry_seconds is None else max(1, math.ceil(retry_seconds))
-
-
-class _NotValid(RequestRefused):
-    def __init__(self, message: str) -> None:
-        super().__init__(RequestError.NOT_AUTHENTICATED, message)
 
 
 @dataclass(slots=True)
@@ -103,17 +91,17 @@ class Publishers:
         # Whoever was valid is not kept out by others who guess behind the same address.
         guess = None if program is not None else self._guess(address, now)
         if not text:
-            raise _NotValid("a token is needed: send the header `Authorization: Bearer mst_…`")
+            raise InvalidTokenError("a token is needed: send the header `Authorization: Bearer mst_…`")
         if program is None or now - program.looked_up_at >= FRESH_SECONDS:
             program = await self._look_up(digest, text, scope, program, now)
         if program.expires_at is not None and program.expires_at <= timezone.now():
-            raise _NotValid("the token has expired")
+            raise InvalidTokenError("the token has expired")
         if guess is not None:
             guess.give_back(1)
-        _take(program.requests, 1, now, RequestError.TOO_MANY_REQUESTS)
+        _take(program.requests, 1, now, RequestErrorCode.TOO_MANY_REQUESTS)
         if scope not in program.scopes:
-            raise RequestRefused(
-                RequestError.FORBIDDEN, f"the token is not for this; allowed: tokens with the scope {scope}"
+            raise RequestRefusedError(
+                RequestErrorCode.FORBIDDEN, f"the token is not for this; allowed: tokens with the scope {scope}"
             )
         return program
 
@@ -124,7 +112,7 @@ class Publishers:
             allowance = _put(self._guesses, address, Allowance(per_minute / 60, per_minute, now), MAX_ADDRESSES)
         if wait := allowance.take(1, now):
             message = f"more than {per_minute:g} requests a minute without a valid token came from your address"
-            raise RequestRefused(RequestError.TOO_MANY_REQUESTS, message, retry_seconds=wait)
+            raise RequestRefusedError(RequestErrorCode.TOO_MANY_REQUESTS, message, retry_seconds=wait)
         return allowance
 
     async def _look_up(self, digest: bytes, text: str, scope: str, known: Program | None, now: float) -> Program:
@@ -135,11 +123,11 @@ class Publishers:
                 return known
             logger.warning("a token cannot be looked up: %s", str(error).strip().partition("\n")[0])
             message = "the token cannot be looked up; come back"
-            raise RequestRefused(RequestError.UNAVAILABLE, message, retry_seconds=5) from error
+            raise RequestRefusedError(RequestErrorCode.UNAVAILABLE, message, retry_seconds=5) from error
         if token is None or token.revoked_at is not None or token.has_expired:
             self._programs.pop(digest, None)
             state = "is unknown" if token is None else "has expired" if token.has_expired else "has been revoked"
-            raise _NotValid(f"the token {state}")
+            raise InvalidTokenError(f"the token {state}")
         terms, scopes = _terms_of(token), frozenset(token.scopes)
         if known is None:
             program = Program(
@@ -161,11 +149,11 @@ class Publishers:
 
     def take_metrics(self, program: Program, count: int) -> None:
         """Take so many metrics from what a program may publish; raise RequestRefused when they are too many."""
-        _take(program.metrics, count, time.monotonic(), RequestError.TOO_MANY_METRICS)
+        _take(program.metrics, count, time.monotonic(), RequestErrorCode.TOO_MANY_METRICS)
 
     # --- of what ---
 
-    async def admit_names(self, program: Program, metrics: Mapping[int, Metric]) -> dict[int, BadItem]:
+    async def admit_names(self, program: Program, metrics: Mapping[int, Metric]) -> dict[int, ItemError]:
         """Return what is wrong with metrics whose sources or agents are more than a program may have.
 
         The names of the others are remembered. Raises RequestRefused when that is not possible.
@@ -188,7 +176,7 @@ class Publishers:
         except DatabaseError as error:
             logger.warning("new sources and agents cannot be noted: %s", str(error).strip().partition("\n")[0])
             message = "new sources and agents cannot be noted; come back"
-            raise RequestRefused(RequestError.UNAVAILABLE, message, retry_seconds=5) from error
+            raise RequestRefusedError(RequestErrorCode.UNAVAILABLE, message, retry_seconds=5) from error
         program.names, program.names_at = names, now
         return refused
 
@@ -207,11 +195,11 @@ def _allowance(per_second: float, now: float) -> Allowance:
     return Allowance(per_second, max(1.0, per_second * BURST_SECONDS), now)
 
 
-def _take(allowance: Allowance, amount: float, now: float, error: RequestError) -> None:
+def _take(allowance: Allowance, amount: float, now: float, error: RequestErrorCode) -> None:
     if wait := allowance.take(amount, now):
-        what = "requests" if error == RequestError.TOO_MANY_REQUESTS else "metrics"
+        what = "requests" if error == RequestErrorCode.TOO_MANY_REQUESTS else "metrics"
         message = f"the token may send {allowance.per_second:g} {what} a second on average"
-        raise RequestRefused(error, message, retry_seconds=wait)
+        raise RequestRefusedError(error, message, retry_seconds=wait)
 
 
 def _recent(kept: OrderedDict[K, V], key: K, limit: int) -> V | None:
@@ -255,11 +243,11 @@ def _is_known(wanted: Names, names: Mapping[str, set[str]]) -> bool:
 
 def _choose(
     wanted: Mapping[int, Names], names: Mapping[str, set[str]], limits: Mapping[str, int]
-) -> tuple[dict[int, BadItem], list[tuple[str, str]]]:
+) -> tuple[dict[int, ItemError], list[tuple[str, str]]]:
     """Return which metrics are refused because there would be too many names, and the new names of the others."""
     counts = {kind: len(names[kind]) for kind in names}
     new: dict[tuple[str, str], None] = {}
-    refused: dict[int, BadItem] = {}
+    refused: dict[int, ItemError] = {}
     for index, own in wanted.items():
         missing = list(dict.fromkeys(name for name in own if name not in new and name[1] not in names[name[0]]))
         for kind, count in counts.items():
@@ -274,14 +262,16 @@ def _choose(
     return refused, list(new)
 
 
-def _too_many(kind: str, name: str, limit: int) -> BadItem:
-    code, path = (ItemError.TOO_MANY_SOURCES, "source") if kind == SOURCE else (ItemError.TOO_MANY_AGENTS, "data")
-    return BadItem(code, path, f"{kind} {name!r} is new, and the token may publish of at most {limit:,} {kind}s")
+def _too_many(kind: str, name: str, limit: int) -> ItemError:
+    code, path = (
+        (ItemErrorCode.TOO_MANY_SOURCES, "source") if kind == SOURCE else (ItemErrorCode.TOO_MANY_AGENTS, "data")
+    )
+    return ItemError(code, path, f"{kind} {name!r} is new, and the token may publish of at most {limit:,} {kind}s")
 
 
 def _note_new(
     pk: int, wanted: Mapping[int, Names], limits: Mapping[str, int]
-) -> tuple[dict[int, BadItem], dict[str, set[str]]]:
+) -> tuple[dict[int, ItemError], dict[str, set[str]]]:
     """Note the new names in the database; return which metrics are refused, and all the names that there are."""
     with transaction.atomic():
         # Two processes that note names at once would go past the limit together.

@@ -14,9 +14,11 @@ from typing import Any
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
-from metrics_stream.api.programs import Program, RequestRefused, publishers_of
+from metrics_stream.api.programs import Program, publishers_of
 from metrics_stream.conf import get_settings
-from metrics_stream.core.formats.native import BadBody, RequestError, inflate
+from metrics_stream.core.errors import BodyError, RequestRefusedError
+from metrics_stream.core.formats.native import inflate
+from metrics_stream.core.protocol.codes import RequestErrorCode
 from metrics_stream.runtime.runtime import Runtime, get_runtime
 
 PATHS = ("/api/metrics/", "/api/runs/")
@@ -30,28 +32,28 @@ MAX_KEY_LENGTH = 200
 BODY_SECONDS = 30.0
 
 STATUSES = {
-    RequestError.NOT_A_DOCUMENT: 400,
-    RequestError.INVALID_KEY: 400,
-    RequestError.NOT_AUTHENTICATED: 401,
-    RequestError.FORBIDDEN: 403,
-    RequestError.METHOD_NOT_ALLOWED: 405,
-    RequestError.TOO_SLOW: 408,
-    RequestError.TOO_LARGE: 413,
-    RequestError.UNSUPPORTED: 415,
-    RequestError.TOO_MANY_REQUESTS: 429,
-    RequestError.TOO_MANY_METRICS: 429,
-    RequestError.UNAVAILABLE: 503,
-    RequestError.INVALID_RUN: 422,
-    RequestError.UNKNOWN_RUN: 404,
-    RequestError.RUN_ENDED: 409,
-    RequestError.TOO_MANY_RUNS: 409,
-    RequestError.RUNS_OFF: 501,
+    RequestErrorCode.NOT_A_DOCUMENT: 400,
+    RequestErrorCode.INVALID_KEY: 400,
+    RequestErrorCode.NOT_AUTHENTICATED: 401,
+    RequestErrorCode.FORBIDDEN: 403,
+    RequestErrorCode.METHOD_NOT_ALLOWED: 405,
+    RequestErrorCode.TOO_SLOW: 408,
+    RequestErrorCode.TOO_LARGE: 413,
+    RequestErrorCode.UNSUPPORTED: 415,
+    RequestErrorCode.TOO_MANY_REQUESTS: 429,
+    RequestErrorCode.TOO_MANY_METRICS: 429,
+    RequestErrorCode.UNAVAILABLE: 503,
+    RequestErrorCode.INVALID_RUN: 422,
+    RequestErrorCode.UNKNOWN_RUN: 404,
+    RequestErrorCode.RUN_ENDED: 409,
+    RequestErrorCode.TOO_MANY_RUNS: 409,
+    RequestErrorCode.RUNS_OFF: 501,
 }
 
 HEADERS = {
-    RequestError.NOT_AUTHENTICATED: {"WWW-Authenticate": "Bearer"},
-    RequestError.METHOD_NOT_ALLOWED: {"Allow": "POST"},
-    RequestError.UNSUPPORTED: {"Accept-Encoding": ", ".join(ENCODINGS)},
+    RequestErrorCode.NOT_AUTHENTICATED: {"WWW-Authenticate": "Bearer"},
+    RequestErrorCode.METHOD_NOT_ALLOWED: {"Allow": "POST"},
+    RequestErrorCode.UNSUPPORTED: {"Accept-Encoding": ", ".join(ENCODINGS)},
 }
 
 
@@ -69,11 +71,11 @@ def for_programs(scope: str) -> Callable[[View], View]:
             try:
                 program = await _admit(request, scope, runtime)
                 return await view(request, program, *args, **kwargs)
-            except RequestRefused as refused:
+            except RequestRefusedError as refused:
                 response = refuse(runtime, refused.error, str(refused), retry_seconds=refused.retry_seconds)
-            except BadBody as bad:
+            except BodyError as bad:
                 response = refuse(runtime, bad.error, str(bad))
-            if response.status_code == STATUSES[RequestError.FORBIDDEN]:
+            if response.status_code == STATUSES[RequestErrorCode.FORBIDDEN]:
                 response["WWW-Authenticate"] = f'Bearer error="insufficient_scope", scope="{scope}"'
             return response
 
@@ -84,13 +86,13 @@ def for_programs(scope: str) -> Callable[[View], View]:
 
 async def _admit(request: HttpRequest, scope: str, runtime: Runtime) -> Program:
     if request.method != "POST":
-        raise BadBody(RequestError.METHOD_NOT_ALLOWED, f"{request.method} is not for this address; allowed: POST")
+        raise BodyError(RequestErrorCode.METHOD_NOT_ALLOWED, f"{request.method} is not for this address; allowed: POST")
     authorization, address = request.headers.get("Authorization", ""), request.META.get("REMOTE_ADDR") or ""
     return await publishers_of(runtime).admit(scope, authorization, address)
 
 
 def refuse(
-    runtime: Runtime, error: RequestError, message: str, *, retry_seconds: int | None = None, **more: Any
+    runtime: Runtime, error: RequestErrorCode, message: str, *, retry_seconds: int | None = None, **more: Any
 ) -> JsonResponse:
     """Return the answer to a request of which nothing is taken, and count it."""
     runtime.telemetry.ingest_requests_refused[error] += 1
@@ -116,8 +118,8 @@ def key_of(request: HttpRequest) -> bytes | None:
     if key is None:
         return None
     if not (0 < len(key) <= MAX_KEY_LENGTH and key.isascii() and key.isprintable()):
-        raise BadBody(
-            RequestError.INVALID_KEY, f"Idempotency-Key must be 1 to {MAX_KEY_LENGTH} printable ASCII characters"
+        raise BodyError(
+            RequestErrorCode.INVALID_KEY, f"Idempotency-Key must be 1 to {MAX_KEY_LENGTH} printable ASCII characters"
         )
     return key.encode()
 
@@ -136,16 +138,16 @@ def body_of(request: HttpRequest, kinds: Collection[str], *, may_be_empty: bool 
     kind = request.content_type or ""
     is_empty = may_be_empty and request.META.get("CONTENT_LENGTH") in (None, "", "0")
     if not (kind in kinds or is_empty):
-        raise BadBody(RequestError.UNSUPPORTED, f"Content-Type is {kind!r:.60}; allowed: {', '.join(kinds)}")
+        raise BodyError(RequestErrorCode.UNSUPPORTED, f"Content-Type is {kind!r:.60}; allowed: {', '.join(kinds)}")
     encoding = request.headers.get("Content-Encoding", "identity").strip().lower() or "identity"
     if encoding not in ENCODINGS:
-        raise BadBody(
-            RequestError.UNSUPPORTED, f"Content-Encoding is {encoding!r:.60}; allowed: {', '.join(ENCODINGS)}"
+        raise BodyError(
+            RequestErrorCode.UNSUPPORTED, f"Content-Encoding is {encoding!r:.60}; allowed: {', '.join(ENCODINGS)}"
         )
     # Not `request.body`, which has a limit of its own.
     body = request.read(settings.ingest_max_body_bytes + 1)
     if len(body) > settings.ingest_max_body_bytes:
-        raise BadBody(RequestError.TOO_LARGE, _too_large())
+        raise BodyError(RequestErrorCode.TOO_LARGE, _too_large())
     return kind, inflate(body, max_bytes=settings.ingest_max_unpacked_bytes) if encoding == "gzip" else body
 
 
@@ -167,7 +169,7 @@ def with_bounded_bodies(http: Application) -> Application:
         body = _BoundedBody(receive, get_settings().ingest_max_body_bytes)
         await http(scope, body.receive, send)
         if body.fault is not None:
-            message = _too_large() if body.fault == RequestError.TOO_LARGE else f"allowed: {BODY_SECONDS:g} s"
+            message = _too_large() if body.fault == RequestErrorCode.TOO_LARGE else f"allowed: {BODY_SECONDS:g} s"
             await _send_refusal(send, body.fault, message)
 
     return answer
@@ -177,7 +179,7 @@ class _BoundedBody:
     """Hands on the body of a request; for Django, one that is too much looks like a client that went away."""
 
     def __init__(self, receive: Receive, max_bytes: int) -> None:
-        self.fault: RequestError | None = None
+        self.fault: RequestErrorCode | None = None
         self._receive = receive
         self._left = max_bytes
         self._deadline = asyncio.get_running_loop().time() + BODY_SECONDS
@@ -190,21 +192,21 @@ class _BoundedBody:
             async with asyncio.timeout_at(self._deadline):
                 message = await self._receive()
         except TimeoutError:
-            return self._give_up(RequestError.TOO_SLOW)
+            return self._give_up(RequestErrorCode.TOO_SLOW)
         if message["type"] == "http.request":
             self._is_complete = not message.get("more_body", False)
             self._left -= len(message.get("body", b""))
             if self._left < 0:
-                return self._give_up(RequestError.TOO_LARGE)
+                return self._give_up(RequestErrorCode.TOO_LARGE)
         return message
 
-    def _give_up(self, fault: RequestError) -> dict[str, str]:
+    def _give_up(self, fault: RequestErrorCode) -> dict[str, str]:
         self.fault = fault
         self._is_complete = True
         return {"type": "http.disconnect"}
 
 
-async def _send_refusal(send: Send, error: RequestError, message: str) -> None:
+async def _send_refusal(send: Send, error: RequestErrorCode, message: str) -> None:
     response = refuse(get_runtime(), error, message)
     # The rest of the body is not read.
     headers = [(b"content-type", b"application/json"), (b"connection", b"close")]

@@ -15,12 +15,12 @@ from django.db import DatabaseError, transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, JsonResponse
 
-from metrics_stream.api.programs import Program, RequestRefused
+from metrics_stream.api.programs import Program
 from metrics_stream.api.requests import body_of, for_programs, key_of, known_by, refuse
-from metrics_stream.broadcast.run_block import RunError, RunOverError
 from metrics_stream.conf import get_settings
-from metrics_stream.core.formats.native import RequestError
+from metrics_stream.core.errors import NotRecordedError, RequestRefusedError, RunError, RunOverError, RunStorageError
 from metrics_stream.core.formats.runs import Start, Stop, read_alive, read_start, read_stop
+from metrics_stream.core.protocol.codes import RequestErrorCode
 from metrics_stream.core.protocol.parsing import format_timestamp, quote
 from metrics_stream.models import AccessToken, TestRun
 from metrics_stream.runs import lifecycle as runs
@@ -57,10 +57,10 @@ async def start(request: HttpRequest, program: Program) -> JsonResponse:
     known = known_by(program, key, body)
     try:
         run, repeated = await _asked(_start, program.pk, wish, None if known is None else known.hex())
-    except runs.NotRecordedError as error:
-        return refuse(get_runtime(), RequestError.RUNS_OFF, str(error))
+    except NotRecordedError as error:
+        return refuse(get_runtime(), RequestErrorCode.RUNS_OFF, str(error))
     except RunError as error:
-        return refuse(get_runtime(), RequestError.INVALID_RUN, str(error))
+        return refuse(get_runtime(), RequestErrorCode.INVALID_RUN, str(error))
     content = {
         **_described(run),
         "sources": run.sources,
@@ -99,7 +99,7 @@ def _described(run: TestRun) -> dict[str, Any]:
 
 
 def _refuse_over(over: _Over) -> JsonResponse:
-    return refuse(get_runtime(), RequestError.RUN_ENDED, str(over), **_described(over.run))
+    return refuse(get_runtime(), RequestErrorCode.RUN_ENDED, str(over), **_described(over.run))
 
 
 # --- in the database, in a thread of its own: a page that takes long must not hold up who says that it is alive ---
@@ -108,10 +108,10 @@ def _refuse_over(over: _Over) -> JsonResponse:
 async def _asked(ask: Callable[..., T], *arguments: Any) -> T:
     try:
         return await database_sync_to_async(ask, thread_sensitive=False)(*arguments)
-    except (DatabaseError, runs.RunStorageError) as error:
+    except (DatabaseError, RunStorageError) as error:
         logger.warning("a test run of a program cannot be changed: %s", str(error).strip().partition("\n")[0])
         message = "test runs cannot be changed at the moment; come back"
-        raise RequestRefused(RequestError.UNAVAILABLE, message, retry_seconds=5) from error
+        raise RequestRefusedError(RequestErrorCode.UNAVAILABLE, message, retry_seconds=5) from error
 
 
 def _start(token_pk: int, wish: Start, key: str | None) -> tuple[TestRun, bool]:
@@ -120,7 +120,7 @@ def _start(token_pk: int, wish: Start, key: str | None) -> tuple[TestRun, bool]:
         # Held to the end, so that processes which are asked at once neither start a run twice nor too many.
         token = AccessToken.objects.select_for_update().filter(pk=token_pk).first()
         if token is None:
-            raise RequestRefused(RequestError.NOT_AUTHENTICATED, "the token is unknown")
+            raise RequestRefusedError(RequestErrorCode.NOT_AUTHENTICATED, "the token is unknown")
         if key is not None and (known := TestRun.objects.filter(start_key=key).first()) is not None:
             return known, True
         most = get_settings().ingest_max_open_runs
@@ -128,8 +128,8 @@ def _start(token_pk: int, wish: Start, key: str | None) -> tuple[TestRun, bool]:
         slugs = list(own.values_list("slug", flat=True)[:most])
         if len(slugs) >= most:
             more = ", …" if len(slugs) > _MOST_NAMED else ""
-            raise RequestRefused(
-                RequestError.TOO_MANY_RUNS,
+            raise RequestRefusedError(
+                RequestErrorCode.TOO_MANY_RUNS,
                 f"the token has {len(slugs)} test runs that have not ended; allowed: at most {most}. Stop one of them: "
                 f"{', '.join(slugs[:_MOST_NAMED])}{more}",
             )
@@ -170,5 +170,5 @@ def _find(token_pk: int, slug: str) -> TestRun:
     found = _own(token_pk, slug).first()
     if found is None:
         message = f"there is no test run {quote(slug)} that this token has started"
-        raise RequestRefused(RequestError.UNKNOWN_RUN, message)
+        raise RequestRefusedError(RequestErrorCode.UNKNOWN_RUN, message)
     return found

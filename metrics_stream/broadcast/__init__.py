@@ -16,8 +16,7 @@ from metrics_stream.broadcast.broadcaster import (
     make_metric,
     stress_test_run,
 )
-from metrics_stream.broadcast.run_block import RunError
-from metrics_stream.broadcast.transport import BroadcastError
+from metrics_stream.core.errors import BroadcastError, RunError
 from metrics_stream.core.metrics.sketch import Sketch
 
 __all__ = [

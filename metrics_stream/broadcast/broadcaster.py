@@ -21,9 +21,10 @@ from weakref import WeakSet
 
 from metrics_stream import native_threads
 from metrics_stream.broadcast.run_block import RunBlock, RunOptions
-from metrics_stream.broadcast.transport import BroadcastError, NeverTaken, Parcel, Timestamp, Transport, TryLater
+from metrics_stream.broadcast.transport import Parcel, Timestamp, Transport
+from metrics_stream.core.errors import BroadcastError, NativeThreadError, RejectedError, RetryLaterError
 from metrics_stream.core.metrics.metric import Metric
-from metrics_stream.native_threads import NativeThread, NativeThreadError
+from metrics_stream.native_threads import NativeThread
 
 # What needs Django is imported when it is used: programs that publish over HTTP need not have it.
 
@@ -289,7 +290,7 @@ class Broadcaster:
                         self._in_flight -= parcel.count
                         self.published += published
                         self.dropped += parcel.count - published
-        except NeverTaken as error:
+        except RejectedError as error:
             self._give_up(error, thread)
         finally:
             loop.run_until_complete(way.close())
@@ -312,14 +313,14 @@ class Broadcaster:
         while True:
             try:
                 outcome = loop.run_until_complete(parcel.send())
-            except NeverTaken:
+            except RejectedError:
                 raise
             except BroadcastError as error:
                 self.last_error = str(error)
                 if self._outage is None:
                     self._outage = Outage(time.monotonic(), self.dropped)
                     thread.log(logger, logging.WARNING, "metrics wait to be published: %s", error)
-                least = error.after_seconds if isinstance(error, TryLater) else 0.0
+                least = error.after_seconds if isinstance(error, RetryLaterError) else 0.0
             except Exception as error:
                 # Nothing that trying again would mend; the thread goes on with what comes next.
                 self.last_error = f"{type(error).__name__}: {error}"
@@ -338,7 +339,7 @@ class Broadcaster:
                 return 0
             wait = min(wait * 2, RETRY_SECONDS[1])
 
-    def _give_up(self, error: NeverTaken, thread: NativeThread) -> None:
+    def _give_up(self, error: RejectedError, thread: NativeThread) -> None:
         """Publish nothing any more, and let the stress test go on."""
         with self._lock:
             self.last_error = str(error)

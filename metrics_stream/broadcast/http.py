@@ -14,19 +14,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from metrics_stream.broadcast.http_client import Connection, NoAnswerError, Server, server_of
+from metrics_stream.broadcast.http_client import Connection, Server, server_of
 from metrics_stream.broadcast.http_runs import HttpKeeper
 from metrics_stream.broadcast.run_block import Keeper, RunOptions
-from metrics_stream.broadcast.transport import BroadcastError, NeverTaken, Outcome, Parcel, Timestamp, TryLater, Way
+from metrics_stream.broadcast.transport import Outcome, Parcel, Timestamp, Way
+from metrics_stream.core.errors import BroadcastError, MetricError, NoAnswerError, RejectedError, RetryLaterError
 from metrics_stream.core.metrics.encoding import encode_metric, epoch_seconds
-from metrics_stream.core.metrics.metric import (
-    BUILTIN_TYPES,
-    MAX_METRIC_BYTES,
-    SLUG_PATTERN,
-    Metric,
-    MetricError,
-    MetricType,
-)
+from metrics_stream.core.metrics.metric import BUILTIN_TYPES, MAX_METRIC_BYTES, SLUG_PATTERN, Metric, MetricType
 
 PATH = "/api/metrics/"
 
@@ -136,9 +130,9 @@ class _HttpParcel:
             case 207 | 422 if "errors" in content:
                 return self._outcome(content)
             case 401 | 403:
-                raise NeverTaken(message)
+                raise RejectedError(message)
             case 429 | 503:
-                raise TryLater(message, answer.retry_seconds)
+                raise RetryLaterError(message, answer.retry_seconds)
             case 400 | 413 | 415 | 422:
                 return Outcome(self.count, {str(content.get("error", answer.status)): message})
         raise BroadcastError(message)

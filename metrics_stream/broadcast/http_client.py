@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from metrics_stream.core.metrics.metric import MetricsStreamError
+from metrics_stream.core.errors import NoAnswerError
 
 # However long a server says that it wants to be left alone.
 MAX_RETRY_SECONDS = 60.0
@@ -28,10 +28,6 @@ MAX_HEADER_LINES = 100
 _WITHOUT_BODY = {204, 304}
 
 _VISIBLE = re.compile(r"[!-~]+")
-
-
-class NoAnswerError(MetricsStreamError):
-    """A server could not be reached or gave no answer; the message says which and why."""
 
 
 class Address(NamedTuple):

@@ -19,9 +19,9 @@ from typing import Any
 import msgspec
 
 from metrics_stream import native_threads
-from metrics_stream.broadcast.http_client import Answer, Connection, NoAnswerError, Server
-from metrics_stream.broadcast.run_block import RETRY_SECONDS, RunError, RunOptions, RunOverError, RunUnavailableError
-from metrics_stream.native_threads import NativeThreadError
+from metrics_stream.broadcast.http_client import Answer, Connection, Server
+from metrics_stream.broadcast.run_block import RETRY_SECONDS, RunOptions
+from metrics_stream.core.errors import NativeThreadError, NoAnswerError, RunError, RunOverError, RunUnavailableError
 
 logger = logging.getLogger(__name__)
 

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from metrics_stream.broadcast.run_block import Keeper, RunOptions
-from metrics_stream.broadcast.transport import BroadcastError, Outcome, Parcel, Timestamp, Way
+from metrics_stream.broadcast.transport import Outcome, Parcel, Timestamp, Way
 from metrics_stream.bus.bus import Bus
 from metrics_stream.bus.publication import Publication, Publisher, batches
 from metrics_stream.conf import get_settings
+from metrics_stream.core.errors import BroadcastError, BusError, MetricError
 from metrics_stream.core.metrics.encoding import encode_metric, epoch_seconds
-from metrics_stream.core.metrics.metric import Metric, MetricError
+from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.history import open_history
-from metrics_stream.history.deadline import BusError
 
 
 def make_metric(metric_type: str, data: object, timestamp: Timestamp = None, source: str | None = None) -> Metric:

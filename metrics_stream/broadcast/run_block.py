@@ -16,8 +16,8 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Protocol, TypedDict
 
+from metrics_stream.core.errors import RunError, RunOverError, RunUnavailableError
 from metrics_stream.core.formats.runs import CANCELLED, COMPLETED, FAILED
-from metrics_stream.core.metrics.metric import MetricsStreamError
 
 logger = logging.getLogger(__name__)
 
@@ -25,22 +25,6 @@ logger = logging.getLogger(__name__)
 STOP_SECONDS = 15.0
 SPARE_SECONDS = 2.0
 RETRY_SECONDS = 0.5
-
-
-class RunError(MetricsStreamError):
-    """A test run cannot be started or changed as asked; the message says why and what is allowed."""
-
-
-class RunUnavailableError(RunError):
-    """Where test runs are kept cannot be reached at the moment; the same again may work, after `after_seconds`."""
-
-    def __init__(self, message: str, *, after_seconds: float = 0.0) -> None:
-        super().__init__(message)
-        self.after_seconds = after_seconds
-
-
-class RunOverError(RunError):
-    """The test run has ended already, or is gone: nothing is left to be changed."""
 
 
 class RunOptions(TypedDict):

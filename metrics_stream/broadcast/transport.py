@@ -11,25 +11,9 @@ from datetime import datetime
 from typing import Protocol
 
 from metrics_stream.broadcast.run_block import Keeper, RunOptions
-from metrics_stream.core.metrics.metric import Metric, MetricsStreamError
+from metrics_stream.core.metrics.metric import Metric
 
 Timestamp = datetime | float | None
-
-
-class BroadcastError(MetricsStreamError):
-    """The metrics could not be handed to the channel layer or the server; the message says why and what to do."""
-
-
-class TryLater(BroadcastError):
-    """Nothing is taken now; the sender waits at least `after_seconds`."""
-
-    def __init__(self, message: str, after_seconds: float) -> None:
-        super().__init__(message)
-        self.after_seconds = after_seconds
-
-
-class NeverTaken(BroadcastError):
-    """Nothing of this sender will ever be taken, so that it need not try again."""
 
 
 @dataclass(frozen=True, slots=True)

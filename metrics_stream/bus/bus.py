@@ -20,19 +20,16 @@ from channels.layers import InMemoryChannelLayer, get_channel_layer
 
 from metrics_stream.bus.publication import Publication, Publisher, batches
 from metrics_stream.core.delivery.explanation import Question
+from metrics_stream.core.errors import BusError, NotSharedError
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.history import History, Placed
-from metrics_stream.history.deadline import BusError, within
+from metrics_stream.history.deadline import within
 
 logger = logging.getLogger(__name__)
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Metric]).decode
 _decode_question = msgspec.msgpack.Decoder(Question).decode
-
-
-class NotShared(BusError):
-    """The in-memory layer was used from a process in which no server runs, so nobody would ever hear it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +140,7 @@ class Bus:
     def check_reach(self) -> None:
         """Raise NotShared when nothing published from this process can reach a client."""
         if not self.is_shared and not _Server.declared:
-            raise NotShared(
+            raise NotSharedError(
                 "the in-memory channel layer serves one process, and the server is another one, so nothing would "
                 "reach it. Set REDIS_URL for both (`python3 dev.py run` and `python3 dev.py manage …` do), "
                 "or publish from inside the server"

@@ -12,12 +12,12 @@ import threading
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
-from metrics_stream.bus.bus import AccessChanged, Bus, CloseClient, NotShared, layer_is_shared, listening_loop
+from metrics_stream.bus.bus import AccessChanged, Bus, CloseClient, layer_is_shared, listening_loop
 from metrics_stream.conf import get_settings
 from metrics_stream.core.delivery.explanation import Question
+from metrics_stream.core.errors import BusError, NotSharedError
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.history import open_history
-from metrics_stream.history.deadline import BusError
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ def tell_servers(message: AccessChanged | CloseClient) -> bool:
             asyncio.run_coroutine_threadsafe(_tell(message), home)
         else:
             _run(lambda: _tell(message), TELL_SECONDS + 1)
-    except NotShared:
+    except NotSharedError:
         return False  # no server runs, so nobody has to know
     except (BusError, TimeoutError) as error:
         logger.warning("the server processes could not be told that access has changed: %s", error)

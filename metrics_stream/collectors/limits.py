@@ -5,11 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from metrics_stream.core.metrics.metric import MetricsStreamError
-
-
-class CollectorError(MetricsStreamError):
-    """A collector was asked for something it cannot do; raised by its constructor, shown by the commands."""
+from metrics_stream.core.errors import CollectorError
 
 
 def number_between(name: str, value: Any, minimum: float, maximum: float) -> float:

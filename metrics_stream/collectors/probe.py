@@ -15,7 +15,8 @@ from typing import Any, Literal
 
 import httpx
 
-from metrics_stream.collectors.limits import CollectorError, number_between
+from metrics_stream.collectors.limits import number_between
+from metrics_stream.core.errors import CollectorError
 
 logger = logging.getLogger(__name__)
 

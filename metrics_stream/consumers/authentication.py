@@ -21,24 +21,17 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.db import DatabaseError
 from msgspec import UNSET
 
-from metrics_stream.access.grants import (
-    Access,
-    AccessRefused,
-    Anybody,
-    BrowserSession,
-    Credential,
-    NotAuthenticated,
-)
+from metrics_stream.access.grants import Access, Anybody, BrowserSession, Credential
 from metrics_stream.access.monitor import Authority, authority_of, is_local
 from metrics_stream.consumers.query import find_preset, past_in, wish_of
 from metrics_stream.consumers.session import Admission, Past
 from metrics_stream.consumers.sink import SocketOutlet
 from metrics_stream.core.delivery.pending import Delivery
 from metrics_stream.core.delivery.selection import Selection
+from metrics_stream.core.errors import AccessRefusedError, NotAuthenticatedError, ProtocolError
 from metrics_stream.core.protocol import messages
 from metrics_stream.core.protocol import parsing as protocol
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode, close_reason
-from metrics_stream.core.protocol.parsing import ProtocolError
 from metrics_stream.core.protocol.prepared_message import EXTENSION
 from metrics_stream.hub.clients import Client
 from metrics_stream.hub.inspection import subscription_of
@@ -48,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 ERROR_WINDOW_SECONDS = 60.0
 
-HAS_CHANGED = AccessRefused(
+HAS_CHANGED = AccessRefusedError(
     CloseCode.AUTHENTICATION_EXPIRED, ErrorCode.EXPIRED, "what you may see has changed; come back"
 )
 
@@ -96,9 +89,9 @@ class EntranceConsumer(AsyncWebsocketConsumer):
         try:
             # Without an Origin it is a program, and a program has a token of its own.
             credential, access = await self.authority.admit(headers, may_have_session="origin" in headers)
-        except NotAuthenticated:
+        except NotAuthenticatedError:
             await self._ask_for_token()
-        except AccessRefused as refused:
+        except AccessRefusedError as refused:
             await self.refuse(refused)
         except DatabaseError:
             await self._fail_to_look_up()
@@ -128,7 +121,7 @@ class EntranceConsumer(AsyncWebsocketConsumer):
         self._places.append((kind, owner))
         return True
 
-    def _sit(self, credential: Credential, access: Access) -> AccessRefused | None:
+    def _sit(self, credential: Credential, access: Access) -> AccessRefusedError | None:
         """Take a place of a user or token, for the one that was taken before; return why there is none."""
         owner = access.user_id if isinstance(credential, BrowserSession) else credential
         before = [place for place in self._places if place[0] == "user"]
@@ -138,7 +131,7 @@ class EntranceConsumer(AsyncWebsocketConsumer):
         if owner != Anybody() and owner is not None and not self._take_place("user", owner, limit):
             self.runtime.telemetry.refused_clients += 1
             reason = f"{limit} clients of {access.who} are connected already"
-            return AccessRefused(CloseCode.OVER_CAPACITY, ErrorCode.TOO_MANY_CONNECTIONS, reason)
+            return AccessRefusedError(CloseCode.OVER_CAPACITY, ErrorCode.TOO_MANY_CONNECTIONS, reason)
         for place in before:
             self._places.remove(place)
             self.authority.give_back(*place)
@@ -246,7 +239,7 @@ class EntranceConsumer(AsyncWebsocketConsumer):
         named = frozenset(metric_types)
         return tuple(item for item in self.access.metric_types if item in named)
 
-    async def refuse(self, refused: AccessRefused) -> None:
+    async def refuse(self, refused: AccessRefusedError) -> None:
         """Close: what was shown opens nothing, or does not any more."""
         if self.client is None:
             await self._fail(refused.code, refused.error, str(refused))
@@ -257,7 +250,7 @@ class EntranceConsumer(AsyncWebsocketConsumer):
         self._changes = self.authority.changes
         try:
             credential, access = await self.authority.admit_token(message.token)
-        except AccessRefused as refused:
+        except AccessRefusedError as refused:
             await self.refuse(refused)
             return
         except DatabaseError:

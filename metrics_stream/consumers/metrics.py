@@ -18,10 +18,11 @@ from metrics_stream.consumers.replay_sources import open_tape
 from metrics_stream.consumers.session import Admission, Past
 from metrics_stream.core.delivery.pending import Delivery
 from metrics_stream.core.delivery.selection import check_filters, expand
+from metrics_stream.core.errors import ProtocolError
 from metrics_stream.core.protocol import messages
 from metrics_stream.core.protocol import parsing as protocol
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode
-from metrics_stream.core.protocol.parsing import ProtocolError, parse_instant
+from metrics_stream.core.protocol.parsing import parse_instant
 from metrics_stream.hub.clients import Client
 
 logger = logging.getLogger(__name__)

@@ -14,11 +14,11 @@ from metrics_stream.access.grants import Access
 from metrics_stream.consumers.session import Past
 from metrics_stream.core.delivery.pending import Delivery
 from metrics_stream.core.delivery.selection import Selection, check_filters
+from metrics_stream.core.errors import ProtocolError
 from metrics_stream.core.metrics.metric import ALL
 from metrics_stream.core.protocol import messages
 from metrics_stream.core.protocol import parsing as protocol
 from metrics_stream.core.protocol.codes import ErrorCode
-from metrics_stream.core.protocol.parsing import ProtocolError
 from metrics_stream.models import ClientPreset
 
 logger = logging.getLogger(__name__)

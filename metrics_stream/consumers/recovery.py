@@ -13,11 +13,11 @@ from dataclasses import replace
 from metrics_stream.consumers.backfill import idle
 from metrics_stream.core.delivery.pending import Loss
 from metrics_stream.core.delivery.selection import Selection
+from metrics_stream.core.errors import BusError
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.codes import GapReason
 from metrics_stream.core.protocol.positions import Position, parse_position, position_text, tag_runs
 from metrics_stream.history import History, Page
-from metrics_stream.history.deadline import BusError
 from metrics_stream.hub.clients import Client
 from metrics_stream.hub.hub import Hub
 from metrics_stream.runtime.intake import Intake

@@ -13,9 +13,10 @@ from metrics_stream.consumers.backfill import RecentSeries
 from metrics_stream.consumers.replay import Moment, Pages, Tape
 from metrics_stream.core.delivery.pending import Key
 from metrics_stream.core.delivery.selection import Selection
+from metrics_stream.core.errors import ProtocolError
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.codes import ErrorCode
-from metrics_stream.core.protocol.parsing import ProtocolError, quote
+from metrics_stream.core.protocol.parsing import quote
 from metrics_stream.core.protocol.positions import Position, Stretch, tag_run, tag_runs
 from metrics_stream.core.series.columns import SeriesColumns, SeriesKey, permitted_series
 from metrics_stream.core.series.folding import matches

@@ -20,13 +20,12 @@ from metrics_stream.consumers.backfill import send_backfill
 from metrics_stream.consumers.recovery import Recovery, Visible
 from metrics_stream.consumers.replay import Player, Tape
 from metrics_stream.core.delivery.selection import Selection
+from metrics_stream.core.errors import BusError, ProtocolError
 from metrics_stream.core.metrics.permission import Permit
 from metrics_stream.core.protocol import messages
 from metrics_stream.core.protocol.codes import ErrorCode, GapReason
-from metrics_stream.core.protocol.parsing import ProtocolError
 from metrics_stream.core.protocol.positions import Position, parse_position
 from metrics_stream.core.series.columns import SeriesColumns
-from metrics_stream.history.deadline import BusError
 from metrics_stream.hub.clients import Client
 from metrics_stream.runtime.runtime import Runtime
 

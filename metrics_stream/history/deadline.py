@@ -11,13 +11,9 @@ from typing import TypeVar
 
 from redis.exceptions import RedisError
 
-from metrics_stream.core.metrics.metric import MetricsStreamError
+from metrics_stream.core.errors import BusError
 
 T = TypeVar("T")
-
-
-class BusError(MetricsStreamError):
-    """The channel layer or the history did not do what it was asked; callers retry or report it to the producer."""
 
 
 async def within(seconds: float, awaitable: Awaitable[T], what: str) -> T:

@@ -13,9 +13,9 @@ from heapq import merge
 from typing import NamedTuple
 from weakref import WeakSet
 
+from metrics_stream.core.errors import BusError
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.positions import Position, Stretch
-from metrics_stream.history.deadline import BusError
 from metrics_stream.history.interface import (
     PAGE_BYTES,
     PAGE_METRICS,

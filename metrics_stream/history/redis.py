@@ -19,9 +19,10 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, OutOfMemoryError
 
+from metrics_stream.core.errors import BusError
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.positions import Position, Stretch
-from metrics_stream.history.deadline import BusError, within
+from metrics_stream.history.deadline import within
 from metrics_stream.history.interface import (
     PAGE_BYTES,
     PAGE_METRICS,

@@ -22,12 +22,17 @@ from django.utils import timezone
 from django.utils.text import slugify
 
 from metrics_stream import native_threads
-from metrics_stream.broadcast.run_block import RunError as RunError  # noqa: PLC0414 - for those who call this
-from metrics_stream.broadcast.run_block import RunOptions, RunOverError, RunUnavailableError
+from metrics_stream.broadcast.run_block import RunOptions
 from metrics_stream.conf import get_settings
-from metrics_stream.core.metrics.metric import MetricsStreamError
+from metrics_stream.core.errors import (
+    BusError,
+    MetricsStreamError,
+    NotRecordedError,
+    RunError,
+    RunOverError,
+    RunStorageError,
+)
 from metrics_stream.history import ActiveRun, open_history
-from metrics_stream.history.deadline import BusError
 from metrics_stream.models import AccessToken, TestRun
 from metrics_stream.models.validators import MAX_TEXT_LENGTH, shorten
 
@@ -46,14 +51,6 @@ _SPARE_SECONDS = 2.0
 # How often a program says that it is still there. A run whose program has been silent for
 # `recorder.SILENT_RUN_SECONDS` ends as failed.
 ALIVE_SECONDS = 5.0
-
-
-class NotRecordedError(RunError):
-    """Nothing keeps metrics from which a test run could be recorded."""
-
-
-class RunStorageError(RunUnavailableError):
-    """The database does not keep test runs at the moment, or never will; the message says what to do."""
 
 
 # --- starting and changing ---

@@ -24,7 +24,7 @@ from django.db import close_old_connections, connections
 from django.utils import timezone
 
 from metrics_stream.conf import StreamSettings, get_settings
-from metrics_stream.core.metrics.metric import MetricsStreamError
+from metrics_stream.core.errors import MetricsStreamError, RunError, RunStorageError
 from metrics_stream.core.protocol.positions import Position
 from metrics_stream.history import History, Page, open_history
 from metrics_stream.models import RecorderState, TestRun
@@ -243,9 +243,9 @@ class Recorder:
         note = f"The program that started this run was heard of last at {run.alive_at:%H:%M:%S} UTC."
         try:
             return runs.stop(run, runs.Status.FAILED, note=note, ended_at=run.alive_at)
-        except runs.RunStorageError:
+        except RunStorageError:
             raise
-        except runs.RunError:
+        except RunError:
             return run  # it has ended by itself in this moment
 
     def _tell_history(self, history: History) -> None:

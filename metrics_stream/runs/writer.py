@@ -10,16 +10,12 @@ from typing import Any, NamedTuple
 from django.db import transaction
 from django.db.models import Q
 
-from metrics_stream.core.metrics.metric import MetricsStreamError
+from metrics_stream.core.errors import LeaseLostError
 from metrics_stream.core.protocol.positions import Position, Stretch
 from metrics_stream.core.series.folding import readings
 from metrics_stream.core.series.sketch_columns import sketches_in
 from metrics_stream.models import MetricChunk, RecorderState, SeriesGroup, TestRun, TierChunk
 from metrics_stream.runs.open_run import Changes, OpenRun
-
-
-class LeaseLost(MetricsStreamError):
-    """Another process records now; raised by the Writer to its recorder, which leaves the work to it."""
 
 
 class Writer:
@@ -181,6 +177,6 @@ def _save_chunks(changes: Changes) -> None:
     )
 
 
-def _lost(holder: str, state: RecorderState | None) -> LeaseLost:
+def _lost(holder: str, state: RecorderState | None) -> LeaseLostError:
     other = repr(state.holder) if state is not None and state.holder else "nobody"
-    return LeaseLost(f"{holder!r} does not record any more; {other} does")
+    return LeaseLostError(f"{holder!r} does not record any more; {other} does")

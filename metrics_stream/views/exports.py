@@ -18,8 +18,9 @@ from django.views.decorators.http import require_safe
 from metrics_stream.access.decorators import for_viewers
 from metrics_stream.access.grants import access_of
 from metrics_stream.core.delivery.selection import permitted_metrics
+from metrics_stream.core.errors import MetricsStreamError
 from metrics_stream.core.exports import csv_pieces, ndjson_pieces
-from metrics_stream.core.metrics.metric import Metric, MetricsStreamError
+from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.metrics.permission import EVERYTHING, Permit
 from metrics_stream.models import TestRun
 from metrics_stream.runs import reader

@@ -11,8 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from metrics_stream.core.formats.native import ItemError, RequestError
-from metrics_stream.core.protocol.codes import NO_PONG, CloseCode, GapReason
+from metrics_stream.core.protocol.codes import NO_PONG, CloseCode, GapReason, ItemErrorCode, RequestErrorCode
 from metrics_stream.telemetry import Histogram, Sample, Telemetry
 
 PREFIX = "metrics_stream_"
@@ -50,8 +49,8 @@ COUNTERS: tuple[tuple[str, str, Callable[[Sample], float]], ...] = (
 )
 
 REASONS = tuple(reason.value for reason in GapReason)
-ITEM_ERRORS = tuple(error.value for error in ItemError)
-REQUEST_ERRORS = tuple(error.value for error in RequestError)
+ITEM_ERRORS = tuple(error.value for error in ItemErrorCode)
+REQUEST_ERRORS = tuple(error.value for error in RequestErrorCode)
 CODES = tuple(str(int(code)) for code in (*CloseCode, NO_PONG))
 
 # The same, by one label each. Name, what it says, label and its values, counts of one process.

@@ -8,7 +8,7 @@ from asgiref.sync import sync_to_async
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
-from metrics_stream.history.deadline import BusError
+from metrics_stream.core.errors import BusError
 from metrics_stream.runs import recorder
 from metrics_stream.runtime.runtime import get_runtime
 

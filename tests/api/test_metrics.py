@@ -15,9 +15,9 @@ from metrics_stream.api import requests as http_entrance
 from metrics_stream.bus import bus as bus_module
 from metrics_stream.bus.bus import Bus
 from metrics_stream.conf import get_settings
+from metrics_stream.core.errors import BusError
 from metrics_stream.core.protocol.positions import Position
 from metrics_stream.history import open_history
-from metrics_stream.history.deadline import BusError
 from metrics_stream.models import AccessToken, TokenName
 from metrics_stream.runtime.runtime import get_runtime, stop_runtime
 

@@ -19,7 +19,7 @@ from metrics_stream.api import runs as remote_runs
 from metrics_stream.broadcast import broadcast_many
 from metrics_stream.bus import bus as bus_module
 from metrics_stream.conf import get_settings
-from metrics_stream.core.formats.native import BadBody
+from metrics_stream.core.errors import BodyError, RunError, RunStorageError
 from metrics_stream.core.formats.runs import Start, read_start, read_stop
 from metrics_stream.history import open_history
 from metrics_stream.models import AccessToken, TestRun
@@ -463,7 +463,7 @@ async def test_a_program_that_falls_silent_has_failed(program):
 
 async def test_a_database_that_is_away_is_503_and_says_nothing_of_itself(program, monkeypatch):
     slug = await program.start()
-    for error in (DatabaseError("password of postgres"), runs.RunStorageError("password of postgres")):
+    for error in (DatabaseError("password of postgres"), RunStorageError("password of postgres")):
         for name in ("_start", "_keep_alive", "_stop"):
             monkeypatch.setattr(remote_runs, name, mock.Mock(side_effect=error))
         for response in (
@@ -498,11 +498,11 @@ def test_whatever_is_asked_is_a_start_or_an_error_that_is_documented(body):
     for read in (lambda: read_start(body, ()), lambda: read_stop(body)):
         try:
             wish = read()
-        except BadBody as bad:
+        except BodyError as bad:
             assert str(bad)
             continue
         if isinstance(wish, Start):
             try:
                 runs.stop(runs.start(wish.name, sources=wish.sources, target_tps=wish.target_tps, tags=wish.tags))
-            except runs.RunError as error:
-                assert not isinstance(error, runs.RunStorageError), error
+            except RunError as error:
+                assert not isinstance(error, RunStorageError), error

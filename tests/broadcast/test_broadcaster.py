@@ -11,7 +11,7 @@ from metrics_stream.broadcast import Broadcaster, BroadcastError
 from metrics_stream.broadcast import broadcaster as module
 from metrics_stream.bus import bus as bus_module
 from metrics_stream.bus.bus import Bus
-from metrics_stream.core.metrics.metric import MetricError
+from metrics_stream.core.errors import MetricError
 from tests.support.listener import Listener
 
 

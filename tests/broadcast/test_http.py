@@ -18,7 +18,7 @@ from metrics_stream.broadcast import broadcaster as broadcast
 from metrics_stream.broadcast import http as http_transport
 from metrics_stream.broadcast import http_client as http_connection
 from metrics_stream.conf import get_settings
-from metrics_stream.core.metrics.metric import MetricError
+from metrics_stream.core.errors import MetricError
 from metrics_stream.core.protocol.positions import Position
 from metrics_stream.history import open_history
 from tests.support.certificates import Authority

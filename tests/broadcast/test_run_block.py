@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from metrics_stream.broadcast import run_block
-from metrics_stream.broadcast.run_block import RunBlock, RunError, RunOverError, RunUnavailableError
+from metrics_stream.broadcast.run_block import RunBlock
+from metrics_stream.core.errors import RunError, RunOverError, RunUnavailableError
 from metrics_stream.core.formats import runs as run_requests
 from metrics_stream.runs import lifecycle as runs
 from tests.support.stack import wait_until

@@ -8,10 +8,10 @@ import pytest_asyncio
 
 from metrics_stream.broadcast import make_metric
 from metrics_stream.bus import bus as bus_module
-from metrics_stream.bus.bus import Bus, NotShared, Published, StatsRequest
+from metrics_stream.bus.bus import Bus, Published, StatsRequest
 from metrics_stream.bus.publication import MAX_BATCH_METRICS
 from metrics_stream.core.delivery.explanation import Question
-from metrics_stream.history.deadline import BusError
+from metrics_stream.core.errors import BusError, NotSharedError
 
 
 @pytest.fixture(params=["memory", pytest.param("valkey", marks=pytest.mark.valkey)])
@@ -141,7 +141,7 @@ async def test_many_who_publish_at_once_on_one_loop_lose_nothing(listener):
 
 async def test_outside_a_server_the_in_memory_layer_says_what_to_do(monkeypatch):
     monkeypatch.setattr(bus_module._Server, "declared", False)
-    with pytest.raises(NotShared, match="Set REDIS_URL for both"):
+    with pytest.raises(NotSharedError, match="Set REDIS_URL for both"):
         await make_bus().publish(metrics(1))
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from metrics_stream.collectors import progress
-from metrics_stream.collectors.limits import CollectorError, integer_between, number_between
+from metrics_stream.collectors.limits import integer_between, number_between
 from metrics_stream.collectors.pace import Stop, stop_on_signals, ticks
+from metrics_stream.core.errors import CollectorError
 
 
 class FakeTime:

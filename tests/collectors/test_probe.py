@@ -15,8 +15,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from metrics_stream.collectors import probe as probe_module
-from metrics_stream.collectors.limits import CollectorError
 from metrics_stream.collectors.probe import Outcome, Probe, Tally, percentile
+from metrics_stream.core.errors import CollectorError
 
 Client = socketserver.StreamRequestHandler
 Answer = Callable[[Client, threading.Event], None]

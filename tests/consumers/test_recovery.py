@@ -17,8 +17,8 @@ from metrics_stream.broadcast import broadcast, broadcast_many, make_metric
 from metrics_stream.bus.bus import declare_server
 from metrics_stream.bus.publication import Publisher
 from metrics_stream.consumers import recovery
+from metrics_stream.core.errors import BusError
 from metrics_stream.core.protocol.positions import parse_position
-from metrics_stream.history.deadline import BusError
 from metrics_stream.routing import stream_application
 from metrics_stream.runtime.runtime import get_runtime, stop_runtime
 

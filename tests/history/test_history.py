@@ -10,10 +10,10 @@ import msgspec
 import pytest
 import pytest_asyncio
 
+from metrics_stream.core.errors import BusError
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.positions import Position, Stretch, tag_runs
 from metrics_stream.history import ActiveRun, Bounds, History
-from metrics_stream.history.deadline import BusError
 from metrics_stream.history.memory import MemoryHistory
 from metrics_stream.history.redis import RedisHistory
 from tests.support.stack import eventually

@@ -16,9 +16,9 @@ import pytest
 import pytest_asyncio
 import redis
 
+from metrics_stream.core.errors import BusError
 from metrics_stream.core.protocol.positions import Position
 from metrics_stream.history import ActiveRun, Bounds
-from metrics_stream.history.deadline import BusError
 from metrics_stream.history.redis import MAX_QUESTIONS_AT_ONCE, RedisHistory
 from tests.faults.redis_process import RedisProcess
 from tests.history.test_history import Producer, metric, read, redis_history, start, timestamps

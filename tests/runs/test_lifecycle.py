@@ -11,6 +11,7 @@ from django.db import connection
 
 from metrics_stream.broadcast import Broadcaster, stress_test_run
 from metrics_stream.conf import get_settings
+from metrics_stream.core.errors import RunError, RunStorageError
 from metrics_stream.history import ActiveRun, open_history
 from metrics_stream.models import TestRun
 from metrics_stream.runs import lifecycle as runs
@@ -69,14 +70,14 @@ def test_runs_of_the_same_name_have_slugs_of_their_own():
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_allowed(options, message):
-    with pytest.raises(runs.RunError, match=re.escape(message)):
+    with pytest.raises(RunError, match=re.escape(message)):
         runs.start(**{"name": "soak", **options})
     assert not TestRun.objects.exists()
 
 
 def test_without_a_history_no_run_is_started(settings):
     settings.METRICS_STREAM = {"HISTORY_SECONDS": 0}
-    with pytest.raises(runs.RunError, match="set METRICS_STREAM\\['HISTORY_SECONDS'\\] above 0"):
+    with pytest.raises(RunError, match="set METRICS_STREAM\\['HISTORY_SECONDS'\\] above 0"):
         runs.start("soak")
     assert not TestRun.objects.exists()
 
@@ -103,7 +104,7 @@ def test_a_run_ends_as_it_is_told():
 
 
 def test_a_run_cannot_end_as_something_else():
-    with pytest.raises(runs.RunError, match="cannot end as 'done'; allowed: completed, failed, cancelled"):
+    with pytest.raises(RunError, match="cannot end as 'done'; allowed: completed, failed, cancelled"):
         runs.stop(runs.start("soak"), "done")
 
 
@@ -111,7 +112,7 @@ def test_a_run_ends_once():
     run = runs.start("soak")
     ended = runs.stop(run)
     for change in (runs.stop, runs.cancel, runs.pause, runs.resume):
-        with pytest.raises(runs.RunError, match=f"{run.slug!r} is completed, not "):
+        with pytest.raises(RunError, match=f"{run.slug!r} is completed, not "):
             change(run)
     assert TestRun.objects.get().ended_at == ended.ended_at
 
@@ -119,7 +120,7 @@ def test_a_run_ends_once():
 def test_a_run_that_was_deleted_is_told():
     run = runs.start("soak")
     TestRun.objects.all().delete()
-    with pytest.raises(runs.RunError, match="does not exist any more"):
+    with pytest.raises(RunError, match="does not exist any more"):
         runs.stop(run)
 
 
@@ -139,11 +140,9 @@ def test_a_database_without_tables_is_told():
     with connection.schema_editor() as editor:
         editor.delete_model(TestRun)
     try:
-        with pytest.raises(
-            runs.RunStorageError, match="(no such table|does not exist).*DATABASE_URL.*manage.py migrate"
-        ):
+        with pytest.raises(RunStorageError, match="(no such table|does not exist).*DATABASE_URL.*manage.py migrate"):
             runs.start("soak")
-        with pytest.raises(runs.RunStorageError, match="DATABASE_URL"), stress_test_run("soak"):
+        with pytest.raises(RunStorageError, match="DATABASE_URL"), stress_test_run("soak"):
             pytest.fail("a run that was not started")
     finally:
         with connection.schema_editor() as editor:
@@ -200,7 +199,7 @@ def test_a_block_ends_as_its_exception_says(raised, status, notes):
 
 
 def test_what_cannot_be_started_raises_before_the_block():
-    with pytest.raises(runs.RunError, match="name: This field cannot be blank"), stress_test_run(""):
+    with pytest.raises(RunError, match="name: This field cannot be blank"), stress_test_run(""):
         pytest.fail("a run that was not started")
 
 

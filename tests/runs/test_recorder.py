@@ -12,13 +12,13 @@ from django.utils import timezone
 from metrics_stream.broadcast import broadcast_many
 from metrics_stream.bus.bus import declare_server
 from metrics_stream.conf import get_settings
+from metrics_stream.core.errors import LeaseLostError
 from metrics_stream.history import open_history
 from metrics_stream.models import MetricChunk, RecorderState, TestRun
 from metrics_stream.runs import lifecycle as runs
 from metrics_stream.runs import recorder as recorder_module
 from metrics_stream.runs.reader import rows
 from metrics_stream.runs.recorder import Recorder, lag_seconds, start_recorder, stop_recorder, the_recorder
-from metrics_stream.runs.writer import LeaseLost
 from tests.support.stack import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -201,7 +201,7 @@ def test_one_that_loses_its_right_within_a_step_writes_nothing(recorder, monkeyp
         RecorderState.objects.update(holder="another")
 
     monkeypatch.setattr(recorder, "_tell_history", lose)
-    with pytest.raises(LeaseLost, match="'another' does"):
+    with pytest.raises(LeaseLostError, match="'another' does"):
         recorder.step()
     assert recorded(run) == [1]
     assert not recorder.records

@@ -9,12 +9,13 @@ from django.contrib.admin.utils import NestedObjects
 from django.db import DatabaseError
 
 from metrics_stream.collectors.demo.simulation import DemoTest
+from metrics_stream.core.errors import LeaseLostError
 from metrics_stream.core.metrics.sketch import Sketch
 from metrics_stream.core.protocol.positions import Position
 from metrics_stream.core.series.columns import SeriesKey
 from metrics_stream.core.series.folding import readings
 from metrics_stream.models import MetricChunk, RecorderState, SeriesGroup, TestRun, TierChunk
-from metrics_stream.runs import open_run, reader, writer
+from metrics_stream.runs import open_run, reader
 from metrics_stream.runs import series as run_series
 from tests.support.recording import HOLDER, START, Recording, metric, start_run
 
@@ -464,12 +465,12 @@ def test_writer_whose_place_was_taken_writes_nothing():
     # Another one came, wrote, and left.
     RecorderState.objects.update(holder="other")
     stretches = [recording.publish(item) for item in second]
-    with pytest.raises(writer.LeaseLost, match=r"^'web-1:1:aaaa' does not record any more; 'other' does$"):
+    with pytest.raises(LeaseLostError, match=r"^'web-1:1:aaaa' does not record any more; 'other' does$"):
         left.write(stretches, recording.position, holder=HOLDER)
-    with pytest.raises(writer.LeaseLost):
+    with pytest.raises(LeaseLostError):
         left.write([], recording.position, holder=HOLDER)
     recording.new_writer().write(stretches, recording.position, holder="other")
-    with pytest.raises(writer.LeaseLost):
+    with pytest.raises(LeaseLostError):
         left.write([], recording.position, holder=HOLDER)
     RecorderState.objects.update(holder=HOLDER)
     stretches = [recording.publish(item) for item in third]
@@ -504,7 +505,7 @@ def test_place_that_is_taken_during_a_write_undoes_it(monkeypatch):
         return changes(self, *args, **kwargs)
 
     monkeypatch.setattr(open_run.OpenRun, "changes", lose)
-    with pytest.raises(writer.LeaseLost):
+    with pytest.raises(LeaseLostError):
         recording.record(*noise(9)[5:])
     assert len(recorded(run)) == 5
     assert RecorderState.objects.get().position == {"epoch": "e1", "offsets": {"system": 5}}

@@ -8,7 +8,7 @@ from channels.layers import get_channel_layer
 from metrics_stream.broadcast import broadcast_system_metrics
 from metrics_stream.core.delivery.pending import Delivery
 from metrics_stream.core.delivery.selection import Selection
-from metrics_stream.history.deadline import BusError
+from metrics_stream.core.errors import BusError
 from metrics_stream.runtime.runtime import get_runtime, stop_runtime
 from tests.runtime import test_runtime
 from tests.runtime.test_runtime import Inbox

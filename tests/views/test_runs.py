@@ -14,8 +14,8 @@ from django.utils import timezone
 from django.utils.html import strip_tags
 
 from metrics_stream.access import grants as access
+from metrics_stream.core.errors import MetricsStreamError
 from metrics_stream.core.formatting import NO_VALUE
-from metrics_stream.core.metrics.metric import MetricsStreamError
 from metrics_stream.core.metrics.sketch import Sketch
 from metrics_stream.models import Dashboard, MetricChunk, Panel, TestRun
 from metrics_stream.runs import series as run_series

@@ -15,7 +15,8 @@ from metrics_stream.collectors.demo.business import Ledger
 from metrics_stream.collectors.demo.latency import Mixture
 from metrics_stream.collectors.demo.presentation import Showcase
 from metrics_stream.collectors.demo.scenario import Moment, Phase, Scenario
-from metrics_stream.collectors.limits import CollectorError, integer_between, number_between
+from metrics_stream.collectors.limits import integer_between, number_between
+from metrics_stream.core.errors import CollectorError
 
 MAX_AGENTS = 200
 """More would make an `agent` metric come close to the largest one the helper takes."""

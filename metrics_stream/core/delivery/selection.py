@@ -15,11 +15,12 @@ from sys import intern
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from metrics_stream.core.errors import ProtocolError
 from metrics_stream.core.metrics.metric import ALL, IDENTITY_FIELDS, Metric
 from metrics_stream.core.metrics.permission import EVERYTHING, Permit, permitted_part
 from metrics_stream.core.protocol.codes import ErrorCode
 from metrics_stream.core.protocol.messages import MAX_TERM_LENGTH, Filters
-from metrics_stream.core.protocol.parsing import ProtocolError, quote
+from metrics_stream.core.protocol.parsing import quote
 
 Entry = dict[str, msgspec.Raw]
 

@@ -12,13 +12,14 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Any, Literal
 
 import msgspec
 
-from metrics_stream.core.metrics.encoding import MetricTooBig, encode_metric, epoch_seconds
-from metrics_stream.core.metrics.metric import Metric, MetricError, MetricsStreamError, MetricType
+from metrics_stream.core.errors import BodyError, ItemError, MetricError, MetricTooBigError
+from metrics_stream.core.metrics.encoding import encode_metric, epoch_seconds
+from metrics_stream.core.metrics.metric import Metric, MetricType
+from metrics_stream.core.protocol.codes import ItemErrorCode, RequestErrorCode
 from metrics_stream.core.protocol.messages import MAX_TERM_LENGTH
 from metrics_stream.core.protocol.parsing import describe_malformed, quote
 
@@ -42,61 +43,6 @@ _NUMBER = re.compile(rb"(?<![\d.])-?(?:\d++(?:\.\d++)?[eE]\+?\d++|\d{309,}+(?:\.
 _decode = msgspec.json.Decoder().decode
 
 
-class RequestError(StrEnum):
-    """Why nothing of a request was taken."""
-
-    NOT_A_DOCUMENT = "not_a_document"  # 400: neither JSON nor NDJSON of items, or not what Content-Encoding says
-    INVALID_KEY = "invalid_key"  # 400: an Idempotency-Key that is none
-    NOT_AUTHENTICATED = "not_authenticated"  # 401: no token, or one that is unknown, revoked or expired
-    FORBIDDEN = "forbidden"  # 403: a token that is not for this
-    METHOD_NOT_ALLOWED = "method_not_allowed"  # 405: only POST does anything
-    TOO_SLOW = "too_slow"  # 408: the body took too long to come
-    TOO_LARGE = "too_large"  # 413: more bytes or metrics than one request may have
-    UNSUPPORTED = "unsupported"  # 415: a Content-Type or Content-Encoding that is not read
-    TOO_MANY_REQUESTS = "too_many_requests"  # 429: of the token, or without a valid one of the address
-    TOO_MANY_METRICS = "too_many_metrics"  # 429: of the token
-    UNAVAILABLE = "unavailable"  # 503: the channel layer or the database is away
-    # Of test runs only:
-    INVALID_RUN = "invalid_run"  # 422: a key that is missing or unknown, or a value that none may have
-    UNKNOWN_RUN = "unknown_run"  # 404: no run that this token has started
-    RUN_ENDED = "run_ended"  # 409: a run that cannot be kept alive or ended any more
-    TOO_MANY_RUNS = "too_many_runs"  # 409: as many runs that have not ended as a token may have
-    RUNS_OFF = "runs_off"  # 501: this server records no runs
-
-
-class ItemError(StrEnum):
-    """Why one metric of a request was not taken."""
-
-    NOT_JSON = "not_json"  # a line of NDJSON that is no JSON
-    INVALID_ITEM = "invalid_item"  # no object, a key that is missing, or one that is unknown
-    UNKNOWN_METRIC_TYPE = "unknown_metric_type"  # a metric type that does not exist for this token
-    UNKNOWN_SOURCE = "unknown_source"  # a source that is not among those of the token
-    INVALID_SOURCE = "invalid_source"  # no text of 1 to 200 printable characters
-    INVALID_TIMESTAMP = "invalid_timestamp"  # neither ISO 8601 nor seconds since 1970
-    INVALID_DATA = "invalid_data"  # not what a metric of this type may hold
-    NESTED_TOO_DEEPLY = "nested_too_deeply"  # more objects and lists within each other than allowed
-    METRIC_TOO_BIG = "metric_too_big"  # over MAX_METRIC_BYTES
-    TOO_MANY_SOURCES = "too_many_sources"  # a new source, and the token has as many as it may
-    TOO_MANY_AGENTS = "too_many_agents"  # a new agent, and the token has as many as it may
-
-
-class BadBody(MetricsStreamError):
-    """A body is no document, or more than one may be; the view answers with `error`."""
-
-    def __init__(self, error: RequestError, message: str) -> None:
-        super().__init__(message)
-        self.error = error
-
-
-class BadItem(MetricsStreamError):
-    """An item is no metric, or none that this token may publish; the answer names `path` and `code`."""
-
-    def __init__(self, code: ItemError, path: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.path = path
-
-
 @dataclass(frozen=True, slots=True)
 class Terms:
     """What a token may publish: types by slug, sources (an empty set is every one), and whose metrics they are else."""
@@ -117,14 +63,15 @@ def inflate(body: bytes, *, max_bytes: int) -> bytes:
         # Never 0, which would mean no limit.
         unpacked = inflater.decompress(body, max_bytes + 1)
     except zlib.error as error:
-        raise BadBody(RequestError.NOT_A_DOCUMENT, f"the body is no gzip: {error}") from error
+        raise BodyError(RequestErrorCode.NOT_A_DOCUMENT, f"the body is no gzip: {error}") from error
     if len(unpacked) > max_bytes:
-        raise BadBody(
-            RequestError.TOO_LARGE, f"the body has more than {max_bytes:,} bytes unpacked; send it in several requests"
+        raise BodyError(
+            RequestErrorCode.TOO_LARGE,
+            f"the body has more than {max_bytes:,} bytes unpacked; send it in several requests",
         )
     if not inflater.eof or inflater.unused_data:
         what = "goes on after its end" if inflater.eof else "ends too early"
-        raise BadBody(RequestError.NOT_A_DOCUMENT, f"the gzip {what}; allowed: one complete member")
+        raise BodyError(RequestErrorCode.NOT_A_DOCUMENT, f"the gzip {what}; allowed: one complete member")
     return unpacked
 
 
@@ -138,7 +85,7 @@ def decode_json(body: bytes) -> Any:
     try:
         return _decode(body)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise BadBody(RequestError.NOT_A_DOCUMENT, f"the body is not JSON: {_reason(error, body)}") from error
+        raise BodyError(RequestErrorCode.NOT_A_DOCUMENT, f"the body is not JSON: {_reason(error, body)}") from error
 
 
 def _document(body: bytes, max_items: int) -> list[Any]:
@@ -148,12 +95,12 @@ def _document(body: bytes, max_items: int) -> list[Any]:
         if "metrics" in document and "metric_type" not in document:
             items = document["metrics"]
             if unknown := next((key for key in document if key != "metrics"), None):
-                raise BadBody(
-                    RequestError.NOT_A_DOCUMENT, f"unknown key {quote(unknown)} beside `metrics`; allowed: none"
+                raise BodyError(
+                    RequestErrorCode.NOT_A_DOCUMENT, f"unknown key {quote(unknown)} beside `metrics`; allowed: none"
                 )
     if not isinstance(items, list):
-        raise BadBody(
-            RequestError.NOT_A_DOCUMENT,
+        raise BodyError(
+            RequestErrorCode.NOT_A_DOCUMENT,
             f'the body is {_kind(items)}; allowed: a metric, a list of metrics, or {{"metrics": [...]}}',
         )
     if len(items) > max_items:
@@ -175,14 +122,14 @@ def _lines(body: bytes, max_items: int) -> Iterator[Any]:
         try:
             item = _decode(line)
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
-            yield BadItem(ItemError.NOT_JSON, "", f"the line is not JSON: {_reason(error, line)}")
+            yield ItemError(ItemErrorCode.NOT_JSON, "", f"the line is not JSON: {_reason(error, line)}")
         else:
             yield item
 
 
-def _too_many(max_items: int) -> BadBody:
-    return BadBody(
-        RequestError.TOO_LARGE, f"the request has more than {max_items:,} metrics; send them in several requests"
+def _too_many(max_items: int) -> BodyError:
+    return BodyError(
+        RequestErrorCode.TOO_LARGE, f"the request has more than {max_items:,} metrics; send them in several requests"
     )
 
 
@@ -211,27 +158,29 @@ _KINDS: dict[type, str] = {bool: "boolean", str: "text", list: "list", dict: "ob
 
 def read_item(item: Any, terms: Terms, now: float) -> Metric:
     """Return the metric that an item is; raise BadItem. `now`, in seconds since 1970, is when it has no timestamp."""
-    if isinstance(item, BadItem):
+    if isinstance(item, ItemError):
         raise item
     if not isinstance(item, dict):
-        raise BadItem(ItemError.INVALID_ITEM, "", f"the item is {_kind(item)}; allowed: an object")
+        raise ItemError(ItemErrorCode.INVALID_ITEM, "", f"the item is {_kind(item)}; allowed: an object")
     if unknown := next((key for key in item if key not in KEYS), None):
-        raise BadItem(ItemError.INVALID_ITEM, "", f"unknown key {quote(unknown)}; allowed: {', '.join(KEYS)}")
+        raise ItemError(ItemErrorCode.INVALID_ITEM, "", f"unknown key {quote(unknown)}; allowed: {', '.join(KEYS)}")
     for key in ("metric_type", "data"):
         if key not in item:
-            raise BadItem(ItemError.INVALID_ITEM, key, f"`{key}` is missing; every metric has `metric_type` and `data`")
+            raise ItemError(
+                ItemErrorCode.INVALID_ITEM, key, f"`{key}` is missing; every metric has `metric_type` and `data`"
+            )
     slug = item["metric_type"]
     metric_type = terms.types.get(slug) if isinstance(slug, str) else None
     if metric_type is None:
         allowed = ", ".join(terms.types) or "none"
-        raise BadItem(
-            ItemError.UNKNOWN_METRIC_TYPE, "metric_type", f"unknown metric type {quote(slug)}; allowed: {allowed}"
+        raise ItemError(
+            ItemErrorCode.UNKNOWN_METRIC_TYPE, "metric_type", f"unknown metric type {quote(slug)}; allowed: {allowed}"
         )
     source = _source(item.get("source"), terms)
     timestamp = _timestamp(item.get("timestamp"), now)
     if fault := _too_deep(item["data"], "data", MAX_DEPTH):
-        raise BadItem(
-            ItemError.NESTED_TOO_DEEPLY,
+        raise ItemError(
+            ItemErrorCode.NESTED_TOO_DEEPLY,
             fault,
             f"objects and lists are more than {MAX_DEPTH} deep; allowed: at most {MAX_DEPTH}",
         )
@@ -239,15 +188,15 @@ def read_item(item: Any, terms: Terms, now: float) -> Metric:
         metric = encode_metric(
             metric_type, item["data"], timestamp=timestamp, source=source, max_bytes=terms.max_metric_bytes
         )
-    except MetricTooBig as error:
-        raise BadItem(ItemError.METRIC_TOO_BIG, "data", str(error)) from error
+    except MetricTooBigError as error:
+        raise ItemError(ItemErrorCode.METRIC_TOO_BIG, "data", str(error)) from error
     except MetricError as error:
-        raise BadItem(ItemError.INVALID_DATA, error.path or "data", str(error)) from error
+        raise ItemError(ItemErrorCode.INVALID_DATA, error.path or "data", str(error)) from error
     if _LONG_NUMBER.search(metric.body) and (too_large := _too_large(item["data"], "data")):
-        raise BadItem(ItemError.INVALID_DATA, *too_large)
+        raise ItemError(ItemErrorCode.INVALID_DATA, *too_large)
     for agent_id in metric.agent_ids:
         if not _is_name(agent_id):
-            raise BadItem(ItemError.INVALID_DATA, "data", f"agent_id is {quote(agent_id)}; {_NAME}")
+            raise ItemError(ItemErrorCode.INVALID_DATA, "data", f"agent_id is {quote(agent_id)}; {_NAME}")
     return metric
 
 
@@ -260,11 +209,11 @@ def _is_name(text: str) -> bool:
 
 def _source(given: Any, terms: Terms) -> str:
     if given is not None and not (isinstance(given, str) and _is_name(given)):
-        raise BadItem(ItemError.INVALID_SOURCE, "source", f"source is {quote(given)}; {_NAME}")
+        raise ItemError(ItemErrorCode.INVALID_SOURCE, "source", f"source is {quote(given)}; {_NAME}")
     source = terms.default_source if given is None else given
     if terms.sources and source not in terms.sources:
         what = "source is missing" if given is None else f"source {quote(given)} is not one of this token"
-        raise BadItem(ItemError.UNKNOWN_SOURCE, "source", f"{what}; allowed: {', '.join(sorted(terms.sources))}")
+        raise ItemError(ItemErrorCode.UNKNOWN_SOURCE, "source", f"{what}; allowed: {', '.join(sorted(terms.sources))}")
     return source
 
 
@@ -275,8 +224,8 @@ def _timestamp(given: Any, now: float) -> float:
             given = (instant if instant.tzinfo is not None else instant.replace(tzinfo=UTC)).timestamp()
         return epoch_seconds(given, now)
     except (ValueError, OverflowError, MetricError) as error:
-        raise BadItem(
-            ItemError.INVALID_TIMESTAMP,
+        raise ItemError(
+            ItemErrorCode.INVALID_TIMESTAMP,
             "timestamp",
             f"timestamp is {quote(given)}; allowed: ISO 8601 such as 2026-01-31T12:00:00Z, or seconds (not "
             "milliseconds) since 1970",

@@ -9,8 +9,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from metrics_stream.core.formats.native import BadBody, RequestError, decode_json
-from metrics_stream.core.metrics.metric import MetricsStreamError
+from metrics_stream.core.errors import BodyError, MetricsStreamError
+from metrics_stream.core.formats.native import decode_json
+from metrics_stream.core.protocol.codes import RequestErrorCode
 from metrics_stream.core.protocol.parsing import quote
 
 COMPLETED, FAILED, CANCELLED = ENDINGS = ("completed", "failed", "cancelled")
@@ -79,7 +80,7 @@ def read_alive(body: bytes) -> None:
 def _object(body: bytes, keys: Collection[str]) -> Mapping[str, Any]:
     given = decode_json(body) if body.strip() else {}
     if not isinstance(given, dict):
-        raise BadBody(RequestError.NOT_A_DOCUMENT, f"the body is {quote(given)}; allowed: an object")
+        raise BodyError(RequestErrorCode.NOT_A_DOCUMENT, f"the body is {quote(given)}; allowed: an object")
     if (unknown := next((key for key in given if key not in keys), None)) is not None:
         raise _wrong(f"unknown key {quote(unknown)}; allowed: {', '.join(keys) or 'none'}")
     return given
@@ -108,4 +109,4 @@ def _target(value: Any) -> float | None:
 
 
 def _wrong(message: str) -> MetricsStreamError:
-    return BadBody(RequestError.INVALID_RUN, message)
+    return BodyError(RequestErrorCode.INVALID_RUN, message)

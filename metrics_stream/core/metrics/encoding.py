@@ -14,14 +14,10 @@ from typing import Any
 
 import msgspec
 
-from metrics_stream.core.metrics.metric import Metric, MetricError, MetricType, agent_ids_in
+from metrics_stream.core.errors import MetricError, MetricTooBigError
+from metrics_stream.core.metrics.metric import Metric, MetricType, agent_ids_in
 from metrics_stream.core.protocol.messages import MAX_TERM_LENGTH
 from metrics_stream.core.protocol.parsing import format_timestamp, quote
-
-
-class MetricTooBig(MetricError):
-    """A metric has more bytes as JSON than it may."""
-
 
 _NOT_DATA = (type, FunctionType, BuiltinFunctionType, MethodType, ModuleType)
 
@@ -50,7 +46,9 @@ def encode_metric(metric_type: MetricType, data: Any, *, timestamp: float, sourc
     except UnicodeEncodeError as error:
         raise MetricError(f"source is {source!r}; it must be valid Unicode") from error
     if len(encoded) > max_bytes:
-        raise MetricTooBig(f"{metric_type.slug}: the metric has {len(encoded)} bytes as JSON; allowed: {max_bytes}")
+        raise MetricTooBigError(
+            f"{metric_type.slug}: the metric has {len(encoded)} bytes as JSON; allowed: {max_bytes}"
+        )
     return Metric(metric_type.slug, source, timestamp, agent_ids, encoded)
 
 

@@ -25,18 +25,6 @@ MAX_METRIC_BYTES = 262_144
 SLUG_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
-class MetricsStreamError(Exception):
-    """Base of every error this package raises on purpose."""
-
-
-class MetricError(MetricsStreamError):
-    """A producer's value cannot become a metric; raised by the helper to its caller, names the path to the value."""
-
-    def __init__(self, message: str, *, path: str = "") -> None:
-        super().__init__(message)
-        self.path = path
-
-
 @dataclass(frozen=True, slots=True)
 class Field:
     """One field of a metric type.

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from metrics_stream.core.metrics.metric import MetricsStreamError
+from metrics_stream.core.errors import SketchError
 
 ACCURACY = 0.01
 
@@ -32,10 +32,6 @@ MAX_BINS = 2048
 _MAX_BIN = math.ceil(math.log(LARGEST) / WIDTH)
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 _Bin = Annotated[int, msgspec.Meta(ge=-_MAX_BIN, le=_MAX_BIN)]
-
-
-class SketchError(MetricsStreamError):
-    """What a producer sent as a sketch is none; raised by `decode_sketch` to whoever merges."""
 
 
 class EncodedSketch(msgspec.Struct, frozen=True):

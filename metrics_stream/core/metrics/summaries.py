@@ -10,8 +10,9 @@ import re
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
+from metrics_stream.core.errors import SketchError
 from metrics_stream.core.metrics.metric import BUILTIN_TYPES, IDENTITY_FIELDS, FieldKind
-from metrics_stream.core.metrics.sketch import Sketch, SketchError, decode_sketch
+from metrics_stream.core.metrics.sketch import Sketch, decode_sketch
 
 # The key of an object under which its sketches stand, by the name that the percentiles have behind their `p99_`.
 SKETCHES = "sketches"

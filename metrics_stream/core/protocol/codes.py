@@ -58,6 +58,44 @@ class GapReason(StrEnum):
     INTERNAL = "internal"  # a fault of the server, which has gone on; the log has the traceback
 
 
+class RequestErrorCode(StrEnum):
+    """Why nothing of a request was taken."""
+
+    NOT_A_DOCUMENT = "not_a_document"  # 400: neither JSON nor NDJSON of items, or not what Content-Encoding says
+    INVALID_KEY = "invalid_key"  # 400: an Idempotency-Key that is none
+    NOT_AUTHENTICATED = "not_authenticated"  # 401: no token, or one that is unknown, revoked or expired
+    FORBIDDEN = "forbidden"  # 403: a token that is not for this
+    METHOD_NOT_ALLOWED = "method_not_allowed"  # 405: only POST does anything
+    TOO_SLOW = "too_slow"  # 408: the body took too long to come
+    TOO_LARGE = "too_large"  # 413: more bytes or metrics than one request may have
+    UNSUPPORTED = "unsupported"  # 415: a Content-Type or Content-Encoding that is not read
+    TOO_MANY_REQUESTS = "too_many_requests"  # 429: of the token, or without a valid one of the address
+    TOO_MANY_METRICS = "too_many_metrics"  # 429: of the token
+    UNAVAILABLE = "unavailable"  # 503: the channel layer or the database is away
+    # Of test runs only:
+    INVALID_RUN = "invalid_run"  # 422: a key that is missing or unknown, or a value that none may have
+    UNKNOWN_RUN = "unknown_run"  # 404: no run that this token has started
+    RUN_ENDED = "run_ended"  # 409: a run that cannot be kept alive or ended any more
+    TOO_MANY_RUNS = "too_many_runs"  # 409: as many runs that have not ended as a token may have
+    RUNS_OFF = "runs_off"  # 501: this server records no runs
+
+
+class ItemErrorCode(StrEnum):
+    """Why one metric of a request was not taken."""
+
+    NOT_JSON = "not_json"  # a line of NDJSON that is no JSON
+    INVALID_ITEM = "invalid_item"  # no object, a key that is missing, or one that is unknown
+    UNKNOWN_METRIC_TYPE = "unknown_metric_type"  # a metric type that does not exist for this token
+    UNKNOWN_SOURCE = "unknown_source"  # a source that is not among those of the token
+    INVALID_SOURCE = "invalid_source"  # no text of 1 to 200 printable characters
+    INVALID_TIMESTAMP = "invalid_timestamp"  # neither ISO 8601 nor seconds since 1970
+    INVALID_DATA = "invalid_data"  # not what a metric of this type may hold
+    NESTED_TOO_DEEPLY = "nested_too_deeply"  # more objects and lists within each other than allowed
+    METRIC_TOO_BIG = "metric_too_big"  # over MAX_METRIC_BYTES
+    TOO_MANY_SOURCES = "too_many_sources"  # a new source, and the token has as many as it may
+    TOO_MANY_AGENTS = "too_many_agents"  # a new agent, and the token has as many as it may
+
+
 # RFC 6455: a close reason has at most 123 bytes.
 MAX_CLOSE_REASON_BYTES = 123
 

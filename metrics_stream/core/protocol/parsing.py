@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from metrics_stream.core.metrics.metric import MetricsStreamError
+from metrics_stream.core.errors import ProtocolError
 from metrics_stream.core.protocol.codes import ErrorCode
 from metrics_stream.core.protocol.messages import (
     CLIENT_MESSAGES,
@@ -27,23 +27,12 @@ from metrics_stream.core.protocol.messages import (
     Limits,
     MetricBatch,
     MetricUpdate,
-    Ref,
     ServerMessage,
     message_name,
 )
 
 _decoder = msgspec.json.Decoder(AnyClientMessage)
 _encoder = msgspec.json.Encoder()
-
-
-class ProtocolError(MetricsStreamError):
-    """A client's message cannot be taken; raised by `parse` and by selections, answered by the consumer."""
-
-    def __init__(self, code: ErrorCode, message: str, ref: Ref = UNSET) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.ref = ref
 
 
 def encode(message: ServerMessage) -> str:

@@ -12,7 +12,8 @@ from typing import Any
 
 import msgspec
 
-from metrics_stream.core.metrics.sketch import EncodedSketch, Sketch, SketchError, decode_sketch
+from metrics_stream.core.errors import SketchError
+from metrics_stream.core.metrics.sketch import EncodedSketch, Sketch, decode_sketch
 from metrics_stream.core.metrics.summaries import SKETCHES, Tally, share_of
 
 # Of one key. Names that count up would fill the database with sketches of one value each.

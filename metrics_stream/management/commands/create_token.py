@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
 from metrics_stream.collectors.limits import number_between
-from metrics_stream.core.metrics.metric import MetricsStreamError
+from metrics_stream.core.errors import MetricsStreamError
 from metrics_stream.models import AccessToken
 
 MAX_DAYS = 36_500.0

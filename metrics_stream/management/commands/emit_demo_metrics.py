@@ -8,7 +8,7 @@ from metrics_stream.collectors.demo.simulation import MAX_AGENTS, DemoStep, Demo
 from metrics_stream.collectors.limits import number_between
 from metrics_stream.collectors.pace import stop_on_signals, ticks
 from metrics_stream.collectors.progress import ProgressLine, clock_text, stream_text
-from metrics_stream.core.metrics.metric import MetricsStreamError
+from metrics_stream.core.errors import MetricsStreamError
 
 
 class Command(BaseCommand):

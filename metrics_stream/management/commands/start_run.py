@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from metrics_stream.collectors.limits import number_between
-from metrics_stream.core.metrics.metric import MetricsStreamError
+from metrics_stream.core.errors import MetricsStreamError
 from metrics_stream.runs import lifecycle as runs
 
 

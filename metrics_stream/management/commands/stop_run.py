@@ -7,6 +7,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
 from metrics_stream.collectors.progress import clock_text
+from metrics_stream.core.errors import RunError
 from metrics_stream.models import TestRun
 from metrics_stream.runs import lifecycle as runs
 
@@ -26,7 +27,7 @@ class Command(BaseCommand):
     def handle(self, slug: str | None = None, **options: Any) -> None:
         try:
             run = runs.stop(_choose(slug, runs.current()), options["status"])
-        except runs.RunError as error:
+        except RunError as error:
             raise CommandError(str(error)) from error
         seconds = (timezone.now() - run.started_at).total_seconds() if run.started_at else 0
         self.stdout.write(f"{run.slug}: {run.status} after {clock_text(seconds)}")

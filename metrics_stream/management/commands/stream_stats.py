@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from metrics_stream.bus.bus import Bus
 from metrics_stream.conf import get_settings
-from metrics_stream.history.deadline import BusError
+from metrics_stream.core.errors import BusError
 
 
 class Command(BaseCommand):

@@ -3,18 +3,10 @@ import json
 
 import pytest
 
-from metrics_stream.core.formats.native import (
-    MAX_DEPTH,
-    BadBody,
-    BadItem,
-    ItemError,
-    RequestError,
-    Terms,
-    inflate,
-    items_in,
-    read_item,
-)
+from metrics_stream.core.errors import BodyError, ItemError
+from metrics_stream.core.formats.native import MAX_DEPTH, Terms, inflate, items_in, read_item
 from metrics_stream.core.metrics.metric import BUILTIN_TYPES, MAX_METRIC_BYTES
+from metrics_stream.core.protocol.codes import ItemErrorCode, RequestErrorCode
 
 FITTING = "allowed: whole numbers from -9223372036854775808 to 18446744073709551615, others up to ±1.8e308"
 TERMS = Terms({item.slug: item for item in BUILTIN_TYPES}, frozenset(), "me", MAX_METRIC_BYTES)
@@ -45,18 +37,18 @@ def test_every_form_of_a_body(body, form, found):
     ("body", "form"), [(b"[1,2,3,4]", "json"), (b"1\n2\n3\n4", "ndjson"), (b"\n" * 1000, "ndjson")]
 )
 def test_too_many_items(body, form):
-    with pytest.raises(BadBody, match="more than 3 metrics") as error:
+    with pytest.raises(BodyError, match="more than 3 metrics") as error:
         items(body, form)
-    assert error.value.error == RequestError.TOO_LARGE
+    assert error.value.error == RequestErrorCode.TOO_LARGE
 
 
 @pytest.mark.parametrize("size", [0, 1, 10, 1000])
 def test_a_gzip_of_just_the_limit_is_unpacked(size):
     body = b"x" * size
     assert inflate(gzip.compress(body), max_bytes=size) == body
-    with pytest.raises(BadBody) as error:
+    with pytest.raises(BodyError) as error:
         inflate(gzip.compress(body + b"x"), max_bytes=size)
-    assert error.value.error == RequestError.TOO_LARGE
+    assert error.value.error == RequestErrorCode.TOO_LARGE
 
 
 def nested(depth):
@@ -67,9 +59,9 @@ def test_as_deep_as_allowed():
     metric = read_item({"metric_type": "system", "data": nested(MAX_DEPTH)}, TERMS, 1.5)
     assert json.loads(metric.body)["data"] == nested(MAX_DEPTH)
     assert (metric.source, metric.timestamp) == ("me", 1.5)
-    with pytest.raises(BadItem) as error:
+    with pytest.raises(ItemError) as error:
         read_item({"metric_type": "system", "data": nested(MAX_DEPTH + 1)}, TERMS, 1.5)
-    assert (error.value.code, error.value.path) == (ItemError.NESTED_TOO_DEEPLY, "data" + ".a" * MAX_DEPTH)
+    assert (error.value.code, error.value.path) == (ItemErrorCode.NESTED_TOO_DEEPLY, "data" + ".a" * MAX_DEPTH)
 
 
 @pytest.mark.parametrize("number", [2**64 - 1, -(2**63), 1e308, 0.1234567890123456789, "9" * 40])
@@ -83,7 +75,7 @@ def test_whole_numbers_that_do_not_fit_are_named_and_leave_the_other_metrics_alo
     first, second = (f'{{"metric_type":"system","data":{{"a":[1,{each}]}}}}' for each in ("1.5", number))
     right, wrong = items(f"[{first},{second}]".encode())
     assert json.loads(read_item(right, TERMS, 0.0).body)["data"] == {"a": [1, 1.5]}
-    with pytest.raises(BadItem) as error:
+    with pytest.raises(ItemError) as error:
         read_item(wrong, TERMS, 0.0)
     shown = str(number) if len(str(number)) <= 60 else str(number)[:60] + "…"
     assert str(error.value) == f"`data.a[1]` is {shown}, a number that does not fit 64 bits; {FITTING}"
@@ -104,10 +96,10 @@ def test_whole_numbers_that_do_not_fit_are_named_and_leave_the_other_metrics_alo
 )
 def test_what_cannot_be_read_says_where_and_what_is_allowed(value, words):
     body = b'{"a":%s,"b":1}' % value.encode()
-    with pytest.raises(BadBody) as error:
+    with pytest.raises(BodyError) as error:
         items(body)
-    assert error.value.error == RequestError.NOT_A_DOCUMENT
+    assert error.value.error == RequestErrorCode.NOT_A_DOCUMENT
     assert str(error.value).removeprefix("the body is not JSON: ").removeprefix("JSON is malformed: ").startswith(words)
     (line,) = items(body, "ndjson")
-    assert line.code == ItemError.NOT_JSON
+    assert line.code == ItemErrorCode.NOT_JSON
     assert words in str(line)

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from metrics_stream.core.metrics.sketch import ACCURACY, LARGEST, MAX_BINS, SMALLEST, Sketch, SketchError, decode_sketch
+from metrics_stream.core.errors import SketchError
+from metrics_stream.core.metrics.sketch import ACCURACY, LARGEST, MAX_BINS, SMALLEST, Sketch, decode_sketch
 
 # The bounds of the bins are rounded like every float.
 WITHIN = ACCURACY + 1e-9

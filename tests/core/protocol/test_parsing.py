@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from metrics_stream.core.errors import ProtocolError
 from metrics_stream.core.protocol import codes, messages
 from metrics_stream.core.protocol import parsing as protocol
 from metrics_stream.core.protocol.codes import ErrorCode
 from metrics_stream.core.protocol.messages import Filters
-from metrics_stream.core.protocol.parsing import ProtocolError
 
 GOOD = {
     '{"type":"subscribe"}': messages.Subscribe(metric_types=("all",)),

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from metrics_stream.core.errors import ProtocolError
 from metrics_stream.core.metrics.metric import Metric
-from metrics_stream.core.protocol.parsing import ProtocolError
 from metrics_stream.core.protocol.positions import (
     MAX_OFFSET,
     MAX_POSITION_LENGTH,
