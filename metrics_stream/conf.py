@@ -15,7 +15,8 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
-from metrics_stream.core.metrics.metric import ALL, BUILTIN_TYPES, MAX_METRIC_BYTES, SLUG_PATTERN, Catalogue, MetricType
+from metrics_stream.core.metrics.catalogue import ALL, BUILTIN_TYPES, SLUG_PATTERN, Catalogue, MetricType
+from metrics_stream.core.metrics.metric import MAX_METRIC_BYTES
 
 # What channel layers allow in a group name, short enough that a metric type fits behind it.
 _GROUP_PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,40}")

@@ -24,7 +24,7 @@ from metrics_stream.bus.publication import MAX_BATCH_BYTES
 from metrics_stream.conf import StreamSettings
 from metrics_stream.core.formats import native as submission
 from metrics_stream.core.formats import runs as run_requests
-from metrics_stream.core.metrics.metric import BUILTIN_TYPES
+from metrics_stream.core.metrics.catalogue import BUILTIN_TYPES
 from metrics_stream.core.protocol import codes, messages
 from metrics_stream.core.protocol import parsing as protocol
 from metrics_stream.defaults.dashboards import DASHBOARD_SEEDS

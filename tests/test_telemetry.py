@@ -3,7 +3,7 @@ import json
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from metrics_stream.core.metrics.metric import STREAM
+from metrics_stream.core.metrics.catalogue import STREAM
 from metrics_stream.runtime.health import health
 from metrics_stream.telemetry import AGE_SECONDS, Histogram, Sample, Telemetry
 

@@ -23,7 +23,7 @@ from django.http import HttpRequest
 from metrics_stream.access.shares import SHARES_KEY, grants_of, held_by
 from metrics_stream.conf import get_settings
 from metrics_stream.core.errors import AccessRefusedError, NotAuthenticatedError
-from metrics_stream.core.metrics.metric import ALL
+from metrics_stream.core.metrics.catalogue import ALL
 from metrics_stream.core.metrics.permission import EVERYTHING, NOTHING, Grant, Permit
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode
 from metrics_stream.models import AccessPolicy, AccessToken, Dashboard, ShareLink, TestRun

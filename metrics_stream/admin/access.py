@@ -17,7 +17,7 @@ from metrics_stream.access.grants import access_of, visible_dashboards, visible_
 from metrics_stream.admin.base import AuditedAdmin
 from metrics_stream.admin.forms import AccessPolicyForm, ShareLinkForm
 from metrics_stream.core.formatting import NO_VALUE
-from metrics_stream.core.metrics.metric import ALL
+from metrics_stream.core.metrics.catalogue import ALL
 from metrics_stream.models import AccessPolicy, ShareLink
 
 # Long enough for most; whoever wants one for ever says so.

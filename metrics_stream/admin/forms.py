@@ -17,7 +17,7 @@ from metrics_stream.access.grants import Access
 from metrics_stream.access.shares import grants_of
 from metrics_stream.conf import get_settings
 from metrics_stream.core.errors import RunError
-from metrics_stream.core.metrics.metric import ALL
+from metrics_stream.core.metrics.catalogue import ALL
 from metrics_stream.models import AccessPolicy, ClientPreset, Dashboard, Panel, ShareLink, TestRun
 from metrics_stream.models.validators import OPTIONS, shorten, validate_options
 from metrics_stream.runs import lifecycle as runs

@@ -19,7 +19,7 @@ from metrics_stream.admin.base import AuditedAdmin
 from metrics_stream.admin.forms import LinesField
 from metrics_stream.conf import get_settings
 from metrics_stream.core.formatting import NO_VALUE
-from metrics_stream.core.metrics.metric import ALL
+from metrics_stream.core.metrics.catalogue import ALL
 from metrics_stream.core.metrics.permission import Grant
 from metrics_stream.models import AccessToken, TokenName
 from metrics_stream.models.access import TOKEN_MARK

@@ -24,7 +24,8 @@ from metrics_stream.access.grants import BEARER
 from metrics_stream.conf import StreamSettings, get_settings
 from metrics_stream.core.errors import InvalidTokenError, ItemError, RequestRefusedError
 from metrics_stream.core.formats.native import Terms
-from metrics_stream.core.metrics.metric import ALL, Metric
+from metrics_stream.core.metrics.catalogue import ALL
+from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.codes import ItemErrorCode, RequestErrorCode
 from metrics_stream.core.rate_limit import Allowance
 from metrics_stream.models import AccessToken, TokenName

@@ -20,8 +20,8 @@ from metrics_stream.api.requests import body_of, for_programs, key_of, known_by,
 from metrics_stream.conf import get_settings
 from metrics_stream.core.errors import NotRecordedError, RequestRefusedError, RunError, RunOverError, RunStorageError
 from metrics_stream.core.formats.runs import Start, Stop, read_alive, read_start, read_stop
+from metrics_stream.core.formatting import format_timestamp, quote
 from metrics_stream.core.protocol.codes import RequestErrorCode
-from metrics_stream.core.protocol.parsing import format_timestamp, quote
 from metrics_stream.models import AccessToken, TestRun
 from metrics_stream.runs import lifecycle as runs
 from metrics_stream.runs.recorder import SILENT_RUN_SECONDS

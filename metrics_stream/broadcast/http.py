@@ -19,8 +19,9 @@ from metrics_stream.broadcast.http_runs import HttpKeeper
 from metrics_stream.broadcast.run_block import Keeper, RunOptions
 from metrics_stream.broadcast.transport import Outcome, Parcel, Timestamp, Way
 from metrics_stream.core.errors import BroadcastError, MetricError, NoAnswerError, RejectedError, RetryLaterError
+from metrics_stream.core.metrics.catalogue import BUILTIN_TYPES, SLUG_PATTERN, MetricType
 from metrics_stream.core.metrics.encoding import encode_metric, epoch_seconds
-from metrics_stream.core.metrics.metric import BUILTIN_TYPES, MAX_METRIC_BYTES, SLUG_PATTERN, Metric, MetricType
+from metrics_stream.core.metrics.metric import MAX_METRIC_BYTES, Metric
 
 PATH = "/api/metrics/"
 

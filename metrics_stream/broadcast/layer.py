@@ -80,7 +80,7 @@ class LayerTransport:
     def keeper(self, options: RunOptions) -> Keeper:
         """Return the database."""
         # Programs that only publish need neither models nor a database, and may begin before Django is set up.
-        from metrics_stream.runs.lifecycle import DatabaseKeeper
+        from metrics_stream.broadcast.database_runs import DatabaseKeeper
 
         return DatabaseKeeper(options)
 

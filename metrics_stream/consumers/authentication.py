@@ -29,6 +29,7 @@ from metrics_stream.consumers.sink import SocketOutlet
 from metrics_stream.core.delivery.pending import Delivery
 from metrics_stream.core.delivery.selection import Selection
 from metrics_stream.core.errors import AccessRefusedError, NotAuthenticatedError, ProtocolError
+from metrics_stream.core.formatting import format_timestamp
 from metrics_stream.core.protocol import messages
 from metrics_stream.core.protocol import parsing as protocol
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode, close_reason
@@ -200,7 +201,7 @@ class EntranceConsumer(AsyncWebsocketConsumer):
             messages.Welcome(
                 client_id=client_id,
                 ref=ref,
-                timestamp=protocol.format_timestamp(time.time()),
+                timestamp=format_timestamp(time.time()),
                 message="Connected to metrics_stream. Send subscribe to get metrics.",
                 metric_types=self.access.metric_types,
                 subscription=subscription_of(selection, delivery, preset),

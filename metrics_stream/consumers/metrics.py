@@ -19,6 +19,7 @@ from metrics_stream.consumers.session import Admission, Past
 from metrics_stream.core.delivery.pending import Delivery
 from metrics_stream.core.delivery.selection import check_filters, expand
 from metrics_stream.core.errors import ProtocolError
+from metrics_stream.core.formatting import format_timestamp
 from metrics_stream.core.protocol import messages
 from metrics_stream.core.protocol import parsing as protocol
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode
@@ -137,7 +138,7 @@ class MetricsConsumer(EntranceConsumer):
 
     async def _ping(self, message: messages.Ping) -> None:
         position = self.runtime.hub.position_reached_by(self._client) or UNSET
-        now = protocol.format_timestamp(time.time())
+        now = format_timestamp(time.time())
         await self._send(messages.Pong(timestamp=now, position=position, ref=message.ref))
 
     async def _replay(self, message: messages.Replay) -> None:

@@ -15,9 +15,9 @@ from metrics_stream.consumers.session import Past
 from metrics_stream.core.delivery.pending import Delivery
 from metrics_stream.core.delivery.selection import Selection, check_filters
 from metrics_stream.core.errors import ProtocolError
-from metrics_stream.core.metrics.metric import ALL
+from metrics_stream.core.formatting import quote
+from metrics_stream.core.metrics.catalogue import ALL
 from metrics_stream.core.protocol import messages
-from metrics_stream.core.protocol import parsing as protocol
 from metrics_stream.core.protocol.codes import ErrorCode
 from metrics_stream.models import ClientPreset
 
@@ -40,9 +40,7 @@ async def find_preset(query: Query) -> ClientPreset | None:
         logger.exception("the preset %r could not be read", slug)
         raise ProtocolError(ErrorCode.INTERNAL, "the preset could not be read; the default is in force") from error
     if preset is None:
-        raise ProtocolError(
-            ErrorCode.UNKNOWN_PRESET, f"unknown preset {protocol.quote(slug)}; the default delivery is in force"
-        )
+        raise ProtocolError(ErrorCode.UNKNOWN_PRESET, f"unknown preset {quote(slug)}; the default delivery is in force")
     return preset
 
 
@@ -54,9 +52,7 @@ def past_in(query: Query) -> Past:
         if not all(map(math.isfinite, numbers.values())):
             raise ValueError("JSON has no such numbers either")
     except ValueError as error:
-        raise ProtocolError(
-            ErrorCode.INVALID_MESSAGE, f"{protocol.quote(said)} in the address; they must be numbers"
-        ) from error
+        raise ProtocolError(ErrorCode.INVALID_MESSAGE, f"{quote(said)} in the address; they must be numbers") from error
     return Past.of(
         messages.Subscribe(
             resume_from=said.get("resume_from", UNSET),

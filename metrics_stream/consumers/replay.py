@@ -17,10 +17,10 @@ from django.db import DatabaseError
 
 from metrics_stream.core.delivery.selection import Selection
 from metrics_stream.core.errors import BusError
+from metrics_stream.core.formatting import format_timestamp
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.metrics.permission import Permit
 from metrics_stream.core.protocol.messages import PlayState, ReplayState
-from metrics_stream.core.protocol.parsing import format_timestamp
 from metrics_stream.core.series.columns import SeriesColumns
 from metrics_stream.hub.clients import Client
 from metrics_stream.hub.hub import Hub

@@ -9,18 +9,18 @@ from typing import NamedTuple
 from channels.db import database_sync_to_async
 
 from metrics_stream.access.grants import Access, visible_runs
-from metrics_stream.consumers.backfill import RecentSeries
 from metrics_stream.consumers.replay import Moment, Pages, Tape
 from metrics_stream.core.delivery.pending import Key
 from metrics_stream.core.delivery.selection import Selection
 from metrics_stream.core.errors import ProtocolError
+from metrics_stream.core.formatting import quote
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.codes import ErrorCode
-from metrics_stream.core.protocol.parsing import quote
 from metrics_stream.core.protocol.positions import Position, Stretch, tag_run, tag_runs
 from metrics_stream.core.series.columns import SeriesColumns, SeriesKey, permitted_series
 from metrics_stream.core.series.folding import matches
 from metrics_stream.history import History
+from metrics_stream.history.recent_series import RecentSeries
 from metrics_stream.models import TestRun
 from metrics_stream.runs import reader
 from metrics_stream.runs import series as run_series

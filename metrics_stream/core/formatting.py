@@ -6,7 +6,11 @@ Room: core. What a number looks like is what `client/format.js` makes of it in t
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
+
+import msgspec
 
 NO_VALUE = "\u2013"
 _NO_BREAK = "\u00a0"
@@ -110,3 +114,19 @@ def format_duration(seconds: float | None) -> str:
     first = next((index for index, (count, _) in enumerate(units) if count), 3)
     shown = units[first : first + 2]
     return " ".join(f"{count}{_NO_BREAK}{name}" for count, name in shown if count or (name == "s" and not whole))
+
+
+def format_timestamp(seconds: float) -> str:
+    """Return an instant, in seconds since the epoch, as ISO 8601 in UTC with microseconds and a `Z`."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def quote(value: Any, *, limit: int = 60) -> str:
+    """Return `value` for an error message: as JSON, shortened."""
+    if not isinstance(value, str):
+        try:
+            text = msgspec.json.encode(value).decode()
+        except OverflowError:  # an integer beyond 64 bits
+            text = str(value)
+        return text if len(text) <= limit else text[:limit] + "…"
+    return repr(value if len(value) <= limit else value[:limit] + "…")

@@ -12,9 +12,9 @@ import msgspec
 from metrics_stream.core.delivery.explanation import Question, Situation, explain
 from metrics_stream.core.delivery.pending import Delivery
 from metrics_stream.core.delivery.selection import Selection
-from metrics_stream.core.metrics.metric import Catalogue
+from metrics_stream.core.formatting import format_timestamp
+from metrics_stream.core.metrics.catalogue import Catalogue
 from metrics_stream.core.protocol.messages import Subscription
-from metrics_stream.core.protocol.parsing import format_timestamp
 from metrics_stream.hub.clients import Client
 from metrics_stream.hub.hub import Hub
 

@@ -14,7 +14,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 
 from metrics_stream.conf import get_settings
-from metrics_stream.core.metrics.metric import ALL
+from metrics_stream.core.metrics.catalogue import ALL
 
 SCOPES = ("subscribe", "publish", "runs")
 """What a token can be for."""

@@ -16,13 +16,12 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db import Error as DjangoDatabaseError
-from django.db import close_old_connections, connections, transaction
+from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.text import slugify
 
 from metrics_stream import native_threads
-from metrics_stream.broadcast.run_block import RunOptions
 from metrics_stream.conf import get_settings
 from metrics_stream.core.errors import (
     BusError,
@@ -51,7 +50,6 @@ _SPARE_SECONDS = 2.0
 # How often a program says that it is still there. A run whose program has been silent for
 # `recorder.SILENT_RUN_SECONDS` ends as failed.
 ALIVE_SECONDS = 5.0
-
 
 # --- starting and changing ---
 
@@ -246,38 +244,3 @@ def _set_active_runs(runs: Sequence[ActiveRun]) -> None:
 
 
 # --- runs of this program's own blocks ---
-
-
-class DatabaseKeeper:
-    """Keeps the run of a block in the database of this program, which is the server's."""
-
-    def __init__(self, options: RunOptions) -> None:
-        self._options = options
-        self._run = TestRun()
-
-    @property
-    def alive_seconds(self) -> float:
-        """How often `keep_alive` is called."""
-        return ALIVE_SECONDS
-
-    def start(self) -> TestRun:
-        """Start the run."""
-        self._run = start(**self._options, watched=True)
-        return self._run
-
-    def keep_alive(self) -> None:
-        """Say that the program is still there."""
-        close_old_connections()
-        if not keep_alive(self._run):
-            raise RunOverError(f"the test run {self._run.slug!r} has ended")
-
-    def stop(self, status: str, note: str) -> None:
-        """End the run."""
-        close_old_connections()
-        run = self._run
-        ended = stop(run, status, note=note)
-        run.status, run.ended_at, run.notes = ended.status, ended.ended_at, ended.notes
-
-    def close(self) -> None:
-        """Close the connections of the block's thread."""
-        connections.close_all()

@@ -14,8 +14,7 @@ from typing import Any
 
 from django.db.models import Max
 
-from metrics_stream.core.metrics.metric import Metric
-from metrics_stream.core.protocol.messages import MAX_TERM_LENGTH
+from metrics_stream.core.metrics.metric import MAX_TERM_LENGTH, Metric
 from metrics_stream.core.series.columns import Column, SeriesKey, Unpacked, bounds_of, pack, unpack
 from metrics_stream.core.series.folding import MAX_SERIES, Folder, Reading
 from metrics_stream.core.series.sketch_columns import Found, SketchColumns

@@ -15,13 +15,12 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.db import Error as DjangoDatabaseError
 from django.db import close_old_connections, connections
-from django.utils import timezone
 
 from metrics_stream.conf import StreamSettings, get_settings
 from metrics_stream.core.errors import MetricsStreamError, RunError, RunStorageError
@@ -29,6 +28,7 @@ from metrics_stream.core.protocol.positions import Position
 from metrics_stream.history import History, Page, open_history
 from metrics_stream.models import RecorderState, TestRun
 from metrics_stream.runs import lifecycle as runs
+from metrics_stream.runs.lease import Lease
 from metrics_stream.runs.writer import Writer
 
 logger = logging.getLogger(__name__)
@@ -39,9 +39,6 @@ T = TypeVar("T")
 STEP_SECONDS = 1.0
 # The one who records says so this often, and is taken for dead when the others have not seen it for the second.
 RENEW_SECONDS = 2.0
-SILENT_SECONDS = 5.0
-# Nobody whose clock is right is silent for that long, so a server that is started anew need not watch first.
-GONE_SECONDS = 60.0
 # A program that keeps a run alive does so every five seconds.
 SILENT_RUN_SECONDS = 60.0
 # A run may be a little older than it says, when the clock of its program is ahead of that of the history.
@@ -50,57 +47,6 @@ CLOCK_SECONDS = 60.0
 RETRY_SECONDS = (1.0, 30.0)
 # What a server that stops grants the recorder for what is new since its last step.
 STOP_SECONDS = 2.0
-
-
-class Lease:
-    """The right to record, held by at most one recorder.
-
-    Whether the holder lives is told by its row changing, not by the time in it: clocks of machines differ.
-    """
-
-    def __init__(self, holder: str, clock: Callable[[], float]) -> None:
-        self.holder = holder
-        self._clock = clock
-        self._seen: tuple[str, datetime | None] | None = None
-        self._seen_at = 0.0
-
-    def take(self) -> RecorderState | None:
-        """Return the state when the right to record is ours, or has just become so; None while it is another's."""
-        state, _ = RecorderState.objects.get_or_create(pk=RecorderState.ROW)
-        if state.holder == self.holder:
-            return state
-        now = self._clock()
-        seen = (state.holder, state.renewed_at)
-        if seen != self._seen:
-            self._seen, self._seen_at = seen, now
-        if not (self._is_free(state) or now - self._seen_at >= SILENT_SECONDS):
-            return None
-        # Only if nobody else has done so, and the holder has not come back, since the row was read.
-        unchanged = RecorderState.objects.filter(pk=state.pk, holder=state.holder, renewed_at=state.renewed_at)
-        state.holder, state.renewed_at = self.holder, timezone.now()
-        return state if unchanged.update(holder=state.holder, renewed_at=state.renewed_at) else None
-
-    def renew(self, position: Position | None = None) -> None:
-        """Say that the holder lives; with a position, also how far it is."""
-        values: dict[str, Any] = {"renewed_at": timezone.now()}
-        if position is not None:
-            values["position"] = _to_json(position)
-        self._own().update(**values)
-
-    def release(self) -> None:
-        """Let somebody else record at once."""
-        self._own().update(holder="")
-
-    def _own(self) -> Any:
-        return RecorderState.objects.filter(pk=RecorderState.ROW, holder=self.holder)
-
-    @staticmethod
-    def _is_free(state: RecorderState) -> bool:
-        return (
-            not state.holder
-            or state.renewed_at is None
-            or timezone.now() - state.renewed_at > timedelta(seconds=GONE_SECONDS)
-        )
 
 
 class Recorder:
@@ -319,10 +265,6 @@ def _log_failure(error: Exception) -> None:
         logger.warning("test runs cannot be recorded at the moment: %s; trying again", reason)
     else:
         logger.error("the recorder failed and is started again", exc_info=error)
-
-
-def _to_json(position: Position) -> dict[str, Any]:
-    return {"epoch": position.epoch, "offsets": dict(position.offsets)}
 
 
 def _from_json(value: dict[str, Any] | None) -> Position | None:

@@ -17,15 +17,15 @@ import psutil
 from metrics_stream.bus import bus as bus_module
 from metrics_stream.bus.bus import AccessChanged, Bus, CanaryMessage, CloseClient, Published, StatsRequest
 from metrics_stream.conf import StreamSettings, get_settings
-from metrics_stream.consumers.backfill import RecentSeries
 from metrics_stream.core.canary import Canary
 from metrics_stream.core.delivery.explanation import Question
 from metrics_stream.core.errors import BusError
+from metrics_stream.core.formatting import format_timestamp
+from metrics_stream.core.metrics.catalogue import STREAM
 from metrics_stream.core.metrics.encoding import encode_metric
-from metrics_stream.core.metrics.metric import STREAM
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode, GapReason
-from metrics_stream.core.protocol.parsing import format_timestamp
 from metrics_stream.history import open_history
+from metrics_stream.history.recent_series import RecentSeries
 from metrics_stream.hub.clients import HubLimits
 from metrics_stream.hub.hub import Hub
 from metrics_stream.hub.inspection import answer_question, describe_all

@@ -21,7 +21,7 @@ from django.views.decorators.http import require_safe
 from metrics_stream.access.decorators import for_shares, for_viewers
 from metrics_stream.access.grants import access_of, find_dashboard, is_staff, visible_dashboards, visible_runs
 from metrics_stream.conf import get_settings
-from metrics_stream.core.metrics.metric import Catalogue, Field
+from metrics_stream.core.metrics.catalogue import Catalogue, Field
 from metrics_stream.models import ClientPreset, Dashboard, Panel, TestRun
 from metrics_stream.runs.lifecycle import OPEN
 from metrics_stream.runtime import runtime

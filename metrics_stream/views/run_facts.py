@@ -18,7 +18,7 @@ from django.utils.dateparse import parse_datetime
 
 from metrics_stream.conf import get_settings
 from metrics_stream.core.formatting import NO_VALUE, format_duration, format_number
-from metrics_stream.core.metrics.metric import Catalogue
+from metrics_stream.core.metrics.catalogue import Catalogue
 from metrics_stream.core.metrics.permission import EVERYTHING, Permit
 from metrics_stream.core.series.columns import SeriesColumns
 from metrics_stream.models import TestRun

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, WebSocketRoute, expect
 
-from metrics_stream.core.metrics.metric import SYSTEM
+from metrics_stream.core.metrics.catalogue import SYSTEM
 from tests.support.stack import Stack
 
 pytestmark = pytest.mark.browser

@@ -15,7 +15,7 @@ from metrics_stream.collectors.demo.latency import Latency, Mixture
 from metrics_stream.collectors.demo.scenario import CYCLE_SECONDS
 from metrics_stream.collectors.demo.simulation import DemoStep, DemoTest
 from metrics_stream.core.errors import CollectorError
-from metrics_stream.core.metrics.metric import AGENT, BUSINESS, HERO, PRESENTATION, SYSTEM, MetricType
+from metrics_stream.core.metrics.catalogue import AGENT, BUSINESS, HERO, PRESENTATION, SYSTEM, MetricType
 
 seeds = st.integers(min_value=-(2**63), max_value=2**63 - 1)
 agent_counts = st.integers(min_value=1, max_value=50)

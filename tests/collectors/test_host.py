@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 from metrics_stream.collectors.host import HostMetrics
-from metrics_stream.core.metrics.metric import SYSTEM
+from metrics_stream.core.metrics.catalogue import SYSTEM
 
 
 class Clock:

@@ -10,7 +10,7 @@ from django.test import TransactionTestCase
 
 from metrics_stream.broadcast import broadcast, broadcast_agent_metrics, broadcast_system_metrics
 from metrics_stream.consumers import metrics as consumers
-from metrics_stream.core.metrics.metric import STREAM
+from metrics_stream.core.metrics.catalogue import STREAM
 from metrics_stream.models import ClientPreset
 from metrics_stream.routing import at_the_root, stream_application
 from metrics_stream.runtime import runtime as runtime_module

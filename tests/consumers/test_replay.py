@@ -18,8 +18,9 @@ from metrics_stream.consumers import replay as player
 from metrics_stream.consumers.replay import Moment, Pages
 from metrics_stream.consumers.replay_sources import RecordingTape
 from metrics_stream.core.errors import BusError
+from metrics_stream.core.formatting import format_timestamp
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode
-from metrics_stream.core.protocol.parsing import format_timestamp, parse_instant
+from metrics_stream.core.protocol.parsing import parse_instant
 from metrics_stream.core.protocol.positions import Position
 from metrics_stream.routing import stream_application
 from metrics_stream.runtime.runtime import get_runtime, stop_runtime

@@ -4,11 +4,12 @@ import pytest
 import pytest_asyncio
 
 from metrics_stream.consumers import replay_sources as tapes
-from metrics_stream.consumers.backfill import RecentSeries
 from metrics_stream.consumers.replay_sources import HistoryTape
-from metrics_stream.core.protocol.parsing import format_timestamp, parse_instant
+from metrics_stream.core.formatting import format_timestamp
+from metrics_stream.core.protocol.parsing import parse_instant
 from metrics_stream.history import Bounds
 from metrics_stream.history.memory import MemoryHistory
+from metrics_stream.history.recent_series import RecentSeries
 from tests.history.test_history import Producer, redis_history
 from tests.support.stack import eventually
 

@@ -12,8 +12,9 @@ from metrics_stream.core.delivery import frames as frames_module
 from metrics_stream.core.delivery import selection as selection_module
 from metrics_stream.core.delivery.pending import Delivery
 from metrics_stream.core.delivery.selection import Selection, compile_projection
+from metrics_stream.core.metrics.catalogue import BUILTIN_TYPES
 from metrics_stream.core.metrics.encoding import encode_metric
-from metrics_stream.core.metrics.metric import BUILTIN_TYPES, Metric
+from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.codes import CloseCode, GapReason
 from metrics_stream.core.protocol.messages import Filters
 from metrics_stream.core.protocol.prepared_message import SharedText

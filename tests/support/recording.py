@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from metrics_stream.core.metrics.catalogue import Catalogue
 from metrics_stream.core.metrics.encoding import encode_metric
-from metrics_stream.core.metrics.metric import Catalogue, Metric
+from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.positions import Position, Stretch
 from metrics_stream.models import RecorderState, TestRun
 from metrics_stream.runs.writer import Writer

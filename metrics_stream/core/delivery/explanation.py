@@ -14,12 +14,12 @@ import msgspec
 
 from metrics_stream.core.delivery.pending import Delivery, Pending
 from metrics_stream.core.delivery.selection import Arrival, Selection, compile_projection
-from metrics_stream.core.formatting import format_duration
+from metrics_stream.core.formatting import format_duration, quote
+from metrics_stream.core.metrics.catalogue import Catalogue
 from metrics_stream.core.metrics.encoding import encode_metric
-from metrics_stream.core.metrics.metric import Catalogue, Metric
+from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.metrics.permission import EVERYTHING, Grant, Permit
 from metrics_stream.core.protocol.messages import Filters
-from metrics_stream.core.protocol.parsing import quote
 
 # What of the filters' own order and words stands on the wire, and what a person calls it.
 FILTER_WORDS = {"agent_ids": "agents", "fields": "fields", "sources": "sources"}

@@ -16,11 +16,13 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from metrics_stream.core.errors import ProtocolError
-from metrics_stream.core.metrics.metric import ALL, IDENTITY_FIELDS, Metric
-from metrics_stream.core.metrics.permission import EVERYTHING, Permit, permitted_part
+from metrics_stream.core.formatting import quote
+from metrics_stream.core.metrics.catalogue import ALL
+from metrics_stream.core.metrics.metric import IDENTITY_FIELDS, MAX_TERM_LENGTH, Metric
+from metrics_stream.core.metrics.permission import EVERYTHING, Permit
+from metrics_stream.core.metrics.projection import permitted_part
 from metrics_stream.core.protocol.codes import ErrorCode
-from metrics_stream.core.protocol.messages import MAX_TERM_LENGTH, Filters
-from metrics_stream.core.protocol.parsing import quote
+from metrics_stream.core.protocol.messages import Filters
 
 Entry = dict[str, msgspec.Raw]
 

@@ -17,11 +17,12 @@ from typing import Any, Literal
 import msgspec
 
 from metrics_stream.core.errors import BodyError, ItemError, MetricError, MetricTooBigError
+from metrics_stream.core.formatting import quote
+from metrics_stream.core.metrics.catalogue import MetricType
 from metrics_stream.core.metrics.encoding import encode_metric, epoch_seconds
-from metrics_stream.core.metrics.metric import Metric, MetricType
+from metrics_stream.core.metrics.metric import MAX_TERM_LENGTH, Metric
 from metrics_stream.core.protocol.codes import ItemErrorCode, RequestErrorCode
-from metrics_stream.core.protocol.messages import MAX_TERM_LENGTH
-from metrics_stream.core.protocol.parsing import describe_malformed, quote
+from metrics_stream.core.protocol.parsing import describe_malformed
 
 Format = Literal["json", "ndjson"]
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from metrics_stream.core.errors import BodyError, MetricsStreamError
 from metrics_stream.core.formats.native import decode_json
+from metrics_stream.core.formatting import quote
 from metrics_stream.core.protocol.codes import RequestErrorCode
-from metrics_stream.core.protocol.parsing import quote
 
 COMPLETED, FAILED, CANCELLED = ENDINGS = ("completed", "failed", "cancelled")
 """How a run ends."""

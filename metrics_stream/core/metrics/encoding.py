@@ -15,9 +15,9 @@ from typing import Any
 import msgspec
 
 from metrics_stream.core.errors import MetricError, MetricTooBigError
-from metrics_stream.core.metrics.metric import Metric, MetricType, agent_ids_in
-from metrics_stream.core.protocol.messages import MAX_TERM_LENGTH
-from metrics_stream.core.protocol.parsing import format_timestamp, quote
+from metrics_stream.core.formatting import format_timestamp, quote
+from metrics_stream.core.metrics.catalogue import MetricType
+from metrics_stream.core.metrics.metric import MAX_TERM_LENGTH, Metric, agent_ids_in
 
 _NOT_DATA = (type, FunctionType, BuiltinFunctionType, MethodType, ModuleType)
 

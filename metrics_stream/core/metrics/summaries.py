@@ -11,7 +11,8 @@ from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 from metrics_stream.core.errors import SketchError
-from metrics_stream.core.metrics.metric import BUILTIN_TYPES, IDENTITY_FIELDS, FieldKind
+from metrics_stream.core.metrics.catalogue import BUILTIN_TYPES, FieldKind
+from metrics_stream.core.metrics.metric import IDENTITY_FIELDS
 from metrics_stream.core.metrics.sketch import Sketch, decode_sketch
 
 # The key of an object under which its sketches stand, by the name that the percentiles have behind their `p99_`.

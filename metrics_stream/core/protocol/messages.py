@@ -41,9 +41,6 @@ SPEED = (0.25, 60.0)
 MAX_REF_LENGTH = 200
 # The whole numbers that JavaScript holds exactly.
 MAX_REF_NUMBER = 2**53 - 1
-# Longer than any id or field name met in practice; the limit keeps an error message readable.
-MAX_TERM_LENGTH = 200
-
 Mode = Literal["all", "latest", "aggregate"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 PlayState = Literal["playing", "paused", "ended", "live"]

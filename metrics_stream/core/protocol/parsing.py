@@ -15,6 +15,7 @@ import msgspec
 from msgspec import UNSET
 
 from metrics_stream.core.errors import ProtocolError
+from metrics_stream.core.formatting import quote
 from metrics_stream.core.protocol.codes import ErrorCode
 from metrics_stream.core.protocol.messages import (
     CLIENT_MESSAGES,
@@ -50,11 +51,6 @@ def encode_metrics(bodies: list[bytes], *, position: str | None = None, replayed
     return _encoder.encode(MetricBatch(count=len(bodies), data=raw, position=place, replayed=past))
 
 
-def format_timestamp(seconds: float) -> str:
-    """Return an instant, in seconds since the epoch, as ISO 8601 in UTC with microseconds and a `Z`."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
 def parse_instant(name: str, text: str) -> float:
     """Return the instant that `text` says (ISO 8601; without a zone it is UTC), in seconds since 1970.
 
@@ -88,17 +84,6 @@ def _is_ref(value: Any) -> bool:
     if isinstance(value, str):
         return len(value) <= MAX_REF_LENGTH
     return value is UNSET or (type(value) is int and abs(value) <= MAX_REF_NUMBER)
-
-
-def quote(value: Any, *, limit: int = 60) -> str:
-    """Return `value` for an error message: as JSON, shortened."""
-    if not isinstance(value, str):
-        try:
-            text = msgspec.json.encode(value).decode()
-        except OverflowError:  # an integer beyond 64 bits
-            text = str(value)
-        return text if len(text) <= limit else text[:limit] + "…"
-    return repr(value if len(value) <= limit else value[:limit] + "…")
 
 
 _INVALID_BYTE = re.compile(r"invalid character \(byte (\d+)\)")

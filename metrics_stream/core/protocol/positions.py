@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import msgspec
 
 from metrics_stream.core.errors import ProtocolError
-from metrics_stream.core.metrics.metric import SLUG_PATTERN, Metric
+from metrics_stream.core.formatting import quote
+from metrics_stream.core.metrics.catalogue import SLUG_PATTERN
+from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.codes import ErrorCode
-from metrics_stream.core.protocol.parsing import quote
 
 _EPOCH = re.compile(r"[0-9a-z]{1,32}")
 MAX_POSITION_LENGTH = 4_000

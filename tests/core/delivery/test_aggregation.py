@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from metrics_stream.core.delivery.aggregation import MALFORMED, MAX_PARTS, Interval
 from metrics_stream.core.delivery.selection import Arrival, compile_projection
+from metrics_stream.core.metrics.catalogue import BUILTIN_TYPES, Catalogue
 from metrics_stream.core.metrics.encoding import encode_metric
-from metrics_stream.core.metrics.metric import BUILTIN_TYPES, Catalogue, Metric
+from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.metrics.sketch import ACCURACY, Sketch
 from metrics_stream.core.metrics.summaries import kind_of, share_of
 from metrics_stream.core.protocol.messages import Filters

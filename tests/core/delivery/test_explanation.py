@@ -8,8 +8,8 @@ import pytest
 from metrics_stream.core.delivery.explanation import Question, Situation, explain
 from metrics_stream.core.delivery.pending import Delivery
 from metrics_stream.core.delivery.selection import Arrival, Selection, compile_projection
+from metrics_stream.core.metrics.catalogue import AGENT, SYSTEM, Catalogue
 from metrics_stream.core.metrics.encoding import encode_metric
-from metrics_stream.core.metrics.metric import AGENT, SYSTEM, Catalogue
 from metrics_stream.core.metrics.permission import EVERYTHING, NOTHING, Grant, Permit
 from metrics_stream.core.protocol.messages import Filters
 

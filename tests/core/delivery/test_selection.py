@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from metrics_stream.core.delivery.aggregation import Interval
 from metrics_stream.core.delivery.selection import Arrival, check_filters, compile_projection, expand
 from metrics_stream.core.errors import ProtocolError
+from metrics_stream.core.metrics.catalogue import AGENT, BUSINESS, SYSTEM, MetricType
 from metrics_stream.core.metrics.encoding import encode_metric
-from metrics_stream.core.metrics.metric import AGENT, BUSINESS, SYSTEM, MetricType
 from metrics_stream.core.protocol.codes import ErrorCode
 from metrics_stream.core.protocol.messages import Filters
 

@@ -5,7 +5,8 @@ import pytest
 
 from metrics_stream.core.errors import BodyError, ItemError
 from metrics_stream.core.formats.native import MAX_DEPTH, Terms, inflate, items_in, read_item
-from metrics_stream.core.metrics.metric import BUILTIN_TYPES, MAX_METRIC_BYTES
+from metrics_stream.core.metrics.catalogue import BUILTIN_TYPES
+from metrics_stream.core.metrics.metric import MAX_METRIC_BYTES
 from metrics_stream.core.protocol.codes import ItemErrorCode, RequestErrorCode
 
 FITTING = "allowed: whole numbers from -9223372036854775808 to 18446744073709551615, others up to ±1.8e308"

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics_stream.core.errors import MetricError
+from metrics_stream.core.metrics.catalogue import AGENT, SYSTEM
 from metrics_stream.core.metrics.encoding import encode_metric, encode_value, epoch_seconds
-from metrics_stream.core.metrics.metric import AGENT, SYSTEM
 
 
 class Status(enum.Enum):

@@ -1,6 +1,6 @@
 import json
 
-from metrics_stream.core.metrics.metric import BUILTIN_TYPES, SLUG_PATTERN, Catalogue, MetricType
+from metrics_stream.core.metrics.catalogue import BUILTIN_TYPES, SLUG_PATTERN, Catalogue, MetricType
 
 UNITS = {"ratio", "percent", "ms", "s", "tps", "/s", "Mbps", "MB", "$", "months", "count", "score", ""}
 

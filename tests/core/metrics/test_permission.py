@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from metrics_stream.core.delivery.aggregation import Interval
 from metrics_stream.core.delivery.selection import Arrival, Selection, compile_projection, permitted_metrics
-from metrics_stream.core.metrics.metric import AGENT, SYSTEM
+from metrics_stream.core.metrics.catalogue import AGENT, SYSTEM
 from metrics_stream.core.metrics.permission import EVERYTHING, NOTHING, Grant, Permit
 from metrics_stream.core.protocol.messages import Filters
 from tests.core.delivery.test_selection import AGENTS, HELD, KEYED, metric

@@ -1,0 +1,238 @@
+"""The metric types of an installation and their known fields: labels, units and bounds."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import msgspec
+
+FieldKind = Literal["gauge", "rate", "counter", "maximum", "percentile", "text", "object"]
+
+ALL = "all"
+"""The word with which a client asks for every metric type that it may see and that is about a stress test."""
+
+# A slug becomes part of a channel-layer group name, which must stay under 100 ASCII characters.
+SLUG_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,39}")
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of a metric type.
+
+    `unit` is what a person reads behind the number: `ms`, `tps`, `Mbps`, `$`, `months`, `ratio` (0-1, shown as per
+    cent), `percent` (0-100), `count`, `score`, or empty for text and objects.
+    `minimum` and `maximum` are the bounds a sane value stays within, or None.
+    """
+
+    name: str
+    label: str
+    unit: str
+    kind: FieldKind
+    minimum: float | None = 0.0
+    maximum: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MetricType:
+    """A metric type: its slug on the wire, a label for people, and the fields it is known to carry."""
+
+    slug: str
+    label: str
+    fields: tuple[Field, ...] = ()
+    has_entries: bool = False
+    """True when `data` is a list of entries (agents) rather than one object."""
+    about_service: bool = False
+    """True for what the service says of itself: a client gets it when it names it, and not by `all`."""
+
+    def field(self, name: str) -> Field | None:
+        """Return the field called `name`, or None for one the catalogue does not list."""
+        return next((field for field in self.fields if field.name == name), None)
+
+
+def _ratio(name: str, label: str) -> Field:
+    return Field(name, label, "ratio", "gauge", 0.0, 1.0)
+
+
+def _milliseconds(name: str, label: str, kind: FieldKind = "gauge") -> Field:
+    return Field(name, label, "ms", kind)
+
+
+SYSTEM = MetricType(
+    "system",
+    "System",
+    (
+        Field("throughput_tps", "Throughput", "tps", "rate"),
+        Field("requests_total", "Requests", "count", "counter"),
+        Field("requests_successful", "Successful requests", "count", "counter"),
+        Field("requests_failed", "Failed requests", "count", "counter"),
+        _milliseconds("avg_response_time_ms", "Average response time"),
+        _milliseconds("p50_response_time_ms", "Response time p50", "percentile"),
+        _milliseconds("p95_response_time_ms", "Response time p95", "percentile"),
+        _milliseconds("p99_response_time_ms", "Response time p99", "percentile"),
+        _milliseconds("max_response_time_ms", "Slowest response", "maximum"),
+        _ratio("error_rate", "Error rate"),
+        _ratio("timeout_rate", "Timeout rate"),
+        _ratio("cpu_utilization", "CPU"),
+        _ratio("memory_utilization", "Memory"),
+        Field("network_throughput_mbps", "Network", "Mbps", "rate"),
+        Field("queue_depth", "Queue depth", "count", "gauge"),
+        _milliseconds("queue_latency_ms", "Queue latency"),
+    ),
+)
+
+
+AGENT = MetricType(
+    "agent",
+    "Agents",
+    (
+        Field("agent_id", "Agent id", "", "text", None),
+        Field("agent_name", "Agent", "", "text", None),
+        Field("requests_processed", "Requests", "count", "counter"),
+        _milliseconds("avg_response_time_ms", "Average response time"),
+        _milliseconds("p95_response_time_ms", "Response time p95", "percentile"),
+        _milliseconds("p99_response_time_ms", "Response time p99", "percentile"),
+        _ratio("success_rate", "Success rate"),
+        Field("error_count", "Errors", "count", "counter"),
+        Field("timeout_count", "Timeouts", "count", "counter"),
+        _ratio("current_load", "Load"),
+        Field("concurrent_requests", "Concurrent requests", "count", "gauge"),
+        _ratio("health_score", "Health"),
+        Field("status", "Status", "", "text", None),
+        _ratio("decision_accuracy", "Decision accuracy"),
+        _ratio("false_positive_rate", "False positives"),
+        _ratio("false_negative_rate", "False negatives"),
+    ),
+    has_entries=True,
+)
+
+
+BUSINESS = MetricType(
+    "business",
+    "Business",
+    (
+        Field("transactions_processed", "Transactions", "count", "counter"),
+        Field("transactions_per_second", "Transactions per second", "tps", "rate"),
+        Field("fraud_detected", "Fraud detected", "count", "counter"),
+        Field("fraud_prevented_amount", "Fraud prevented", "$", "counter"),
+        _ratio("fraud_detection_rate", "Fraud detection rate"),
+        _ratio("fraud_detection_accuracy", "Fraud detection accuracy"),
+        Field("cost_per_transaction", "Cost per transaction", "$", "gauge"),
+        Field("total_cost", "Total cost", "$", "counter"),
+        Field("roi_percentage", "Return on investment", "percent", "gauge", None),
+        Field("money_saved", "Money saved", "$", "counter", None),
+        Field("payback_period_months", "Payback period", "months", "gauge"),
+        _ratio("customer_impact_score", "Customer impact"),
+        _ratio("false_positive_impact", "False positive impact"),
+        Field("performance_vs_baseline", "Performance against baseline", "percent", "gauge", None),
+        Field("cost_vs_baseline", "Cost against baseline", "percent", "gauge", None),
+        Field("aws_cost_breakdown", "AWS cost breakdown", "", "object", None),
+    ),
+)
+
+
+HERO = MetricType(
+    "hero",
+    "Hero",
+    (
+        Field("total_transactions", "Transactions", "count", "counter"),
+        Field("fraud_blocked", "Fraud blocked", "count", "counter"),
+        Field("money_saved", "Money saved", "$", "counter", None),
+        Field("uptime_percentage", "Uptime", "percent", "gauge", 0.0, 100.0),
+        Field("transactions_per_second", "Transactions per second", "tps", "rate"),
+        _milliseconds("avg_response_time_ms", "Average response time"),
+        _ratio("ai_accuracy", "AI accuracy"),
+        _ratio("ai_confidence", "AI confidence"),
+        Field("cost_per_transaction", "Cost per transaction", "$", "gauge"),
+        Field("roi_percentage", "Return on investment", "percent", "gauge", None),
+        _ratio("customer_satisfaction", "Customer satisfaction"),
+    ),
+)
+
+
+PRESENTATION = MetricType(
+    "presentation",
+    "Presentation",
+    (
+        Field("hero_metrics", "Hero metrics", "", "object", None),
+        Field("system_metrics", "System metrics", "", "object", None),
+        Field("business_metrics", "Business metrics", "", "object", None),
+        Field("transaction_flow_data", "Transaction flow", "", "object", None),
+        Field("competitive_benchmarks", "Competitive benchmarks", "", "object", None),
+        Field("cost_efficiency", "Cost efficiency", "", "object", None),
+        Field("resilience_demonstration", "Resilience", "", "object", None),
+        Field("business_narrative", "Business narrative", "", "text", None),
+        Field("key_highlights", "Key highlights", "", "object", None),
+        Field("investor_profile", "Investor profile", "", "text", None),
+    ),
+)
+
+
+STREAM = MetricType(
+    "stream",
+    "Stream health",
+    (
+        Field("clients", "Clients", "count", "gauge"),
+        Field("views", "Views", "count", "gauge"),
+        Field("metrics_received_per_second", "Metrics in", "/s", "rate"),
+        Field("metrics_sent_per_second", "Metrics out", "/s", "rate"),
+        Field("frames_sent_per_second", "Frames out", "/s", "rate"),
+        Field("frames_encoded_per_second", "Frames encoded", "/s", "rate"),
+        Field("sent_mbps", "Data out", "Mbps", "rate"),
+        _milliseconds("age_p50_ms", "Age at send p50", "percentile"),
+        _milliseconds("age_p99_ms", "Age at send p99", "percentile"),
+        _milliseconds("flush_p99_ms", "Flush p99", "percentile"),
+        _milliseconds("loop_lag_p99_ms", "Loop lag p99", "percentile"),
+        Field("metrics_dropped_per_second", "Dropped", "/s", "rate"),
+        Field("gaps_per_second", "Gaps", "/s", "rate"),
+        Field("dropped_by_reason", "Dropped by reason", "", "object", None),
+        Field("gaps_by_reason", "Gaps by reason", "", "object", None),
+        Field("slow_clients_closed", "Closed as slow", "count", "counter"),
+        Field("refused_clients", "Refused", "count", "counter"),
+        Field("protocol_errors", "Errors of clients", "count", "counter"),
+        Field("bus_failures", "Failures of the channel layer", "count", "counter"),
+        Field("status", "Status", "", "text", None),
+        _ratio("cpu_utilization", "CPU"),
+        Field("memory_mb", "Memory", "MB", "gauge"),
+        Field("uptime_seconds", "Uptime", "s", "counter"),
+    ),
+    about_service=True,
+)
+
+
+BUILTIN_TYPES: tuple[MetricType, ...] = (SYSTEM, AGENT, BUSINESS, HERO, PRESENTATION, STREAM)
+
+
+class Catalogue:
+    """The metric types of one installation: the built-in ones and what settings add, in that order."""
+
+    def __init__(self, extra_types: tuple[MetricType, ...] = ()) -> None:
+        self.types: dict[str, MetricType] = {item.slug: item for item in (*BUILTIN_TYPES, *extra_types)}
+
+    @cached_property
+    def slugs(self) -> tuple[str, ...]:
+        """All slugs, in the order in which they are listed to people."""
+        return tuple(self.types)
+
+    @cached_property
+    def all_slugs(self) -> tuple[str, ...]:
+        """What `all` means to a client that may see everything."""
+        return tuple(slug for slug, item in self.types.items() if not item.about_service)
+
+    def choices(self) -> list[tuple[str, str]]:
+        """Return (slug, label) pairs for forms."""
+        return [(item.slug, item.label) for item in self.types.values()]
+
+    def describe(self) -> list[dict[str, Any]]:
+        """Return the catalogue as plain JSON-able data, for pages."""
+        return [
+            {
+                "slug": item.slug,
+                "label": item.label,
+                "has_entries": item.has_entries,
+                "fields": [msgspec.to_builtins(field) for field in item.fields],
+            }
+            for item in self.types.values()
+        ]
