@@ -4,7 +4,7 @@ import pytest
 from django.template import Context, Template
 from django.test import override_settings
 
-from metrics_stream.page_modules import imported_modules
+from metrics_stream.templatetags.metrics_stream import imported_modules
 
 
 @pytest.fixture
