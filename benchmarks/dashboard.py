@@ -244,22 +244,22 @@ def measure(page: Page, watch: Watch, options: argparse.Namespace) -> dict[str, 
     visible = page.locator(".panel[data-filled] canvas").count()
     memories = [watch.memory()]
     page.evaluate("longTasks.length = 0")
-    stretches: list[tuple[Sample, Sample]] = []
+    batches: list[tuple[Sample, Sample]] = []
     for _ in range(10):
         start = watch.sample()
         page.wait_for_timeout(options.seconds * 100)
-        stretches.append((start, watch.sample()))
+        batches.append((start, watch.sample()))
         memories.append(watch.memory())
-        busy = show(stretches[-1:])
+        busy = show(batches[-1:])
         sys.stderr.write(
-            f"  {len(stretches)}0 %: {busy['main thread busy']:.1%} busy, {memories[-1].heap_bytes:,} bytes\n"
+            f"  {len(batches)}0 %: {busy['main thread busy']:.1%} busy, {memories[-1].heap_bytes:,} bytes\n"
         )
     long_tasks: list[float] = page.evaluate("longTasks")
     return {
         "panels drawn": visible,
-        "whole": show(stretches),
-        "first tenth": show(stretches[:1]),
-        "last tenth": show(stretches[-1:]),
+        "whole": show(batches),
+        "first tenth": show(batches[:1]),
+        "last tenth": show(batches[-1:]),
         "memory": {
             name: memory._asdict()
             for name, memory in (("start", memories[0]), ("middle", memories[5]), ("end", memories[-1]))

@@ -48,7 +48,7 @@ class Socket(Protocol):
         """Close: what was shown opens nothing any more."""
 
 
-class Authority:
+class AccessMonitor:
     """What those who are connected to one process may see, and how many of them there are of each kind."""
 
     def __init__(self, runtime: Runtime) -> None:
@@ -59,7 +59,7 @@ class Authority:
         self._tasks: set[asyncio.Task[None]] = set()
         self._places: Counter[Hashable] = Counter()
         self._unknown_since: float | None = None
-        runtime.watch("authority", self._watch)
+        runtime.watch("access monitor", self._watch)
 
     # --- places ---
 
@@ -183,9 +183,9 @@ def is_local(address: str) -> bool:
         return True
 
 
-def authority_of(runtime: Runtime) -> Authority:
+def access_monitor_of(runtime: Runtime) -> AccessMonitor:
     """Return the authority of a runtime, begun with the first socket."""
-    found = runtime.companions.get(Authority)
-    if not isinstance(found, Authority):
-        found = runtime.companions[Authority] = Authority(runtime)
+    found = runtime.companions.get(AccessMonitor)
+    if not isinstance(found, AccessMonitor):
+        found = runtime.companions[AccessMonitor] = AccessMonitor(runtime)
     return found

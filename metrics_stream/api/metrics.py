@@ -14,8 +14,8 @@ from typing import Any
 
 from django.http import HttpRequest, JsonResponse
 
-from metrics_stream.api.programs import Program, publishers_of
-from metrics_stream.api.requests import body_of, for_programs, key_of, known_by, quiet, refuse
+from metrics_stream.api.programs import Program, publishing_programs_of
+from metrics_stream.api.requests import body_of, for_programs, idempotency_key, key_of, quiet, refuse
 from metrics_stream.conf import get_settings
 from metrics_stream.core.errors import BusError, ItemError
 from metrics_stream.core.formats.native import Format, items_in, read_item
@@ -49,7 +49,7 @@ class Submission:
 async def publish(request: HttpRequest, program: Program) -> JsonResponse:
     """Publish what a program sends."""
     runtime = get_runtime()
-    publishers = publishers_of(runtime)
+    publishers = publishing_programs_of(runtime)
     key = key_of(request)
     kind, body = body_of(request, FORMATS)
     submission = await _read(body, FORMATS[kind], program)
@@ -58,7 +58,7 @@ async def publish(request: HttpRequest, program: Program) -> JsonResponse:
     for bad in submission.errors.values():
         runtime.telemetry.ingest_metrics_refused[bad.code] += 1
     metrics = {index: metric for index, metric in submission.metrics.items() if index not in submission.errors}
-    once = known_by(program, key, body)
+    once = idempotency_key(program, key, body)
     repeated = once is not None and publishers.is_done(program, once)
     if not repeated:
         if (unavailable := await _send(runtime, metrics, once)) is not None:

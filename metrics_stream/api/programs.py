@@ -27,7 +27,7 @@ from metrics_stream.core.formats.native import Terms
 from metrics_stream.core.metrics.catalogue import ALL
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.codes import ItemErrorCode, RequestErrorCode
-from metrics_stream.core.rate_limit import Allowance
+from metrics_stream.core.rate_limit import TokenBucket
 from metrics_stream.models import AccessToken, TokenName
 from metrics_stream.runtime.runtime import Runtime
 
@@ -63,8 +63,8 @@ class Program:
     scopes: frozenset[str]
     expires_at: datetime | None
     looked_up_at: float
-    requests: Allowance
-    metrics: Allowance
+    requests: TokenBucket
+    metrics: TokenBucket
     names: dict[str, set[str]] | None = None
     """The sources and agents that it has published of; None before they were looked up."""
     names_at: float = -math.inf
@@ -73,13 +73,13 @@ class Program:
     """What it has published under a key of its own lately."""
 
 
-class Publishers:
+class PublishingPrograms:
     """The programs that publish over HTTP to one process."""
 
     def __init__(self, settings: StreamSettings) -> None:
         self._settings = settings
         self._programs: OrderedDict[bytes, Program] = OrderedDict()
-        self._guesses: OrderedDict[str, Allowance] = OrderedDict()
+        self._guesses: OrderedDict[str, TokenBucket] = OrderedDict()
 
     # --- who it is ---
 
@@ -106,15 +106,15 @@ class Publishers:
             )
         return program
 
-    def _guess(self, address: str, now: float) -> Allowance:
+    def _guess(self, address: str, now: float) -> TokenBucket:
         per_minute = self._settings.ingest_guesses_per_minute
-        allowance = _recent(self._guesses, address, MAX_ADDRESSES)
-        if allowance is None:
-            allowance = _put(self._guesses, address, Allowance(per_minute / 60, per_minute, now), MAX_ADDRESSES)
-        if wait := allowance.take(1, now):
+        token_bucket = _recent(self._guesses, address, MAX_ADDRESSES)
+        if token_bucket is None:
+            token_bucket = _put(self._guesses, address, TokenBucket(per_minute / 60, per_minute, now), MAX_ADDRESSES)
+        if wait := token_bucket.take(1, now):
             message = f"more than {per_minute:g} requests a minute without a valid token came from your address"
             raise RequestRefusedError(RequestErrorCode.TOO_MANY_REQUESTS, message, retry_seconds=wait)
-        return allowance
+        return token_bucket
 
     async def _look_up(self, digest: bytes, text: str, scope: str, known: Program | None, now: float) -> Program:
         try:
@@ -137,8 +137,8 @@ class Publishers:
                 scopes,
                 token.expires_at,
                 now,
-                _allowance(self._settings.ingest_requests_per_second, now),
-                _allowance(self._settings.ingest_metrics_per_second, now),
+                _token_bucket(self._settings.ingest_requests_per_second, now),
+                _token_bucket(self._settings.ingest_metrics_per_second, now),
             )
             # Two requests may have asked at once; both take from the allowances of the first.
             return self._programs.get(digest) or _put(self._programs, digest, program, MAX_TOKENS)
@@ -192,14 +192,14 @@ class Publishers:
         _put(program.done, publication, None, MAX_PUBLICATIONS)
 
 
-def _allowance(per_second: float, now: float) -> Allowance:
-    return Allowance(per_second, max(1.0, per_second * BURST_SECONDS), now)
+def _token_bucket(per_second: float, now: float) -> TokenBucket:
+    return TokenBucket(per_second, max(1.0, per_second * BURST_SECONDS), now)
 
 
-def _take(allowance: Allowance, amount: float, now: float, error: RequestErrorCode) -> None:
-    if wait := allowance.take(amount, now):
+def _take(token_bucket: TokenBucket, amount: float, now: float, error: RequestErrorCode) -> None:
+    if wait := token_bucket.take(amount, now):
         what = "requests" if error == RequestErrorCode.TOO_MANY_REQUESTS else "metrics"
-        message = f"the token may send {allowance.per_second:g} {what} a second on average"
+        message = f"the token may send {token_bucket.per_second:g} {what} a second on average"
         raise RequestRefusedError(error, message, retry_seconds=wait)
 
 
@@ -300,9 +300,9 @@ _find = database_sync_to_async(_find_token, thread_sensitive=False)
 _claim = database_sync_to_async(_note_new, thread_sensitive=False)
 
 
-def publishers_of(runtime: Runtime) -> Publishers:
+def publishing_programs_of(runtime: Runtime) -> PublishingPrograms:
     """Return those of a runtime, begun with the first request."""
-    found = runtime.companions.get(Publishers)
-    if not isinstance(found, Publishers):
-        found = runtime.companions[Publishers] = Publishers(runtime.settings)
+    found = runtime.companions.get(PublishingPrograms)
+    if not isinstance(found, PublishingPrograms):
+        found = runtime.companions[PublishingPrograms] = PublishingPrograms(runtime.settings)
     return found

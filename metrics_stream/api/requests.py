@@ -14,7 +14,7 @@ from typing import Any
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
-from metrics_stream.api.programs import Program, publishers_of
+from metrics_stream.api.programs import Program, publishing_programs_of
 from metrics_stream.conf import get_settings
 from metrics_stream.core.errors import BodyError, RequestRefusedError
 from metrics_stream.core.formats.native import inflate
@@ -88,7 +88,7 @@ async def _admit(request: HttpRequest, scope: str, runtime: Runtime) -> Program:
     if request.method != "POST":
         raise BodyError(RequestErrorCode.METHOD_NOT_ALLOWED, f"{request.method} is not for this address; allowed: POST")
     authorization, address = request.headers.get("Authorization", ""), request.META.get("REMOTE_ADDR") or ""
-    return await publishers_of(runtime).admit(scope, authorization, address)
+    return await publishing_programs_of(runtime).admit(scope, authorization, address)
 
 
 def refuse(
@@ -124,7 +124,7 @@ def key_of(request: HttpRequest) -> bytes | None:
     return key.encode()
 
 
-def known_by(program: Program, key: bytes | None, body: bytes) -> bytes | None:
+def idempotency_key(program: Program, key: bytes | None, body: bytes) -> bytes | None:
     """Return by what a request is known when it comes again: its key, of this program and with this body."""
     return None if key is None else blake2b(b"%d %b %b" % (program.pk, key, body), digest_size=16).digest()
 

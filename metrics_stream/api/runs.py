@@ -16,7 +16,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, JsonResponse
 
 from metrics_stream.api.programs import Program
-from metrics_stream.api.requests import body_of, for_programs, key_of, known_by, refuse
+from metrics_stream.api.requests import body_of, for_programs, idempotency_key, key_of, refuse
 from metrics_stream.conf import get_settings
 from metrics_stream.core.errors import NotRecordedError, RequestRefusedError, RunError, RunOverError, RunStorageError
 from metrics_stream.core.formats.runs import Start, Stop, read_alive, read_start, read_stop
@@ -54,7 +54,7 @@ async def start(request: HttpRequest, program: Program) -> JsonResponse:
     key = key_of(request)
     _, body = body_of(request, KINDS)
     wish = read_start(body, program.terms.sources)
-    known = known_by(program, key, body)
+    known = idempotency_key(program, key, body)
     try:
         run, repeated = await _asked(_start, program.pk, wish, None if known is None else known.hex())
     except NotRecordedError as error:

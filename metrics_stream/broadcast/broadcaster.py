@@ -21,7 +21,7 @@ from weakref import WeakSet
 
 from metrics_stream import native_threads
 from metrics_stream.broadcast.run_block import RunBlock, RunOptions
-from metrics_stream.broadcast.transport import Parcel, Timestamp, Transport
+from metrics_stream.broadcast.transport import Batch, Timestamp, Transport
 from metrics_stream.core.errors import BroadcastError, NativeThreadError, RejectedError, RetryLaterError
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.native_threads import NativeThread
@@ -278,22 +278,22 @@ class Broadcaster:
     # --- the thread ---
 
     def _run(self, thread: NativeThread, loop: asyncio.AbstractEventLoop) -> None:
-        way = self._transport.begin()
+        sender = self._transport.begin()
         try:
             while self._wait_for_metrics():
                 with self._lock:
                     taken = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_TAKEN))]
                     self._in_flight = len(taken)
-                for parcel in way.pack(taken):
-                    published = self._publish(parcel, thread, loop)
+                for batch in sender.pack(taken):
+                    published = self._publish(batch, thread, loop)
                     with self._lock:
-                        self._in_flight -= parcel.count
+                        self._in_flight -= batch.count
                         self.published += published
-                        self.dropped += parcel.count - published
+                        self.dropped += batch.count - published
         except RejectedError as error:
             self._give_up(error, thread)
         finally:
-            loop.run_until_complete(way.close())
+            loop.run_until_complete(sender.close())
 
     def _wait_for_metrics(self) -> bool:
         while not self._queue and not self._closed:
@@ -307,12 +307,12 @@ class Broadcaster:
             self._news.wait(left)
         return self._closed
 
-    def _publish(self, parcel: Parcel, thread: NativeThread, loop: asyncio.AbstractEventLoop) -> int:
+    def _publish(self, batch: Batch, thread: NativeThread, loop: asyncio.AbstractEventLoop) -> int:
         """Try until it is taken, and return how many of its metrics are; 0 when it never will. Raises NeverTaken."""
         wait = RETRY_SECONDS[0]
         while True:
             try:
-                outcome = loop.run_until_complete(parcel.send())
+                outcome = loop.run_until_complete(batch.send())
             except RejectedError:
                 raise
             except BroadcastError as error:
@@ -325,7 +325,7 @@ class Broadcaster:
                 # Nothing that trying again would mend; the thread goes on with what comes next.
                 self.last_error = f"{type(error).__name__}: {error}"
                 message = "%d metrics could not be published and are dropped"
-                thread.log(logger, logging.ERROR, message, parcel.count, exc_info=error)
+                thread.log(logger, logging.ERROR, message, batch.count, exc_info=error)
                 return 0
             else:
                 self.last_error = None
@@ -333,7 +333,7 @@ class Broadcaster:
                 for kind in outcome.faults.keys() - self._faults:
                     self._faults.add(kind)
                     thread.log(logger, logging.ERROR, "%s (said once for each kind)", outcome.faults[kind])
-                return parcel.count - outcome.refused
+                return batch.count - outcome.refused
             # In the queue they count against its bound: a long outage costs the oldest, never memory.
             if self._closes_within(max(wait, least)):
                 return 0
@@ -411,7 +411,7 @@ def stress_test_run(
 
 
 def _block(transport: Transport, options: RunOptions) -> RunBlock:
-    return RunBlock(transport.keeper(options), flush=_flush_all)
+    return RunBlock(transport.run_store(options), flush=_flush_all)
 
 
 def _flush_all() -> None:

@@ -12,7 +12,7 @@ from metrics_stream.models import TestRun
 from metrics_stream.runs import lifecycle
 
 
-class DatabaseKeeper:
+class DatabaseRunStore:
     """Keeps the run of a block in the database of this program, which is the server's."""
 
     def __init__(self, options: RunOptions) -> None:

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from metrics_stream.broadcast.http_client import Connection, Server, server_of
-from metrics_stream.broadcast.http_runs import HttpKeeper
-from metrics_stream.broadcast.run_block import Keeper, RunOptions
-from metrics_stream.broadcast.transport import Outcome, Parcel, Timestamp, Way
+from metrics_stream.broadcast.http_runs import HttpRunStore
+from metrics_stream.broadcast.run_block import RunOptions, RunStore
+from metrics_stream.broadcast.transport import Batch, Outcome, Sender, Timestamp
 from metrics_stream.core.errors import BroadcastError, MetricError, NoAnswerError, RejectedError, RetryLaterError
 from metrics_stream.core.metrics.catalogue import BUILTIN_TYPES, SLUG_PATTERN, MetricType
 from metrics_stream.core.metrics.encoding import encode_metric, epoch_seconds
@@ -66,25 +66,25 @@ class HttpTransport:
             max_bytes=MAX_METRIC_BYTES,
         )
 
-    def begin(self) -> Way:
+    def begin(self) -> Sender:
         """Return a way with a connection of its own."""
-        return _HttpWay(self._server)
+        return _HttpSender(self._server)
 
-    def keeper(self, options: RunOptions) -> Keeper:
+    def run_store(self, options: RunOptions) -> RunStore:
         """Return the server."""
-        return HttpKeeper(self._server, options)
+        return HttpRunStore(self._server, options)
 
 
-class _HttpWay:
+class _HttpSender:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._connection = Connection(server, request_seconds=REQUEST_SECONDS)
 
-    def pack(self, metrics: Sequence[Metric]) -> Iterable[Parcel]:
+    def pack(self, metrics: Sequence[Metric]) -> Iterable[Batch]:
         for bodies in _portions(metrics):
             # The body of a metric is what the server takes as an item.
             body = zlib.compress(b"\n".join(bodies), 6, wbits=31)
-            yield _HttpParcel(self._server, self._connection, len(bodies), body, uuid.uuid4().hex)
+            yield _HttpBatch(self._server, self._connection, len(bodies), body, uuid.uuid4().hex)
 
     async def close(self) -> None:
         await self._connection.end()
@@ -104,7 +104,7 @@ def _portions(metrics: Sequence[Metric]) -> Iterator[list[bytes]]:
 
 
 @dataclass(frozen=True, slots=True)
-class _HttpParcel:
+class _HttpBatch:
     server: Server
     connection: Connection
     count: int

@@ -39,14 +39,14 @@ class Address(NamedTuple):
     is_secure: bool
 
     def __str__(self) -> str:
-        return f"http{'s' if self.is_secure else ''}://{self.authority}{self.path}"
+        return f"http{'s' if self.is_secure else ''}://{self.monitor}{self.path}"
 
     def below(self, path: str) -> Address:
         """Return the address of something on this server."""
         return self._replace(path=f"{self.path}{path}")
 
     @property
-    def authority(self) -> str:
+    def monitor(self) -> str:
         """Host and port, as the header `Host` has them."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == (443 if self.is_secure else 80) else f"{host}:{self.port}"
@@ -159,7 +159,7 @@ class Connection:
 
     def _head(self, address: Address, length: int, headers: Mapping[str, str]) -> bytes:
         lines = {
-            "Host": address.authority,
+            "Host": address.monitor,
             "Authorization": f"Bearer {self._server.token}",
             **headers,
             "Content-Length": str(length),

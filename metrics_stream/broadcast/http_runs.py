@@ -53,7 +53,7 @@ class RemoteRun:
     ended_at: datetime | None
 
 
-class HttpKeeper:
+class HttpRunStore:
     """Keeps the run of a block at a server."""
 
     def __init__(self, server: Server, options: RunOptions) -> None:

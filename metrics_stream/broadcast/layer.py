@@ -6,10 +6,10 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from metrics_stream.broadcast.run_block import Keeper, RunOptions
-from metrics_stream.broadcast.transport import Outcome, Parcel, Timestamp, Way
+from metrics_stream.broadcast.run_block import RunOptions, RunStore
+from metrics_stream.broadcast.transport import Batch, Outcome, Sender, Timestamp
 from metrics_stream.bus.bus import Bus
-from metrics_stream.bus.publication import Publication, Publisher, batches
+from metrics_stream.bus.publication import ProducerNumbering, Publication, batches
 from metrics_stream.conf import get_settings
 from metrics_stream.core.errors import BroadcastError, BusError, MetricError
 from metrics_stream.core.metrics.encoding import encode_metric, epoch_seconds
@@ -73,31 +73,31 @@ class LayerTransport:
         """Return the metric that `data` is."""
         return make_metric(metric_type, data, timestamp, source)
 
-    def begin(self) -> Way:
+    def begin(self) -> Sender:
         """Return a way with numbers of its own."""
-        return _LayerWay()
+        return _LayerSender()
 
-    def keeper(self, options: RunOptions) -> Keeper:
+    def run_store(self, options: RunOptions) -> RunStore:
         """Return the database."""
         # Programs that only publish need neither models nor a database, and may begin before Django is set up.
-        from metrics_stream.broadcast.database_runs import DatabaseKeeper
+        from metrics_stream.broadcast.database_runs import DatabaseRunStore
 
-        return DatabaseKeeper(options)
+        return DatabaseRunStore(options)
 
 
-class _LayerWay:
+class _LayerSender:
     def __init__(self) -> None:
-        self._publisher = Publisher()
+        self._numbering = ProducerNumbering()
 
-    def pack(self, metrics: Sequence[Metric]) -> Iterable[Parcel]:
-        return (_LayerParcel(self._publisher.prepare(batch)) for batch in batches(metrics))
+    def pack(self, metrics: Sequence[Metric]) -> Iterable[Batch]:
+        return (_LayerBatch(self._numbering.prepare(batch)) for batch in batches(metrics))
 
     async def close(self) -> None:
         """Do nothing: the connections of a loop end with it."""
 
 
 @dataclass(frozen=True, slots=True)
-class _LayerParcel:
+class _LayerBatch:
     publication: Publication
 
     @property

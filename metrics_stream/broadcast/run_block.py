@@ -65,7 +65,7 @@ class StartedRun(Protocol):
         """When it ended; None while it goes on."""
 
 
-class Keeper(Protocol):
+class RunStore(Protocol):
     """Where the run of a block is kept. One thread calls it, in which no event loop runs."""
 
     @property
@@ -93,9 +93,9 @@ class RunBlock:
     patched: so it asks nothing of the caller's event loop, connection or transaction.
     """
 
-    def __init__(self, keeper: Keeper, *, flush: Callable[[], object]) -> None:
+    def __init__(self, run_store: RunStore, *, flush: Callable[[], object]) -> None:
         """`flush` waits until what the program has published so far has left."""
-        self._keeper = keeper
+        self._run_store = run_store
         self._flush = flush
         self._pid = 0
         self._started = threading.Event()
@@ -150,7 +150,7 @@ class RunBlock:
     def _keep(self) -> None:
         try:
             try:
-                self._run = self._keeper.start()
+                self._run = self._run_store.start()
             except Exception as error:
                 self._error = error
                 return
@@ -159,13 +159,13 @@ class RunBlock:
             self._keep_alive(self._run)
             self._stop(self._run)
         finally:
-            self._keeper.close()
+            self._run_store.close()
 
     def _keep_alive(self, run: StartedRun) -> None:
         is_known = True
-        while not self._ending.wait(self._keeper.alive_seconds):
+        while not self._ending.wait(self._run_store.alive_seconds):
             try:
-                self._keeper.keep_alive()
+                self._run_store.keep_alive()
             except RunUnavailableError as error:
                 if is_known:
                     logger.warning("the test run %s cannot be kept alive: %s", run.slug, error)
@@ -185,7 +185,7 @@ class RunBlock:
         deadline = time.monotonic() + STOP_SECONDS
         while True:
             try:
-                self._keeper.stop(status, note)
+                self._run_store.stop(status, note)
             except RunUnavailableError as error:
                 if (left := deadline - time.monotonic()) > 0:
                     time.sleep(min(max(RETRY_SECONDS, error.after_seconds), left))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from metrics_stream.broadcast.run_block import Keeper, RunOptions
+from metrics_stream.broadcast.run_block import RunOptions, RunStore
 from metrics_stream.core.metrics.metric import Metric
 
 Timestamp = datetime | float | None
@@ -24,7 +24,7 @@ class Outcome:
     faults: Mapping[str, str] = field(default_factory=dict)
 
 
-class Parcel(Protocol):
+class Batch(Protocol):
     """Metrics that are sent at once; sent several times, they arrive once."""
 
     @property
@@ -35,10 +35,10 @@ class Parcel(Protocol):
         """Deliver it; raise BroadcastError when that has to be tried again, NeverTaken when that is no use."""
 
 
-class Way(Protocol):
+class Sender(Protocol):
     """What one thread sends over; used on one event loop."""
 
-    def pack(self, metrics: Sequence[Metric]) -> Iterable[Parcel]:
+    def pack(self, metrics: Sequence[Metric]) -> Iterable[Batch]:
         """Split metrics into parcels; those of one type stay in order."""
 
     async def close(self) -> None:
@@ -61,8 +61,8 @@ class Transport(Protocol):
     def make_metric(self, metric_type: str, data: object, timestamp: Timestamp, source: str | None) -> Metric:
         """Return the metric that `data` is; raise MetricError naming what is wrong and what is allowed."""
 
-    def begin(self) -> Way:
+    def begin(self) -> Sender:
         """Return a way to send; it connects when it first sends."""
 
-    def keeper(self, options: RunOptions) -> Keeper:
+    def run_store(self, options: RunOptions) -> RunStore:
         """Return where a test run is kept whose metrics go this way; raise RunError."""

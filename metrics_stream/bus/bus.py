@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 import msgspec
 from channels.layers import InMemoryChannelLayer, get_channel_layer
 
-from metrics_stream.bus.publication import Publication, Publisher, batches
+from metrics_stream.bus.publication import ProducerNumbering, Publication, batches
 from metrics_stream.core.delivery.explanation import Question
 from metrics_stream.core.errors import BusError, NotSharedError
 from metrics_stream.core.metrics.metric import Metric
@@ -78,8 +78,8 @@ Message = Published | StatsRequest | AccessChanged | CloseClient | CanaryMessage
 
 
 # What asynchronous code publishes is numbered by event loop. A forked child must not go on with its parent's numbers.
-_publishers: WeakKeyDictionary[asyncio.AbstractEventLoop, Publisher] = WeakKeyDictionary()
-os.register_at_fork(after_in_child=_publishers.clear)
+_numberings: WeakKeyDictionary[asyncio.AbstractEventLoop, ProducerNumbering] = WeakKeyDictionary()
+os.register_at_fork(after_in_child=_numberings.clear)
 
 
 class _Server:
@@ -161,13 +161,13 @@ class Bus:
         has been taken.
         """
         self.check_reach()
-        shared = _publishers.setdefault(asyncio.get_running_loop(), Publisher())
+        shared = _numberings.setdefault(asyncio.get_running_loop(), ProducerNumbering())
         if once is not None:
             for index, batch in enumerate(batches(metrics)):
                 # A history remembers the last number of a producer: so each part is a producer with one number.
-                publisher = Publisher(f"{once}.{index}.{len(batch)}", shared.known)
-                await self.send(publisher.prepare(batch))
-                shared.known = publisher.known
+                numbering = ProducerNumbering(f"{once}.{index}.{len(batch)}", shared.known)
+                await self.send(numbering.prepare(batch))
+                shared.known = numbering.known
                 _tell(on_sent, batch)
             return
         await self._call(shared.turn.acquire(), "publish what was published before")
@@ -196,7 +196,7 @@ class Bus:
         message = {
             "type": "metrics.publish",
             "payload": publication.payload,
-            "producer": publication.publisher.id,
+            "producer": publication.numbering.id,
             "number": publication.number,
         }
         if placed is not None:
@@ -207,15 +207,15 @@ class Bus:
     async def _append(self, publication: Publication) -> Placed | None:
         if self._history is None:
             return None
-        publisher, metric_type = publication.publisher, publication.metric_type
+        numbering, metric_type = publication.numbering, publication.metric_type
         placed = await self._history.append(
             publication.metrics,
             payload=publication.payload,
-            producer=publisher.id,
+            producer=numbering.id,
             number=publication.number,
-            known=publisher.known,
+            known=numbering.known,
         )
-        publisher.learn(metric_type, placed.epoch, placed.first + len(publication.metrics))
+        numbering.learn(metric_type, placed.epoch, placed.first + len(publication.metrics))
         return placed
 
     # --- the hub's end ---

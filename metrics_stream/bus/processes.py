@@ -70,8 +70,8 @@ def newest_metrics(metric_types: Sequence[str]) -> list[Metric]:
     history = open_history(get_settings())
     if history is None:
         return []
-    stretches = _ask(lambda: history.newest(metric_types))
-    found = [metric for stretch in stretches for metric in stretch.metrics]
+    batches = _ask(lambda: history.newest(metric_types))
+    found = [metric for batch in batches for metric in batch.metrics]
     return sorted(found, key=lambda metric: metric.timestamp, reverse=True)
 
 

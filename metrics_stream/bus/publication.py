@@ -29,7 +29,7 @@ class Publication:
 
     metrics: Sequence[Metric]
     payload: bytes
-    publisher: Publisher
+    numbering: ProducerNumbering
     number: int
 
     @property
@@ -43,7 +43,7 @@ class Publication:
         return len(self.metrics)
 
 
-class Publisher:
+class ProducerNumbering:
     """Numbers what one producer publishes. For one thread or event loop: what it prepares is sent in that order."""
 
     def __init__(self, producer: str | None = None, known: Position | None = None) -> None:

@@ -22,10 +22,10 @@ from django.db import DatabaseError
 from msgspec import UNSET
 
 from metrics_stream.access.grants import Access, Anybody, BrowserSession, Credential
-from metrics_stream.access.monitor import Authority, authority_of, is_local
+from metrics_stream.access.monitor import AccessMonitor, access_monitor_of, is_local
 from metrics_stream.consumers.query import find_preset, past_in, wish_of
-from metrics_stream.consumers.session import Admission, Past
-from metrics_stream.consumers.sink import SocketOutlet
+from metrics_stream.consumers.session import Past, Session
+from metrics_stream.consumers.sink import SocketSink
 from metrics_stream.core.delivery.pending import Delivery
 from metrics_stream.core.delivery.selection import Selection
 from metrics_stream.core.errors import AccessRefusedError, NotAuthenticatedError, ProtocolError
@@ -57,16 +57,16 @@ class EntranceConsumer(AsyncWebsocketConsumer):
     runtime: Runtime
     access: Access
     credential: Credential = Anybody()
-    authority: Authority
-    outlet: SocketOutlet | None = None
+    monitor: AccessMonitor
+    sink: SocketSink | None = None
     client: Client | None = None
-    admission: Admission | None = None
+    session: Session | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one socket; whatever ends it, the hub forgets the client."""
         self._closing = False
         self._errors: deque[float] = deque()
-        self._allowance = 0.0
+        self._token_bucket = 0.0
         self._allowance_at = time.monotonic()
         self._places: list[tuple[str, Hashable]] = []
         self._address = ""
@@ -81,15 +81,15 @@ class EntranceConsumer(AsyncWebsocketConsumer):
         """Accept, and take the client in when what it shows in the handshake opens something; else wait for a token."""
         await self.accept()
         self.runtime = get_runtime()
-        self.authority = authority_of(self.runtime)
-        self._allowance = float(self.runtime.settings.message_burst)
+        self.monitor = access_monitor_of(self.runtime)
+        self._token_bucket = float(self.runtime.settings.message_burst)
         if not await self._find_room():
             return
         headers = _headers_of(self.scope)
-        self._changes = self.authority.changes
+        self._changes = self.monitor.changes
         try:
             # Without an Origin it is a program, and a program has a token of its own.
-            credential, access = await self.authority.admit(headers, may_have_session="origin" in headers)
+            credential, access = await self.monitor.admit(headers, may_have_session="origin" in headers)
         except NotAuthenticatedError:
             await self._ask_for_token()
         except AccessRefusedError as refused:
@@ -117,7 +117,7 @@ class EntranceConsumer(AsyncWebsocketConsumer):
         return False
 
     def _take_place(self, kind: str, owner: Hashable, limit: int) -> bool:
-        if not self.authority.take_place(kind, owner, limit):
+        if not self.monitor.take_place(kind, owner, limit):
             return False
         self._places.append((kind, owner))
         return True
@@ -135,7 +135,7 @@ class EntranceConsumer(AsyncWebsocketConsumer):
             return AccessRefusedError(CloseCode.OVER_CAPACITY, ErrorCode.TOO_MANY_CONNECTIONS, reason)
         for place in before:
             self._places.remove(place)
-            self.authority.give_back(*place)
+            self.monitor.give_back(*place)
         return None
 
     async def _fail_to_look_up(self) -> None:
@@ -172,26 +172,26 @@ class EntranceConsumer(AsyncWebsocketConsumer):
         if self._closing:
             return
         extensions: Any = self.scope.get("extensions") or {}
-        self.outlet = SocketOutlet(self.base_send, extensions.get(EXTENSION, {}), hub)
+        self.sink = SocketSink(self.base_send, extensions.get(EXTENSION, {}), hub)
         client_id = uuid.uuid4().hex
         # For every line of the log that comes from the task of this socket.
         structlog.contextvars.bind_contextvars(client_id=client_id)
         # Before the hub knows the client, so that it is the first message on every socket.
         await self._send_welcome(client_id, selection, delivery, preset.slug if preset else None, ref)
-        self.client = self.outlet.client = client = hub.add(client_id, self.outlet, connected_at=time.time())
+        self.client = self.sink.client = client = hub.add(client_id, self.sink, connected_at=time.time())
         client.who, client.address = access.who, self._address
         client.messages_sent = 1  # the welcome
         # Before anybody can be told that its rights have become less, which would be undone here.
         hub.change(client, Selection((), selection.filters, access.live_permit), delivery)
-        self.admission = Admission(client, runtime, self._send, self._in_order)
-        self.authority.add(self)
+        self.session = Session(client, runtime, self._send, self._in_order)
+        self.monitor.add(self)
         self._look_again_if_changed()
         if problem is not None:
             await self._send_error(problem)
         if runtime.canary.state == "stale":
             await self._send(messages.Status(bus="stale"))
         if selection.metric_types:
-            self.admission.start(selection, past, is_confirmed=past != Past())
+            self.session.start(selection, past, is_confirmed=past != Past())
 
     async def _send_welcome(
         self, client_id: str, selection: Selection, delivery: Delivery, preset: str | None, ref: messages.Ref
@@ -220,10 +220,10 @@ class EntranceConsumer(AsyncWebsocketConsumer):
 
     async def allow(self, access: Access) -> None:
         """Go on with what may be seen now; what is not allowed any more ends at once."""
-        if access == self.access or self._closing or self.client is None or self.admission is None:
+        if access == self.access or self._closing or self.client is None or self.session is None:
             return
         self.access = access
-        if self.admission.player is not None or self.admission.begins_replay:
+        if self.session.replay is not None or self.session.begins_replay:
             # What is replayed was chosen from what could be seen before.
             await self.refuse(HAS_CHANGED)
             return
@@ -248,9 +248,9 @@ class EntranceConsumer(AsyncWebsocketConsumer):
             self.runtime.hub.close(self.client.id, refused.code, refused.error, str(refused))
 
     async def _authenticate(self, message: messages.Authenticate) -> None:
-        self._changes = self.authority.changes
+        self._changes = self.monitor.changes
         try:
-            credential, access = await self.authority.admit_token(message.token)
+            credential, access = await self.monitor.admit_token(message.token)
         except AccessRefusedError as refused:
             await self.refuse(refused)
             return
@@ -273,8 +273,8 @@ class EntranceConsumer(AsyncWebsocketConsumer):
 
     def _look_again_if_changed(self) -> None:
         """See to it that rights which changed while they were looked up are looked up once more."""
-        if self._changes != self.authority.changes:
-            self.authority.look_again()
+        if self._changes != self.monitor.changes:
+            self.monitor.look_again()
 
     def _stop_waiting(self) -> None:
         if self._waiting is not None and self._waiting is not asyncio.current_task():
@@ -288,13 +288,13 @@ class EntranceConsumer(AsyncWebsocketConsumer):
     def _forget(self) -> None:
         self._stop_waiting()
         if self.client is not None:
-            self.authority.remove(self)
+            self.monitor.remove(self)
         while self._places:
-            self.authority.give_back(*self._places.pop())
-        if self.outlet is not None:
-            self.outlet.cancel()
-        if self.admission is not None:
-            self.admission.cancel()
+            self.monitor.give_back(*self._places.pop())
+        if self.sink is not None:
+            self.sink.cancel()
+        if self.session is not None:
+            self.session.cancel()
         if self.client is not None:
             self.runtime.hub.remove(self.client)
 
@@ -305,11 +305,11 @@ class EntranceConsumer(AsyncWebsocketConsumer):
         settings = self.runtime.settings
         now = time.monotonic()
         gained = (now - self._allowance_at) * settings.messages_per_second
-        self._allowance = min(float(settings.message_burst), self._allowance + gained)
+        self._token_bucket = min(float(settings.message_burst), self._token_bucket + gained)
         self._allowance_at = now
-        if self._allowance < 1.0:
+        if self._token_bucket < 1.0:
             return False
-        self._allowance -= 1.0
+        self._token_bucket -= 1.0
         return True
 
     async def _answer_error(self, error: ProtocolError, ref: messages.Ref) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from metrics_stream.core.formatting import format_timestamp
 from metrics_stream.core.protocol.messages import Backfill, Series
 from metrics_stream.core.protocol.parsing import encode
-from metrics_stream.core.protocol.prepared_message import SharedText
+from metrics_stream.core.protocol.prepared_message import PreparedMessage
 from metrics_stream.core.series.columns import SeriesColumns, permitted_series
 from metrics_stream.hub.clients import Client
 from metrics_stream.hub.hub import Hub
@@ -63,7 +63,7 @@ async def send_backfill(
             series=[_as_message(item) for item in permitted_series(part, client.selection.permit)],
             done=number == len(parts),
         )
-        hub.write_text(client, SharedText(encode(message).encode()))
+        hub.write_text(client, PreparedMessage(encode(message).encode()))
         await asyncio.sleep(0)
 
 

@@ -14,8 +14,8 @@ from typing import Any
 from msgspec import UNSET
 
 from metrics_stream.consumers.authentication import EntranceConsumer
-from metrics_stream.consumers.replay_sources import open_tape
-from metrics_stream.consumers.session import Admission, Past
+from metrics_stream.consumers.replay_sources import open_replay_source
+from metrics_stream.consumers.session import Past, Session
 from metrics_stream.core.delivery.pending import Delivery
 from metrics_stream.core.delivery.selection import check_filters, expand
 from metrics_stream.core.errors import ProtocolError
@@ -80,13 +80,13 @@ class MetricsConsumer(EntranceConsumer):
     async def _subscribe(self, message: messages.Subscribe) -> None:
         wanted = expand(message.metric_types, self.access.metric_types, self.access.everything)
         past = Past.of(message)
-        await self._admission.settle()
+        await self._session.settle()
         client = self._client
         asked = self._in_order(wanted)
         metric_types = self._in_order(wanted.union(client.selection.metric_types))
         selection = replace(client.selection, metric_types=metric_types)
-        if self._admission.player is None:
-            await self._admission.admit(selection, past, message.ref, asked)
+        if self._session.replay is None:
+            await self._session.admit(selection, past, message.ref, asked)
         else:  # what is replayed comes of other types from now on; `live` brings the rest
             self.runtime.hub.change(client, selection, client.delivery)
             await self._send(messages.SubscriptionConfirmed(metric_types=metric_types, ref=message.ref))
@@ -94,7 +94,7 @@ class MetricsConsumer(EntranceConsumer):
     async def _unsubscribe(self, message: messages.Unsubscribe) -> None:
         # Whoever gives up everything keeps nothing, not even what it had to name to get.
         unwanted = expand(message.metric_types, self.access.metric_types, self.access.metric_types)
-        await self._admission.settle()
+        await self._session.settle()
         client, hub = self._client, self.runtime.hub
         metric_types = self._in_order(frozenset(client.selection.metric_types) - unwanted)
         hub.change(client, replace(client.selection, metric_types=metric_types), client.delivery)
@@ -144,30 +144,30 @@ class MetricsConsumer(EntranceConsumer):
     async def _replay(self, message: messages.Replay) -> None:
         at = None if message.from_ is UNSET else parse_instant("from", message.from_)
         run = None if message.run is UNSET else message.run
-        admission = self._admission
-        await admission.settle()
+        session = self._session
+        await session.settle()
         # What may be seen now; when that changes before the replay has begun, `allow` ends it like one that plays.
         access = self.access
-        admission.begins_replay = True
+        session.begins_replay = True
         try:
-            tape = await open_tape(self.runtime, access, run)
-            await admission.replay(tape, message, at, access.permit)
+            replay_source = await open_replay_source(self.runtime, access, run)
+            await session.start_replay(replay_source, message, at, access.permit)
         finally:
-            admission.begins_replay = False
+            session.begins_replay = False
 
     async def _seek(self, message: messages.Seek) -> None:
-        await self._admission.seek(message, parse_instant("to", message.to))
+        await self._session.seek(message, parse_instant("to", message.to))
 
     async def _pause(self, message: messages.Pause) -> None:
-        await self._admission.pause(message)
+        await self._session.pause(message)
 
     async def _resume(self, message: messages.Resume) -> None:
-        await self._admission.resume(message)
+        await self._session.resume(message)
 
     async def _live(self, message: messages.Live) -> None:
         if not self.access.is_live:
             raise ProtocolError(ErrorCode.INVALID_MESSAGE, "the link shows a test run, and nothing that is live")
-        await self._admission.live(message)
+        await self._session.live(message)
 
     @property
     def _client(self) -> Client:
@@ -175,9 +175,9 @@ class MetricsConsumer(EntranceConsumer):
         return self.client
 
     @property
-    def _admission(self) -> Admission:
-        assert self.admission is not None, "messages are handled only for clients that were taken in"
-        return self.admission
+    def _session(self) -> Session:
+        assert self.session is not None, "messages are handled only for clients that were taken in"
+        return self.session
 
 
 _HANDLERS: dict[type[messages.ClientMessage], Callable[[MetricsConsumer, Any], Awaitable[None]]] = {

@@ -191,7 +191,7 @@ class Recovery:
             page = await self._read(history, position, until)
             self._note_loss(page)
             await self._send(
-                [metric for stretch in page.stretches for metric in tag_runs(stretch)], self._text(page.position)
+                [metric for batch in page.batches for metric in tag_runs(batch)], self._text(page.position)
             )
             position, is_last = page.position, page.is_last
         return position
@@ -211,9 +211,9 @@ class Recovery:
             return
         newest = [
             metric
-            for stretch in await history.newest(asked)
-            if stretch.end <= reached.offsets[stretch.metric_type] and stretch.epoch == reached.epoch
-            for metric in tag_runs(stretch)
+            for batch in await history.newest(asked)
+            if batch.end <= reached.offsets[batch.metric_type] and batch.epoch == reached.epoch
+            for metric in tag_runs(batch)
         ]
         for begin in range(0, max(1, len(newest)), PAGE_METRICS):  # once for what is missing, too
             await self._send(newest[begin : begin + PAGE_METRICS], None)

@@ -55,7 +55,7 @@ class Pages(NamedTuple):
     is_last: bool
 
 
-class Tape(Protocol):
+class ReplaySource(Protocol):
     """What is played: the history, or the recording of a test run."""
 
     run: str | None
@@ -84,12 +84,12 @@ class Tape(Protocol):
 Tell = Callable[[ReplayState], Awaitable[object]]
 
 
-class Player:
+class Replay:
     """One replay of one client."""
 
-    def __init__(self, client: Client, hub: Hub, tape: Tape, permit: Permit, tell: Tell) -> None:
+    def __init__(self, client: Client, hub: Hub, replay_source: ReplaySource, permit: Permit, tell: Tell) -> None:
         """`permit` is what may be seen of the tape, and `tell` sends where the replay stands."""
-        self.tape = tape
+        self.replay_source = replay_source
         self.state: PlayState = "paused"
         self.speed = 1.0
         self._client = client
@@ -115,7 +115,7 @@ class Player:
         if self.state != "playing":
             return self._at
         at = self._at + (self._loop.time() - self._as_of) * self.speed
-        if self.tape.is_growing and not self._ahead:
+        if self.replay_source.is_growing and not self._ahead:
             # Nothing was published later than now, but by another clock.
             return min(at, max(self._at, time.time()))
         return at
@@ -125,7 +125,7 @@ class Player:
         first, last = self._bounds
         return ReplayState(
             state=self.state,
-            run=self.tape.run,
+            run=self.replay_source.run,
             at=format_timestamp(self.at),
             from_=format_timestamp(first),
             until=format_timestamp(max(first, last)),
@@ -135,7 +135,7 @@ class Player:
     async def start(self, at: float | None, *, speed: float, paused: bool) -> None:
         """Begin at an instant, or where the past begins."""
         self.speed = speed
-        self._bounds = await self.tape.bounds()
+        self._bounds = await self.replay_source.bounds()
         await self.seek(self._bounds[0] if at is None else at)
         if not paused:
             self.resume(speed)
@@ -143,12 +143,12 @@ class Player:
     async def seek(self, at: float) -> None:
         """Go on at another instant; the newest metrics of that instant come first."""
         async with self._turn:
-            self._bounds = await self.tape.bounds()
+            self._bounds = await self.replay_source.bounds()
             at = min(max(at, self._bounds[0]), max(self._bounds))
-            newest = await self.tape.newest_at(at)
-            mark = await self.tape.mark_at(at)
+            newest = await self.replay_source.newest_at(at)
+            mark = await self.replay_source.mark_at(at)
             # Another lane: nothing that waits from before the jump may arrive after it.
-            self._hub.enter_lane(self._client, object())
+            self._hub.enter_replay(self._client, object())
             # Not before: of what is live the client may see less.
             selection = replace(self._client.selection, permit=self._permit)
             self._hub.change(self._client, selection, self._client.delivery)
@@ -202,7 +202,10 @@ class Player:
                 wait = 0.0
             if self.state != before or self._loop.time() - told_at >= TELL_SECONDS:
                 told_at = self._loop.time()
-                self._bounds = (self._bounds[0], max(self._bounds[1], self.at if self.tape.is_growing else 0.0))
+                self._bounds = (
+                    self._bounds[0],
+                    max(self._bounds[1], self.at if self.replay_source.is_growing else 0.0),
+                )
                 await self._tell(self.describe())
             await asyncio.sleep(wait)
 
@@ -232,7 +235,7 @@ class Player:
             return TICK_SECONDS
         if not self._is_all_read:
             return 0.0
-        if self.tape.is_growing:
+        if self.replay_source.is_growing:
             self._go_to(self.at)
             self._is_all_read = False
             return MORE_SECONDS
@@ -253,7 +256,7 @@ class Player:
         return is_sent and client.busy_since is None and client.share.is_empty
 
     async def _read_ahead(self) -> None:
-        page = await self.tape.read(self._mark)
+        page = await self.replay_source.read(self._mark)
         self._mark, self._is_all_read = page.mark, page.is_last
         self._ahead.extend(page.moments)
         self._waiting += sum(len(moment.metrics) for moment in page.moments)

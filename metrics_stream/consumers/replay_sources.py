@@ -9,14 +9,14 @@ from typing import NamedTuple
 from channels.db import database_sync_to_async
 
 from metrics_stream.access.grants import Access, visible_runs
-from metrics_stream.consumers.replay import Moment, Pages, Tape
+from metrics_stream.consumers.replay import Moment, Pages, ReplaySource
 from metrics_stream.core.delivery.pending import Key
 from metrics_stream.core.delivery.selection import Selection
 from metrics_stream.core.errors import ProtocolError
 from metrics_stream.core.formatting import quote
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.codes import ErrorCode
-from metrics_stream.core.protocol.positions import Position, Stretch, tag_run, tag_runs
+from metrics_stream.core.protocol.positions import HistoryBatch, Position, tag_run, tag_runs
 from metrics_stream.core.series.columns import SeriesColumns, SeriesKey, permitted_series
 from metrics_stream.core.series.folding import matches
 from metrics_stream.history import History
@@ -42,18 +42,18 @@ _read_newest = database_sync_to_async(reader.newest_before, thread_sensitive=Fal
 _read_series = database_sync_to_async(run_series.series, thread_sensitive=False)
 
 
-async def open_tape(runtime: Runtime, access: Access, run: str | None) -> Tape:
+async def open_replay_source(runtime: Runtime, access: Access, run: str | None) -> ReplaySource:
     """Return the recording of a run, or without one the history; raise ProtocolError when there is none."""
     if run is not None:
         found = await _find_run(access, run)
         if found is None:
             raise ProtocolError(ErrorCode.UNKNOWN_RUN, f"unknown run {quote(run)}; /runs/ lists those there are")
-        return RecordingTape(found)
+        return RecordingReplaySource(found)
     if not access.is_live:
         raise ProtocolError(ErrorCode.UNKNOWN_RUN, "name the run; the link shows one, and nothing else")
     if runtime.history is None or runtime.recent is None:
         raise ProtocolError(ErrorCode.INVALID_MESSAGE, "no history is kept here; only runs can be replayed")
-    return HistoryTape(runtime.history, runtime.recent, access.metric_types)
+    return HistoryReplaySource(runtime.history, runtime.recent, access.metric_types)
 
 
 def _find_run_now(access: Access, slug: str) -> TestRun | None:
@@ -73,7 +73,7 @@ class HistoryMark(NamedTuple):
     begins_at: float
 
 
-class HistoryTape:
+class HistoryReplaySource:
     """What is kept of everything that was published; its end moves on with the time."""
 
     run: str | None = None
@@ -98,9 +98,9 @@ class HistoryTape:
         """Return what follows a mark."""
         page = await self._history.since(mark.position, max_metrics=PAGE_METRICS)
         moments = [
-            Moment(stretch.published_at, tag_runs(stretch))
-            for stretch in page.stretches
-            if not _is_before(stretch, mark.begins_at)
+            Moment(batch.published_at, tag_runs(batch))
+            for batch in page.batches
+            if not _is_before(batch, mark.begins_at)
         ]
         return Pages(moments, HistoryMark(page.position, mark.begins_at), page.is_last)
 
@@ -108,11 +108,11 @@ class HistoryTape:
         """Return the newest metric of each kind that was published before an instant, in the order of publishing."""
         found: dict[Key, _Found] = {}
         came_since: dict[str, set[Key]] = {}
-        for stretch in await self._history.newest(self._metric_types):
-            if _is_before(stretch, at):
-                found.update(_each_of(stretch))
+        for batch in await self._history.newest(self._metric_types):
+            if _is_before(batch, at):
+                found.update(_each_of(batch))
             else:
-                came_since.setdefault(stretch.metric_type, set()).add(stretch.metrics[0].key)
+                came_since.setdefault(batch.metric_type, set()).add(batch.metrics[0].key)
         # What came before the instant and after it: first what comes often, then what nothing was found of.
         until: Position | None = None
         for begins_at in (at - NEWEST_SECONDS, at - 4 * NEWEST_SECONDS, 0.0):
@@ -123,20 +123,22 @@ class HistoryTape:
             if until is not None:
                 begin = _with_few_before(begin, until)
             older: dict[Key, _Found] = {}
-            async for stretch in self._published_before(at, begin, until):
-                older.update(_each_of(stretch))
+            async for batch in self._published_before(at, begin, until):
+                older.update(_each_of(batch))
             found = {**older, **found}
             until = begin
         return [item.metric for item in sorted(found.values(), key=lambda item: (item.order, item.offset))]
 
-    async def _published_before(self, at: float, position: Position, until: Position | None) -> AsyncIterator[Stretch]:
+    async def _published_before(
+        self, at: float, position: Position, until: Position | None
+    ) -> AsyncIterator[HistoryBatch]:
         is_last = not position.offsets
         while not is_last:
             page = await self._history.since(position, until=until, max_metrics=PAGE_METRICS)
-            for stretch in page.stretches:
-                if not _is_before(stretch, at):
+            for batch in page.batches:
+                if not _is_before(batch, at):
                     return
-                yield stretch
+                yield batch
             position, is_last = page.position, page.is_last
 
     async def series(self, selection: Selection, since: float, until: float, max_points: int) -> list[SeriesColumns]:
@@ -152,11 +154,10 @@ class _Found(NamedTuple):
     offset: int
 
 
-def _each_of(stretch: Stretch) -> dict[Key, _Found]:
+def _each_of(batch: HistoryBatch) -> dict[Key, _Found]:
     """Return the newest metric of each kind in a stretch."""
     return {
-        metric.key: _Found(metric, stretch.order, offset)
-        for offset, metric in enumerate(tag_runs(stretch), stretch.first)
+        metric.key: _Found(metric, batch.order, offset) for offset, metric in enumerate(tag_runs(batch), batch.first)
     }
 
 
@@ -172,11 +173,11 @@ def _with_few_before(begin: Position, until: Position) -> Position:
     )
 
 
-def _is_before(stretch: Stretch, at: float) -> bool:
-    return stretch.published_at < at - MICROSECOND
+def _is_before(batch: HistoryBatch, at: float) -> bool:
+    return batch.published_at < at - MICROSECOND
 
 
-class RecordingTape:
+class RecordingReplaySource:
     """What was recorded of one test run."""
 
     def __init__(self, run: TestRun) -> None:

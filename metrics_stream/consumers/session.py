@@ -18,7 +18,7 @@ from msgspec import UNSET
 
 from metrics_stream.consumers.backfill import send_backfill
 from metrics_stream.consumers.recovery import Recovery, Visible
-from metrics_stream.consumers.replay import Player, Tape
+from metrics_stream.consumers.replay import Replay, ReplaySource
 from metrics_stream.core.delivery.selection import Selection
 from metrics_stream.core.errors import BusError, ProtocolError
 from metrics_stream.core.metrics.permission import Permit
@@ -54,12 +54,12 @@ class Past:
         )
 
 
-class Admission:
+class Session:
     """The comings and goings of one client between nothing, what is live, and replays."""
 
     def __init__(self, client: Client, runtime: Runtime, send: Send, visible: Visible) -> None:
         """`send` sends a message to the client; `visible` returns those of some metric types that it may see now."""
-        self.player: Player | None = None
+        self.replay: Replay | None = None
         self.begins_replay = False
         """Whether somebody is about to call `replay`, with what may be seen now."""
         self._client = client
@@ -158,71 +158,73 @@ class Admission:
 
     # --- replays ---
 
-    async def replay(self, tape: Tape, message: messages.Replay, at: float | None, permit: Permit) -> None:
+    async def start_replay(
+        self, replay_source: ReplaySource, message: messages.Replay, at: float | None, permit: Permit
+    ) -> None:
         """Play a tape to the client instead of what is live, from an instant on; `permit` holds for the tape."""
         speed = messages.clamp(message.speed, messages.SPEED)
-        player = Player(self._client, self._runtime.hub, tape, permit, self._send)
-        await player.start(at, speed=speed, paused=message.paused)
+        replay = Replay(self._client, self._runtime.hub, replay_source, permit, self._send)
+        await replay.start(at, speed=speed, paused=message.paused)
         # Not before: when the past is away, all stays as it was.
         self._stop_player()
-        self.player = player
-        await self._send(_as_reply(player.describe(), message.ref))
-        self._play(player, Past.of(message))
+        self.replay = replay
+        await self._send(_as_reply(replay.describe(), message.ref))
+        self._play(replay, Past.of(message))
 
     async def seek(self, message: messages.Seek, at: float) -> None:
         """Go on with the replay at another instant."""
-        player = self._current_player()
-        await player.seek(at)
+        replay = self._current_player()
+        await replay.seek(at)
         # What is still to be sent of the instant before is of no use any more. Not before: a jump that fails is none.
         self._cancel_tasks()
-        await self._send(_as_reply(player.describe(), message.ref))
-        self._play(player, Past.of(message))
+        await self._send(_as_reply(replay.describe(), message.ref))
+        self._play(replay, Past.of(message))
 
     async def pause(self, message: messages.Pause) -> None:
         """Halt the replay."""
-        player = self._current_player()
-        player.pause()
-        await self._send(_as_reply(player.describe(), message.ref))
+        replay = self._current_player()
+        replay.pause()
+        await self._send(_as_reply(replay.describe(), message.ref))
 
     async def resume(self, message: messages.Resume) -> None:
         """Go on with the replay."""
-        player = self._current_player()
-        player.resume(None if message.speed is UNSET else messages.clamp(message.speed, messages.SPEED))
-        await self._send(_as_reply(player.describe(), message.ref))
+        replay = self._current_player()
+        replay.resume(None if message.speed is UNSET else messages.clamp(message.speed, messages.SPEED))
+        await self._send(_as_reply(replay.describe(), message.ref))
 
     async def live(self, message: messages.Live) -> None:
         """End the replay, if there is one, and go on with what is live."""
         past = Past.of(message)
-        if self.player is not None:
+        if self.replay is not None:
             self._stop_player()
             hub, client, selection = self._runtime.hub, self._client, self._client.selection
             hub.change(client, replace(selection, metric_types=()), client.delivery)
-            hub.enter_lane(client, None)
+            hub.enter_replay(client, None)
             await self._send(messages.ReplayState(state="live", ref=message.ref))
             await self.admit(selection, past, UNSET)
         else:
             await self._send(messages.ReplayState(state="live", ref=message.ref))
 
-    def _current_player(self) -> Player:
-        if self.player is None:
+    def _current_player(self) -> Replay:
+        if self.replay is None:
             raise ProtocolError(ErrorCode.NOT_REPLAYING, "nothing is replayed; send `replay` first")
-        return self.player
+        return self.replay
 
-    def _play(self, player: Player, past: Past) -> None:
-        self._start(player.play())
+    def _play(self, replay: Replay, past: Past) -> None:
+        self._start(replay.play())
         if past.backfill_seconds is not None:
-            self._start(self._backfill_replay(player, past.backfill_seconds, past.max_points))
+            self._start(self._backfill_replay(replay, past.backfill_seconds, past.max_points))
 
-    async def _backfill_replay(self, player: Player, seconds: float, max_points: int) -> None:
-        until = player.at
+    async def _backfill_replay(self, replay: Replay, seconds: float, max_points: int) -> None:
+        until = replay.at
         selection = self._client.selection
-        series = await player.tape.series(selection, until - seconds, until, max_points)
+        series = await replay.replay_source.series(selection, until - seconds, until, max_points)
         await send_backfill(
             self._client, self._runtime.hub, series, selection.metric_types, since=until - seconds, until=until
         )
 
     def _stop_player(self) -> None:
-        self.player = None
+        self.replay = None
         self._cancel_tasks()
 
     # --- tasks ---

@@ -11,19 +11,19 @@ from typing import Any
 from metrics_stream.core.protocol import messages
 from metrics_stream.core.protocol import parsing as protocol
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode, close_reason
-from metrics_stream.core.protocol.prepared_message import SharedText
+from metrics_stream.core.protocol.prepared_message import PreparedMessage
 from metrics_stream.hub.clients import Client
 from metrics_stream.hub.hub import Hub
 
 logger = logging.getLogger(__name__)
 
 Send = Callable[[Any], Awaitable[None]]
-WriteShared = Callable[[Sequence[SharedText]], bool]
+WriteShared = Callable[[Sequence[PreparedMessage]], bool]
 
 EXPLAIN_SECONDS = 1.0
 
 
-class SocketOutlet:
+class SocketSink:
     """One socket as the hub sees it.
 
     Where the server offers it, a message is handed over as it is shared between sockets; otherwise, and while the
@@ -53,7 +53,7 @@ class SocketOutlet:
         if self._name is not None:
             self._name(client.id)
 
-    def write(self, frames: Sequence[SharedText]) -> bool:
+    def write(self, frames: Sequence[PreparedMessage]) -> bool:
         """Write, and return whether all of it was taken at once; otherwise the hub hears of the end by `written`."""
         if self._closing:
             return False
@@ -62,7 +62,7 @@ class SocketOutlet:
         self._start(self._write(frames))
         return False
 
-    async def _write(self, frames: Sequence[SharedText]) -> None:
+    async def _write(self, frames: Sequence[PreparedMessage]) -> None:
         assert self.client is not None, "the hub writes only to clients it has taken in"
         if self._drained is not None:
             await self._drained()

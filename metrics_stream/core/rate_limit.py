@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Allowance:
+class TokenBucket:
     """A bucket that holds `burst` and fills with `per_second`; instants are seconds of a clock that never goes back."""
 
     __slots__ = ("_at", "_burst", "_left", "per_second")

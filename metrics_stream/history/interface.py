@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol, Self
 
 from metrics_stream.conf import StreamSettings
 from metrics_stream.core.metrics.metric import Metric
-from metrics_stream.core.protocol.positions import Position, Stretch
+from metrics_stream.core.protocol.positions import HistoryBatch, Position
 
 # Redis does nothing else while it reads a page: 10 ms, or 30 where each metric was published alone.
 PAGE_METRICS = 5_000
@@ -60,7 +60,7 @@ class Page(NamedTuple):
     cannot be known because the position is from another epoch. They count as passed: no other page names them again.
     """
 
-    stretches: list[Stretch]
+    batches: list[HistoryBatch]
     position: Position
     is_last: bool
     lost: dict[str, int | None]
@@ -100,7 +100,7 @@ class History(Protocol):
     async def since_time(self, metric_types: Iterable[str], seconds_since_1970: float) -> Position:
         """Return a place before everything that was published at that instant or later, at most a second too early."""
 
-    async def newest(self, metric_types: Iterable[str]) -> list[Stretch]:
+    async def newest(self, metric_types: Iterable[str]) -> list[HistoryBatch]:
         """Return the newest metric of each `Metric.key`, each in a stretch of its own, in the order of publishing."""
 
     async def oldest_at(self, metric_types: Iterable[str]) -> float | None:

@@ -15,7 +15,7 @@ from weakref import WeakSet
 
 from metrics_stream.core.errors import BusError
 from metrics_stream.core.metrics.metric import Metric
-from metrics_stream.core.protocol.positions import Position, Stretch
+from metrics_stream.core.protocol.positions import HistoryBatch, Position
 from metrics_stream.history.interface import (
     PAGE_BYTES,
     PAGE_METRICS,
@@ -33,7 +33,7 @@ MAX_PRODUCERS = 10_000
 
 
 class _Kept(NamedTuple):
-    stretch: Stretch
+    batch: HistoryBatch
     size: int
 
 
@@ -50,26 +50,26 @@ class _Ring:
     @property
     def first(self) -> int:
         """How many metrics came before the oldest that is kept."""
-        return self._kept[self._start].stretch.first if self._start < len(self._kept) else self.end
+        return self._kept[self._start].batch.first if self._start < len(self._kept) else self.end
 
     @property
     def oldest_at(self) -> float | None:
-        return self._kept[self._start].stretch.published_at if self._start < len(self._kept) else None
+        return self._kept[self._start].batch.published_at if self._start < len(self._kept) else None
 
-    def append(self, stretch: Stretch, size: int) -> None:
-        self._kept.append(_Kept(stretch, size))
+    def append(self, batch: HistoryBatch, size: int) -> None:
+        self._kept.append(_Kept(batch, size))
         self._bytes += size
-        self.end = stretch.end
-        for key, index in newest_of_each_key(stretch.metrics).items():
-            self._newest[key] = stretch.first + index
+        self.end = batch.end
+        for key, index in newest_of_each_key(batch.metrics).items():
+            self._newest[key] = batch.first + index
             self._newest.move_to_end(key)
 
     def trim(self, bounds: Bounds, now: float) -> None:
         start, newest_stretch = self._start, len(self._kept) - 1
         while self._start <= newest_stretch:
-            stretch, size = self._kept[self._start]
-            too_much = self.end - stretch.first > bounds.metrics or self._bytes > bounds.bytes
-            if now - stretch.published_at <= bounds.seconds and not (too_much and self._start < newest_stretch):
+            batch, size = self._kept[self._start]
+            too_much = self.end - batch.first > bounds.metrics or self._bytes > bounds.bytes
+            if now - batch.published_at <= bounds.seconds and not (too_much and self._start < newest_stretch):
                 break
             self._bytes -= size
             self._start += 1
@@ -83,19 +83,19 @@ class _Ring:
             del self._kept[: self._start]
             self._start = 0
 
-    def after(self, offset: int, until: int) -> Iterator[Stretch]:
+    def after(self, offset: int, until: int) -> Iterator[HistoryBatch]:
         """Return what lies between two offsets."""
-        index = bisect_right(self._kept, offset, lo=self._start, key=lambda kept: kept.stretch.end)
-        while offset < until and index < len(self._kept) and (stretch := self._kept[index].stretch).first < until:
-            yield stretch.after(offset).before(until)
+        index = bisect_right(self._kept, offset, lo=self._start, key=lambda kept: kept.batch.end)
+        while offset < until and index < len(self._kept) and (batch := self._kept[index].batch).first < until:
+            yield batch.after(offset).before(until)
             index += 1
 
     def offset_at(self, instant: float) -> int:
         """Return how many came before the first that was published at an instant or later."""
-        index = bisect_left(self._kept, instant, lo=self._start, key=lambda kept: kept.stretch.published_at)
-        return self._kept[index].stretch.first if index < len(self._kept) else self.end
+        index = bisect_left(self._kept, instant, lo=self._start, key=lambda kept: kept.batch.published_at)
+        return self._kept[index].batch.first if index < len(self._kept) else self.end
 
-    def newest(self) -> Iterator[Stretch]:
+    def newest(self) -> Iterator[HistoryBatch]:
         return (next(self.after(offset, offset + 1)) for offset in self._newest.values())
 
 
@@ -154,7 +154,7 @@ class MemoryHistory:
         self._order += 1
         runs = runs_of({metric.source for metric in batch}, self._active)
         placed = Placed(self._epoch, ring.end, self._order, self._last_at, runs)
-        ring.append(Stretch(metric_type, metrics=list(batch), **placed._asdict()), size)
+        ring.append(HistoryBatch(metric_type, metrics=list(batch), **placed._asdict()), size)
         ring.trim(self._bounds, self._last_at)
         return placed
 
@@ -203,16 +203,16 @@ class MemoryHistory:
                 if offsets[metric_type] > asked:
                     lost.setdefault(metric_type, offsets[metric_type] - asked)
             found = (ring.after(offsets[item], ends[item]) for item, ring in rings.items())
-            stretches: list[Stretch] = []
-            for stretch in merge(*found, key=lambda stretch: stretch.order):
-                max_metrics -= len(stretch.metrics)
-                max_bytes -= sum(len(metric.body) for metric in stretch.metrics)
-                if stretches and (max_metrics < 0 or max_bytes < 0):
+            batches: list[HistoryBatch] = []
+            for batch in merge(*found, key=lambda batch: batch.order):
+                max_metrics -= len(batch.metrics)
+                max_bytes -= sum(len(metric.body) for metric in batch.metrics)
+                if batches and (max_metrics < 0 or max_bytes < 0):
                     break
-                stretches.append(stretch)
-                offsets[stretch.metric_type] = stretch.end
+                batches.append(batch)
+                offsets[batch.metric_type] = batch.end
             is_last = all(offsets[item] >= ends[item] for item in rings)
-            return Page(stretches, Position(self._epoch, offsets), is_last, lost)
+            return Page(batches, Position(self._epoch, offsets), is_last, lost)
 
     async def since_time(self, metric_types: Iterable[str], seconds_since_1970: float) -> Position:
         """Return the place before an instant."""
@@ -221,13 +221,11 @@ class MemoryHistory:
             offsets = {item: ring.offset_at(seconds_since_1970) for item, ring in rings.items()}
             return Position(self._epoch, offsets)
 
-    async def newest(self, metric_types: Iterable[str]) -> list[Stretch]:
+    async def newest(self, metric_types: Iterable[str]) -> list[HistoryBatch]:
         """Return the newest of each key."""
         with self._lock:
             return list(
-                merge(
-                    *(ring.newest() for ring in self._trimmed(metric_types).values()), key=lambda stretch: stretch.order
-                )
+                merge(*(ring.newest() for ring in self._trimmed(metric_types).values()), key=lambda batch: batch.order)
             )
 
     async def oldest_at(self, metric_types: Iterable[str]) -> float | None:

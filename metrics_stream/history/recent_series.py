@@ -99,7 +99,7 @@ class RecentSeries:
         if page.position.epoch != self._epoch:
             self._begin(page.position.epoch, metric_types)
         self._offsets.update(page.position.offsets)
-        await self._take([metric for stretch in page.stretches for metric in stretch.metrics])
+        await self._take([metric for batch in page.batches for metric in batch.metrics])
         if self._folder.is_full and not self._is_overflow_told:
             self._is_overflow_told = True
             logger.warning(

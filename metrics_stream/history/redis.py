@@ -21,7 +21,7 @@ from redis.exceptions import NoScriptError, OutOfMemoryError
 
 from metrics_stream.core.errors import BusError
 from metrics_stream.core.metrics.metric import Metric
-from metrics_stream.core.protocol.positions import Position, Stretch
+from metrics_stream.core.protocol.positions import HistoryBatch, Position
 from metrics_stream.history.deadline import within
 from metrics_stream.history.interface import (
     PAGE_BYTES,
@@ -44,8 +44,8 @@ MAX_QUESTIONS_AT_ONCE = 8
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.decode
 _decode_placed = msgspec.msgpack.Decoder(Placed).decode
-_decode_stretches = msgspec.msgpack.Decoder(list[Stretch]).decode
-_decode_stretch = msgspec.msgpack.Decoder(Stretch).decode
+_decode_stretches = msgspec.msgpack.Decoder(list[HistoryBatch]).decode
+_decode_stretch = msgspec.msgpack.Decoder(HistoryBatch).decode
 _decode_parts = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 _decode_runs = msgspec.msgpack.Decoder(tuple[ActiveRun, ...]).decode
 
@@ -138,17 +138,15 @@ class RedisHistory:
         asked = position.offsets if position.epoch == epoch else {}
         limits = {item.metric_type: item.limit for item in types}
         found, unreadable = _stretches_in(body)
-        stretches = [
-            stretch.after(asked.get(stretch.metric_type, 0)).before(limits[stretch.metric_type]) for stretch in found
-        ]
+        batches = [batch.after(asked.get(batch.metric_type, 0)).before(limits[batch.metric_type]) for batch in found]
         lost = {item.metric_type: item.lost if item.lost > 0 else None for item in types if item.lost}
         lost.update(dict.fromkeys(unreadable))
-        return Page(stretches, Position(epoch, {item.metric_type: item.offset for item in types}), is_last, lost)
+        return Page(batches, Position(epoch, {item.metric_type: item.offset for item in types}), is_last, lost)
 
-    async def newest(self, metric_types: Iterable[str]) -> list[Stretch]:
+    async def newest(self, metric_types: Iterable[str]) -> list[HistoryBatch]:
         """Return the newest of each key."""
         answer = await self._ask("newest", {"metric_types": list(metric_types)}, "read the history")
-        return sorted(_stretches_in(answer)[0], key=lambda stretch: (stretch.order, stretch.first))
+        return sorted(_stretches_in(answer)[0], key=lambda batch: (batch.order, batch.first))
 
     async def oldest_at(self, metric_types: Iterable[str]) -> float | None:
         """Return when the oldest was published."""
@@ -220,7 +218,7 @@ async def _in_turn(link: _Link, call: Coroutine[Any, Any, Any]) -> Any:
         call.close()
 
 
-def _stretches_in(body: bytes) -> tuple[list[Stretch], set[str]]:
+def _stretches_in(body: bytes) -> tuple[list[HistoryBatch], set[str]]:
     """Return the stretches of an answer, and the types of those that cannot be read.
 
     One that some other program or version wrote must not hide what is beside it, nor be read in vain again and again.
@@ -229,7 +227,7 @@ def _stretches_in(body: bytes) -> tuple[list[Stretch], set[str]]:
         return _decode_stretches(body), set()
     except msgspec.MsgspecError:
         pass
-    found: list[Stretch] = []
+    found: list[HistoryBatch] = []
     unreadable: set[str] = set()
     for part in _decode_parts(body):
         try:

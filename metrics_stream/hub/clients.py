@@ -15,7 +15,7 @@ from metrics_stream.core.delivery.selection import Projection, Selection, compil
 from metrics_stream.core.metrics.permission import Permit
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode
 from metrics_stream.core.protocol.messages import Filters
-from metrics_stream.core.protocol.prepared_message import Context, SharedText
+from metrics_stream.core.protocol.prepared_message import CompressionContext, PreparedMessage
 
 
 class Timer(Protocol):
@@ -35,10 +35,10 @@ class Clock(Protocol):
         """Call `callback(*args)` at `when`."""
 
 
-class Outlet(Protocol):
+class Sink(Protocol):
     """One socket as the hub sees it."""
 
-    def write(self, frames: Sequence[SharedText]) -> bool:
+    def write(self, frames: Sequence[PreparedMessage]) -> bool:
         """Start writing and return True when done; otherwise call `hub.written(client)` later."""
 
     def backlog(self) -> int | None:
@@ -61,9 +61,9 @@ class HubLimits:
 class Client:
     """What the hub knows of one socket; made by `Hub.add`, whose methods take it as the handle."""
 
-    def __init__(self, client_id: str, outlet: Outlet, share: Share, connected_at: float) -> None:
+    def __init__(self, client_id: str, sink: Sink, share: Share, connected_at: float) -> None:
         self.id = client_id
-        self.outlet = outlet
+        self.sink = sink
         self.share = share
         self.connected_at = connected_at
         self.who = ""  # for people
@@ -76,13 +76,13 @@ class Client:
         self.busy_since: float | None = None
         self.progress_at = 0.0  # when the client was last seen to take something of what it is busy with
         self.backlog: int | None = None  # what it had not taken then, in bytes
-        self.missed_status: SharedText | None = None
+        self.missed_status: PreparedMessage | None = None
         self.is_gone = False  # the hub has forgotten it
-        self.held = False  # what came before is on its way, and has to arrive first
+        self.is_recovering = False  # what came before is on its way, and has to arrive first
         self.is_behind = False  # older metrics of a type to come are on their way: no frame may say what is reached
         self.position: str | None = None  # what is reached with the share
         self.reached: str | None = None  # the last position that it was told
-        self.lane: object = None  # what it gets instead of what is live: a view of its own, fed by whoever this is
+        self.replay: object = None  # what it gets instead of what is live: a view of its own, fed by whoever this is
         self.on_idle: list[Callable[[], object]] = []  # each called once, when the write that is on its way is done
         self.timer: Timer | None = None
         self.messages_sent = 0
@@ -107,9 +107,9 @@ class View:
     clients: set[Client] = field(default_factory=set)
     timer: Timer | None = None
     timer_at: float = 0.0
-    context: Context | None = None
+    context: CompressionContext | None = None
     """Where the row of the frames stands that its clients have got."""
-    lane: object = None
+    replay: object = None
     """What feeds it instead of what is published, None for a live view."""
 
 
@@ -131,9 +131,9 @@ class Views:
     def __iter__(self) -> Iterator[View]:
         return iter(self._views.values())
 
-    def take(self, selection: Selection, delivery: Delivery, last_frame_at: float, lane: object = None) -> View:
+    def take(self, selection: Selection, delivery: Delivery, last_frame_at: float, replay: object = None) -> View:
         """Return the view of this selection and delivery; a new one counts its interval from `last_frame_at`."""
-        view = self._views.get((selection, delivery, lane))
+        view = self._views.get((selection, delivery, replay))
         if view is None:
             pending = Pending(
                 delivery,
@@ -146,8 +146,8 @@ class Views:
             project = self._projections.get(narrowing)
             if project is None:
                 project = self._projections[narrowing] = compile_projection(*narrowing)
-            view = self._views[selection, delivery, lane] = View(selection, delivery, pending, project, lane=lane)
-            if lane is not None:
+            view = self._views[selection, delivery, replay] = View(selection, delivery, pending, project, replay=replay)
+            if replay is not None:
                 return view
             for metric_type in selection.metric_types:
                 self.by_type.setdefault(metric_type, {}).setdefault(project, []).append(view)
@@ -155,8 +155,8 @@ class Views:
 
     def drop(self, view: View) -> None:
         """Forget a view that has no clients any more."""
-        del self._views[view.selection, view.delivery, view.lane]
-        if view.lane is not None:
+        del self._views[view.selection, view.delivery, view.replay]
+        if view.replay is not None:
             return
         for metric_type in view.selection.metric_types:
             by_projection = self.by_type[metric_type]

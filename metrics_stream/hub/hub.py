@@ -15,15 +15,15 @@ import msgspec
 from metrics_stream.core.canary import BusState
 from metrics_stream.core.delivery.frames import Frames, build_frames
 from metrics_stream.core.delivery.pending import Delivery, Item, Loss, Share, Window, newest
-from metrics_stream.core.delivery.selection import Arrival, Projection, Selection, compile_projection
+from metrics_stream.core.delivery.selection import DecodedMetric, Projection, Selection, compile_projection
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode, GapReason
 from metrics_stream.core.protocol.messages import Status
 from metrics_stream.core.protocol.parsing import encode
 from metrics_stream.core.protocol.positions import Position, position_text
-from metrics_stream.core.protocol.prepared_message import SharedText
-from metrics_stream.hub.clients import Client, Clock, HubLimits, Outlet, View, Views
-from metrics_stream.hub.sending import Outflow
+from metrics_stream.core.protocol.prepared_message import PreparedMessage
+from metrics_stream.hub.clients import Client, Clock, HubLimits, Sink, View, Views
+from metrics_stream.hub.sending import FrameSender
 from metrics_stream.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class Hub:
         self._on_interest = on_interest
         self._wall_time = wall_time
         self._views = Views(max_metrics=limits.max_pending_metrics, max_bytes=limits.max_pending_bytes)
-        self._outflow = Outflow(
+        self._frame_sender = FrameSender(
             clock=clock, limits=limits, telemetry=telemetry, on_idle=self._on_idle, remove=self.remove
         )
 
@@ -96,16 +96,16 @@ class Hub:
     def position_reached_by(self, client: Client) -> str | None:
         """Return the position in the history up to which a client has got all, None while something waits for it."""
         view = client.view
-        waits = client.held or client.is_behind or client.busy_since is not None or not client.share.is_empty
-        if waits or view is None or view.lane is not None or len(view.pending):
+        waits = client.is_recovering or client.is_behind or client.busy_since is not None or not client.share.is_empty
+        if waits or view is None or view.replay is not None or len(view.pending):
             return None
         return self.position_of(view.selection.metric_types)
 
     # --- clients come, change and go ---
 
-    def add(self, client_id: str, outlet: Outlet, *, connected_at: float) -> Client:
+    def add(self, client_id: str, sink: Sink, *, connected_at: float) -> Client:
         """Take a client in, with nothing subscribed."""
-        client = Client(client_id, outlet, Share(self._limits.slow_client_bytes), connected_at)
+        client = Client(client_id, sink, Share(self._limits.slow_client_bytes), connected_at)
         self.clients[client_id] = client
         self.telemetry.connected_clients += 1
         self.telemetry.total_connected += 1
@@ -119,7 +119,7 @@ class Hub:
         same_selection = client.selection == selection
         client.selection, client.delivery = selection, delivery
         if selection.metric_types:
-            view = self._views.take(selection, delivery, client.last_frame_at, client.lane)
+            view = self._views.take(selection, delivery, client.last_frame_at, client.replay)
             view.clients.add(client)
             client.view = view
             client.since = view.pending.mark()
@@ -130,18 +130,18 @@ class Hub:
             self._schedule_share(client)
         self._on_interest(self.interest)
 
-    def enter_lane(self, client: Client, lane: object) -> None:
+    def enter_replay(self, client: Client, replay: object) -> None:
         """Give the client what `feed` is given instead of what is live, or what is live again with None.
 
         What is pending of the one is nothing to the other.
         """
-        if client.id not in self.clients or client.lane is lane:
+        if client.id not in self.clients or client.replay is replay:
             return
         self._leave(client)
-        client.lane = lane
+        client.replay = replay
         client.position = None
         if client.selection.metric_types:
-            view = self._views.take(client.selection, client.delivery, client.last_frame_at, lane)
+            view = self._views.take(client.selection, client.delivery, client.last_frame_at, replay)
             view.clients.add(client)
             client.view = view
             client.since = view.pending.mark()
@@ -149,11 +149,11 @@ class Hub:
 
     def hold(self, client: Client) -> None:
         """Let what is live wait in the client's share until `release`, since older metrics have to arrive first."""
-        client.held = True
+        client.is_recovering = True
 
     def release(self, client: Client) -> None:
         """Let what is live leave."""
-        client.held = False
+        client.is_recovering = False
         self._schedule_share(client)
 
     def restart(self, client: Client, metric_types: Iterable[str]) -> Position:
@@ -175,7 +175,7 @@ class Hub:
         if self.clients.pop(client.id, None) is None:
             return
         self._leave(client)
-        self._outflow.forget(client)
+        self._frame_sender.forget(client)
         self.telemetry.connected_clients -= 1
         self._on_interest(self.interest)
 
@@ -223,10 +223,10 @@ class Hub:
                 by_projection = self._views.by_type.get(metric.metric_type)
                 if by_projection is None:
                     continue
-                arrival = Arrival(metric)
+                decoded = DecodedMetric(metric)
                 for project, views in by_projection.items():
                     try:  # as _body_of does, which would be one more call for each of many views
-                        body = project(arrival)
+                        body = project(decoded)
                     except MALFORMED:
                         _tell_of_malformed(metric)
                         continue
@@ -246,7 +246,7 @@ class Hub:
         Return how many that were: the others have time, so nothing is dropped for them.
         """
         view = client.view
-        if view is None or view.lane is None:
+        if view is None or view.replay is None:
             return len(metrics)
         now, changed, taken = self._clock.time(), False, 0
         for metric in metrics:
@@ -275,11 +275,13 @@ class Hub:
             items = newest(items)
         frames = build_frames(items, loss, position=position, replayed=True)
         client.reached = position or client.reached
-        self._outflow.write(client, frames, self._clock.time(), is_data=False)
+        self._frame_sender.write(client, frames, self._clock.time(), is_data=False)
 
-    def write_text(self, client: Client, text: SharedText) -> None:
+    def write_text(self, client: Client, text: PreparedMessage) -> None:
         """Send a text that is no live data, to a client that is not busy."""
-        self._outflow.write(client, Frames((text,), 0, 0, Loss(), len(text.data)), self._clock.time(), is_data=False)
+        self._frame_sender.write(
+            client, Frames((text,), 0, 0, Loss(), len(text.data)), self._clock.time(), is_data=False
+        )
 
     def announce_gap(self, reason: GapReason, *, metric_types: frozenset[str], dropped: int | None = None) -> None:
         """Tell every client that wants one of `metric_types` that `dropped` metrics are missing, None where unknown.
@@ -288,7 +290,7 @@ class Hub:
         """
         for client in self.clients.values():
             affected = metric_types.intersection(client.selection.metric_types)
-            if affected and client.lane is None:
+            if affected and client.replay is None:
                 known = None if client.selection.is_narrowed else dropped
                 self.tell_gap(client, reason, metric_types=affected, dropped=known)
 
@@ -301,7 +303,7 @@ class Hub:
 
     def broadcast_status(self, bus: BusState) -> None:
         """Tell every client how the channel layer is; one that is still busy with what came before hears it then."""
-        text = SharedText(encode(Status(bus=bus)).encode())
+        text = PreparedMessage(encode(Status(bus=bus)).encode())
         for client in list(self.clients.values()):
             if client.busy_since is None:
                 self.write_text(client, text)
@@ -331,7 +333,7 @@ class Hub:
         self.telemetry.flush_seconds.observe(time.perf_counter() - started_at)
 
     def _flush_window(self, view: View, window: Window, now: float) -> None:
-        position, replayed = self._place_in(view), view.lane is not None
+        position, replayed = self._place_in(view), view.replay is not None
         is_for_many = len(view.clients) >= MANY_CLIENTS
         frames = build_frames(
             window.items, window.loss, view.context, is_for_many=is_for_many, position=position, replayed=replayed
@@ -342,10 +344,10 @@ class Hub:
         served, interval = 0, view.delivery.interval_seconds
         for client in list(view.clients):
             since, client.since = client.since, window.end
-            ready = client.busy_since is None and client.last_frame_at + interval <= now and not client.held
+            ready = client.busy_since is None and client.last_frame_at + interval <= now and not client.is_recovering
             if ready and since <= window.start and client.share.is_empty and not client.is_behind:
                 client.reached = position or client.reached
-                self._outflow.write(client, frames, now)
+                self._frame_sender.write(client, frames, now)
                 served += 1
                 continue
             # The client is busy, came in the middle, or was served too short a time ago, or its frame must not say the
@@ -360,7 +362,7 @@ class Hub:
             self._observe_age(window.items, served)
 
     def _place_in(self, view: View) -> str | None:
-        return self.position_of(view.selection.metric_types) if view.lane is None else None
+        return self.position_of(view.selection.metric_types) if view.replay is None else None
 
     def _observe_age(self, items: list[Item], clients: int) -> None:
         if items and clients:
@@ -378,13 +380,18 @@ class Hub:
 
     def _schedule_share(self, client: Client) -> None:
         """See to it that the client's own share leaves when it is idle and its interval has passed."""
-        if not client.share.is_empty and client.busy_since is None and client.timer is None and not client.held:
+        if (
+            not client.share.is_empty
+            and client.busy_since is None
+            and client.timer is None
+            and not client.is_recovering
+        ):
             when = max(self._clock.time(), client.floor_at)
             client.timer = self._clock.call_at(when, self._share_is_due, client, when)
 
     def _share_is_due(self, client: Client, now: float) -> None:
         client.timer = None
-        if client.busy_since is not None or client.held:  # `written` or `release` schedules it again
+        if client.busy_since is not None or client.is_recovering:  # `written` or `release` schedules it again
             return
         if client.view is not None and client.view.pending.due_at is not None:
             # The view's next frame takes the share along. Sent now, the client would stay out of step with its view
@@ -400,12 +407,12 @@ class Hub:
             client.timer.cancel()
             client.timer = None
         items, loss = client.share.take()
-        replayed = client.lane is not None
+        replayed = client.replay is not None
         position = None if client.is_behind else client.position
         frames = build_frames(items, loss, position=position, replayed=replayed)
         client.reached = position or client.reached
         self.telemetry.frames_encoded += frames.data_texts
-        self._outflow.write(client, frames, now)
+        self._frame_sender.write(client, frames, now)
         if not replayed:
             self._observe_age(items, 1)
 
@@ -413,7 +420,7 @@ class Hub:
 
     def written(self, client: Client) -> None:
         """Hear from an outlet that its last write is done."""
-        self._outflow.written(client)
+        self._frame_sender.written(client)
 
     def _on_idle(self, client: Client) -> None:
         """Go on with a client whose last write is done."""
@@ -432,12 +439,12 @@ class Hub:
         """Close a client, say why, and forget it; harmless when it is not connected here."""
         client = self.clients.get(client_id)
         if client is not None:
-            self._outflow.close(client, code, error, reason)
+            self._frame_sender.close(client, code, error, reason)
 
     def close_all(self, code: CloseCode, error: ErrorCode, reason: str) -> None:
         """Close every client, say why, and forget them."""
         for client in list(self.clients.values()):
-            self._outflow.close(client, code, error, reason)
+            self._frame_sender.close(client, code, error, reason)
 
     def stop(self) -> None:
         """Cancel every timer."""
@@ -449,12 +456,12 @@ class Hub:
             if client.timer is not None:
                 client.timer.cancel()
                 client.timer = None
-        self._outflow.stop()
+        self._frame_sender.stop()
 
 
 def _body_of(metric: Metric, project: Projection) -> bytes | None:
     try:
-        return project(Arrival(metric))
+        return project(DecodedMetric(metric))
     except MALFORMED:
         _tell_of_malformed(metric)
         return None

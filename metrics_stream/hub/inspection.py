@@ -73,11 +73,11 @@ def subscription_of(selection: Selection, delivery: Delivery, preset: str | None
 
 
 def _state(client: Client, now: float) -> State:
-    if client.lane is not None:
+    if client.replay is not None:
         return "replaying"
     if client.busy_since is not None and now - client.busy_since > NOT_READING_SECONDS:
         return "slow"
-    if client.held:
+    if client.is_recovering:
         return "catching up"
     return "live" if client.selection.metric_types else "idle"
 
@@ -108,8 +108,8 @@ def answer_question(
         permit=client.selection.permit,
         selection=client.selection,
         delivery=client.delivery,
-        is_replaying=client.lane is not None,
-        is_held=client.held,
+        is_replaying=client.replay is not None,
+        is_held=client.is_recovering,
         busy_seconds=None if client.busy_since is None else now - client.busy_since,
         slow_after_seconds=slow_after_seconds,
         backlog_bytes=client.backlog,

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 WATCH_SECONDS = 1.0
 
 
-class Outflow:
+class FrameSender:
     """The last step of every frame of one hub."""
 
     def __init__(
@@ -58,8 +58,8 @@ class Outflow:
             self._count_loss(client, frames.loss)
         client.busy_since = client.progress_at = now
         try:
-            done = client.outlet.write(frames.texts)
-            client.backlog = None if done else client.outlet.backlog()
+            done = client.sink.write(frames.texts)
+            client.backlog = None if done else client.sink.backlog()
         except Exception:
             # One broken socket must not cost the others of its view their frame.
             logger.exception("a frame could not be written", extra={"client_id": client.id})
@@ -96,7 +96,7 @@ class Outflow:
         for client in list(self._busy):
             if client.busy_since is None:
                 continue
-            backlog = client.outlet.backlog()
+            backlog = client.sink.backlog()
             if backlog is not None and client.backlog is not None and backlog < client.backlog:
                 client.progress_at = now
             client.backlog = backlog
@@ -118,7 +118,7 @@ class Outflow:
         """Close a client, say why, and forget it."""
         self._busy.discard(client)
         self.telemetry.closes_by_code[code] += 1
-        client.outlet.close(code, error, reason)
+        client.sink.close(code, error, reason)
         self._remove(client)
 
     def forget(self, client: Client) -> None:

@@ -211,9 +211,9 @@ class Recorder:
             page = self._await(history.since(position, until=end))
             if page.lost:
                 _note_losses(page, open_runs)
-            if page.stretches or page.position != position:
-                writer.write(page.stretches, page.position, holder=self._lease.holder)
-            self.metrics_read += sum(len(stretch.metrics) for stretch in page.stretches)
+            if page.batches or page.position != position:
+                writer.write(page.batches, page.position, holder=self._lease.holder)
+            self.metrics_read += sum(len(batch.metrics) for batch in page.batches)
             self._position = position = page.position
             if page.is_last:
                 break
@@ -242,8 +242,8 @@ def _note_losses(page: Page, open_runs: Iterable[TestRun]) -> None:
     """Note what is gone of runs of which nothing is recorded yet; of the others, the writer knows where they stood."""
     now = time.time()
     kept_from: dict[str, float] = {}
-    for stretch in page.stretches:
-        kept_from.setdefault(stretch.metric_type, stretch.published_at)
+    for batch in page.batches:
+        kept_from.setdefault(batch.metric_type, batch.published_at)
     for run in open_runs:
         started_at = run.started_at.timestamp() if run.started_at else now
         lost = [
@@ -282,9 +282,9 @@ async def lag_seconds(history: History) -> float | None:
     if stored is None:
         return max(0.0, time.time() - began_at)
     page = await history.since(stored, max_metrics=1)
-    if not page.stretches:
+    if not page.batches:
         return 0.0
-    return max(0.0, time.time() - min(stretch.published_at for stretch in page.stretches))
+    return max(0.0, time.time() - min(batch.published_at for batch in page.batches))
 
 
 def _unrecorded() -> tuple[float | None, Position | None]:

@@ -11,7 +11,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from metrics_stream.core.errors import LeaseLostError
-from metrics_stream.core.protocol.positions import Position, Stretch
+from metrics_stream.core.protocol.positions import HistoryBatch, Position
 from metrics_stream.core.series.folding import readings
 from metrics_stream.core.series.sketch_columns import sketches_in
 from metrics_stream.models import MetricChunk, RecorderState, SeriesGroup, TestRun, TierChunk
@@ -33,7 +33,7 @@ class Writer:
         """How far what is in memory went."""
         self._holder: str | None = None
 
-    def write(self, stretches: Sequence[Stretch], position: Position, *, holder: str) -> None:
+    def write(self, batches: Sequence[HistoryBatch], position: Position, *, holder: str) -> None:
         """Record the stretches, and that everything up to `position` is recorded.
 
         What a run has already is passed over. What is missing between its last position and these is noted in its
@@ -42,9 +42,9 @@ class Writer:
         self._check(holder)
         now = self._now()
         try:
-            targets = self._load(stretches)
-            for stretch in stretches:
-                self._take(stretch, targets, now)
+            targets = self._load(batches)
+            for batch in batches:
+                self._take(batch, targets, now)
             for run, is_paused in targets.values():
                 for metric_type, offset in position.offsets.items():
                     run.pass_by(metric_type, position.epoch, offset, offset, at=now, is_paused=is_paused)
@@ -88,9 +88,9 @@ class Writer:
         self._runs.clear()
         self._holder = self._position = None
 
-    def _load(self, stretches: Iterable[Stretch]) -> dict[str, _Target]:
+    def _load(self, batches: Iterable[HistoryBatch]) -> dict[str, _Target]:
         """Return the runs that are recorded or named in the stretches, by slug."""
-        named = {slug for stretch in stretches for slugs in stretch.runs.values() for slug in slugs}
+        named = {slug for batch in batches for slugs in batch.runs.values() for slug in slugs}
         wanted = Q(started_at__isnull=False, recording_ended_at__isnull=True) | Q(slug__in=named)
         found = {run.pk: run for run in TestRun.objects.filter(wanted).only("slug", "status")}
         self._runs = {pk: run for pk, run in self._runs.items() if pk in found}
@@ -102,29 +102,29 @@ class Writer:
             if pk in self._runs  # or it was deleted in this moment
         }
 
-    def _take(self, stretch: Stretch, targets: dict[str, _Target], now: float) -> None:
+    def _take(self, batch: HistoryBatch, targets: dict[str, _Target], now: float) -> None:
         by_source = {
-            source: [(target.run, target.run.offset(stretch.metric_type, stretch.epoch)) for target in of_source]
-            for source, slugs in stretch.runs.items()
+            source: [(target.run, target.run.offset(batch.metric_type, batch.epoch)) for target in of_source]
+            for source, slugs in batch.runs.items()
             if (of_source := [targets[slug] for slug in slugs if slug in targets])
         }
         for target in targets.values():
             target.run.pass_by(
-                stretch.metric_type,
-                stretch.epoch,
-                stretch.first,
-                stretch.end,
-                at=stretch.published_at,
+                batch.metric_type,
+                batch.epoch,
+                batch.first,
+                batch.end,
+                at=batch.published_at,
                 is_paused=target.is_paused,
             )
         if not by_source:
             return
-        for number, metric in enumerate(stretch.metrics, stretch.first):
+        for number, metric in enumerate(batch.metrics, batch.first):
             runs = [run for run, offset in by_source.get(metric.source, ()) if number >= offset]
             if runs:
                 found, sketches = readings(metric.body), sketches_in(metric.body)
                 for run in runs:
-                    run.take(metric, stretch.published_at, found, sketches, now)
+                    run.take(metric, batch.published_at, found, sketches, now)
 
     def _save(self, changes: dict[int, Changes], position: dict[str, Any] | None, now: float) -> None:
         with transaction.atomic():

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 JOIN_SECONDS = 2.0
 
 
-class Membership:
+class GroupMembership:
     """Joins and leaves groups as what local clients want changes; `keep` does it, for a task that starts it again."""
 
     def __init__(self, bus: Bus, *, has_history: bool, rejoin_seconds: float) -> None:

@@ -13,7 +13,7 @@ from metrics_stream.bus.bus import Published
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.numbering import Continuity, Heard
 from metrics_stream.core.protocol.codes import GapReason
-from metrics_stream.core.protocol.positions import Position, Stretch, tag_runs
+from metrics_stream.core.protocol.positions import HistoryBatch, Position, tag_runs
 from metrics_stream.history import History, Placed
 from metrics_stream.hub.hub import Hub
 from metrics_stream.telemetry import Telemetry
@@ -64,11 +64,11 @@ class Intake:
         if self._history is None or published.place is None:
             self._take_numbered(published.metrics, heard)
             return
-        stretch = _stretch(published.metrics, published.place)
+        batch = _batch(published.metrics, published.place)
         async with self._turn:
-            self._follow_epoch(stretch, heard)
-            if not self._take_next(stretch):
-                await self._fill_in([stretch.metric_type])
+            self._follow_epoch(batch, heard)
+            if not self._take_next(batch):
+                await self._fill_in([batch.metric_type])
 
     async def catch_up(self, metric_types: Iterable[str]) -> None:
         """Hand on what was published and did not arrive; without a history, tell that something may be missing."""
@@ -94,38 +94,38 @@ class Intake:
             self._hub.announce_gap(GapReason.BUS, metric_types=types, dropped=heard.missing)
         self._hub.publish(metrics)
 
-    def _follow_epoch(self, stretch: Stretch, heard: Heard | None) -> None:
+    def _follow_epoch(self, batch: HistoryBatch, heard: Heard | None) -> None:
         """Go on in a new epoch; whether something is missing before it, the numbers of producers say, type by type."""
-        hub, metric_type = self._hub, stretch.metric_type
-        if stretch.epoch > hub.epoch:
+        hub, metric_type = self._hub, batch.metric_type
+        if batch.epoch > hub.epoch:
             self._unsure = set(hub.offsets)
-            hub.epoch = stretch.epoch
+            hub.epoch = batch.epoch
             hub.offsets.update(dict.fromkeys(hub.offsets, 0))
         if metric_type not in self._unsure:
             return
         self._unsure.discard(metric_type)
         if heard is None or heard.missing:
-            known = heard.missing if heard is not None and stretch.first == 0 else None
+            known = heard.missing if heard is not None and batch.first == 0 else None
             hub.announce_gap(GapReason.HISTORY, metric_types=frozenset({metric_type}), dropped=known)
 
-    def _take_next(self, stretch: Stretch) -> bool:
+    def _take_next(self, batch: HistoryBatch) -> bool:
         """Hand on a stretch that follows what was taken, or that was taken before; return False for any other."""
         hub = self._hub
-        reached = hub.offsets.get(stretch.metric_type)
+        reached = hub.offsets.get(batch.metric_type)
         if reached is None:
             return True  # nobody wants the type any more, or the history of it is about to be asked for
-        if stretch.epoch < hub.epoch:
+        if batch.epoch < hub.epoch:
             return True  # later epochs have greater names; what is still on its way from this one has been announced
-        if stretch.first > reached:
+        if batch.first > reached:
             return False
-        if stretch.end > reached:
-            self._hand_on(stretch.after(reached))
+        if batch.end > reached:
+            self._hand_on(batch.after(reached))
         return True
 
-    def _hand_on(self, stretch: Stretch) -> None:
+    def _hand_on(self, batch: HistoryBatch) -> None:
         # First: what makes the hub fail must not come again and again.
-        self._hub.offsets[stretch.metric_type] = stretch.end
-        self._hub.publish(tag_runs(stretch))
+        self._hub.offsets[batch.metric_type] = batch.end
+        self._hub.publish(tag_runs(batch))
 
     async def _fill_in(self, metric_types: list[str]) -> None:
         """Hand on what the history has behind what was taken."""
@@ -137,11 +137,11 @@ class Intake:
             self._enter(page.position.epoch)
             for metric_type, count in page.lost.items():
                 hub.announce_gap(GapReason.HISTORY, metric_types=frozenset({metric_type}), dropped=count)
-            for stretch in page.stretches:
+            for batch in page.batches:
                 # Nobody may want a type any more by now; whoever wants it later begins where it stands then.
-                if stretch.metric_type in hub.offsets:
-                    self._telemetry.metrics_refilled += len(stretch.metrics)
-                    self._hand_on(stretch)
+                if batch.metric_type in hub.offsets:
+                    self._telemetry.metrics_refilled += len(batch.metrics)
+                    self._hand_on(batch)
             metric_types = [item for item in metric_types if item in hub.offsets]
             hub.offsets.update({item: page.position.offsets[item] for item in metric_types})
             is_last = page.is_last
@@ -158,7 +158,7 @@ class Intake:
         hub.offsets.update(dict.fromkeys(hub.offsets, 0))
 
 
-def _stretch(metrics: list[Metric], place: Placed) -> Stretch:
-    return Stretch(
+def _batch(metrics: list[Metric], place: Placed) -> HistoryBatch:
+    return HistoryBatch(
         metrics[0].metric_type, place.epoch, place.first, place.order, place.published_at, metrics, place.runs
     )

@@ -30,7 +30,7 @@ from metrics_stream.hub.clients import HubLimits
 from metrics_stream.hub.hub import Hub
 from metrics_stream.hub.inspection import answer_question, describe_all
 from metrics_stream.runtime import workers
-from metrics_stream.runtime.groups import Membership
+from metrics_stream.runtime.groups import GroupMembership
 from metrics_stream.runtime.health import health
 from metrics_stream.runtime.intake import Intake
 from metrics_stream.telemetry import Sample, Telemetry, of_process
@@ -77,7 +77,7 @@ class Runtime:
             timeout_seconds=settings.bus_timeout_seconds,
             history=self.history,
         )
-        self.membership = Membership(
+        self.membership = GroupMembership(
             self.bus, has_history=self.history is not None, rejoin_seconds=settings.rejoin_seconds
         )
         self.hub = Hub(

@@ -30,7 +30,7 @@ from metrics_stream.conf import get_settings
 from metrics_stream.core.protocol.codes import NO_PONG, CloseCode, ErrorCode
 from metrics_stream.core.protocol.messages import Error
 from metrics_stream.core.protocol.parsing import encode
-from metrics_stream.core.protocol.prepared_message import EXTENSION, Context, SharedText
+from metrics_stream.core.protocol.prepared_message import EXTENSION, CompressionContext, PreparedMessage
 from metrics_stream.telemetry import of_process
 
 logger = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ RETRY_SECONDS = (2, 10)
 REFUSALS_TOLD_SECONDS = 10.0
 
 GOING_AWAY_REASON = "the server stops; come back in a moment"
-GOING_AWAY = SharedText(encode(Error(code=ErrorCode.GOING_AWAY, message=GOING_AWAY_REASON)).encode())
+GOING_AWAY = PreparedMessage(encode(Error(code=ErrorCode.GOING_AWAY, message=GOING_AWAY_REASON)).encode())
 
 
 class SharedDeflate(PerMessageDeflate):
@@ -94,7 +94,7 @@ class StreamSocketProtocol(WebSocketsSansIOProtocol):
         self._window_bits: int | None = None
         # Where the row of shared messages stands that the client has, and how many bytes of it, without others between.
         self._keeps_context = False
-        self._context: Context | None = None
+        self._context: CompressionContext | None = None
         self._context_bytes = 0
         # Bytes since the beginning: what the peer had acknowledged at the last look, what was written before a ping.
         self._acknowledged = 0
@@ -136,7 +136,7 @@ class StreamSocketProtocol(WebSocketsSansIOProtocol):
                 "name": self.take_name,
             }
 
-    def write_shared(self, messages: Sequence[SharedText]) -> bool:
+    def write_shared(self, messages: Sequence[PreparedMessage]) -> bool:
         """Write shared messages at once, all of them; False when the socket takes none now."""
         if (
             self.close_sent
@@ -152,7 +152,7 @@ class StreamSocketProtocol(WebSocketsSansIOProtocol):
             self.transport.write(b"".join(map(self._wire_of, messages)))
         return True
 
-    def _wire_of(self, message: SharedText) -> bytes:
+    def _wire_of(self, message: PreparedMessage) -> bytes:
         if not self._keeps_context or not message.is_compressed:
             return message.wire(self._window_bits)
         before, in_context = message.before, False

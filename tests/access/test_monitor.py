@@ -13,13 +13,13 @@ from django.test import Client as Browser
 from django.test import TransactionTestCase, override_settings
 from django.utils import timezone
 
-from metrics_stream.access import monitor as authority
-from metrics_stream.access.monitor import authority_of
+from metrics_stream.access import monitor
+from metrics_stream.access.monitor import access_monitor_of
 from metrics_stream.broadcast import broadcast, broadcast_many
 from metrics_stream.bus.bus import declare_server
 from metrics_stream.consumers import metrics as consumers
 from metrics_stream.consumers.metrics import MetricsConsumer
-from metrics_stream.consumers.session import Admission
+from metrics_stream.consumers.session import Session
 from metrics_stream.core.protocol.positions import parse_position
 from metrics_stream.models import AccessPolicy, AccessToken, ClientPreset
 from metrics_stream.routing import stream_application
@@ -142,7 +142,7 @@ class ClosedTests(TransactionTestCase):
         _, expired = await make_token(name="old", expires_at=timezone.now() - timedelta(seconds=1))
         gone, revoked = await make_token(name="gone")
         await sync_to_async(gone.revoke)()
-        _, publisher = await make_token(name="other publisher", scopes=["publish"])
+        _, numbering = await make_token(name="other publisher", scopes=["publish"])
         answers = {
             text[:-1] + ("0" if text[-1] != "0" else "1"): ("forbidden", 4503),
             text.upper(): ("forbidden", 4503),
@@ -152,7 +152,7 @@ class ClosedTests(TransactionTestCase):
             "\x00": ("forbidden", 4503),
             "é" * 100: ("forbidden", 4503),
             revoked: ("forbidden", 4503),
-            publisher: ("forbidden", 4503),
+            numbering: ("forbidden", 4503),
             expired: ("expired", 4005),
         }
         for shown, expected in answers.items():
@@ -190,13 +190,13 @@ class ClosedTests(TransactionTestCase):
         def fails(*_, **__):
             raise DatabaseError("away")
 
-        original = authority._admit
-        authority._admit = sync_to_async(fails, thread_sensitive=False)
+        original = monitor._admit
+        monitor._admit = sync_to_async(fails, thread_sensitive=False)
         try:
             async with socket(bearer(text)) as one:
                 assert await one.ends() == ("internal", 4001)
         finally:
-            authority._admit = original
+            monitor._admit = original
         await stop_runtime()
 
     # --- what they get ---
@@ -389,7 +389,7 @@ class ClosedTests(TransactionTestCase):
         """Take rights away while `owner.name` is done for a client that comes, and wait until it has fewer."""
         _, browser = await make_viewer(sources=["a", "b"])
         policy = await AccessPolicy.objects.aget()
-        original, rechecked = getattr(owner, name), authority.Authority.recheck
+        original, rechecked = getattr(owner, name), monitor.AccessMonitor.recheck
 
         async def narrow_afterwards(*args, **keys):
             setattr(owner, name, original)
@@ -406,7 +406,7 @@ class ClosedTests(TransactionTestCase):
 
         watched = asyncio.Event()
         setattr(owner, name, narrow_afterwards)
-        authority.Authority.recheck = recheck
+        monitor.AccessMonitor.recheck = recheck
         try:
             async with socket(*page_of(browser), path=path) as one:
                 await one.say(type="ping")
@@ -417,11 +417,11 @@ class ClosedTests(TransactionTestCase):
                     while not client.selection.permit.grants or client.selection.permit.grants_for("system", "a"):
                         await asyncio.sleep(0)
         finally:
-            authority.Authority.recheck = rechecked
+            monitor.AccessMonitor.recheck = rechecked
         await stop_runtime()
 
     async def test_rights_that_become_less_while_they_are_looked_up_hold_for_who_comes(self):
-        await self.narrow_who_comes(authority, "_admit", "/ws/metrics/")
+        await self.narrow_who_comes(monitor, "_admit", "/ws/metrics/")
 
     async def test_rights_that_become_less_while_somebody_is_let_in_hold_for_who_comes(self):
         await self.narrow_who_comes(MetricsConsumer, "_send_error", "/ws/metrics/?preset=none")
@@ -439,7 +439,7 @@ class ClosedTests(TransactionTestCase):
             async def narrow_first(metric_types):
                 policy.metric_types = ["hero"]
                 await sync_to_async(policy.save)()
-                await authority_of(get_runtime()).recheck()
+                await access_monitor_of(get_runtime()).recheck()
                 await asyncio.sleep(0)
                 await wait_joined(metric_types)
 
@@ -467,7 +467,7 @@ class ClosedTests(TransactionTestCase):
                 found = await series(*args)
                 policy.sources = ["b"]
                 await sync_to_async(policy.save)()
-                await authority_of(get_runtime()).recheck()
+                await access_monitor_of(get_runtime()).recheck()
                 await asyncio.sleep(0)
                 return found
 
@@ -502,7 +502,7 @@ class ClosedTests(TransactionTestCase):
             setattr(owner, name, original)
             policy.sources = ["b"]
             await sync_to_async(policy.save)()
-            await authority_of(get_runtime()).recheck()
+            await access_monitor_of(get_runtime()).recheck()
             await asyncio.sleep(0)
             return await original(*args)
 
@@ -516,7 +516,7 @@ class ClosedTests(TransactionTestCase):
             yield one
 
     async def test_a_replay_that_waits_shows_what_may_be_seen_when_it_begins(self):
-        async with self.replay_while_rights_change(Admission, "settle") as one:
+        async with self.replay_while_rights_change(Session, "settle") as one:
             assert (await one.hear())["type"] == "subscription_confirmed"
             heard = [await one.hear(), await one.hear()]
             [frame] = [item for item in heard if item["type"] != "replay_state"]
@@ -527,7 +527,7 @@ class ClosedTests(TransactionTestCase):
         await stop_runtime()
 
     async def test_a_replay_ends_when_its_authority_changes_while_it_begins(self):
-        async with self.replay_while_rights_change(consumers, "open_tape") as one:
+        async with self.replay_while_rights_change(consumers, "open_replay_source") as one:
             assert await one.ends() == ("expired", 4005)
         await stop_runtime()
 
@@ -538,13 +538,13 @@ class ClosedTests(TransactionTestCase):
         def fails(_):
             raise DatabaseError("away")
 
-        original, clock = authority._resolve, authority.time.monotonic
-        authority._resolve = sync_to_async(fails, thread_sensitive=False)
-        authority.time.monotonic = lambda: now
+        original, clock = monitor._resolve, monitor.time.monotonic
+        monitor._resolve = sync_to_async(fails, thread_sensitive=False)
+        monitor.time.monotonic = lambda: now
         try:
             async with socket(bearer(text)) as one:
                 await one.hear()
-                watch = authority_of(get_runtime())
+                watch = access_monitor_of(get_runtime())
                 await watch.recheck()
                 now += 299
                 await watch.recheck()
@@ -553,7 +553,7 @@ class ClosedTests(TransactionTestCase):
                 await watch.recheck()
                 assert await one.ends() == ("expired", 4005)
         finally:
-            authority._resolve, authority.time.monotonic = original, clock
+            monitor._resolve, monitor.time.monotonic = original, clock
         await stop_runtime()
 
     async def test_another_token_takes_over(self):
@@ -572,20 +572,20 @@ class ClosedTests(TransactionTestCase):
     @contextmanager
     def token_taken_over_during_recheck(self, one, text):
         """Let a client show another token while it is looked up what its first one opens."""
-        original = authority._resolve
+        original = monitor._resolve
 
         async def take_over_first(credential):
-            authority._resolve = original
+            monitor._resolve = original
             await one.say(type="authenticate", token=text)
             while (await one.hear())["type"] != "welcome":
                 pass
             return await original(credential)
 
-        authority._resolve = take_over_first
+        monitor._resolve = take_over_first
         try:
             yield
         finally:
-            authority._resolve = original
+            monitor._resolve = original
 
     async def test_a_token_that_is_looked_up_changes_nothing_for_who_has_another_by_then(self):
         for what in ("narrower", "instead of a revoked one"):
@@ -593,7 +593,7 @@ class ClosedTests(TransactionTestCase):
             _, second = await make_token(name=f"{what}, second", metric_types=["hero"])
             async with socket(bearer(text)) as one:
                 await one.hear()
-                watch = authority_of(get_runtime())
+                watch = access_monitor_of(get_runtime())
                 if what != "narrower":
                     await AccessToken.objects.filter(pk=first.pk).aupdate(revoked_at=timezone.now())
                 with self.token_taken_over_during_recheck(one, second):
@@ -656,7 +656,7 @@ class ClosedTests(TransactionTestCase):
         for headers in ([], [bearer(text)], [bearer("mst_12345678_x")]):
             async with socket(*headers) as one:
                 await one.hear()
-        watch = authority_of(get_runtime())
+        watch = access_monitor_of(get_runtime())
         assert not watch._sockets
         assert not watch._places
         assert not get_runtime().hub.clients
@@ -683,11 +683,11 @@ class OpenTests(TransactionTestCase):
         def fails(*_, **__):
             raise AssertionError("asked")
 
-        original = authority._admit
-        authority._admit = fails
+        original = monitor._admit
+        monitor._admit = fails
         try:
             async with socket((b"origin", b"http://testserver"), (b"cookie", b"sessionid=x")) as one:
                 assert (await one.hear())["type"] == "welcome"
         finally:
-            authority._admit = original
+            monitor._admit = original
         await stop_runtime()

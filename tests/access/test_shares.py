@@ -14,10 +14,10 @@ from django.core.signing import Signer
 from django.db import DatabaseError
 from django.utils import timezone
 
-from metrics_stream.access import monitor as authority
+from metrics_stream.access import monitor
 from metrics_stream.access.shares import SHARES_KEY, grants_of
 from metrics_stream.broadcast import broadcast
-from metrics_stream.consumers import replay_sources as tapes
+from metrics_stream.consumers import replay_sources
 from metrics_stream.core.metrics.permission import Grant
 from metrics_stream.defaults.seed import seed
 from metrics_stream.models import AccessPolicy, ClientPreset, Dashboard, Panel, ShareLink
@@ -324,7 +324,7 @@ async def watching(key):
 
 @pytest.fixture
 async def running(monkeypatch):
-    monkeypatch.setattr(authority, "SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr(monitor, "SETTLE_SECONDS", 0.0)
     yield
     await stop_runtime()
 
@@ -437,7 +437,7 @@ async def test_link_of_a_run_shows_nothing_live_after_a_replay_that_could_not_be
     async with watching(await sync_to_async(key_of)(client, link)) as viewer:
         await publish()
         with monkeypatch.context() as patch:
-            patch.setattr(tapes, "_read_newest", away)
+            patch.setattr(replay_sources, "_read_newest", away)
             assert (await viewer.ask(type="replay", run="soak"))["code"] == "internal"
         await viewer.subscribe("all", backfill_seconds=60)
         # What is whole comes before the columns.

@@ -130,7 +130,7 @@ async def test_metrics_of_its_sources_belong_to_it_and_end_with_it(program):
     await broadcast_many(items)
     await program.stop(slug)
     await broadcast_many(items)
-    assigned = [stretch.runs for stretch in (await history.since(place)).stretches]
+    assigned = [batch.runs for batch in (await history.since(place)).batches]
     assert assigned == [{"mine": (slug,)}, {}]
 
 

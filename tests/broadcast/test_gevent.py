@@ -342,9 +342,9 @@ async def test_a_test_run_of_a_patched_program(valkey_layer, tmp_path):
     place = await history.heads(["system"])
     async with program:
         pass
-    published = (await history.since(place)).stretches
-    assert sum(len(stretch.metrics) for stretch in published) == 3
-    assert {run.split("-20")[0] for stretch in published for run in stretch.runs["gevent"]} == {
+    published = (await history.since(place)).batches
+    assert sum(len(batch.metrics) for batch in published) == 3
+    assert {run.split("-20")[0] for batch in published for run in batch.runs["gevent"]} == {
         *("greenlet-0", "greenlet-1", "greenlet-2")
     }
     assert await history.active_runs() == ()

@@ -63,7 +63,7 @@ async def published(source):
     found = []
     while not is_last:  # other tests have published there as well
         page = await history.since(position)
-        found += [metric for stretch in page.stretches for metric in stretch.metrics if metric.source == source]
+        found += [metric for batch in page.batches for metric in batch.metrics if metric.source == source]
         position, is_last = page.position, page.is_last
     return [json.loads(metric.body) for metric in found]
 

@@ -424,8 +424,8 @@ async def test_how_often_to_be_alive_the_server_says_within_bounds(log, monkeypa
     for seconds in (0, -1, 1e9):
         async with Answers(started(alive_seconds=seconds), usual=ALIVE) as server, run_at(server):
             await eventually(lambda server=server: server.paths.count("/api/runs/soak-1/alive/") > 1, 5)
-    keeper = http_runs.HttpKeeper(SimpleNamespace(), {"name": "x"})
-    assert keeper.alive_seconds == 5.0
+    run_store = http_runs.HttpRunStore(SimpleNamespace(), {"name": "x"})
+    assert run_store.alive_seconds == 5.0
 
 
 async def test_a_run_that_somebody_else_has_ended_stays_as_it_is(log, monkeypatch):

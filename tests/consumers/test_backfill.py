@@ -14,6 +14,7 @@ from metrics_stream.consumers import backfill
 from metrics_stream.core.delivery.selection import Selection
 from metrics_stream.core.protocol.parsing import encode
 from metrics_stream.core.series.columns import SeriesColumns
+from metrics_stream.history import recent_series
 from metrics_stream.routing import stream_application
 from metrics_stream.runtime.runtime import get_runtime, stop_runtime
 
@@ -199,7 +200,7 @@ async def test_of_backfills_that_were_asked_for_again_before_they_were_sent_only
 
 
 async def test_a_client_that_goes_while_the_past_is_folded_leaves_nothing_out_and_nothing_twice(monkeypatch):
-    monkeypatch.setattr(backfill, "SLICE_METRICS", 10)
+    monkeypatch.setattr(recent_series, "SLICE_METRICS", 10)
     await publish([{"v": number} for number in range(100)])
     async with connected() as client:
         await client.say(type="subscribe", metric_types=["hero"])
@@ -296,7 +297,7 @@ async def test_what_no_client_had_for_long_is_not_read_until_one_asks_again(monk
 
 
 async def test_others_have_their_turn_while_many_series_are_summed_up_and_forgotten(monkeypatch):
-    monkeypatch.setattr(backfill, "SLICE_SECONDS", 0.0)
+    monkeypatch.setattr(recent_series, "SLICE_SECONDS", 0.0)
     await publish([{f"f{number}": number for number in range(100)}])
     recent = get_runtime().recent
     await recent.keep_up({"system"})
@@ -315,7 +316,7 @@ async def test_others_have_their_turn_while_many_series_are_summed_up_and_forgot
 
 
 async def test_series_that_are_too_many_are_told_once(monkeypatch, caplog):
-    monkeypatch.setattr(backfill, "MAX_SERIES", 3)
+    monkeypatch.setattr(recent_series, "MAX_SERIES", 3)
     recent = get_runtime().recent
     recent._begin("", ())
     for _ in range(2):

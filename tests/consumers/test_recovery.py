@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from metrics_stream.broadcast import broadcast, broadcast_many, make_metric
 from metrics_stream.bus.bus import declare_server
-from metrics_stream.bus.publication import Publisher
+from metrics_stream.bus.publication import ProducerNumbering
 from metrics_stream.consumers import recovery
 from metrics_stream.core.errors import BusError
 from metrics_stream.core.protocol.positions import parse_position
@@ -417,7 +417,7 @@ async def test_between_the_past_and_what_is_live_nothing_is_missing_while_a_publ
             number += 1
             await asyncio.sleep(0)
 
-    publisher = asyncio.create_task(never_pause())
+    numbering = asyncio.create_task(never_pause())
     heard, position = [], None
     for _ in range(6):
         async with connected() as client:
@@ -435,7 +435,7 @@ async def test_between_the_past_and_what_is_live_nothing_is_missing_while_a_publ
                 if client.position != position:
                     heard += _metrics(message)
             position = client.position
-    publisher.cancel()
+    numbering.cancel()
     numbers = [number for number, _ in heard]
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
@@ -523,7 +523,7 @@ class Life:
         self.announced = 0  # since the position; whoever resumes from before a gap hears of it again
         self.position = None
         self.unheard = set()  # the types whose last metrics the channel layer lost
-        self.producers = [Publisher(), Publisher()]
+        self.producers = [ProducerNumbering(), ProducerNumbering()]
 
     async def live(self, actions):
         await self.come()
@@ -582,8 +582,8 @@ class Life:
     async def elsewhere(self):
         await self.client.disconnect(timeout=5)
         page = await get_runtime().history.since(parse_position(self.position))
-        for stretch in page.stretches:
-            self.heard[stretch.metric_type] += [int(metric.timestamp) for metric in stretch.metrics]
+        for batch in page.batches:
+            self.heard[batch.metric_type] += [int(metric.timestamp) for metric in batch.metrics]
         self.missing += sum(page.lost.values())
         self.position = page.position.text()
         await self.come()

@@ -14,9 +14,9 @@ from django.test import TransactionTestCase
 from metrics_stream.broadcast import broadcast_many, make_metric
 from metrics_stream.bus.bus import declare_server
 from metrics_stream.consumers import metrics as consumers
-from metrics_stream.consumers import replay as player
+from metrics_stream.consumers import replay
 from metrics_stream.consumers.replay import Moment, Pages
-from metrics_stream.consumers.replay_sources import RecordingTape
+from metrics_stream.consumers.replay_sources import RecordingReplaySource
 from metrics_stream.core.errors import BusError
 from metrics_stream.core.formatting import format_timestamp
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode
@@ -39,7 +39,7 @@ def metric(number, metric_type="system"):
     return make_metric(metric_type, {"n": number}, timestamp=BEGIN + number, source="tape")
 
 
-class ListTape:
+class ListReplaySource:
     """One metric a second, numbered, in pages of ten."""
 
     run = "a-run"
@@ -112,14 +112,14 @@ class Client(WebsocketCommunicator):
 
 
 @pytest.fixture
-def tapes(monkeypatch):
+def replay_sources(monkeypatch):
     """The tape that clients get, by the name of the run."""
-    found = {"a-run": ListTape()}
+    found = {"a-run": ListReplaySource()}
 
-    async def open_tape(runtime, access, run):
+    async def open_replay_source(runtime, access, run):
         return found[run]
 
-    monkeypatch.setattr(consumers, "open_tape", open_tape)
+    monkeypatch.setattr(consumers, "open_replay_source", open_replay_source)
     return found
 
 
@@ -140,7 +140,7 @@ async def connected():
         await client.disconnect(timeout=5)
 
 
-async def test_a_run_is_played_from_its_start_to_its_end_and_says_so(tapes):
+async def test_a_run_is_played_from_its_start_to_its_end_and_says_so(replay_sources):
     async with connected() as client:
         state = await client.ask(type="replay", run="a-run", speed=60)
         assert state == {
@@ -160,7 +160,7 @@ async def test_a_run_is_played_from_its_start_to_its_end_and_says_so(tapes):
         assert client.flags == {True}
 
 
-async def test_what_is_live_does_not_come_into_a_replay_and_comes_after_it(tapes):
+async def test_what_is_live_does_not_come_into_a_replay_and_comes_after_it(replay_sources):
     async with connected() as client:
         await client.ask(type="replay", run="a-run", paused=True)
         await broadcast_many([{"metric_type": "system", "data": {"n": 999}}])
@@ -173,7 +173,7 @@ async def test_what_is_live_does_not_come_into_a_replay_and_comes_after_it(tapes
         assert client.numbers == [999, 1000]
 
 
-async def test_a_client_that_comes_back_from_a_replay_can_have_what_it_missed(tapes):
+async def test_a_client_that_comes_back_from_a_replay_can_have_what_it_missed(replay_sources):
     async with connected() as client:
         position = client.others[-1]["position"]
         await client.ask(type="replay", run="a-run", paused=True)
@@ -183,8 +183,8 @@ async def test_a_client_that_comes_back_from_a_replay_can_have_what_it_missed(ta
         assert client.numbers == [1001, 1002]
 
 
-async def test_a_replay_of_one_does_not_disturb_another_or_what_is_live(tapes):
-    tapes["other"] = ListTape(5)
+async def test_a_replay_of_one_does_not_disturb_another_or_what_is_live(replay_sources):
+    replay_sources["other"] = ListReplaySource(5)
     async with connected() as watcher, connected() as first, connected() as second:
         await first.ask(type="replay", run="a-run", speed=60)
         await second.ask(type="replay", run="other", speed=60)
@@ -197,7 +197,7 @@ async def test_a_replay_of_one_does_not_disturb_another_or_what_is_live(tapes):
         assert second.numbers == list(range(5))
 
 
-async def test_a_paused_replay_stands_still_and_goes_on_at_another_speed(tapes):
+async def test_a_paused_replay_stands_still_and_goes_on_at_another_speed(replay_sources):
     async with connected() as client:
         state = await client.ask(type="replay", run="a-run", paused=True, **{"from": instant(3)})
         assert (state["state"], state["at"]) == ("paused", instant(3))
@@ -210,7 +210,7 @@ async def test_a_paused_replay_stands_still_and_goes_on_at_another_speed(tapes):
         assert client.numbers == list(range(2, 20))
 
 
-async def test_a_jump_goes_on_from_there_with_the_newest_of_that_instant(tapes):
+async def test_a_jump_goes_on_from_there_with_the_newest_of_that_instant(replay_sources):
     async with connected() as client:
         await client.ask(type="replay", run="a-run", paused=True)
         assert (await client.ask(type="seek", to=instant(15)))["at"] == instant(15)
@@ -228,14 +228,14 @@ async def test_a_jump_goes_on_from_there_with_the_newest_of_that_instant(tapes):
 
 
 @pytest.mark.parametrize(("to", "at"), [(-100, 0), (100, 19)])
-async def test_an_instant_outside_the_recording_is_moved_into_it(tapes, to, at):
+async def test_an_instant_outside_the_recording_is_moved_into_it(replay_sources, to, at):
     async with connected() as client:
         await client.ask(type="replay", run="a-run", paused=True)
         assert (await client.ask(type="seek", to=instant(to)))["at"] == instant(at)
 
 
-async def test_filters_and_delivery_hold_in_a_replay(tapes):
-    tapes["a-run"] = ListTape(20, "hero")
+async def test_filters_and_delivery_hold_in_a_replay(replay_sources):
+    replay_sources["a-run"] = ListReplaySource(20, "hero")
     async with connected() as client:
         await client.ask(type="replay", run="a-run", paused=True)
         await client.ask(type="resume", speed=60)
@@ -250,10 +250,10 @@ async def test_filters_and_delivery_hold_in_a_replay(tapes):
         assert client.numbers == sorted(client.numbers)
 
 
-async def test_a_past_that_is_away_halts_the_replay_and_can_be_tried_again(tapes):
+async def test_a_past_that_is_away_halts_the_replay_and_can_be_tried_again(replay_sources):
     async with connected() as client:
         await client.ask(type="replay", run="a-run", paused=True)
-        tapes["a-run"].fails = 1
+        replay_sources["a-run"].fails = 1
         await client.ask(type="resume", speed=60)
         await client.hear_state("paused")
         await client.ask(type="resume")
@@ -265,8 +265,8 @@ async def away(*_):
     raise BusError("the past is away")
 
 
-async def test_a_replay_that_cannot_begin_leaves_the_client_live(tapes, monkeypatch):
-    monkeypatch.setattr(tapes["a-run"], "newest_at", away)
+async def test_a_replay_that_cannot_begin_leaves_the_client_live(replay_sources, monkeypatch):
+    monkeypatch.setattr(replay_sources["a-run"], "newest_at", away)
     async with connected() as client:
         assert (await client.ask(type="replay", run="a-run"))["code"] == "internal"
         assert (await client.ask(type="pause"))["code"] == "not_replaying"
@@ -276,9 +276,9 @@ async def test_a_replay_that_cannot_begin_leaves_the_client_live(tapes, monkeypa
         assert client.flags == {False}
 
 
-async def test_a_replay_that_cannot_begin_leaves_the_one_before_playing(tapes, monkeypatch):
-    tapes["other"] = ListTape()
-    monkeypatch.setattr(tapes["other"], "mark_at", away)
+async def test_a_replay_that_cannot_begin_leaves_the_one_before_playing(replay_sources, monkeypatch):
+    replay_sources["other"] = ListReplaySource()
+    monkeypatch.setattr(replay_sources["other"], "mark_at", away)
     async with connected() as client:
         await client.ask(type="replay", run="a-run", speed=60)
         assert (await client.ask(type="replay", run="other"))["code"] == "internal"
@@ -287,20 +287,20 @@ async def test_a_replay_that_cannot_begin_leaves_the_one_before_playing(tapes, m
         assert (await client.hear_state("ended"))["run"] == "a-run"
 
 
-async def test_a_jump_that_fails_leaves_the_replay_where_it_is(tapes):
+async def test_a_jump_that_fails_leaves_the_replay_where_it_is(replay_sources):
     async with connected() as client:
         await client.ask(type="replay", run="a-run", paused=True)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(tapes["a-run"], "newest_at", away)
+            patch.setattr(replay_sources["a-run"], "newest_at", away)
             assert (await client.ask(type="seek", to=instant(10)))["code"] == "internal"
         await client.ask(type="resume", speed=60)
         await client.hear_number(19)
         assert client.numbers == list(range(20))
 
 
-async def test_more_than_a_client_gets_at_once_comes_later_and_not_never(tapes, monkeypatch):
-    tapes["a-run"].metrics = [metric(index // 400) for index in range(8_000)]
-    tapes["a-run"].read = _read_all(tapes["a-run"])
+async def test_more_than_a_client_gets_at_once_comes_later_and_not_never(replay_sources, monkeypatch):
+    replay_sources["a-run"].metrics = [metric(index // 400) for index in range(8_000)]
+    replay_sources["a-run"].read = _read_all(replay_sources["a-run"])
     async with connected() as client:
         await client.ask(type="set_batching", batch_size=1000)
         await client.ask(type="replay", run="a-run", speed=60)
@@ -312,14 +312,16 @@ async def test_more_than_a_client_gets_at_once_comes_later_and_not_never(tapes, 
 
 @pytest.mark.parametrize("mode", ["all", "aggregate"])
 @pytest.mark.parametrize("bounds", [{"MAX_PENDING_BYTES": 20_000}, {"MAX_PENDING_METRICS": 20}])
-async def test_what_is_more_than_may_wait_for_a_client_comes_later_and_not_never(tapes, settings, bounds, mode):
+async def test_what_is_more_than_may_wait_for_a_client_comes_later_and_not_never(
+    replay_sources, settings, bounds, mode
+):
     settings.METRICS_STREAM = bounds
-    tape = tapes["a-run"]
-    tape.metrics = [
+    replay_source = replay_sources["a-run"]
+    replay_source.metrics = [
         make_metric("system", {"n": number, "text": "x" * 1_000}, timestamp=BEGIN, source=f"s{number}")
         for number in range(60)
     ]
-    tape.read = _read_all(tape)
+    replay_source.read = _read_all(replay_source)
     async with connected() as client:
         await client.ask(type="set_batching", batch_size=1000, mode=mode)
         await client.ask(type="replay", run="a-run", speed=60)
@@ -329,14 +331,14 @@ async def test_what_is_more_than_may_wait_for_a_client_comes_later_and_not_never
         assert [message for message in client.others if message["type"] == "gap"] == []
 
 
-async def test_the_newest_of_an_instant_all_come_while_the_replay_is_paused(tapes, settings):
+async def test_the_newest_of_an_instant_all_come_while_the_replay_is_paused(replay_sources, settings):
     settings.METRICS_STREAM = {"MAX_PENDING_METRICS": 20}
     newest = [make_metric("system", {"n": number}, timestamp=BEGIN, source=f"s{number}") for number in range(60)]
 
     async def newest_at(at):
         return newest
 
-    tapes["a-run"].newest_at = newest_at
+    replay_sources["a-run"].newest_at = newest_at
     async with connected() as client:
         await client.ask(type="replay", run="a-run", paused=True)
         while len(client.numbers) < 60:
@@ -345,11 +347,11 @@ async def test_the_newest_of_an_instant_all_come_while_the_replay_is_paused(tape
         assert [message for message in client.others if message["type"] == "gap"] == []
 
 
-def _read_all(tape):
+def _read_all(replay_source):
     async def read(mark):
-        page = tape.metrics[mark : mark + 500]
+        page = replay_source.metrics[mark : mark + 500]
         end = mark + len(page)
-        return Pages([Moment(item.timestamp, [item]) for item in page], end, end >= len(tape.metrics))
+        return Pages([Moment(item.timestamp, [item]) for item in page], end, end >= len(replay_source.metrics))
 
     return read
 
@@ -384,8 +386,8 @@ async def test_the_recent_past_can_be_replayed_without_a_run():
 
 @pytest.mark.valkey
 async def test_a_replay_that_has_reached_the_present_goes_no_further(monkeypatch):
-    monkeypatch.setattr(player, "TELL_SECONDS", 0.0)
-    monkeypatch.setattr(player, "MORE_SECONDS", 0.05)
+    monkeypatch.setattr(replay, "TELL_SECONDS", 0.0)
+    monkeypatch.setattr(replay, "MORE_SECONDS", 0.05)
     await broadcast_many([{"metric_type": "system", "data": {"n": 0}}])
     async with connected() as client:
         await client.ask(type="replay", speed=60)
@@ -406,7 +408,7 @@ async def test_the_recent_past_in_redis_can_be_replayed_from_any_instant(valkey_
         await client.hear_number(5)
         history = get_runtime().history
         page = await history.since(Position((await history.heads(())).epoch, {"system": 0}))
-        instants = [format_timestamp(stretch.published_at) for stretch in page.stretches]
+        instants = [format_timestamp(batch.published_at) for batch in page.batches]
         client.numbers.clear()
         await client.ask(type="replay", speed=60, **{"from": "2020-01-01T00:00:00Z"})
         await client.hear_number(5)
@@ -433,18 +435,18 @@ async def test_the_recent_past_in_redis_can_be_replayed_from_any_instant(valkey_
     await get_channel_layer().flush()
 
 
-async def test_a_client_that_is_closed_while_it_watches_hears_nothing_after_the_close(tapes, monkeypatch):
-    monkeypatch.setattr(player, "TELL_SECONDS", 0.0)
+async def test_a_client_that_is_closed_while_it_watches_hears_nothing_after_the_close(replay_sources, monkeypatch):
+    monkeypatch.setattr(replay, "TELL_SECONDS", 0.0)
     async with connected() as client:
         await client.ask(type="replay", run="a-run", speed=0.25)
         [client_id] = get_runtime().hub.clients
         get_runtime().hub.close(client_id, CloseCode.FORBIDDEN, ErrorCode.FORBIDDEN, "closed by an admin")
         while (await client.receive_output(timeout=5))["type"] != "websocket.close":
             pass
-        assert await client.receive_nothing(timeout=3 * player.TICK_SECONDS)
+        assert await client.receive_nothing(timeout=3 * replay.TICK_SECONDS)
 
 
-async def test_a_client_that_leaves_in_the_middle_leaves_nothing_behind(tapes):
+async def test_a_client_that_leaves_in_the_middle_leaves_nothing_behind(replay_sources):
     before = asyncio.all_tasks()
     async with connected() as client:
         await client.ask(type="replay", run="a-run")
@@ -479,8 +481,8 @@ class RunTests(TransactionTestCase):
 
     async def test_what_is_recorded_last_is_played_although_the_recording_ends_just_then(self):
         run = await sync_to_async(_record_three)()
-        tape = RecordingTape(run)
-        bounds = tape.bounds
+        replay_source = RecordingReplaySource(run)
+        bounds = replay_source.bounds
 
         def record_the_rest():
             recording = Recording("soak")
@@ -489,16 +491,16 @@ class RunTests(TransactionTestCase):
             recording.end(run)
 
         async def record_the_rest_first():
-            tape.bounds = bounds
+            replay_source.bounds = bounds
             await sync_to_async(record_the_rest)()
             return await bounds()
 
-        tape.bounds = record_the_rest_first
+        replay_source.bounds = record_the_rest_first
         played, mark, goes_on = [], 0, True
         while goes_on:
-            page = await tape.read(mark)
+            page = await replay_source.read(mark)
             played += [moment.at - START for moment in page.moments]
-            mark, goes_on = page.mark, tape.is_growing or not page.is_last
+            mark, goes_on = page.mark, replay_source.is_growing or not page.is_last
         assert played == [0.0, 1.0, 2.0, 3.0]
 
 

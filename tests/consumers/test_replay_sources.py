@@ -3,8 +3,8 @@
 import pytest
 import pytest_asyncio
 
-from metrics_stream.consumers import replay_sources as tapes
-from metrics_stream.consumers.replay_sources import HistoryTape
+from metrics_stream.consumers import replay_sources
+from metrics_stream.consumers.replay_sources import HistoryReplaySource
 from metrics_stream.core.formatting import format_timestamp
 from metrics_stream.core.protocol.parsing import parse_instant
 from metrics_stream.history import Bounds
@@ -29,49 +29,49 @@ async def history(request):
 
 
 def tape_of(history):
-    return HistoryTape(history, RecentSeries(history, BOUNDS.seconds, ("system", "hero")), ("system", "hero"))
+    return HistoryReplaySource(history, RecentSeries(history, BOUNDS.seconds, ("system", "hero")), ("system", "hero"))
 
 
 def numbers(metrics):
     return [int(item.timestamp) for item in metrics]
 
 
-async def read_all(tape, mark):
+async def read_all(replay_source, mark):
     found, is_last = [], False
     while not is_last:
-        page = await tape.read(mark)
+        page = await replay_source.read(mark)
         found += [item for moment in page.moments for item in moment.metrics]
         mark, is_last = page.mark, page.is_last
     return found
 
 
 async def test_it_begins_with_what_was_published_at_the_instant_and_not_before(history):
-    producer, tape = Producer(history), tape_of(history)
+    producer, replay_source = Producer(history), tape_of(history)
     placed = [await producer.publish() for _ in range(5)]
     at = placed[2].published_at
-    assert numbers(await read_all(tape, await tape.mark_at(at))) == [2, 3, 4]
-    assert numbers(await tape.newest_at(at)) == [1]
+    assert numbers(await read_all(replay_source, await replay_source.mark_at(at))) == [2, 3, 4]
+    assert numbers(await replay_source.newest_at(at)) == [1]
     # As a client says it, who knows microseconds.
     at = parse_instant("at", format_timestamp(at))
-    assert numbers(await read_all(tape, await tape.mark_at(at))) == [2, 3, 4]
+    assert numbers(await read_all(replay_source, await replay_source.mark_at(at))) == [2, 3, 4]
 
 
 async def test_from_the_beginning_it_brings_everything(history):
-    producer, tape = Producer(history), tape_of(history)
+    producer, replay_source = Producer(history), tape_of(history)
     for _ in range(3):
         await producer.publish()
-    first, _ = await tape.bounds()
+    first, _ = await replay_source.bounds()
     at = parse_instant("from", format_timestamp(first))
-    assert numbers(await read_all(tape, await tape.mark_at(at))) == [0, 1, 2]
-    assert await tape.newest_at(at) == []
+    assert numbers(await read_all(replay_source, await replay_source.mark_at(at))) == [0, 1, 2]
+    assert await replay_source.newest_at(at) == []
 
 
 @pytest.mark.parametrize("comes_again", [True, False])
 async def test_the_newest_of_what_comes_seldom_are_found_however_long_ago_they_came(history, monkeypatch, comes_again):
-    monkeypatch.setattr(tapes, "NEWEST_SECONDS", 0.0)
+    monkeypatch.setattr(replay_sources, "NEWEST_SECONDS", 0.0)
     often, seldom = Producer(history), Producer(history, "hero", "seldom")
     slow_source = Producer(history, source="slow")
-    tape = tape_of(history)
+    replay_source = tape_of(history)
     await slow_source.publish()
     await seldom.publish()
     await seldom.publish()
@@ -79,7 +79,7 @@ async def test_the_newest_of_what_comes_seldom_are_found_however_long_ago_they_c
     placed = await often.publish()
     for producer in (seldom, slow_source) if comes_again else ():
         await producer.publish()
-    newest = await tape.newest_at(placed.published_at)
+    newest = await replay_source.newest_at(placed.published_at)
     assert [(item.source, int(item.timestamp)) for item in newest[:2]] == [("slow", 0), ("seldom", 1)]
     assert newest[2].source == "host"
     assert len(newest) == 3
@@ -96,8 +96,8 @@ async def _wait_for_marks(history, producer):
 
 
 async def test_the_newest_are_not_looked_for_in_more_than_can_be_read_at_once(history, monkeypatch):
-    monkeypatch.setattr(tapes, "NEWEST_SECONDS", 0.0)
-    monkeypatch.setattr(tapes, "MAX_LOOKED_THROUGH", 10)
+    monkeypatch.setattr(replay_sources, "NEWEST_SECONDS", 0.0)
+    monkeypatch.setattr(replay_sources, "MAX_LOOKED_THROUGH", 10)
     often, slow_source = Producer(history), Producer(history, source="slow")
     await slow_source.publish()
     await often.publish(30)

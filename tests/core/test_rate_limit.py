@@ -2,44 +2,44 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics_stream.core.rate_limit import Allowance
+from metrics_stream.core.rate_limit import TokenBucket
 
 
 def test_a_burst_and_then_the_rate():
-    allowance = Allowance(2.0, 4.0, now=10.0)
-    assert [allowance.take(1, 10.0) for _ in range(5)] == [0.0, 0.0, 0.0, 0.0, 0.5]
-    assert allowance.take(1, 10.5) == 0.0
-    assert allowance.take(1, 10.5) == 0.5
+    token_bucket = TokenBucket(2.0, 4.0, now=10.0)
+    assert [token_bucket.take(1, 10.0) for _ in range(5)] == [0.0, 0.0, 0.0, 0.0, 0.5]
+    assert token_bucket.take(1, 10.5) == 0.0
+    assert token_bucket.take(1, 10.5) == 0.5
 
 
 def test_what_is_refused_takes_nothing():
-    allowance = Allowance(1.0, 3.0, now=0.0)
-    assert allowance.take(3, 0.0) == 0.0
-    assert allowance.take(2, 1.0) == 1.0
-    assert allowance.take(1, 1.0) == 0.0
+    token_bucket = TokenBucket(1.0, 3.0, now=0.0)
+    assert token_bucket.take(3, 0.0) == 0.0
+    assert token_bucket.take(2, 1.0) == 1.0
+    assert token_bucket.take(1, 1.0) == 0.0
 
 
 def test_more_than_the_burst_is_given_when_it_is_full_and_owed():
-    allowance = Allowance(1.0, 10.0, now=0.0)
-    assert allowance.take(25, 0.0) == 0.0
-    assert allowance.take(1, 0.0) == 16.0
-    assert allowance.take(25, 20.0) == 5.0
-    assert allowance.take(25, 25.0) == 0.0
+    token_bucket = TokenBucket(1.0, 10.0, now=0.0)
+    assert token_bucket.take(25, 0.0) == 0.0
+    assert token_bucket.take(1, 0.0) == 16.0
+    assert token_bucket.take(25, 20.0) == 5.0
+    assert token_bucket.take(25, 25.0) == 0.0
 
 
 def test_what_is_given_back_does_not_pass_the_burst():
-    allowance = Allowance(1.0, 2.0, now=0.0)
-    assert allowance.take(1, 0.0) == 0.0
-    allowance.give_back(5)
-    assert [allowance.take(1, 0.0) for _ in range(3)] == [0.0, 0.0, 1.0]
+    token_bucket = TokenBucket(1.0, 2.0, now=0.0)
+    assert token_bucket.take(1, 0.0) == 0.0
+    token_bucket.give_back(5)
+    assert [token_bucket.take(1, 0.0) for _ in range(3)] == [0.0, 0.0, 1.0]
 
 
 @given(st.lists(st.tuples(st.floats(0.01, 50), st.floats(0, 10)), max_size=60), st.floats(0.1, 100), st.floats(1, 100))
 def test_never_more_than_the_burst_and_the_rate_allow(steps, per_second, burst):
-    allowance, now, taken, most = Allowance(per_second, burst, 0.0), 0.0, 0.0, 0.0
+    token_bucket, now, taken, most = TokenBucket(per_second, burst, 0.0), 0.0, 0.0, 0.0
     for amount, pause in steps:
         now += pause
-        if not allowance.take(amount, now):
+        if not token_bucket.take(amount, now):
             taken += amount
             most = max(most, amount)
     assert taken <= burst + most + now * per_second + 1e-6
@@ -47,7 +47,7 @@ def test_never_more_than_the_burst_and_the_rate_allow(steps, per_second, burst):
 
 @given(st.floats(0.01, 1000), st.floats(0.1, 1000), st.floats(1, 1000))
 def test_after_the_wait_it_is_there(amount, per_second, burst):
-    allowance = Allowance(per_second, burst, 0.0)
-    allowance.take(burst, 0.0)
-    wait = allowance.take(amount, 0.0)
-    assert allowance.take(amount, wait + 1e-9) == pytest.approx(0.0, abs=1e-6)
+    token_bucket = TokenBucket(per_second, burst, 0.0)
+    token_bucket.take(burst, 0.0)
+    wait = token_bucket.take(amount, 0.0)
+    assert token_bucket.take(amount, wait + 1e-9) == pytest.approx(0.0, abs=1e-6)

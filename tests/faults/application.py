@@ -39,10 +39,10 @@ def break_off_batches(times):
     project = list(by_projection)[-1]
     calls = itertools.count(1)
 
-    def fail_at_first(arrival):
+    def fail_at_first(decoded):
         if next(calls) <= times:
             raise InjectedError("project")
-        return project(arrival)
+        return project(decoded)
 
     by_projection[fail_at_first] = by_projection.pop(project)
     for view in by_projection[fail_at_first]:
@@ -67,7 +67,7 @@ FAULTS = {
     # Where a batch of metrics enters the hub, where a frame is encoded, and where it leaves.
     "publish": lambda: raise_once(get_runtime().hub, "publish"),
     "encode": lambda: raise_once(hub, "build_frames"),
-    "write": lambda client_id: raise_once(get_runtime().hub.clients[client_id].outlet, "write"),
+    "write": lambda client_id: raise_once(get_runtime().hub.clients[client_id].sink, "write"),
     # The first time a frame is due already perhaps, and leaves; the second time none is.
     "project": lambda: break_off_batches(2),
     "receive": lambda: raise_once(get_runtime().bus, "receive"),

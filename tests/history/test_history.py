@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from metrics_stream.core.errors import BusError
 from metrics_stream.core.metrics.metric import Metric
-from metrics_stream.core.protocol.positions import Position, Stretch, tag_runs
+from metrics_stream.core.protocol.positions import HistoryBatch, Position, tag_runs
 from metrics_stream.history import ActiveRun, Bounds, History
 from metrics_stream.history.memory import MemoryHistory
 from metrics_stream.history.redis import RedisHistory
@@ -81,8 +81,8 @@ class Producer:
         )
 
 
-def timestamps(stretches: list[Stretch]) -> list[int]:
-    return [int(item.timestamp) for stretch in stretches for item in stretch.metrics]
+def timestamps(batches: list[HistoryBatch]) -> list[int]:
+    return [int(item.timestamp) for batch in batches for item in batch.metrics]
 
 
 async def start(history: History, *metric_types: str) -> Position:
@@ -130,7 +130,7 @@ async def test_what_comes_back_is_what_was_published(history):
     batch = [metric(1, source='é"x'), metric(2, agent_ids=("a", "b"))]
     placed = await producer.send(batch)
     page = await history.since(await start(history))
-    assert page.stretches == [Stretch("system", placed.epoch, 0, placed.order, placed.published_at, batch, {})]
+    assert page.batches == [HistoryBatch("system", placed.epoch, 0, placed.order, placed.published_at, batch, {})]
 
 
 async def test_the_same_once_more_is_kept_once(history):
@@ -164,12 +164,12 @@ async def test_producers_at_the_same_time_lose_nothing_and_keep_their_order(hist
     [page] = await read(history, await start(history, "system", "hero"))
     assert page.position.offsets == {"system": 420, "hero": 420}
     for metric_type in ("system", "hero"):
-        of_type = [stretch for stretch in page.stretches if stretch.metric_type == metric_type]
-        assert [stretch.first for stretch in of_type] == [0, *(stretch.end for stretch in of_type[:-1])]
+        of_type = [batch for batch in page.batches if batch.metric_type == metric_type]
+        assert [batch.first for batch in of_type] == [0, *(batch.end for batch in of_type[:-1])]
         for source in "abcd":
-            numbers = timestamps([stretch for stretch in of_type if stretch.metrics[0].source == source])
+            numbers = timestamps([batch for batch in of_type if batch.metrics[0].source == source])
             assert numbers == list(range(105))
-    assert [item.order for item in page.stretches] == sorted(item.order for item in page.stretches)
+    assert [item.order for item in page.batches] == sorted(item.order for item in page.batches)
 
 
 # --- reading ---
@@ -183,9 +183,9 @@ async def test_a_place_inside_a_stretch_cuts_it(history):
     for first in range(13):
         for until in range(first, 15):
             page = await history.since(Position(epoch, {"system": first}), until=Position(epoch, {"system": until}))
-            assert timestamps(page.stretches) == list(range(first, min(until, 12)))
-            assert all(stretch.metrics for stretch in page.stretches)
-            assert [stretch.first for stretch in page.stretches][:1] in ([], [first])
+            assert timestamps(page.batches) == list(range(first, min(until, 12)))
+            assert all(batch.metrics for batch in page.batches)
+            assert [batch.first for batch in page.batches][:1] in ([], [first])
             assert page.position == Position(epoch, {"system": min(until, 12)})
             assert (page.is_last, page.lost) == (True, {})
 
@@ -194,7 +194,7 @@ async def test_only_the_types_that_are_asked_for_come(history):
     await Producer(history).publish()
     await Producer(history, "hero").publish()
     page = await history.since(await start(history, "hero", "agent"))
-    assert [stretch.metric_type for stretch in page.stretches] == ["hero"]
+    assert [batch.metric_type for batch in page.batches] == ["hero"]
     assert page.position.offsets == {"hero": 1, "agent": 0}
 
 
@@ -207,13 +207,13 @@ async def test_pages_follow_each_other_in_the_order_of_publishing_over_all_types
         batch = producer.metrics(1 + turn % 4)
         published.append((await producer.send(batch), batch))
     pages = await read(history, await start(history, "system", "hero", "agent"), **options)
-    stretches = [stretch for page in pages for stretch in page.stretches]
-    assert [stretch.metrics for stretch in stretches] == [batch for _, batch in published]
-    assert [stretch.order for stretch in stretches] == [placed.order for placed, _ in published]
+    batches = [batch for page in pages for batch in page.batches]
+    assert [batch.metrics for batch in batches] == [batch for _, batch in published]
+    assert [batch.order for batch in batches] == [placed.order for placed, _ in published]
     assert len(pages) > 8
     for page in pages:
-        taken = sum(len(stretch.metrics) for stretch in page.stretches)
-        assert len(page.stretches) == 1 or taken <= options.get("max_metrics", taken)
+        taken = sum(len(batch.metrics) for batch in page.batches)
+        assert len(page.batches) == 1 or taken <= options.get("max_metrics", taken)
         assert page.lost == {}
     assert pages[-1].position == await history.heads(["system", "hero", "agent"])
 
@@ -226,8 +226,8 @@ async def test_until_is_the_end_of_each_type_that_it_names(history):
     begin = await start(history, "system", "hero", "agent")
     until = Position(begin.epoch, {"system": 3, "hero": 0})
     pages = await read(history, begin, until=until, max_metrics=4)
-    found = [stretch for page in pages for stretch in page.stretches]
-    assert [(stretch.metric_type, len(stretch.metrics)) for stretch in found] == [
+    found = [batch for page in pages for batch in page.batches]
+    assert [(batch.metric_type, len(batch.metrics)) for batch in found] == [
         *(("system", 2), ("agent", 2), ("system", 1), ("agent", 2), ("agent", 2), ("agent", 2), ("agent", 2))
     ]
     assert pages[-1].position.offsets == {"system": 3, "hero": 0, "agent": 10}
@@ -239,9 +239,9 @@ async def test_what_is_published_between_two_pages_comes_on_the_next(history):
     await producer.publish(3)
     first = await history.since(await start(history), max_metrics=3)
     await producer.publish(2)
-    assert (timestamps(first.stretches), first.is_last) == ([0, 1, 2], False)
+    assert (timestamps(first.batches), first.is_last) == ([0, 1, 2], False)
     second = await history.since(first.position)
-    assert (timestamps(second.stretches), second.is_last) == ([3, 4, 5, 6, 7], True)
+    assert (timestamps(second.batches), second.is_last) == ([3, 4, 5, 6, 7], True)
 
 
 # --- what is not kept any more ---
@@ -254,15 +254,15 @@ async def test_what_exceeds_the_count_is_dropped_and_counted_as_lost(open_histor
     await hero.publish(2)
     for _ in range(560):
         await producer.publish(5)
-        oldest = (await history.since(await start(history), max_metrics=1)).stretches[0]
+        oldest = (await history.since(await start(history), max_metrics=1)).batches[0]
         assert oldest.first >= producer.number * 5 - 1_000
     page = await history.since(await start(history, "system", "hero"), max_metrics=1)
     kept = 2_800 - page.lost["system"]
     assert 950 <= kept <= 1_000
     # Named once, though nothing of the type is on the first page: it is passed by that.
-    assert (page.stretches[0].metric_type, page.position.offsets) == ("hero", {"system": 2_800 - kept, "hero": 2})
+    assert (page.batches[0].metric_type, page.position.offsets) == ("hero", {"system": 2_800 - kept, "hero": 2})
     rest = await read(history, page.position)
-    assert timestamps([stretch for page in rest for stretch in page.stretches]) == list(range(2_800 - kept, 2_800))
+    assert timestamps([batch for page in rest for batch in page.batches]) == list(range(2_800 - kept, 2_800))
     assert [page.lost for page in rest] == [{}]
 
 
@@ -273,8 +273,8 @@ async def test_what_exceeds_the_bytes_is_dropped(open_history):
     for number in range(200):
         await producer.publish(10)
         [page] = await read(history, await start(history))
-        assert (0.9 if number > 30 else 0) < len(page.stretches) * size / 20_000 <= 1
-        assert page.lost.get("system", 0) == page.stretches[0].first
+        assert (0.9 if number > 30 else 0) < len(page.batches) * size / 20_000 <= 1
+        assert page.lost.get("system", 0) == page.batches[0].first
 
 
 async def test_a_stretch_that_is_larger_than_the_bounds_stays_until_the_next_one(open_history):
@@ -283,7 +283,7 @@ async def test_a_stretch_that_is_larger_than_the_bounds_stays_until_the_next_one
     for expected in (20, 40):
         await producer.publish(20)
         [page] = await read(history, await start(history))
-        assert timestamps(page.stretches) == list(range(expected - 20, expected))
+        assert timestamps(page.batches) == list(range(expected - 20, expected))
 
 
 async def test_what_is_too_old_is_never_handed_out_though_nothing_new_comes(open_history):
@@ -292,15 +292,15 @@ async def test_what_is_too_old_is_never_handed_out_though_nothing_new_comes(open
     placed = [await producer.publish() for _ in range(3)]
     begin = await start(history)
     first = await history.since(begin)
-    assert timestamps(first.stretches) == [0, 1, 2]
+    assert timestamps(first.batches) == [0, 1, 2]
 
     async def is_gone() -> bool:
         before = time.time()
         page = await history.since(begin)
         newest, oldest_at = await history.newest(["system"]), await history.oldest_at(["system"])
-        for stretch in [*page.stretches, *newest]:
-            assert stretch.published_at > before - 0.5
-        return not (page.stretches or newest or oldest_at)
+        for batch in [*page.batches, *newest]:
+            assert batch.published_at > before - 0.5
+        return not (page.batches or newest or oldest_at)
 
     await eventually(is_gone, 5)
     assert time.time() > placed[0].published_at + 0.4
@@ -329,7 +329,7 @@ async def test_a_position_of_another_epoch_is_followed_by_all_that_is_kept(histo
     epoch = (await history.heads(())).epoch
     other = Position("1", {"system": 2, "hero": 4})
     page = await history.since(other, max_metrics=1)
-    assert timestamps(page.stretches) == [0, 1, 2]
+    assert timestamps(page.batches) == [0, 1, 2]
     assert page[1:] == (Position(epoch, {"system": 3, "hero": 0}), True, {"system": None, "hero": None})
     # Up to where the other epoch had come, nothing is in this one.
     page = await history.since(other, until=other)
@@ -358,7 +358,7 @@ async def test_a_producer_that_has_seen_more_begins_a_new_epoch(history):
     placed = await producer.publish()
     assert (placed.epoch == old.epoch, placed.first) == (False, 0)
     assert await history.heads(["system", "hero"]) == Position(placed.epoch, {"system": 1, "hero": 0})
-    assert timestamps((await history.since(await start(history, "system", "hero"))).stretches) == [4]
+    assert timestamps((await history.since(await start(history, "system", "hero"))).batches) == [4]
     assert len(await history.newest(["system", "hero"])) == 1
     # The others, which know only the old epoch, go on in the new one.
     hero.known = Position(old.epoch, {"hero": 1})
@@ -419,14 +419,16 @@ async def test_the_newest_of_each_key_in_the_order_of_publishing(history):
     await hero.send([metric(4, "hero")])
     placed = await producer.send([metric(5, source="b"), metric(6, source="c"), metric(7, source="b")])
     found = await history.newest(["hero", "system", "agent"])
-    assert [(stretch.metric_type, stretch.first, stretch.metrics) for stretch in found] == [
+    assert [(batch.metric_type, batch.first, batch.metrics) for batch in found] == [
         ("system", 2, [metric(2)]),
         ("system", 3, [metric(3, agent_ids=agents)]),
         ("hero", 0, [metric(4, "hero")]),
         ("system", 5, [metric(6, source="c")]),
         ("system", 6, [metric(7, source="b")]),
     ]
-    assert found[-1] == Stretch("system", placed.epoch, 6, placed.order, placed.published_at, [metric(7, source="b")])
+    assert found[-1] == HistoryBatch(
+        "system", placed.epoch, 6, placed.order, placed.published_at, [metric(7, source="b")]
+    )
     assert await history.newest(["agent"]) == []
 
 
@@ -437,8 +439,8 @@ async def test_keys_go_with_the_last_metric_of_theirs(open_history):
         await producer.send([metric(number, source=f"pod-{number}"), metric(number, source="host")])
         if number % 500 == 0:
             page = await history.since(await start(history))
-            kept = {item.source for stretch in page.stretches for item in stretch.metrics}
-            assert {stretch.metrics[0].source for stretch in await history.newest(["system"])} == kept
+            kept = {item.source for batch in page.batches for item in batch.metrics}
+            assert {batch.metrics[0].source for batch in await history.newest(["system"])} == kept
 
 
 # --- runs ---
@@ -458,15 +460,15 @@ async def test_what_is_published_while_a_run_is_active_has_it(history):
     assert await history.active_runs() == ()
     await producer.send(batch)
     page = await history.since(await start(history))
-    assert [stretch.runs for stretch in page.stretches] == [
+    assert [batch.runs for batch in page.batches] == [
         {},
         {"a": ("soak-1",), "b": ("soak-1", "soak-2")},
         {"a": ("soak-1", "all"), "b": ("soak-1", "soak-2", "all"), "c": ("all",)},
         {},
     ]
-    assert placed.runs == page.stretches[1].runs
-    assert [stretch.metrics for stretch in page.stretches] == [batch] * 4
-    assert [msgspec.json.decode(item.body).get("run") for item in tag_runs(page.stretches[1])] == [
+    assert placed.runs == page.batches[1].runs
+    assert [batch.metrics for batch in page.batches] == [batch] * 4
+    assert [msgspec.json.decode(item.body).get("run") for item in tag_runs(page.batches[1])] == [
         *("soak-1", "soak-2", None)
     ]
     # The runs are those of the time of publishing, also when it is published again later.
@@ -476,7 +478,7 @@ async def test_what_is_published_while_a_run_is_active_has_it(history):
 async def test_the_newest_metrics_have_the_runs_of_their_source(history):
     await history.set_active_runs([ActiveRun("r", ("a",))])
     await Producer(history).send([metric(0, source="a"), metric(1, source="b")])
-    found = [(stretch.metrics[0].source, stretch.runs.get("a")) for stretch in await history.newest(["system"])]
+    found = [(batch.metrics[0].source, batch.runs.get("a")) for batch in await history.newest(["system"])]
     assert found[0] == ("a", ("r",))
     assert [msgspec.json.decode(tag_runs(item)[0].body).get("run") for item in await history.newest(["system"])] == [
         *("r", None)

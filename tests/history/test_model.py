@@ -31,14 +31,14 @@ class Reader:
     async def take(self, *, until: Position | None = None, max_metrics: int) -> bool:
         page = await self.history.since(self.position, until=until, max_metrics=max_metrics)
         expected = {item: offset + (page.lost.get(item) or 0) for item, offset in self.position.offsets.items()}
-        orders = [stretch.order for stretch in page.stretches]
+        orders = [batch.order for batch in page.batches]
         assert orders == sorted(set(orders))
-        for stretch in page.stretches:
-            assert stretch.first == expected[stretch.metric_type]
-            assert [int(item.timestamp) for item in stretch.metrics] == list(range(stretch.first, stretch.end))
-            expected[stretch.metric_type] = stretch.end
+        for batch in page.batches:
+            assert batch.first == expected[batch.metric_type]
+            assert [int(item.timestamp) for item in batch.metrics] == list(range(batch.first, batch.end))
+            expected[batch.metric_type] = batch.end
         assert page.position.offsets == expected
-        assert page.stretches or page.is_last
+        assert page.batches or page.is_last
         self.position = page.position
         return page.is_last
 

@@ -67,7 +67,7 @@ async def test_it_is_where_the_channel_layer_is(valkey_layer, settings):
     settings.METRICS_STREAM = {"GROUP_PREFIX": "test_opening"}
     history = open_history(get_settings())
     await Producer(history).publish(2)
-    assert timestamps((await open_history(get_settings()).since(await start(history))).stretches) == [0, 1]
+    assert timestamps((await open_history(get_settings()).since(await start(history))).batches) == [0, 1]
     await history.close()
 
 
@@ -101,7 +101,7 @@ def test_threads_and_loops_share_the_history_in_memory(restless_threads):
         thread.join()
     page = asyncio.run(read_all(history))
     assert page.position.offsets == {"system": 4_000}
-    assert [stretch.first for stretch in page.stretches] == list(range(0, 4_000, 2))
+    assert [batch.first for batch in page.batches] == list(range(0, 4_000, 2))
 
 
 async def read_all(history):
@@ -120,12 +120,12 @@ def test_a_forked_child_begins_with_nothing():
             signal.alarm(10)  # it would wait for a lock that nobody lets go
             try:
                 page = asyncio.run(read_all(history))
-                code = 0 if page.stretches == [] and page.position.epoch != epoch else 2
+                code = 0 if page.batches == [] and page.position.epoch != epoch else 2
             finally:
                 os._exit(code)
         _, status = os.waitpid(child, 0)
     assert status == 0
-    assert timestamps(asyncio.run(read_all(history)).stretches) == [0]
+    assert timestamps(asyncio.run(read_all(history)).batches) == [0]
 
 
 async def test_age_is_that_of_the_clock_and_a_clock_that_is_set_back_changes_no_order():
@@ -134,7 +134,7 @@ async def test_age_is_that_of_the_clock_and_a_clock_that_is_set_back_changes_no_
     producer = Producer(history)
     placed = [await producer.publish() for _ in range(3)]
     assert [item.published_at for item in placed] == [101.0, 101.0, 130.5]
-    assert timestamps((await history.since(await start(history))).stretches) == [2]
+    assert timestamps((await history.since(await start(history))).batches) == [2]
 
 
 async def test_only_so_many_producers_are_remembered(monkeypatch):

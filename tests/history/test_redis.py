@@ -61,7 +61,7 @@ async def test_a_killed_redis_is_an_error_and_its_successor_works(server, histor
     placed = await producer.publish()
     assert (placed.first, placed.epoch > old.epoch, placed.runs) == (0, True, {})
     page = await history.since(Position(old.epoch, {"system": 2}))
-    assert (timestamps(page.stretches), page.lost) == ([4], {"system": None})
+    assert (timestamps(page.batches), page.lost) == ([4], {"system": None})
 
 
 async def test_a_redis_that_came_back_meanwhile_is_no_error(server, history):
@@ -132,7 +132,7 @@ async def test_a_full_redis_says_so_and_still_answers(server, history):
     server.command("CONFIG", "SET", "maxmemory", "1")
     with pytest.raises(BusError, match="could not keep metrics in the history: Redis has no memory left; give it more"):
         await producer.publish()
-    assert timestamps((await history.since(await start(history))).stretches) == [0, 1, 2]
+    assert timestamps((await history.since(await start(history))).batches) == [0, 1, 2]
     server.command("CONFIG", "SET", "maxmemory", "0")
     assert (await producer.publish()).first == 3
 
@@ -176,7 +176,7 @@ async def test_a_clock_that_is_set_back_changes_no_order(server, history):
     placed = [await producer.publish(count) for count in (8, 2, 3)]
     assert [item.published_at for item in placed] == [pytest.approx(ahead, abs=1e-5)] * 3
     page = await history.since(await start(history))
-    assert (timestamps(page.stretches), page.lost) == (list(range(1, 14)), {"system": 1})
+    assert (timestamps(page.batches), page.lost) == (list(range(1, 14)), {"system": 1})
     assert (await history.since_time(["system"], ahead + 0.5)).offsets == {"system": 1}
 
 
@@ -187,7 +187,7 @@ async def test_what_is_published_at_one_instant_is_dropped_in_its_order(server):
     server.command("HSET", "test.history", "at", f"{time.time() + 3_600:.6f}")
     for _ in range(120):
         await producer.publish()
-    assert timestamps((await history.since(await start(history))).stretches) == list(range(82, 121))
+    assert timestamps((await history.since(await start(history))).batches) == list(range(82, 121))
     await history.close()
 
 
@@ -198,14 +198,14 @@ async def test_what_redis_evicted_counts_as_lost(server, history):
     stream = f"test.history.{epoch}.system"
     server.command("XTRIM", stream, "MAXLEN", "1")
     page = await history.since(Position(epoch, {"system": 1}))
-    assert (timestamps(page.stretches), page.lost) == ([3, 4, 5, 6], {"system": 2})
+    assert (timestamps(page.batches), page.lost) == ([3, 4, 5, 6], {"system": 2})
     for name in ("", ".marks", ".newest", ".newest_stretches"):
         server.command("DEL", stream + name)
         page = await history.since(Position(epoch, {"system": 1}))
-        assert (page.stretches, page.position.offsets, page.lost) == ([], {"system": 7}, {"system": 6})
+        assert (page.batches, page.position.offsets, page.lost) == ([], {"system": 7}, {"system": 6})
     assert (await producer.publish()).first == 7
     page = await history.since(Position(epoch, {"system": 1}))
-    assert (timestamps(page.stretches), page.lost) == ([7], {"system": 6})
+    assert (timestamps(page.batches), page.lost) == ([7], {"system": 6})
 
 
 # --- what it leaves in Redis ---
@@ -225,7 +225,7 @@ async def test_all_keys_go_when_nothing_is_published_any_more(server, history):
 async def test_the_newest_of_a_source_has_its_own_runs_and_no_others(history):
     await history.set_active_runs([ActiveRun("r")])
     await Producer(history).send([metric(0, source="a"), metric(1, source="b")])
-    assert [stretch.runs for stretch in await history.newest(["system"])] == [{"a": ("r",)}, {"b": ("r",)}]
+    assert [batch.runs for batch in await history.newest(["system"])] == [{"a": ("r",)}, {"b": ("r",)}]
 
 
 async def test_active_runs_stay_until_they_are_set_again(server, history):
@@ -255,7 +255,7 @@ async def test_many_who_read_at_once_share_few_connections(server, history):
     await Producer(history).publish()
     position = await start(history)
     pages = await asyncio.gather(*(history.since(position) for _ in range(200)))
-    assert all(timestamps(page.stretches) == [0] for page in pages)
+    assert all(timestamps(page.batches) == [0] for page in pages)
     assert len(server.command("CLIENT", "LIST").splitlines()) <= MAX_QUESTIONS_AT_ONCE + 1
 
 
@@ -296,7 +296,7 @@ async def test_processes_see_one_order_and_prefixes_do_not_see_each_other(server
         await first.publish()
         await second.publish(2)
     [page] = await read(same, await start(history))
-    assert [len(stretch.metrics) for stretch in page.stretches] == [1, 2] * 3
+    assert [len(batch.metrics) for batch in page.batches] == [1, 2] * 3
     assert (await other.heads(["system"])).offsets == {"system": 0}
     await same.close()
     await other.close()
@@ -409,7 +409,7 @@ async def test_what_cannot_be_read_is_lost_and_hides_nothing_beside_it(history, 
     await producer.publish(2)
     await other.publish(1)
     (page,) = await read(history, before)
-    assert timestamps(page.stretches) == [0, 1, 3, 4, 0]
+    assert timestamps(page.batches) == [0, 1, 3, 4, 0]
     assert page.lost == {"system": None}
     assert page.position.offsets == {"system": 5, "hero": 1}
     assert "a stretch of system in the history cannot be read" in caplog.text

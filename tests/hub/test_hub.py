@@ -17,7 +17,7 @@ from metrics_stream.core.metrics.encoding import encode_metric
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.codes import CloseCode, GapReason
 from metrics_stream.core.protocol.messages import Filters
-from metrics_stream.core.protocol.prepared_message import SharedText
+from metrics_stream.core.protocol.prepared_message import PreparedMessage
 from metrics_stream.hub import clients as audience_module
 from metrics_stream.hub.clients import HubLimits
 from metrics_stream.hub.hub import MAX_CARRIED_METRICS, Hub
@@ -233,9 +233,9 @@ def test_views_that_differ_in_delivery_only_filter_a_metric_once(house, monkeypa
         project = compile_projection(filters, permit)
         compiled.append(0)
 
-        def count(arrival):
+        def count(decoded):
             compiled[-1] += 1
-            return project(arrival)
+            return project(decoded)
 
         return count
 
@@ -373,12 +373,12 @@ def test_the_share_of_a_slow_client_is_reduced_to_the_newest_with_a_gap():
 def test_a_client_is_fed_no_more_than_can_wait_while_it_is_busy(bounds, mode):
     house = House(**bounds)
     client, socket = house.join(delivery=Delivery(interval_seconds=0.1, batch_size=1, mode=mode))
-    house.hub.enter_lane(client, object())
+    house.hub.enter_replay(client, object())
     metrics = [make(number, source=f"host{number}") for number in range(50)]
     while metrics:
         # Something else than metrics is on its way when their frame is due.
         socket.stalled = True
-        house.hub.write_text(client, SharedText(b'{"type":"backfill"}'))
+        house.hub.write_text(client, PreparedMessage(b'{"type":"backfill"}'))
         taken = house.hub.feed(client, metrics)
         assert taken
         metrics = metrics[taken:]

@@ -399,15 +399,15 @@ def test_recording_goes_on_exactly_where_a_kill_left_it(seed, monkeypatch):
         start += length
     for part in published_parts:
         before = broken.position
-        stretches = [broken.publish(item) for item in part]
+        batches = [broken.publish(item) for item in part]
         broken.now = part[-1].timestamp
         if chance.random() < 0.5:
             # Killed: in the middle, or when all was written but nobody said so; the next one reads it again.
-            cut = chance.randrange(len(stretches))
+            cut = chance.randrange(len(batches))
             done = Position("e1", {"system": before.offsets.get("system", 0) + cut})
-            broken.write(stretches[:cut], done)
+            broken.write(batches[:cut], done)
             broken.new_writer()
-        broken.write(stretches)
+        broken.write(batches)
     broken.end(run)
     run, unbroken = start_run("unbroken"), Recording("unbroken")
     for part in published_parts:
@@ -441,7 +441,7 @@ def test_write_that_fails_leaves_nothing_and_is_made_up_for(table, monkeypatch):
     first, second = noise(20), noise(40)[20:]
     recording.record(*first)
     before = contents()
-    stretches = [recording.publish(item) for item in second]
+    batches = [recording.publish(item) for item in second]
 
     def fail(*args, **kwargs):
         raise DatabaseError("the disk is full")
@@ -449,9 +449,9 @@ def test_write_that_fails_leaves_nothing_and_is_made_up_for(table, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(table.objects, "bulk_create", fail)
         with pytest.raises(DatabaseError):
-            recording.write(stretches)
+            recording.write(batches)
         assert contents() == before
-    recording.write(stretches)
+    recording.write(batches)
     assert recorded(run) == first + second
     run.refresh_from_db()
     check_series(run, first + second)
@@ -464,17 +464,17 @@ def test_writer_whose_place_was_taken_writes_nothing():
     left = recording.writer
     # Another one came, wrote, and left.
     RecorderState.objects.update(holder="other")
-    stretches = [recording.publish(item) for item in second]
+    batches = [recording.publish(item) for item in second]
     with pytest.raises(LeaseLostError, match=r"^'web-1:1:aaaa' does not record any more; 'other' does$"):
-        left.write(stretches, recording.position, holder=HOLDER)
+        left.write(batches, recording.position, holder=HOLDER)
     with pytest.raises(LeaseLostError):
         left.write([], recording.position, holder=HOLDER)
-    recording.new_writer().write(stretches, recording.position, holder="other")
+    recording.new_writer().write(batches, recording.position, holder="other")
     with pytest.raises(LeaseLostError):
         left.write([], recording.position, holder=HOLDER)
     RecorderState.objects.update(holder=HOLDER)
-    stretches = [recording.publish(item) for item in third]
-    left.write(stretches, recording.position, holder=HOLDER)
+    batches = [recording.publish(item) for item in third]
+    left.write(batches, recording.position, holder=HOLDER)
     assert recorded(run) == first + second + third
     run.refresh_from_db()
     check_series(run, first + second + third)
@@ -486,8 +486,8 @@ def test_writer_that_was_away_reads_what_another_wrote():
     recording.record(*first)
     left = recording.writer
     RecorderState.objects.update(holder="other")
-    stretches = [recording.publish(item) for item in second]
-    recording.new_writer().write(stretches, recording.position, holder="other")
+    batches = [recording.publish(item) for item in second]
+    recording.new_writer().write(batches, recording.position, holder="other")
     RecorderState.objects.update(holder=HOLDER)
     left.write([recording.publish(item) for item in third], recording.position, holder=HOLDER)
     assert recorded(run) == first + second + third
@@ -515,9 +515,9 @@ def test_each_run_gets_the_metrics_of_its_sources():
     runs = {slug: start_run(slug) for slug in ("a", "b", "idle")}
     recording = Recording()
     metrics = noise(30, sources=("web-1", "web-2", "web-3"))
-    stretch = recording.publish(*metrics)
-    stretch.runs.update({"web-1": ("a", "unknown"), "web-2": ("a", "b"), "web-3": ("unknown",)})
-    recording.write([stretch])
+    batch = recording.publish(*metrics)
+    batch.runs.update({"web-1": ("a", "unknown"), "web-2": ("a", "b"), "web-3": ("unknown",)})
+    recording.write([batch])
     assert recorded(runs["a"]) == [item for item in metrics if item.source in ("web-1", "web-2")]
     assert recorded(runs["b"]) == [item for item in metrics if item.source == "web-2"]
     assert recorded(runs["idle"]) == []
@@ -559,9 +559,9 @@ def lost(run):
 
 def test_missing_stretches_are_noted_with_their_count():
     run, recording = start_run(), Recording("soak")
-    stretches = [recording.publish(metric(at)) for at in range(10)]
-    recording.write(stretches[:3], Position("e1", {"system": 3}))
-    recording.write([*stretches[5:6], *stretches[8:]])
+    batches = [recording.publish(metric(at)) for at in range(10)]
+    recording.write(batches[:3], Position("e1", {"system": 3}))
+    recording.write([*batches[5:6], *batches[8:]])
     assert lost(run) == [("system", 2, "history"), ("system", 2, "history")]
     assert run.lost[0]["at"] == "2027-01-15T08:00:05+00:00"
     assert len(recorded(run)) == 6

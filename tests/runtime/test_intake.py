@@ -9,7 +9,7 @@ import pytest_asyncio
 from metrics_stream.broadcast import make_metric
 from metrics_stream.bus import bus as bus_module
 from metrics_stream.bus.bus import Bus, Published
-from metrics_stream.bus.publication import Publisher
+from metrics_stream.bus.publication import ProducerNumbering
 from metrics_stream.conf import get_settings
 from metrics_stream.history import ActiveRun, open_history
 from metrics_stream.hub.clients import HubLimits
@@ -56,7 +56,7 @@ class Line:
         self.bus = Bus(group_prefix=prefix, timeout_seconds=3.0, history=history)
         self.hub = RecordingHub()
         self.intake = Intake(self.hub, history, self.hub.telemetry)
-        self.publisher = Publisher()
+        self.numbering = ProducerNumbering()
 
     async def start(self):
         await self.bus.open()
@@ -67,7 +67,7 @@ class Line:
         """Publish metrics in one message each, and return what came out of the channel layer."""
         messages = []
         for number in numbers:
-            await self.bus.send(self.publisher.prepare([metric(number)]))
+            await self.bus.send(self.numbering.prepare([metric(number)]))
             messages.append(await asyncio.wait_for(self.bus.receive(), 5))
         return messages
 
@@ -163,7 +163,7 @@ async def test_what_is_published_between_asking_and_joining_is_filled_in(history
     line = Line(history)
     await line.bus.open()
     await line.intake.begin(["system"])
-    await line.bus.send(line.publisher.prepare([metric(1)]))
+    await line.bus.send(line.numbering.prepare([metric(1)]))
     await line.bus.join("system")
     await line.intake.catch_up(["system"])
     assert line.numbers == [1]

@@ -14,7 +14,7 @@ from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFact
 from websockets.frames import Opcode
 from websockets.uri import parse_uri
 
-from metrics_stream.core.protocol.prepared_message import EXTENSION, SharedText
+from metrics_stream.core.protocol.prepared_message import EXTENSION, PreparedMessage
 from metrics_stream.server import websocket as socket_protocol
 from metrics_stream.server.http import PatientHttpProtocol
 from metrics_stream.server.websocket import StreamSocketProtocol
@@ -54,20 +54,20 @@ class Application:
         write = scope["extensions"][EXTENSION]["write"]
         scope["extensions"][EXTENSION]["name"]("the client")
         await receive()
-        assert not write([SharedText(b"too early")])
+        assert not write([PreparedMessage(b"too early")])
         await send({"type": "websocket.accept"})
         while True:
             message = await receive()
             if message["type"] == "websocket.disconnect":
-                assert not write([SharedText(b"too late")])
+                assert not write([PreparedMessage(b"too late")])
                 return
             word, _, count = message["text"].partition(" ")
             if word == "close":
                 await send({"type": "websocket.close", "code": 4008, "reason": "slow"})
-                assert not write([SharedText(b"too late")])
+                assert not write([PreparedMessage(b"too late")])
             elif word in {"fill", "flood"}:
                 self.backlog = scope["extensions"][EXTENSION]["backlog"]
-                frame = SharedText(b"x" * 100_000)
+                frame = PreparedMessage(b"x" * 100_000)
                 while write([frame]):
                     pass
                 self.refused += 1
@@ -79,7 +79,7 @@ class Application:
                 await send({"type": "websocket.send", "text": f"joined {LONG}"})
             elif word == "row":
                 for number in range(int(count)):
-                    shared = SharedText(in_row(number).encode(), self.context)
+                    shared = PreparedMessage(in_row(number).encode(), self.context)
                     self.context = shared.after
                     for each in self.row:
                         assert each([shared])
@@ -91,7 +91,7 @@ class Application:
                     if word == "mixed" and number % 2:
                         await send({"type": "websocket.send", "text": text})
                     else:
-                        assert write([SharedText(text.encode())])
+                        assert write([PreparedMessage(text.encode())])
 
 
 @pytest.fixture
@@ -186,7 +186,7 @@ async def test_a_row_is_a_fraction_of_its_messages_for_those_who_follow_it():
         listener.protocol.receive_data = lambda data: (wire.append(len(data)), data_received(data))
         await speaker.send("row 200")
         await receive(listener, 200)
-    assert sum(wire) < sum(len(SharedText(in_row(number).encode()).wire(12)) for number in range(200)) / 2
+    assert sum(wire) < sum(len(PreparedMessage(in_row(number).encode()).wire(12)) for number in range(200)) / 2
 
 
 async def test_a_server_without_deflate_sends_plain_frames():

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from metrics_stream.core.metrics.catalogue import Catalogue
 from metrics_stream.core.metrics.encoding import encode_metric
 from metrics_stream.core.metrics.metric import Metric
-from metrics_stream.core.protocol.positions import Position, Stretch
+from metrics_stream.core.protocol.positions import HistoryBatch, Position
 from metrics_stream.models import RecorderState, TestRun
 from metrics_stream.runs.writer import Writer
 
@@ -49,7 +49,7 @@ class Recording:
         self.writer = Writer(now=lambda: self.now)
         return self.writer
 
-    def publish(self, *metrics: Metric, at: float | None = None) -> Stretch:
+    def publish(self, *metrics: Metric, at: float | None = None) -> HistoryBatch:
         """Return metrics of one type as the history has them once they are published together."""
         metric_type = metrics[0].metric_type
         self.order += 1
@@ -57,29 +57,29 @@ class Recording:
         self.offsets[metric_type] = first + len(metrics)
         published_at = metrics[-1].timestamp if at is None else START + at
         runs = {item.source: self.runs for item in metrics} if self.runs else {}
-        return Stretch(metric_type, self.epoch, first, self.order, published_at, list(metrics), runs)
+        return HistoryBatch(metric_type, self.epoch, first, self.order, published_at, list(metrics), runs)
 
     @property
     def position(self) -> Position:
         return Position(self.epoch, dict(self.offsets))
 
-    def write(self, stretches: Sequence[Stretch], position: Position | None = None) -> None:
-        self.writer.write(stretches, position or self.position, holder=HOLDER)
+    def write(self, batches: Sequence[HistoryBatch], position: Position | None = None) -> None:
+        self.writer.write(batches, position or self.position, holder=HOLDER)
 
     def record(self, *metrics: Metric, each: int = 1) -> None:
         """Publish metrics, so many of one type at once, and record them in one write."""
-        stretches = []
+        batches = []
         pending: list[Metric] = []
         for item in metrics:
             if pending and (len(pending) == each or pending[0].metric_type != item.metric_type):
-                stretches.append(self.publish(*pending))
+                batches.append(self.publish(*pending))
                 pending = []
             pending.append(item)
         if pending:
-            stretches.append(self.publish(*pending))
+            batches.append(self.publish(*pending))
         if metrics:
             self.now = max(item.timestamp for item in metrics)
-        self.write(stretches)
+        self.write(batches)
 
     def end(self, run: TestRun) -> TestRun:
         """Finish the recording of a run, and return the run as it is now."""

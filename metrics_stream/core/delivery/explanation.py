@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 
 from metrics_stream.core.delivery.pending import Delivery, Pending
-from metrics_stream.core.delivery.selection import Arrival, Selection, compile_projection
+from metrics_stream.core.delivery.selection import DecodedMetric, Selection, compile_projection
 from metrics_stream.core.formatting import format_duration, quote
 from metrics_stream.core.metrics.catalogue import Catalogue
 from metrics_stream.core.metrics.encoding import encode_metric
@@ -293,7 +293,7 @@ def _common_steps(probe: Metric, question: Question, situation: Situation) -> It
 
 def _is_shown(probe: Metric, question: Question, filters: Filters, permit: Permit) -> bool:
     try:
-        body = compile_projection(filters, permit)(Arrival(probe))
+        body = compile_projection(filters, permit)(DecodedMetric(probe))
     except _MALFORMED:
         return False
     return holds(body, question.agent_id if probe.agent_ids else "", question.field)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from metrics_stream.core.delivery.pending import Item, Loss
 from metrics_stream.core.protocol.messages import Gap
 from metrics_stream.core.protocol.parsing import encode, encode_metrics
-from metrics_stream.core.protocol.prepared_message import Context, SharedText
+from metrics_stream.core.protocol.prepared_message import CompressionContext, PreparedMessage
 
 # Client libraries take messages of up to 1 MiB unless told otherwise.
 MAX_FRAME_BYTES = 1_000_000
@@ -17,7 +17,7 @@ MAX_FRAME_BYTES = 1_000_000
 class Frames(NamedTuple):
     """Texts in order, and what they amount to: metrics in the last `data_texts` of them, bytes in all."""
 
-    texts: tuple[SharedText, ...]
+    texts: tuple[PreparedMessage, ...]
     metrics: int
     data_texts: int
     loss: Loss
@@ -27,7 +27,7 @@ class Frames(NamedTuple):
 def build_frames(
     items: list[Item],
     loss: Loss,
-    context: Context | None = None,
+    context: CompressionContext | None = None,
     *,
     is_for_many: bool = False,
     position: str | None = None,
@@ -39,7 +39,7 @@ def build_frames(
     """
     metric_types = tuple(sorted(loss.metric_types))
     gaps = [
-        SharedText(encode(Gap(reason=reason, dropped=dropped, metric_types=metric_types)).encode())
+        PreparedMessage(encode(Gap(reason=reason, dropped=dropped, metric_types=metric_types)).encode())
         for reason, dropped in loss.counts.items()
     ]
     data = list(_data_texts(items, context, is_for_many, position, replayed)) if items else []
@@ -48,13 +48,13 @@ def build_frames(
 
 
 def _data_texts(
-    items: list[Item], context: Context | None, is_for_many: bool, position: str | None, replayed: bool
-) -> Iterator[SharedText]:
+    items: list[Item], context: CompressionContext | None, is_for_many: bool, position: str | None, replayed: bool
+) -> Iterator[PreparedMessage]:
     """Yield the frame of these metrics, or several when one would be too large for clients."""
     data = encode_metrics([item.body for item in items], position=position, replayed=replayed)
     half = len(items) // 2
     if len(data) <= MAX_FRAME_BYTES or not half:
-        yield SharedText(data, context, is_for_many=is_for_many)
+        yield PreparedMessage(data, context, is_for_many=is_for_many)
         return
     for part, place in ((items[:half], None), (items[half:], position)):
         for text in _data_texts(part, context, is_for_many, place, replayed):

@@ -45,14 +45,14 @@ _decode_id = msgspec.json.Decoder(str | int | float | bool | None).decode
 _encode = msgspec.json.Encoder().encode
 
 
-class Arrival:
+class DecodedMetric:
     """One metric as the hub received it; decoded at most once, when the first view asks for a part of it."""
 
     def __init__(self, metric: Metric) -> None:
         self.metric = metric
-        self._under: dict[Permit, Arrival | None] = {}
+        self._under: dict[Permit, DecodedMetric | None] = {}
 
-    def under(self, permit: Permit) -> Arrival | None:
+    def under(self, permit: Permit) -> DecodedMetric | None:
         """Return what a permit leaves of it, None when that is nothing; found once for all views of the permit."""
         if permit.grants is None:
             return self
@@ -60,7 +60,7 @@ class Arrival:
             self._under[permit] = self._restricted(permit)
         return self._under[permit]
 
-    def _restricted(self, permit: Permit) -> Arrival | None:
+    def _restricted(self, permit: Permit) -> DecodedMetric | None:
         metric = self.metric
         grants = permit.grants_for(metric.metric_type, metric.source)
         may_have_others = not metric.agent_ids and b'"agents"' in metric.body
@@ -77,7 +77,7 @@ class Arrival:
         # What is summed up of agents under a key is named by them; the sums of all are not those of some.
         _keep_summaries(kept, lambda path: (first := path.partition(".")[0]) in names and first != "agents")
         agent_ids = tuple(item for item in metric.agent_ids if any(grant.covers_agent(item) for grant in grants))
-        return Arrival(msgspec.structs.replace(metric, agent_ids=agent_ids, body=_encode(kept)))
+        return DecodedMetric(msgspec.structs.replace(metric, agent_ids=agent_ids, body=_encode(kept)))
 
     @cached_property
     def document(self) -> _Document:
@@ -109,12 +109,12 @@ class Arrival:
 def permitted_metrics(metrics: Iterable[Metric], permit: Permit) -> Iterator[Metric]:
     """Yield what a permit leaves of metrics."""
     for metric in metrics:
-        permitted = Arrival(metric).under(permit)
+        permitted = DecodedMetric(metric).under(permit)
         if permitted is not None:
             yield permitted.metric
 
 
-Projection = Callable[[Arrival], bytes | None]
+Projection = Callable[[DecodedMetric], bytes | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +172,8 @@ def compile_projection(filters: Filters, permit: Permit = EVERYTHING) -> Project
     if permit == EVERYTHING:
         return project
 
-    def project_permitted(arrival: Arrival) -> bytes | None:
-        permitted = arrival.under(permit)
+    def project_permitted(decoded: DecodedMetric) -> bytes | None:
+        permitted = decoded.under(permit)
         return None if permitted is None else project(permitted)
 
     return project_permitted
@@ -189,8 +189,8 @@ def _compile_filters(filters: Filters) -> Projection:
     agent_ids = frozenset(filters.agent_ids)
     fields = frozenset(filters.fields)
 
-    def project(arrival: Arrival) -> bytes | None:
-        metric = arrival.metric
+    def project(decoded: DecodedMetric) -> bytes | None:
+        metric = decoded.metric
         if sources and metric.source not in sources:
             return None
         only_agents = None
@@ -202,7 +202,7 @@ def _compile_filters(filters: Filters) -> Projection:
             only_agents = wanted if len(wanted) < len(set(metric.agent_ids)) else None
         if only_agents is None and not fields:
             return metric.body
-        document = arrival.document
+        document = decoded.document
         data = _project_data(document.data, only_agents, fields, has_agents=bool(metric.agent_ids))
         if not data:
             return None
@@ -220,10 +220,10 @@ def _project_fields_first(names: tuple[str, ...], project: Projection) -> Projec
     pick: Callable[[dict[str, bytes]], tuple[bytes, ...]] = itemgetter(*names, names[-1])
     join = b",".join
 
-    def project_fields(arrival: Arrival) -> bytes | None:
-        head, parts, tail = arrival.parts
+    def project_fields(decoded: DecodedMetric) -> bytes | None:
+        head, parts, tail = decoded.parts
         if not parts:
-            return project(arrival)
+            return project(decoded)
         kept: Sequence[bytes]
         try:
             kept = pick(parts)[:-1]

@@ -37,7 +37,7 @@ class Position:
         return position_text(self.epoch, self.offsets)
 
 
-class Stretch(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class HistoryBatch(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Metrics of one type that were published at once, and where they stand in the history.
 
     `first` is the number of the first of them, so `first` of that type came before. `order` compares stretches of all
@@ -59,29 +59,29 @@ class Stretch(msgspec.Struct, frozen=True, array_like=True, gc=False):
         """How many metrics of the type came up to and with the last of these."""
         return self.first + len(self.metrics)
 
-    def after(self, offset: int) -> Stretch:
+    def after(self, offset: int) -> HistoryBatch:
         """Return what is left of it behind `offset`."""
         missing = offset - self.first
         if missing <= 0:
             return self
         return msgspec.structs.replace(self, first=offset, metrics=self.metrics[missing:])
 
-    def before(self, offset: int) -> Stretch:
+    def before(self, offset: int) -> HistoryBatch:
         """Return what of it came up to `offset`."""
         if offset >= self.end:
             return self
         return msgspec.structs.replace(self, metrics=self.metrics[: max(0, offset - self.first)])
 
 
-def tag_runs(stretch: Stretch) -> list[Metric]:
+def tag_runs(batch: HistoryBatch) -> list[Metric]:
     """Return the metrics with `run` as the last key of their bodies, where their source had an active run.
 
     Of several runs it is the one that was started last. What has no run is the same object as before.
     """
-    if not stretch.runs:
-        return stretch.metrics
+    if not batch.runs:
+        return batch.metrics
     return [
-        tag_run(metric, runs[-1]) if (runs := stretch.runs.get(metric.source)) else metric for metric in stretch.metrics
+        tag_run(metric, runs[-1]) if (runs := batch.runs.get(metric.source)) else metric for metric in batch.metrics
     ]
 
 

@@ -36,20 +36,20 @@ LEVEL_FOR_FEW = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Context:
+class CompressionContext:
     """What was said last in a row of messages; itself the mark by which two places in that row are the same."""
 
     tail: bytes
 
 
-class SharedText:
+class PreparedMessage:
     """A text message as JSON bytes, and its forms on the wire, each built when the first socket needs it.
 
     `before` is where the row of messages stands to which this one belongs, `after` where it stands then. A receiver
     that has got the row, and nothing compressed between, can inflate a form that refers to it.
     """
 
-    def __init__(self, data: bytes, before: Context | None = None, *, is_for_many: bool = False) -> None:
+    def __init__(self, data: bytes, before: CompressionContext | None = None, *, is_for_many: bool = False) -> None:
         """`is_for_many` makes it worth the time to compress it well."""
         self.data = data
         self._level = LEVEL_FOR_MANY if is_for_many else LEVEL_FOR_FEW
@@ -59,14 +59,14 @@ class SharedText:
         self._wire: dict[tuple[int | None, bool], bytes] = {}
 
     @cached_property
-    def after(self) -> Context | None:
+    def after(self) -> CompressionContext | None:
         """Where the row stands after this message."""
         if not self.is_compressed:
             return self.before
         tail = self.data[-CONTEXT_BYTES:]
         if self.before is not None and len(tail) < CONTEXT_BYTES:
             tail = (self.before.tail + tail)[-CONTEXT_BYTES:]
-        return Context(tail)
+        return CompressionContext(tail)
 
     @cached_property
     def text(self) -> str:

@@ -12,7 +12,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from metrics_stream.core.delivery.aggregation import MALFORMED, MAX_PARTS, Interval
-from metrics_stream.core.delivery.selection import Arrival, compile_projection
+from metrics_stream.core.delivery.selection import DecodedMetric, compile_projection
 from metrics_stream.core.metrics.catalogue import BUILTIN_TYPES, Catalogue
 from metrics_stream.core.metrics.encoding import encode_metric
 from metrics_stream.core.metrics.metric import Metric
@@ -32,7 +32,7 @@ def fold(metrics, filters=None, keeps_sketches=False):
     interval = Interval(0, keeps_sketches)
     project = compile_projection(filters or Filters())
     for sequence, one in enumerate(metrics):
-        interval.add(sequence, one, project(Arrival(one)))
+        interval.add(sequence, one, project(DecodedMetric(one)))
     return interval
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from metrics_stream.core.delivery.explanation import Question, Situation, explain
 from metrics_stream.core.delivery.pending import Delivery
-from metrics_stream.core.delivery.selection import Arrival, Selection, compile_projection
+from metrics_stream.core.delivery.selection import DecodedMetric, Selection, compile_projection
 from metrics_stream.core.metrics.catalogue import AGENT, SYSTEM, Catalogue
 from metrics_stream.core.metrics.encoding import encode_metric
 from metrics_stream.core.metrics.permission import EVERYTHING, NOTHING, Grant, Permit
@@ -271,5 +271,5 @@ NARROWINGS = [{}, {"sources": ("a",)}, {"agent_ids": ("x", "z")}, {"fields": ("s
 @pytest.mark.parametrize("allowed", [{"sources": ("b",)}, *NARROWINGS])
 def test_the_explanation_says_what_the_delivery_does(published, filters, allowed):
     given = situation(filters=Filters(**filters), allowed=permit("system", "agent", **allowed))
-    delivered = compile_projection(given.selection.filters, given.permit)(Arrival(published))
+    delivered = compile_projection(given.selection.filters, given.permit)(DecodedMetric(published))
     assert explain(question(published.metric_type, published), given).gets == (delivered is not None)

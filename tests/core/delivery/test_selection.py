@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics_stream.core.delivery.aggregation import Interval
-from metrics_stream.core.delivery.selection import Arrival, check_filters, compile_projection, expand
+from metrics_stream.core.delivery.selection import DecodedMetric, check_filters, compile_projection, expand
 from metrics_stream.core.errors import ProtocolError
 from metrics_stream.core.metrics.catalogue import AGENT, BUSINESS, SYSTEM, MetricType
 from metrics_stream.core.metrics.encoding import encode_metric
@@ -22,7 +22,7 @@ def metric(metric_type: MetricType, data, source="host1"):
 
 
 def project(filters, one):
-    body = compile_projection(filters)(Arrival(one))
+    body = compile_projection(filters)(DecodedMetric(one))
     return None if body is None else json.loads(body)["data"]
 
 
@@ -110,7 +110,7 @@ def test_what_filters_leave_says_its_run(filters):
     one = metric(SYSTEM, {"a": 1, "b": 2})
     one = msgspec.structs.replace(one, body=one.body[:-1] + b',"run":"so\\"ak"}')
     whole = json.loads(one.body)
-    assert json.loads(compile_projection(filters)(Arrival(one))) == {**whole, "data": {"b": 2}, "run": 'so"ak'}
+    assert json.loads(compile_projection(filters)(DecodedMetric(one))) == {**whole, "data": {"b": 2}, "run": 'so"ak'}
 
 
 def summed(metric_type, *rows):
@@ -122,7 +122,7 @@ def summed(metric_type, *rows):
 
 
 def narrowed(filters, one):
-    document = json.loads(compile_projection(filters)(Arrival(one)))
+    document = json.loads(compile_projection(filters)(DecodedMetric(one)))
     return document["data"], list(document["summary"]), document.get("worst")
 
 
@@ -146,12 +146,12 @@ def test_summaries_of_agents_keep_what_the_filters_leave_of_them():
 def test_a_metric_taken_whole_is_the_bytes_of_its_producer():
     one = metric(AGENT, AGENTS)
     for filters in (Filters(), Filters(sources=("host1",)), Filters(agent_ids=("a1", "a2"))):
-        assert compile_projection(filters)(Arrival(one)) is one.body
+        assert compile_projection(filters)(DecodedMetric(one)) is one.body
 
 
 def test_values_go_through_a_projection_untouched():
     one = metric(SYSTEM, {"big": 2**70, "float": 1.10, "text": "naïve </script>", "other": 1})
-    body = compile_projection(Filters(fields=("big", "float", "text")))(Arrival(one))
+    body = compile_projection(Filters(fields=("big", "float", "text")))(DecodedMetric(one))
     assert body is not None
     assert body.endswith('"data":{"big":1180591620717411303424,"float":1.1,"text":"naïve </script>"}}'.encode())
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics_stream.core.delivery.aggregation import Interval
-from metrics_stream.core.delivery.selection import Arrival, Selection, compile_projection, permitted_metrics
+from metrics_stream.core.delivery.selection import DecodedMetric, Selection, compile_projection, permitted_metrics
 from metrics_stream.core.metrics.catalogue import AGENT, SYSTEM
 from metrics_stream.core.metrics.permission import EVERYTHING, NOTHING, Grant, Permit
 from metrics_stream.core.protocol.messages import Filters
@@ -23,7 +23,7 @@ def permit(*grants):
 
 
 def seen(one, *grants, filters=Filters()):  # noqa: B008  frozen
-    body = compile_projection(filters, permit(*grants))(Arrival(one))
+    body = compile_projection(filters, permit(*grants))(DecodedMetric(one))
     return None if body is None else json.loads(body)["data"]
 
 
@@ -114,7 +114,7 @@ def test_what_may_be_seen_whole_is_forwarded_as_it_came():
         permit(grant("agent")),
         permit(grant("agent", agent_ids=["a2", "a1"], sources=["host1"])),
     ):
-        assert compile_projection(Filters(), whole)(Arrival(one)) is one.body
+        assert compile_projection(Filters(), whole)(DecodedMetric(one)) is one.body
 
 
 def test_a_clients_filters_narrow_what_it_may_see_and_never_widen_it():
@@ -127,9 +127,9 @@ def test_a_clients_filters_narrow_what_it_may_see_and_never_widen_it():
 
 
 def test_a_metric_is_restricted_once_for_all_views_of_a_permit():
-    arrival = Arrival(metric(SYSTEM, {"a": 1, "b": 2}))
+    decoded = DecodedMetric(metric(SYSTEM, {"a": 1, "b": 2}))
     may = permit(grant("system", fields=["a"]))
-    assert arrival.under(may) is arrival.under(may)
+    assert decoded.under(may) is decoded.under(may)
 
 
 def test_summaries_are_restricted_with_what_they_sum_up():

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics_stream.core.errors import ProtocolError
+from metrics_stream.core.formatting import format_timestamp
 from metrics_stream.core.protocol import codes, messages
 from metrics_stream.core.protocol import parsing as protocol
 from metrics_stream.core.protocol.codes import ErrorCode
@@ -205,7 +206,7 @@ def test_server_messages_have_the_shapes_of_the_protocol():
     [(0.0, "1970-01-01T00:00:00.000000Z"), (1_700_000_000.25, "2023-11-14T22:13:20.250000Z")],
 )
 def test_timestamps_are_iso_8601_in_utc(seconds, text):
-    assert protocol.format_timestamp(seconds) == text
+    assert format_timestamp(seconds) == text
 
 
 def test_close_codes_say_by_their_range_whether_to_come_back():

@@ -8,8 +8,8 @@ from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.positions import (
     MAX_OFFSET,
     MAX_POSITION_LENGTH,
+    HistoryBatch,
     Position,
-    Stretch,
     parse_position,
     position_text,
     tag_runs,
@@ -62,13 +62,15 @@ def metric(number: int, source: str = "a") -> Metric:
     return Metric("system", source, float(number), (), b'{"data":{"n":%d}}' % number)
 
 
-def stretch(count: int, first: int = 10, **fields) -> Stretch:
-    return Stretch("system", "e", first, 1, 0.0, [metric(number) for number in range(first, first + count)], **fields)
+def batch(count: int, first: int = 10, **fields) -> HistoryBatch:
+    return HistoryBatch(
+        "system", "e", first, 1, 0.0, [metric(number) for number in range(first, first + count)], **fields
+    )
 
 
 @given(st.integers(0, 5), st.integers(0, 20), st.integers(0, 20))
 def test_what_is_left_of_a_stretch_between_two_places(count, offset, until):
-    whole = stretch(count)
+    whole = batch(count)
     assert whole.end == 10 + count
     for part, numbers in (
         (whole.after(offset), range(max(10, offset), 10 + count)),
@@ -83,19 +85,19 @@ def test_what_is_left_of_a_stretch_between_two_places(count, offset, until):
 
 
 def test_a_stretch_survives_msgpack():
-    whole = stretch(3, runs={"a": ("r1", "r2")})
-    assert msgspec.msgpack.decode(msgspec.msgpack.encode(whole), type=Stretch) == whole
+    whole = batch(3, runs={"a": ("r1", "r2")})
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(whole), type=HistoryBatch) == whole
 
 
 def test_a_stretch_without_runs_keeps_its_metrics():
-    whole = stretch(3)
+    whole = batch(3)
     assert tag_runs(whole) is whole.metrics
 
 
 def test_metrics_get_the_run_of_their_source_that_was_started_last():
     metrics = [metric(1), metric(2, "b"), metric(3, "c")]
     runs = {"a": ("r1",), "b": ("r1", 'r"2')}
-    tagged = tag_runs(Stretch("system", "e", 0, 1, 0.0, metrics, runs))
+    tagged = tag_runs(HistoryBatch("system", "e", 0, 1, 0.0, metrics, runs))
     assert [item.body for item in tagged] == [
         b'{"data":{"n":1},"run":"r1"}',
         b'{"data":{"n":2},"run":"r\\"2"}',

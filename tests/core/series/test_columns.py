@@ -14,17 +14,17 @@ ARRIVALS = st.lists(st.tuples(st.integers(0, 40), st.lists(VALUES, min_size=1, m
 KEY = SeriesKey("system", "web-1", None)
 
 
-def column_of(arrivals):
+def column_of(decoded_metrics):
     column = Column()
-    for bucket, values in arrivals:
+    for bucket, values in decoded_metrics:
         column.add(bucket, values)
     return column
 
 
-def values_by_bucket(arrivals, factor=1):
+def values_by_bucket(decoded_metrics, factor=1):
     found: dict[int, list[float]] = {}
     # Within a bucket the order of coming counts, between buckets that of time.
-    for bucket, values in sorted(arrivals, key=lambda arrival: arrival[0]):
+    for bucket, values in sorted(decoded_metrics, key=lambda decoded: decoded[0]):
         found.setdefault(bucket // factor, []).extend(values)
     return found
 
@@ -41,8 +41,8 @@ def check(column, expected):
 
 
 @given(ARRIVALS)
-def test_values_in_any_order_end_in_their_buckets(arrivals):
-    check(column_of(arrivals), values_by_bucket(arrivals))
+def test_values_in_any_order_end_in_their_buckets(decoded_metrics):
+    check(column_of(decoded_metrics), values_by_bucket(decoded_metrics))
 
 
 @given(ARRIVALS, ARRIVALS)
@@ -53,9 +53,9 @@ def test_merging_is_as_adding_one_after_the_other(first, second):
 
 
 @given(ARRIVALS, st.integers(1, 13))
-def test_widening_keeps_every_extreme(arrivals, factor):
-    column = column_of(arrivals)
-    check(column.widened(bounds_of(column.buckets, factor)), values_by_bucket(arrivals, factor))
+def test_widening_keeps_every_extreme(decoded_metrics, factor):
+    column = column_of(decoded_metrics)
+    check(column.widened(bounds_of(column.buckets, factor)), values_by_bucket(decoded_metrics, factor))
 
 
 @given(ARRIVALS, ARRIVALS, st.integers(0, 40), st.integers(0, 20))
@@ -63,14 +63,14 @@ def test_replacing_leaves_the_rest_alone(before, after, first, length):
     end = first + length
     column = column_of(before)
     column.replace(first, end, column_of(after).between(first, end))
-    outside = [arrival for arrival in before if not first <= arrival[0] < end]
-    inside = [arrival for arrival in after if first <= arrival[0] < end]
+    outside = [decoded for decoded in before if not first <= decoded[0] < end]
+    inside = [decoded for decoded in after if first <= decoded[0] < end]
     check(column, values_by_bucket(outside + inside))
 
 
 @given(st.lists(ARRIVALS, max_size=4))
 def test_what_was_packed_is_unpacked_to_the_last_bit(many):
-    columns = {f"field_{number}": column_of(arrivals) for number, arrivals in enumerate(many)}
+    columns = {f"field_{number}": column_of(decoded_metrics) for number, decoded_metrics in enumerate(many)}
     found, _ = unpack(pack(columns))
     assert found.keys() == {field for field, column in columns.items() if column.buckets}
     for field, column in found.items():

@@ -54,24 +54,24 @@ FIELDS = st.dictionaries(st.sampled_from("abc"), st.integers(-1000, 1000), min_s
 METRICS = st.lists(st.tuples(st.integers(0, 50), st.sampled_from(["web-1", "web-2"]), FIELDS), min_size=1, max_size=60)
 
 
-def expected_series(arrivals, width):
+def expected_series(decoded_metrics, width):
     found: dict = {}
-    for at, source, data in sorted(arrivals, key=lambda arrival: arrival[0]):
+    for at, source, data in sorted(decoded_metrics, key=lambda decoded: decoded[0]):
         for field, value in data.items():
             found.setdefault((source, field), {}).setdefault(at // width, []).append(value)
     return found
 
 
 @given(METRICS, st.integers(2, 60), st.booleans())
-def test_series_say_what_the_metrics_say(arrivals, max_points, is_looked_at_meanwhile):
+def test_series_say_what_the_metrics_say(decoded_metrics, max_points, is_looked_at_meanwhile):
     folder = Folder()
-    for at, source, data in arrivals:
+    for at, source, data in decoded_metrics:
         folder.add(metric(float(at), data, source=source))
         if is_looked_at_meanwhile:
             folder.series(since=0, until=50)
     found = folder.series(since=0, until=50, max_points=max_points)
     width = found[0].bucket_seconds
-    expected = expected_series(arrivals, int(width))
+    expected = expected_series(decoded_metrics, int(width))
     assert {(one.source, one.field) for one in found} == expected.keys()
     for one in found:
         buckets = expected[one.source, one.field]
