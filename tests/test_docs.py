@@ -413,13 +413,6 @@ def test_commands_of_dev_py():
         assert f'"{option}"' in text
 
 
-def test_layers_in_contributing_are_those_of_import_linter():
-    rows = table(ROOT / "CONTRIBUTING.md", "Structure", "layer")
-    layers = re.search(r"^layers = \[(.*?)\]", (ROOT / "pyproject.toml").read_text(), re.MULTILINE | re.DOTALL)
-    documented = [" | ".join(names(row["modules"])) for row in rows]
-    assert documented == re.findall(r'"([^"]+)"', layers[1])
-
-
 # --- links, code blocks, foreign addresses ---
 
 
@@ -438,15 +431,6 @@ def test_links_and_images_lead_somewhere(page):
         found = (page.parent / path).resolve() if path else page
         assert found.exists(), f"{page.name}: {target}"
         assert not anchor or anchor in anchors(found), f"{page.name}: {target}"
-
-
-def test_files_named_in_the_architecture_exist():
-    [drawing] = [block for block in code_blocks(README, "") if "core/" in block]
-    for name in re.findall(r"[\w/{},]+\.py|[\w/{},]+/(?=\s)", drawing):
-        folder = "" if name.startswith("metrics_stream/") else "metrics_stream/"
-        found = re.match(r"(.*)\{(.*)\}", name)
-        for path in [found[1] + part for part in found[2].split(",")] if found else [folder + name]:
-            assert (ROOT / path).exists(), path
 
 
 def test_python_blocks_compile():
