@@ -24,8 +24,8 @@ from metrics_stream.conf import StreamSettings
 from metrics_stream.management.commands import serve
 from project import redis_url
 from tests.deploy.conftest import DEPLOY, find_program
+from tests.support.documents import SETTINGS, code_blocks, named, table
 from tests.support.stack import ROOT, Stack, wait_until
-from tests.test_docs import SETTINGS, code_blocks, named, table
 
 PAGE = ROOT / "docs" / "deployment.md"
 UNITS = sorted(DEPLOY.glob("*.service"))

@@ -1,0 +1,27 @@
+"""docs/monitoring.md lists the counters and checks that the code has."""
+
+import re
+
+from metrics_stream.runtime.runtime import stop_runtime
+from metrics_stream.views import prometheus, readiness
+from tests.support.documents import FENCE, MONITORING, named, table
+
+
+def test_everything_that_prometheus_gets():
+    assert named(table(MONITORING, "Gauges", "name")) == [prometheus.PREFIX + name for name, *_ in prometheus.GAUGES]
+    counters = [*prometheus.COUNTERS, *prometheus.LABELLED]
+    assert named(table(MONITORING, "Counters", "name")) == [f"{prometheus.PREFIX}{name}_total" for name, *_ in counters]
+    histograms = [prometheus.PREFIX + name for name, *_ in prometheus.HISTOGRAMS]
+    assert named(table(MONITORING, "Histograms", "name")) == histograms
+    [rules] = [text for language, text in FENCE.findall(MONITORING.read_text()) if language == "yaml"]
+    used = set(re.findall(r"metrics_stream_\w+", rules))
+    assert used <= {*(name for name in re.findall(r"`(metrics_stream_\w+)`", MONITORING.read_text()))} | {
+        f"{name}_bucket" for name in histograms
+    }
+
+
+async def test_every_check_of_readyz(monkeypatch):
+    monkeypatch.setattr(readiness, "_missing_migrations", lambda: 0)
+    found = await readiness.problems()
+    await stop_runtime()
+    assert named(table(MONITORING, "/readyz", "check")) == list(found)
