@@ -9,7 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.documents import ARCHITECTURE, CONTRIBUTING, DOCS, FENCE, README, ROOT, STATIC, names, prose, table
+from tests.support.documents import (
+    ARCHITECTURE,
+    CHANGELOG,
+    CONTRIBUTING,
+    DOCS,
+    FENCE,
+    README,
+    ROOT,
+    STATIC,
+    names,
+    prose,
+    table,
+    tables,
+)
 
 PACKAGE = ROOT / "metrics_stream"
 PAGES = [README, CONTRIBUTING, ROOT / "benchmarks" / "README.md", *sorted(DOCS.glob("*.md"))]
@@ -93,6 +106,12 @@ def test_files_and_modules_that_a_document_names_exist(page: Path):
     assert list(unknown_modules(text)) == []
     blocks = "".join(code for _, code in FENCE.findall(text))
     assert [path for path in STATIC_FILE.findall(blocks) if not (STATIC.parent / path).is_file()] == []
+
+
+def test_new_paths_in_the_changelog_exist():
+    rows = [row for rows in tables(prose(CHANGELOG).replace("\n  |", "\n|")) for row in rows if "now" in row]
+    assert len(rows) > 5
+    assert [name for row in rows for name in unknown_modules(row["now"])] == []
 
 
 def test_classes_that_the_architecture_names_exist():

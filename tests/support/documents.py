@@ -10,6 +10,7 @@ import msgspec
 ROOT = Path(__file__).resolve().parents[2]
 
 README = ROOT / "README.md"
+CHANGELOG = ROOT / "CHANGELOG.md"
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 DOCS = ROOT / "docs"
 ARCHITECTURE = DOCS / "architecture.md"
@@ -19,7 +20,7 @@ DASHBOARDS = DOCS / "dashboards.md"
 SETTINGS = DOCS / "settings.md"
 MONITORING = DOCS / "monitoring.md"
 PRODUCERS = DOCS / "producers.md"
-PAGES = sorted([README, ROOT / "CHANGELOG.md", CONTRIBUTING, *DOCS.glob("*.md")])
+PAGES = sorted([README, CHANGELOG, CONTRIBUTING, *DOCS.glob("*.md")])
 STATIC = ROOT / "metrics_stream" / "static" / "metrics_stream"
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
