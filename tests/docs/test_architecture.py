@@ -18,6 +18,7 @@ from tests.support.documents import (
     README,
     ROOT,
     STATIC,
+    named,
     names,
     prose,
     table,
@@ -115,9 +116,9 @@ def test_new_paths_in_the_changelog_exist():
 
 
 def test_classes_that_the_architecture_names_exist():
-    named = {found[1] for name in names(prose(ARCHITECTURE)) if (found := CLASS.fullmatch(name))}
-    assert {"Broadcaster", "Hub", "PreparedMessage"} <= named
-    assert named - classes() == set()
+    mentioned = {found[1] for name in names(prose(ARCHITECTURE)) if (found := CLASS.fullmatch(name))}
+    assert {"Broadcaster", "Hub", "PreparedMessage"} <= mentioned
+    assert mentioned - classes() == set()
 
 
 @pytest.mark.parametrize(
@@ -152,3 +153,12 @@ def test_order_of_imports_is_that_of_import_linter():
     [layers] = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
     documented = [sorted(names(row["packages and modules"])) for row in rows]
     assert documented == [sorted(layer.replace("|", " ").split()) for layer in layers]
+
+
+def test_every_package_and_module_at_the_top_is_in_both_tables():
+    packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    modules = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
+    described = table(ARCHITECTURE, "Packages and imports", "package")
+    assert {name.rstrip("/") for name in named(described)} == packages
+    layers = table(ARCHITECTURE, "Packages and imports", "layer")
+    assert {name for row in layers for name in names(row["packages and modules"])} == packages | modules
