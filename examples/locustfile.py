@@ -30,13 +30,12 @@ from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.runners import WORKER_REPORT_INTERVAL, MasterRunner, WorkerRunner
 
-from metrics_stream.core.errors import MetricsStreamError
-
 # Locust has patched the program before it reads this file, as it must be.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from examples.locust_metrics import AgentMeter, SystemMeter
 from metrics_stream.broadcast import Broadcaster, BroadcastError
+from metrics_stream.core.errors import MetricsStreamError
 
 URL, TOKEN = os.environ.get("METRICS_URL"), os.environ.get("METRICS_TOKEN")
 INTERVAL_SECONDS = 1.0

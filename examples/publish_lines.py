@@ -10,8 +10,6 @@ import os
 import sys
 from pathlib import Path
 
-from metrics_stream.core.errors import MetricError
-
 
 def main() -> None:
     """Read until the other program ends, then wait until all has left."""
@@ -21,6 +19,7 @@ def main() -> None:
 
     django.setup()
     from metrics_stream.broadcast import Broadcaster
+    from metrics_stream.core.errors import MetricError
 
     with Broadcaster() as stream:
         for number, line in enumerate(sys.stdin, start=1):
