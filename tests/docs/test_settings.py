@@ -69,7 +69,7 @@ def test_every_address():
 
 
 def test_commands_of_dev_py():
-    text = (ROOT / "dev.py").read_text()
+    text = (ROOT / "devtools" / "commands.py").read_text()
     existing = set(re.findall(r'commands\.add_parser\("(\w+)"', text))
     everywhere = "".join(page.read_text() for page in PAGES)
     assert set(re.findall(r"dev\.py (\w+)", everywhere)) - {"needs"} == existing
