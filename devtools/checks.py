@@ -1,6 +1,5 @@
 """`dev.py test` and `dev.py faults`: the checks of CI, and tests that take minutes."""
 
-import json
 import os
 import subprocess
 from collections.abc import Sequence
@@ -9,9 +8,6 @@ from typing import NoReturn
 from devtools import paths
 from devtools.output import say
 from devtools.virtualenv import set_up
-
-# More tests than this do not fail because a machine is busy.
-MAX_SECOND_TRIES = 8
 
 
 def test(arguments: Sequence[str]) -> int:
@@ -38,23 +34,8 @@ def test(arguments: Sequence[str]) -> int:
         say(f"\n--- {name}")
         done = subprocess.run([paths.PYTHON, *argv], env=environment, check=False)
         (failed if done.returncode else passed).append(name)
-    if failed == ["pytest"] and passes_when_run_again():
-        passed, failed = [*passed, "pytest, with the second try"], []
     say(f"ok: {', '.join(passed)}" + (f"\nFAILED: {', '.join(failed)}" if failed else ""))
     return 1 if failed else 0
-
-
-def passes_when_run_again() -> bool:
-    """Run the tests that failed once more, when they are few: on a busy machine a browser or a process may be late."""
-    try:
-        failed = json.loads((paths.ROOT / ".pytest_cache/v/cache/lastfailed").read_text())
-    except (OSError, ValueError):
-        return False
-    if not 0 < len(failed) <= MAX_SECOND_TRIES:
-        return False
-    say(f"\n--- pytest, once more what failed: {', '.join(failed)}")
-    again = [paths.PYTHON, "-m", "pytest", "--last-failed", "--last-failed-no-failures", "none"]
-    return subprocess.run(again, check=False).returncode == 0
 
 
 def faults(arguments: Sequence[str]) -> NoReturn:
