@@ -23,7 +23,9 @@ DASHBOARD = "dashboard"
 def parse(argv: list[str]) -> argparse.Namespace:
     """Return the options."""
     parser = argparse.ArgumentParser(
-        prog="dev.py bench", description="Measure speed against peers; see benchmarks/README.md."
+        prog="dev.py bench",
+        description="Measure speed against peers; see benchmarks/README.md.",
+        epilog="To compare this tree with a commit see: dev.py bench --against COMMIT --help",
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="scenarios to run, all without a name; see --list")
     parser.add_argument("--list", action="store_true", help="list the scenarios and end")
