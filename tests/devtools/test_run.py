@@ -16,7 +16,7 @@ import pytest
 from devtools import addresses, paths, valkey, virtualenv
 from devtools.paths import ROOT
 from devtools.stack_file import read_stack
-from tests.stack import wait_until
+from tests.support.stack import wait_until
 
 PROJECT_VARIABLES = (
     "DEBUG",

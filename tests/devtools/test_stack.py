@@ -12,7 +12,7 @@ from devtools import children
 from devtools.children import Child
 from devtools.paths import ROOT
 from devtools.stack import Stack
-from tests.stack import wait_until
+from tests.support.stack import wait_until
 
 
 def python_child(code: str, **options: Any) -> Child:
