@@ -1,13 +1,20 @@
 """`dev.py test` and `dev.py faults`: the checks of CI, and tests that take minutes."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Sequence
 from typing import NoReturn
 
 from devtools import paths
 from devtools.output import say
+from devtools.programs import call
 from devtools.virtualenv import set_up
+
+# It finds doubled code; .jscpd.json says where and from which size on. The newest version that runs on Node.js 18.
+JSCPD = "jscpd@4.0.5"
+# npm takes from its cache what it can, and does not try for minutes where there is no network.
+NPM = {"npm_config_prefer_offline": "true", "npm_config_fetch_retries": "0", "npm_config_fetch_timeout": "60000"}
 
 
 def test(arguments: Sequence[str]) -> int:
@@ -18,24 +25,46 @@ def test(arguments: Sequence[str]) -> int:
         os.execv(paths.PYTHON, [paths.PYTHON, "-m", "pytest", *arguments])
     passed: list[str] = []
     failed: list[str] = []
-    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"}
+    left_out: list[str] = []
+    python = paths.PYTHON
+    environment = {**os.environ, **NPM, "DJANGO_SETTINGS_MODULE": "tests.settings"}
     for name, *argv in (
-        ("ruff check", "-m", "ruff", "check"),
-        ("ruff format", "-m", "ruff", "format", "--check"),
-        ("mypy", "-m", "mypy"),
-        ("import-linter", str(paths.VENV / "bin" / "lint-imports")),
-        ("djlint format", "-m", "djlint", "templates", "--check", "--quiet"),
-        ("djlint lint", "-m", "djlint", "templates", "--lint", "--quiet"),
-        ("manage.py check", paths.MANAGE, "check", "--fail-level", "WARNING"),
-        ("makemigrations", paths.MANAGE, "makemigrations", "--check", "--dry-run"),
+        ("ruff check", python, "-m", "ruff", "check"),
+        ("ruff format", python, "-m", "ruff", "format", "--check"),
+        ("mypy", python, "-m", "mypy"),
+        ("import-linter", python, str(paths.VENV / "bin" / "lint-imports")),
+        ("vulture", python, "-m", "vulture"),
+        ("jscpd", "npx", "--yes", JSCPD),
+        ("djlint format", python, "-m", "djlint", "templates", "--check", "--quiet"),
+        ("djlint lint", python, "-m", "djlint", "templates", "--lint", "--quiet"),
+        ("manage.py check", python, paths.MANAGE, "check", "--fail-level", "WARNING"),
+        ("makemigrations", python, paths.MANAGE, "makemigrations", "--check", "--dry-run"),
         # Last, as people and CI look for its count at the end of the output. Tests of one file share servers.
-        ("pytest", "-m", "pytest", "-n", "logical", "--maxprocesses", "4", "--dist", "loadfile"),
+        ("pytest", python, "-m", "pytest", "-n", "logical", "--maxprocesses", "4", "--dist", "loadfile"),
     ):
         say(f"\n--- {name}")
-        done = subprocess.run([paths.PYTHON, *argv], env=environment, check=False)
+        if name == "jscpd" and (reason := jscpd_is_missing()):
+            say(f"Left out: {reason}.")
+            left_out.append(name)
+            continue
+        done = subprocess.run(argv, env=environment, check=False)
         (failed if done.returncode else passed).append(name)
-    say(f"ok: {', '.join(passed)}" + (f"\nFAILED: {', '.join(failed)}" if failed else ""))
+    for word, names in (("ok", passed), ("left out", left_out), ("FAILED", failed)):
+        if names:
+            say(f"{word}: {', '.join(names)}")
     return 1 if failed else 0
+
+
+def jscpd_is_missing() -> str:
+    """Return why jscpd cannot run here, "" when it can."""
+    if shutil.which("npx") is None:
+        return "npm is not installed"
+    done = call(["npx", "--yes", JSCPD, "--version"], {**os.environ, **NPM})
+    if done.returncode:
+        lines = done.stdout.splitlines()
+        reason = next((line for line in lines if line.startswith("npm error")), "no reason given")
+        return f"npm cannot get {JSCPD} ({reason})"
+    return ""
 
 
 def faults(arguments: Sequence[str]) -> NoReturn:
