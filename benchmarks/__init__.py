@@ -1,1 +1,1 @@
-"""Benchmarks of metrics_stream beside its peers; `python3 dev.py bench` runs them, README.md describes them."""
+"""Benchmarks of metrics_stream and of its peers; `python3 dev.py bench` runs them, README.md describes them."""

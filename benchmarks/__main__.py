@@ -1,4 +1,4 @@
-"""Run scenarios by name, all of them without one: `python3 dev.py bench [NAME …]`."""
+"""Run scenarios by name, or all of them: `python3 dev.py bench [NAME …]`."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def parse(argv: list[str]) -> argparse.Namespace:
         description="Measure speed against peers; see benchmarks/README.md.",
         epilog="To compare this tree with a commit see: dev.py bench --against COMMIT --help",
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="scenarios to run, all without a name; see --list")
-    parser.add_argument("--list", action="store_true", help="list the scenarios and end")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="scenarios to run, by default all; see --list")
+    parser.add_argument("--list", action="store_true", help="list the scenarios and exit")
     parser.add_argument("--seconds", type=float, default=10.0, help="how long each system is measured (%(default)g)")
     parser.add_argument(
         "--rounds", type=int, default=1, help="how often systems that are compared take turns (%(default)s)"
     )
     parser.add_argument(
-        "--clients", type=int, help="another number of clients, for a quick look; targets are then beside the point"
+        "--clients", type=int, help="another number of clients, for a quick look; the targets do not apply then"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to a file, too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures to a file")
     options = parser.parse_args(argv)
     unknown = [name for name in options.names if name not in SCENARIOS]
     if unknown:
@@ -47,7 +47,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 
 def main(argv: list[str]) -> int:
-    """Run what was asked for; return 0 unless something could not run or delivered nothing."""
+    """Run the scenarios; return 0 unless one could not run or a system delivered nothing."""
     if argv[:1] == [DASHBOARD]:
         return int(importlib.import_module("benchmarks.dashboard").main(argv[1:]) or 0)
     options = parse(argv)

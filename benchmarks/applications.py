@@ -1,6 +1,6 @@
-"""ASGI applications that publish to themselves, as the in-memory channel layer demands; made by their names.
+"""ASGI applications that publish to themselves, as the in-memory channel layer requires; each is made by its name.
 
-`stream` is this project. `tutorial` is a Channels application as the tutorial has it: every consumer joins the group.
+`stream` is this project. `tutorial` is a Channels application as in the tutorial: every consumer joins the group.
 Both publish while they answer `GET /publish?rate=…&count=…&kind=…`, inside the server's own event loop.
 """
 
@@ -25,7 +25,7 @@ Put = Callable[[Source, float], Awaitable[None]]
 
 
 def publishing(application: Application, put: Put) -> Application:
-    """Return `application` with an address by which it is told to publish."""
+    """Return `application` with the additional address /publish, which makes it publish."""
     sources: dict[str, Source] = {}
 
     async def answer(scope: Any, receive: Any, send: Any) -> None:
@@ -39,7 +39,7 @@ def publishing(application: Application, put: Put) -> Application:
         late = 0.0
         for sent_at in schedule(rate, count, start):
             behind = time.monotonic() - start_clock - (sent_at - start)
-            # Also when it is late: a publisher that never waits would keep everybody else from the event loop.
+            # Wait even when late: a publisher that never waits would block all other tasks of the event loop.
             await asyncio.sleep(max(0.0, -behind))
             late = max(late, behind)
             await put(source, sent_at)
@@ -51,7 +51,7 @@ def publishing(application: Application, put: Put) -> Application:
 
 
 def make_stream() -> Application:
-    """Return this project's application, which publishes with its own helper."""
+    """Return this project's application; it publishes with `broadcast`."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
     from metrics_stream.broadcast import broadcast
     from project.asgi import application
@@ -63,7 +63,7 @@ def make_stream() -> Application:
 
 
 def make_tutorial() -> Application:
-    """Return an application in which every consumer is a member of the group."""
+    """Return an application in which every consumer joins the group."""
     settings.configure(
         ALLOWED_HOSTS=["*"],
         CHANNEL_LAYERS={"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}},
@@ -94,7 +94,7 @@ def make_tutorial() -> Application:
 
 @cache
 def __getattr__(name: str) -> Application:
-    """Make the application that a server asks for by its name, perhaps more than once."""
+    """Return the application with this name; a server may ask for it more than once."""
     makers = {"stream": make_stream, "tutorial": make_tutorial}
     if name not in makers:
         raise AttributeError(name)

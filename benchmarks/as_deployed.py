@@ -1,7 +1,7 @@
-"""The project's settings as a server in production has them, with a folder of its own for the static files."""
+"""The project's settings as in production, with a separate folder for the static files."""
 
 import os
 
-from project.settings import *  # noqa: F403  what the project has, with two differences
+from project.settings import *  # noqa: F403  the project's settings, with two differences
 
 STATIC_ROOT = os.environ["STATIC_ROOT"]

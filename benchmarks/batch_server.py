@@ -1,6 +1,6 @@
-"""A broadcast server on the `websockets` library, a batch per client: `batch_server PORT FEED COMPRESSION`.
+"""A broadcast server on the `websockets` library with a batch for each client: `batch_server PORT FEED COMPRESSION`.
 
-Takes metrics as lines on the port FEED, and sends each client what came since its last batch, every 0.1 s.
+It reads metrics as lines from the port FEED. Every 0.1 s it sends each client the metrics since its last batch.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ async def handle(connection: ServerConnection) -> None:
 
 
 async def feed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Put what a producer sends into every client's queue."""
+    """Put each line of a producer into every client's queue."""
     async for line in reader:
         metric = json.loads(line)
         for queue in queues:
@@ -47,7 +47,7 @@ async def feed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 
 async def main(port: int, feed_port: int, compression: str | None) -> None:
-    """Serve until the process is ended."""
+    """Serve until the process ends."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     async with (

@@ -1,8 +1,8 @@
 """Measure what a busy dashboard costs the browser: 12 line panels at 10 frames/s in a real Chromium; see README.md.
 
-The page's main thread is what counts, since everything that a person does on the page waits for it. Chromium runs
-headless and without a GPU, so canvases are drawn in software on that very thread; what DevTools does to look on is
-included too. Server and producer run beside it on one machine, so compare the thread's processor time as well.
+The page's main thread matters most, because every action of a person waits for it. Chromium runs headless and without
+a GPU, so it draws canvases in software on that thread; the cost of DevTools is included. Server and producer run on the
+same machine, so compare the thread's processor time, too.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from playwright.sync_api import Browser, CDPSession, Page
 from benchmarks.native import BenchError
 from benchmarks.page import dashboard_page, producing
 
-# Tasks that keep the main thread for so long that somebody who types or scrolls can notice.
+# Tasks that keep the main thread so long that a person who types or scrolls can notice.
 WATCH_LONG_TASKS = """
 globalThis.longTasks = [];
 const watcher = new PerformanceObserver((list) => {
@@ -33,7 +33,7 @@ watcher.observe({type: "longtask"});
 
 
 class Sample(NamedTuple):
-    """What the page had used up at one moment: durations in seconds, counts, and frames received."""
+    """What the page had used at one moment: durations in seconds, counts, and frames received."""
 
     at: float
     wall: dict[str, float]
@@ -43,7 +43,7 @@ class Sample(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """What the page held right after a forced garbage collection."""
+    """The memory and the objects of the page right after a forced garbage collection."""
 
     heap_bytes: int
     buffer_bytes: int
@@ -52,7 +52,7 @@ class Memory(NamedTuple):
 
 
 class Watch:
-    """Reads the page's meters over the DevTools protocol."""
+    """Read the page's meters over the DevTools protocol."""
 
     def __init__(self, browser: Browser, page: Page) -> None:
         self.frames = 0
@@ -61,7 +61,7 @@ class Watch:
         self._page = page
         self._browser = browser.new_browser_cdp_session()
         self._wall = self._session("timeTicks")
-        # The processor time of the same thread: on a machine that others use, wall time counts their turns as well.
+        # The processor time of the same thread: on a busy machine, wall time includes the turns of other processes.
         self._thread = self._session("threadTicks")
 
     def _session(self, domain: str) -> CDPSession:
@@ -74,7 +74,7 @@ class Watch:
         self.frame_bytes += len(payload)
 
     def sample(self) -> Sample:
-        """Return the meters as they are."""
+        """Return the current values of the meters."""
         wall, thread = _metrics(self._wall), _metrics(self._thread)
         processes = self._browser.send("SystemInfo.getProcessInfo")["processInfo"]
         return Sample(
@@ -82,7 +82,7 @@ class Watch:
         )
 
     def memory(self) -> Memory:
-        """Collect garbage and return what is left."""
+        """Collect garbage, then return the memory and objects that are left."""
         self._wall.send("HeapProfiler.enable")
         self._wall.send("HeapProfiler.collectGarbage")
         self._wall.send("HeapProfiler.disable")
@@ -101,7 +101,7 @@ def _metrics(session: CDPSession) -> dict[str, float]:
 
 
 def show(samples: Sequence[tuple[Sample, Sample]]) -> dict[str, float]:
-    """Return the shares of one core, and the rates, over stretches of time that leave out forced collections."""
+    """Return the shares of one core, and the rates, over periods without forced collections."""
     seconds = sum(end.at - start.at for start, end in samples)
 
     def share(name: str) -> float:
@@ -177,7 +177,7 @@ def rows(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Start the stack and the browser, measure, print; return 0 unless the page was not what it should be."""
+    """Start the stack and the browser, measure and print; return 1 when the page did not draw all panels."""
     parser = argparse.ArgumentParser(prog="dev.py bench dashboard", description=__doc__)
     parser.add_argument("--seconds", type=float, default=600.0, help="how long to measure (%(default)s)")
     parser.add_argument("--warm-up", type=float, default=20.0, help="seconds before that (%(default)s)")

@@ -1,6 +1,6 @@
-"""How long a dashboard takes from its reload until its charts hold the last 15 minutes, in a real Chromium.
+"""How long a dashboard takes from its reload until its charts show the last 15 minutes, in a real Chromium.
 
-The server keeps a full history, which a producer has filled at the pace of the live stream and goes on with; see
+A producer fills the server's history with metrics as dense as the live ones, then goes on at the live rate; see
 README.md. Twelve line panels of 15 minutes each, as in the scenario `dashboard`.
 """
 
@@ -28,8 +28,8 @@ AS_DEPLOYED = {
     "ANONYMOUS_READ": "1",
 }
 
-# Notes in milliseconds since the navigation began when the socket was open, when the summary of the past was there,
-# and when the last of the panels had been painted with it. What is drawn is on the screen with the next frame.
+# Notes in milliseconds since the navigation began when the socket opened, when the summary of the past arrived, and
+# when the last panel was painted with it. Drawings are on the screen with the next frame.
 WATCH = """
 globalThis.marks = {};
 const mark = (name) => { globalThis.marks[name] ??= performance.now(); };
@@ -61,7 +61,7 @@ CanvasRenderingContext2D.prototype.clearRect = function (...given) {
 
 
 def reload_times() -> dict[str, Any]:
-    """Return the milliseconds of the first load and of every reload, by what was reached."""
+    """Return for the first load and for each reload when each mark was reached, in milliseconds."""
     with (
         dashboard_page(HISTORY_SECONDS, WATCH, **AS_DEPLOYED) as (stack, _, page),
         producing(stack, RATE, HISTORY_SECONDS),
@@ -77,6 +77,6 @@ def _load(page: Page, how: str) -> dict[str, float]:
         page.reload(wait_until="commit")
     page.wait_for_function("() => globalThis.marks?.painted", timeout=60_000)
     found: dict[str, float] = page.evaluate("({...marks, bytes: globalThis.backfillBytes})")
-    # Until the page is at rest, as when a person reloads it.
+    # The page must be at rest before the next reload, as when a person reloads it.
     time.sleep(1.0)
     return found

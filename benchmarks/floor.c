@@ -1,9 +1,9 @@
-// The least that a server can do: answer the handshake, and send() the same frame to every client at a fixed pace.
+// The minimum work of a server: answer the handshake, and send() the same frame to every client at a fixed rate.
 //
 //   floor PORT
 //
-// Obeys lines on its standard input: `publish HERTZ COUNT BYTES` sends COUNT frames of BYTES on the wire to each client
-// and then prints how many. The answer to the handshake fits the one key that load_client uses.
+// Reads commands from its standard input: `publish HERTZ COUNT BYTES` sends COUNT frames of BYTES on the wire to each
+// client and then prints how many. The answer to the handshake fits the one key that load_client uses.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>

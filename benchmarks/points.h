@@ -1,4 +1,4 @@
-// What a load client does with a message: inflate it, find the points in it, take their ages.
+// What the load client does with a message: inflate it, find its points, take their ages.
 //
 // A point is a number behind `"sent_at":`, the instant in seconds since 1970 at which it was due, perhaps followed by
 // `,"number":` and its number in the order of publishing.
@@ -21,8 +21,8 @@
 
 struct point { double sent_at; int64_t number; };
 
-// The text to which a compressed message may refer, the same object for all receivers that had the same text last,
-// and never changed. None of it is NULL.
+// The text to which a compressed message may refer. It never changes; all receivers with the same last text share it.
+// An empty history is NULL.
 struct history {
     uint64_t hash;
     unsigned references;
@@ -32,7 +32,7 @@ struct history {
 };
 
 struct receiver {
-    size_t window;                    // to how many bytes of earlier messages a compressed one may refer
+    size_t window;                    // how many bytes of earlier messages a compressed message may refer to
     struct history *history;
     uint64_t points, repeated, skipped, gaps;
     int64_t last_number;
@@ -40,9 +40,9 @@ struct receiver {
     unsigned char carry[CARRY_BYTES];
 };
 
-// A message that has been inflated and searched. Servers send equal bytes to many clients, and a client that looked
-// at each of them anew would measure itself. The whole message is compared, not only a hash of it; where it may refer
-// to earlier ones, equal bytes mean the same after the same history only.
+// A message that was inflated and searched. Servers send equal bytes to many clients; a load client that processed each
+// of them would measure itself. The whole message is compared, not only its hash. Equal bytes that may refer to earlier
+// messages mean the same only after the same history.
 struct seen {
     uint64_t hash;
     size_t window, length, bytes;
@@ -90,7 +90,7 @@ static double age_percentile(double share) {
     return oldest * 1000;
 }
 
-// Pairs of a millisecond and how many points had that age; empty ones are left out.
+// Pairs of an age in milliseconds and its number of points; ages without points are left out.
 static void print_histogram(void) {
     const char *comma = "";
     for (int first = 0; first <= AGE_BUCKETS; first += 10) {
@@ -132,8 +132,8 @@ static void forget_history(struct receiver *receiver) {
     receiver->history = NULL;
 }
 
-// Returns a reference to the history after a message. Receivers that began differently meet in one again as soon as
-// what differed has left the window.
+// Returns a reference to the history after a message. Receivers with different histories share one again as soon as the
+// difference has left the window.
 static struct history *history_after(const struct history *before, size_t window, const unsigned char *data,
                                      size_t length) {
     size_t added = length < window ? length : window, old = before ? before->length : 0;
@@ -173,7 +173,7 @@ static unsigned char *inflate_message(struct receiver *receiver, const unsigned 
             stream.avail_out = inflated_capacity - done;
             int result = inflate(&stream, Z_SYNC_FLUSH);
             done = inflated_capacity - stream.avail_out;
-            // A final block ends neither the message nor what later blocks may refer to.
+            // A final block ends neither the message nor the text that later blocks may refer to.
             if (result == Z_STREAM_END) inflateResetKeep(&stream);
             else if (result != Z_OK && result != Z_BUF_ERROR) {
                 fprintf(stderr, "load_client: a message does not inflate: %s\n", stream.msg ? stream.msg : "");
@@ -187,7 +187,7 @@ static unsigned char *inflate_message(struct receiver *receiver, const unsigned 
     return inflated;
 }
 
-// Reads the next point at or after *position and moves it behind; false when there is no complete one.
+// Reads the next point at or after *position and moves *position behind it; false without a complete point.
 static bool next_point(const unsigned char *data, size_t length, size_t *position, struct point *point) {
     const char *marker = memmem(data + *position, length - *position, SENT_AT, strlen(SENT_AT));
     if (!marker) return false;
@@ -244,7 +244,7 @@ static void forget_oldest(void) {
     free(message);
 }
 
-// Inflates and searches a message, whose key is given, and remembers it as the newest.
+// Inflates and searches the message with this key, and keeps it as the newest.
 static struct seen *look_at(struct receiver *receiver, const unsigned char *data, const struct seen *key) {
     struct seen *message = malloc(sizeof *message + key->length), **bucket = &seen[key->hash % BUCKETS];
     *message = *key;
@@ -293,7 +293,7 @@ static void count_shared(struct receiver *receiver, const unsigned char *data, s
     receiver->gaps += message->is_gap;
 }
 
-// A piece of a byte stream, after what the pieces before left over.
+// A piece of a byte stream, behind the rest of the pieces before it.
 static void count_piece(struct receiver *receiver, const unsigned char *data, size_t length, double now) {
     static unsigned char *joined;
     static size_t capacity;

@@ -1,4 +1,4 @@
-"""Programs under measurement: start, wait until they listen, processor time and memory of the whole tree, end."""
+"""Processes to measure: their start and end, the processor time and the memory of a process and its descendants."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ POLL_SECONDS = 0.05
 
 
 class Program:
-    """A program that was started, with its output in a file; `stop` ends it by its own process id."""
+    """A running program with its output in a file; `stop` ends it by its process id."""
 
     def __init__(
         self, argv: Sequence[str], *, log: Path, environment: Mapping[str, str] | None = None, cwd: Path | None = None
@@ -31,7 +31,7 @@ class Program:
             )
 
     def wait_for_port(self, port: int) -> None:
-        """Return when somebody listens on `port`; raise BenchError with the program's output when it ends first."""
+        """Wait until `port` accepts connections; raise BenchError with the program's output when it ends first."""
         deadline = time.monotonic() + START_SECONDS
         while True:
             with socket.socket() as probe:
@@ -42,12 +42,12 @@ class Program:
             time.sleep(POLL_SECONDS)
 
     def stop(self) -> None:
-        """End the program, and its children when it does not end in time."""
+        """Terminate the program; kill it and its descendants when it does not end in time."""
         end(self.process)
 
 
 def end(process: subprocess.Popen[Any]) -> None:
-    """End a process gently, and after a while with all its children."""
+    """Terminate a process; after STOP_SECONDS kill it and all its descendants."""
     process.terminate()
     try:
         process.wait(STOP_SECONDS)
@@ -65,7 +65,7 @@ def tree(pid: int) -> list[psutil.Process]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the processor time, in user and kernel mode, that a process and its descendants have used."""
+    """Return the processor time of a process and its descendants, user and kernel mode."""
     total = 0.0
     for process in tree(pid):
         times = process.cpu_times()

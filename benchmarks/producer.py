@@ -1,7 +1,7 @@
-"""A program that publishes at a fixed rate, whether or not the receivers keep up: `producer TRANSPORT KIND ADDRESS`.
+"""A program that publishes at a fixed rate even when receivers do not keep up: `producer TRANSPORT KIND ADDRESS`.
 
-Obeys lines on its standard input: `publish RATE COUNT` publishes and then prints what came of it as JSON. `sent_at` is
-the instant at which a metric was due, so what delays the producer counts as age as well.
+It reads commands from its standard input: `publish RATE COUNT` publishes and then prints a report as JSON. `sent_at` is
+the instant at which a metric was due, so a delay of the producer counts as age, too.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TOPIC = "metrics"
 
 
 class LineTransport:
-    """A JSON text per line over TCP."""
+    """One JSON text per line over TCP."""
 
     def __init__(self, address: str) -> None:
         host, port = address.split(":")
@@ -33,7 +33,7 @@ class LineTransport:
         self.socket.sendall(source.next_json(sent_at) + b"\n")
 
     def finish(self) -> dict[str, Any]:
-        """Return when everything was handed over; say what was lost."""
+        """Wait until all metrics are handed over; return how many were lost."""
         return {}
 
 
@@ -63,7 +63,7 @@ def mqtt_packet(kind: int, body: bytes) -> bytes:
 
 
 def mqtt_text(text: str) -> bytes:
-    """Return a text as MQTT has it."""
+    """Return a text as MQTT encodes it."""
     return struct.pack("!H", len(text)) + text.encode()
 
 
@@ -86,7 +86,7 @@ class MqttTransport(LineTransport):
 
 
 class StreamTransport:
-    """metrics_stream's own helper, on the channel layer that the environment names."""
+    """metrics_stream's Broadcaster, on the channel layer of the environment."""
 
     def __init__(self, address: str) -> None:
         del address
@@ -103,7 +103,7 @@ class StreamTransport:
         self.stream.broadcast(*source.next(sent_at), sent_at)
 
     def finish(self) -> dict[str, Any]:
-        """Return when everything was handed over; say what was lost."""
+        """Wait until all metrics are handed over; return how many were lost."""
         self.stream.flush(timeout=10)
         return {"dropped": self.stream.dropped, "error": self.stream.last_error}
 
@@ -117,7 +117,7 @@ TRANSPORTS: dict[str, Callable[[str], Any]] = {
 
 
 def publish(transport: Any, source: Source, rate: float, count: int) -> dict[str, Any]:
-    """Publish `count` metrics; return how many, and how late the latest of them left."""
+    """Publish `count` metrics; return how many, and the greatest delay of one."""
     start, start_clock = time.time() + 0.01, time.monotonic() + 0.01
     late = 0.0
     for sent_at in schedule(rate, count, start):
@@ -130,7 +130,7 @@ def publish(transport: Any, source: Source, rate: float, count: int) -> dict[str
 
 
 def main(transport_name: str, kind: str, address: str = "") -> None:
-    """Connect, then obey."""
+    """Connect, then run commands until the input ends."""
     transport, source = TRANSPORTS[transport_name](address), Source(kind)
     print(json.dumps({"connected": True}), flush=True)
     for line in sys.stdin:

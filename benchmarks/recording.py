@@ -1,7 +1,7 @@
-"""What recording a fast test costs, and how long a chart of a long one takes, in a SQLite database.
+"""The cost of recording a fast test run, and the time to read a chart of a long one, in a SQLite database.
 
-The server and its recorder run as they do in production. The long run is written by the recorder's own writer without
-waiting for its hour, and read in a process of its own.
+The server and its recorder run as in production. The recorder's own writer writes the long run at once instead of in an
+hour; a separate process reads it.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from benchmarks.processes import cpu_seconds
 from tests.support.stack import ROOT, Stack
 
 RATE = 2_000.0
-# So that minutes are closed and packed, as they are for nearly all of a longer run.
+# Long enough for minutes to be closed and packed, as for nearly all of a longer run.
 SECONDS = 90.0
 SOURCES = 20
-# How long the recorder may take for the rest.
+# How long the recorder may take after the last metric.
 PATIENCE_SECONDS = 30.0
 
 HOUR = """
@@ -59,7 +59,7 @@ print(json.dumps({"all": measure(), "one": measure(fields=FIELDS[:1], source="we
 
 
 def fast_run(bench: Bench, seconds: float = SECONDS) -> dict[str, float]:
-    """Return what recording RATE metrics a second for a while came to, beside the same without a run."""
+    """Return the figures of recording RATE metrics a second, and the processor time of the same without a run."""
     folder = bench.folder / "recording"
     folder.mkdir()
     stack = Stack(folder, bench.redis_url())
@@ -91,7 +91,7 @@ def fast_run(bench: Bench, seconds: float = SECONDS) -> dict[str, float]:
 
 
 def hour_run(bench: Bench) -> dict[str, Any]:
-    """Return how long it takes to read the series of an hour, and what they take in the database."""
+    """Return the times to read the series of an hour, and their size in the database."""
     folder = bench.folder / "hour"
     folder.mkdir()
     stack = Stack(folder, "")
@@ -102,7 +102,7 @@ def hour_run(bench: Bench) -> dict[str, Any]:
 
 
 def file_bytes(path: Path) -> int:
-    """Return the size of a database, with everything in it that has been written."""
+    """Return the size of a database, with all that has been written to it."""
     with sqlite3.connect(path) as database:
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     database.close()
@@ -110,7 +110,7 @@ def file_bytes(path: Path) -> int:
 
 
 def _publish(stack: Stack, pid: int, seconds: float) -> float:
-    """Publish for so long; return the processor time that the server took for it."""
+    """Publish for `seconds`; return the processor time of the server."""
     before = cpu_seconds(pid)
     argv = [sys.executable, "-m", "benchmarks.recording", str(RATE), str(round(RATE * seconds))]
     subprocess.run(argv, cwd=ROOT, env={**stack.environment, "PYTHONPATH": str(ROOT)}, check=True)
@@ -118,7 +118,7 @@ def _publish(stack: Stack, pid: int, seconds: float) -> float:
 
 
 def _wait_recorded(path: Path, slug: str) -> int:
-    """Return how many metrics of a run were recorded once it is recorded whole."""
+    """Wait until a run is completely recorded; return the number of its metrics."""
     query = "SELECT metrics_recorded, recording_ended_at FROM metrics_stream_testrun WHERE slug = ?"
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:

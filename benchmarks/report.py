@@ -1,4 +1,4 @@
-"""Results as text and as JSON: one aligned table per scenario, then its targets."""
+"""Results as text and as JSON: an aligned table for each scenario, then its targets."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class Goal:
-    """A target and what was reached; `at_most` False means that more is better."""
+    """A target and the value that was measured; `at_most` False means that more is better."""
 
     what: str
     limit: float
@@ -55,7 +55,7 @@ class Goal:
 
 @dataclass
 class Outcome:
-    """What one scenario found."""
+    """The result of one scenario."""
 
     rows: list[Row]
     goals: list[Goal] = field(default_factory=list)
@@ -114,7 +114,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def text(outcome: Outcome) -> str:
-    """Return what a person reads of an outcome."""
+    """Return an outcome as text."""
     parts = [table(outcome.rows)] if outcome.rows else []
     parts += [f"  {note}" for note in outcome.notes]
     parts += [f"  {goal.line()}" for goal in outcome.goals]
@@ -122,7 +122,7 @@ def text(outcome: Outcome) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """Return what the figures depend on; nothing that tells whose machine it is."""
+    """Return the facts that the figures depend on; none identifies the machine."""
     facts: dict[str, Any] = {
         "cores": os.cpu_count(),
         "processor": _processor(),

@@ -1,4 +1,4 @@
-"""The scenarios: what is measured under which name, and what is aimed at. README.md lists them for people."""
+"""The scenarios: each has a name, measurements and targets. README.md lists them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from benchmarks.streams import (
 )
 from benchmarks.systems import Load, System
 
-# Long enough to fill the buffers of those who do not read, and for the server to lose patience.
+# Long enough to fill the buffers of clients that do not read, and for the server to close them.
 STALLED_SECONDS = 30.0
 
 
@@ -45,7 +45,7 @@ SCENARIOS: dict[str, Scenario] = {}
 
 
 def scenario(name: str, title: str) -> Callable[[Callable[[Bench], Outcome]], Callable[[Bench], Outcome]]:
-    """Enter a function into the list of scenarios."""
+    """Add a function to the list of scenarios."""
 
     def enter(run: Callable[[Bench], Outcome]) -> Callable[[Bench], Outcome]:
         SCENARIOS[name] = Scenario(name, title, run)
@@ -104,7 +104,7 @@ def fan_out_plain(bench: Bench) -> Outcome:
 
 @scenario("history", "1,000 clients x 100 metrics/s, interval 0.1 s, with and without a history")
 def history(bench: Bench) -> Outcome:
-    """Compare what is live while the past is kept, and while it is not."""
+    """Compare the live delivery with and without a history."""
     rows = bench.compare([Stream, StreamWithoutHistory], bench.load(clients=1_000, rate=100.0))
     cost = _quotient(rows, Stream, StreamWithoutHistory, per_point)
     return Outcome(rows, [_missing(rows[0]), Goal("CPU per point against none", 1.1, cost, " x")])
@@ -133,7 +133,7 @@ def tutorial(bench: Bench) -> Outcome:
 
 @scenario("many-clients", "5,000 clients x 100 metrics/s, interval 1 s, one process, deflate agreed")
 def many_clients(bench: Bench) -> Outcome:
-    """See whether one process holds them."""
+    """Measure whether one process serves them."""
     load = bench.load(clients=5_000, rate=100.0, interval_seconds=1.0, batch_size=None)
     row = bench.measure(Stream, load)
     return Outcome(
@@ -148,14 +148,14 @@ def many_clients(bench: Bench) -> Outcome:
 
 
 def _own_fields(index: int) -> dict[str, Any]:
-    # Each client another subset of the twelve fields, the least of them one field, as the bits of its number.
+    # Each client asks for another subset of the twelve fields, at least one field: the bits of its number.
     chosen = [name for bit, name in enumerate(FIELDS) if (index + 1) >> bit & 1]
     return {"fields": ["sent_at", "number", *chosen]}
 
 
 @scenario("many-filters", "1,000 clients with 1,000 different filters x 100 metrics/s, interval 1 s")
 def many_filters(bench: Bench) -> Outcome:
-    """Let every client ask for other fields, then for another agent."""
+    """Measure clients that each ask for other fields, then clients that each ask for another agent."""
     rows, goals = [], []
     loads = {
         "other fields each": bench.load(
@@ -184,7 +184,7 @@ def many_filters(bench: Bench) -> Outcome:
 
 @scenario("one-producer", "5,000 metrics/s by one producer to one hub, 100 clients, interval 1 s")
 def one_producer(bench: Bench) -> Outcome:
-    """Publish fast, small metrics and whole ones."""
+    """Measure a fast producer, with small metrics and with whole ones."""
     rows, goals = [], []
     for kind, name in (("small", "small metrics"), ("system", "metrics of 12 fields")):
         load = bench.load(clients=100, rate=5_000.0, interval_seconds=1.0, batch_size=None, kind=kind)
@@ -230,7 +230,7 @@ def _settled(pid: int) -> int:
 
 @scenario("overhead", "bytes and frames with the default delivery against one uncompressed frame per metric")
 def overhead(bench: Bench) -> Outcome:
-    """Compare what is on the wire at 20 metrics/s."""
+    """Compare bytes and frames at 20 metrics/s."""
     rows, goals = [], []
     for kind, name in (("system", "12 numbers"), ("demo", "the simulated test")):
         stream = bench.measure(
@@ -250,7 +250,7 @@ def overhead(bench: Bench) -> Outcome:
 
 @scenario("stalled", "20 clients that never read, 1 MB/s, beside 500 healthy ones")
 def stalled(bench: Bench) -> Outcome:
-    """See that those who do not read are closed and the others notice nothing."""
+    """Measure that clients that do not read are closed, and how much that delays the others."""
     load = bench.load(clients=500, rate=100.0, deflate=False, kind="large", seconds=max(bench.seconds, STALLED_SECONDS))
     rounds = [(_loaded(bench, load), _loaded(bench, replace(load, stalled=20))) for _ in range(bench.rounds)]
     alone = {**merged([one.row for one, _ in rounds]), "system": "healthy clients alone"}
@@ -273,7 +273,7 @@ def stalled(bench: Bench) -> Outcome:
 
 
 class _Loaded(NamedTuple):
-    """What came of a load, and what the server's memory did."""
+    """The figures of a load, and how the server's memory changed."""
 
     row: Row
     grown_bytes: int
@@ -313,7 +313,7 @@ def _slow_closes(port: int) -> int:
 
 @scenario("workers", "1,000 clients x 100 metrics/s, spread over one, two and three workers on one Valkey")
 def workers(bench: Bench) -> Outcome:
-    """See that no metric comes twice and none is missing."""
+    """Measure that no metric comes twice and none is missing."""
     load = bench.load(clients=1_000, rate=100.0, interval_seconds=1.0, batch_size=None)
     rows = bench.compare([Stream, StreamWorkers2, StreamWorkers3], load)
     goals = []
@@ -324,7 +324,7 @@ def workers(bench: Bench) -> Outcome:
 
 @scenario("first-paint", "a dashboard of 12 line panels reloaded in Chromium, 15 minutes of 200 metrics/s before it")
 def first_paint(bench: Bench) -> Outcome:
-    """See how long it takes until its charts hold what came before."""
+    """Measure how long it takes until its charts show the past."""
     del bench
     # Playwright and an embedded Valkey are not on every machine.
     found = importlib.import_module("benchmarks.first_paint").reload_times()
@@ -342,7 +342,7 @@ def first_paint(bench: Bench) -> Outcome:
 
 @scenario("recording", "2,000 metrics/s of a test run into SQLite, and the series of a run of an hour out of it")
 def recording(bench: Bench) -> Outcome:
-    """See that the recorder keeps up, what it writes, and how long a chart takes."""
+    """Measure whether the recorder keeps up, how much it writes, and how long a chart takes."""
     fast, hour = fast_run(bench), hour_run(bench)
     times, one = hour["all"]["times_ms"], hour["one"]["times_ms"]
     notes = [

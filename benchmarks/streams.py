@@ -1,4 +1,4 @@
-"""metrics_stream itself, in all the ways it is served."""
+"""metrics_stream itself, on its server, on daphne and in memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.stack import ROOT, Stack
 
 
 def commands(load: Load, index: int) -> str:
-    """Return what client `index` says to metrics_stream, as a line of a script."""
+    """Return the messages of client `index` to metrics_stream, as a line of a script."""
     messages: list[dict[str, Any]] = []
     if load.interval_seconds is not None:
         messages.append({"type": "set_update_interval", "interval_seconds": load.interval_seconds})
@@ -42,18 +42,18 @@ class Stream(System):
 
     @classmethod
     def make(cls, folder: Path, load: Load, redis_url: Callable[[], str]) -> Self:
-        """Return the system on a Valkey."""
+        """Return a system on a Valkey."""
         return cls(folder, load, redis_url())
 
     def start(self) -> None:
-        """Start the server, and what publishes to it."""
+        """Start the server and the producer."""
         self.stack.start()
         self.port = self.stack.port
         self.producer = Producer("stream", self.load.kind, environment=self.stack.environment)
 
     @property
     def pid(self) -> int:
-        """The process whose tree is measured."""
+        """The process that is measured, with its descendants."""
         return super().pid if self.stack.server is None else self.stack.server.pid
 
     def target(self) -> Target:
@@ -69,7 +69,7 @@ class Stream(System):
         )
 
     def stop(self) -> None:
-        """End everything that was started."""
+        """Stop the producer and the server."""
         if self.producer is not None:
             self.producer.stop()
         if self.stack.server is not None:
@@ -108,7 +108,7 @@ class StreamDaphne(Stream):
     name = "metrics_stream on daphne"
 
     def start(self) -> None:
-        """Start the server, and what publishes to it."""
+        """Start the server and the producer."""
         self.run(
             *(sys.executable, "-m", "daphne", "-v", "0", "-b", "127.0.0.1", "-p", str(self.port)),
             "project.asgi:application",

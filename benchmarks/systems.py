@@ -1,6 +1,6 @@
-"""What is measured: each system is started on free ports, tells how clients speak to it, and publishes.
+"""The systems to measure: each starts on free ports, says how clients connect, and publishes.
 
-Here is what they have in common; metrics_stream itself is in streams.py, the others are in peers.py.
+This module has what they share; metrics_stream is in streams.py, the peers are in peers.py.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MODULE_PATH = {"PYTHONPATH": str(ROOT)}
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """What is asked of a system."""
+    """The load of one measurement: the clients, the metrics and the delivery."""
 
     clients: int
     rate: float
@@ -42,12 +42,12 @@ class Load:
 
     @property
     def expected(self) -> int:
-        """The number of points that all healthy clients together should get."""
+        """The number of points that all healthy clients together must get."""
         return round(self.clients * self.rate * self.seconds * self.copies)
 
 
 class Producer:
-    """The producing program; see producer.py."""
+    """The process that publishes; see producer.py."""
 
     def __init__(self, transport: str, kind: str, address: str = "", environment: dict[str, str] | None = None) -> None:
         self.process = subprocess.Popen(
@@ -68,19 +68,19 @@ class Producer:
         return json.loads(line)  # type: ignore[no-any-return]
 
     def publish(self, rate: float, count: int) -> dict[str, Any]:
-        """Publish, and return when it is done."""
+        """Publish `count` metrics at `rate` per second; return the producer's report at the end."""
         assert self.process.stdin is not None
         self.process.stdin.write(f"publish {rate} {count}\n")
         self.process.stdin.flush()
         return self._read()
 
     def stop(self) -> None:
-        """End the program."""
+        """Stop the process."""
         end(self.process)
 
 
 class System:
-    """One server. `start` it, connect to `target`, `publish`, `stop`."""
+    """One server. The order of calls is `start`, connect to `target`, `publish`, `stop`."""
 
     name = ""
     transport = ""
@@ -96,18 +96,18 @@ class System:
 
     @classmethod
     def make(cls, folder: Path, load: Load, redis_url: Callable[[], str]) -> Self:
-        """Return the system; `redis_url` starts a Valkey when the first one needs it."""
+        """Return a system; the first call of `redis_url` starts a Valkey."""
         del redis_url
         return cls(folder, load)
 
     @classmethod
     def missing(cls) -> str | None:
-        """Return what has to be installed first, or None."""
+        """Return what must be installed first, or None."""
         return None
 
     @property
     def pid(self) -> int:
-        """The process whose tree is measured."""
+        """The process that is measured, with its descendants."""
         assert self.program is not None
         return self.program.process.pid
 
@@ -122,7 +122,7 @@ class System:
         self.program.wait_for_port(self.port)
 
     def start(self) -> None:
-        """Start the server, and what publishes to it."""
+        """Start the server and the producer."""
         raise NotImplementedError
 
     def target(self) -> Target:
@@ -130,12 +130,12 @@ class System:
         return Target(port=self.port, offer=BROWSER_OFFER if self.load.deflate else None)
 
     def publish(self, rate: float, count: int) -> dict[str, Any]:
-        """Publish `count` metrics at `rate` a second; return when it is done."""
+        """Publish `count` metrics at `rate` per second; return the producer's report at the end."""
         assert self.producer is not None
         return self.producer.publish(rate, count)
 
     def stop(self) -> None:
-        """End everything that was started."""
+        """Stop the producer and the server."""
         if self.producer is not None:
             self.producer.stop()
         if self.program is not None:
@@ -162,7 +162,7 @@ class InProcess(System):
     protocol = "websockets-sansio"
 
     def publish(self, rate: float, count: int) -> dict[str, Any]:
-        """Publish `count` metrics at `rate` a second; return when it is done."""
+        """Publish `count` metrics at `rate` per second; return the producer's report at the end."""
         url = f"http://127.0.0.1:{self.port}/publish?rate={rate}&count={count}&kind={self.load.kind}"
         with urllib.request.urlopen(url, timeout=10 * count / rate + 60) as answer:
             return json.load(answer)  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""Settings of a server that keeps nothing of the past, to be measured beside one that does."""
+"""Settings of a server without a history, for comparison with one that has it."""
 
 from project.settings import *  # noqa: F403
 

@@ -1,10 +1,10 @@
-"""Watch a k6 test live: what it measures goes to the dashboard "Operations" once a second, over HTTP.
+"""Watch a k6 test live: publish its measurements to the dashboard "Operations" once a second, over HTTP.
 
     export METRICS_URL=https://metrics.example.com METRICS_TOKEN=mst_…
     k6 run --quiet --out json=/dev/stdout script.js | python examples/k6_metrics.py
 
-It needs a token with the scope publish and the package msgspec, and neither Django nor Redis. What k6 prints besides
-its samples is passed on, so its summary stands at the end as ever.
+It needs a token with the scope publish and the package msgspec, and neither Django nor Redis. Other output of k6 is
+passed on, so k6's summary is at the end as usual.
 """
 
 import json
@@ -27,7 +27,7 @@ Timed = tuple[dict[str, Any], float]
 
 
 class Meter:
-    """Counts k6's samples into `system` metrics, by the time of the samples: k6 writes them five times a second."""
+    """Turn k6's samples into `system` metrics by the time of each sample; k6 writes samples five times a second."""
 
     def __init__(self) -> None:
         self._began_at: float | None = None
@@ -40,7 +40,7 @@ class Meter:
         self._response_times = Sketch()
 
     def count(self, name: str, value: float, at: float) -> Timed | None:
-        """Count one sample; return the metric of the seconds that are over with it, at the time of their end."""
+        """Count one sample; when it ends a second, return the metric of that time and the instant of its end."""
         ended = None
         if self._began_at is None:
             self._began_at = at
@@ -62,7 +62,7 @@ class Meter:
         return ended
 
     def rest(self) -> Timed | None:
-        """Return the metric of what is left at the end, if there was anything."""
+        """Return the metric of the samples after the last whole second, None without any sample."""
         if self._began_at is None:
             return None
         return self._take(self._newest_at - self._began_at), self._newest_at
@@ -71,7 +71,7 @@ class Meter:
         recent, failed, times = self._recent, self._recent_failed, self._response_times.take()
         self._recent = self._recent_failed = 0
         return {
-            # A moment says nothing of a second.
+            # A shorter time says nothing about a rate per second.
             "throughput_tps": recent / seconds if seconds >= 0.5 else None,
             "requests_total": self._total,
             "requests_successful": self._total - self._failed,
@@ -86,7 +86,7 @@ class Meter:
 
 
 def samples(lines: Iterable[str]) -> Iterator[tuple[str, float, float]]:
-    """Yield name, value and time of the samples that count, and pass on what is none of k6's JSON."""
+    """Yield name, value and time of the samples in COUNTED; print lines that are not k6's JSON."""
     for line in lines:
         try:
             item = json.loads(line)
@@ -101,7 +101,7 @@ def samples(lines: Iterable[str]) -> Iterator[tuple[str, float, float]]:
 
 
 def connect() -> Broadcaster | None:
-    """Return what publishes, or say why nothing does."""
+    """Return a Broadcaster, or print why there is none and return None."""
     try:
         if not {"METRICS_URL", "METRICS_TOKEN"} <= os.environ.keys():
             raise ValueError("set METRICS_URL and METRICS_TOKEN, the address of the server and a token for it")
@@ -112,13 +112,13 @@ def connect() -> Broadcaster | None:
 
 
 def main() -> None:
-    """Read until k6 ends, then wait until all has left."""
-    # Ctrl-C reaches both. It is k6 that ends the test in order then, with samples and a summary yet to come.
+    """Read until k6 ends, then wait until all metrics are sent."""
+    # Ctrl-C reaches k6, too. k6 then ends the test in order, and its last samples and the summary are still to come.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     stream, meter = connect(), Meter()
     if stream is None:
         for _ in samples(sys.stdin):
-            pass  # as long as nobody reads what it writes, k6 does not end
+            pass  # k6 does not end until its output is read
         sys.exit(1)
     with stream:
         for sample in samples(sys.stdin):

@@ -1,4 +1,4 @@
-"""From Locust's numbers to the fields of metrics_stream (docs/metrics.md); needs neither Locust nor Django."""
+"""Turn Locust's numbers into fields of metrics_stream (docs/metrics.md); needs neither Locust nor Django."""
 
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -6,13 +6,13 @@ from typing import Any, Protocol
 
 from metrics_stream.broadcast import Sketch
 
-# What is "current" on Locust's page: ten seconds, without the newest two, of which workers may not have told yet.
+# "Current" on Locust's page means ten seconds, without the newest two, which workers may not have reported yet.
 WINDOW_SECONDS = 10
 LAG_SECONDS = 2
 
 
 class Totals(Protocol):
-    """What `environment.stats.total` of Locust has, of the whole test; instants are in seconds since 1970."""
+    """Locust's `environment.stats.total`, the totals of the whole test; instants are in seconds since 1970."""
 
     start_time: float
     last_request_timestamp: float | None
@@ -23,22 +23,22 @@ class Totals(Protocol):
     avg_response_time: float
     max_response_time: float
     response_times: Mapping[int, int]
-    """How many requests took so many milliseconds, which Locust rounds to two digits."""
+    """The number of requests by response time in milliseconds, which Locust rounds to two digits."""
 
     def get_current_response_time_percentile(self, percent: float) -> float | None:
-        """Return the response time in ms that this share of the newest requests kept; what it says of none varies."""
+        """Return a percentile of the newest response times, in ms; without requests the answer varies."""
 
 
 class SystemMeter:
-    """Makes `system` metrics of what Locust counts of the whole test."""
+    """Make `system` metrics from Locust's totals of the whole test."""
 
     def __init__(self, *, report_seconds: float = 0.0) -> None:
-        """`report_seconds` is how long workers may keep to themselves what they have counted."""
+        """`report_seconds` is how long it may take until workers report their counts."""
         self._report_seconds = report_seconds
         self._response_times: dict[int, int] = {}
 
     def take(self, total: Totals, *, users: int, now: float) -> dict[str, Any]:
-        """Return the data of a metric: what Locust shows, and a sketch of the response times since the last one."""
+        """Return the data of a metric: Locust's numbers, and a sketch of the response times since the last metric."""
         seconds = current_seconds(total, now - self._report_seconds)
         done = sum(total.num_reqs_per_sec.get(second, 0) for second in seconds)
         failed = sum(total.num_fail_per_sec.get(second, 0) for second in seconds)
@@ -65,7 +65,7 @@ class SystemMeter:
     def _sketch(self, total: Totals) -> Sketch:
         before, self._response_times = self._response_times, dict(total.response_times)
         if any(self._response_times.get(response_time_ms, 0) < count for response_time_ms, count in before.items()):
-            before = {}  # with --reset-stats Locust begins anew when all users are there
+            before = {}  # with --reset-stats Locust counts from zero when all users are spawned
         sketch = Sketch()
         for response_time_ms, count in self._response_times.items():
             if new := count - before.get(response_time_ms, 0):
@@ -74,16 +74,16 @@ class SystemMeter:
 
 
 def current_seconds(total: Totals, known_until: float) -> range:
-    """Return the seconds that are current, to the newest answer as on Locust's page, or on to what is surely known.
+    """Return the current seconds: up to the newest answer, as on Locust's page, or `known_until` if later.
 
-    While the target does not answer, Locust's page stays as it was.
+    While the target does not answer, Locust's page does not change.
     """
     end = int(max(total.last_request_timestamp or 0.0, known_until)) - LAG_SECONDS
     return range(max(end - WINDOW_SECONDS, int(total.start_time)), end)
 
 
 class AgentMeter:
-    """Counts the requests of one user class and makes entries of `agent` metrics, one for each interval."""
+    """Count the requests of one user class and make an entry of an `agent` metric for each interval."""
 
     def __init__(self, agent_id: str) -> None:
         self._agent_id = agent_id
@@ -92,7 +92,7 @@ class AgentMeter:
         self._timeout_count = 0
         self._response_times_ms: list[float] = []
         self._errors = 0
-        # Requests and errors of the newest intervals: a user class that asks seldom has intervals without any.
+        # Requests and errors of the newest intervals; with rare requests some intervals have none.
         self._recent: deque[tuple[int, int]] = deque(maxlen=WINDOW_SECONDS)
         self._status = "healthy"
 
@@ -103,11 +103,11 @@ class AgentMeter:
         if error is not None:
             self._error_count += 1
             self._errors += 1
-            # requests, urllib3 and gevent have classes of their own, all named after what happened.
+            # requests, urllib3 and gevent each have their own classes, all with "timeout" in the name.
             self._timeout_count += "timeout" in type(error).__name__.lower()
 
     def take(self, *, users: int) -> dict[str, Any]:
-        """Return an entry of an `agent` metric, and begin the next interval."""
+        """Return an entry of an `agent` metric and start the next interval."""
         times = sorted(self._response_times_ms)
         self._recent.append((len(times), self._errors))
         self._response_times_ms, self._errors = [], 0
@@ -134,10 +134,10 @@ class AgentMeter:
 
 
 def percentile(ordered: Sequence[float], part: float) -> float | None:
-    """Return the smallest value that at least this part of them does not exceed; None when there are none."""
+    """Return the smallest value that at least this part of the values does not exceed; None without values."""
     return ordered[max(0, -int(-part * len(ordered) // 1) - 1)] if ordered else None
 
 
 def share(part: float, whole: float) -> float | None:
-    """Return a ratio from 0 to 1; None when there is nothing of which it could be one."""
+    """Return a ratio from 0 to 1; None when `whole` is 0."""
     return min(part / whole, 1.0) if whole else None

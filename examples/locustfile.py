@@ -1,19 +1,20 @@
-"""Watch a Locust test live: what it measures goes to the dashboards "Operations" and "Agents" once a second.
+"""Watch a Locust test live: publish its measurements to the dashboards "Operations" and "Agents" once a second.
 
     python3 -m venv locust-env
     locust-env/bin/pip install locust -r requirements.in
     REDIS_URL=redis://… locust-env/bin/locust -f examples/locustfile.py --host http://127.0.0.1:8000
 
-from the project's folder, with the REDIS_URL of the server (docs/producers.md says how to find it). Add
-`--headless --users 20 --run-time 1m` to run without Locust's own page. Then put your users in the place of these two.
+Run this in the project's folder, with the REDIS_URL of the server (docs/producers.md says how to find it). Add
+`--headless --users 20 --run-time 1m` to run without Locust's own page. Then replace these two user classes by yours.
 
-From any machine, over HTTP: `pip install locust msgspec uvloop`, and METRICS_URL and METRICS_TOKEN for REDIS_URL.
+From any machine, over HTTP: `pip install locust msgspec uvloop`, and set METRICS_URL and METRICS_TOKEN instead of
+REDIS_URL.
 
-The whole test is a `system` metric, each user class an agent. In a distributed test the master publishes the first,
-and each worker the agents that it runs, as a source of its own.
+The whole test is a `system` metric, each user class an agent. In a distributed test the master publishes the `system`
+metric, and each worker publishes its agents as a source of its own.
 
-`--record "checkout soak"` keeps the test as a run of that name, which can be watched again. Over HTTP the token needs
-the scope `runs` as well, beside the server its database (DATABASE_URL).
+`--record "checkout soak"` keeps the test as a run of that name, which can be watched again. Over HTTP the token also
+needs the scope `runs`; on the server's machine Locust needs the server's DATABASE_URL.
 """
 
 import logging
@@ -30,7 +31,7 @@ from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.runners import WORKER_REPORT_INTERVAL, MasterRunner, WorkerRunner
 
-# Locust has patched the program before it reads this file, as it must be.
+# Locust patches the program before it reads this file, as gevent requires.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from examples.locust_metrics import AgentMeter, SystemMeter
@@ -39,12 +40,12 @@ from metrics_stream.core.errors import MetricsStreamError
 
 URL, TOKEN = os.environ.get("METRICS_URL"), os.environ.get("METRICS_TOKEN")
 INTERVAL_SECONDS = 1.0
-# What a worker has counted is known to the master after so long.
+# After this long the master knows the counts of all workers.
 LAST_REPORT_SECONDS = WORKER_REPORT_INTERVAL + 1.0
 
 
 def connect() -> Broadcaster:
-    """Return what publishes; end Locust and say why where nobody could watch the test."""
+    """Return a Broadcaster, or end Locust with the reason why there is none."""
     try:
         if URL is None and TOKEN is None:
             # Django's settings name the channel layer.
@@ -66,44 +67,44 @@ stream = connect()
 
 
 class ReportingUser(HttpUser):
-    """Tells the listeners of a request which class of users made it."""
+    """Tell the listeners of a request which user class made it."""
 
     abstract = True
 
     def context(self) -> dict[str, Any]:
-        """Return what Locust hands to every listener of `request`."""
+        """Return the context that Locust passes to every listener of `request`."""
         return {"user_class": type(self).__name__}
 
 
 class Monitor(ReportingUser):
-    """Asks often whether the service lives."""
+    """A user that often checks the service's health."""
 
     wait_time = between(0.1, 0.3)
 
     @task
     def health(self) -> None:
-        """One request."""
+        """Request the health page."""
         self.client.get("/healthz")
 
 
 class Visitor(ReportingUser):
-    """Opens the first page, and now and then one that is not there."""
+    """A user that opens the first page, and sometimes a missing one."""
 
     wait_time = between(0.5, 1.5)
 
     @task(20)
     def home(self) -> None:
-        """One page."""
+        """Request the first page."""
         self.client.get("/")
 
     @task(1)
     def missing(self) -> None:
-        """One error."""
+        """Request a missing page."""
         self.client.get("/no-such-page")
 
 
 class Reporter:
-    """Publishes what one process of Locust knows about the test that runs."""
+    """Publish the numbers of one Locust process about the running test."""
 
     def __init__(self) -> None:
         self._environment: Environment | None = None
@@ -114,7 +115,7 @@ class Reporter:
         self._phase = "ramp-up"
 
     def start(self, environment: Environment, **_: Any) -> None:
-        """Begin with a test: everything is counted from zero."""
+        """Start a test; all counts begin at zero."""
         self.end()
         self._environment = environment
         is_master = isinstance(environment.runner, MasterRunner)
@@ -122,31 +123,31 @@ class Reporter:
         self._agents = {}
         self._phase = "ramp-up"
         name = environment.parsed_options.record if environment.parsed_options else ""
-        if name and not isinstance(environment.runner, WorkerRunner):  # the master's run is that of its workers too
+        if name and not isinstance(environment.runner, WorkerRunner):  # workers share the master's run
             try:
                 self._run.enter_context(stream.stress_test_run(name, sources=(), tags=["locust"]))
             except MetricsStreamError as error:
-                logging.error("the test is not recorded: %s", error)  # noqa: TRY400 - it says all there is to say
+                logging.error("the test is not recorded: %s", error)  # noqa: TRY400 - a traceback would add nothing
         self._greenlet = gevent.spawn(self._report)
 
     def count(self, response_time: float, exception: BaseException | None, context: dict[str, Any], **_: Any) -> None:
-        """Count a request; Locust calls it after each."""
+        """Count a request; Locust calls this after each one."""
         name = context.get("user_class", "others")
         self._agents.setdefault(name, AgentMeter(name)).count(response_time, exception)
 
     def spawned(self, **_: Any) -> None:
-        """Mark the moment from which all users are there."""
+        """Note that all users are spawned."""
         self._phase = "steady"
 
     def stop(self, environment: Environment, **_: Any) -> None:
-        """End with the test; a master goes on until its workers have told of their last requests."""
+        """End the test; a master first waits for the last reports of its workers."""
         if isinstance(environment.runner, MasterRunner):
             gevent.spawn_later(LAST_REPORT_SECONDS, self._end_of, self._greenlet)
         else:
             self.end()
 
     def end(self, **_: Any) -> None:
-        """Publish the last numbers and wait until all has left; other greenlets go on."""
+        """Publish the last numbers and wait until all metrics are sent; other greenlets go on."""
         if self._environment is not None:
             self._greenlet.kill()
             self._publish()
@@ -155,7 +156,7 @@ class Reporter:
             self._run.close()
 
     def _end_of(self, greenlet: gevent.Greenlet) -> None:
-        if greenlet is self._greenlet:  # no other test has begun meanwhile
+        if greenlet is self._greenlet:  # no other test has started meanwhile
             self.end()
 
     def _report(self) -> None:
@@ -165,7 +166,7 @@ class Reporter:
 
     def _publish(self) -> None:
         runner = self._environment.runner
-        if runner is None:  # a worker may get its users while it is still being made
+        if runner is None:  # a worker may get its users before it has its runner
             return
         if not isinstance(runner, WorkerRunner):
             data = self._system.take(runner.stats.total, users=runner.user_count, now=time.time())
@@ -179,7 +180,7 @@ class Reporter:
 
 @events.init_command_line_parser.add_listener
 def add_arguments(parser: LocustArgumentParser) -> None:
-    """Add to the options of Locust's command line and page."""
+    """Add options to Locust's command line and page."""
     parser.add_argument("--record", metavar="NAME", default="", help="Keep the test as a run")
 
 

@@ -1,8 +1,8 @@
-"""Publish what another program prints: one JSON object a line, with `metric_type` and `data`.
+"""Publish the output of another program: one JSON object per line, with `metric_type` and `data`.
 
     your-program | python examples/publish_lines.py
 
-`timestamp` (seconds since 1970) and `source` may be there as well. A line that is no metric is reported and left out.
+An object may also have `timestamp` (seconds since 1970) and `source`. A line that is no metric is reported and skipped.
 """
 
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Read until the other program ends, then wait until all has left."""
+    """Read until the other program ends, then wait until all metrics are sent."""
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
     import django

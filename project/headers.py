@@ -1,4 +1,4 @@
-"""The response headers for which neither Django nor django-csp has a setting."""
+"""Response headers for which neither Django nor django-csp has a setting."""
 
 from collections.abc import Awaitable, Callable
 
@@ -6,7 +6,7 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-# What no page here uses is denied to all; dashboards go full screen, the console copies.
+# Deny what no page uses; dashboards go full screen, and the console copies to the clipboard.
 PERMISSIONS_POLICY = ", ".join(
     [
         *(
@@ -39,7 +39,7 @@ HEADERS = {
 
 
 class HeadersMiddleware:
-    """Adds HEADERS to every response that does not have them."""
+    """Add HEADERS to every response that does not have them."""
 
     sync_capable = True
     async_capable = True
@@ -50,7 +50,7 @@ class HeadersMiddleware:
             markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
-        """Answer the request, with the headers."""
+        """Return the response with the headers."""
         answer = self.get_response(request)
         return _later(answer) if isinstance(answer, Awaitable) else _with_headers(answer)
 

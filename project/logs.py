@@ -1,4 +1,4 @@
-"""How the log looks: structlog formats what the standard `logging` is told, by us, Django and uvicorn alike."""
+"""The format of the log: structlog formats the `logging` records of this project, Django and uvicorn."""
 
 import logging
 import re
@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 
 LOG_RENDERERS: dict[str, list[structlog.typing.Processor]] = {
-    # Plain tracebacks: those with the values of local variables would put secrets into the log.
+    # Plain tracebacks: the values of local variables would put secrets into the log.
     "text": [
         structlog.dev.ConsoleRenderer(
             colors=False,
@@ -21,24 +21,24 @@ LOG_RENDERERS: dict[str, list[structlog.typing.Processor]] = {
     "json": [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False)],
 }
 
-# What is shown of a record's `extra`; Django gives whole requests.
+# The parts of a record's `extra` that are shown; Django adds whole requests.
 EXTRA = ("client_id", "status_code")
 
 _SHARE_ADDRESS = re.compile(r"/share/[^\s/?\"']+")
 
 
 def without_share_links(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Return an event without the text of a share link: Django names the address when an answer is an error."""
+    """Return an event without the text of share links: Django logs the address of an error response."""
     event["event"] = _SHARE_ADDRESS.sub("/share/***", str(event["event"]))
     return event
 
 
 class Outage(logging.Filter):
-    """Says in one line that Redis is away, which channels_redis says every second with two tracebacks."""
+    """Log in one line that Redis is away; channels_redis logs it every second with two tracebacks."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Keep every record; of a lost connection only what went wrong."""
-        from redis.exceptions import RedisError  # not above: who logs this has it loaded, and most commands never do
+        """Keep every record; for a lost connection replace the traceback by the error."""
+        from redis.exceptions import RedisError  # not above: most commands never load redis
 
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, RedisError | OSError):
@@ -48,7 +48,7 @@ class Outage(logging.Filter):
 
 
 def logging_configuration(log_format: str, level: str) -> dict[str, Any]:
-    """Return Django's LOGGING; `log_format` is a key of LOG_RENDERERS, `level` how much metrics_stream says."""
+    """Return Django's LOGGING; `log_format` is a key of LOG_RENDERERS, `level` the level of metrics_stream."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -58,7 +58,7 @@ def logging_configuration(log_format: str, level: str) -> dict[str, Any]:
                 "foreign_pre_chain": [
                     structlog.stdlib.add_log_level,
                     structlog.stdlib.add_logger_name,
-                    # Bound to the task of a socket, or given as `extra`.
+                    # Bound to the task of a socket, or passed as `extra`.
                     structlog.contextvars.merge_contextvars,
                     structlog.stdlib.ExtraAdder(allow=EXTRA),
                     structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -73,7 +73,7 @@ def logging_configuration(log_format: str, level: str) -> dict[str, Any]:
         "loggers": {
             "metrics_stream": {"level": level},
             "channels_redis.pubsub": {"filters": ["outage"]},
-            # Django brings a handler of its own, for DEBUG; two would say everything twice.
+            # Under DEBUG, Django adds its own handler; with two, each line would appear twice.
             "django": {"handlers": [], "level": "INFO", "propagate": True},
         },
     }

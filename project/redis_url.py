@@ -1,4 +1,4 @@
-"""What REDIS_URL says, as the channel layer takes it: one Redis or Valkey, or one that sentinels name, TLS or not."""
+"""REDIS_URL as the channel layer's configuration: one Redis or Valkey, or sentinels, with or without TLS."""
 
 import re
 from pathlib import Path
@@ -18,15 +18,15 @@ TLS_OPTIONS = (*TLS_FILES, "ssl_check_hostname")
 SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
 BOOLEANS = {"true": True, "false": False}
 
-# All calls of the channel layer have deadlines of their own; these are for what it does between two calls.
+# All calls of the channel layer have their own deadlines; these are for its work between two calls.
 TIMES = {"socket_connect_timeout": 3, "health_check_interval": 15}
-# A sentinel that is away must cost so little that the next one is asked within the deadline of one call; redis-py's
-# own defaults are ten attempts of five seconds.
+# A sentinel that does not answer must leave time for the next one within the deadline of one call; redis-py's defaults
+# are ten attempts of five seconds.
 SENTINEL_TIMES = {"socket_connect_timeout": 0.5, "socket_timeout": 0.5}
 
 
 def channel_layer_host(url: str) -> dict[str, Any]:
-    """Return the entry of `hosts` in the channel layer's CONFIG; ImproperlyConfigured names what is wrong."""
+    """Return the entry of `hosts` in the channel layer's CONFIG; raise ImproperlyConfigured for a bad URL."""
     try:
         parts = urlsplit(url)
     except ValueError as error:
@@ -46,7 +46,7 @@ def channel_layer_host(url: str) -> dict[str, Any]:
 
 
 def _wrong(url: str, what: str) -> ImproperlyConfigured:
-    """Return the error for a part of the URL; passwords stay out of it."""
+    """Return the error for a part of the URL, without passwords."""
     shown = re.sub(r"//.*@", "//***@", url.partition("?")[0])
     return ImproperlyConfigured(f"REDIS_URL={shown}: {what}; allowed: {FORMS}")
 
@@ -76,7 +76,7 @@ def _single_host(url: str, parts: SplitResult) -> None:
     except ValueError:
         port = 0
     if port == 0:
-        # Python's own words quote a piece of a password that has a slash in it.
+        # Python's own message quotes a part of a password that has a slash in it.
         raise _wrong(url, "its port is no number from 1 to 65535; in a password, / is written %2F")
     if not parts.hostname:
         raise _wrong(url, "it names no host")
@@ -84,7 +84,7 @@ def _single_host(url: str, parts: SplitResult) -> None:
 
 
 def _sentinel_host(url: str, parts: SplitResult, options: dict[str, Any]) -> dict[str, Any]:
-    # Not above: most commands never speak to Redis, and redis-py takes a while to import.
+    # Not above: most commands do not use Redis, and the import of redis-py takes time.
     from redis.asyncio.retry import Retry
     from redis.backoff import NoBackoff
 
@@ -117,7 +117,7 @@ def _sentinel(url: str, text: str) -> tuple[str, int]:
 
 
 def _database(url: str, path: str) -> int:
-    # redis-py takes what is no number for 0, without a word.
+    # redis-py silently uses 0 when the text is no number.
     text = path.removeprefix("/")
     if text and not re.fullmatch(r"[0-9]+", text):
         raise _wrong(url, f"{text!r} is no database; it must be a number")

@@ -1,4 +1,4 @@
-"""Settings of the project; everything that differs between machines comes from the environment (see .env.example)."""
+"""Settings of the project; all that differs between machines comes from the environment (see .env.example)."""
 
 import sys
 from datetime import timedelta
@@ -18,12 +18,12 @@ VAR_DIR = BASE_DIR / "var"
 env = environ.Env()
 environ.Env.read_env(BASE_DIR / ".env")
 
-# `runserver` is the development server by definition; everything else asks for DEBUG by name.
+# `runserver` is the development server by definition; all other commands need DEBUG in the environment.
 DEBUG = env.bool("DEBUG", default="runserver" in sys.argv[1:2])
 
 
 def _secret_key() -> str:
-    """Return SECRET_KEY, or under DEBUG one made once and kept in var/, so that sessions survive a restart."""
+    """Return SECRET_KEY; under DEBUG make one once and keep it in var/, so that sessions survive a restart."""
     key: str = env.str("SECRET_KEY", default="")
     if key:
         return key
@@ -44,29 +44,29 @@ SECRET_KEY = _secret_key()
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
-# Whether everybody who reaches the server sees everything without signing in. Publishing and the admin are not meant.
+# Whether everybody who reaches the server sees all metrics without signing in; not for publishing and the admin.
 ANONYMOUS_READ = env.bool("ANONYMOUS_READ", default=DEBUG)
 
-# Origins of pages that may open sockets although they come from another server, scheme and port included.
+# Origins, with scheme and port, whose pages may open sockets although they come from another server.
 ALLOWED_ORIGINS = env.list("ALLOWED_ORIGINS", default=[])
 
 # Proxies whose X-Forwarded-Proto and X-Forwarded-For `manage.py serve` believes.
 FORWARDED_ALLOW_IPS = env.str("FORWARDED_ALLOW_IPS", default="127.0.0.1,::1")
 
-# Whether everything goes over TLS: pages asked for over http are sent to https, cookies go over https alone.
+# Whether all traffic uses TLS: pages redirect from http to https, and cookies are sent over https only.
 HTTPS_ONLY = env.bool("HTTPS_ONLY", default=not DEBUG)
 SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS_ONLY
-# Probes on the machine itself ask over http, past the proxy.
+# Probes on the machine itself use http, without the proxy.
 SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|metrics)$"]
 SECURE_HSTS_SECONDS = env.int("HSTS_SECONDS", default=31_536_000 if HTTPS_ONLY else 0)
 SECURE_HSTS_INCLUDE_SUBDOMAINS = env.bool("HSTS_SUBDOMAINS", default=False)
-# Whether a domain goes into the browsers' own lists is for its owner to say, not for one site on it.
+# Only the owner of a domain can decide whether it goes into the browsers' preload lists, not one site on it.
 SILENCED_SYSTEM_CHECKS = ["security.W021"]
-# No script of ours reads the token: it is in the forms.
+# No script of this project reads the token: it is in the forms.
 CSRF_COOKIE_HTTPONLY = True
 
-# Nothing but this site's own files, and no script or style inside a page; Django's admin needs no exception.
-# Referrer-Policy, nosniff, X-Frame-Options and Cross-Origin-Opener-Policy are Django's defaults, the strictest already.
+# Only this site's own files, and no script or style inside a page; Django's admin needs no exception.
+# Referrer-Policy, nosniff, X-Frame-Options and Cross-Origin-Opener-Policy keep Django's defaults, the strictest values.
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": ["'none'"],
@@ -107,7 +107,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "simple_history.middleware.HistoryRequestMiddleware",
-    "axes.middleware.AxesMiddleware",  # last, as it puts its page in the place of a refused sign-in
+    "axes.middleware.AxesMiddleware",  # last, as it replaces the response of a refused sign-in
 ]
 
 ROOT_URLCONF = "project.urls"
@@ -141,7 +141,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 LOGIN_URL = "metrics_stream:login"
 LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "metrics_stream:index"
 AUTHENTICATION_BACKENDS = [
-    "axes.backends.AxesStandaloneBackend",  # first: it refuses before a password is looked at
+    "axes.backends.AxesStandaloneBackend",  # first: it refuses before a password is checked
     "django.contrib.auth.backends.ModelBackend",
 ]
 AUTH_PASSWORD_VALIDATORS = [
@@ -154,7 +154,7 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 
-# After so many wrong passwords for one user name, an address has to wait; views/sign_in.py has the rest.
+# After this many wrong passwords for one user name, an address must wait; views/sign_in.py has the rest.
 AXES_FAILURE_LIMIT = env.int("SIGN_IN_ATTEMPTS", default=5)
 AXES_COOLOFF_TIME = timedelta(minutes=env.int("SIGN_IN_LOCKOUT_MINUTES", default=15))
 AXES_HANDLER = "metrics_stream.views.sign_in.SignInHandler"
@@ -162,11 +162,11 @@ AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_LOCKOUT_CALLABLE = "metrics_stream.views.sign_in.locked_out"
 AXES_CLIENT_IP_CALLABLE = "metrics_stream.views.sign_in.client_address"
 AXES_RESET_ON_SUCCESS = True
-# Who tries on while locked out neither waits longer nor fills the database.
+# Attempts while locked out neither extend the wait nor fill the database.
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
-# Each failure stays in the admin, also after the wait is over.
+# The admin keeps each failure, also after the wait.
 AXES_ENABLE_ACCESS_FAILURE_LOG = True
-# The log names the address; in the place of a user name people type passwords.
+# The log has the address, not the user name: people type passwords into its field.
 AXES_SENSITIVE_PARAMETERS = ["username"]
 AXES_VERBOSE = False
 
@@ -181,7 +181,7 @@ CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
     else {"BACKEND": "channels.layers.InMemoryChannelLayer", "CONFIG": {"capacity": 10_000}}
 }
 
-# Two installations on one Redis need two names, or each takes the other's test runs and metrics for its own.
+# Two installations on one Redis need two prefixes, or each takes the other's test runs and metrics for its own.
 METRICS_STREAM: dict[str, Any] = {"GROUP_PREFIX": env.str("GROUP_PREFIX", default="metrics_stream")}
 
 LANGUAGE_CODE = "en-us"
@@ -199,7 +199,7 @@ STORAGES = {
     },
 }
 
-# Text for people, JSON for machines: one object a line, with what is known of the event (`client_id`) as keys.
+# Text for people, JSON for machines: one object per line, with facts such as `client_id` as keys.
 LOG_FORMAT = env.str("LOG_FORMAT", default="text")
 if LOG_FORMAT not in LOG_RENDERERS:
     raise ImproperlyConfigured(f"LOG_FORMAT is {LOG_FORMAT!r}; allowed: {', '.join(LOG_RENDERERS)}")

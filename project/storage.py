@@ -4,9 +4,9 @@ from servestatic.storage import CompressedManifestStaticFilesStorage
 
 
 class ModuleManifestStorage(CompressedManifestStaticFilesStorage):  # type: ignore[misc]  # servestatic is untyped
-    """Hashed and compressed files whose ES-module imports point at the hashed names too."""
+    """Hash and compress files; the imports of ES modules use the hashed names."""
 
     support_js_module_import_aggregation = True
 
-    # A file is hashed again after what it imports, so it takes as many passes as there are modules in the longest row.
+    # A file is hashed again after the files that it imports: one pass for each module in the longest chain of imports.
     max_post_process_passes = 30

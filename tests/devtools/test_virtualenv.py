@@ -28,7 +28,7 @@ class TestPip:
 
     def test_no_network_is_told_apart_from_a_missing_package(self, lock: str, monkeypatch: pytest.MonkeyPatch) -> None:
         with socket.socket() as closed:
-            closed.bind(("127.0.0.1", 0))  # bound, but nobody listens
+            closed.bind(("127.0.0.1", 0))  # bound, but not listening
             monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{closed.getsockname()[1]}/simple")
             with pytest.raises(SystemExit, match="cannot reach the package index"):
                 virtualenv.pip_install("--require-hashes", "-r", lock)
