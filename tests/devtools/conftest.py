@@ -27,6 +27,8 @@ def stack() -> Iterator[Stack]:
     """A stack whose children and signal handlers are gone afterwards."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     handlers = [signal.getsignal(number) for number in numbers]
+    for number in numbers:
+        signal.signal(number, signal.SIG_DFL)  # A background job ignores SIGINT, and a stack then would, too.
     stack = Stack(dict(os.environ))
     yield stack
     stack.stop()

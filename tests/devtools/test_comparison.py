@@ -162,14 +162,15 @@ def test_an_interruption_stops_the_benchmarks_in_order_and_removes_the_worktree(
     (checkout / "benchmarks" / "__main__.py").write_text(HANGING)
     old = commit()
     code = (
-        "import sys; from pathlib import Path; from devtools import bench, commands, paths;"
+        "import signal, sys; from pathlib import Path; from devtools import bench, commands, paths;"
+        "signal.signal(signal.SIGINT, signal.default_int_handler);"  # A background job ignores it.
         f"paths.ROOT, paths.PYTHON, bench.set_up = Path({str(checkout)!r}), sys.executable, lambda **_: None;"
         f"sys.exit(commands.main(['bench', '--against', {old!r}]))"
     )
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
-        wait_until(lambda: calls.exists() and calls.read_text(), 30)
+        wait_until(lambda: calls.exists() and calls.read_text(), 60)
         process.send_signal(number)
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
     assert process.returncode == (130 if number == signal.SIGINT else 128 + number)
     assert calls.read_text() == "stopped in order"
     assert len(git("worktree", "list").splitlines()) == 1

@@ -84,7 +84,7 @@ def test_the_stack_runs_is_joined_and_leaves_nothing(
                 assert stack.poll() is None, said()
                 return "Stop  " in said()
 
-            wait_until(up, 60)
+            wait_until(up, 120)
             running = read_stack()
             assert running is not None
             port = int(running["url"].rstrip("/").rpartition(":")[2])
@@ -93,7 +93,7 @@ def test_the_stack_runs_is_joined_and_leaves_nothing(
             assert addresses.healthy("127.0.0.1", port)
             assert running["pid"] == stack.pid
 
-            wait_until(lambda: len(psutil.Process(stack.pid).children()) == 4, 10)
+            wait_until(lambda: len(psutil.Process(stack.pid).children()) == 4, 60)
             children = psutil.Process(stack.pid).children(recursive=True)
 
             password_file = copy / "var" / "admin-password"
@@ -114,7 +114,7 @@ def test_the_stack_runs_is_joined_and_leaves_nothing(
             assert stat.S_IMODE(socket_path.parent.stat().st_mode) == 0o700
 
             stack.terminate()
-            assert stack.wait(timeout=20) == 0, said()
+            assert stack.wait(timeout=60) == 0, said()
             assert said().endswith("Stopping.\n")
             assert " : ended" not in said()
             assert [child for child in children if child.is_running()] == []

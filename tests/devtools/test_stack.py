@@ -22,7 +22,7 @@ def python_child(code: str, **options: Any) -> Child:
 def test_lines_are_told_behind_the_name(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
     child = python_child("print('one'); print(); print('two')")
     stack.start(child)
-    wait_until(lambda: child.exit_code() is not None, 10)
+    wait_until(lambda: child.exit_code() is not None, 60)
     child.reader.join()
     assert capsys.readouterr().out == " child | one\n child | two\n"
 
@@ -55,7 +55,7 @@ def test_a_dead_child_is_started_again_after_growing_waits(
         child.keep_alive(stack.environment)
         return child.failures == 3
 
-    wait_until(three_times, 10)
+    wait_until(three_times, 60)
     assert capsys.readouterr().out.splitlines() == [
         f" child : ended (exit code 5); starts again in {wait} s" for wait in ("0", "0.01", "0.01")
     ]
@@ -64,7 +64,7 @@ def test_a_dead_child_is_started_again_after_growing_waits(
 def test_stopping_goes_from_the_last_to_the_first(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("first", "second"):
         code = "import signal, sys; signal.signal(15, lambda *_: sys.exit(print('bye'))); print('up'); signal.pause()"
-        child = Child(name, sys.executable, "-c", code)
+        child = Child(name, sys.executable, "-c", code, stop_seconds=60)
         stack.start(child)
     output = ""
 
@@ -73,7 +73,7 @@ def test_stopping_goes_from_the_last_to_the_first(stack: Stack, capsys: pytest.C
         output += capsys.readouterr().out
         return output.count("up") == 2
 
-    wait_until(both_up, 10)
+    wait_until(both_up, 60)
     stack.stop()
     assert capsys.readouterr().out == "second | bye\n first | bye\n"
 
@@ -85,7 +85,7 @@ def test_a_child_that_ignores_sigterm_is_killed_after_its_time(
         "import signal; signal.signal(15, signal.SIG_IGN); print('up'); signal.pause()", stop_seconds=0.1
     )
     stack.start(child)
-    wait_until(lambda: "up" in capsys.readouterr().out, 10)
+    wait_until(lambda: "up" in capsys.readouterr().out, 60)
     stack.stop()
     assert child.process.returncode == -signal.SIGKILL
 
@@ -95,7 +95,7 @@ def test_a_second_signal_kills_at_once(stack: Stack, capsys: pytest.CaptureFixtu
         "import signal; signal.signal(15, signal.SIG_IGN); print('up'); signal.pause()", stop_seconds=60
     )
     stack.start(child)
-    wait_until(lambda: "up" in capsys.readouterr().out, 10)
+    wait_until(lambda: "up" in capsys.readouterr().out, 60)
     signal.raise_signal(signal.SIGINT)
     signal.raise_signal(signal.SIGINT)
     stack.stop()
@@ -114,4 +114,4 @@ def test_children_of_a_killed_stack_end() -> None:
         child = psutil.Process(int(parent.stdout.readline()))
         # If the child has not asked the kernel yet, it sees by itself that its parent has ended.
         parent.kill()
-    wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, 10)
+    wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, 60)
