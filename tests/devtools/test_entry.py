@@ -28,6 +28,17 @@ def test_older_pythons_can_parse_the_file() -> None:
     ast.parse((ROOT / "dev.py").read_text(), feature_version=(3, 6))
 
 
+def test_it_imports_nothing_that_must_be_installed() -> None:
+    imported = set()
+    for path in (ROOT / "dev.py", *(ROOT / "devtools").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported.add(str(node.module).partition(".")[0])
+    assert imported - sys.stdlib_module_names == {"devtools"}
+
+
 @pytest.mark.parametrize("module", ["ensurepip", "venv"])
 def test_a_missing_part_of_python_is_named_in_one_line(module: str, tmp_path: Path) -> None:
     for name in ("dev.py", "requirements.txt", "requirements-valkey.txt"):
