@@ -168,9 +168,12 @@ def test_an_interruption_stops_the_benchmarks_in_order_and_removes_the_worktree(
         f"sys.exit(commands.main(['bench', '--against', {old!r}]))"
     )
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
-        wait_until(lambda: calls.exists() and calls.read_text(), 60)
-        process.send_signal(number)
-        process.communicate(timeout=60)
+        try:
+            wait_until(lambda: calls.exists() and calls.read_text(), 60)
+            process.send_signal(number)
+            process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == (130 if number == signal.SIGINT else 128 + number)
     assert calls.read_text() == "stopped in order"
     assert len(git("worktree", "list").splitlines()) == 1
