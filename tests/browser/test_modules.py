@@ -45,7 +45,7 @@ def test_wait_doubles_up_to_a_bound_and_half_of_it_is_chance(page: Page, tries: 
     [(1000, True), (1001, True), (1006, True), (1012, True), (4001, True), (4499, True), (4500, False), (4999, False)],
 )
 def test_only_codes_from_4500_to_4999_mean_stay_away(page: Page, code: int, expected: bool):
-    assert run(page, "client/closing", "return module.mayReturn(argument)", code) is expected
+    assert run(page, "client/close_codes", "return module.mayReturn(argument)", code) is expected
 
 
 def test_clock_takes_the_offset_of_the_shortest_round_trip(page: Page):
@@ -461,7 +461,7 @@ def test_points_denser_than_pixels_become_the_columns_that_they_cover(page: Page
       return [times.length, times[row], trace.dense, trace.lows[row], trace.highs[row], trace.values[row],
               trace.lows[row + 1], trace.highs[row + 1]];
     """
-    assert run(page, "client/picture", code) == [62, 30.5, True, -9, 90, 11, 10, 11]
+    assert run(page, "client/line_geometry", code) == [62, 30.5, True, -9, 90, 11, 10, 11]
 
 
 def test_picture_stays_as_wide_as_the_screen_however_many_points_there_are(page: Page):
@@ -469,7 +469,7 @@ def test_picture_stays_as_wide_as_the_screen_however_many_points_there_are(page:
       const series = lineOf(every(0.05, 300, (index) => index));
       return [series.length, module.pictureOf([series, series], 0, 300_000, 390).times.length];
     """
-    assert run(page, "client/picture", code) == [3000, 392]
+    assert run(page, "client/line_geometry", code) == [3000, 392]
 
 
 def test_points_rarer_than_pixels_are_drawn_one_by_one(page: Page):
@@ -477,7 +477,7 @@ def test_points_rarer_than_pixels_are_drawn_one_by_one(page: Page):
       const {{times, firstColumn, traces}} = module.pictureOf([lineOf(every(1, 60, () => 7))], 0, 60_000, 390);
       return [times.length, times[10], firstColumn, traces[0].dense, traces[0].lows === traces[0].values];
     """
-    assert run(page, "client/picture", code) == [60, 10, 0, False, True]
+    assert run(page, "client/line_geometry", code) == [60, 10, 0, False, True]
 
 
 def test_gap_leaves_columns_empty_beside_a_line_that_goes_on(page: Page):
@@ -490,7 +490,7 @@ def test_gap_leaves_columns_empty_beside_a_line_that_goes_on(page: Page):
       const first = times.findIndex((time) => time > 19);
       return traces.map((trace) => trace.values.slice(first, first + 8).map(word));
     """
-    assert run(page, "client/picture", code) == [
+    assert run(page, "client/line_geometry", code) == [
         [1, 1, 1, 1, 1, 1, 1, 1],
         [1, None, "-", "-", "-", "-", "-", "-"],
         ["-", 3, "-", 3, "-", 3, "-", 3],
@@ -506,7 +506,7 @@ def test_stacked_lines_stand_on_the_last_value_of_the_ones_before(page: Page):
       const {traces} = module.stack({times: [1, 2, 3, 4], firstColumn: 0, traces: [below, trace([10, 20, 30, _])]});
       return [traces.map(({values, lows, highs}) => [values, lows, highs]), module.boundsOf(traces)];
     """
-    assert run(page, "client/picture", code) == [
+    assert run(page, "client/line_geometry", code) == [
         [
             [[1, 1, None, 2], [0, 1, None, 2], [3, 1, None, 2]],
             [[11, 21, 30, 32], [11, 21, 30, 32], [11, 21, 30, 32]],

@@ -102,7 +102,7 @@ def test_line_that_was_ended_breaks_however_soon_it_goes_on(page: Page):
       series.break();
       series.break();
       series.add(4000, 4);
-      const {{pictureOf}} = await import("/static/metrics_stream/client/picture.js");
+      const {{pictureOf}} = await import("/static/metrics_stream/client/line_geometry.js");
       const {{times, traces}} = pictureOf([series], 0, 5000, 100);
       return [times, traces[0].values];
     """
@@ -113,7 +113,7 @@ def test_picture_of_a_stretch_leaves_out_what_is_behind_it(page: Page):
     code = f"""{SERIES}
       const series = newSeries();
       for (let tenth = 0; tenth < 600; tenth += 1) series.add(tenth * 100, tenth === 599 ? 1000 : tenth);
-      const {{pictureOf, boundsOf}} = await import("/static/metrics_stream/client/picture.js");
+      const {{pictureOf, boundsOf}} = await import("/static/metrics_stream/client/line_geometry.js");
       const dense = pictureOf([series], 10_000, 20_000, 20);
       const sparse = pictureOf([series], 10_000, 12_000, 400);
       return [dense.traces[0].dense, boundsOf(dense.traces), sparse.traces[0].dense, boundsOf(sparse.traces)];
@@ -213,7 +213,7 @@ def test_link_says_the_same_both_ways(page: Page, query: str, link: dict[str, An
       return [module.readLink(new URLSearchParams(query)), module.writeLink(address, link),
               module.writeLink(address + other, link)];
     """
-    read, written, rewritten = run(page, "client/link", code, [query, link])
+    read, written, rewritten = run(page, "client/time_link", code, [query, link])
     assert read == link
     assert sorted(written.partition("?")[2].split("&")) == sorted(query.removeprefix("?").split("&"))
     assert set(rewritten.partition("?")[2].split("&")) - {""} == {
@@ -224,7 +224,7 @@ def test_link_says_the_same_both_ways(page: Page, query: str, link: dict[str, An
 
 @pytest.mark.parametrize("query", ["?at=soon&speed=1000&window=-5&from=2026-01-31T12:00:00Z&to=2026-01-31T11:00:00Z"])
 def test_link_that_makes_no_sense_is_that_of_the_live_page(page: Page, query: str):
-    assert run(page, "client/link", "return module.readLink(new URLSearchParams(argument))", query) == LINKS[0][1]
+    assert run(page, "client/time_link", "return module.readLink(new URLSearchParams(argument))", query) == LINKS[0][1]
 
 
 RESUME = f"""{FAKES}
@@ -576,7 +576,7 @@ def test_gap_ends_the_lines_and_is_asked_for_once(page: Page):
       pass();
       return {{before, broken, asked, wait, left: timers.length}};
     """
-    assert run(page, "client/mender", code) == {
+    assert run(page, "client/gap_refill", code) == {
         "before": 0,
         "broken": ["system", "system", "agent", "hero"],
         "asked": [[62, 64, "system", "agent"], [79, 81, "hero"]],
@@ -595,7 +595,7 @@ def test_gap_ends_the_lines_and_is_asked_for_once(page: Page):
 )
 def test_what_cannot_be_filled_stays_a_break(page: Page, history_seconds: int, event: str):
     code = f"{MENDER} {event}; return [broken, timers.length];"
-    assert run(page, "client/mender", code, history_seconds) == [["system"], 0]
+    assert run(page, "client/gap_refill", code, history_seconds) == [["system"], 0]
 
 
 def test_percentiles_of_a_run_are_drawn_as_they_were_and_the_worst_is_named(page: Page):

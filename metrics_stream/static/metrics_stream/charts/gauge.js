@@ -3,7 +3,7 @@
 import { formatNumber, formatParts } from "../client/format.js";
 import { levelOf, readingsOf } from "../client/readings.js";
 import { element, setAttribute, setStyle, setText, svgElement } from "./dom.js";
-import { FewReadings } from "./few.js";
+import { FewReadings } from "./reading_group.js";
 
 const RADIUS = 52;
 /** The arc is open by 120 degrees at the bottom. */

@@ -4,7 +4,7 @@
 import uPlot from "../vendor/uPlot.min.js";
 import { leftEdgeMs } from "../client/columns.js";
 import { formatNumber } from "../client/format.js";
-import { boundsOf, pictureOf, stack } from "../client/picture.js";
+import { boundsOf, pictureOf, stack } from "../client/line_geometry.js";
 import { linesOf } from "../client/readings.js";
 import { axisWidth, formatClock, RIGHT_PADDING_PX, timeLabels, valueLabels } from "./axis.js";
 import { element, setAttribute, setStyle, setText } from "./dom.js";

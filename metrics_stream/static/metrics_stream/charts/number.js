@@ -4,7 +4,7 @@ import { leftEdgeMs } from "../client/columns.js";
 import { formatChange, formatDuration, formatParts, formatValue } from "../client/format.js";
 import { levelOf, readingsOf } from "../client/readings.js";
 import { element, setAttribute, setStyle, setText } from "./dom.js";
-import { FewReadings } from "./few.js";
+import { FewReadings } from "./reading_group.js";
 import { Sparkline } from "./sparkline.js";
 
 /** Figures up to this many characters have one size, so that the numbers of a row look alike. */

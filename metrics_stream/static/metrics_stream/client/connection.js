@@ -4,7 +4,7 @@
 
 import { waitMilliseconds } from "./backoff.js";
 import { Clock } from "./clock.js";
-import { describeClose, EXPIRED, isRefusal, mayReturn, NOT_AUTHENTICATED } from "./closing.js";
+import { describeClose, EXPIRED, isRefusal, mayReturn, NOT_AUTHENTICATED } from "./close_codes.js";
 import { Subscription } from "./subscription.js";
 
 /** Ten seconds: often enough for the clock and for finding a dead line, rare enough to cost nothing. */

@@ -3,7 +3,7 @@
 // markup of _connection.html.
 
 import { setAttribute, setText } from "../charts/dom.js";
-import { FORBIDDEN } from "../client/closing.js";
+import { FORBIDDEN } from "../client/close_codes.js";
 import { signInAddress } from "./sign_in.js";
 
 const BEAT_MS = 700;

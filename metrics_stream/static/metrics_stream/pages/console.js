@@ -2,23 +2,23 @@
 // the statistics. Room: pages.
 
 import { setAttribute, setText } from "../charts/dom.js";
-import { FORBIDDEN, isRefusal } from "../client/closing.js";
+import { FORBIDDEN, isRefusal } from "../client/close_codes.js";
 import { socketUrl } from "../client/connection.js";
 import { formatDuration, formatNumber } from "../client/format.js";
 import { copyFrom } from "./console/clipboard.js";
-import { explainClosing } from "./console/closing_words.js";
+import { explainClosing } from "./console/close_explanation.js";
 import { Composer } from "./console/composer.js";
 import { Controls } from "./console/controls.js";
 import { Log } from "./console/log.js";
 import { kindOf, summarize, typeOf } from "./console/messages.js";
 import { Meters } from "./console/meters.js";
-import { Seen } from "./console/seen.js";
+import { Seen } from "./console/known_names.js";
 import { Session } from "./console/session.js";
 import { javaScriptFor, pythonFor } from "./console/snippets.js";
 import { Allowance, Statistics, metricsOf } from "./console/statistics.js";
 import { Tabs } from "./console/tabs.js";
 import { Tiles } from "./console/tiles.js";
-import { messagesFor, noWishes, readLink, writeLink } from "./console/wishes.js";
+import { messagesFor, noWishes, readLink, writeLink } from "./console/console_selection.js";
 import { signInAddress } from "./sign_in.js";
 
 /** How often numbers are brought up to date; quicker can not be read. */

@@ -2,16 +2,16 @@
 
 import { formatClock } from "../charts/axis.js";
 import { setAttribute, setText } from "../charts/dom.js";
-import { isRefusalCode } from "../client/closing.js";
+import { isRefusalCode } from "../client/close_codes.js";
 import { Connection, socketUrl } from "../client/connection.js";
 import { Feed } from "../client/feed.js";
 import { formatDuration } from "../client/format.js";
-import { Mender } from "../client/mender.js";
+import { Mender } from "../client/gap_refill.js";
 import { REST_SECONDS } from "../client/subscription.js";
 import { ConnectionBadge } from "./connection_badge.js";
 import { watchFullScreen } from "./full_screen.js";
 import { watchKeys } from "./keys.js";
-import { Notes } from "./notes.js";
+import { Notes } from "./notices.js";
 import { Painter } from "./painter.js";
 import { Panel } from "./panel.js";
 import { Runs } from "./runs.js";

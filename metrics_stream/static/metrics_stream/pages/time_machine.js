@@ -2,7 +2,7 @@
 //
 // Joins the connection, the feed and the player; the time bar and the keys call it, and the address holds what it says.
 
-import { readLink, writeLink } from "../client/link.js";
+import { readLink, writeLink } from "../client/time_link.js";
 import { Player } from "../client/player.js";
 
 /** What takes longer to come than this is shown as it comes. */

@@ -5,7 +5,7 @@ import { KeyedList, element, setAttribute, setText } from "../../charts/dom.js";
 import { humanize } from "../../client/format.js";
 import { answerWords } from "./answers.js";
 import { FilterFields } from "./filter_fields.js";
-import { filtersMessage, messagesFor, noWishes, readNumber, typeMessages } from "./wishes.js";
+import { filtersMessage, messagesFor, noWishes, readNumber, typeMessages } from "./console_selection.js";
 
 /** A slider that is dragged makes one message, not forty: the server takes ten a second. */
 const SETTLE_MS = 350;

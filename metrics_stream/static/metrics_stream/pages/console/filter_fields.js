@@ -2,7 +2,7 @@
 // Room: pages/console.
 
 import { KeyedList, element, setAttribute } from "../../charts/dom.js";
-import { splitTerms } from "./wishes.js";
+import { splitTerms } from "./console_selection.js";
 
 /** Characters that fit on a line of a field, about; and the most lines before it scrolls. */
 const LINE_CHARACTERS = 44;

@@ -5,7 +5,7 @@
 
 import { waitMilliseconds } from "../../client/backoff.js";
 import { Clock } from "../../client/clock.js";
-import { mayReturn } from "../../client/closing.js";
+import { mayReturn } from "../../client/close_codes.js";
 
 /** As often as the dashboards do; enough to follow the server's clock. */
 const PING_MS = 10_000;

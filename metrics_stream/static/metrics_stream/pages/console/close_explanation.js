@@ -1,6 +1,6 @@
 // What a close code means for a person who writes a client, in full sentences. Room: pages/console; pure.
 
-import { mayReturn } from "../../client/closing.js";
+import { mayReturn } from "../../client/close_codes.js";
 
 /** Code → its name, and what happened. */
 const MEANINGS = new Map([
