@@ -317,7 +317,7 @@ def test_who_is_refused_comes_back_only_where_that_may_help(
 
 @pytest.mark.parametrize(("can_sign_in", "words"), [(True, "Signed out"), (False, "Link ended")])
 def test_refusal_has_words_for_people(page: Page, can_sign_in: bool, words: str):
-    assert run(page, "pages/connection_badge", "return module.refusalOf(argument).words", can_sign_in) == words
+    assert run(page, "pages/connection_badge", "return module.describeRefusal(argument).words", can_sign_in) == words
 
 
 def test_address_to_sign_in_leads_back(page: Page):
@@ -456,7 +456,7 @@ PICTURE = """
 def test_points_denser_than_pixels_become_the_columns_that_they_cover(page: Page):
     code = f"""{PICTURE}
       const points = every(0.1, 60, (index) => (index === 305 ? 90 : index === 307 ? -9 : 10 + (index % 2)));
-      const {{times, traces: [trace]}} = module.pictureOf([lineOf(points)], 0, 60_000, 60);
+      const {{times, traces: [trace]}} = module.lineGeometry([lineOf(points)], 0, 60_000, 60);
       const row = times.findIndex((time) => time > 30);
       return [times.length, times[row], trace.dense, trace.lows[row], trace.highs[row], trace.values[row],
               trace.lows[row + 1], trace.highs[row + 1]];
@@ -467,14 +467,14 @@ def test_points_denser_than_pixels_become_the_columns_that_they_cover(page: Page
 def test_picture_stays_as_wide_as_the_screen_however_many_points_there_are(page: Page):
     code = f"""{PICTURE}
       const series = lineOf(every(0.05, 300, (index) => index));
-      return [series.length, module.pictureOf([series, series], 0, 300_000, 390).times.length];
+      return [series.length, module.lineGeometry([series, series], 0, 300_000, 390).times.length];
     """
     assert run(page, "client/line_geometry", code) == [3000, 392]
 
 
 def test_points_rarer_than_pixels_are_drawn_one_by_one(page: Page):
     code = f"""{PICTURE}
-      const {{times, firstColumn, traces}} = module.pictureOf([lineOf(every(1, 60, () => 7))], 0, 60_000, 390);
+      const {{times, firstColumn, traces}} = module.lineGeometry([lineOf(every(1, 60, () => 7))], 0, 60_000, 390);
       return [times.length, times[10], firstColumn, traces[0].dense, traces[0].lows === traces[0].values];
     """
     assert run(page, "client/line_geometry", code) == [60, 10, 0, False, True]
@@ -486,7 +486,7 @@ def test_gap_leaves_columns_empty_beside_a_line_that_goes_on(page: Page):
       const broken = whole.filter(([seconds]) => seconds < 20 || seconds > 30);
       const rare = every(2, 60, () => 3);
       const list = [lineOf(whole), lineOf(broken), lineOf(rare), lineOf([...broken, [25, NaN]])];
-      const {{times, traces}} = module.pictureOf(list, 0, 60_000, 60);
+      const {{times, traces}} = module.lineGeometry(list, 0, 60_000, 60);
       const first = times.findIndex((time) => time > 19);
       return traces.map((trace) => trace.values.slice(first, first + 8).map(word));
     """

@@ -102,8 +102,8 @@ def test_line_that_was_ended_breaks_however_soon_it_goes_on(page: Page):
       series.break();
       series.break();
       series.add(4000, 4);
-      const {{pictureOf}} = await import("/static/metrics_stream/client/line_geometry.js");
-      const {{times, traces}} = pictureOf([series], 0, 5000, 100);
+      const {{lineGeometry}} = await import("/static/metrics_stream/client/line_geometry.js");
+      const {{times, traces}} = lineGeometry([series], 0, 5000, 100);
       return [times, traces[0].values];
     """
     assert run(page, "client/series", code) == [[1, 2, 3, 3.001, 4], [1, 2, 3, None, 4]]
@@ -113,9 +113,9 @@ def test_picture_of_a_stretch_leaves_out_what_is_behind_it(page: Page):
     code = f"""{SERIES}
       const series = newSeries();
       for (let tenth = 0; tenth < 600; tenth += 1) series.add(tenth * 100, tenth === 599 ? 1000 : tenth);
-      const {{pictureOf, boundsOf}} = await import("/static/metrics_stream/client/line_geometry.js");
-      const dense = pictureOf([series], 10_000, 20_000, 20);
-      const sparse = pictureOf([series], 10_000, 12_000, 400);
+      const {{lineGeometry, boundsOf}} = await import("/static/metrics_stream/client/line_geometry.js");
+      const dense = lineGeometry([series], 10_000, 20_000, 20);
+      const sparse = lineGeometry([series], 10_000, 12_000, 400);
       return [dense.traces[0].dense, boundsOf(dense.traces), sparse.traces[0].dense, boundsOf(sparse.traces)];
     """
     dense, bounds, sparse, fine_bounds = run(page, "client/series", code)
@@ -210,8 +210,8 @@ def test_link_says_the_same_both_ways(page: Page, query: str, link: dict[str, An
       const [query, link] = argument;
       const address = "http://localhost/d/";
       const other = "?source=east&at=2020-01-01T00:00:00Z&from=x&speed=3&paused=1&run=y&to=z&window=5";
-      return [module.readLink(new URLSearchParams(query)), module.writeLink(address, link),
-              module.writeLink(address + other, link)];
+      return [module.readTimeLink(new URLSearchParams(query)), module.writeTimeLink(address, link),
+              module.writeTimeLink(address + other, link)];
     """
     read, written, rewritten = run(page, "client/time_link", code, [query, link])
     assert read == link
@@ -224,7 +224,9 @@ def test_link_says_the_same_both_ways(page: Page, query: str, link: dict[str, An
 
 @pytest.mark.parametrize("query", ["?at=soon&speed=1000&window=-5&from=2026-01-31T12:00:00Z&to=2026-01-31T11:00:00Z"])
 def test_link_that_makes_no_sense_is_that_of_the_live_page(page: Page, query: str):
-    assert run(page, "client/time_link", "return module.readLink(new URLSearchParams(argument))", query) == LINKS[0][1]
+    assert (
+        run(page, "client/time_link", "return module.readTimeLink(new URLSearchParams(argument))", query) == LINKS[0][1]
+    )
 
 
 RESUME = f"""{FAKES}
@@ -540,7 +542,7 @@ def test_line_that_was_ended_goes_on_where_the_server_has_what_was_missing(page:
     assert within == [10.2, 11.2, 13.2, 14.2, None]
 
 
-MENDER = """
+GAP_REFILL = """
   const asked = [], timers = [], broken = [];
   let nowMs = 100_000, isLive = true, isOpen = true;
   const connection = {
@@ -548,9 +550,10 @@ MENDER = """
     refill: (past, metricTypes) => isOpen && asked.push([past.backfill_seconds, past.max_points, ...metricTypes]) > 0,
     timers: {setTimeout: (callback, ms) => timers.push([callback, ms]), clearTimeout() {}},
   };
-  const feed = {isOwed: false, target: {break: (metricTypes) => broken.push(...metricTypes)}};
-  const mender = new module.Mender(connection, feed, {historySeconds: argument ?? 900, isLive: () => isLive});
-  const gap = (reason, ...metricTypes) => mender.take({type: "gap", reason, dropped: null, metric_types: metricTypes});
+  const feed = {isBackfillPending: false, target: {break: (metricTypes) => broken.push(...metricTypes)}};
+  const gapRefill = new module.GapRefill(connection, feed, {historySeconds: argument ?? 900, isLive: () => isLive});
+  const gap = (reason, ...metricTypes) =>
+    gapRefill.take({type: "gap", reason, dropped: null, metric_types: metricTypes});
   const pass = () => {
     const [callback, ms] = timers.shift();
     nowMs += ms;
@@ -560,7 +563,7 @@ MENDER = """
 
 
 def test_gap_ends_the_lines_and_is_asked_for_once(page: Page):
-    code = f"""{MENDER}
+    code = f"""{GAP_REFILL}
       gap("slow_consumer", "system");
       gap("bus", "system", "agent");
       const before = asked.length;
@@ -568,9 +571,9 @@ def test_gap_ends_the_lines_and_is_asked_for_once(page: Page):
       // What comes soon after waits for longer, and while nothing can be sent, or all of the past is on its way.
       gap("pending_overflow", "hero");
       const wait = timers[0][1];
-      feed.isOwed = true;
+      feed.isBackfillPending = true;
       pass();
-      [feed.isOwed, isOpen] = [false, false];
+      [feed.isBackfillPending, isOpen] = [false, false];
       pass();
       isOpen = true;
       pass();
@@ -594,7 +597,7 @@ def test_gap_ends_the_lines_and_is_asked_for_once(page: Page):
     ],
 )
 def test_what_cannot_be_filled_stays_a_break(page: Page, history_seconds: int, event: str):
-    code = f"{MENDER} {event}; return [broken, timers.length];"
+    code = f"{GAP_REFILL} {event}; return [broken, timers.length];"
     assert run(page, "client/gap_refill", code, history_seconds) == [["system"], 0]
 
 

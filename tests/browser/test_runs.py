@@ -113,8 +113,8 @@ def test_addresses_of_dashboards_say_what_their_links_say(page: Page, stack: Sta
     page.goto(f"/runs/{slug}/")
     expect(page.locator("[data-refresh-seconds]")).to_have_count(0, timeout=20_000)
     read = """async (link) => {
-      const {readLink} = await import("/static/metrics_stream/client/time_link.js");
-      return [new URL(link.href).pathname, readLink(new URL(link.href).searchParams)];
+      const {readTimeLink} = await import("/static/metrics_stream/client/time_link.js");
+      return [new URL(link.href).pathname, readTimeLink(new URL(link.href).searchParams)];
     }"""
     whole = page.get_by_role("link", name="Whole run: Operations").evaluate(read)
     live = {"run": None, "atMs": None, "speed": 1, "isPaused": False, "window": None, "zoom": None}

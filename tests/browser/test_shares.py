@@ -133,7 +133,7 @@ def test_who_is_signed_out_elsewhere_is_told_so_on_every_page(visitor: Page, clo
     expect(dashboard.locator("[data-connection-reason]")).to_have_text("you are signed out; sign in again")
     back = dashboard.get_by_role("link", name="Sign in again").get_attribute("href") or ""
     assert back.endswith("/?next=%2Fdashboards%2Foperations%2F%3Fsource%3Ddemo")
-    expect(dashboard.locator(".note--floating")).to_have_count(0)
+    expect(dashboard.locator(".notice--floating")).to_have_count(0)
     dashboard.get_by_role("button", name="Reconnect").click()
     expect(dashboard.locator("[data-connection-badge]")).to_have_text("Signed out")
     expect(dashboard.get_by_text("You have been signed out.").first).to_be_visible()

@@ -20,9 +20,9 @@ MACHINE = f"""{FAKES}
   const feed = new Feed([{{metricType: "system", path: "value", windowSeconds: 300}}]);
   const runs = {{active: null, find: () => null}};
   const problems = [];
-  const notes = {{show: (key, level, words) => problems.push(words)}};
+  const notices = {{show: (key, level, words) => problems.push(words)}};
   const config = {{metric_types: ["system"], history_seconds: 900, is_live: true}};
-  const time = new TimeMachine({{connection, feed, runs, notes, config, windowSeconds: 300, changed() {{}}}});
+  const time = new TimeMachine({{connection, feed, runs, notices, config, windowSeconds: 300, changed() {{}}}});
   // As the dashboard does.
   connection.on("message", (message) => {{
     if (!time.player.take(message) && message.type === "backfill") feed.fill(message);
@@ -150,7 +150,7 @@ FAILED = {**RUNNING, "status": "failed", "ended_at": "2026-01-31T12:05:00Z"}
 @pytest.mark.parametrize("is_seen", [True, False])
 def test_run_whose_program_is_gone_ends_on_pages_that_are_open(page: Page, is_seen: bool):
     code = f"""{RUNS}
-      if ({str(is_seen).lower()}) runs.see("soak", 0);
+      if ({str(is_seen).lower()}) runs.noteLiveRun("soak", 0);
       await wait(30_000);
       // It fails when its program has been silent for a minute; nothing is published any more.
       const before = runs.active?.status;

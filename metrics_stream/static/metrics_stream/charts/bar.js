@@ -13,38 +13,38 @@ export class BarChart {
   /** @param {object} panel @param {HTMLElement} host */
   constructor(panel, host) {
     this.panel = panel;
-    this.most = panel.options.max_rows ?? 20;
+    this.maxRows = panel.options.max_rows ?? 20;
     this.list = element("ul", { class: "bars" });
     this.more = element("p", { class: "panel__more", hidden: true });
     host.append(this.list, this.more);
-    this.rows = new KeyedList(this.list, () => this.#create(), (...all) => this.#update(...all));
+    this.rows = new KeyedList(this.list, () => this.#createRow(), (...all) => this.#updateRow(...all));
   }
 
   /** @param {{store: Store, source: string | null}} frame @returns {boolean} */
   paint({ store, source }) {
     const all = readingsOf(store, this.panel, source).flatMap((reading) => barsOf(reading, this.panel.unit));
-    const shown = all.slice(0, this.most);
+    const shown = all.slice(0, this.maxRows);
     const { minimum, maximum } = this.panel.options;
     this.low = minimum ?? 0;
     this.high = maximum ?? Math.max(...all.map((bar) => bar.value), this.low);
     if (!(this.high > this.low)) this.high = this.low + 1;
-    this.#widest = Math.max(this.#widest, ...shown.map((bar) => this.#text(bar).length));
+    this.#widest = Math.max(this.#widest, ...shown.map((bar) => this.#formatBar(bar).length));
     setStyle(this.list, "--value-width", `${this.#widest}ch`);
     setAttribute(this.list, "data-dense", shown.length > ROOMY_ROWS);
     this.rows.show(shown);
-    setAttribute(this.more, "hidden", all.length <= this.most);
-    if (all.length > this.most) setText(this.more, `+${all.length - this.most} more`);
+    setAttribute(this.more, "hidden", all.length <= this.maxRows);
+    if (all.length > this.maxRows) setText(this.more, `+${all.length - this.maxRows} more`);
     this.level = worst(shown.map((bar) => levelOf(bar.value, this.panel)));
     return all.length > 0;
   }
 
   stop() {}
 
-  #text(bar) {
+  #formatBar(bar) {
     return formatNumber(bar.value, bar.unit, this.panel.decimals);
   }
 
-  #create() {
+  #createRow() {
     const label = element("span", { class: "bars__label" });
     const fill = element("span", { class: "bars__fill" });
     const value = element("span", { class: "bars__value numeric" });
@@ -52,10 +52,10 @@ export class BarChart {
     return { node: element("li", { class: "bars__row" }, label, value, track), label, fill, value };
   }
 
-  #update(part, bar) {
+  #updateRow(part, bar) {
     setText(part.label, bar.label);
     setAttribute(part.label, "title", bar.label);
-    setText(part.value, this.#text(bar));
+    setText(part.value, this.#formatBar(bar));
     const fraction = Math.min(1, Math.max(0, (bar.value - this.low) / (this.high - this.low)));
     setStyle(part.fill, "transform", `scaleX(${fraction.toFixed(4)})`);
     setAttribute(part.node, "data-level", levelOf(bar.value, this.panel));

@@ -8,7 +8,7 @@ import { element, KeyedList, levelIcon, setAttribute, setLevelIcon, setStyle, se
 const DEFAULT_PATH = "transaction_flow_data";
 
 /** More nodes than this do not fit any screen. */
-const MOST_NODES = 40;
+const MAX_NODES = 40;
 
 export class FlowChart {
   /** @param {object} panel @param {HTMLElement} host */
@@ -55,7 +55,7 @@ export class FlowChart {
  * @returns {{nodes: object[], edges: object[]}}
  */
 export function flowOf(value) {
-  const nodes = place(nodesOf(value).slice(0, MOST_NODES).map(readNode));
+  const nodes = placeNodes(nodesOf(value).slice(0, MAX_NODES).map(readNode));
   const byId = new Map(nodes.map((node) => [node.key, node]));
   const named = (Array.isArray(value?.edges) ? value.edges : []).map(readEdge);
   const edges = (named.length ? named : impliedEdges(nodes))
@@ -98,7 +98,7 @@ function readEdge(edge) {
 }
 
 /** Give every node its place; nodes that share one would hide each other, so then the order decides for all. */
-function place(nodes) {
+function placeNodes(nodes) {
   const places = new Set(nodes.map((node) => `${node.x} ${node.y}`));
   const usable = nodes.every((node) => Number.isFinite(node.x) && Number.isFinite(node.y)) && places.size === nodes.length;
   if (!usable) {

@@ -3,7 +3,7 @@
 import { formatNumber, formatParts } from "../client/format.js";
 import { levelOf, readingsOf } from "../client/readings.js";
 import { element, setAttribute, setStyle, setText, svgElement } from "./dom.js";
-import { FewReadings } from "./reading_group.js";
+import { ReadingGroup } from "./reading_group.js";
 
 const RADIUS = 52;
 /** The arc is open by 120 degrees at the bottom. */
@@ -13,19 +13,19 @@ export class GaugeChart {
   /** @param {object} panel @param {HTMLElement} host */
   constructor(panel, host) {
     this.panel = panel;
-    this.few = new FewReadings(panel, host, "gauge__list", () => this.#create(), (...all) => this.#update(...all));
+    this.group = new ReadingGroup(panel, host, "gauge__list", () => this.#createGauge(), (...all) => this.#updateGauge(...all));
   }
 
   /** @param {{store: Store, source: string | null}} frame @returns {boolean} */
   paint({ store, source }) {
     const readings = readingsOf(store, this.panel, source);
-    this.level = this.few.show(readings.filter((reading) => typeof reading.value === "number"));
-    return this.few.total > 0;
+    this.level = this.group.show(readings.filter((reading) => typeof reading.value === "number"));
+    return this.group.total > 0;
   }
 
   stop() {}
 
-  #create() {
+  #createGauge() {
     const value = svgElement("path", { class: "gauge__value", d: arc(0, 1), pathLength: 100 });
     const marks = svgElement("g", { class: "gauge__marks" });
     const text = element("span", { class: "gauge__text" });
@@ -46,7 +46,7 @@ export class GaugeChart {
     return { node: element("div", { class: "gauge__item" }, meter, label), meter, value, marks, low, high, text, unit, label };
   }
 
-  #update(part, reading) {
+  #updateGauge(part, reading) {
     const unit = this.panel.unit || reading.field.unit;
     const [low, high] = gaugeBounds(this.panel.options, unit, reading.value);
     const fraction = Math.min(1, Math.max(0, (reading.value - low) / (high - low)));
@@ -55,12 +55,12 @@ export class GaugeChart {
     setText(part.unit, parts.unit);
     setText(part.low, formatNumber(low, unit, unit === "ratio" || unit === "percent" ? 0 : null));
     setText(part.high, formatNumber(high, unit, unit === "ratio" || unit === "percent" ? 0 : null));
-    setText(part.label, this.few.labelled ? reading.label : "");
-    setAttribute(part.label, "hidden", !this.few.labelled);
+    setText(part.label, this.group.labelled ? reading.label : "");
+    setAttribute(part.label, "hidden", !this.group.labelled);
     setStyle(part.value, "stroke-dasharray", `${(fraction * 100).toFixed(1)} 200`);
     const level = levelOf(reading.value, this.panel);
     setAttribute(part.node, "data-level", level);
-    setAttribute(part.meter, "aria-label", this.few.labelled ? `${this.panel.title}, ${reading.label}` : this.panel.title);
+    setAttribute(part.meter, "aria-label", this.group.labelled ? `${this.panel.title}, ${reading.label}` : this.panel.title);
     setAttribute(part.meter, "aria-valuemin", low);
     setAttribute(part.meter, "aria-valuemax", high);
     setAttribute(part.meter, "aria-valuenow", reading.value);

@@ -4,15 +4,15 @@ import { element, KeyedList, setAttribute, setStyle, setText } from "./dom.js";
 import { SERIES_COLOURS, seriesVariable } from "./palette.js";
 
 export class Legend {
-  #slots = new Map();
+  #colourSlots = new Map();
   #hidden = new Set();
 
-  /** @param {HTMLElement} host @param {(key: string) => void} toggle */
-  constructor(host, toggle) {
-    this.toggle = toggle;
+  /** @param {HTMLElement} host @param {(key: string) => void} onToggle */
+  constructor(host, onToggle) {
+    this.onToggle = onToggle;
     const list = element("ul", { class: "line__legend" });
     host.append(list);
-    this.list = new KeyedList(list, (line) => this.#create(line), (...all) => this.#update(...all));
+    this.list = new KeyedList(list, (line) => this.#createItem(line), (...all) => this.#updateItem(...all));
   }
 
   /**
@@ -21,22 +21,22 @@ export class Legend {
    * @param {Set<string>} hidden keys
    */
   show(lines, slots, hidden) {
-    this.#slots = slots;
+    this.#colourSlots = slots;
     this.#hidden = hidden;
     this.list.show(lines);
   }
 
-  #create(line) {
+  #createItem(line) {
     const swatch = element("span", { class: "line__swatch" });
     const label = element("span", { class: "line__label" });
     const value = element("span", { class: "line__value numeric" });
     const button = element("button", { class: "line__item", type: "button", title: "Show or hide this line" }, swatch, label, value);
-    button.addEventListener("click", () => this.toggle(line.key));
+    button.addEventListener("click", () => this.onToggle(line.key));
     return { node: element("li", {}, button), button, swatch, label, value, widest: 0 };
   }
 
-  #update(part, line) {
-    const slot = this.#slots.get(line.key);
+  #updateItem(part, line) {
+    const slot = this.#colourSlots.get(line.key);
     setStyle(part.swatch, "--swatch", `var(${seriesVariable(slot)})`);
     setAttribute(part.swatch, "data-dashed", slot >= SERIES_COLOURS);
     setAttribute(part.button, "aria-pressed", this.#hidden.has(line.key) ? "false" : "true");

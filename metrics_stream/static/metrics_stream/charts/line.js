@@ -4,7 +4,7 @@
 import uPlot from "../vendor/uPlot.min.js";
 import { leftEdgeMs } from "../client/columns.js";
 import { formatNumber } from "../client/format.js";
-import { boundsOf, pictureOf, stack } from "../client/line_geometry.js";
+import { boundsOf, lineGeometry, stack } from "../client/line_geometry.js";
 import { linesOf } from "../client/readings.js";
 import { axisWidth, formatClock, RIGHT_PADDING_PX, timeLabels, valueLabels } from "./axis.js";
 import { element, setAttribute, setStyle, setText } from "./dom.js";
@@ -14,10 +14,10 @@ import { drawLine, fillArea } from "./strokes.js";
 import { watchZoom } from "./zoom.js";
 
 /** More lines than this cannot be told apart; the legend says how many are left out. */
-const MOST_LINES = 16;
+const MAX_LINES = 16;
 
 /** New points are drawn within this time, even where they move the picture by less than half a pixel. */
-const NEWS_MS = 333;
+const NEW_POINTS_MS = 333;
 
 const LINE_PX = 1.75;
 
@@ -26,21 +26,21 @@ const CURSOR_GROUP = "metrics-stream";
 export class LineChart {
   #plot = null;
   #lines = [];
-  /** @type {Picture} as drawn: stacked where the panel is */
-  #picture = { times: [], firstColumn: 0, traces: [] };
+  /** @type {LineGeometry} as drawn: stacked where the panel is */
+  #geometry = { times: [], firstColumn: 0, traces: [] };
   /** @type {Column[]} what each line says at the rows, never stacked */
   #values = [];
   #colours = [];
-  #slots = new Map();
+  #colourSlots = new Map();
   #hidden = new Set();
   /** @type {{store: Store, source: string | null} | null} what is drawn */
-  #frame = null;
-  #hasNews = false;
+  #source = null;
+  #hasNewPoints = false;
   /** @type {Moment | null} of the last drawing */
-  #moment = null;
+  #drawnMoment = null;
   #drawnAtMs = -Infinity;
   /** @type {{fromMs: number, toMs: number}} the edges of the last drawing */
-  #drawn = { fromMs: 0, toMs: 0 };
+  #drawnRange = { fromMs: 0, toMs: 0 };
   #observer = null;
 
   /** @param {object} panel @param {HTMLElement} host */
@@ -53,16 +53,16 @@ export class LineChart {
     this.more = element("p", { class: "line__more", hidden: true });
     this.canvas.append(this.time);
     host.append(this.canvas);
-    this.legend = new Legend(host, (key) => this.#toggle(key));
+    this.legend = new Legend(host, (key) => this.#toggleLine(key));
     host.append(this.more);
-    this.#observer = new ResizeObserver(() => this.#resize());
+    this.#observer = new ResizeObserver(() => this.#resizePlot());
     this.#observer.observe(this.canvas);
   }
 
   /** @param {{store: Store, source: string | null}} frame @returns {boolean} whether there is anything to draw */
   paint({ store, source }) {
-    this.#frame = { store, source };
-    this.#hasNews = true;
+    this.#source = { store, source };
+    this.#hasNewPoints = true;
     const series = this.panel.fields.flatMap(({ path }) => store.series(this.panel.metric_type, path, source));
     return series.some(({ length }) => length > 0);
   }
@@ -74,112 +74,112 @@ export class LineChart {
    * @returns {boolean} whether it drew
    */
   draw(moment) {
-    if (this.#frame === null) return false;
-    const { fromMs, toMs } = this.#edges(moment);
+    if (this.#source === null) return false;
+    const { fromMs, toMs } = this.#timeRange(moment);
     const pixelMs = (toMs - fromMs) / Math.max(1, this.#plot?.bbox.width ?? 1);
-    const movedMs = Math.max(Math.abs(fromMs - this.#drawn.fromMs), Math.abs(toMs - this.#drawn.toMs));
+    const movedMs = Math.max(Math.abs(fromMs - this.#drawnRange.fromMs), Math.abs(toMs - this.#drawnRange.toMs));
     // By the page's own clock: that of a replay may stand still.
-    const isLate = this.#hasNews && performance.now() - this.#drawnAtMs >= NEWS_MS;
+    const isLate = this.#hasNewPoints && performance.now() - this.#drawnAtMs >= NEW_POINTS_MS;
     if (movedMs < pixelMs / 2 && !isLate) return false;
-    const isWider = Math.abs(toMs - fromMs - (this.#drawn.toMs - this.#drawn.fromMs)) >= pixelMs / 2;
-    if (this.#hasNews || isWider || toMs < this.#drawn.toMs) this.#show(moment);
-    else this.#scroll(moment);
+    const isWider = Math.abs(toMs - fromMs - (this.#drawnRange.toMs - this.#drawnRange.fromMs)) >= pixelMs / 2;
+    if (this.#hasNewPoints || isWider || toMs < this.#drawnRange.toMs) this.#update(moment);
+    else this.#moveTimeAxis(moment);
     return true;
   }
 
-  #show(moment) {
-    const { store, source } = this.#frame;
-    this.#hasNews = false;
+  #update(moment) {
+    const { store, source } = this.#source;
+    this.#hasNewPoints = false;
     const all = linesOf(store, this.panel, source).filter((line) => line.series.length > 0);
-    const lines = all.slice(0, MOST_LINES);
+    const lines = all.slice(0, MAX_LINES);
     const changed = lines.map(keyAndLabel).join() !== this.#lines.map(keyAndLabel).join();
     this.#lines = lines;
     setAttribute(this.more, "hidden", all.length === lines.length);
     if (all.length > lines.length) setText(this.more, `+${all.length - lines.length} more lines are not drawn`);
     setAttribute(this.canvas, "aria-label", `Line chart: ${lines.map((line) => line.label).join(", ")}`);
     if (changed) {
-      this.#chooseColours();
-      this.#build(moment);
+      this.#assignColours();
+      this.#createPlot(moment);
     } else {
-      this.#look(moment);
-      this.#plot?.setData(this.#data(), false);
-      this.#scroll(moment);
+      this.#computeGeometry(moment);
+      this.#plot?.setData(this.#plotData(), false);
+      this.#moveTimeAxis(moment);
     }
     this.#showLegend();
   }
 
   /** Take the colours of the theme in force. */
   restyle() {
-    if (this.#plot !== null) this.#build(this.#moment);
+    if (this.#plot !== null) this.#createPlot(this.#drawnMoment);
   }
 
   stop() {
     this.#observer.disconnect();
-    this.#destroy();
+    this.#destroyPlot();
   }
 
-  #destroy() {
+  #destroyPlot() {
     this.#plot?.destroy();
     this.#plot = null;
   }
 
   /** Make the picture of all points between the edges. */
-  #look(moment) {
-    const width = this.#plot === null ? this.#size().width : this.#plot.bbox.width / devicePixelRatio;
+  #computeGeometry(moment) {
+    const width = this.#plot === null ? this.#plotSize().width : this.#plot.bbox.width / devicePixelRatio;
     const series = this.#lines.map((line) => line.series);
-    const { fromMs, toMs } = this.#edges(moment);
-    const picture = pictureOf(series, fromMs, toMs, Math.max(1, width));
-    this.#values = picture.traces.map((trace) => trace.values);
-    this.#picture = this.panel.options.stacked ? stack(picture, (index) => this.#isShown(index)) : picture;
+    const { fromMs, toMs } = this.#timeRange(moment);
+    const geometry = lineGeometry(series, fromMs, toMs, Math.max(1, width));
+    this.#values = geometry.traces.map((trace) => trace.values);
+    this.#geometry = this.panel.options.stacked ? stack(geometry, (index) => this.#isShown(index)) : geometry;
   }
 
-  #data() {
-    return [this.#picture.times, ...this.#picture.traces.map((trace) => trace.values)];
+  #plotData() {
+    return [this.#geometry.times, ...this.#geometry.traces.map((trace) => trace.values)];
   }
 
-  #edges({ nowMs, windowMs, zoom }) {
-    return zoom ?? { fromMs: leftEdgeMs(nowMs, windowMs ?? this.windowMs, this.#frame.store.firstMs), toMs: nowMs };
+  #timeRange({ nowMs, windowMs, zoom }) {
+    return zoom ?? { fromMs: leftEdgeMs(nowMs, windowMs ?? this.windowMs, this.#source.store.firstMs), toMs: nowMs };
   }
 
-  #scroll(moment) {
-    this.#moment = moment;
+  #moveTimeAxis(moment) {
+    this.#drawnMoment = moment;
     this.#drawnAtMs = performance.now();
-    this.#drawn = this.#edges(moment);
-    this.#plot?.setScale("x", { min: this.#drawn.fromMs / 1000, max: this.#drawn.toMs / 1000 });
+    this.#drawnRange = this.#timeRange(moment);
+    this.#plot?.setScale("x", { min: this.#drawnRange.fromMs / 1000, max: this.#drawnRange.toMs / 1000 });
   }
 
   /** A line keeps its colour for as long as it is there; a colour that became free goes to the next line. */
-  #chooseColours() {
+  #assignColours() {
     const keys = new Set(this.#lines.map((line) => line.key));
-    for (const key of this.#slots.keys()) if (!keys.has(key)) this.#slots.delete(key);
-    const taken = new Set(this.#slots.values());
+    for (const key of this.#colourSlots.keys()) if (!keys.has(key)) this.#colourSlots.delete(key);
+    const taken = new Set(this.#colourSlots.values());
     for (const key of keys) {
-      if (this.#slots.has(key)) continue;
+      if (this.#colourSlots.has(key)) continue;
       let slot = 0;
       while (taken.has(slot)) slot += 1;
       taken.add(slot);
-      this.#slots.set(key, slot);
+      this.#colourSlots.set(key, slot);
     }
   }
 
-  #build(moment) {
-    this.#destroy();
-    this.#moment = moment;
+  #createPlot(moment) {
+    this.#destroyPlot();
+    this.#drawnMoment = moment;
     if (this.#lines.length === 0) return;
-    this.#look(moment);
+    this.#computeGeometry(moment);
     // It takes room from the chart, which would be drawn a second time for it.
     this.#showLegend();
     const [grid, axis, warn, bad] = resolveColours(this.canvas, "--chart-grid", "--chart-axis", "--warn", "--bad");
-    const variables = this.#lines.map((line) => seriesVariable(this.#slots.get(line.key)));
+    const variables = this.#lines.map((line) => seriesVariable(this.#colourSlots.get(line.key)));
     this.#colours = resolveColours(this.canvas, ...variables);
     const font = `11px ${getComputedStyle(this.canvas).fontFamily}`;
     const axisBase = { stroke: axis, font, ticks: { show: false }, grid: { stroke: grid, width: 1 } };
     this.#plot = new uPlot(
       {
-        ...this.#size(),
+        ...this.#plotSize(),
         padding: [8, RIGHT_PADDING_PX, 0, 0],
         legend: { show: false },
-        scales: { x: { time: true, auto: false }, y: { range: () => this.#bounds(...boundsOf(this.#shownTraces())) } },
+        scales: { x: { time: true, auto: false }, y: { range: () => this.#valueRange(...boundsOf(this.#shownTraces())) } },
         axes: [
           { ...axisBase, size: 26, gap: 6, space: 72, grid: { show: false }, values: timeLabels },
           {
@@ -207,15 +207,15 @@ export class LineChart {
           setCursor: [(plot) => this.#showCursor(plot)],
         },
       },
-      this.#data(),
+      this.#plotData(),
       this.canvas,
     );
     watchZoom(this.#plot, this.canvas);
-    this.#scroll(moment);
+    this.#moveTimeAxis(moment);
   }
 
   #shownTraces() {
-    return this.#picture.traces.filter((_, index) => this.#isShown(index));
+    return this.#geometry.traces.filter((_, index) => this.#isShown(index));
   }
 
   #isShown(index) {
@@ -233,7 +233,7 @@ export class LineChart {
     };
   }
 
-  #bounds(low, high) {
+  #valueRange(low, high) {
     const { minimum, maximum } = this.panel.options;
     // Percentages and durations read wrongly on an axis that starts anywhere; an empty chart still needs an axis.
     const floor = minimum ?? (low === null || low >= 0 ? 0 : null);
@@ -245,12 +245,12 @@ export class LineChart {
   }
 
   #drawSeries(plot, index) {
-    const trace = this.#picture.traces[index];
+    const trace = this.#geometry.traces[index];
     const { ctx, bbox } = plot;
     const { x, y } = plot.scales;
     const [perSecond, perUnit] = [bbox.width / (x.max - x.min), bbox.height / (y.max - y.min)];
     const place = {
-      xs: this.#picture.times.map((seconds) => bbox.left + (seconds - x.min) * perSecond),
+      xs: this.#geometry.times.map((seconds) => bbox.left + (seconds - x.min) * perSecond),
       y: (value) => bbox.top + (y.max - value) * perUnit,
     };
     const width = LINE_PX * devicePixelRatio;
@@ -263,11 +263,11 @@ export class LineChart {
     ctx.clip();
     if (stacked || this.#lines.length === 1) {
       const floor = Math.min(Math.max(0, y.min), y.max);
-      const below = stacked ? this.#picture.traces.findLast((_, place) => place < index && this.#isShown(place)) : null;
+      const below = stacked ? this.#geometry.traces.findLast((_, place) => place < index && this.#isShown(place)) : null;
       fillArea(ctx, trace, place, { colour: fade(colour, stacked ? 0.32 : 0.1), floor, below });
     }
-    const dashed = this.#slots.get(this.#lines[index].key) >= SERIES_COLOURS;
-    drawLine(ctx, trace, place, { colour, width, dashed, firstColumn: this.#picture.firstColumn });
+    const dashed = this.#colourSlots.get(this.#lines[index].key) >= SERIES_COLOURS;
+    drawLine(ctx, trace, place, { colour, width, dashed, firstColumn: this.#geometry.firstColumn });
     ctx.restore();
   }
 
@@ -315,27 +315,27 @@ export class LineChart {
       const value = hovering ? column[cursor.idxs?.[index + 1]] : column.findLast((each) => each !== undefined);
       return { ...line, text: formatNumber(value, this.panel.unit || line.field.unit, this.panel.decimals) };
     });
-    this.legend.show(items, this.#slots, this.#hidden);
+    this.legend.show(items, this.#colourSlots, this.#hidden);
   }
 
-  #toggle(key) {
+  #toggleLine(key) {
     if (this.#hidden.has(key)) this.#hidden.delete(key);
     else this.#hidden.add(key);
     const index = this.#lines.findIndex((line) => line.key === key);
     if (this.panel.options.stacked && this.#plot !== null) {
-      this.#look(this.#moment);
-      this.#plot.setData(this.#data(), false);
+      this.#computeGeometry(this.#drawnMoment);
+      this.#plot.setData(this.#plotData(), false);
     }
     this.#plot?.setSeries(index + 1, { show: !this.#hidden.has(key) });
     this.#showLegend();
   }
 
-  #size() {
+  #plotSize() {
     return { width: Math.max(40, this.canvas.clientWidth), height: Math.max(40, this.canvas.clientHeight) };
   }
 
-  #resize() {
-    const { width, height } = this.#size();
+  #resizePlot() {
+    const { width, height } = this.#plotSize();
     if (this.#plot && (this.#plot.width !== width || this.#plot.height !== height)) this.#plot.setSize({ width, height });
   }
 }

@@ -4,7 +4,7 @@ import { leftEdgeMs } from "../client/columns.js";
 import { formatChange, formatDuration, formatParts, formatValue } from "../client/format.js";
 import { levelOf, readingsOf } from "../client/readings.js";
 import { element, setAttribute, setStyle, setText } from "./dom.js";
-import { FewReadings } from "./reading_group.js";
+import { ReadingGroup } from "./reading_group.js";
 import { Sparkline } from "./sparkline.js";
 
 /** Figures up to this many characters have one size, so that the numbers of a row look alike. */
@@ -19,7 +19,7 @@ export class NumberChart {
     this.panel = panel;
     this.hasTrend = panel.options.trend ?? true;
     this.windowMs = (panel.options.window_seconds ?? 300) * 1000;
-    this.few = new FewReadings(panel, host, "number__list", () => this.#create(), (...all) => this.#update(...all));
+    this.group = new ReadingGroup(panel, host, "number__list", () => this.#createFigure(), (...all) => this.#updateFigure(...all));
     this.nowMs = 0;
     this.shownMs = this.windowMs;
   }
@@ -29,13 +29,13 @@ export class NumberChart {
     this.nowMs = nowMs;
     this.shownMs = windowMs ?? this.windowMs;
     this.fromMs = leftEdgeMs(nowMs, this.shownMs, store.firstMs);
-    this.level = this.few.show(readingsOf(store, this.panel, source));
-    return this.few.total > 0;
+    this.level = this.group.show(readingsOf(store, this.panel, source));
+    return this.group.total > 0;
   }
 
   stop() {}
 
-  #create() {
+  #createFigure() {
     const label = element("span", { class: "number__label" });
     const prefix = element("span", { class: "number__prefix" });
     const text = element("span", { class: "number__text" });
@@ -49,12 +49,12 @@ export class NumberChart {
     return { node, label, figure, prefix, text, unit, change, sparkline, widest: 0 };
   }
 
-  #update(part, reading) {
+  #updateFigure(part, reading) {
     const unit = this.panel.unit || reading.field.unit;
     const number = typeof reading.value === "number";
     const parts = number ? formatParts(reading.value, unit, this.panel.decimals) : { text: formatValue(reading.value), unit: "", prefix: "" };
-    setAttribute(part.label, "hidden", !this.few.labelled);
-    setText(part.label, this.few.labelled ? reading.label : "");
+    setAttribute(part.label, "hidden", !this.group.labelled);
+    setText(part.label, this.group.labelled ? reading.label : "");
     setText(part.prefix, parts.prefix);
     setText(part.text, parts.text);
     setText(part.unit, parts.unit);
@@ -67,11 +67,11 @@ export class NumberChart {
     }
     if (!this.hasTrend) return;
     const { series } = reading;
-    setText(part.change, series === null ? "" : this.#change(series, unit));
+    setText(part.change, series === null ? "" : this.#describeChange(series, unit));
     part.sparkline.paint(series, this.fromMs, this.nowMs);
   }
 
-  #change(series, unit) {
+  #describeChange(series, unit) {
     const fromMs = this.nowMs - this.shownMs;
     const { times, values } = series;
     const first = times.findIndex((timeMs, index) => timeMs >= fromMs && !Number.isNaN(values[index]));

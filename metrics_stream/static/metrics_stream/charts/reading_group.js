@@ -4,9 +4,9 @@ import { levelOf, worst } from "../client/readings.js";
 import { element, KeyedList, setAttribute, setText } from "./dom.js";
 
 /** With more sources than this the panel says how many are left out. */
-const MOST_READINGS = 3;
+const MAX_READINGS = 3;
 
-export class FewReadings {
+export class ReadingGroup {
   /**
    * @param {object} panel
    * @param {HTMLElement} host
@@ -26,7 +26,7 @@ export class FewReadings {
 
   /** @param {object[]} readings @returns {string} the worst level of those shown */
   show(readings) {
-    const shown = readings.slice(0, MOST_READINGS);
+    const shown = readings.slice(0, MAX_READINGS);
     const left = readings.length - shown.length;
     this.total = readings.length;
     this.labelled = readings.length > 1;

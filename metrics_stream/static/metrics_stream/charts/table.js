@@ -8,7 +8,7 @@ export class TableChart {
   /** @param {object} panel @param {HTMLElement} host */
   constructor(panel, host) {
     this.panel = panel;
-    this.most = panel.options.max_rows ?? 20;
+    this.maxRows = panel.options.max_rows ?? 20;
     this.headRow = element("tr");
     this.head = element("thead", {}, this.headRow);
     this.body = element("tbody");
@@ -24,7 +24,7 @@ export class TableChart {
   /** @param {{store: Store, source: string | null}} frame @returns {boolean} */
   paint({ store, source }) {
     const grid = gridOf(readingsOf(store, this.panel, source), this.panel);
-    const shown = grid.rows.slice(0, this.most);
+    const shown = grid.rows.slice(0, this.maxRows);
     setAttribute(this.head, "hidden", grid.columns.length === 0);
     setAttribute(this.scroller, "data-list", shown.every((row) => row.cells.length === 0));
     const headings = [grid.corner, ...grid.columns].map((text, index) => ({
@@ -34,8 +34,8 @@ export class TableChart {
     }));
     this.headings.show(headings);
     this.rows.show(shown);
-    setAttribute(this.more, "hidden", grid.rows.length <= this.most);
-    if (grid.rows.length > this.most) setText(this.more, `+${grid.rows.length - this.most} more`);
+    setAttribute(this.more, "hidden", grid.rows.length <= this.maxRows);
+    if (grid.rows.length > this.maxRows) setText(this.more, `+${grid.rows.length - this.maxRows} more`);
     return grid.rows.length > 0;
   }
 

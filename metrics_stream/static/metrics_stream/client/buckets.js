@@ -12,7 +12,7 @@ const FEWEST_SPACINGS = 3;
  * @typedef {object} Summary
  * @property {number} fromMs where bucket 0 begins
  * @property {number} bucketMs how wide each one is
- * @property {number} untilMs no point is put behind it
+ * @property {number} untilMs no point is putPoint behind it
  * @property {number[]} buckets the numbers of those that have values, ascending
  * @property {number[]} last the newest value in each
  * @property {number[]} [min]
@@ -30,7 +30,7 @@ const FEWEST_SPACINGS = 3;
  * @param {Summary} summary
  * @returns {{points: Points, coarseUntilMs: number}}
  */
-export function withBuckets(series, { fromMs, bucketMs, untilMs, buckets, last, min = last, max = last }) {
+export function joinBuckets(series, { fromMs, bucketMs, untilMs, buckets, last, min = last, max = last }) {
   const { times, values, lows, highs } = series;
   const gapMs = series.gapMs();
   // A few buckets do not say how far they lie apart usually; next to each other is no gap in any case.
@@ -41,28 +41,28 @@ export function withBuckets(series, { fromMs, bucketMs, untilMs, buckets, last, 
   /** @type {number | null} where the line ended before what comes next */
   let endedMs = null;
 
-  const end = (timeMs) => points.push((lastMs = Math.max(timeMs, lastMs + 1)), NaN);
-  const put = (isBucket, beginMs, endMs, timeMs, value, low, high, knownFromMs = Infinity) => {
+  const endLine = (timeMs) => points.push((lastMs = Math.max(timeMs, lastMs + 1)), NaN);
+  const putPoint = (isBucket, beginMs, endMs, timeMs, value, low, high, knownFromMs = Infinity) => {
     if (Number.isNaN(value)) {
-      if (endedMs !== null) end(endedMs);
+      if (endedMs !== null) endLine(endedMs);
       endedMs = timeMs;
       return;
     }
-    if (endedMs !== null && !isBucket && endedMs < knownFromMs) end(endedMs);
+    if (endedMs !== null && !isBucket && endedMs < knownFromMs) endLine(endedMs);
     endedMs = null;
     const limitMs = isBucket !== wasBucket ? Math.max(gapMs, bucketGapMs) : isBucket ? bucketGapMs : gapMs;
     const knownUntilMs = Math.max(coveredUntilMs, isBucket ? -Infinity : series.coarseUntilMs);
-    if (lastMs > -Infinity && beginMs - knownUntilMs > limitMs) end(lastMs + 1);
+    if (lastMs > -Infinity && beginMs - knownUntilMs > limitMs) endLine(lastMs + 1);
     coveredUntilMs = endMs;
     wasBucket = isBucket;
     lastMs = Math.max(timeMs, lastMs + 1);
     points.push(lastMs, value, low, high);
   };
-  const putOwnUntil = (endMs, knownFromMs) => {
+  const putPointsUntil = (endMs, knownFromMs) => {
     let found = null;
     for (; index < times.length && times[index] < endMs; index += 1) {
       const time = times[index];
-      put(false, time, time, time, values[index], lows[index], highs[index], knownFromMs);
+      putPoint(false, time, time, time, values[index], lows[index], highs[index], knownFromMs);
       if (Number.isNaN(values[index])) continue;
       const [low, high] = [Math.min(lows[index], found?.low ?? Infinity), Math.max(highs[index], found?.high ?? -Infinity)];
       found = { place: points.length - 1, low, high };
@@ -72,16 +72,16 @@ export function withBuckets(series, { fromMs, bucketMs, untilMs, buckets, last, 
 
   buckets.forEach((bucket, place) => {
     const [beginMs, endMs] = [fromMs + bucket * bucketMs, fromMs + (bucket + 1) * bucketMs];
-    putOwnUntil(beginMs);
-    const own = putOwnUntil(endMs, beginMs);
+    putPointsUntil(beginMs);
+    const own = putPointsUntil(endMs, beginMs);
     if (own === null) {
-      put(true, beginMs, endMs, Math.min((beginMs + endMs) / 2, untilMs), last[place], min[place], max[place]);
+      putPoint(true, beginMs, endMs, Math.min((beginMs + endMs) / 2, untilMs), last[place], min[place], max[place]);
     } else if (min[place] < own.low || max[place] > own.high) {
       points.widen(own.place, min[place], max[place]);
     }
   });
-  putOwnUntil(Infinity);
-  if (endedMs !== null) end(endedMs);
+  putPointsUntil(Infinity);
+  if (endedMs !== null) endLine(endedMs);
   const endMs = buckets.length ? fromMs + (buckets.at(-1) + 1) * bucketMs : -Infinity;
   return { points, coarseUntilMs: Math.max(series.coarseUntilMs, Math.min(endMs, untilMs)) };
 }

@@ -145,18 +145,18 @@ export class Connection {
 
   /** @param {{agent_ids?: string[], fields?: string[], sources?: string[]}} filters `{}` clears */
   setFilters(filters) {
-    this.send(this.#subscription.wish({ type: "set_filters", filters }));
+    this.send(this.#subscription.configure({ type: "set_filters", filters }));
   }
 
   /** @param {number} seconds */
   setUpdateInterval(seconds) {
-    this.#subscription.wish({ type: "set_update_interval", interval_seconds: seconds });
+    this.#subscription.configure({ type: "set_update_interval", interval_seconds: seconds });
     this.#sendInterval();
   }
 
   /** @param {{batch_size?: number, batch_timeout_seconds?: number, mode?: "all" | "latest" | "aggregate"}} batching */
   setBatching(batching) {
-    this.send(this.#subscription.wish({ type: "set_batching", ...batching }));
+    this.send(this.#subscription.configure({ type: "set_batching", ...batching }));
   }
 
   /** @returns {number | null} the interval in seconds while awake: the wish, else the preset's or the default */
@@ -206,7 +206,7 @@ export class Connection {
 
   /**
    * @param {object} message
-   * @returns {boolean} whether it could be sent; wishes that could not are sent after the next welcome
+   * @returns {boolean} whether it could be sent; settings that could not are sent after the next welcome
    */
   send(message) {
     return this.sendText(JSON.stringify(message));

@@ -7,9 +7,9 @@ export class Feed {
   #windowMs = 0;
   /** @type {Store | null} what will be shown once it is filled */
   #next = null;
-  #awaited = new Set();
+  #awaitedTypes = new Set();
   // The same, however long it takes: what is shown meanwhile lacks it.
-  #owed = new Set();
+  #pendingTypes = new Set();
   #parts = [];
 
   /** @param {Track[]} tracks */
@@ -21,12 +21,12 @@ export class Feed {
 
   /** @returns {boolean} whether what came before is on its way */
   get isFilling() {
-    return this.#awaited.size > 0;
+    return this.#awaitedTypes.size > 0;
   }
 
   /** @returns {boolean} whether what was asked for of the past has not come; a connection that broke takes it along */
-  get isOwed() {
-    return this.#owed.size > 0;
+  get isBackfillPending() {
+    return this.#pendingTypes.size > 0;
   }
 
   /**
@@ -37,8 +37,8 @@ export class Feed {
    */
   expect(metricTypes, { windowMs, isAfresh }) {
     this.#windowMs = isAfresh ? windowMs : Math.max(this.#windowMs, windowMs);
-    this.#awaited = new Set(metricTypes);
-    this.#owed = new Set(metricTypes);
+    this.#awaitedTypes = new Set(metricTypes);
+    this.#pendingTypes = new Set(metricTypes);
     this.#parts = [];
     if (isAfresh) this.#next = new Store(this.#tracks);
     for (const store of [this.store, this.#next]) store?.widen(this.#windowMs);
@@ -63,8 +63,8 @@ export class Feed {
     if (!backfill.done) return false;
     const wasFilling = this.isFilling;
     for (const slug of backfill.metric_types) {
-      this.#awaited.delete(slug);
-      this.#owed.delete(slug);
+      this.#awaitedTypes.delete(slug);
+      this.#pendingTypes.delete(slug);
     }
     if (!this.isFilling) this.settle();
     return wasFilling && !this.isFilling;
@@ -78,15 +78,15 @@ export class Feed {
 
   /** Stay with what is shown. */
   abandon() {
-    this.#awaited.clear();
-    this.#owed.clear();
+    this.#awaitedTypes.clear();
+    this.#pendingTypes.clear();
     this.#parts = [];
     this.#next = null;
   }
 
   /** Show what there is. */
   settle() {
-    this.#awaited.clear();
+    this.#awaitedTypes.clear();
     this.store = this.#next ?? this.store;
     this.#next = null;
     for (const part of this.#parts.splice(0)) this.store.fill(part);

@@ -2,19 +2,19 @@
 // Room: client; pure.
 
 /** Gaps come in rows. What is asked for a moment later fills all of them. */
-const SOON_MS = 2_000;
+const COLLECT_MS = 2_000;
 
 /** Who is too slow for what is live is not to be made slower by what was missed. */
-const PAUSE_MS = 15_000;
+const REQUEST_INTERVAL_MS = 15_000;
 
 /** What a frame lacks is no older than that: longer than an interval, and than servers wait for slow clients. */
-const LACKED_MS = 60_000;
+const OLDEST_MISSING_MS = 60_000;
 
-export class Mender {
+export class GapRefill {
   #timer = null;
   #sinceMs = null;
   #metricTypes = new Set();
-  #askedAtMs = -Infinity;
+  #requestedAtMs = -Infinity;
 
   /**
    * @param {Connection} connection
@@ -33,8 +33,8 @@ export class Mender {
     if (reason === "history" || !this.historySeconds || !this.isLive()) return;
     for (const slug of metricTypes) this.#metricTypes.add(slug);
     const nowMs = this.connection.clock.now();
-    this.#sinceMs ??= nowMs - LACKED_MS;
-    this.#askLater(Math.max(SOON_MS, this.#askedAtMs + PAUSE_MS - nowMs));
+    this.#sinceMs ??= nowMs - OLDEST_MISSING_MS;
+    this.#scheduleRequest(Math.max(COLLECT_MS, this.#requestedAtMs + REQUEST_INTERVAL_MS - nowMs));
   }
 
   stop() {
@@ -42,22 +42,22 @@ export class Mender {
     this.#timer = null;
   }
 
-  #askLater(milliseconds) {
-    this.#timer ??= this.connection.timers.setTimeout(() => this.#ask(), milliseconds);
+  #scheduleRequest(milliseconds) {
+    this.#timer ??= this.connection.timers.setTimeout(() => this.#sendRequest(), milliseconds);
   }
 
-  #ask() {
+  #sendRequest() {
     this.#timer = null;
     const nowMs = this.connection.clock.now();
     const seconds = Math.min(Math.ceil((nowMs - this.#sinceMs) / 1000), this.historySeconds);
     const past = { backfill_seconds: seconds, max_points: seconds + 2 };
     // Until all of the past has come, a second wish would take the place of the one for it.
-    const isAsked = this.isLive() && !this.feed.isOwed && this.connection.refill(past, [...this.#metricTypes]);
-    if (!isAsked) {
-      this.#askLater(SOON_MS);
+    const isSent = this.isLive() && !this.feed.isBackfillPending && this.connection.refill(past, [...this.#metricTypes]);
+    if (!isSent) {
+      this.#scheduleRequest(COLLECT_MS);
       return;
     }
-    this.#askedAtMs = nowMs;
+    this.#requestedAtMs = nowMs;
     this.#sinceMs = null;
     this.#metricTypes.clear();
   }

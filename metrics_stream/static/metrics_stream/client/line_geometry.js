@@ -16,7 +16,7 @@ const FEWEST_DENSE = 32;
  * @property {Column} highs
  * @property {boolean} dense whether its points are denser than pixels
  *
- * @typedef {object} Picture
+ * @typedef {object} LineGeometry
  * @property {number[]} times of the rows, in seconds
  * @property {number} firstColumn the number of the first row's column, counted from the epoch; 0 when rows are points
  * @property {Trace[]} traces
@@ -29,23 +29,23 @@ const FEWEST_DENSE = 32;
  * @param {number} fromMs the left edge
  * @param {number} toMs the right edge
  * @param {number} width in pixels as CSS counts them: two points closer than that cannot be told apart
- * @returns {Picture}
+ * @returns {LineGeometry}
  */
-export function pictureOf(list, fromMs, toMs, width) {
+export function lineGeometry(list, fromMs, toMs, width) {
   const columnMs = (toMs - fromMs) / width;
   const dense = list.map((series) => isDense(series, fromMs, toMs, columnMs));
-  if (!dense.includes(true)) return pictureOfPoints(list, fromMs, toMs);
+  if (!dense.includes(true)) return pointGeometry(list, fromMs, toMs);
   // Columns are counted from the epoch, so that the same points share one while the picture moves, and its shape stays.
   const firstColumn = Math.floor(fromMs / columnMs) - 1;
   const rows = Math.floor(toMs / columnMs) - firstColumn + 1;
   return {
     times: Array.from({ length: rows }, (_, row) => ((firstColumn + row + 0.5) * columnMs) / 1000),
     firstColumn,
-    traces: list.map((series, index) => ({ ...gather(series, toMs, firstColumn, rows, columnMs), dense: dense[index] })),
+    traces: list.map((series, index) => ({ ...collectColumns(series, toMs, firstColumn, rows, columnMs), dense: dense[index] })),
   };
 }
 
-function pictureOfPoints(list, fromMs, toMs) {
+function pointGeometry(list, fromMs, toMs) {
   const [times, ...values] = joinColumns(list, fromMs, toMs);
   if (!list.some((series) => series.hasRanges)) {
     return { times, firstColumn: 0, traces: values.map((column) => ({ values: column, lows: column, highs: column, dense: false })) };
@@ -61,26 +61,26 @@ function pictureOfPoints(list, fromMs, toMs) {
  *
  * Between its points a line counts with its last value, in a gap with nothing.
  *
- * @param {Picture} picture
+ * @param {LineGeometry} geometry
  * @param {(index: number) => boolean} [isShown] nothing stands on the other lines
- * @returns {Picture}
+ * @returns {LineGeometry}
  */
-export function stack(picture, isShown = () => true) {
-  const sums = new Array(picture.times.length).fill(0);
-  const traces = picture.traces.map(({ values, lows, highs, dense }, index) => {
+export function stack(geometry, isShown = () => true) {
+  const sums = new Array(geometry.times.length).fill(0);
+  const traces = geometry.traces.map(({ values, lows, highs, dense }, index) => {
     const stacked = { values: [], lows: [], highs: [], dense };
-    let held = null;
+    let lastValue = null;
     values.forEach((value, row) => {
-      if (value !== undefined) held = value;
-      const here = value === undefined || value === null ? held : null;
-      stacked.values.push(held === null ? null : sums[row] + held);
-      stacked.lows.push(held === null ? null : sums[row] + (here ?? lows[row]));
-      stacked.highs.push(held === null ? null : sums[row] + (here ?? highs[row]));
-      if (isShown(index)) sums[row] += held ?? 0;
+      if (value !== undefined) lastValue = value;
+      const here = value === undefined || value === null ? lastValue : null;
+      stacked.values.push(lastValue === null ? null : sums[row] + lastValue);
+      stacked.lows.push(lastValue === null ? null : sums[row] + (here ?? lows[row]));
+      stacked.highs.push(lastValue === null ? null : sums[row] + (here ?? highs[row]));
+      if (isShown(index)) sums[row] += lastValue ?? 0;
     });
     return stacked;
   });
-  return { ...picture, traces };
+  return { ...geometry, traces };
 }
 
 /**
@@ -106,7 +106,7 @@ function isDense({ times }, fromMs, toMs, columnMs) {
   return last - first + 1 >= FEWEST_DENSE && times[last] - times[first] < (last - first) * columnMs;
 }
 
-function gather(series, toMs, firstColumn, rows, columnMs) {
+function collectColumns(series, toMs, firstColumn, rows, columnMs) {
   const { times, values, lows, highs } = series;
   const isGap = series.gaps();
   const empty = () => new Array(rows).fill(undefined);

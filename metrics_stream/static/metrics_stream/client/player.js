@@ -4,10 +4,10 @@
 import { ReplayClock } from "./clock.js";
 
 /** Servers take ten messages a second; who holds a key down or drags a slider would send more. */
-const SEEK_MS = 250;
+const SEEK_INTERVAL_MS = 250;
 
 /** So many replays in a second are asked for at once; a key that is held down in the list of runs chooses thirty. */
-const MOST_ASKED = 5;
+const MAX_REQUESTS_PER_SECOND = 5;
 
 /**
  * @typedef {object} Place
@@ -21,33 +21,33 @@ const MOST_ASKED = 5;
 
 export class Player {
   #connection;
-  #changed;
+  #onChange;
   #backfillAt;
-  #refs = 0;
+  #refCount = 0;
   /** @type {string | null} until this is answered, what comes belongs to where the page was before */
-  #awaited = null;
+  #awaitedRef = null;
   /** @type {object | null} what waits to be asked for; what is asked for meanwhile takes its place */
-  #unsent = null;
-  #askTimer = null;
-  #askedAtMs = [];
+  #unsentRequest = null;
+  #requestTimer = null;
+  #requestedAtMs = [];
   /** @type {string | null} until this is answered, what the server says of state and speed is older than what was chosen */
-  #turned = null;
+  #stateChangeRef = null;
   /** @type {number | null} where to go next */
-  #nextMs = null;
-  #timer = null;
-  #soughtAtMs = -Infinity;
+  #nextSeekMs = null;
+  #seekTimer = null;
+  #lastSeekAtMs = -Infinity;
   /** Whether the server plays, as it said last. */
-  #isServed = false;
+  #isServerReplaying = false;
 
   /**
    * @param {Connection} connection
-   * @param {(news: {isJump: boolean, problem: object | null}) => void} changed `isJump`: what comes is of another time;
+   * @param {(news: {isJump: boolean, problem: object | null}) => void} onChange `isJump`: what comes is of another time;
    *   `problem`: the error for which it is live again
    * @param {(atMs: number | null) => Past} backfillAt
    */
-  constructor(connection, changed, backfillAt) {
+  constructor(connection, onChange, backfillAt) {
     this.#connection = connection;
-    this.#changed = changed;
+    this.#onChange = onChange;
     this.#backfillAt = backfillAt;
     this.clock = new ReplayClock(connection.localNow);
     /** @type {"live" | "playing" | "paused" | "ended"} */
@@ -66,7 +66,7 @@ export class Player {
 
   /** @returns {boolean} whether an answer is on its way, and frames are still those of before */
   get isSeeking() {
-    return this.#awaited !== null || this.#nextMs !== null;
+    return this.#awaitedRef !== null || this.#nextSeekMs !== null;
   }
 
   /**
@@ -77,7 +77,7 @@ export class Player {
    */
   partOf(frame) {
     // Until the server begins to play it goes on with what is live, to which a refusal leads back.
-    if (this.isSeeking) return this.#isServed ? null : "live";
+    if (this.isSeeking) return this.#isServerReplaying ? null : "live";
     if (!this.isReplaying) return "live";
     return frame.replayed === true || frame.type === "backfill" ? "replay" : null;
   }
@@ -86,10 +86,10 @@ export class Player {
   open({ run, atMs, speed, isPaused }) {
     if (!this.isReplaying || run !== this.run) this.fromMs = this.untilMs = null;
     this.state = isPaused ? "paused" : "playing";
-    this.#turned = null;
+    this.#stateChangeRef = null;
     this.run = run;
     this.speed = speed;
-    this.#jump(atMs, {
+    this.#requestJump(atMs, {
       type: "replay",
       ...(run === null ? {} : { run }),
       ...(atMs === null ? {} : { from: instant(atMs) }),
@@ -100,35 +100,35 @@ export class Player {
 
   /** Forget what was asked for on a connection that is gone, and begin again where a replay stands. */
   reconnect() {
-    this.#isServed = false;
-    this.#unsent = null;
-    this.#askedAtMs = [];
-    this.#awaited = this.#turned = this.#nextMs = null;
+    this.#isServerReplaying = false;
+    this.#unsentRequest = null;
+    this.#requestedAtMs = [];
+    this.#awaitedRef = this.#stateChangeRef = this.#nextSeekMs = null;
     if (!this.isReplaying) return;
     this.open({ run: this.run, atMs: this.clock.now(), speed: this.speed, isPaused: this.state !== "playing" });
   }
 
-  /** Go there; of many wishes in a moment only the last one counts. @param {number} atMs */
+  /** Go there; of many calls in a moment only the last one counts. @param {number} atMs */
   seek(atMs) {
     if (this.state === "ended") this.state = "paused";
-    this.#nextMs = this.#within(atMs);
-    this.clock.set({ atMs: this.#nextMs, untilMs: Infinity, speed: 0 }, { isJump: true });
-    this.#seekSoon();
+    this.#nextSeekMs = this.#clampToRange(atMs);
+    this.clock.set({ atMs: this.#nextSeekMs, untilMs: Infinity, speed: 0 }, { isJump: true });
+    this.#scheduleSeek();
   }
 
-  #seekSoon() {
-    if (this.#awaited !== null || this.#timer !== null) return;
-    const waitMs = Math.max(0, this.#soughtAtMs + SEEK_MS - this.#connection.localNow());
-    if (waitMs === 0) this.#seekNow();
-    else this.#timer = this.#connection.timers.setTimeout(() => this.#seekNow(), waitMs);
+  #scheduleSeek() {
+    if (this.#awaitedRef !== null || this.#seekTimer !== null) return;
+    const waitMs = Math.max(0, this.#lastSeekAtMs + SEEK_INTERVAL_MS - this.#connection.localNow());
+    if (waitMs === 0) this.#sendSeek();
+    else this.#seekTimer = this.#connection.timers.setTimeout(() => this.#sendSeek(), waitMs);
   }
 
-  #seekNow() {
-    this.#timer = null;
-    if (this.#nextMs === null || this.#awaited !== null) return;
-    const atMs = this.#nextMs;
-    this.#soughtAtMs = this.#connection.localNow();
-    this.#jump(atMs, { type: "seek", to: instant(atMs) });
+  #sendSeek() {
+    this.#seekTimer = null;
+    if (this.#nextSeekMs === null || this.#awaitedRef !== null) return;
+    const atMs = this.#nextSeekMs;
+    this.#lastSeekAtMs = this.#connection.localNow();
+    this.#requestJump(atMs, { type: "seek", to: instant(atMs) });
   }
 
   play() {
@@ -136,31 +136,31 @@ export class Player {
       this.open({ run: this.run, atMs: this.fromMs, speed: this.speed, isPaused: false });
       return;
     }
-    this.#turn("playing", { type: "resume", speed: this.speed });
+    this.#changeState("playing", { type: "resume", speed: this.speed });
   }
 
   pause() {
-    this.#turn("paused", { type: "pause" });
+    this.#changeState("paused", { type: "pause" });
   }
 
   /** @param {number} speed */
   setSpeed(speed) {
     this.speed = speed;
-    if (this.state === "playing") this.#turn("playing", { type: "resume", speed });
+    if (this.state === "playing") this.#changeState("playing", { type: "resume", speed });
   }
 
   live() {
-    this.#leave(null);
+    this.#goLive(null);
   }
 
-  #leave(problem) {
+  #goLive(problem) {
     this.state = "live";
     this.run = null;
-    this.#turned = this.#nextMs = null;
+    this.#stateChangeRef = this.#nextSeekMs = null;
     // A replay that was asked for a moment ago would begin all the same. A server that plays nothing answers with
     // nothing of what came before, so it is asked only where there is something to end.
-    if (this.#isServed || this.#awaited !== null) this.#ask({ type: "live", ...this.#backfillAt(null) });
-    this.#changed({ isJump: true, problem });
+    if (this.#isServerReplaying || this.#awaitedRef !== null) this.#request({ type: "live", ...this.#backfillAt(null) });
+    this.#onChange({ isJump: true, problem });
   }
 
   /**
@@ -168,42 +168,42 @@ export class Player {
    * @returns {boolean} whether it was about the replay
    */
   take(message) {
-    const isAnswer = message.ref !== undefined && message.ref === this.#awaited;
-    if (message.ref !== undefined && message.ref === this.#turned) this.#turned = null;
+    const isAnswer = message.ref !== undefined && message.ref === this.#awaitedRef;
+    if (message.ref !== undefined && message.ref === this.#stateChangeRef) this.#stateChangeRef = null;
     if (message.type === "error" && isAnswer) {
-      this.#awaited = this.#nextMs = null;
-      this.#leave(message);
+      this.#awaitedRef = this.#nextSeekMs = null;
+      this.#goLive(message);
       return true;
     }
     if (message.type !== "replay_state") return false;
-    const wasServed = this.#isServed;
-    this.#isServed = message.state !== "live";
+    const wasServerReplaying = this.#isServerReplaying;
+    this.#isServerReplaying = message.state !== "live";
     // Of what was said before the answer nothing holds any more.
-    if (this.#awaited !== null && !isAnswer) return true;
-    if (this.#turned !== null && message.state !== "live") {
+    if (this.#awaitedRef !== null && !isAnswer) return true;
+    if (this.#stateChangeRef !== null && message.state !== "live") {
       if (!isAnswer) return true;
       message = { ...message, state: this.state, speed: this.speed };
     }
-    this.#awaited = null;
-    if (this.#nextMs !== null && message.state !== "live") {
+    this.#awaitedRef = null;
+    if (this.#nextSeekMs !== null && message.state !== "live") {
       [this.state, this.fromMs, this.untilMs] = [message.state, parse(message.from), parse(message.until)];
-      this.#seekSoon();
+      this.#scheduleSeek();
       return true;
     }
     const wasReplaying = this.isReplaying;
-    this.#show(message, { isJump: isAnswer });
+    this.#applyState(message, { isJump: isAnswer });
     // Nothing of what came before comes of itself when the server ends a replay, or never began the one it was to end.
-    const isBare = isAnswer ? !wasServed : wasReplaying;
-    this.#changed({ isJump: !this.isReplaying && isBare, problem: null });
+    const isWithoutPast = isAnswer ? !wasServerReplaying : wasReplaying;
+    this.#onChange({ isJump: !this.isReplaying && isWithoutPast, problem: null });
     return true;
   }
 
   stop() {
-    for (const timer of [this.#timer, this.#askTimer]) this.#connection.timers.clearTimeout(timer);
-    this.#timer = this.#askTimer = null;
+    for (const timer of [this.#seekTimer, this.#requestTimer]) this.#connection.timers.clearTimeout(timer);
+    this.#seekTimer = this.#requestTimer = null;
   }
 
-  #show({ state, run, at, from, until, speed }, { isJump }) {
+  #applyState({ state, run, at, from, until, speed }, { isJump }) {
     this.state = state;
     if (state === "live") return;
     this.run = run ?? null;
@@ -217,49 +217,49 @@ export class Player {
   }
 
   /** Ask for another time; it counts as reached, but stands still until the server says so. */
-  #jump(atMs, message) {
-    this.#nextMs = null;
+  #requestJump(atMs, message) {
+    this.#nextSeekMs = null;
     if (atMs !== null) this.clock.set({ atMs, untilMs: Infinity, speed: 0 }, { isJump: true });
-    this.#ask({ ...message, ...this.#backfillAt(atMs) });
-    this.#changed({ isJump: true, problem: null });
+    this.#request({ ...message, ...this.#backfillAt(atMs) });
+    this.#onChange({ isJump: true, problem: null });
   }
 
-  #turn(state, message) {
+  #changeState(state, message) {
     const atMs = this.clock.now();
     this.state = state;
     const speed = state === "playing" ? this.speed : 0;
     this.clock.set({ atMs, untilMs: this.untilMs ?? Infinity, speed }, { isJump: false });
-    const ref = this.#newRef();
-    this.#turned = this.#connection.send({ ...message, ref }) ? ref : null;
-    this.#changed({ isJump: false, problem: null });
+    const ref = this.#createRef();
+    this.#stateChangeRef = this.#connection.send({ ...message, ref }) ? ref : null;
+    this.#onChange({ isJump: false, problem: null });
   }
 
-  #ask(message) {
-    this.#awaited = this.#newRef();
-    this.#unsent = { ...message, ref: this.#awaited };
-    if (this.#askTimer !== null) return;
+  #request(message) {
+    this.#awaitedRef = this.#createRef();
+    this.#unsentRequest = { ...message, ref: this.#awaitedRef };
+    if (this.#requestTimer !== null) return;
     const nowMs = this.#connection.localNow();
-    this.#askedAtMs = this.#askedAtMs.filter((atMs) => Math.abs(nowMs - atMs) < 1_000);
-    if (this.#askedAtMs.length < MOST_ASKED) this.#askNow();
-    else this.#askTimer = this.#connection.timers.setTimeout(() => this.#askNow(), SEEK_MS);
+    this.#requestedAtMs = this.#requestedAtMs.filter((atMs) => Math.abs(nowMs - atMs) < 1_000);
+    if (this.#requestedAtMs.length < MAX_REQUESTS_PER_SECOND) this.#sendRequest();
+    else this.#requestTimer = this.#connection.timers.setTimeout(() => this.#sendRequest(), SEEK_INTERVAL_MS);
   }
 
-  #askNow() {
-    this.#askTimer = null;
-    const message = this.#unsent;
+  #sendRequest() {
+    this.#requestTimer = null;
+    const message = this.#unsentRequest;
     if (message === null) return;
-    this.#unsent = null;
-    this.#askedAtMs.push(this.#connection.localNow());
+    this.#unsentRequest = null;
+    this.#requestedAtMs.push(this.#connection.localNow());
     // What cannot be sent now is asked for with reconnect().
-    if (!this.#connection.send(message)) this.#awaited = null;
+    if (!this.#connection.send(message)) this.#awaitedRef = null;
   }
 
-  #newRef() {
-    this.#refs += 1;
-    return `replay ${this.#refs}`;
+  #createRef() {
+    this.#refCount += 1;
+    return `replay ${this.#refCount}`;
   }
 
-  #within(atMs) {
+  #clampToRange(atMs) {
     return Math.min(Math.max(atMs, this.fromMs ?? -Infinity), this.untilMs ?? Infinity);
   }
 }

@@ -58,9 +58,9 @@ export class Points {
    * @param {number} [high]
    */
   push(timeMs, value, low = value, high = value) {
-    if (this.#end === this.#times.length) this.#makeRoom();
+    if (this.#end === this.#times.length) this.#grow();
     // Both are NaN where there is nothing.
-    if (low !== high && low === low) this.#keepRanges();
+    if (low !== high && low === low) this.#allocateRanges();
     const index = this.#end;
     this.#end += 1;
     this.#times[index] = timeMs;
@@ -88,7 +88,7 @@ export class Points {
     const place = this.#start + index;
     const [oldLow, oldHigh] = [(this.#lows ?? this.#values)[place], (this.#highs ?? this.#values)[place]];
     if (low >= oldLow && high <= oldHigh) return;
-    this.#keepRanges();
+    this.#allocateRanges();
     this.#lows[place] = Math.min(oldLow, low);
     this.#highs[place] = Math.max(oldHigh, high);
   }
@@ -105,13 +105,13 @@ export class Points {
     this.#start += count;
   }
 
-  #keepRanges() {
+  #allocateRanges() {
     if (this.hasRanges) return;
     this.#lows = this.#values.slice();
     this.#highs = this.#values.slice();
   }
 
-  #makeRoom() {
+  #grow() {
     const length = this.length;
     // A quarter of it free: move the rest to the front. Otherwise double; twice the most points is never exceeded.
     const grown = this.#start >= this.#times.length / 4 ? this.#times.length : this.#times.length * 2;

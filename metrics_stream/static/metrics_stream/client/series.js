@@ -1,6 +1,6 @@
 // One row of numbers over time, of one source or agent, bounded by time and by number. Room: client; pure.
 
-import { SHORTEST_GAP_MS, usualSpacing, withBuckets } from "./buckets.js";
+import { joinBuckets, SHORTEST_GAP_MS, usualSpacing } from "./buckets.js";
 import { Points } from "./points.js";
 
 /** Points of one series at most; a 4K screen shows no more columns than this. Denser points are merged. */
@@ -21,7 +21,7 @@ export class Series {
   #windowMs = 0;
   #cellMs = 1;
   // Whether there may be points from when cells were narrower.
-  #hasFiner = false;
+  #hasFinerPoints = false;
 
   /**
    * @param {{metricType: string, source: string, agentId: string | null, path: string}} identity
@@ -48,7 +48,7 @@ export class Series {
   set windowMs(milliseconds) {
     this.#windowMs = milliseconds;
     const cellMs = CELLS_MS.find((each) => each >= milliseconds / MAX_POINTS) ?? CELLS_MS.at(-1);
-    if (cellMs > this.#cellMs) this.#hasFiner = true;
+    if (cellMs > this.#cellMs) this.#hasFinerPoints = true;
     this.#cellMs = cellMs;
   }
 
@@ -103,8 +103,8 @@ export class Series {
     let index = length;
     while (index > 0 && points.timeAt(index - 1) > timeMs) index -= 1;
     const cell = Math.floor(timeMs / this.#cellMs);
-    if (index > 0 && this.#cellOf(index - 1) === cell) this.#merge(index - 1, timeMs, value);
-    else if (index < length && this.#cellOf(index) === cell) this.#merge(index, timeMs, value);
+    if (index > 0 && this.#cellOf(index - 1) === cell) this.#mergeInto(index - 1, timeMs, value);
+    else if (index < length && this.#cellOf(index) === cell) this.#mergeInto(index, timeMs, value);
     else if (index === length) points.push(timeMs, value);
     else points.insert(index, timeMs, value);
     this.trim(this.lastTimeMs);
@@ -126,7 +126,7 @@ export class Series {
    * @param {Summary} summary
    */
   fill(summary) {
-    const { points, coarseUntilMs } = withBuckets(this, summary);
+    const { points, coarseUntilMs } = joinBuckets(this, summary);
     this.#points = points;
     this.coarseUntilMs = coarseUntilMs;
     const newest = points.length - 1;
@@ -144,7 +144,7 @@ export class Series {
    */
   trim(nowMs) {
     const oldestMs = nowMs - this.windowMs;
-    if (this.#hasFiner && this.length > MAX_POINTS) this.#coarsen();
+    if (this.#hasFinerPoints && this.length > MAX_POINTS) this.#mergeFinerPoints();
     const points = this.#points;
     let count = Math.max(0, points.length - MAX_POINTS);
     while (count + 1 < points.length && points.timeAt(count + 1) < oldestMs) count += 1;
@@ -169,7 +169,7 @@ export class Series {
   }
 
   /** Merge what was taken in when cells were narrower, rather than forget the oldest of it. */
-  #coarsen() {
+  #mergeFinerPoints() {
     const { times, values, lows, highs } = this;
     const points = new Points();
     let last = null;
@@ -184,14 +184,14 @@ export class Series {
       last = cell;
     });
     this.#points = points;
-    this.#hasFiner = false;
+    this.#hasFinerPoints = false;
   }
 
   #cellOf(index) {
     return Math.floor(this.#points.timeAt(index) / this.#cellMs);
   }
 
-  #merge(index, timeMs, value) {
+  #mergeInto(index, timeMs, value) {
     if (Number.isNaN(value)) return;
     const points = this.#points;
     // Of points too dense to be told apart the extremes stay, so that a spike never vanishes.

@@ -87,8 +87,8 @@ export class Store {
     for (const entry of entries) {
       if (entry === null || typeof entry !== "object") continue;
       const agentId = Array.isArray(data) ? String(entry.agent_id ?? "") : null;
-      const latest = this.#remember({ metricType, source, agentId, entry, timestampMs, receivedAtMs });
-      this.#record(metricType, latest);
+      const latest = this.#updateLatest({ metricType, source, agentId, entry, timestampMs, receivedAtMs });
+      this.#addToSeries(metricType, latest);
     }
     this.#versions.set(metricType, this.version(metricType) + 1);
     const newest = this.#newest.get(metricType);
@@ -114,7 +114,7 @@ export class Store {
     if (!(bucketMs > 0) || Number.isNaN(fromMs) || Number.isNaN(untilMs)) return;
     for (const { metric_type: metricType, source, agent_id: agentId = null, field, ...columns } of backfill.series) {
       if (!columns.buckets.length || !this.#tracks.get(metricType)?.has(field)) continue;
-      const series = this.#find({ metricType, source, agentId, path: field });
+      const series = this.#findOrCreateSeries({ metricType, source, agentId, path: field });
       series.agentName ??= agentId;
       // The last of many percentiles says nothing of the others.
       series.fill({ ...columns, last: columns.percentile ?? columns.last, fromMs, untilMs, bucketMs });
@@ -205,7 +205,7 @@ export class Store {
     return source === null ? sorted : sorted.filter((series) => series.source === source);
   }
 
-  #remember({ metricType, source, agentId, entry, timestampMs, receivedAtMs }) {
+  #updateLatest({ metricType, source, agentId, entry, timestampMs, receivedAtMs }) {
     if (!this.#latest.has(metricType)) this.#latest.set(metricType, new Map());
     const sources = this.#latest.get(metricType);
     if (!sources.has(source)) {
@@ -235,11 +235,11 @@ export class Store {
     return latest;
   }
 
-  #record(metricType, latest) {
+  #addToSeries(metricType, latest) {
     for (const path of this.#tracks.get(metricType)?.keys() ?? []) {
       const value = lookUp(latest.fresh, path);
       if (value !== null && typeof value !== "number") continue;
-      const series = this.#find({ metricType, source: latest.source, agentId: latest.agentId, path });
+      const series = this.#findOrCreateSeries({ metricType, source: latest.source, agentId: latest.agentId, path });
       series.agentName = latest.data.agent_name ?? latest.agentId;
       series.receivedAtMs = Math.max(series.receivedAtMs, latest.receivedAtMs);
       series.add(latest.drawnMs, value ?? NaN);
@@ -247,7 +247,7 @@ export class Store {
   }
 
   /** Return the series of an identity, which is made where it is not there yet. */
-  #find(identity) {
+  #findOrCreateSeries(identity) {
     const { metricType, source, agentId, path } = identity;
     const key = [metricType, source, agentId ?? "", path].join("\u0000");
     let series = this.#series.get(key);

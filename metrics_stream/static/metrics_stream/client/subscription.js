@@ -9,11 +9,11 @@ const SHORTEST_SECONDS = 0.1;
 export class Subscription {
   #subscribed = new Set();
   #unsubscribed = new Set();
-  #wishes = new Map();
+  #settings = new Map();
   // The interval at rest; null while awake.
   #restSeconds = null;
-  #quickSeconds = null;
-  /** @type {object | null} selection and delivery as the server's welcome said them */
+  #fastSeconds = null;
+  /** @type {object | null} settings and delivery as the server's welcome said them */
   granted = null;
 
   /** @param {string[]} metricTypes @returns {object} the message that asks for it, as do the next ones */
@@ -40,8 +40,8 @@ export class Subscription {
   }
 
   /** @param {object} message which replaces what it says of the one before it */
-  wish(message) {
-    this.#wishes.set(message.type, { ...this.#wishes.get(message.type), ...message });
+  configure(message) {
+    this.#settings.set(message.type, { ...this.#settings.get(message.type), ...message });
     return message;
   }
 
@@ -52,8 +52,8 @@ export class Subscription {
    * @returns {object[]}
    */
   messages(past) {
-    const wishes = [...this.#wishes.values()].filter(({ type }) => type !== "set_update_interval");
-    if (this.isSlowed || this.#wishes.has("set_update_interval") || this.#isHastened) wishes.push(this.intervalMessage);
+    const settings = [...this.#settings.values()].filter(({ type }) => type !== "set_update_interval");
+    if (this.isSlowed || this.#settings.has("set_update_interval") || this.#isHastened) settings.push(this.intervalMessage);
     // What the preset in the address gives resumes there; the same again would come twice.
     const given = past !== null && "resume_from" in past ? (this.granted?.metric_types ?? []) : [];
     const wanted = [...this.#subscribed].filter((slug) => !given.includes(slug));
@@ -63,7 +63,7 @@ export class Subscription {
     ];
     // "Nothing, then system" and "all, but not system" need opposite orders.
     if (this.#unsubscribed.has("all")) selections.reverse();
-    return [...wishes, ...selections.filter((message) => message.metric_types.length)].filter(Boolean);
+    return [...settings, ...selections.filter((message) => message.metric_types.length)].filter(Boolean);
   }
 
   /** @param {string[]} metricTypes @returns {boolean} whether that is all that was asked for */
@@ -80,7 +80,7 @@ export class Subscription {
 
   /** @returns {number | null} the interval in seconds while awake: the wish, else the preset's or the default */
   get intervalSeconds() {
-    return this.#wishes.get("set_update_interval")?.interval_seconds ?? this.granted?.interval_seconds ?? null;
+    return this.#settings.get("set_update_interval")?.interval_seconds ?? this.granted?.interval_seconds ?? null;
   }
 
   get isAtRest() {
@@ -95,7 +95,7 @@ export class Subscription {
   /** @returns {object | null} the message that asks for the interval which counts now */
   get intervalMessage() {
     let seconds = this.isSlowed ? this.#restIntervalSeconds : this.intervalSeconds;
-    if (!this.isSlowed && this.#isHastened) seconds = this.#quickSeconds;
+    if (!this.isSlowed && this.#isHastened) seconds = this.#fastSeconds;
     return seconds === null ? null : { type: "set_update_interval", interval_seconds: seconds };
   }
 
@@ -114,15 +114,15 @@ export class Subscription {
 
   /** @param {number | null} seconds frames are wanted as often for a while, null ends it */
   hasten(seconds) {
-    this.#quickSeconds = seconds === null ? null : Math.max(SHORTEST_SECONDS, seconds);
+    this.#fastSeconds = seconds === null ? null : Math.max(SHORTEST_SECONDS, seconds);
   }
 
   get #isHastened() {
-    return this.#quickSeconds !== null && this.intervalSeconds !== null && this.#quickSeconds < this.intervalSeconds;
+    return this.#fastSeconds !== null && this.intervalSeconds !== null && this.#fastSeconds < this.intervalSeconds;
   }
 
   get #restIntervalSeconds() {
-    const mode = this.#wishes.get("set_batching")?.mode ?? this.granted?.mode;
+    const mode = this.#settings.get("set_batching")?.mode ?? this.granted?.mode;
     // Where frames hold the newest or a summary only, rest leaves out the rest. Every second one is still seen as one line.
     return mode !== undefined && mode !== "all" ? Math.min(this.#restSeconds, 2 * Math.max(1, this.intervalSeconds)) : this.#restSeconds;
   }

@@ -7,7 +7,7 @@ export const FASTEST = 60;
 const LONGEST_WINDOW_SECONDS = 86_400;
 
 /**
- * @typedef {object} Link
+ * @typedef {object} TimeLink
  * @property {string | null} run id of the test run that is played again
  * @property {number | null} atMs where the replay stands; null: live
  * @property {number} speed
@@ -20,9 +20,9 @@ const LONGEST_WINDOW_SECONDS = 86_400;
  * Return what an address says; what makes no sense is left out.
  *
  * @param {URLSearchParams} parameters
- * @returns {Link}
+ * @returns {TimeLink}
  */
-export function readLink(parameters) {
+export function readTimeLink(parameters) {
   const instant = (name) => {
     const milliseconds = Date.parse(parameters.get(name) ?? "");
     return Number.isNaN(milliseconds) ? null : milliseconds;
@@ -44,10 +44,10 @@ export function readLink(parameters) {
  * Return an address that says it; everything else in it stays.
  *
  * @param {string} address
- * @param {Link} link
+ * @param {TimeLink} link
  * @returns {string}
  */
-export function writeLink(address, { run, atMs, speed, isPaused, window, zoom }) {
+export function writeTimeLink(address, { run, atMs, speed, isPaused, window, zoom }) {
   const url = new URL(address);
   const set = (name, value) => (value === null ? url.searchParams.delete(name) : url.searchParams.set(name, value));
   const instant = (milliseconds) => new Date(milliseconds).toISOString();

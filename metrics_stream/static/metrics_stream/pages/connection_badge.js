@@ -12,7 +12,7 @@ export class ConnectionBadge {
   #removers = [];
   #timer = null;
   /** @type {{state: string, words: string} | null} */
-  #time = null;
+  #shownTime = null;
 
   /** @param {HTMLElement} root the element with data-connection @param {Connection} connection */
   constructor(root, connection) {
@@ -46,9 +46,9 @@ export class ConnectionBadge {
 
   /** @param {{state: string, words: string} | null} time what is shown while connected; null: what is live */
   setTime(time) {
-    if (time?.state === this.#time?.state && time?.words === this.#time?.words) return;
-    const announce = time?.state !== this.#time?.state;
-    this.#time = time;
+    if (time?.state === this.#shownTime?.state && time?.words === this.#shownTime?.words) return;
+    const announce = time?.state !== this.#shownTime?.state;
+    this.#shownTime = time;
     if (this.connection.state.name === "live") this.#show({ announce });
   }
 
@@ -58,7 +58,7 @@ export class ConnectionBadge {
     this.mark.animate([{ boxShadow: "0 0 0 0 currentcolor" }, { boxShadow: "0 0 0 0.375rem transparent" }], BEAT_MS);
   }
 
-  #offerSignIn(isOffered) {
+  #showSignIn(isOffered) {
     if (this.signIn === null) return;
     setAttribute(this.signIn, "hidden", !isOffered);
     if (isOffered) setAttribute(this.signIn, "href", signInAddress(this.signInPath, location));
@@ -67,16 +67,16 @@ export class ConnectionBadge {
   #show({ announce }) {
     clearTimeout(this.#timer);
     const { state } = this.connection;
-    const time = state.name === "live" ? this.#time : null;
-    const refusal = state.isRefused ? refusalOf(this.signInPath !== null) : null;
-    const words = refusal?.words ?? time?.words ?? connectionWords(state, this.connection.localNow());
+    const time = state.name === "live" ? this.#shownTime : null;
+    const refusal = state.isRefused ? describeRefusal(this.signInPath !== null) : null;
+    const words = refusal?.words ?? time?.words ?? describeState(state, this.connection.localNow());
     setAttribute(this.badge, "data-state", time?.state ?? state.name);
     setText(this.words, words);
     const reason = state.name === "live" ? "" : (refusal?.reason ?? state.reason);
     setText(this.reason, reason);
     setAttribute(this.reason, "title", reason || null);
     setAttribute(this.button, "hidden", state.name === "live" || state.name === "connecting" || state.isRefused);
-    this.#offerSignIn(state.isRefused || (state.name === "stopped" && state.closeCode === FORBIDDEN));
+    this.#showSignIn(state.isRefused || (state.name === "stopped" && state.closeCode === FORBIDDEN));
     // The countdown is not announced: a screen reader would speak every second.
     if (announce && refusal !== null) setText(this.announcer, refusal.reason);
     else if (announce) {
@@ -93,7 +93,7 @@ export class ConnectionBadge {
  * @param {boolean} canSignIn false on pages that a share link opened
  * @returns {{words: string, reason: string}}
  */
-export function refusalOf(canSignIn) {
+export function describeRefusal(canSignIn) {
   if (!canSignIn) return { words: "Link ended", reason: "This link does not work any more. Ask for a new one." };
   return { words: "Signed out", reason: "You have been signed out." };
 }
@@ -103,7 +103,7 @@ export function refusalOf(canSignIn) {
  * @param {number} localNowMs
  * @returns {string}
  */
-export function connectionWords(state, localNowMs) {
+export function describeState(state, localNowMs) {
   switch (state.name) {
     case "live":
       return "Live";

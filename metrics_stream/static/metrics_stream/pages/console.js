@@ -9,20 +9,21 @@ import { copyFrom } from "./console/clipboard.js";
 import { explainClosing } from "./console/close_explanation.js";
 import { Composer } from "./console/composer.js";
 import { Controls } from "./console/controls.js";
+import { LimitUsage } from "./console/limit_usage.js";
 import { Log } from "./console/log.js";
 import { kindOf, summarize, typeOf } from "./console/messages.js";
 import { Meters } from "./console/meters.js";
-import { Seen } from "./console/known_names.js";
+import { KnownNames } from "./console/known_names.js";
 import { Session } from "./console/session.js";
 import { javaScriptFor, pythonFor } from "./console/snippets.js";
-import { Allowance, Statistics, metricsOf } from "./console/statistics.js";
+import { metricsOf, Statistics } from "./console/statistics.js";
 import { Tabs } from "./console/tabs.js";
 import { Tiles } from "./console/tiles.js";
-import { messagesFor, noWishes, readLink, writeLink } from "./console/console_selection.js";
+import { emptySelection, messagesFor, readLink, writeLink } from "./console/console_selection.js";
 import { signInAddress } from "./sign_in.js";
 
 /** How often numbers are brought up to date; quicker can not be read. */
-const NUMBERS_MS = 500;
+const NUMBERS_INTERVAL_MS = 500;
 
 const IDLE_WORDS = "Press Connect. Every message in and out appears here.";
 const QUIET_WORDS = "Nothing here. New messages appear as they come.";
@@ -39,7 +40,7 @@ const BADGES = {
 
 class ConsolePage {
   // Whether the server waits for a token or a sign-in.
-  #isAsked = false;
+  #isAuthenticationRequired = false;
 
   /** @param {object} config the page configuration @param {Document} page */
   constructor(config, page) {
@@ -51,19 +52,19 @@ class ConsolePage {
     this.ownUrl = socketUrl(config.socket_path, location);
     this.session = new Session();
     this.statistics = new Statistics();
-    this.allowance = new Allowance();
-    this.seen = new Seen();
+    this.limitUsage = new LimitUsage();
+    this.knownNames = new KnownNames();
     this.tabs = new Tabs(root.querySelector('[role="tablist"]'));
     this.tiles = new Tiles(root, this.statistics);
-    this.meters = new Meters(root, this.allowance);
-    this.log = new Log(this.find("log"), this.announcer, (text) => this.#edit(text));
+    this.meters = new Meters(root, this.limitUsage);
+    this.log = new Log(this.find("log"), this.announcer, (text) => this.#editMessage(text));
     this.controls = new Controls(page.getElementById("pane-subscription"), {
       catalogue: config.catalogue,
-      seen: this.seen,
+      knownNames: this.knownNames,
       isOpen: () => this.session.isOpen,
       send: (message) => this.session.sendText(JSON.stringify(message)),
-      changed: () => {
-        this.#choicesChanged();
+      onChange: () => {
+        this.#handleChange();
         if (this.session.state.name === "live") this.#showState(null, "");
       },
     });
@@ -82,13 +83,13 @@ class ConsolePage {
     this.controls.start();
     this.composer.start();
     for (const { slug, name } of this.config.presets) this.preset.append(new Option(name, slug));
-    this.session.on("state", (state) => this.#stateChanged(state));
-    this.session.on("frame", (frame) => this.#take(frame));
+    this.session.on("state", (state) => this.#handleState(state));
+    this.session.on("frame", (frame) => this.#handleFrame(frame));
     this.#listen();
     this.#readLink();
-    this.allowance.reset(null, Date.now());
-    this.#stateChanged(this.session.state);
-    setInterval(() => this.page.hidden || this.#showNumbers(), NUMBERS_MS);
+    this.limitUsage.reset(null, Date.now());
+    this.#handleState(this.session.state);
+    setInterval(() => this.page.hidden || this.#showNumbers(), NUMBERS_INTERVAL_MS);
     this.page.addEventListener("visibilitychange", () => this.page.hidden || this.#showNumbers());
     this.#showNumbers();
   }
@@ -99,8 +100,8 @@ class ConsolePage {
       if (this.session.isActive) this.session.disconnect();
       else this.#connect();
     });
-    this.url.addEventListener("input", () => this.#urlTyped());
-    this.preset.addEventListener("change", () => this.#presetPicked());
+    this.url.addEventListener("input", () => this.#handleUrlInput());
+    this.preset.addEventListener("change", () => this.#handlePreset());
     const reconnect = this.find("auto-reconnect");
     reconnect.addEventListener("change", () => {
       this.session.autoReconnect = reconnect.checked;
@@ -137,9 +138,9 @@ class ConsolePage {
     else this.session.connect(url);
   }
 
-  #stateChanged(state) {
+  #handleState(state) {
     const { name, closing, problem } = state;
-    if (name !== "open") this.#isAsked = false;
+    if (name !== "open") this.#isAuthenticationRequired = false;
     const explained = closing === null ? null : explainClosing(closing);
     const [look, words] = BADGES[name];
     const quiet = name === "closed" && closing?.byUs;
@@ -151,24 +152,24 @@ class ConsolePage {
     this.composer.setOpen(this.session.isOpen);
     this.log.setIdleWords(this.session.isActive ? QUIET_WORDS : IDLE_WORDS);
     if (name !== "live") this.#forgetServer();
-    if (name === "live") this.#welcomed();
+    if (name === "live") this.#handleWelcome();
     this.#logState(state, explained);
     this.#showState(explained, problem);
-    setText(this.announcer, explained && !quiet ? sentences(explained) : this.find("badge-words").textContent);
+    setText(this.announcer, explained && !quiet ? joinSentences(explained) : this.find("badge-words").textContent);
     this.#showNumbers();
   }
 
   #forgetServer() {
-    this.controls.takeClose();
+    this.controls.handleClose();
     this.composer.setLimits(null);
-    this.allowance.reset(null, Date.now());
+    this.limitUsage.reset(null, Date.now());
   }
 
-  #welcomed() {
+  #handleWelcome() {
     const { welcome } = this.session;
-    this.allowance.reset(welcome.limits ?? null, Date.now());
+    this.limitUsage.reset(welcome.limits ?? null, Date.now());
     this.composer.setLimits(welcome.limits ?? null);
-    this.controls.takeWelcome(welcome);
+    this.controls.handleWelcome(welcome);
     this.#showSnippets();
   }
 
@@ -178,26 +179,26 @@ class ConsolePage {
       idle: "Nothing is sent before you press Connect.",
       connecting: `Opening ${this.session.url}`,
       open: "The socket is open. Without a welcome, the server may speak another protocol; raw messages can be sent.",
-      live: welcome === null ? "" : this.#liveWords(welcome),
+      live: welcome === null ? "" : this.#describeLive(welcome),
     };
     let text = words[state.name] ?? "";
-    if (this.#isAsked) text = "The server asks who you are: send authenticate with a token, or sign in on this page.";
+    if (this.#isAuthenticationRequired) text = "The server asks who you are: send authenticate with a token, or sign in on this page.";
     if (problem) text = `The browser refuses this address: ${problem}`;
-    if (explained !== null) text = sentences(explained);
+    if (explained !== null) text = joinSentences(explained);
     setText(this.find("words"), text);
     setAttribute(this.find("words"), "data-level", problem ? "bad" : explained?.level ?? null);
     const isOurs = this.session.url.startsWith(this.ownUrl);
     const code = state.closing?.code;
-    this.#offerSignIn(isOurs && (this.#isAsked || isRefusal(code) || code === FORBIDDEN));
+    this.#showSignIn(isOurs && (this.#isAuthenticationRequired || isRefusal(code) || code === FORBIDDEN));
   }
 
-  #offerSignIn(isOffered) {
+  #showSignIn(isOffered) {
     const link = this.find("sign-in");
     setAttribute(link, "hidden", !isOffered);
     if (isOffered) setAttribute(link, "href", signInAddress(this.config.sign_in_path, location));
   }
 
-  #liveWords(welcome) {
+  #describeLive(welcome) {
     const { metric_types: types, interval_seconds: seconds } = this.controls.inForce ?? {};
     const preset = welcome.subscription?.preset ? ` Preset: ${this.#presetName(welcome.subscription.preset)}.` : "";
     if (!types?.length) return `Subscribed to nothing yet: choose metric types, and metrics come.${preset}`;
@@ -214,22 +215,22 @@ class ConsolePage {
     if (problem) event("refused", problem, "bad");
     if (closing === null) return;
     if (closing.byUs) event("disconnected", explained.meaning);
-    else event(`closed ${closing.code}`, sentences(explained), explained.level);
+    else event(`closed ${closing.code}`, joinSentences(explained), explained.level);
   }
 
-  #take(frame) {
+  #handleFrame(frame) {
     const { clock } = this.session;
     const nowMs = Date.now();
     if (frame.direction === "out") {
       this.statistics.addSent(frame.bytes);
-      this.allowance.takeMessage(nowMs);
+      this.limitUsage.takeMessage(nowMs);
     } else {
       this.statistics.addReceived(frame, clock.offsetMs);
-      for (const metric of metricsOf(frame.message)) this.seen.add(metric);
-      if (frame.message?.type === "error") this.allowance.addError(nowMs);
-      if (frame.message !== null) this.controls.takeMessage(frame.message);
+      for (const metric of metricsOf(frame.message)) this.knownNames.add(metric);
+      if (frame.message?.type === "error") this.limitUsage.addError(nowMs);
+      if (frame.message !== null) this.controls.handleMessage(frame.message);
       if (frame.message?.type === "authentication_required") {
-        this.#isAsked = true;
+        this.#isAuthenticationRequired = true;
         this.#showState(null, "");
       }
     }
@@ -251,17 +252,17 @@ class ConsolePage {
     return this.config.presets.find((preset) => preset.slug === slug)?.name ?? slug;
   }
 
-  #urlTyped() {
+  #handleUrlInput() {
     this.#showPreset();
-    this.#choicesChanged();
+    this.#handleChange();
   }
 
-  #presetPicked() {
+  #handlePreset() {
     this.url.value = withPreset(this.url.value, this.preset.value);
     // What a preset gives is seen only when nothing that was chosen before covers it.
-    this.controls.setWishes(noWishes());
+    this.controls.setSelection(emptySelection());
     this.#showPreset();
-    this.#choicesChanged();
+    this.#handleChange();
     if (!this.session.isActive) return;
     this.session.disconnect();
     this.#connect();
@@ -285,14 +286,14 @@ class ConsolePage {
     setAttribute(this.preset, "title", description || null);
   }
 
-  #choicesChanged() {
+  #handleChange() {
     this.#writeLink();
     this.#showSnippets();
   }
 
   #writeLink() {
     const base = withPreset(this.url.value, "");
-    const hash = writeLink(this.controls.wishes, {
+    const hash = writeLink(this.controls.selection, {
       url: base === this.ownUrl ? null : base,
       reconnect: this.session.autoReconnect,
     });
@@ -305,13 +306,13 @@ class ConsolePage {
   }
 
   #readLink() {
-    const { wishes, url, reconnect } = readLink(location.hash.slice(1));
+    const { selection, url, reconnect } = readLink(location.hash.slice(1));
     const slug = new URL(location.href).searchParams.get("preset") ?? "";
     if (this.session.isActive) this.session.disconnect();
     this.url.value = withPreset(url ?? this.ownUrl, slug);
     this.session.autoReconnect = reconnect;
     this.find("auto-reconnect").checked = reconnect;
-    this.controls.setWishes(wishes);
+    this.controls.setSelection(selection);
     this.#showPreset();
     this.#showSnippets();
   }
@@ -324,17 +325,17 @@ class ConsolePage {
     this.session.setAutoPing(true);
     this.find("auto-ping").checked = true;
     this.url.value = this.ownUrl;
-    this.controls.setWishes(noWishes());
+    this.controls.setSelection(emptySelection());
     this.statistics.reset();
     this.log.clear();
     this.#showPreset();
-    this.#choicesChanged();
+    this.#handleChange();
     if (wasActive) this.#connect();
     else this.#showNumbers();
     setText(this.announcer, "Everything is back to its default.");
   }
 
-  #edit(text) {
+  #editMessage(text) {
     this.tabs.choose("tab-send");
     this.composer.put(text);
   }
@@ -356,22 +357,22 @@ class ConsolePage {
       const seconds = Math.max(1, Math.ceil((state.retryAtMs - nowMs) / 1000));
       setText(this.find("badge-words"), `Reconnecting in ${seconds} s`);
     }
-    this.#fact("client", welcome?.client_id === undefined ? "–" : String(welcome.client_id));
+    this.#showFact("client", welcome?.client_id === undefined ? "–" : String(welcome.client_id));
     const known = welcome !== null && clock.best !== null;
-    this.#fact("round-trip", known ? formatNumber(clock.roundTripMs, "ms") : "–");
-    this.#fact("clock", known ? clockText(clock) : "–");
-    this.#fact("connected", openedAtMs === null ? "–" : formatDuration(nowMs - openedAtMs));
+    this.#showFact("round-trip", known ? formatNumber(clock.roundTripMs, "ms") : "–");
+    this.#showFact("clock", known ? formatClockOffset(clock) : "–");
+    this.#showFact("connected", openedAtMs === null ? "–" : formatDuration(nowMs - openedAtMs));
   }
 
-  #fact(name, text) {
+  #showFact(name, text) {
     const node = this.facts.get(name);
     setText(node, text);
     setAttribute(node, "title", name === "client" && text !== "–" ? text : null);
   }
 
   #showSnippets() {
-    const { wishes, effective } = this.controls;
-    const messages = Object.values(messagesFor(wishes, [], this.controls.knownTypes)).flat();
+    const { selection, effective } = this.controls;
+    const messages = Object.values(messagesFor(selection, [], this.controls.knownTypes)).flat();
     // A program that asks for nothing gets nothing, and its author wonders why.
     if (presetOf(this.url.value) === "" && effective.metric_types.length === 0) {
       messages.unshift({ type: "subscribe", metric_types: ["all"] });
@@ -383,11 +384,11 @@ class ConsolePage {
   }
 }
 
-function sentences({ title, meaning, advice }) {
+function joinSentences({ title, meaning, advice }) {
   return [`${title}.`, meaning, advice].filter(Boolean).join(" ");
 }
 
-function clockText({ best }) {
+function formatClockOffset({ best }) {
   const offset = Math.round(best.offsetMs);
   return `${offset > 0 ? "+" : ""}${formatNumber(offset, "ms", 0)} ±${Math.ceil(best.roundTripMs / 2)}`;
 }

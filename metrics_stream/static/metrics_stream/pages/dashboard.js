@@ -6,12 +6,12 @@ import { isRefusalCode } from "../client/close_codes.js";
 import { Connection, socketUrl } from "../client/connection.js";
 import { Feed } from "../client/feed.js";
 import { formatDuration } from "../client/format.js";
-import { Mender } from "../client/gap_refill.js";
+import { GapRefill } from "../client/gap_refill.js";
 import { REST_SECONDS } from "../client/subscription.js";
 import { ConnectionBadge } from "./connection_badge.js";
 import { watchFullScreen } from "./full_screen.js";
 import { watchKeys } from "./keys.js";
-import { Notes } from "./notices.js";
+import { Notices } from "./notices.js";
 import { Painter } from "./painter.js";
 import { Panel } from "./panel.js";
 import { Runs } from "./runs.js";
@@ -20,7 +20,7 @@ import { TimeBar } from "./timebar.js";
 import { TimeMachine } from "./time_machine.js";
 
 /** How often words such as ages are brought up to date. */
-const WORDS_MS = 250;
+const TEXT_UPDATE_MS = 250;
 
 /** How often what nobody looks at any more is forgotten. */
 const TRIM_MS = 10_000;
@@ -33,11 +33,11 @@ const DEFAULT_WINDOW_SECONDS = 300;
 class DashboardPage {
   #removers = [];
   #timers = [];
-  #skipped = 0;
+  #skippedSamples = 0;
   // The notes of errors that the server told of.
-  #complaints = new Set();
+  #errorNotices = new Set();
   // When the last frame came, while frames are rare; the next one holds what came to the server since then.
-  #gatheredSinceMs = null;
+  #lastRareFrameAtMs = null;
   #caughtUpAtMs = -Infinity;
 
   /** @param {object} config the page configuration @param {Document} page */
@@ -53,15 +53,15 @@ class DashboardPage {
       return section === null ? [] : [new Panel(panel, section)];
     });
     this.badge = new ConnectionBadge(page.querySelector("[data-connection]"), this.connection);
-    this.notes = new Notes(page.querySelector("[data-notes]"));
+    this.notices = new Notices(page.querySelector("[data-notices]"));
     this.age = page.querySelector("[data-age]");
     this.sources = new SourcePicker(page.querySelector("[data-source-picker]"));
     this.runs = new Runs(page, () => this.timebar.show());
-    const { connection, feed, runs, notes } = this;
-    this.time = new TimeMachine({ connection, feed, runs, notes, config, windowSeconds, changed: () => this.timebar.show() });
-    this.mender = new Mender(connection, feed, { historySeconds: config.history_seconds, isLive: () => !this.time.isReplaying });
+    const { connection, feed, runs, notices } = this;
+    this.time = new TimeMachine({ connection, feed, runs, notices, config, windowSeconds, changed: () => this.timebar.show() });
+    this.gapRefill = new GapRefill(connection, feed, { historySeconds: config.history_seconds, isLive: () => !this.time.isReplaying });
     this.timebar = new TimeBar(page, this.time, this.badge);
-    this.painter = new Painter(this.panels, () => this.#look());
+    this.painter = new Painter(this.panels, () => this.#readFrame());
     this.startedAtMs = 0;
   }
 
@@ -70,10 +70,10 @@ class DashboardPage {
     this.sources.start();
     this.badge.start();
     this.timebar.start();
-    for (const part of [this.sources, this.badge, this.timebar, this.time, this.mender, this.runs]) this.#removers.push(() => part.stop());
-    this.#removers.push(this.connection.on("message", (message) => this.#receive(message)));
+    for (const part of [this.sources, this.badge, this.timebar, this.time, this.gapRefill, this.runs]) this.#removers.push(() => part.stop());
+    this.#removers.push(this.connection.on("message", (message) => this.#handleMessage(message)));
     this.#removers.push(watchKeys(this.page, this.time), watchFullScreen(this.page));
-    this.#listen(this.page, "visibilitychange", () => this.#showOrHide());
+    this.#listen(this.page, "visibilitychange", () => this.#handleVisibility());
     this.#listen(window, "online", () => this.connection.retryNow());
     // A page in the back-forward cache must not hold a socket.
     this.#listen(window, "pagehide", () => this.connection.stop("the page was left"));
@@ -85,7 +85,7 @@ class DashboardPage {
     if (this.config.metric_types.length) this.connection.subscribe(this.config.metric_types);
     this.time.start();
     this.connection.start();
-    this.#showOrHide();
+    this.#handleVisibility();
   }
 
   stop() {
@@ -93,7 +93,7 @@ class DashboardPage {
     for (const remove of this.#removers.splice(0)) remove();
     this.painter.stop();
     for (const timer of this.#timers.splice(0)) clearTimeout(timer);
-    this.notes.stop();
+    this.notices.stop();
     for (const panel of this.panels) panel.stop();
   }
 
@@ -117,34 +117,34 @@ class DashboardPage {
 
   // ---- what comes ----
 
-  #receive(message) {
+  #handleMessage(message) {
     if (this.time.player.take(message)) return;
     if (message.type === "welcome") {
-      this.#forgetComplaints();
+      this.#hideErrorNotices();
     } else if (message.type === "metric_update") {
-      this.#take(message, [message.data]);
+      this.#addMetrics(message, [message.data]);
     } else if (message.type === "metric_batch" && Array.isArray(message.data)) {
-      this.#take(message, message.data);
+      this.#addMetrics(message, message.data);
     } else if (message.type === "backfill") {
-      this.#fill(message);
+      this.#addBackfill(message);
     } else if (message.type === "gap") {
-      this.mender.take(message);
+      this.gapRefill.take(message);
       this.#showGap(message);
     } else if (message.type === "status") {
       this.#showBus(message.bus);
     } else if (message.type === "error" && !isRefusalCode(message.code)) {
-      this.#complaints.add(`error ${message.code}`);
-      this.notes.show(`error ${message.code}`, "error", `The server says: ${message.message ?? message.code}`);
+      this.#errorNotices.add(`error ${message.code}`);
+      this.notices.show(`error ${message.code}`, "error", `The server says: ${message.message ?? message.code}`);
     }
   }
 
-  #fill(backfill) {
+  #addBackfill(backfill) {
     if (this.time.player.partOf(backfill) !== (this.time.isReplaying ? "replay" : "live")) return;
     // The picture that was waited for is not to wait for its turn as well.
     if (this.feed.fill(backfill) && !this.page.hidden) this.painter.start();
   }
 
-  #take(frame, metrics) {
+  #addMetrics(frame, metrics) {
     const { time, feed } = this;
     const part = time.player.partOf(frame);
     if (part === "replay") {
@@ -153,78 +153,78 @@ class DashboardPage {
     }
     if (part === null) return;
     const nowMs = this.connection.clock.now();
-    const sinceMs = frame.replayed ? -Infinity : (this.#gatheredSinceMs ?? nowMs);
+    const sinceMs = frame.replayed ? -Infinity : (this.#lastRareFrameAtMs ?? nowMs);
     // While a replay is asked for, what is live belongs to what is shown still.
     const store = time.isReplaying ? feed.store : feed.target;
     for (const metric of metrics) {
       store.add(metric, nowMs, sinceMs);
-      if (!frame.replayed && metric?.run !== undefined) this.runs.see(metric.run, nowMs);
+      if (!frame.replayed && metric?.run !== undefined) this.runs.noteLiveRun(metric.run, nowMs);
     }
     if (frame.replayed) return;
     time.count(metrics.length);
     this.timebar.beat();
-    this.#gatheredSinceMs = this.connection.isAtRest ? nowMs : null;
+    this.#lastRareFrameAtMs = this.connection.isAtRest ? nowMs : null;
   }
 
   /** What a connection said of itself ends with it; of what goes on, the next one says so anew. */
-  #forgetComplaints() {
-    for (const key of ["bus", ...this.#complaints]) this.notes.hide(key);
-    this.#complaints.clear();
+  #hideErrorNotices() {
+    for (const key of ["bus", ...this.#errorNotices]) this.notices.hide(key);
+    this.#errorNotices.clear();
   }
 
   #showBus(bus) {
     // A standing note, as the page itself is connected and would otherwise just look quiet.
-    if (bus === "stale") this.notes.show("bus", "error", "The server hears nothing from the producers. It goes on trying.");
-    else this.notes.hide("bus");
+    if (bus === "stale") this.notices.show("bus", "error", "The server hears nothing from the producers. It goes on trying.");
+    else this.notices.hide("bus");
   }
 
   #showGap({ dropped, reason }) {
-    this.#skipped += dropped ?? 0;
-    const count = dropped === null || dropped === undefined ? "Some samples" : `${this.#skipped} ${this.#skipped === 1 ? "sample" : "samples"}`;
-    this.notes.show("gap", "warning", `${count} ${GAP_WORDS.get(reason) ?? `skipped: ${reason}`}`);
+    this.#skippedSamples += dropped ?? 0;
+    const count = dropped === null || dropped === undefined ? "Some samples" : `${this.#skippedSamples} ${this.#skippedSamples === 1 ? "sample" : "samples"}`;
+    this.notices.show("gap", "warning", `${count} ${GAP_WORDS.get(reason) ?? `skipped: ${reason}`}`);
   }
 
   // ---- whether anybody looks ----
 
-  #showOrHide() {
+  #handleVisibility() {
     for (const timer of this.#timers.splice(0)) clearTimeout(timer);
-    this.#timers.push(setInterval(() => this.#trim(), TRIM_MS));
-    if (this.page.hidden) this.#hide();
-    else this.#show();
+    this.#timers.push(setInterval(() => this.#forgetOldData(), TRIM_MS));
+    if (this.page.hidden) this.#suspendPage();
+    else this.#resumePage();
   }
 
-  #trim() {
+  #forgetOldData() {
     this.time.tick();
     this.feed.store.trim(this.time.nowMs);
   }
 
-  #hide() {
+  #suspendPage() {
     this.painter.stop();
     // In a hidden page only forgetting goes on.
-    this.#timers.push(setTimeout(() => this.#rest(), REST_AFTER_MS));
+    this.#timers.push(setTimeout(() => this.#slowDown(), REST_AFTER_MS));
   }
 
-  #rest() {
-    this.#gatheredSinceMs = this.connection.clock.now();
+  #slowDown() {
+    this.#lastRareFrameAtMs = this.connection.clock.now();
     this.connection.rest();
   }
 
-  #wake() {
+  #speedUp() {
     if (!this.connection.isAtRest) return;
     // The server answers with what has gathered, at the latest after one interval.
     this.#caughtUpAtMs = this.connection.clock.now() + 1000 * ((this.connection.intervalSeconds ?? 0) + 1);
     this.connection.wake();
   }
 
-  #show() {
-    this.#timers.push(setInterval(() => this.#showWords(), WORDS_MS));
-    this.#wake();
+  #resumePage() {
+    this.#timers.push(setInterval(() => this.#updateTexts(), TEXT_UPDATE_MS));
+    this.#speedUp();
     this.connection.retryNow();
-    this.#showWords();
+    this.#updateTexts();
     this.painter.start();
   }
 
-  #look() {
+  #readFrame() {
     const { time, feed } = this;
     return {
       store: feed.store,
@@ -235,7 +235,7 @@ class DashboardPage {
     };
   }
 
-  #showWords() {
+  #updateTexts() {
     const { nowMs, isReplaying } = this.time;
     const { store } = this.feed;
     this.time.tick();

@@ -3,13 +3,13 @@
 import { element, setText } from "../charts/dom.js";
 
 /** More notes than this at once would cover the page; the oldest goes. */
-const MOST_NOTES = 3;
+const MAX_NOTICES = 3;
 
 /** How long a note that needs no answer stays, in milliseconds. */
 const SHOWN_MS = 12_000;
 
-export class Notes {
-  #notes = new Map();
+export class Notices {
+  #notices = new Map();
 
   /** @param {HTMLElement} host */
   constructor(host) {
@@ -24,37 +24,37 @@ export class Notes {
    * @param {...(string | Node)} content
    */
   show(key, level, ...content) {
-    let note = this.#notes.get(key);
-    if (!note) {
-      note = this.#create(key);
-      this.#notes.set(key, note);
-      this.host.append(note.node);
-      if (this.#notes.size > MOST_NOTES) this.hide(this.#notes.keys().next().value);
+    let notice = this.#notices.get(key);
+    if (!notice) {
+      notice = this.#create(key);
+      this.#notices.set(key, notice);
+      this.host.append(notice.node);
+      if (this.#notices.size > MAX_NOTICES) this.hide(this.#notices.keys().next().value);
     }
-    clearTimeout(note.timer);
-    note.node.dataset.level = level;
-    if (content.length === 1 && typeof content[0] === "string") setText(note.text, content[0]);
-    else note.text.replaceChildren(...content);
-    note.timer = level === "error" ? null : setTimeout(() => this.hide(key), SHOWN_MS);
+    clearTimeout(notice.timer);
+    notice.node.dataset.level = level;
+    if (content.length === 1 && typeof content[0] === "string") setText(notice.text, content[0]);
+    else notice.text.replaceChildren(...content);
+    notice.timer = level === "error" ? null : setTimeout(() => this.hide(key), SHOWN_MS);
   }
 
   /** @param {string} key */
   hide(key) {
-    const note = this.#notes.get(key);
-    if (!note) return;
-    clearTimeout(note.timer);
-    note.node.remove();
-    this.#notes.delete(key);
+    const notice = this.#notices.get(key);
+    if (!notice) return;
+    clearTimeout(notice.timer);
+    notice.node.remove();
+    this.#notices.delete(key);
   }
 
   stop() {
-    for (const key of [...this.#notes.keys()]) this.hide(key);
+    for (const key of [...this.#notices.keys()]) this.hide(key);
   }
 
   #create(key) {
-    const text = element("p", { class: "note__text" });
-    const button = element("button", { class: "note__close", type: "button", "aria-label": "Dismiss" }, "×");
+    const text = element("p", { class: "notice__text" });
+    const button = element("button", { class: "notice__close", type: "button", "aria-label": "Dismiss" }, "×");
     button.addEventListener("click", () => this.hide(key));
-    return { node: element("div", { class: "note note--floating" }, text, button), text, timer: null };
+    return { node: element("div", { class: "notice notice--floating" }, text, button), text, timer: null };
   }
 }

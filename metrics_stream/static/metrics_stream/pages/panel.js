@@ -6,17 +6,17 @@ import { formatDuration } from "../client/format.js";
 import { lastReceivedMs } from "../client/readings.js";
 
 /** After this long without anything the panel says how to publish, in milliseconds. */
-const PATIENCE_MS = 8_000;
+const HINT_AFTER_MS = 8_000;
 
 /** How often a panel out of sight is painted, in milliseconds; far below the age at which it would count as stale. */
-const UNSEEN_MS = 2_000;
+const OFFSCREEN_INTERVAL_MS = 2_000;
 
 export class Panel {
   /** @type {{store: Store, source: string | null, version: number, windowMs: number | null} | null} */
   #painted = null;
   #paintedAtMs = -Infinity;
-  #filled = false;
-  #hasNews = false;
+  #isFilled = false;
+  #hasUndrawnData = false;
 
   /** @param {object} config as in the page configuration @param {HTMLElement} section */
   constructor(config, section) {
@@ -43,17 +43,17 @@ export class Panel {
     const { store, source, moment } = frame;
     const version = store.version(this.config.metric_type);
     // What is out of sight is seen all the same, on paper and in pictures of the whole page.
-    if (!this.visible && this.#filled && performance.now() - this.#paintedAtMs < UNSEEN_MS) return;
+    if (!this.visible && this.#isFilled && performance.now() - this.#paintedAtMs < OFFSCREEN_INTERVAL_MS) return;
     const before = this.#painted;
     const isSame = before?.store === store && before.source === source && before.windowMs === moment.windowMs;
     if (isSame && before.version === version) return;
     this.#painted = { store, source, version, windowMs: moment.windowMs };
     this.#paintedAtMs = performance.now();
-    this.#filled = this.chart.paint(frame);
-    setAttribute(this.section, "data-filled", this.#filled);
-    if (this.waiting) setAttribute(this.waiting, "hidden", this.#filled);
+    this.#isFilled = this.chart.paint(frame);
+    setAttribute(this.section, "data-filled", this.#isFilled);
+    if (this.waiting) setAttribute(this.waiting, "hidden", this.#isFilled);
     this.#showLevel();
-    this.#hasNews = true;
+    this.#hasUndrawnData = true;
   }
 
   /**
@@ -63,9 +63,9 @@ export class Panel {
    * @returns {boolean} whether it drew
    */
   draw(moment) {
-    if (!this.visible && !this.#hasNews) return false;
+    if (!this.visible && !this.#hasUndrawnData) return false;
     const drew = this.chart.draw?.(moment) ?? false;
-    if (drew) this.#hasNews = false;
+    if (drew) this.#hasUndrawnData = false;
     return drew;
   }
 
@@ -77,21 +77,21 @@ export class Panel {
    */
   showAge({ store, source }, { nowMs, staleMs, startedAtMs }) {
     if (this.config.kind === "text") return;
-    const typeSeen = store.newest(this.config.metric_type) !== null;
+    const hasType = store.newest(this.config.metric_type) !== null;
     const receivedAtMs = lastReceivedMs(store, this.config, source);
     const silentMs = receivedAtMs === null ? 0 : nowMs - receivedAtMs;
-    const isStale = this.#filled && silentMs > staleMs;
+    const isStale = this.#isFilled && silentMs > staleMs;
     setAttribute(this.section, "data-stale", isStale);
     setAttribute(this.stale, "hidden", !isStale);
     if (isStale) setText(this.stale, `no data for ${formatDuration(silentMs)}`);
-    if (this.#filled) return;
+    if (this.#isFilled) return;
     const names = this.config.fields.map((field) => field.label).join(", ");
-    const empty = typeSeen && this.#painted?.version > 0;
+    const isEmpty = hasType && this.#painted?.version > 0;
     setText(
       this.waitingText,
-      empty && names ? `No values for ${names} yet` : `Waiting for ${this.config.metric_type} metrics…`,
+      isEmpty && names ? `No values for ${names} yet` : `Waiting for ${this.config.metric_type} metrics…`,
     );
-    setAttribute(this.hint, "hidden", typeSeen || nowMs - startedAtMs < PATIENCE_MS);
+    setAttribute(this.hint, "hidden", hasType || nowMs - startedAtMs < HINT_AFTER_MS);
   }
 
   /** Paint again with the next frame, in the colours of the theme in force. */
@@ -105,7 +105,7 @@ export class Panel {
 
   #showLevel() {
     const level = this.chart.level ?? "none";
-    const shown = this.#filled && (level === "warn" || level === "bad");
+    const shown = this.#isFilled && (level === "warn" || level === "bad");
     setAttribute(this.section, "data-level", level);
     if (!this.state) return;
     setAttribute(this.state, "hidden", !shown);

@@ -62,10 +62,10 @@ class Refresher {
 
   start() {
     document.addEventListener("visibilitychange", () => this.#refresh());
-    this.#wait();
+    this.#scheduleRefresh();
   }
 
-  #wait() {
+  #scheduleRefresh() {
     clearTimeout(this.#timer);
     const seconds = Number(document.querySelector("[data-refresh-seconds]")?.dataset.refreshSeconds);
     if (seconds > 0) this.#timer = setTimeout(() => this.#refresh(), seconds * 1000);
@@ -77,26 +77,26 @@ class Refresher {
     try {
       const response = await fetch(location.href, { signal: AbortSignal.timeout(TIMEOUT_MS) });
       if (response.redirected && this.#signedOut) {
-        this.#offerSignIn(response.url);
+        this.#showSignIn(response.url);
         return;
       }
       if (!response.ok || response.redirected) throw new Error(`status ${response.status}`);
-      this.#show(new DOMParser().parseFromString(await response.text(), "text/html"));
+      this.#showFresh(new DOMParser().parseFromString(await response.text(), "text/html"));
       this.#problem.hidden = true;
     } catch {
       this.#problem.hidden = false;
     }
-    this.#wait();
+    this.#scheduleRefresh();
   }
 
   /** Stop, and say so: these pages are sent elsewhere only to sign in. */
-  #offerSignIn(address) {
+  #showSignIn(address) {
     this.#problem.hidden = true;
     this.#signedOut.querySelector("a").href = address;
     this.#signedOut.hidden = false;
   }
 
-  #show(fresh) {
+  #showFresh(fresh) {
     localizeTimes(fresh);
     for (const part of document.querySelectorAll("[data-live]")) {
       const now = fresh.getElementById(part.id);

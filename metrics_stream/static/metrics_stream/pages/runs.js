@@ -1,7 +1,7 @@
 // The test runs that a page can play again, newest first, as the page itself lists them. Room: pages.
 
 /** Not asked for more often than this, however much the metrics tell of runs that the list lacks. */
-const ASK_AGAIN_MS = 5_000;
+const REQUEST_INTERVAL_MS = 5_000;
 
 /** A run of which nothing has come for so long has probably ended. */
 const SILENT_MS = 20_000;
@@ -21,12 +21,12 @@ const ACTIVE = new Set(["running", "paused"]);
  */
 
 export class Runs {
-  #seenAtMs = new Map();
+  #lastMetricAtMs = new Map();
   // What the list lacks even after it was asked for again; this page may not show it.
-  #unknown = new Set();
-  #askedAtMs = -Infinity;
+  #unlistedIds = new Set();
+  #requestedAtMs = -Infinity;
   #listedAtMs = null;
-  #asking = null;
+  #request = null;
 
   /** @param {Document} page @param {() => void} changed */
   constructor(page, changed) {
@@ -37,7 +37,7 @@ export class Runs {
   }
 
   stop() {
-    this.#asking?.abort();
+    this.#request?.abort();
   }
 
   /** @returns {Run | null} the one that was started last of those that are going on */
@@ -51,29 +51,29 @@ export class Runs {
   }
 
   /** Note that a live metric belongs to a run. @param {string} id @param {number} nowMs */
-  see(id, nowMs) {
-    if (!this.#unknown.has(id)) this.#seenAtMs.set(id, nowMs);
+  noteLiveRun(id, nowMs) {
+    if (!this.#unlistedIds.has(id)) this.#lastMetricAtMs.set(id, nowMs);
   }
 
   /** Ask for the list again where the metrics say that it is out of date. @param {number} nowMs */
   refresh(nowMs) {
-    const isNew = [...this.#seenAtMs.keys()].some((id) => this.find(id) === null);
-    if ((!isNew && !this.#mayHaveEnded(nowMs)) || nowMs - this.#askedAtMs < ASK_AGAIN_MS) return;
-    this.#askedAtMs = this.#listedAtMs = nowMs;
-    this.#ask();
+    const isNew = [...this.#lastMetricAtMs.keys()].some((id) => this.find(id) === null);
+    if ((!isNew && !this.#mayHaveEnded(nowMs)) || nowMs - this.#requestedAtMs < REQUEST_INTERVAL_MS) return;
+    this.#requestedAtMs = this.#listedAtMs = nowMs;
+    this.#fetchList();
   }
 
   #mayHaveEnded(nowMs) {
     this.#listedAtMs ??= nowMs;
     if (this.active === null) return false;
-    const seenAtMs = this.#seenAtMs.get(this.active.id);
-    return seenAtMs === undefined ? nowMs - this.#listedAtMs > UNSEEN_MS : nowMs - seenAtMs > SILENT_MS;
+    const lastMetricAtMs = this.#lastMetricAtMs.get(this.active.id);
+    return lastMetricAtMs === undefined ? nowMs - this.#listedAtMs > UNSEEN_MS : nowMs - lastMetricAtMs > SILENT_MS;
   }
 
-  async #ask() {
-    this.#asking = new AbortController();
+  async #fetchList() {
+    this.#request = new AbortController();
     try {
-      const answer = await fetch(location.pathname, { signal: this.#asking.signal });
+      const answer = await fetch(location.pathname, { signal: this.#request.signal });
       // Elsewhere: to where one signs in.
       if (!answer.ok || answer.redirected) return;
       this.list = readRuns(new DOMParser().parseFromString(await answer.text(), "text/html"));
@@ -81,8 +81,8 @@ export class Runs {
       // Away for a moment, or the page was left; the metrics will tell again.
       return;
     }
-    for (const id of this.#seenAtMs.keys()) if (this.find(id) === null) this.#unknown.add(id);
-    this.#seenAtMs.clear();
+    for (const id of this.#lastMetricAtMs.keys()) if (this.find(id) === null) this.#unlistedIds.add(id);
+    this.#lastMetricAtMs.clear();
     this.changed();
   }
 }

@@ -1,7 +1,7 @@
 // The choice of one source among those that have been seen; the address of the page holds it. Room: pages.
 
 export class SourcePicker {
-  #known = "";
+  #shownKey = "";
   #removers = [];
 
   /** @param {HTMLSelectElement | null} select */
@@ -13,7 +13,7 @@ export class SourcePicker {
 
   start() {
     if (this.select === null) return;
-    const pick = () => this.#pick(this.select.value || null);
+    const pick = () => this.#chooseSource(this.select.value || null);
     this.select.addEventListener("change", pick);
     this.#removers.push(() => this.select.removeEventListener("change", pick));
     this.show([]);
@@ -28,13 +28,13 @@ export class SourcePicker {
     if (this.select === null) return;
     const shown = this.source === null || sources.includes(this.source) ? sources : [...sources, this.source];
     const known = shown.join("\u0000");
-    if (known === this.#known && this.select.options.length) return;
-    this.#known = known;
+    if (known === this.#shownKey && this.select.options.length) return;
+    this.#shownKey = known;
     this.select.replaceChildren(new Option("All sources", ""), ...shown.map((source) => new Option(source, source)));
     this.select.value = this.source ?? "";
   }
 
-  #pick(source) {
+  #chooseSource(source) {
     this.source = source;
     const address = new URL(location.href);
     if (source === null) address.searchParams.delete("source");

@@ -5,11 +5,11 @@ const STORAGE_KEY = "metrics-stream.theme";
 /** What the button goes through, in this order. */
 const THEMES = ["system", "light", "dark"];
 
-const WORDS = { system: "Theme: as the system", light: "Theme: light", dark: "Theme: dark" };
+const LABELS = { system: "Theme: as the system", light: "Theme: light", dark: "Theme: dark" };
 
 const root = document.documentElement;
 
-function read() {
+function readStored() {
   try {
     const stored = localStorage.getItem(STORAGE_KEY);
     return THEMES.includes(stored) ? stored : null;
@@ -19,7 +19,7 @@ function read() {
   }
 }
 
-function write(theme) {
+function store(theme) {
   try {
     localStorage.setItem(STORAGE_KEY, theme);
   } catch {
@@ -27,41 +27,41 @@ function write(theme) {
   }
 }
 
-let chosen = read();
+let chosen = readStored();
 
-function apply() {
+function applyTheme() {
   // A page may have a theme of its own (a wall screen is dark); what the person chose goes before it.
   const theme = chosen ?? root.dataset.themeDefault ?? "system";
   if (theme === "system") delete root.dataset.theme;
   else root.dataset.theme = theme;
   for (const button of document.querySelectorAll("[data-theme-button]")) {
     button.dataset.themeShown = theme;
-    button.title = WORDS[theme];
-    button.setAttribute("aria-label", `${WORDS[theme]}. Change theme`);
+    button.title = LABELS[theme];
+    button.setAttribute("aria-label", `${LABELS[theme]}. Change theme`);
   }
   root.dispatchEvent(new CustomEvent("themechange", { bubbles: true }));
 }
 
-function next() {
+function chooseNext() {
   const current = chosen ?? root.dataset.themeDefault ?? "system";
   chosen = THEMES[(THEMES.indexOf(current) + 1) % THEMES.length];
-  write(chosen);
-  apply();
+  store(chosen);
+  applyTheme();
 }
 
-apply();
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", apply);
+applyTheme();
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", applyTheme);
 addEventListener("storage", (event) => {
   if (event.key !== STORAGE_KEY) return;
-  chosen = read();
-  apply();
+  chosen = readStored();
+  applyTheme();
 });
 
 function showButtons() {
-  apply();
+  applyTheme();
   for (const button of document.querySelectorAll("[data-theme-button]")) {
     button.hidden = false;
-    button.addEventListener("click", next);
+    button.addEventListener("click", chooseNext);
   }
 }
 

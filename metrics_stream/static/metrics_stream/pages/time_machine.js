@@ -2,77 +2,77 @@
 //
 // Joins the connection, the feed and the player; the time bar and the keys call it, and the address holds what it says.
 
-import { readLink, writeLink } from "../client/time_link.js";
+import { readTimeLink, writeTimeLink } from "../client/time_link.js";
 import { Player } from "../client/player.js";
 
 /** What takes longer to come than this is shown as it comes. */
-const FILL_MS = 1_500;
+const FILL_TIMEOUT_MS = 1_500;
 
 /** As many points as the server gives. */
-const MOST_POINTS = 2_000;
+const MAX_BACKFILL_POINTS = 2_000;
 
 const LONGEST_BACKFILL_SECONDS = 86_400;
 const SHORTEST_WINDOW_MS = 60_000;
 
 /** How long the address may lag behind. */
-const ADDRESS_MS = 300;
+const ADDRESS_DELAY_MS = 300;
 
 /** Less than this is not missed at the beginning of a chart. */
-const BEGIN_MS = 10_000;
+const START_TOLERANCE_MS = 10_000;
 
 /** Nearer to the end than this is at the end. */
-const END_MS = 500;
+const END_TOLERANCE_MS = 500;
 
 export class TimeMachine {
   #removers = [];
-  #deadline = null;
-  #writing = null;
+  #fillTimer = null;
+  #linkTimer = null;
   #pausedAtMs = null;
-  #link;
+  #openedLink;
   // Whether the end of the run that the link names is taken from this computer's clock, as the server's is not known yet.
-  #isGuess = false;
+  #isEndGuessed = false;
 
   /**
    * @param {object} parts
    * @param {Connection} parts.connection
    * @param {Feed} parts.feed
    * @param {Runs} parts.runs
-   * @param {Notes} parts.notes
+   * @param {Notices} parts.notices
    * @param {object} parts.config the page configuration
    * @param {number} parts.windowSeconds the longest window that a panel shows by itself
    * @param {() => void} parts.changed
    */
-  constructor({ connection, feed, runs, notes, config, windowSeconds, changed }) {
-    Object.assign(this, { connection, feed, runs, notes, config, windowSeconds, changed });
-    this.player = new Player(connection, (news) => this.#played(news), (atMs) => this.#past(atMs));
-    this.#link = readLink(new URL(location.href).searchParams);
+  constructor({ connection, feed, runs, notices, config, windowSeconds, changed }) {
+    Object.assign(this, { connection, feed, runs, notices, config, windowSeconds, changed });
+    this.player = new Player(connection, (news) => this.#handleReplay(news), (atMs) => this.#backfillRequest(atMs));
+    this.#openedLink = readTimeLink(new URL(location.href).searchParams);
     /** @type {number | "run" | null} */
-    this.window = this.#link.window;
-    this.zoom = this.#link.zoom;
+    this.window = this.#openedLink.window;
+    this.zoom = this.#openedLink.zoom;
     /** How many metrics came while the page was paused. */
     this.behind = 0;
   }
 
   /** To be called before the connection starts. */
   start() {
-    const { run, atMs } = this.#link;
+    const { run, atMs } = this.#openedLink;
     const isReplay = run !== null || atMs !== null;
-    this.connection.backfill = isReplay ? null : this.#past(null);
-    this.#removers.push(this.connection.on("ready", (isResuming) => this.#ready(isResuming)));
+    this.connection.backfill = isReplay ? null : this.#backfillRequest(null);
+    this.#removers.push(this.connection.on("ready", (isResuming) => this.#handleReady(isResuming)));
     this.#removers.push(
       this.connection.on("recovered", (isWhole) => isWhole || this.feed.target.break(this.config.metric_types)),
     );
     // It is asked for as soon as the connection is ready.
-    this.#isGuess = run !== null && atMs === null;
-    if (this.#isGuess) this.showRun(run);
-    else if (isReplay) this.player.open(this.#link);
-    else this.#expect({ isAfresh: false });
+    this.#isEndGuessed = run !== null && atMs === null;
+    if (this.#isEndGuessed) this.showRun(run);
+    else if (isReplay) this.player.open(this.#openedLink);
+    else this.#expectBackfill({ isAfresh: false });
   }
 
   stop() {
     for (const remove of this.#removers.splice(0)) remove();
-    clearTimeout(this.#deadline);
-    clearTimeout(this.#writing);
+    clearTimeout(this.#fillTimer);
+    clearTimeout(this.#linkTimer);
     this.player.stop();
   }
 
@@ -110,12 +110,12 @@ export class TimeMachine {
   }
 
   /** @returns {number | null} where a live page begins that is to show more than the server keeps, and has not got it */
-  get beginsMs() {
+  get firstShownMs() {
     const { nowMs, feed } = this;
     const shownMs = this.#windowMs(nowMs) ?? this.windowSeconds * 1000;
     const isWithin = shownMs <= this.config.history_seconds * 1000;
     if (this.isReplaying || this.zoom !== null || isWithin || feed.isFilling || feed.store.firstMs === null) return null;
-    return feed.store.firstMs > nowMs - shownMs + BEGIN_MS ? feed.store.firstMs : null;
+    return feed.store.firstMs > nowMs - shownMs + START_TOLERANCE_MS ? feed.store.firstMs : null;
   }
 
   /** @returns {number | null} when the run began that is played, or that is going on */
@@ -134,31 +134,31 @@ export class TimeMachine {
   togglePause() {
     if (this.isReplaying) {
       if (this.player.state === "playing") this.player.pause();
-      else if (this.#isAtEnd) this.#restart();
+      else if (this.#isAtEnd) this.#playFromStart();
       else this.player.play();
       return;
     }
     this.#pausedAtMs = this.#pausedAtMs === null ? this.connection.clock.now() : null;
     this.behind = 0;
-    this.#tell();
+    this.#publishChange();
   }
 
   toLive() {
     if (!this.config.is_live) return;
     const wasReplaying = this.isReplaying;
-    const wasShown = this.#shownMs(null);
+    const shownBeforeMs = this.#shownMs(null);
     this.#pausedAtMs = this.zoom = null;
     this.behind = 0;
     if (this.window === "run" && this.runs.active === null) this.window = null;
     if (wasReplaying) this.player.live();
-    else this.#refill(wasShown);
-    this.#tell();
+    else this.#refill(shownBeforeMs);
+    this.#publishChange();
   }
 
   /** Show a whole run; it can be played from there. @param {string} id */
   showRun(id) {
     const run = this.runs.find(id);
-    this.#enterReplay();
+    this.#prepareReplay();
     this.window = "run";
     const endMs = run?.endedMs ?? this.connection.clock.now();
     this.player.open({ run: id, atMs: endMs, speed: this.player.speed, isPaused: true });
@@ -166,7 +166,7 @@ export class TimeMachine {
 
   /** Play what the history keeps, from where it begins. */
   replayRecent() {
-    this.#enterReplay();
+    this.#prepareReplay();
     this.window = null;
     const atMs = this.connection.clock.now() - this.config.history_seconds * 1000;
     this.player.open({ run: null, atMs, speed: this.player.speed, isPaused: false });
@@ -182,23 +182,23 @@ export class TimeMachine {
   /** @param {number} speed */
   setSpeed(speed) {
     this.player.setSpeed(speed);
-    this.#tell();
+    this.#publishChange();
   }
 
   /** @param {number | "run" | null} window */
   setWindow(window) {
-    const wasShown = this.#shownMs(this.isReplaying ? this.nowMs : null);
+    const shownBeforeMs = this.#shownMs(this.isReplaying ? this.nowMs : null);
     this.window = window;
     this.zoom = null;
-    if (this.isReplaying && this.#shownMs(this.nowMs) > wasShown) this.player.seek(this.nowMs);
-    else if (!this.isReplaying) this.#refill(wasShown);
-    this.#tell();
+    if (this.isReplaying && this.#shownMs(this.nowMs) > shownBeforeMs) this.player.seek(this.nowMs);
+    else if (!this.isReplaying) this.#refill(shownBeforeMs);
+    this.#publishChange();
   }
 
   /** @param {{fromMs: number, toMs: number} | null} zoom */
   setZoom(zoom) {
     this.zoom = zoom;
-    this.#tell();
+    this.#publishChange();
   }
 
   /** Note metrics that came while the page was paused. @param {number} count */
@@ -207,15 +207,15 @@ export class TimeMachine {
   }
 
   get #isAtEnd() {
-    return this.player.state === "ended" || (this.player.untilMs !== null && this.nowMs >= this.player.untilMs - END_MS);
+    return this.player.state === "ended" || (this.player.untilMs !== null && this.nowMs >= this.player.untilMs - END_TOLERANCE_MS);
   }
 
-  #restart() {
+  #playFromStart() {
     const { run, fromMs, speed } = this.player;
     this.player.open({ run, atMs: fromMs, speed, isPaused: false });
   }
 
-  #enterReplay() {
+  #prepareReplay() {
     this.#pausedAtMs = this.zoom = null;
     this.behind = 0;
     this.connection.backfill = null;
@@ -230,83 +230,83 @@ export class TimeMachine {
     return Math.max(this.#windowMs(nowMs) ?? this.windowSeconds * 1000, zoomMs);
   }
 
-  #past(atMs) {
+  #backfillRequest(atMs) {
     const seconds = Math.min(Math.max(Math.ceil(this.#shownMs(atMs) / 1000) + 1, 1), LONGEST_BACKFILL_SECONDS);
     // The server keeps no more; asked for less, it answers with narrower buckets.
     const kept = this.isReplaying && this.player.run !== null ? seconds : Math.min(seconds, this.config.history_seconds || 1);
     // Buckets of one second where that is possible; the first and the last one are cut.
-    return { backfill_seconds: kept, max_points: Math.min(kept + 2, MOST_POINTS) };
+    return { backfill_seconds: kept, max_points: Math.min(kept + 2, MAX_BACKFILL_POINTS) };
   }
 
-  #expect({ isAfresh }) {
+  #expectBackfill({ isAfresh }) {
     const atMs = this.isReplaying ? this.nowMs : null;
     const windowMs = Math.max(this.#shownMs(atMs), this.config.history_seconds * 1000);
     this.feed.expect(this.config.metric_types, { windowMs, isAfresh });
-    clearTimeout(this.#deadline);
-    this.#deadline = setTimeout(() => this.feed.settle(), FILL_MS);
+    clearTimeout(this.#fillTimer);
+    this.#fillTimer = setTimeout(() => this.feed.settle(), FILL_TIMEOUT_MS);
   }
 
   /** Ask for what is missing now that the page may show more; `wasShownMs` is how far back it did. */
-  #refill(wasShownMs) {
-    this.connection.backfill = this.#past(null);
-    if (this.#shownMs(null) <= wasShownMs) return;
+  #refill(shownBeforeMs) {
+    this.connection.backfill = this.#backfillRequest(null);
+    if (this.#shownMs(null) <= shownBeforeMs) return;
     this.connection.refill();
-    this.#expect({ isAfresh: false });
+    this.#expectBackfill({ isAfresh: false });
   }
 
-  #ready(isResuming) {
+  #handleReady(isResuming) {
     // Who goes on from a position is brought what came since; what it had asked for before that, nobody knows of any more.
-    const wasOwed = this.feed.isOwed;
+    const wasBackfillPending = this.feed.isBackfillPending;
     // The server begins with what is live, where a replay that it refuses leads: nothing of the replay may be among it.
     if (this.isReplaying) this.feed.forget();
-    const isGuess = this.#isGuess && this.player.run === this.#link.run;
-    this.#isGuess = false;
-    if (isGuess) this.showRun(this.#link.run);
+    const isEndGuessed = this.#isEndGuessed && this.player.run === this.#openedLink.run;
+    this.#isEndGuessed = false;
+    if (isEndGuessed) this.showRun(this.#openedLink.run);
     else this.player.reconnect();
     if (this.isReplaying) return;
-    if (isResuming && wasOwed) this.connection.refill();
-    if (!isResuming || wasOwed) this.#expect({ isAfresh: false });
+    if (isResuming && wasBackfillPending) this.connection.refill();
+    if (!isResuming || wasBackfillPending) this.#expectBackfill({ isAfresh: false });
   }
 
-  #played({ isJump, problem }) {
+  #handleReplay({ isJump, problem }) {
     if (problem !== null) {
-      this.notes.show("replay", "error", `${problemWords(problem)}${this.config.is_live ? " The page is live." : ""}`);
+      this.notices.show("replay", "error", `${describeProblem(problem)}${this.config.is_live ? " The page is live." : ""}`);
     }
     if (!this.isReplaying) {
       if (this.window === "run" && this.runs.active === null) this.window = null;
-      this.connection.backfill = this.#past(null);
+      this.connection.backfill = this.#backfillRequest(null);
     }
     if (isJump) {
       const isRefused = problem !== null && !this.player.isSeeking;
       if (isRefused) this.feed.abandon();
-      this.#expect({ isAfresh: !isRefused });
+      this.#expectBackfill({ isAfresh: !isRefused });
       // Without having been asked, the server sends nothing of what came before.
       if (!this.isReplaying && !this.player.isSeeking) this.connection.refill();
     }
-    this.#tell();
+    this.#publishChange();
   }
 
-  #tell() {
+  #publishChange() {
     const { player } = this;
     // Frames as rare as live ones would hold a minute each at the highest speed.
     const isFast = player.state === "playing" && player.speed > 1 && this.connection.intervalSeconds !== null;
     this.connection.hasten(isFast ? this.connection.intervalSeconds / player.speed : null);
     // Browsers refuse to change the address more often than some hundred times in half a minute.
-    this.#writing ??= setTimeout(() => this.#writeLink(), ADDRESS_MS);
+    this.#linkTimer ??= setTimeout(() => this.#updateAddress(), ADDRESS_DELAY_MS);
     this.changed();
   }
 
-  #writeLink() {
-    this.#writing = null;
+  #updateAddress() {
+    this.#linkTimer = null;
     const atMs = this.isReplaying ? this.nowMs : this.#pausedAtMs;
     const { run, speed } = this.player;
     const place = { run, atMs: atMs === null ? null : Math.round(atMs), speed, isPaused: this.isPaused };
-    const address = writeLink(location.href, { ...place, window: this.window, zoom: this.zoom });
+    const address = writeTimeLink(location.href, { ...place, window: this.window, zoom: this.zoom });
     if (address !== location.href) history.replaceState(null, "", address);
   }
 }
 
-function problemWords({ code, message }) {
+function describeProblem({ code, message }) {
   const why = code === "unknown_run" ? "This test run is not there any more" : `This cannot be played again: ${message ?? code}`;
   return `${why}.`;
 }

@@ -41,7 +41,7 @@ export class TimeBar {
     this.#listen(toggle, "click", () => this.time.togglePause());
     this.#listen(window, "change", () => this.time.setWindow(window.value === "run" ? "run" : Number(window.value) || null));
     this.#listen(zoom, "click", () => this.time.setZoom(null));
-    this.#listen(runs, "change", () => this.#pick(runs.value));
+    this.#listen(runs, "change", () => this.#chooseReplay(runs.value));
     this.#listen(live, "click", () => this.time.toLive());
     this.#listen(speed, "change", () => this.time.setSpeed(Number(speed.value)));
     this.#listen(whole, "click", () => this.time.showRun(this.time.player.run));
@@ -51,8 +51,8 @@ export class TimeBar {
     const recent = runs.querySelector('[value="recent"]');
     setAttribute(recent, "hidden", !this.time.config.history_seconds);
     setAttribute(recent, "disabled", !this.time.config.history_seconds);
-    this.#listen(slider, "input", () => this.#drag());
-    this.#listen(slider, "change", () => this.#drop());
+    this.#listen(slider, "input", () => this.#dragSlider());
+    this.#listen(slider, "change", () => this.#dropSlider());
     this.show();
   }
 
@@ -74,7 +74,7 @@ export class TimeBar {
     const { isReplaying, isPaused } = time;
     const state = isReplaying ? "replay" : isPaused ? "paused" : "live";
     setAttribute(this.page.documentElement, "data-time", state);
-    this.badge.setTime(this.#words(state));
+    this.badge.setTime(this.#stateWords(state));
     const canPlay = isReplaying && isPaused;
     setText(parts["toggle-word"], isReplaying ? (canPlay ? "Play" : "Pause") : isPaused ? "Resume" : "Pause");
     setAttribute(parts.toggle, "data-shows", isPaused ? "play" : "pause");
@@ -82,14 +82,14 @@ export class TimeBar {
     setAttribute(parts.zoom, "hidden", time.zoom === null);
     this.#showWindow();
     this.#showRuns();
-    this.#showLack();
+    this.#showMissingPast();
     setAttribute(parts.replay, "hidden", !isReplaying);
     if (isReplaying) this.#showReplay();
     const title = isReplaying ? `Replay · ${this.title}` : this.title;
     if (this.page.title !== title) this.page.title = title;
   }
 
-  #words(state) {
+  #stateWords(state) {
     const { time } = this;
     if (state === "live") return null;
     if (state === "paused") {
@@ -116,16 +116,16 @@ export class TimeBar {
   }
 
   /** Say from when on there is anything, where that is later than a person has asked for, and who has more. */
-  #showLack() {
+  #showMissingPast() {
     const { time, parts } = this;
-    const { beginsMs } = time;
-    setAttribute(parts.lack, "hidden", beginsMs === null);
-    if (beginsMs === null) return;
+    const { firstShownMs } = time;
+    setAttribute(parts.lack, "hidden", firstShownMs === null);
+    if (firstShownMs === null) return;
     const { active } = time.runs;
-    const run = active !== null && active.startedMs < beginsMs ? active : null;
+    const run = active !== null && active.startedMs < firstShownMs ? active : null;
     const kept = formatDuration(time.config.history_seconds * 1000);
     const recorded = run === null ? "" : ` ${run.name} is recorded from ${clock.format(run.startedMs)} on.`;
-    const words = `Nothing before ${clock.format(beginsMs)} has come to this page: the server keeps ${kept} of what is live.`;
+    const words = `Nothing before ${clock.format(firstShownMs)} has come to this page: the server keeps ${kept} of what is live.`;
     setText(parts["lack-words"], words + recorded);
     setAttribute(parts["lack-run"], "hidden", run === null);
   }
@@ -136,7 +136,7 @@ export class TimeBar {
     if (time.runs.list !== this.#shownRuns) {
       this.#shownRuns = time.runs.list;
       const group = select.querySelector("optgroup");
-      group.replaceChildren(...time.runs.list.map((run) => new Option(runWords(run), run.id)));
+      group.replaceChildren(...time.runs.list.map((run) => new Option(describeRun(run), run.id)));
       setAttribute(group, "hidden", time.runs.list.length === 0);
     }
     const { run } = time.player;
@@ -171,20 +171,20 @@ export class TimeBar {
     setAttribute(parts.whole, "hidden", run === null);
   }
 
-  #pick(value) {
+  #chooseReplay(value) {
     if (value === "recent") this.time.replayRecent();
     else if (value === "") this.time.toLive();
     else this.time.showRun(value);
   }
 
-  #drag() {
+  #dragSlider() {
     this.#draggedMs = this.time.player.fromMs + Number(this.parts.slider.value) * 1000;
     this.time.seek(this.#draggedMs);
     this.#showReplay();
   }
 
-  #drop() {
-    this.#drag();
+  #dropSlider() {
+    this.#dragSlider();
     this.#draggedMs = null;
   }
 
@@ -212,7 +212,7 @@ function formatSpan(milliseconds) {
   return `${hours ? `${hours}:${two(minutes)}` : minutes}:${two(seconds % 60)}`;
 }
 
-function runWords({ name, status, startedMs, endedMs }) {
+function describeRun({ name, status, startedMs, endedMs }) {
   const when = formatInstant(startedMs, minuteClock);
   const length = endedMs === null ? status : formatDuration(endedMs - startedMs);
   const how = endedMs !== null && status !== "completed" ? `, ${status}` : "";

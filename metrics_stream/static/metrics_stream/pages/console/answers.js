@@ -4,7 +4,7 @@
 import { humanize } from "../../client/format.js";
 
 /** Terms of a filter that are named; the list itself stands right above. */
-const MOST_NAMED = 6;
+const MAX_NAMED = 6;
 
 /** Per control the numbers that a server may move into its limits: key, words before and behind. */
 const NUMBERS = {
@@ -18,16 +18,16 @@ const NUMBERS = {
 /**
  * @param {"types" | "filters" | "interval" | "batching"} control
  * @param {object} inForce selection and delivery that the server said are in force
- * @param {object | null} asked the message that this answers
+ * @param {object | null} request the message that this answers
  * @param {(slug: string) => string} labelOf
  * @returns {["good" | "warn", string]} level and words
  */
-export function answerWords(control, inForce, asked, labelOf) {
-  if (control === "types") return typeWords(inForce.metric_types, labelOf);
-  if (control === "filters") return ["good", `In force: ${filterWords(inForce.filters ?? {})}`];
-  const moved = NUMBERS[control].filter(([key]) => asked?.[key] !== undefined && asked[key] !== inForce[key]);
-  if (moved.length) {
-    const words = moved.map(([key, before, behind]) => `${before}${inForce[key]}${behind} (asked for ${asked[key]})`);
+export function describeAnswer(control, inForce, request, labelOf) {
+  if (control === "types") return describeTypes(inForce.metric_types, labelOf);
+  if (control === "filters") return ["good", `In force: ${describeFilters(inForce.filters ?? {})}`];
+  const adjusted = NUMBERS[control].filter(([key]) => request?.[key] !== undefined && request[key] !== inForce[key]);
+  if (adjusted.length) {
+    const words = adjusted.map(([key, before, behind]) => `${before}${inForce[key]}${behind} (asked for ${request[key]})`);
     return ["warn", `In force: ${words.join(", ")}. The server keeps values within its limits.`];
   }
   const words = NUMBERS[control].map(([key, before, behind]) => `${before}${inForce[key]}${behind}`);
@@ -35,17 +35,17 @@ export function answerWords(control, inForce, asked, labelOf) {
   return ["good", `In force: ${words.join(", ")}`];
 }
 
-function typeWords(types, labelOf) {
+function describeTypes(types, labelOf) {
   if (types.length === 0) return ["warn", "In force: no types, so no metrics come."];
   return ["good", `In force: ${types.map(labelOf).join(", ")}`];
 }
 
-function filterWords(filters) {
+function describeFilters(filters) {
   const parts = Object.entries(filters)
     .filter(([, terms]) => terms.length)
     .map(([key, terms]) => {
-      const more = terms.length > MOST_NAMED ? ` and ${terms.length - MOST_NAMED} more` : "";
-      return `${humanize(key).toLowerCase()} ${terms.slice(0, MOST_NAMED).join(", ")}${more}`;
+      const more = terms.length > MAX_NAMED ? ` and ${terms.length - MAX_NAMED} more` : "";
+      return `${humanize(key).toLowerCase()} ${terms.slice(0, MAX_NAMED).join(", ")}${more}`;
     });
   return parts.join("; ") || "no filters";
 }

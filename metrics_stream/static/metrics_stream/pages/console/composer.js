@@ -4,12 +4,12 @@ import { element, setAttribute, setText } from "../../charts/dom.js";
 import { formatBytes } from "../../client/format.js";
 import { hintFor, shorten, templates } from "./messages.js";
 
-const MOST_SENT = 20;
+const MAX_SENT = 20;
 
 const encoder = new TextEncoder();
 
 export class Composer {
-  #sent = [];
+  #sentTexts = [];
 
   /**
    * @param {HTMLElement} root
@@ -35,12 +35,12 @@ export class Composer {
   start() {
     this.form.addEventListener("submit", (event) => {
       event.preventDefault();
-      this.#send();
+      this.#sendText();
     });
     this.text.addEventListener("keydown", (event) => {
       if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
       event.preventDefault();
-      this.#send();
+      this.#sendText();
     });
     this.text.addEventListener("input", () => this.#showHint());
     this.#showTemplates();
@@ -67,11 +67,11 @@ export class Composer {
     this.#showHint();
   }
 
-  #send() {
+  #sendText() {
     const text = this.text.value;
     if (!this.send(text)) return;
-    this.#sent = [text, ...this.#sent.filter((each) => each !== text)].slice(0, MOST_SENT);
-    this.#showSent();
+    this.#sentTexts = [text, ...this.#sentTexts.filter((each) => each !== text)].slice(0, MAX_SENT);
+    this.#showSentTexts();
   }
 
   #showHint() {
@@ -102,10 +102,10 @@ export class Composer {
     }
   }
 
-  #showSent() {
-    setAttribute(this.historyEmpty, "hidden", this.#sent.length > 0);
+  #showSentTexts() {
+    setAttribute(this.historyEmpty, "hidden", this.#sentTexts.length > 0);
     this.history.replaceChildren(
-      ...this.#sent.map((text) => {
+      ...this.#sentTexts.map((text) => {
         const button = element("button", { class: "sent__item", type: "button", title: "Put into the editor" });
         button.append(element("code", {}, shorten(text.replace(/\s+/g, " ").trim(), 200) || "(empty)"));
         button.addEventListener("click", () => this.put(text));

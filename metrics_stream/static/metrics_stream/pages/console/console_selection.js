@@ -4,28 +4,28 @@
 /**
  * A part that is null was not touched: the preset or the server's default decides.
  *
- * @typedef {object} Wishes
+ * @typedef {object} ConsoleSelection
  * @property {string[] | null} metricTypes
  * @property {{agent_ids: string[], sources: string[], fields: string[]} | null} filters
  * @property {number | null} intervalSeconds
  * @property {{batch_size: number, batch_timeout_seconds: number, mode: string} | null} batching
  */
 
-/** @returns {Wishes} */
-export function noWishes() {
+/** @returns {ConsoleSelection} */
+export function emptySelection() {
   return { metricTypes: null, filters: null, intervalSeconds: null, batching: null };
 }
 
 /**
  * Return the messages that lead from what is in force to what is wished.
  *
- * @param {Wishes} wishes
+ * @param {ConsoleSelection} selection
  * @param {string[]} inForce metric types that are subscribed already
  * @param {string[]} known metric types that exist
  * @returns {Record<"types" | "filters" | "interval" | "batching", object[]>}
  */
-export function messagesFor(wishes, inForce, known) {
-  const { metricTypes, filters, intervalSeconds: seconds, batching } = wishes;
+export function messagesFor(selection, inForce, known) {
+  const { metricTypes, filters, intervalSeconds: seconds, batching } = selection;
   return {
     types: metricTypes === null ? [] : typeMessages(metricTypes, inForce, known),
     filters: filters === null ? [] : [filtersMessage(filters)],
@@ -64,23 +64,23 @@ const LISTS = { agents: "agent_ids", sources: "sources", fields: "fields" };
 /**
  * Return the part of a link behind the `#`. There it never reaches a server's log, and may be long.
  *
- * @param {Wishes} wishes
+ * @param {ConsoleSelection} selection
  * @param {{url: string | null, reconnect: boolean}} connection `url` is null for this server's own socket
  * @returns {string} without the `#`
  */
-export function writeLink(wishes, { url, reconnect }) {
+export function writeLink(selection, { url, reconnect }) {
   const parameters = new URLSearchParams();
   if (url !== null) parameters.set("url", url);
   // A comma separates; it cannot be part of a term, since the fields split at it as well.
-  if (wishes.metricTypes !== null) parameters.set("types", wishes.metricTypes.join(","));
-  if (wishes.filters !== null) {
+  if (selection.metricTypes !== null) parameters.set("types", selection.metricTypes.join(","));
+  if (selection.filters !== null) {
     for (const [name, key] of Object.entries(LISTS)) {
-      if (wishes.filters[key].length) parameters.set(name, wishes.filters[key].join(","));
+      if (selection.filters[key].length) parameters.set(name, selection.filters[key].join(","));
     }
   }
-  if (wishes.intervalSeconds !== null) parameters.set("interval", String(wishes.intervalSeconds));
-  if (wishes.batching !== null) {
-    const { batch_size: size, batch_timeout_seconds: timeout, mode } = wishes.batching;
+  if (selection.intervalSeconds !== null) parameters.set("interval", String(selection.intervalSeconds));
+  if (selection.batching !== null) {
+    const { batch_size: size, batch_timeout_seconds: timeout, mode } = selection.batching;
     parameters.set("batch", [size, timeout, mode].join(","));
   }
   if (reconnect) parameters.set("reconnect", "1");
@@ -92,27 +92,27 @@ export function writeLink(wishes, { url, reconnect }) {
  * Read what writeLink wrote; what makes no sense is left out, since a link can be typed.
  *
  * @param {string} hash without the `#`
- * @returns {{wishes: Wishes, url: string | null, reconnect: boolean}}
+ * @returns {{selection: ConsoleSelection, url: string | null, reconnect: boolean}}
  */
 export function readLink(hash) {
   const parameters = new URLSearchParams(hash);
-  const wishes = noWishes();
-  if (parameters.has("types")) wishes.metricTypes = splitTerms(parameters.get("types"));
+  const selection = emptySelection();
+  if (parameters.has("types")) selection.metricTypes = splitTerms(parameters.get("types"));
   if (Object.keys(LISTS).some((name) => parameters.has(name))) {
-    wishes.filters = { agent_ids: [], sources: [], fields: [] };
-    for (const [name, key] of Object.entries(LISTS)) wishes.filters[key] = splitTerms(parameters.get(name) ?? "");
+    selection.filters = { agent_ids: [], sources: [], fields: [] };
+    for (const [name, key] of Object.entries(LISTS)) selection.filters[key] = splitTerms(parameters.get(name) ?? "");
   }
-  wishes.intervalSeconds = readNumber(parameters.get("interval"));
+  selection.intervalSeconds = readNumber(parameters.get("interval"));
   const [size, timeout, mode] = (parameters.get("batch") ?? "").split(",");
   const [batchSize, batchTimeout] = [readNumber(size), readNumber(timeout)];
   if (batchSize !== null && batchTimeout !== null) {
-    wishes.batching = {
+    selection.batching = {
       batch_size: Math.round(batchSize),
       batch_timeout_seconds: batchTimeout,
       mode: MODES.includes(mode) ? mode : "all",
     };
   }
-  return { wishes, url: parameters.get("url"), reconnect: parameters.get("reconnect") === "1" };
+  return { selection, url: parameters.get("url"), reconnect: parameters.get("reconnect") === "1" };
 }
 
 /** @param {string | null | undefined} text @returns {number | null} */

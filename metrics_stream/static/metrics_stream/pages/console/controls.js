@@ -3,12 +3,12 @@
 
 import { KeyedList, element, setAttribute, setText } from "../../charts/dom.js";
 import { humanize } from "../../client/format.js";
-import { answerWords } from "./answers.js";
+import { describeAnswer } from "./answers.js";
 import { FilterFields } from "./filter_fields.js";
-import { filtersMessage, messagesFor, noWishes, readNumber, typeMessages } from "./console_selection.js";
+import { emptySelection, filtersMessage, messagesFor, readNumber, typeMessages } from "./console_selection.js";
 
 /** A slider that is dragged makes one message, not forty: the server takes ten a second. */
-const SETTLE_MS = 350;
+const SEND_DELAY_MS = 350;
 
 /** What a server has in force for a client that asked for nothing. */
 const DEFAULTS = {
@@ -38,28 +38,28 @@ const CONTROL_OF_REPLY = {
 
 export class Controls {
   #timers = new Map();
-  #refs = 0;
+  #refCount = 0;
   /** ref → {control, asked}: what waits for its answer. */
-  #asked = new Map();
-  #askedTypes = null;
-  #known = [];
+  #pending = new Map();
+  #requestedTypes = null;
+  #serverTypes = [];
 
   /**
    * @param {HTMLElement} root
    * @param {object} options
    * @param {{slug: string, label: string, fields: object[]}[]} options.catalogue
-   * @param {Seen} options.seen
+   * @param {KnownNames} options.knownNames
    * @param {() => boolean} options.isOpen whether messages can be sent
    * @param {(message: object) => boolean} options.send
-   * @param {() => void} options.changed called when a wish or what is in force changed
+   * @param {() => void} options.onChange called when the selection or what is in force changed
    */
-  constructor(root, { catalogue, seen, isOpen, send, changed }) {
+  constructor(root, { catalogue, knownNames, isOpen, send, onChange }) {
     this.root = root;
     this.catalogue = catalogue;
     this.isOpen = isOpen;
     this.send = send;
-    this.changed = changed;
-    this.wishes = noWishes();
+    this.onChange = onChange;
+    this.selection = emptySelection();
     /** @type {typeof DEFAULTS | null} what the server said is in force; null without a connection */
     this.inForce = null;
     this.limits = null;
@@ -85,32 +85,32 @@ export class Controls {
     );
     this.filters = new FilterFields(root, {
       catalogue,
-      seen,
-      typed: () => this.#wishFilters(),
-      settled: () => this.#flush("filters"),
+      knownNames,
+      onInput: () => this.#selectFilters(),
+      onChange: () => this.#sendScheduled("filters"),
     });
     this.typeList = new KeyedList(
       this.types,
-      (item) => this.#makeCheck(item),
+      (item) => this.#createCheck(item),
       (part, item) => this.#showCheck(part, item),
     );
   }
 
   start() {
     const find = (name) => this.root.querySelector(`[data-${name}]`);
-    find("types-all").addEventListener("click", () => this.#wishTypes([...this.knownTypes]));
-    find("types-none").addEventListener("click", () => this.#wishTypes([]));
+    find("types-all").addEventListener("click", () => this.#selectTypes([...this.knownTypes]));
+    find("types-none").addEventListener("click", () => this.#selectTypes([]));
     this.filters.start();
     this.slider.addEventListener("input", () => {
       this.interval.value = String(secondsAt(Number(this.slider.value), this.bounds.interval_seconds));
-      this.#wishInterval();
+      this.#selectInterval();
     });
-    this.interval.addEventListener("input", () => this.#wishInterval());
+    this.interval.addEventListener("input", () => this.#selectInterval());
     for (const field of [this.size, this.timeout, this.mode]) {
-      field.addEventListener("input", () => this.#wishBatching());
+      field.addEventListener("input", () => this.#selectBatching());
     }
     for (const field of [this.interval, this.size, this.timeout]) {
-      field.addEventListener("change", () => this.#flush(field === this.interval ? "interval" : "batching"));
+      field.addEventListener("change", () => this.#sendScheduled(field === this.interval ? "interval" : "batching"));
       // What the server made of a value is shown once nobody types any more.
       field.addEventListener("blur", () => this.#showValues());
     }
@@ -119,7 +119,7 @@ export class Controls {
 
   /** @returns {string[]} the metric types this client may ask for, as far as known */
   get knownTypes() {
-    return this.#known.length ? this.#known : this.catalogue.map((type) => type.slug);
+    return this.#serverTypes.length ? this.#serverTypes : this.catalogue.map((type) => type.slug);
   }
 
   get bounds() {
@@ -131,51 +131,51 @@ export class Controls {
     const base = this.inForce ?? DEFAULTS;
     return {
       ...base,
-      metric_types: this.wishes.metricTypes ?? base.metric_types,
-      filters: this.wishes.filters ?? { ...NO_FILTERS, ...base.filters },
-      interval_seconds: this.wishes.intervalSeconds ?? base.interval_seconds,
-      batch_size: this.wishes.batching?.batch_size ?? base.batch_size,
-      batch_timeout_seconds: this.wishes.batching?.batch_timeout_seconds ?? base.batch_timeout_seconds,
-      mode: this.wishes.batching?.mode ?? base.mode,
+      metric_types: this.selection.metricTypes ?? base.metric_types,
+      filters: this.selection.filters ?? { ...NO_FILTERS, ...base.filters },
+      interval_seconds: this.selection.intervalSeconds ?? base.interval_seconds,
+      batch_size: this.selection.batching?.batch_size ?? base.batch_size,
+      batch_timeout_seconds: this.selection.batching?.batch_timeout_seconds ?? base.batch_timeout_seconds,
+      mode: this.selection.batching?.mode ?? base.mode,
     };
   }
 
-  /** @param {Wishes} wishes from a link, or none at all */
-  setWishes(wishes) {
-    this.#cancel();
-    this.wishes = wishes;
+  /** @param {ConsoleSelection} selection from a link, or none at all */
+  setSelection(selection) {
+    this.#cancelPending();
+    this.selection = selection;
     this.#showAll();
   }
 
   /** Take the welcome, and send what was wished before. @param {object} welcome */
-  takeWelcome(welcome) {
-    this.#cancel();
-    this.#known = Array.isArray(welcome.metric_types) ? welcome.metric_types.map(String) : [];
+  handleWelcome(welcome) {
+    this.#cancelPending();
+    this.#serverTypes = Array.isArray(welcome.metric_types) ? welcome.metric_types.map(String) : [];
     this.inForce = { ...DEFAULTS, ...welcome.subscription };
     this.limits = welcome.limits ?? null;
     // A link may be older than the server's list; one unknown type would have the whole message refused.
-    if (this.wishes.metricTypes !== null && this.#known.length) {
-      this.wishes.metricTypes = this.wishes.metricTypes.filter((slug) => this.#known.includes(slug));
+    if (this.selection.metricTypes !== null && this.#serverTypes.length) {
+      this.selection.metricTypes = this.selection.metricTypes.filter((slug) => this.#serverTypes.includes(slug));
     }
     this.#showAll();
-    const messages = messagesFor(this.wishes, this.inForce.metric_types, this.knownTypes);
+    const messages = messagesFor(this.selection, this.inForce.metric_types, this.knownTypes);
     for (const [control, each] of Object.entries(messages)) for (const message of each) this.#send(control, message);
   }
 
   /** The connection is gone; wishes stay. */
-  takeClose() {
-    this.#cancel();
+  handleClose() {
+    this.#cancelPending();
     this.inForce = null;
     this.#showAll();
   }
 
   /** @param {object} message one from the server */
-  takeMessage(message) {
-    const asked = this.#asked.get(message.ref);
+  handleMessage(message) {
+    const asked = this.#pending.get(message.ref);
     const control = asked?.control ?? CONTROL_OF_REPLY[message.type];
     if (control === undefined) return;
-    this.#asked.delete(message.ref);
-    if (control === "types" && !this.#waitsFor("types")) this.#askedTypes = null;
+    this.#pending.delete(message.ref);
+    if (control === "types" && !this.#isWaitingFor("types")) this.#requestedTypes = null;
     if (message.type === "error") {
       this.#showAnswer(control, "bad", `${message.code}: ${message.message}`);
       return;
@@ -184,10 +184,10 @@ export class Controls {
     const { type, ref, ...values } = message;
     Object.assign(this.inForce, values);
     // A person who types on is ahead of the answer; what they have now is sent soon and answered then.
-    if (!this.#timers.has(control)) this.#takeEffective(control);
-    this.#showAnswer(control, ...answerWords(control, this.inForce, asked?.message, this.#labelOf));
+    if (!this.#timers.has(control)) this.#adoptEffective(control);
+    this.#showAnswer(control, ...describeAnswer(control, this.inForce, asked?.message, this.#labelOf));
     this.#showAll({ answers: false });
-    this.changed();
+    this.onChange();
   }
 
   /** Once in a while: suggestions from what was seen. */
@@ -199,98 +199,98 @@ export class Controls {
 
   // ---- wishes ----
 
-  #wishTypes(wanted) {
-    this.wishes.metricTypes = this.knownTypes.filter((slug) => wanted.includes(slug));
+  #selectTypes(wanted) {
+    this.selection.metricTypes = this.knownTypes.filter((slug) => wanted.includes(slug));
     if (this.isOpen()) {
       // Answers may still be on their way: the difference is to what was asked last, not to what is in force.
-      const before = this.#askedTypes ?? this.inForce?.metric_types ?? [];
-      const messages = typeMessages(this.wishes.metricTypes, before, this.knownTypes);
+      const before = this.#requestedTypes ?? this.inForce?.metric_types ?? [];
+      const messages = typeMessages(this.selection.metricTypes, before, this.knownTypes);
       for (const message of messages) this.#send("types", message);
-      this.#askedTypes = this.wishes.metricTypes;
+      this.#requestedTypes = this.selection.metricTypes;
     }
     this.#showTypes();
-    if (!this.isOpen()) this.#showPlan("types");
+    if (!this.isOpen()) this.#showPlanned("types");
     this.tick();
-    this.changed();
+    this.onChange();
   }
 
-  #wishFilters() {
-    this.wishes.filters = this.filters.read();
-    this.#later("filters", () => [filtersMessage(this.wishes.filters)]);
+  #selectFilters() {
+    this.selection.filters = this.filters.read();
+    this.#scheduleSend("filters", () => [filtersMessage(this.selection.filters)]);
     this.tick();
   }
 
-  #wishInterval() {
+  #selectInterval() {
     const seconds = readNumber(this.interval.value);
     if (seconds === null) return this.#showAnswer("interval", "warn", "Type a number of seconds.");
-    this.wishes.intervalSeconds = seconds;
-    this.#showPlace(seconds);
-    return this.#later("interval", () => [{ type: "set_update_interval", interval_seconds: seconds }]);
+    this.selection.intervalSeconds = seconds;
+    this.#showSliderPlace(seconds);
+    return this.#scheduleSend("interval", () => [{ type: "set_update_interval", interval_seconds: seconds }]);
   }
 
-  #wishBatching() {
+  #selectBatching() {
     const [size, timeout] = [readNumber(this.size.value), readNumber(this.timeout.value)];
     if (size === null || timeout === null) {
       return this.#showAnswer("batching", "warn", "Type a number for size and timeout.");
     }
-    this.wishes.batching = { batch_size: size, batch_timeout_seconds: timeout, mode: this.mode.value };
-    return this.#later("batching", () => [{ type: "set_batching", ...this.wishes.batching }]);
+    this.selection.batching = { batch_size: size, batch_timeout_seconds: timeout, mode: this.mode.value };
+    return this.#scheduleSend("batching", () => [{ type: "set_batching", ...this.selection.batching }]);
   }
 
-  #takeEffective(control) {
-    const { wishes, inForce } = this;
-    if (control === "types" && wishes.metricTypes !== null && !this.#waitsFor("types")) {
-      wishes.metricTypes = [...inForce.metric_types];
+  #adoptEffective(control) {
+    const { selection, inForce } = this;
+    if (control === "types" && selection.metricTypes !== null && !this.#isWaitingFor("types")) {
+      selection.metricTypes = [...inForce.metric_types];
     }
-    if (control === "filters" && wishes.filters !== null) wishes.filters = { ...NO_FILTERS, ...inForce.filters };
-    if (control === "interval" && wishes.intervalSeconds !== null) wishes.intervalSeconds = inForce.interval_seconds;
-    if (control === "batching" && wishes.batching !== null) {
+    if (control === "filters" && selection.filters !== null) selection.filters = { ...NO_FILTERS, ...inForce.filters };
+    if (control === "interval" && selection.intervalSeconds !== null) selection.intervalSeconds = inForce.interval_seconds;
+    if (control === "batching" && selection.batching !== null) {
       const { batch_size, batch_timeout_seconds, mode } = inForce;
-      wishes.batching = { batch_size, batch_timeout_seconds, mode };
+      selection.batching = { batch_size, batch_timeout_seconds, mode };
     }
   }
 
-  #waitsFor(control) {
-    return [...this.#asked.values()].some((asked) => asked.control === control);
+  #isWaitingFor(control) {
+    return [...this.#pending.values()].some((asked) => asked.control === control);
   }
 
   // ---- sending ----
 
-  #later(control, makeMessages) {
+  #scheduleSend(control, makeMessages) {
     clearTimeout(this.#timers.get(control)?.timer);
     const run = () => {
       this.#timers.delete(control);
       for (const message of makeMessages()) this.#send(control, message);
     };
-    this.#timers.set(control, { timer: setTimeout(run, SETTLE_MS), run });
-    this.#showPlan(control, makeMessages());
-    this.changed();
+    this.#timers.set(control, { timer: setTimeout(run, SEND_DELAY_MS), run });
+    this.#showPlanned(control, makeMessages());
+    this.onChange();
   }
 
-  #flush(control) {
+  #sendScheduled(control) {
     const waiting = this.#timers.get(control);
     if (waiting === undefined) return;
     clearTimeout(waiting.timer);
     waiting.run();
   }
 
-  #cancel() {
+  #cancelPending() {
     for (const { timer } of this.#timers.values()) clearTimeout(timer);
     this.#timers.clear();
-    this.#asked.clear();
-    this.#askedTypes = null;
+    this.#pending.clear();
+    this.#requestedTypes = null;
   }
 
   #send(control, message) {
-    this.#refs += 1;
-    const withRef = { ...message, ref: `${control}-${this.#refs}` };
+    this.#refCount += 1;
+    const withRef = { ...message, ref: `${control}-${this.#refCount}` };
     if (!this.send(withRef)) {
-      this.#showPlan(control, [message]);
+      this.#showPlanned(control, [message]);
       return;
     }
     // Servers that repeat no ref never take anything off this list.
-    if (this.#asked.size > 100) this.#asked.clear();
-    this.#asked.set(withRef.ref, { control, message });
+    if (this.#pending.size > 100) this.#pending.clear();
+    this.#pending.set(withRef.ref, { control, message });
     const exchange = this.exchanges.get(control);
     setText(exchange.word, "Sent");
     setText(exchange.sends, JSON.stringify(withRef));
@@ -311,7 +311,7 @@ export class Controls {
       `A frame leaves when it holds this many (${size.join(" to ")}), ` +
         `or when the timeout (${timeout.join(" to ")} s) has passed.`,
     );
-    if (answers) for (const control of this.exchanges.keys()) this.#showPlan(control);
+    if (answers) for (const control of this.exchanges.keys()) this.#showPlanned(control);
   }
 
   #showTypes() {
@@ -321,7 +321,7 @@ export class Controls {
     );
   }
 
-  #makeCheck({ slug }) {
+  #createCheck({ slug }) {
     const box = element("input", { type: "checkbox", name: slug });
     const label = element("span");
     const code = element("code", { class: "check__slug" }, slug);
@@ -329,7 +329,7 @@ export class Controls {
       const chosen = new Set(this.effective.metric_types);
       if (box.checked) chosen.add(slug);
       else chosen.delete(slug);
-      this.#wishTypes([...chosen]);
+      this.#selectTypes([...chosen]);
     });
     return { node: element("label", { class: "check" }, box, label, code), box, label, code };
   }
@@ -342,29 +342,29 @@ export class Controls {
 
   #showValues() {
     const { effective } = this;
-    show(this.interval, String(effective.interval_seconds));
-    this.#showPlace(effective.interval_seconds);
-    show(this.size, String(effective.batch_size));
-    show(this.timeout, String(effective.batch_timeout_seconds));
-    show(this.mode, effective.mode);
+    showValue(this.interval, String(effective.interval_seconds));
+    this.#showSliderPlace(effective.interval_seconds);
+    showValue(this.size, String(effective.batch_size));
+    showValue(this.timeout, String(effective.batch_timeout_seconds));
+    showValue(this.mode, effective.mode);
     this.filters.show(effective.filters);
   }
 
-  #showPlace(seconds) {
+  #showSliderPlace(seconds) {
     setAttribute(this.slider, "aria-valuetext", `${seconds} seconds`);
-    show(this.slider, String(placeOf(seconds, this.bounds.interval_seconds)));
+    showValue(this.slider, String(placeOf(seconds, this.bounds.interval_seconds)));
   }
 
   /** Show what a control would send, and what is in force. */
-  #showPlan(control, messages = null) {
+  #showPlanned(control, messages = null) {
     const exchange = this.exchanges.get(control);
-    const planned = messages ?? messagesFor(this.wishes, [], this.knownTypes)[control];
+    const planned = messages ?? messagesFor(this.selection, [], this.knownTypes)[control];
     const connected = this.inForce !== null;
     setText(exchange.word, "Sends");
     const texts = planned.map((message) => JSON.stringify(message));
     setText(exchange.sends, texts.join("\n") || "nothing until you change it");
     setAttribute(exchange.sends, "data-empty", texts.length === 0);
-    if (connected) this.#showAnswer(control, ...answerWords(control, this.inForce, null, this.#labelOf));
+    if (connected) this.#showAnswer(control, ...describeAnswer(control, this.inForce, null, this.#labelOf));
     else if (planned.length) this.#showAnswer(control, null, "Goes out with the next connect.");
     else this.#showAnswer(control, null, "The preset, or the server’s default, decides.");
   }
@@ -378,7 +378,7 @@ export class Controls {
 }
 
 /** Write a value into a field unless somebody types there. */
-function show(field, value) {
+function showValue(field, value) {
   if (document.activeElement !== field && field.value !== value) field.value = value;
 }
 

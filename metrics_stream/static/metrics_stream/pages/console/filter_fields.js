@@ -10,26 +10,26 @@ const MOST_LINES = 4;
 
 export class FilterFields {
   #fields;
-  #shown = "";
+  #shownKey = "";
 
   /**
    * @param {HTMLElement} root
    * @param {object} options
    * @param {{slug: string, fields: {name: string, label: string}[]}[]} options.catalogue
-   * @param {Seen} options.seen
-   * @param {() => void} options.typed the terms changed
-   * @param {() => void} options.settled nobody types any more
+   * @param {KnownNames} options.knownNames
+   * @param {() => void} options.onInput the terms changed
+   * @param {() => void} options.onChange nobody types any more
    */
-  constructor(root, { catalogue, seen, typed, settled }) {
+  constructor(root, { catalogue, knownNames, onInput, onChange }) {
     this.catalogue = catalogue;
-    this.seen = seen;
-    this.typed = typed;
-    this.settled = settled;
+    this.knownNames = knownNames;
+    this.onInput = onInput;
+    this.onChange = onChange;
     this.#fields = new Map(
       [...root.querySelectorAll("[data-filter]")].map((node) => {
         const key = node.dataset.filter;
         const chips = node.querySelector("[data-chips]");
-        return [key, { terms: node.querySelector("[data-terms]"), chips, list: this.#chipList(chips, key) }];
+        return [key, { terms: node.querySelector("[data-terms]"), chips, list: this.#createChipList(chips, key) }];
       }),
     );
     this.clearButton = root.querySelector("[data-filters-clear]");
@@ -37,16 +37,16 @@ export class FilterFields {
 
   start() {
     this.clearButton.addEventListener("click", () => {
-      this.#write({ agent_ids: [], sources: [], fields: [] });
-      this.typed();
-      this.settled();
+      this.#writeTerms({ agent_ids: [], sources: [], fields: [] });
+      this.onInput();
+      this.onChange();
     });
     for (const { terms } of this.#fields.values()) {
       terms.addEventListener("input", () => {
         fitRows(terms);
-        this.typed();
+        this.onInput();
       });
-      terms.addEventListener("change", () => this.settled());
+      terms.addEventListener("change", () => this.onChange());
     }
   }
 
@@ -61,18 +61,18 @@ export class FilterFields {
     const changed = Object.entries(filters).filter(
       ([key, terms]) => document.activeElement !== this.#fields.get(key)?.terms && now[key]?.join() !== terms.join(),
     );
-    this.#write(Object.fromEntries(changed));
+    this.#writeTerms(Object.fromEntries(changed));
   }
 
   /** Show suggestions for these metric types; for all when there are none. @param {string[]} types */
   showSuggestions(types) {
     const chosen = this.read();
-    const shown = JSON.stringify([this.seen.version, types, chosen]);
-    if (shown === this.#shown) return;
-    this.#shown = shown;
+    const shown = JSON.stringify([this.knownNames.version, types, chosen]);
+    if (shown === this.#shownKey) return;
+    this.#shownKey = shown;
     const suggestions = {
-      agent_ids: plain(this.seen.agent_ids),
-      sources: plain(this.seen.sources),
+      agent_ids: withoutTitles(this.knownNames.agent_ids),
+      sources: withoutTitles(this.knownNames.sources),
       fields: this.#fieldSuggestions(types),
     };
     for (const [key, { list, chips }] of this.#fields) {
@@ -82,7 +82,7 @@ export class FilterFields {
     }
   }
 
-  #write(filters) {
+  #writeTerms(filters) {
     for (const [key, terms] of Object.entries(filters)) {
       const field = this.#fields.get(key)?.terms;
       if (field === undefined) continue;
@@ -91,12 +91,12 @@ export class FilterFields {
     }
   }
 
-  #chipList(host, key) {
+  #createChipList(host, key) {
     return new KeyedList(
       host,
       ({ term }) => {
         const node = element("button", { class: "chip", type: "button" }, term);
-        node.addEventListener("click", () => this.#toggle(key, term));
+        node.addEventListener("click", () => this.#toggleTerm(key, term));
         return { node };
       },
       ({ node }, { pressed, title }) => {
@@ -106,11 +106,11 @@ export class FilterFields {
     );
   }
 
-  #toggle(key, term) {
+  #toggleTerm(key, term) {
     const chosen = this.read()[key];
     const next = chosen.includes(term) ? chosen.filter((each) => each !== term) : [...chosen, term];
-    this.#write({ [key]: next });
-    this.typed();
+    this.#writeTerms({ [key]: next });
+    this.onInput();
   }
 
   #fieldSuggestions(types) {
@@ -119,7 +119,7 @@ export class FilterFields {
     for (const { slug, fields } of this.catalogue.filter((type) => wanted(type.slug))) {
       for (const { name, label } of fields) terms.set(name, { term: name, title: `${label} (${slug})` });
     }
-    for (const [slug, names] of this.seen.fields) {
+    for (const [slug, names] of this.knownNames.fields) {
       if (!wanted(slug)) continue;
       for (const name of names) if (!terms.has(name)) terms.set(name, { term: name, title: slug });
     }
@@ -127,7 +127,7 @@ export class FilterFields {
   }
 }
 
-function plain(terms) {
+function withoutTitles(terms) {
   const sorted = [...terms].sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
   return sorted.map((term) => ({ term, title: null }));
 }

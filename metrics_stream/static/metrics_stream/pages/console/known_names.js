@@ -1,9 +1,9 @@
 // Agent ids, sources and fields met in the stream, for suggestions. Room: pages/console; pure.
 
 /** Kept per kind; a test with thousands of agents must not fill the page with suggestions. */
-const MOST_TERMS = 200;
+const MAX_NAMES = 200;
 
-export class Seen {
+export class KnownNames {
   constructor() {
     this.agent_ids = new Set();
     this.sources = new Set();
@@ -16,20 +16,20 @@ export class Seen {
   /** @param {object} metric */
   add(metric) {
     const { metric_type: metricType, source, data } = metric ?? {};
-    if (typeof source === "string" && source) this.#remember(this.sources, source);
+    if (typeof source === "string" && source) this.#addName(this.sources, source);
     if (data === null || typeof data !== "object" || typeof metricType !== "string") return;
     if (!this.fields.has(metricType)) this.fields.set(metricType, new Set());
     const fields = this.fields.get(metricType);
     for (const entry of Array.isArray(data) ? data : [data]) {
       if (entry === null || typeof entry !== "object") continue;
-      if (Array.isArray(data) && entry.agent_id !== undefined) this.#remember(this.agent_ids, String(entry.agent_id));
-      for (const key of Object.keys(entry)) this.#remember(fields, key);
+      if (Array.isArray(data) && entry.agent_id !== undefined) this.#addName(this.agent_ids, String(entry.agent_id));
+      for (const key of Object.keys(entry)) this.#addName(fields, key);
     }
   }
 
-  #remember(terms, term) {
+  #addName(terms, term) {
     // What holds a comma or a line break cannot be typed into the fields, which split there.
-    if (terms.size >= MOST_TERMS || terms.has(term) || /[,\n]/.test(term)) return;
+    if (terms.size >= MAX_NAMES || terms.has(term) || /[,\n]/.test(term)) return;
     terms.add(term);
     this.version += 1;
   }

@@ -7,16 +7,16 @@ import { formatBytes } from "../../client/format.js";
 import { copyFrom } from "./clipboard.js";
 
 /** Rows kept. At 100 frames a second these are five seconds, enough to look back after pressing Pause. */
-const MOST_ENTRIES = 500;
+const MAX_ENTRIES = 500;
 
 /** Characters kept; frames can be a megabyte each. */
-const MOST_CHARACTERS = 8_000_000;
+const MAX_CHARACTERS = 8_000_000;
 
 /** Characters of one frame that are shown; more would make the page stutter, and copying gives all. */
-const MOST_SHOWN = 60_000;
+const MAX_SHOWN_CHARACTERS = 60_000;
 
 /** Within this distance of the end, in pixels, the log follows. */
-const NEAR_END = 24;
+const END_TOLERANCE_PX = 24;
 
 const FILTERED_WORDS = "Nothing of what is kept fits the search and the kinds chosen above.";
 
@@ -42,29 +42,29 @@ export class Log {
   #entries = [];
   #characters = 0;
   /** Entries that came while paused. */
-  #held = [];
+  #heldEntries = [];
   #heldCharacters = 0;
   #heldLost = 0;
-  #unshown = [];
+  #unshownEntries = [];
   #frame = null;
   #hiddenKinds = new Set();
-  #search = "";
-  #following = true;
-  #unseen = 0;
-  #removed = 0;
-  #active = null;
-  #paused = false;
+  #searchText = "";
+  #isFollowing = true;
+  #unseenCount = 0;
+  #removedCount = 0;
+  #activeRow = null;
+  #isPaused = false;
   #searchTimer = null;
 
   /**
    * @param {HTMLElement} root
    * @param {HTMLElement} announcer
-   * @param {(text: string) => void} reuse puts a text into the composer
+   * @param {(text: string) => void} onReuse puts a text into the composer
    */
-  constructor(root, announcer, reuse) {
+  constructor(root, announcer, onReuse) {
     this.root = root;
     this.announcer = announcer;
-    this.reuse = reuse;
+    this.onReuse = onReuse;
     const find = (name) => root.querySelector(`[data-${name}]`);
     this.list = find("entries");
     this.empty = find("empty");
@@ -79,13 +79,13 @@ export class Log {
   }
 
   start() {
-    this.pauseButton.addEventListener("click", () => this.#setPaused(!this.#paused));
+    this.pauseButton.addEventListener("click", () => this.#setPaused(!this.#isPaused));
     this.clearButton.addEventListener("click", () => this.clear());
     this.copyButton.addEventListener("click", () => copyFrom(this.copyButton, this.#visibleText(), this.announcer));
-    this.newest.addEventListener("click", () => this.#follow());
-    this.list.addEventListener("scroll", () => this.#scrolled(), { passive: true });
-    this.list.addEventListener("click", (event) => this.#clicked(event));
-    this.list.addEventListener("keydown", (event) => this.#pressed(event));
+    this.newest.addEventListener("click", () => this.#followEnd());
+    this.list.addEventListener("scroll", () => this.#handleScroll(), { passive: true });
+    this.list.addEventListener("click", (event) => this.#handleClick(event));
+    this.list.addEventListener("keydown", (event) => this.#handleKey(event));
     this.searchField.addEventListener("input", () => {
       clearTimeout(this.#searchTimer);
       this.#searchTimer = setTimeout(() => this.#setSearch(this.searchField.value), 150);
@@ -93,61 +93,61 @@ export class Log {
     for (const button of this.root.querySelectorAll(".toggle[data-kind]")) {
       button.addEventListener("click", () => this.#toggleKind(button));
     }
-    this.#showWords();
+    this.#updateTexts();
   }
 
   /** @param {Entry} entry */
   add(entry) {
-    if (!this.#paused) {
-      this.#keep(entry);
+    if (!this.#isPaused) {
+      this.#keepEntry(entry);
       return;
     }
-    this.#held.push(entry);
+    this.#heldEntries.push(entry);
     this.#heldCharacters += entry.text.length;
-    while (isTooMuch(this.#held, this.#heldCharacters)) {
-      this.#heldCharacters -= this.#held.shift().text.length;
+    while (isOverLimit(this.#heldEntries, this.#heldCharacters)) {
+      this.#heldCharacters -= this.#heldEntries.shift().text.length;
       this.#heldLost += 1;
     }
-    this.#schedule();
+    this.#schedulePaint();
   }
 
   /** Forget everything that is shown or waits. */
   clear() {
     this.#entries = [];
-    this.#held = [];
+    this.#heldEntries = [];
     this.#heldCharacters = this.#heldLost = 0;
-    this.#unshown = [];
+    this.#unshownEntries = [];
     this.#characters = 0;
-    this.#removed = 0;
-    this.#unseen = 0;
+    this.#removedCount = 0;
+    this.#unseenCount = 0;
     this.#setActive(null);
-    this.#following = true;
+    this.#isFollowing = true;
     this.list.replaceChildren();
-    this.#showWords();
+    this.#updateTexts();
   }
 
   /** @param {string} words what an empty log says */
   setIdleWords(words) {
     this.idleWords = words;
-    this.#showWords();
+    this.#updateTexts();
   }
 
-  #keep(entry) {
+  #keepEntry(entry) {
     this.#entries.push(entry);
-    this.#unshown.push(entry);
+    this.#unshownEntries.push(entry);
     this.#characters += entry.text.length;
-    while (isTooMuch(this.#entries, this.#characters)) {
+    while (isOverLimit(this.#entries, this.#characters)) {
       const gone = this.#entries.shift();
       gone.isGone = true;
       this.#characters -= gone.text.length;
-      this.#removed += 1;
+      this.#removedCount += 1;
     }
     // A hidden page gets no animation frames; what waits for one must not grow.
-    if (this.#unshown.length > 2 * MOST_ENTRIES) this.#unshown = this.#unshown.filter((each) => !each.isGone);
-    this.#schedule();
+    if (this.#unshownEntries.length > 2 * MAX_ENTRIES) this.#unshownEntries = this.#unshownEntries.filter((each) => !each.isGone);
+    this.#schedulePaint();
   }
 
-  #schedule() {
+  #schedulePaint() {
     this.#frame ??= requestAnimationFrame(() => {
       this.#frame = null;
       this.#paint();
@@ -156,25 +156,25 @@ export class Log {
 
   #paint() {
     const added = document.createDocumentFragment();
-    for (const entry of this.#unshown) {
+    for (const entry of this.#unshownEntries) {
       if (!entry.isGone && this.#matches(entry)) added.append(this.#makeRow(entry));
     }
-    this.#unseen += this.#following ? 0 : added.childElementCount;
-    this.#unshown = [];
+    this.#unseenCount += this.#isFollowing ? 0 : added.childElementCount;
+    this.#unshownEntries = [];
     this.#removeGone();
     this.list.append(added);
-    if (this.#following) this.list.scrollTop = this.list.scrollHeight;
-    this.#showWords();
+    if (this.#isFollowing) this.list.scrollTop = this.list.scrollHeight;
+    this.#updateTexts();
   }
 
   #removeGone() {
     let row = this.list.firstElementChild;
     if (row === null || !row.entry.isGone) return;
     // Reading sizes costs a layout; it is needed only to keep still what somebody reads.
-    const height = this.#following ? 0 : this.list.scrollHeight;
+    const height = this.#isFollowing ? 0 : this.list.scrollHeight;
     while (row !== null && row.entry.isGone) {
       const next = row.nextElementSibling;
-      if (row === this.#active) this.#setActive(null);
+      if (row === this.#activeRow) this.#setActive(null);
       // A focused row that goes must not throw the keyboard back to the top of the page.
       if (row.contains(document.activeElement)) this.list.focus({ preventScroll: true });
       row.remove();
@@ -188,7 +188,7 @@ export class Log {
     const head = element(
       "button",
       { class: "entry__head", type: "button", tabindex: "-1", "aria-expanded": "false" },
-      element("span", { class: "entry__time" }, timeText(entry.atMs)),
+      element("span", { class: "entry__time" }, formatTime(entry.atMs)),
       element("span", { class: "entry__direction", "aria-hidden": "true" }, arrow),
       element("span", { class: "visually-hidden" }, word),
       element("span", { class: "entry__type" }, entry.type),
@@ -202,19 +202,19 @@ export class Log {
 
   // ---- one row ----
 
-  #clicked(event) {
+  #handleClick(event) {
     const row = event.target.closest(".entry");
     if (row === null) return;
     if (event.target.closest(".entry__head")) {
       this.#setActive(row);
-      this.#toggle(row);
+      this.#toggleRow(row);
     }
     const copy = event.target.closest("[data-copy-entry]");
     if (copy) copyFrom(copy, row.entry.text, this.announcer);
-    if (event.target.closest("[data-reuse-entry]")) this.reuse(row.entry.text);
+    if (event.target.closest("[data-reuse-entry]")) this.onReuse(row.entry.text);
   }
 
-  #toggle(row) {
+  #toggleRow(row) {
     const head = row.querySelector(".entry__head");
     const open = head.getAttribute("aria-expanded") !== "true";
     setAttribute(head, "aria-expanded", String(open));
@@ -227,8 +227,8 @@ export class Log {
   }
 
   #makeBody(entry) {
-    const text = prettyText(entry.text);
-    const more = text.length - MOST_SHOWN;
+    const text = formatJson(entry.text);
+    const more = text.length - MAX_SHOWN_CHARACTERS;
     const end = more > 0 ? `\n… ${more.toLocaleString("en")} more characters; Copy gives all.` : "";
     const body = element("div", { class: "entry__body" });
     if (entry.direction !== "event") {
@@ -240,21 +240,21 @@ export class Log {
       }
       body.append(tools);
     }
-    body.append(element("pre", { class: "entry__text", tabindex: "0" }, text.slice(0, MOST_SHOWN) + end));
+    body.append(element("pre", { class: "entry__text", tabindex: "0" }, text.slice(0, MAX_SHOWN_CHARACTERS) + end));
     return body;
   }
 
   #setActive(row) {
-    if (this.#active !== null) setAttribute(this.#active.querySelector(".entry__head"), "tabindex", "-1");
-    this.#active = row;
+    if (this.#activeRow !== null) setAttribute(this.#activeRow.querySelector(".entry__head"), "tabindex", "-1");
+    this.#activeRow = row;
     if (row !== null) setAttribute(row.querySelector(".entry__head"), "tabindex", "0");
     // While a row can be reached by Tab, the list itself need not be.
     setAttribute(this.list, "tabindex", row === null ? "0" : "-1");
   }
 
-  #pressed(event) {
+  #handleKey(event) {
     if (event.target.closest(".entry__body") || event.ctrlKey || event.metaKey || event.altKey) return;
-    const current = this.#active?.isConnected ? this.#active : null;
+    const current = this.#activeRow?.isConnected ? this.#activeRow : null;
     const last = this.list.lastElementChild;
     const goals = {
       ArrowDown: () => (current ? current.nextElementSibling : last),
@@ -276,7 +276,7 @@ export class Log {
 
   #matches(entry) {
     if (this.#hiddenKinds.has(entry.kind)) return false;
-    return this.#search === "" || `${entry.type}\n${entry.summary}\n${entry.text}`.toLowerCase().includes(this.#search);
+    return this.#searchText === "" || `${entry.type}\n${entry.summary}\n${entry.text}`.toLowerCase().includes(this.#searchText);
   }
 
   #toggleKind(button) {
@@ -284,19 +284,19 @@ export class Log {
     setAttribute(button, "aria-pressed", String(shown));
     if (shown) this.#hiddenKinds.delete(button.dataset.kind);
     else this.#hiddenKinds.add(button.dataset.kind);
-    this.#showAgain();
+    this.#showAllAgain();
   }
 
   #setSearch(text) {
-    this.#search = text.trim().toLowerCase();
-    this.#showAgain();
+    this.#searchText = text.trim().toLowerCase();
+    this.#showAllAgain();
   }
 
-  #showAgain() {
+  #showAllAgain() {
     this.#setActive(null);
     this.list.replaceChildren();
-    this.#unshown = [...this.#entries];
-    this.#follow();
+    this.#unshownEntries = [...this.#entries];
+    this.#followEnd();
     this.#paint();
   }
 
@@ -309,72 +309,72 @@ export class Log {
   // ---- pause and follow ----
 
   #setPaused(paused) {
-    this.#paused = paused;
+    this.#isPaused = paused;
     setAttribute(this.pauseButton, "aria-pressed", String(paused));
     setText(this.pauseButton, paused ? "Resume" : "Pause");
     if (!paused) {
-      for (const entry of this.#held.splice(0)) this.#keep(entry);
+      for (const entry of this.#heldEntries.splice(0)) this.#keepEntry(entry);
       this.#heldCharacters = this.#heldLost = 0;
     }
-    this.#showWords();
+    this.#updateTexts();
   }
 
-  #scrolled() {
+  #handleScroll() {
     const { scrollTop, scrollHeight, clientHeight } = this.list;
-    this.#setFollowing(scrollHeight - scrollTop - clientHeight < NEAR_END);
+    this.#setFollowing(scrollHeight - scrollTop - clientHeight < END_TOLERANCE_PX);
   }
 
   #setFollowing(following) {
-    if (following === this.#following) return;
-    this.#following = following;
-    if (following) this.#unseen = 0;
-    this.#showWords();
+    if (following === this.#isFollowing) return;
+    this.#isFollowing = following;
+    if (following) this.#unseenCount = 0;
+    this.#updateTexts();
   }
 
-  #follow() {
+  #followEnd() {
     this.list.scrollTop = this.list.scrollHeight;
-    this.#unseen = 0;
-    this.#following = true;
-    this.#showWords();
+    this.#unseenCount = 0;
+    this.#isFollowing = true;
+    this.#updateTexts();
   }
 
-  #showWords() {
+  #updateTexts() {
     const rows = this.list.childElementCount;
-    setAttribute(this.root, "data-paused", this.#paused);
-    setAttribute(this.newest, "hidden", this.#following || rows === 0);
-    setText(this.newest, this.#unseen ? `↓ ${this.#unseen.toLocaleString("en")} newer` : "↓ Newest");
+    setAttribute(this.root, "data-paused", this.#isPaused);
+    setAttribute(this.newest, "hidden", this.#isFollowing || rows === 0);
+    setText(this.newest, this.#unseenCount ? `↓ ${this.#unseenCount.toLocaleString("en")} newer` : "↓ Newest");
     setAttribute(this.empty, "hidden", rows > 0);
     const filtered = this.#entries.length > 0 && rows === 0;
     setText(this.emptyWords, filtered ? FILTERED_WORDS : this.idleWords);
     setAttribute(this.copyButton, "disabled", rows === 0);
-    setText(this.foot, this.#footText(rows));
+    setText(this.foot, this.#describeFoot(rows));
   }
 
-  #footText(rows) {
+  #describeFoot(rows) {
     const count = (number) => number.toLocaleString("en");
     const all = rows === this.#entries.length;
     const parts = [all ? `${count(rows)} shown` : `${count(rows)} of ${count(this.#entries.length)} shown`];
-    if (this.#removed) parts.push(`${count(this.#removed)} older let go; ${MOST_ENTRIES} are kept`);
-    if (this.#paused) {
+    if (this.#removedCount) parts.push(`${count(this.#removedCount)} older let go; ${MAX_ENTRIES} are kept`);
+    if (this.#isPaused) {
       const lost = this.#heldLost ? `, ${count(this.#heldLost)} let go` : "";
-      parts.unshift(`Paused: ${count(this.#held.length)} waiting${lost}`);
+      parts.unshift(`Paused: ${count(this.#heldEntries.length)} waiting${lost}`);
     }
     return parts.join(" · ");
   }
 }
 
-function isTooMuch(entries, characters) {
-  return entries.length > MOST_ENTRIES || (characters > MOST_CHARACTERS && entries.length > 1);
+function isOverLimit(entries, characters) {
+  return entries.length > MAX_ENTRIES || (characters > MAX_CHARACTERS && entries.length > 1);
 }
 
 /** @param {number} atMs @returns {string} local time of day with milliseconds */
-function timeText(atMs) {
+function formatTime(atMs) {
   const date = new Date(atMs);
   const time = [date.getHours(), date.getMinutes(), date.getSeconds()].map((part) => String(part).padStart(2, "0"));
   return `${time.join(":")}.${String(date.getMilliseconds()).padStart(3, "0")}`;
 }
 
-function prettyText(text) {
+function formatJson(text) {
   try {
     return JSON.stringify(JSON.parse(text), null, 2);
   } catch {

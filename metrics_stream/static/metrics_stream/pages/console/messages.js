@@ -125,7 +125,7 @@ export function typeOf(frame) {
 export function summarize(frame, offsetMs) {
   const { message } = frame;
   if (message === null) return shorten(frame.text, 200);
-  if (frame.direction === "out") return summarizeRest(message);
+  if (frame.direction === "out") return summarizeKeys(message);
   switch (message.type) {
     case "metric_update":
     case "metric_batch":
@@ -143,18 +143,18 @@ export function summarize(frame, offsetMs) {
         message.subscription?.preset ? `preset ${message.subscription.preset}` : "no preset",
       ].join(" · ");
     default:
-      return REPLIES.has(message.type) ? summarizeRest(message) : shorten(frame.text, 200);
+      return REPLIES.has(message.type) ? summarizeKeys(message) : shorten(frame.text, 200);
   }
 }
 
-function summarizeRest(message) {
+function summarizeKeys(message) {
   const parts = Object.entries(message)
     .filter(([key]) => key !== "type")
-    .map(([key, value]) => `${key} ${typeof value === "string" ? value : listText(value)}`);
+    .map(([key, value]) => `${key} ${typeof value === "string" ? value : formatList(value)}`);
   return shorten(parts.join(" · "), 240) || "–";
 }
 
-function listText(value) {
+function formatList(value) {
   if (!Array.isArray(value) || value.some((item) => typeof item === "object")) return JSON.stringify(value) ?? "";
   return value.length ? value.join(", ") : "none";
 }
@@ -174,23 +174,23 @@ function summarizeMetrics(message, serverNowMs) {
   }
   const types = [...counts].map(([type, count]) => (metrics.length > 1 ? `${count} ${type}` : type)).join(", ");
   const from = sources.size === 0 ? "" : ` from ${shorten([...sources].join(", "), 60)}`;
-  const age = oldest === -Infinity ? "" : `age ${ageText(youngest, oldest)} · `;
-  const values = metrics.length === 1 ? valuesText(metrics[0].data) : "";
+  const age = oldest === -Infinity ? "" : `age ${formatAges(youngest, oldest)} · `;
+  const values = metrics.length === 1 ? formatValues(metrics[0].data) : "";
   return shorten(`${age}${types}${from}${values}`, 240);
 }
 
 function summarizeBackfill({ series, bucket_seconds: seconds, metric_types: types, done }) {
   const count = Array.isArray(series) ? series.length : 0;
-  const what = `${count} series of ${listText(types)} in buckets of ${seconds} s`;
+  const what = `${count} series of ${formatList(types)} in buckets of ${seconds} s`;
   return shorten(done ? `${what} · the last of them` : what, 240);
 }
 
-function ageText(youngest, oldest) {
+function formatAges(youngest, oldest) {
   const newest = formatNumber(Math.round(youngest), "ms", 0);
   return oldest - youngest < 1 ? newest : `${newest} to ${formatNumber(Math.round(oldest), "ms", 0)}`;
 }
 
-function valuesText(data) {
+function formatValues(data) {
   if (Array.isArray(data)) {
     const ids = data.map((entry) => entry?.agent_id).filter((id) => id !== undefined);
     const named = ids.length ? `: ${ids.slice(0, 4).join(", ")}${ids.length > 4 ? ", …" : ""}` : "";

@@ -4,9 +4,9 @@ import { setAttribute, setText } from "../../charts/dom.js";
 import { formatBytes } from "../../client/format.js";
 
 export class Meters {
-  /** @param {HTMLElement} root @param {Allowance} allowance */
-  constructor(root, allowance) {
-    this.allowance = allowance;
+  /** @param {HTMLElement} root @param {LimitUsage} limitUsage */
+  constructor(root, limitUsage) {
+    this.limitUsage = limitUsage;
     this.items = new Map(
       [...root.querySelectorAll("[data-limit]")].map((node) => [
         node.dataset.limit,
@@ -17,22 +17,22 @@ export class Meters {
 
   /** @param {number} nowMs local time */
   show(nowMs) {
-    const { limits } = this.allowance;
+    const { limits } = this.limitUsage;
     if (!limits) {
-      this.#set("messages", "–", "Shown when the server says welcome.", null);
-      this.#set("errors", "–", "", null);
+      this.#showItem("messages", "–", "Shown when the server says welcome.", null);
+      this.#showItem("errors", "–", "", null);
       return;
     }
     const { message_burst: burst, errors_per_minute: most, message_bytes: bytes } = limits;
-    const left = Math.floor(this.allowance.messagesLeft(nowMs));
+    const left = Math.floor(this.limitUsage.messagesLeft(nowMs));
     const messagesHint = `${limits.messages_per_second} more each second. Beyond, the server closes with 4029.`;
-    this.#set("messages", `${left} of ${burst}`, messagesHint, left < burst / 4 ? "bad" : null);
-    const errors = this.allowance.errors(nowMs);
+    this.#showItem("messages", `${left} of ${burst}`, messagesHint, left < burst / 4 ? "bad" : null);
+    const errors = this.limitUsage.errors(nowMs);
     const errorsHint = `The server closes with 4501 at ${most}; with 4509 at more than ${formatBytes(bytes)}.`;
-    this.#set("errors", `${errors} of ${most}`, errorsHint, errors === 0 ? null : errors >= most - 1 ? "bad" : "warn");
+    this.#showItem("errors", `${errors} of ${most}`, errorsHint, errors === 0 ? null : errors >= most - 1 ? "bad" : "warn");
   }
 
-  #set(name, words, hint, level) {
+  #showItem(name, words, hint, level) {
     const item = this.items.get(name);
     setText(item.words, words);
     setText(item.hint, hint);

@@ -26,36 +26,36 @@ export class Tiles {
     const { statistics } = this;
     const rates = statistics.rates(nowMs);
     const count = (number) => number.toLocaleString("en");
-    this.#set("frames-rate", formatNumber(rates.frames, "", rates.frames < 100 ? 1 : 0));
-    this.#set("frames-total", `${count(statistics.frames)} in, ${count(statistics.sentFrames)} out`);
-    this.#set("metrics-rate", formatNumber(rates.metrics, "", rates.metrics < 100 ? 1 : 0));
+    this.#showText("frames-rate", formatNumber(rates.frames, "", rates.frames < 100 ? 1 : 0));
+    this.#showText("frames-total", `${count(statistics.frames)} in, ${count(statistics.sentFrames)} out`);
+    this.#showText("metrics-rate", formatNumber(rates.metrics, "", rates.metrics < 100 ? 1 : 0));
     const mean = statistics.dataFrames ? statistics.metrics / statistics.dataFrames : 0;
-    this.#set("metrics-total", `${count(statistics.metrics)}, ${mean ? formatNumber(mean, "", 1) : "–"} a frame`);
-    this.#set("bytes-rate", formatBytes(Math.round(rates.bytes)));
-    this.#set("bytes-total", `${formatBytes(statistics.bytes)} in, ${formatBytes(statistics.sentBytes)} out`);
+    this.#showText("metrics-total", `${count(statistics.metrics)}, ${mean ? formatNumber(mean, "", 1) : "–"} a frame`);
+    this.#showText("bytes-rate", formatBytes(Math.round(rates.bytes)));
+    this.#showText("bytes-total", `${formatBytes(statistics.bytes)} in, ${formatBytes(statistics.sentBytes)} out`);
     const ages = statistics.ages(nowMs);
-    this.#set("age-p50", formatNumber(ages?.p50, "ms"));
-    this.#set("age-rest", `p95 ${formatNumber(ages?.p95, "ms")}, max ${formatNumber(ages?.oldest, "ms")}`);
-    this.#set("gaps", count(statistics.gaps));
-    this.#set("errors", count(statistics.errors));
-    this.#set("trouble", this.#missing(count));
+    this.#showText("age-p50", formatNumber(ages?.p50, "ms"));
+    this.#showText("age-rest", `p95 ${formatNumber(ages?.p95, "ms")}, max ${formatNumber(ages?.oldest, "ms")}`);
+    this.#showText("gaps", count(statistics.gaps));
+    this.#showText("errors", count(statistics.errors));
+    this.#showText("trouble", this.#describeMissing(count));
     setAttribute(this.parts.get("gaps"), "data-level", statistics.gaps ? "warn" : null);
     setAttribute(this.parts.get("errors"), "data-level", statistics.errors ? "bad" : null);
-    for (const key of ["frames", "metrics", "bytes"]) this.#paint(key, statistics.history(key, nowMs));
-    this.#paint("age", statistics.ageHistory(nowMs));
+    for (const key of ["frames", "metrics", "bytes"]) this.#paintBars(key, statistics.history(key, nowMs));
+    this.#paintBars("age", statistics.ageHistory(nowMs));
   }
 
-  #missing(count) {
+  #describeMissing(count) {
     const { gaps, dropped, droppedUnknown } = this.statistics;
     if (gaps === 0) return "no metrics missing";
     return `${count(dropped)}${droppedUnknown ? " or more" : ""} metrics missing`;
   }
 
-  #set(name, text) {
+  #showText(name, text) {
     setText(this.parts.get(name), text);
   }
 
-  #paint(key, values) {
+  #paintBars(key, values) {
     const most = Math.max(...values);
     const pieces = values.map((value, place) => {
       if (value <= 0) return "";
