@@ -329,7 +329,8 @@ def test_silent_server_is_left_and_tried_again(page: Page):
     code = f"""{FAKES}
       connection.start();
       welcome();
-      const pending = timers.filter(({{milliseconds}}) => milliseconds === module.PONG_TIMEOUT_MS);
+      const {{PONG_TIMEOUT_MS}} = await import("/static/metrics_stream/client/pings.js");
+      const pending = timers.filter(({{milliseconds}}) => milliseconds === PONG_TIMEOUT_MS);
       for (const timer of pending) timer.callback();
       return [connection.state.name, connection.state.reason];
     """

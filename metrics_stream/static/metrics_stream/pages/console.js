@@ -3,8 +3,8 @@
 
 import { setAttribute, setText } from "../charts/dom.js";
 import { FORBIDDEN, isRefusal } from "../client/close_codes.js";
-import { socketUrl } from "../client/connection.js";
 import { formatDuration, formatNumber } from "../client/format.js";
+import { socketUrl } from "../client/socket_url.js";
 import { copyFrom } from "./console/clipboard.js";
 import { explainClosing } from "./console/close_explanation.js";
 import { Composer } from "./console/composer.js";

@@ -3,10 +3,11 @@
 import { formatClock } from "../charts/axis.js";
 import { setAttribute, setText } from "../charts/dom.js";
 import { isRefusalCode } from "../client/close_codes.js";
-import { Connection, socketUrl } from "../client/connection.js";
+import { Connection } from "../client/connection.js";
 import { Feed } from "../client/feed.js";
 import { formatDuration } from "../client/format.js";
 import { GapRefill } from "../client/gap_refill.js";
+import { socketUrl } from "../client/socket_url.js";
 import { REST_SECONDS } from "../client/subscription.js";
 import { ConnectionBadge } from "./connection_badge.js";
 import { watchFullScreen } from "./full_screen.js";

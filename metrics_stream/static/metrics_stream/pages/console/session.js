@@ -1,14 +1,13 @@
-// One socket under a developer's eyes: nothing is hidden, nothing is sent unasked but pings. Room: pages; knows no DOM.
+// The console's client: it hides no frame and sends nothing by itself but pings.
 //
-// The dashboards' Connection speaks only with servers that say welcome and comes back by itself. The console also talks
-// to paths where none does, shows every frame with its bytes, and stays closed when it is closed, so it has a socket of its own.
+// It stands on the socket and the pings of the dashboards' Connection. Unlike that one it can send before a welcome, as it
+// also speaks to servers that send none, never gives up on a silent server, and reconnects only where that is switched on.
 
-import { waitMilliseconds } from "../../client/backoff.js";
-import { Clock } from "../../client/clock.js";
 import { mayReturn } from "../../client/close_codes.js";
-
-/** As often as the dashboards do; enough to follow the server's clock. */
-const PING_MS = 10_000;
+import { Emitter } from "../../client/emitter.js";
+import { parseObject } from "../../client/json_object.js";
+import { Pings } from "../../client/pings.js";
+import { BROWSER_TIMERS, ReconnectingSocket } from "../../client/reconnecting_socket.js";
 
 const encoder = new TextEncoder();
 
@@ -37,17 +36,21 @@ const encoder = new TextEncoder();
 
 /** Events, by `on(name, listener)`: `state` (SessionState), `frame` (Frame), `pong` (round trip in milliseconds). */
 export class Session {
-  #listeners = new Map();
-  #socket = null;
-  #retryTimer = null;
-  #pingTimer = null;
-  #pings = [];
-  #tries = 0;
-  #connectingAtMs = 0;
+  #emitter = new Emitter();
+  #pings = new Pings({ timers: BROWSER_TIMERS, localNow: Date.now });
+  #socket = new ReconnectingSocket({
+    timers: BROWSER_TIMERS,
+    localNow: Date.now,
+    random: Math.random,
+    connectTimeoutMs: null,
+    openSocket: () => this.#open(),
+    mayReconnect: (code) => this.autoReconnect && mayReturn(code),
+    onState: (state) => this.#handleSocketState(state),
+    onMessage: (data) => this.#receive(data),
+  });
 
   constructor() {
     this.url = "";
-    this.clock = new Clock();
     this.autoReconnect = false;
     this.autoPing = true;
     /** @type {object | null} the welcome of the connection that is open */
@@ -55,6 +58,11 @@ export class Session {
     this.openedAtMs = null;
     /** @type {SessionState} */
     this.state = { name: "idle", retryAtMs: null, closing: null, problem: "" };
+  }
+
+  /** @returns {Clock} the server's clock */
+  get clock() {
+    return this.#pings.clock;
   }
 
   /** @returns {boolean} whether text can be sent */
@@ -67,22 +75,25 @@ export class Session {
     return this.isOpen || this.state.name === "connecting" || this.state.name === "waiting";
   }
 
+  /**
+   * @param {"state" | "frame" | "pong"} name
+   * @param {(value: any) => void} listener
+   * @returns {() => void} removes the listener
+   */
   on(name, listener) {
-    if (!this.#listeners.has(name)) this.#listeners.set(name, new Set());
-    this.#listeners.get(name).add(listener);
-    return () => this.#listeners.get(name).delete(listener);
+    return this.#emitter.on(name, listener);
   }
 
   /** @param {string} url */
   connect(url) {
-    this.#tries = 0;
-    this.#open(url);
+    this.url = url;
+    this.#socket.start();
   }
 
   disconnect() {
-    const wasOpen = this.isOpen;
-    const wasActive = this.isActive;
-    this.#release();
+    const { isOpen: wasOpen, isActive: wasActive } = this;
+    this.#socket.stop();
+    this.#forgetServer();
     if (!wasActive) return;
     this.#setState({ name: "closed", closing: { code: 1000, reason: "", wasOpen, byUs: true } });
   }
@@ -95,45 +106,42 @@ export class Session {
   sendText(text, { automatic = false } = {}) {
     if (!this.isOpen) return false;
     const atMs = this.clock.localNow();
-    const message = readObject(text);
-    if (message?.type === "ping") this.#pings.push({ ref: message.ref, atMs });
-    if (this.#pings.length > 50) this.#pings.shift();
+    const message = parseObject(text);
+    if (message?.type === "ping") this.#pings.sent(message.ref);
     this.#socket.send(text);
     const bytes = encoder.encode(text).length;
-    this.#emit("frame", { direction: "out", text, bytes, atMs, message, binary: false, automatic });
+    this.#emitter.emit("frame", { direction: "out", text, bytes, atMs, message, binary: false, automatic });
     return true;
   }
 
   /** @param {boolean} on ping every ten seconds while connected to a server that said welcome */
   setAutoPing(on) {
     this.autoPing = on;
-    clearTimeout(this.#pingTimer);
-    if (on && this.state.name === "live") this.#pingRepeatedly();
+    this.#pings.pause();
+    if (on && this.state.name === "live") this.#startPings();
   }
 
-  #open(url) {
-    this.#release();
-    this.url = url;
-    this.#connectingAtMs = this.clock.localNow();
-    let socket;
-    try {
-      // The Content-Security-Policy refuses other hosts, and does not tell why.
-      if (new URL(url, location.href).host !== location.host) throw new Error(`only this site’s own server, ${location.host}, is allowed`);
-      socket = new WebSocket(url);
-    } catch (error) {
-      // The browser throws for an address that can never work.
-      this.#setState({ name: "closed", problem: error.message });
-      return;
-    }
+  #open() {
+    this.#forgetServer();
+    this.#pings.connecting();
+    // The Content-Security-Policy refuses other hosts, and does not tell why.
+    if (new URL(this.url, location.href).host !== location.host) throw new Error(`only this site’s own server, ${location.host}, is allowed`);
+    const socket = new WebSocket(this.url);
     socket.binaryType = "arraybuffer";
-    this.#socket = socket;
-    this.#setState({ name: "connecting" });
-    socket.onopen = () => {
+    return socket;
+  }
+
+  #handleSocketState({ name, retryAtMs, ending, problem }) {
+    if (name === "connecting") {
+      this.#setState({ name });
+    } else if (name === "open") {
       this.openedAtMs = this.clock.localNow();
-      this.#setState({ name: "open" });
-    };
-    socket.onmessage = (event) => this.#receive(event.data);
-    socket.onclose = (event) => this.#closed(event.code, event.reason);
+      this.#setState({ name });
+    } else {
+      this.#forgetServer();
+      const closing = ending && { code: ending.code, reason: ending.reason, wasOpen: ending.wasOpen, byUs: false };
+      this.#setState({ name, closing, problem, retryAtMs });
+    }
   }
 
   #receive(data) {
@@ -141,80 +149,34 @@ export class Session {
     const binary = typeof data !== "string";
     const text = binary ? `binary, ${data.byteLength} bytes` : data;
     const bytes = binary ? data.byteLength : encoder.encode(data).length;
-    const message = binary ? null : readObject(data);
+    const message = binary ? null : parseObject(data);
     const isWelcome = message?.type === "welcome" && this.state.name === "open";
-    if (isWelcome) this.#greet(message, atMs);
-    this.#emit("frame", { direction: "in", text, bytes, atMs, message, binary, automatic: false });
-    if (message?.type === "pong") this.#takePong(message, atMs);
-    if (isWelcome) this.#setState({ name: "live" });
-    if (isWelcome && this.autoPing) this.#pingRepeatedly();
-  }
-
-  #greet(message, atMs) {
-    this.welcome = message;
-    this.#tries = 0;
-    // Until the first pong, the whole connect counts as a slow round trip.
-    this.clock.reset();
-    this.clock.addSample(this.#connectingAtMs, message.timestamp, atMs);
-  }
-
-  #takePong(message, atMs) {
-    // Replies come in the order of their questions; a ref makes sure.
-    const place = message.ref === undefined ? 0 : this.#pings.findIndex((ping) => ping.ref === message.ref);
-    if (place < 0 || place >= this.#pings.length) return;
-    const [ping] = this.#pings.splice(0, place + 1).slice(-1);
-    this.clock.addSample(ping.atMs, message.timestamp, atMs);
-    this.#emit("pong", atMs - ping.atMs);
-  }
-
-  #pingRepeatedly() {
-    this.sendText('{"type":"ping"}', { automatic: true });
-    this.#pingTimer = setTimeout(() => this.#pingRepeatedly(), PING_MS);
-  }
-
-  #closed(code, reason) {
-    const closing = { code, reason, wasOpen: this.isOpen, byUs: false };
-    const { url } = this;
-    this.#release();
-    if (!this.autoReconnect || !mayReturn(code)) {
-      this.#setState({ name: "closed", closing });
-      return;
+    if (isWelcome) {
+      this.welcome = message;
+      this.#socket.confirm();
+      this.#pings.welcome(message.timestamp, atMs);
     }
-    this.#tries += 1;
-    const milliseconds = waitMilliseconds(this.#tries);
-    this.#retryTimer = setTimeout(() => this.#open(url), milliseconds);
-    this.#setState({ name: "waiting", closing, retryAtMs: this.clock.localNow() + milliseconds });
+    this.#emitter.emit("frame", { direction: "in", text, bytes, atMs, message, binary, automatic: false });
+    if (message?.type === "pong") {
+      const roundTripMs = this.#pings.pong(message, atMs);
+      if (roundTripMs !== null) this.#emitter.emit("pong", roundTripMs);
+    }
+    if (isWelcome) this.#setState({ name: "live" });
+    if (isWelcome && this.autoPing) this.#startPings();
   }
 
-  #release() {
-    clearTimeout(this.#retryTimer);
-    clearTimeout(this.#pingTimer);
-    this.#pings = [];
+  #startPings() {
+    this.#pings.repeat(() => this.sendText('{"type":"ping"}', { automatic: true }));
+  }
+
+  #forgetServer() {
+    this.#pings.stop();
     this.welcome = null;
     this.openedAtMs = null;
-    const socket = this.#socket;
-    this.#socket = null;
-    if (socket === null) return;
-    socket.onopen = socket.onmessage = socket.onclose = null;
-    socket.close(1000);
   }
 
   #setState(state) {
     this.state = { retryAtMs: null, closing: null, problem: "", ...state };
-    this.#emit("state", this.state);
-  }
-
-  #emit(name, value) {
-    for (const listener of this.#listeners.get(name) ?? []) listener(value);
-  }
-}
-
-/** @param {string} text @returns {object | null} */
-export function readObject(text) {
-  try {
-    const value = JSON.parse(text);
-    return value !== null && typeof value === "object" && !Array.isArray(value) ? value : null;
-  } catch {
-    return null;
+    this.#emitter.emit("state", this.state);
   }
 }
