@@ -22,7 +22,7 @@ def page(browser: Browser, stack: Stack) -> Iterator[Page]:
 
 CHART = """
   const {Store} = await import("/static/metrics_stream/client/store.js");
-  const {CHARTS} = await import("/static/metrics_stream/charts/kinds.js");
+  const charts = await import("/static/metrics_stream/charts/kinds.js");
   const field = (path, unit = "") => ({path, label: path, unit});
   const nowMs = Date.UTC(2026, 0, 31, 12);
   const store = new Store([{metricType: "system", path: "value", windowSeconds: 300}]);
@@ -32,7 +32,7 @@ CHART = """
   const host = document.createElement("div");
   document.body.append(host);
   const moment = {nowMs, windowMs: null, zoom: null};
-  const make = (kind, options = {}, rest = {}) => new (CHARTS.get(kind))({
+  const make = (kind, options = {}, rest = {}) => new charts[kind]({
     title: "Value", kind, metric_type: "system", fields: [field("value")], unit: "", decimals: null,
     warning_at: null, critical_at: null, options, ...rest,
   }, host);

@@ -134,7 +134,6 @@ function impliedEdges(nodes) {
 function createNode() {
   const icon = levelIcon();
   const name = element("span", { class: "flow__name" });
-  const type = element("span", { class: "flow__type" });
   const word = element("span", { class: "flow__word" });
   const throughput = element("span", { class: "flow__throughput numeric" });
   const latency = element("span", { class: "flow__latency numeric" });
@@ -145,7 +144,7 @@ function createNode() {
     throughput,
     element("span", { class: "flow__foot" }, latency, word),
   );
-  return { node, icon, name, type, word, throughput, latency };
+  return { node, icon, name, word, throughput, latency };
 }
 
 function updateNode(part, node) {

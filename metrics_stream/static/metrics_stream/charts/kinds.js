@@ -1,17 +1,9 @@
-// The chart of each panel kind. Room: charts.
+// The chart class of each panel kind: this module exports every class by the name of its kind. A kind named `x` has its
+// class in charts/x.js, its style sheet in css/charts/x.css, and one line here.
 //
-// A chart has paint({store, source, moment}), which says whether there was anything to show, and stop(). Some have
-// draw(moment) for what takes long or moves with time alone, which says whether it drew, restyle() for a new theme, and
-// `level`, the worst state they show.
-
-import { BarChart } from "./bar.js";
-import { FlowChart } from "./flow.js";
-import { GaugeChart } from "./gauge.js";
-import { LineChart } from "./line.js";
-import { NumberChart } from "./number.js";
-import { StatusChart } from "./status.js";
-import { TableChart } from "./table.js";
-import { TextChart } from "./text.js";
+// A chart has paint({store, source, moment}), which returns whether there was anything to show, and stop(). Some have
+// draw(moment) for what takes long or changes with time alone, which returns whether it drew, restyle() for a new theme,
+// and `level`, the worst level they show.
 
 /**
  * @typedef {object} Moment the time that is shown
@@ -20,14 +12,11 @@ import { TextChart } from "./text.js";
  * @property {{fromMs: number, toMs: number} | null} zoom a stretch that charts over time show instead
  */
 
-/** @type {Map<string, new (panel: object, host: HTMLElement) => object>} */
-export const CHARTS = new Map([
-  ["line", LineChart],
-  ["number", NumberChart],
-  ["gauge", GaugeChart],
-  ["bar", BarChart],
-  ["table", TableChart],
-  ["status", StatusChart],
-  ["flow", FlowChart],
-  ["text", TextChart],
-]);
+export { BarChart as bar } from "./bar.js";
+export { FlowChart as flow } from "./flow.js";
+export { GaugeChart as gauge } from "./gauge.js";
+export { LineChart as line } from "./line.js";
+export { NumberChart as number } from "./number.js";
+export { StatusChart as status } from "./status.js";
+export { TableChart as table } from "./table.js";
+export { TextChart as text } from "./text.js";

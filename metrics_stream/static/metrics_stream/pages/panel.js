@@ -1,6 +1,6 @@
 // One panel of a dashboard: its chart, its state in words, and when it has to be painted. Room: pages.
 
-import { CHARTS } from "../charts/kinds.js";
+import * as charts from "../charts/kinds.js";
 import { LEVEL_WORDS, levelIcon, setAttribute, setLevelIcon, setText } from "../charts/dom.js";
 import { formatDuration } from "../client/format.js";
 import { lastReceivedMs } from "../client/readings.js";
@@ -29,8 +29,7 @@ export class Panel {
     this.waiting = section.querySelector("[data-panel-waiting]");
     this.waitingText = section.querySelector("[data-panel-waiting-text]");
     this.hint = section.querySelector("[data-panel-hint]");
-    const Chart = CHARTS.get(config.kind);
-    this.chart = new Chart(config, section.querySelector("[data-panel-body]"));
+    this.chart = new charts[config.kind](config, section.querySelector("[data-panel-body]"));
     if (config.kind !== "text") {
       this.icon = levelIcon();
       this.state.prepend(this.icon);
