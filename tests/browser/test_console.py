@@ -123,7 +123,7 @@ def test_invalid_json_shows_the_error_and_the_fifth_close_is_explained(page: Pag
         page.get_by_role("button", name="Send", exact=True).click()
     words = page.locator("[data-words]")
     expect(words).to_contain_text("Closed with 4501: Bad protocol.")
-    expect(words).to_contain_text("A client must not come back by itself")
+    expect(words).to_contain_text("A client must not reconnect by itself")
     expect(entries(page, "closed 4501")).to_be_visible()
     expect(page.get_by_role("button", name="Not connected", exact=True)).to_be_disabled()
     expect(page.get_by_role("button", name="Connect", exact=True)).to_be_enabled()
@@ -308,4 +308,4 @@ def test_log_can_be_reached_by_keyboard_after_the_row_that_was_read_has_gone(pag
 
 def test_paused_log_holds_no_more_than_one_that_goes_on(page: Page) -> None:
     page.goto("/console/")
-    assert page.evaluate(LOG, [20, 1_000_000, True])["foot"] == "Paused: 8 waiting, 12 let go · 0 shown"
+    assert page.evaluate(LOG, [20, 1_000_000, True])["foot"] == "Paused: 8 waiting, 12 removed · 0 shown"

@@ -328,7 +328,7 @@ def test_gap_is_announced(page: Page) -> None:
 
 def test_what_a_connection_complained_of_is_gone_with_it(page: Page) -> None:
     welcome = '{"type": "welcome", "timestamp": "2026-01-01T00:00:00.000000Z", "metric_types": ["system"]}'
-    bus = page.get_by_text("The server hears nothing from the producers")
+    bus = page.get_by_text("The server receives nothing from the producers")
     error = page.get_by_text("The server says: the server stops")
     sockets = []
 

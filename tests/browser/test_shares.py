@@ -140,6 +140,6 @@ def test_who_is_signed_out_elsewhere_is_told_so_on_every_page(visitor: Page, clo
     expect(dashboard.get_by_role("link", name="Sign in again")).to_be_visible()
     expect(console.get_by_role("link", name="Sign in", exact=True)).to_be_visible()
     console.get_by_role("button", name="Connect", exact=True).click()
-    expect(console.get_by_text("The server asks who you are")).to_be_visible()
+    expect(console.get_by_text("The server requires authentication")).to_be_visible()
     expect(runs.get_by_text("You have been signed out.")).to_be_visible(timeout=10_000)
     assert "next=/runs/" in (runs.get_by_role("link", name="Sign in again").get_attribute("href") or "")

@@ -321,7 +321,7 @@ def test_link_to_a_run_that_goes_on_asks_for_all_of_it_where_the_clock_is_slow(p
 def test_run_that_is_gone_is_said_and_the_page_is_live(page: Page, stack: Stack) -> None:
     publish(stack, 111)
     open_operations(page, "?run=gone&at=2026-01-31T12:00:00Z")
-    expect(page.get_by_text("This test run is not there any more. The page is live.")).to_be_visible()
+    expect(page.get_by_text("This test run no longer exists. The page is live.")).to_be_visible()
     expect(badge(page)).to_have_text("Live")
     expect(figure(page)).to_have_text("111tps")
     expect(page).to_have_url(re.compile("/operations/$"))
@@ -390,7 +390,7 @@ def test_window_that_is_longer_than_what_is_kept_says_where_it_begins(page: Page
     expect(figure(page)).to_be_visible()
     expect(lack).to_be_hidden()
     page.get_by_label("Charts show").select_option("3600")
-    words = r"Nothing before \d\d:\d\d:\d\d has come to this page: the server keeps 15\smin of what is live\."
+    words = r"This page has no data before \d\d:\d\d:\d\d: the server keeps live metrics for 15\smin\."
     expect(lack).to_have_text(re.compile(words))
     expect(lack.get_by_role("button")).to_be_hidden()
     page.get_by_label("Charts show").select_option("300")

@@ -195,7 +195,7 @@ def test_replay_that_is_refused_after_a_reconnect_leaves_nothing_of_it_on_the_li
     assert run(page, "client/connection", code) == [
         ["of the run"],
         True,
-        ["This test run is not there any more. The page is live."],
+        ["This test run no longer exists. The page is live."],
         ["live"],
         1,
     ]

@@ -1,4 +1,4 @@
-/** Copies what is shown once, on pages of the admin. */
+// Copy a secret that the admin shows only once.
 
 import { copyFrom } from "../pages/console/clipboard.js";
 

@@ -1,14 +1,13 @@
-/**
- * Makes the admin's forms of panels, presets and policies quicker to use: offers field names of the chosen metric type, shows
- * only what a kind of panel knows, and folds panels into one line each. Without it the forms are complete, only longer.
- */
+// Makes the admin's forms for panels, presets and policies quicker to use: offers the field names of the chosen metric
+// type, shows only the options of a panel's kind, and folds panels into one line each. Without it the forms are only
+// longer.
 
 /**
  * @typedef {{name: string, label: string}} Field
  * @typedef {{slug: string, label: string, fields: Field[]}} MetricType
  */
 
-/** @returns {any} what the page holds under `id`, or null on pages without it (an old version in the history). */
+/** @returns {any} the JSON in the page under `id`; null on pages without it (an old version in the history). */
 function read(id) {
   const element = document.getElementById(id);
   return element ? JSON.parse(element.textContent) : null;
@@ -20,12 +19,12 @@ const catalogue = read("metric-catalogue") ?? [];
 const optionsOfKind = read("options-of-kind") ?? {};
 const optionNames = [...new Set(Object.values(optionsOfKind).flat())];
 
-/** Finds the control called `name` in a form, inline or not: `panels-3-kind` or `kind`. */
+/** Return the control called `name` in a form, inline or not: `panels-3-kind` or `kind`. */
 function control(scope, name) {
   return scope.querySelector(`[name="${name}"], [name$="-${name}"]`);
 }
 
-/** @returns {HTMLElement} what holds a control, its label and its help. */
+/** @returns {HTMLElement} the box of a control, its label and its help. */
 function boxOf(input) {
   return input.closest(".form-multiline > div") ?? input.closest(".form-row");
 }
@@ -39,7 +38,7 @@ function lines(textarea) {
 }
 
 /**
- * Puts buttons with field names under a textarea; a press adds or removes the line.
+ * Add buttons with field names under a textarea; a press adds or removes the line.
  * @param {HTMLTextAreaElement} textarea
  * @param {() => MetricType[]} chosenTypes
  */
@@ -80,7 +79,7 @@ function offerFields(textarea, chosenTypes) {
   return paint;
 }
 
-/** Shows the rows and boxes of `names`, hides those of the other options. */
+/** Show the options of a panel kind, and hide the others. */
 function showOptions(scope, kind) {
   const known = optionsOfKind[kind] ?? [];
   for (const name of optionNames) {
@@ -102,7 +101,7 @@ function showOptions(scope, kind) {
   }
 }
 
-/** @returns {string} what a folded panel says of itself. */
+/** @returns {string} the summary of a folded panel. */
 function summary(scope) {
   const kind = control(scope, "kind");
   const type = control(scope, "metric_type");
@@ -115,7 +114,7 @@ function summary(scope) {
   return parts.filter(Boolean).join(" · ");
 }
 
-/** Sets up the form of one panel. */
+/** Set up the form of one panel. */
 function editPanel(scope) {
   const kind = control(scope, "kind");
   const type = control(scope, "metric_type");
@@ -127,7 +126,7 @@ function editPanel(scope) {
   showOptions(scope, kind.value);
 }
 
-/** Folds an inline panel into its heading; new ones and ones with errors start open. */
+/** Fold an inline panel into its heading; new panels and panels with errors start open. */
 function fold(inline) {
   const heading = inline.querySelector("h3");
   if (!heading) return;

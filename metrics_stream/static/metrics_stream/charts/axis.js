@@ -1,15 +1,15 @@
-// The labels of a chart's axes. Room: charts; pure.
+// The labels of a chart's axes.
 
 import { formatNumber } from "../client/format.js";
 
-/** Room to the right of the plot. */
+/** The space to the right of the plot. */
 export const RIGHT_PADDING_PX = 10;
 
 const HALF_LABEL_PX = 28;
 
 const toMinutes = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
 const clock = new Intl.DateTimeFormat(undefined, { ...toMinutes, second: "2-digit" });
-// Not a part of the longer text: in some languages that has words in it.
+// Not cut from the longer text: in some languages that contains words.
 const minuteClock = new Intl.DateTimeFormat(undefined, toMinutes);
 
 /** @param {number} seconds since the epoch @returns {string} the local time of day */
@@ -27,17 +27,17 @@ export function valueLabels(splits, unit) {
   return splits.map((value) => shortLabel(value, unit, splits));
 }
 
-/** What uPlot writes at the times of an axis. @returns {string[]} */
+/** Return the labels at the times of an axis, for uPlot. @returns {string[]} */
 export function timeLabels(plot, splits) {
   const minutes = splits.every((seconds) => seconds % 60 === 0);
   return splits.map((seconds) => {
-    // A label that would be cut off at the right edge is left out.
+    // Leave out a label that the right edge would cut off.
     if (plot.bbox.width / devicePixelRatio - plot.valToPos(seconds, "x") < HALF_LABEL_PX - RIGHT_PADDING_PX) return "";
     return minutes ? minuteClock.format(seconds * 1000) : formatClock(seconds);
   });
 }
 
-/** Labels of one axis share their decimals, which the step decides. */
+/** The step of an axis decides the decimals, which all its labels share. */
 function shortLabel(value, unit, splits) {
   const largest = Math.max(...splits.map(Math.abs));
   const [factor, letter] = largest >= 1e15 ? [1, ""] : largest >= 1e9 ? [1e9, "B"] : largest >= 1e6 ? [1e6, "M"] : largest >= 1e4 ? [1e3, "k"] : [1, ""];
@@ -47,7 +47,7 @@ function shortLabel(value, unit, splits) {
   return `${text}${letter}${ending}`;
 }
 
-/** Decimals that the steps of an axis need, so that 0.075 is not written as 0.08. */
+/** Return the decimals that the step of an axis needs, so that 0.075 is not written as 0.08. */
 function decimalsOf(splits, factor) {
   const step = splits.length > 1 ? Math.abs(splits[1] - splits[0]) / factor : 1;
   for (let decimals = 0; decimals < 6; decimals += 1) {
@@ -57,9 +57,9 @@ function decimalsOf(splits, factor) {
   return 6;
 }
 
-/** What uPlot reserves for the labels of a value axis. @returns {number} in pixels */
+/** Return the width of a value axis, for uPlot. @returns {number} in pixels */
 export function axisWidth(values) {
   const longest = (values ?? []).reduce((most, text) => Math.max(most, text.length), 0);
-  // In steps of two characters, so that the plot does not shift by a pixel or two with each new label.
+  // In steps of two characters, so that the plot does not shift with each new label.
   return 20 + Math.max(4, Math.ceil(longest / 2) * 2) * 6.2;
 }

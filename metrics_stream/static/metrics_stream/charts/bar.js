@@ -1,10 +1,10 @@
-// Horizontal bars: fields, sources, agents, or the numbers inside an object, beside each other. Room: charts.
+// Horizontal bars: fields, sources, agents, or the numbers inside an object.
 
 import { formatNumber, nameOf, unitOf } from "../client/format.js";
 import { levelOf, readingsOf, worst } from "../client/readings.js";
 import { element, KeyedList, setAttribute, setStyle, setText } from "./dom.js";
 
-/** Up to here each bar lies under its label; more of them stand beside it. */
+/** Up to this many rows each bar is under its label; with more rows it is beside it. */
 const ROOMY_ROWS = 6;
 
 export class BarChart {

@@ -1,4 +1,4 @@
-// Building elements, and writing to them only what changed. Room: charts. Text goes in as text, never as markup.
+// Create elements, and write only what changed to them. Text is written as text, never as markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -28,7 +28,11 @@ function fill(node, attributes, children) {
   return node;
 }
 
-/** @param {Element} node @param {string} name @param {string | number | boolean | null} value null and false remove it */
+/**
+ * @param {Element} node
+ * @param {string} name
+ * @param {string | number | boolean | null} value null and false remove the attribute
+ */
 export function setAttribute(node, name, value) {
   if (value === null || value === false) {
     if (node.hasAttribute(name)) node.removeAttribute(name);
@@ -54,7 +58,7 @@ export function setStyle(node, name, value) {
 }
 
 /**
- * Keeps the children of a node equal to a list of items: makes, updates and removes by key, in the order of the list.
+ * Keeps the children of a node equal to a list of items: creates, updates and removes them by key, in list order.
  *
  * @template T
  */
@@ -94,7 +98,7 @@ export class KeyedList {
   }
 }
 
-/** Shapes by level, so that a state can be told without colour. */
+/** Shapes by level, so that a level is recognizable without colour. */
 const SHAPES = {
   good: "M8 1.5a6.5 6.5 0 1 0 0 13 6.5 6.5 0 0 0 0-13zM5 8.2l2.2 2.2 4-4.6",
   warn: "M8 1.8 15 14H1zM8 6.2v3.6M8 11.8v.4",
@@ -102,10 +106,10 @@ const SHAPES = {
   none: "M8 2.5a5.5 5.5 0 1 0 0 11 5.5 5.5 0 0 0 0-11z",
 };
 
-/** Words by level, for numbers against thresholds. */
+/** Words by level, for numbers with thresholds. */
 export const LEVEL_WORDS = { good: "OK", warn: "Warning", bad: "Critical", none: "" };
 
-/** @returns {SVGElement} an icon whose shape setLevelIcon chooses */
+/** @returns {SVGElement} an icon; setLevelIcon sets its shape */
 export function levelIcon() {
   return svgElement("svg", { class: "level-icon", viewBox: "0 0 16 16", "aria-hidden": "true" }, svgElement("path"));
 }

@@ -1,4 +1,4 @@
-// The flow of transactions through nodes: who hands to whom, how fast, how well. Room: charts.
+// The flow of transactions through nodes: the edges, and the throughput, latency and state of each node.
 
 import { formatNumber, humanize } from "../client/format.js";
 import { levelOfWord, worst } from "../client/readings.js";
@@ -7,7 +7,7 @@ import { element, KeyedList, levelIcon, setAttribute, setLevelIcon, setStyle, se
 
 const DEFAULT_PATH = "transaction_flow_data";
 
-/** More nodes than this do not fit any screen. */
+/** More nodes do not fit on any screen. */
 const MAX_NODES = 40;
 
 export class FlowChart {
@@ -31,7 +31,7 @@ export class FlowChart {
       .filter(({ value }) => value !== undefined && value !== null)
       .sort((a, b) => b.latest.receivedAtMs - a.latest.receivedAtMs);
     const { nodes, edges } = flowOf(found[0]?.value);
-    // Nodes above each other get smaller, and past a handful the panel grows.
+    // Nodes above each other become smaller, and with many of them the panel grows.
     const rows = mostInColumn(nodes);
     setAttribute(this.flow, "data-dense", rows > 2);
     setStyle(this.flow, "--rows", String(rows));
@@ -45,11 +45,10 @@ export class FlowChart {
 }
 
 /**
- * Return the nodes and edges of a flow with their places; 0–100 both ways, within a margin.
+ * Return the nodes and edges of a flow with their places, 0–100 in both directions.
  *
- * Accepts a list of nodes, `{nodes, edges}`, or an object of nodes by id. Places come from the nodes' `position`
- * ({x, y} of 0–1, or any other scale), else from their order. Edges come from `edges`, else each node leads to those
- * of the next column.
+ * The value is a list of nodes, `{nodes, edges}`, or an object of nodes by id. Places are the nodes' `position` ({x, y}
+ * on any scale), else they follow the order. Edges are `edges`, else each node leads to the nodes of the next column.
  *
  * @param {unknown} value
  * @returns {{nodes: object[], edges: object[]}}
@@ -97,14 +96,14 @@ function readEdge(edge) {
   return [String(edge?.from ?? edge?.source ?? ""), String(edge?.to ?? edge?.target ?? "")];
 }
 
-/** Give every node its place; nodes that share one would hide each other, so then the order decides for all. */
+/** Set the place of every node. Where nodes share one they would hide each other: then the order decides for all. */
 function placeNodes(nodes) {
   const places = new Set(nodes.map((node) => `${node.x} ${node.y}`));
   const usable = nodes.every((node) => Number.isFinite(node.x) && Number.isFinite(node.y)) && places.size === nodes.length;
   if (!usable) {
     nodes.forEach((node, index) => Object.assign(node, { x: nodes.length > 1 ? index / (nodes.length - 1) : 0.5, y: 0.5 }));
   }
-  // Stretched to the edges, whatever scale the producer used: the panel's width is what there is.
+  // Stretch the places to the panel's edges, whatever scale the producer used.
   const spread = (name) => {
     const all = nodes.map((node) => node[name]);
     const [low, high] = [Math.min(...all), Math.max(...all)];
@@ -115,7 +114,7 @@ function placeNodes(nodes) {
   return nodes;
 }
 
-/** How many nodes stand above each other in the fullest place. */
+/** Return the largest number of nodes above each other. */
 function mostInColumn(nodes) {
   const counts = nodes.map((node) => nodes.filter((other) => Math.abs(other.xPercent - node.xPercent) < 12).length);
   return Math.max(1, ...counts);

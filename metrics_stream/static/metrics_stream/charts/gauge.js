@@ -1,4 +1,4 @@
-// A gauge: a value between two bounds, with the thresholds on its arc. Room: charts. An ARIA meter drawn in SVG.
+// A gauge: a value between two bounds, with the thresholds on its arc. It is an ARIA meter, drawn in SVG.
 
 import { formatNumber, formatParts } from "../client/format.js";
 import { levelOf, readingsOf } from "../client/readings.js";
@@ -81,7 +81,7 @@ export class GaugeChart {
 }
 
 /**
- * Return where a gauge warns and where it is critical, as fractions of its arc.
+ * Return the warning and critical zones of a gauge, as fractions of its arc.
  *
  * @param {{warning_at: number | null, critical_at: number | null}} panel
  * @param {number} low
@@ -101,7 +101,7 @@ export function zonesOf({ warning_at: warningAt, critical_at: criticalAt }, low,
 }
 
 /**
- * Return the ends of a gauge: as the panel says, else 0–1 and 0–100 for shares, else up to a round number above.
+ * Return the bounds of a gauge: those of the panel, else 0–1 or 0–100 for shares, else 0 to a round number above.
  *
  * @param {{minimum?: number, maximum?: number}} options
  * @param {string} unit

@@ -1,4 +1,4 @@
-// What a table shows, as rows and columns of text. Room: charts; pure.
+// The content of a table, as rows and columns of text.
 
 import { formatValue, nameOf, unitOf } from "../client/format.js";
 import { levelOf, levelOfWord } from "../client/readings.js";
@@ -8,22 +8,22 @@ import { levelOf, levelOfWord } from "../client/readings.js";
  * @property {string} text
  * @property {boolean} numeric
  * @property {"none" | "good" | "warn" | "bad"} level
- * @property {number} [span] columns that it fills
+ * @property {number} [span] how many columns it fills
  *
  * @typedef {object} Grid
- * @property {string[]} columns headings, without the one of the row heads; empty when they would say nothing
+ * @property {string[]} columns headings, without that of the row heads; empty where headings are useless
  * @property {string} corner the heading of the row heads
  * @property {{key: string, head: string, cells: Cell[]}[]} rows
  */
 
-/** Fields that name an entry; they become the row's head. */
+/** Fields that name an entry; they become the head of its row. */
 const NAMES = new Set(["agent_id", "agent_name"]);
 
 /**
  * Lay out the readings of a panel.
  *
- * Entries (agents) are rows with the fields as columns. Of everything else, fields are rows and sources columns; a field
- * that holds an object or a list becomes rows of its own.
+ * Entries (agents) are rows with the fields as columns. Otherwise fields are rows and sources columns; a field that
+ * holds an object or a list becomes several rows.
  *
  * @param {Reading[]} readings
  * @param {object} panel
@@ -90,7 +90,7 @@ function fieldGrid(readings, panel) {
   };
 }
 
-/** An object of objects that share keys, `{ours: {cost: 1}, theirs: {cost: 2}}`, is a table by nature. */
+/** Return a table for an object of objects that share keys, `{ours: {cost: 1}, theirs: {cost: 2}}`; else null. */
 function matrixGrid(value, panel) {
   const columns = Object.entries(value).filter(([, inner]) => isObject(inner));
   const names = [...new Set(columns.flatMap(([, inner]) => Object.keys(inner)))];
@@ -109,7 +109,7 @@ function matrixGrid(value, panel) {
   return { columns: columns.map(([name]) => nameOf(name)), corner: "", rows };
 }
 
-/** Improvements are percentages whatever they improve. */
+/** A column of percentages, such as improvements, has percentages whatever the name of the row. */
 function unitIn(column, name) {
   const own = unitOf(column);
   return own === "percent" ? own : unitOf(name);

@@ -1,4 +1,4 @@
-// The legend of a line chart: a line's colour, its name, a value, and a button to hide it. Room: charts.
+// The legend of a line chart: the colour, name and value of each line, as a button that hides it.
 
 import { element, KeyedList, setAttribute, setStyle, setText } from "./dom.js";
 import { SERIES_COLOURS, seriesVariable } from "./palette.js";
@@ -17,7 +17,7 @@ export class Legend {
 
   /**
    * @param {{key: string, label: string, text: string}[]} lines
-   * @param {Map<string, number>} slots the number of each line's colour, by key
+   * @param {Map<string, number>} slots the number of the colour of each line, by key
    * @param {Set<string>} hidden keys
    */
   show(lines, slots, hidden) {

@@ -1,5 +1,5 @@
-// A line chart over time: several fields, sources and agents, thresholds, gaps, and a legend that does not jump.
-// Room: charts. Axes, scales and the cursor are uPlot's; the lines are drawn from pictures of the store's series.
+// A line chart over time: several fields, sources and agents, thresholds, gaps, and a legend of constant size. Axes,
+// scales and the cursor are those of uPlot; the lines are drawn from the geometry of the store's series.
 
 import uPlot from "../vendor/uPlot.min.js";
 import { leftEdgeMs } from "../client/columns.js";
@@ -13,10 +13,10 @@ import { fade, resolveColours, SERIES_COLOURS, seriesVariable } from "./palette.
 import { drawLine, fillArea } from "./strokes.js";
 import { watchZoom } from "./zoom.js";
 
-/** More lines than this cannot be told apart; the legend says how many are left out. */
+/** More lines cannot be told apart; a text says how many are left out. */
 const MAX_LINES = 16;
 
-/** New points are drawn within this time, even where they move the picture by less than half a pixel. */
+/** New points are drawn within this time, even where they move the chart by less than half a pixel. */
 const NEW_POINTS_MS = 333;
 
 const LINE_PX = 1.75;
@@ -26,14 +26,14 @@ const CURSOR_GROUP = "metrics-stream";
 export class LineChart {
   #plot = null;
   #lines = [];
-  /** @type {LineGeometry} as drawn: stacked where the panel is */
+  /** @type {LineGeometry} as drawn: stacked if the panel is */
   #geometry = { times: [], firstColumn: 0, traces: [] };
-  /** @type {Column[]} what each line says at the rows, never stacked */
+  /** @type {Column[]} the values of each line at the rows, never stacked */
   #values = [];
   #colours = [];
   #colourSlots = new Map();
   #hidden = new Set();
-  /** @type {{store: Store, source: string | null} | null} what is drawn */
+  /** @type {{store: Store, source: string | null} | null} the data to draw */
   #source = null;
   #hasNewPoints = false;
   /** @type {Moment | null} of the last drawing */
@@ -68,7 +68,7 @@ export class LineChart {
   }
 
   /**
-   * Draw the newest points and move the time axis, once that can be seen.
+   * Draw the newest points and move the time axis, once that is visible.
    *
    * @param {Moment} moment
    * @returns {boolean} whether it drew
@@ -78,7 +78,7 @@ export class LineChart {
     const { fromMs, toMs } = this.#timeRange(moment);
     const pixelMs = (toMs - fromMs) / Math.max(1, this.#plot?.bbox.width ?? 1);
     const movedMs = Math.max(Math.abs(fromMs - this.#drawnRange.fromMs), Math.abs(toMs - this.#drawnRange.toMs));
-    // By the page's own clock: that of a replay may stand still.
+    // By the local clock: that of a replay may stand still.
     const isLate = this.#hasNewPoints && performance.now() - this.#drawnAtMs >= NEW_POINTS_MS;
     if (movedMs < pixelMs / 2 && !isLate) return false;
     const isWider = Math.abs(toMs - fromMs - (this.#drawnRange.toMs - this.#drawnRange.fromMs)) >= pixelMs / 2;
@@ -108,7 +108,7 @@ export class LineChart {
     this.#showLegend();
   }
 
-  /** Take the colours of the theme in force. */
+  /** Use the colours of the current theme. */
   restyle() {
     if (this.#plot !== null) this.#createPlot(this.#drawnMoment);
   }
@@ -123,7 +123,7 @@ export class LineChart {
     this.#plot = null;
   }
 
-  /** Make the picture of all points between the edges. */
+  /** Compute the geometry of all points between the edges. */
   #computeGeometry(moment) {
     const width = this.#plot === null ? this.#plotSize().width : this.#plot.bbox.width / devicePixelRatio;
     const series = this.#lines.map((line) => line.series);
@@ -148,7 +148,7 @@ export class LineChart {
     this.#plot?.setScale("x", { min: this.#drawnRange.fromMs / 1000, max: this.#drawnRange.toMs / 1000 });
   }
 
-  /** A line keeps its colour for as long as it is there; a colour that became free goes to the next line. */
+  /** A line keeps its colour for as long as it exists; a new line gets the first colour that is free. */
   #assignColours() {
     const keys = new Set(this.#lines.map((line) => line.key));
     for (const key of this.#colourSlots.keys()) if (!keys.has(key)) this.#colourSlots.delete(key);
@@ -167,7 +167,7 @@ export class LineChart {
     this.#drawnMoment = moment;
     if (this.#lines.length === 0) return;
     this.#computeGeometry(moment);
-    // It takes room from the chart, which would be drawn a second time for it.
+    // The legend takes height from the plot: shown afterwards, it would cause a second drawing.
     this.#showLegend();
     const [grid, axis, warn, bad] = resolveColours(this.canvas, "--chart-grid", "--chart-axis", "--warn", "--bad");
     const variables = this.#lines.map((line) => seriesVariable(this.#colourSlots.get(line.key)));
@@ -192,12 +192,12 @@ export class LineChart {
         ],
         cursor: {
           sync: { key: CURSOR_GROUP, scales: ["x", null] },
-          // What a drag and a double click mean is told by watchZoom.
+          // watchZoom handles drags and double clicks.
           drag: { x: false, y: false, setScale: false },
           bind: { dblclick: () => null },
           y: false,
           points: { size: 7 },
-          // In stacked lines every row has a value; what a line says itself is at its own rows only.
+          // Stacked lines have a value in every row; the legend needs the row of the line's own nearest point.
           dataIdx: (plot, index, hovered) => (index === 0 ? hovered : nearestDefined(plot.data[0], this.#values[index - 1], hovered)),
         },
         series: [{}, ...this.#lines.map((line, index) => this.#seriesOptions(line, this.#colours[index]))],
@@ -227,7 +227,7 @@ export class LineChart {
       show: !this.#hidden.has(line.key),
       stroke: colour,
       width: LINE_PX,
-      // uPlot's own lines take ten times as long where points are dense; see #drawSeries.
+      // uPlot's own lines take ten times as long where points are dense; #drawSeries draws them.
       paths: () => null,
       points: { show: true, size: 5, fill: colour, filter: isolatedPoints },
     };
@@ -235,10 +235,10 @@ export class LineChart {
 
   #valueRange(low, high) {
     const { minimum, maximum } = this.panel.options;
-    // Percentages and durations read wrongly on an axis that starts anywhere; an empty chart still needs an axis.
+    // The axis starts at zero, or differences look larger than they are; an empty chart still needs an axis.
     const floor = minimum ?? (low === null || low >= 0 ? 0 : null);
     const least = floor ?? uPlot.rangeNum(low, Math.max(high, 0), 0.1, true)[0];
-    // Nothing but zeros says nothing about the scale: one per cent, or one of whatever it is.
+    // Zeros alone give no scale: use one per cent, or 1 of the unit.
     const flat = this.unit === "ratio" ? 0.01 : 1;
     const most = maximum ?? (high > least ? uPlot.rangeNum(least, high, 0.12, true)[1] : least + flat);
     return [least, most > least ? most : least + flat];
@@ -258,7 +258,7 @@ export class LineChart {
     const stacked = this.panel.options.stacked ?? false;
     ctx.save();
     ctx.beginPath();
-    // Half a line more above and below, or a line at the edge would be thinner.
+    // Half a line width more above and below, or a line at the edge would be thinner.
     ctx.rect(bbox.left, bbox.top - width / 2, bbox.width, bbox.height + width);
     ctx.clip();
     if (stacked || this.#lines.length === 1) {
@@ -294,7 +294,7 @@ export class LineChart {
   #showCursor(plot) {
     const { left, idx } = plot.cursor;
     const away = left === undefined || left < 0 || idx === null || idx === undefined;
-    // uPlot tells the cursor with every picture, also while it is elsewhere.
+    // uPlot reports the cursor with every drawing, also while it is outside.
     if (away && this.time.hidden) return;
     setAttribute(this.time, "hidden", away);
     if (!away) {
@@ -342,7 +342,7 @@ export class LineChart {
 
 const keyAndLabel = (line) => `${line.key}\u0001${line.label}`;
 
-/** Points without a neighbour, which a line alone would not show. */
+/** Return the points without a neighbour, which a line alone does not show. */
 function isolatedPoints(plot, seriesIndex) {
   const column = plot.data[seriesIndex];
   const isolated = [];
@@ -363,7 +363,7 @@ function isolatedPoints(plot, seriesIndex) {
   return isolated;
 }
 
-/** The row of a series nearest to the cursor that has a value; null inside a gap. */
+/** Return the row nearest to the cursor in which a series has a value; null inside a gap. */
 function nearestDefined(times, column, hovered) {
   if (column[hovered] !== undefined) return column[hovered] === null ? null : hovered;
   let left = hovered;

@@ -1,4 +1,4 @@
-// A big number with its trend: what it was, how much it changed. Room: charts.
+// A large number with its trend: the change, and a sparkline.
 
 import { leftEdgeMs } from "../client/columns.js";
 import { formatChange, formatDuration, formatParts, formatValue } from "../client/format.js";
@@ -7,10 +7,10 @@ import { element, setAttribute, setStyle, setText } from "./dom.js";
 import { ReadingGroup } from "./reading_group.js";
 import { Sparkline } from "./sparkline.js";
 
-/** Figures up to this many characters have one size, so that the numbers of a row look alike. */
+/** Numbers of up to this many characters have the same size, so that the panels of a row look alike. */
 const SHORTEST_FIGURE = 7;
 
-/** A change over less than this says nothing. */
+/** A change within less time is not shown. */
 const SHORTEST_TREND_MS = 10_000;
 
 export class NumberChart {
@@ -60,7 +60,7 @@ export class NumberChart {
     setText(part.unit, parts.unit);
     setAttribute(part.node, "data-level", levelOf(reading.value, this.panel));
     const length = parts.prefix.length + parts.text.length + parts.unit.length * 0.5;
-    // The size follows the longest text so far: it never grows back, so the number does not pump.
+    // The size follows the longest text so far and never grows again, so that the number rarely changes its size.
     if (length > part.widest) {
       part.widest = length;
       setStyle(part.figure, "--characters", String(Math.max(SHORTEST_FIGURE, length)));

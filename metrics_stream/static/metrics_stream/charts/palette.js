@@ -1,13 +1,12 @@
-// Colours of the page as a canvas can use them: the variables of css/tokens.css, resolved for the theme in force.
-// Room: charts.
+// The colours of css/tokens.css for a canvas, resolved for the current theme.
 
-/** Colours of series; the tokens are --series-1 to --series-8. */
+/** The number of colours for series; the tokens are --series-1 to --series-8. */
 export const SERIES_COLOURS = 8;
 
 /**
- * Return what CSS makes of a colour variable right now.
+ * Return the current values of colour variables.
  *
- * @param {Element} host an element in the page, from which the variable is inherited
+ * @param {Element} host an element of the page, from which the variables are inherited
  * @param {...string} names such as "--ink"
  * @returns {string[]} as rgb(…) texts
  */
@@ -35,9 +34,9 @@ export function fade(colour, alpha) {
 }
 
 /**
- * Return the variable of the series number `index`, from 0.
+ * Return the colour variable of a series.
  *
- * @param {number} index
+ * @param {number} index from 0
  * @returns {string}
  */
 export function seriesVariable(index) {

@@ -1,9 +1,9 @@
-// The few readings that fit into one panel as large figures: one per source, labelled when there are several. Room: charts.
+// The few readings that fit into one panel as large figures: one per source, with labels if there are several.
 
 import { levelOf, worst } from "../client/readings.js";
 import { element, KeyedList, setAttribute, setText } from "./dom.js";
 
-/** With more sources than this the panel says how many are left out. */
+/** With more readings the panel says how many are left out. */
 const MAX_READINGS = 3;
 
 export class ReadingGroup {
@@ -11,7 +11,7 @@ export class ReadingGroup {
    * @param {object} panel
    * @param {HTMLElement} host
    * @param {string} className of the list
-   * @param {() => object} create makes the part of one reading
+   * @param {() => object} create returns the part of one reading
    * @param {(part: object, reading: object) => void} update
    */
   constructor(panel, host, className, create, update) {
@@ -24,7 +24,7 @@ export class ReadingGroup {
     this.labelled = false;
   }
 
-  /** @param {object[]} readings @returns {string} the worst level of those shown */
+  /** @param {object[]} readings @returns {string} the worst level of the readings shown */
   show(readings) {
     const shown = readings.slice(0, MAX_READINGS);
     const left = readings.length - shown.length;

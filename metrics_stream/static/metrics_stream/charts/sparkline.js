@@ -1,4 +1,4 @@
-// A small line without axes: where a number came from. Room: charts. Inline SVG, drawn when its points change.
+// A small line without axes, for the recent past of a number. It is inline SVG, drawn when its points change.
 
 import { setAttribute, svgElement } from "./dom.js";
 
@@ -6,7 +6,7 @@ const WIDTH = 240;
 const HEIGHT = 48;
 const MARGIN = 3;
 
-/** More columns than this are not seen at this size. */
+/** More columns are not visible at this size. */
 const MOST_COLUMNS = 160;
 
 export class Sparkline {
@@ -55,7 +55,7 @@ export function sparklinePaths(series, fromMs, toMs) {
     high = Math.max(high, value);
     const fraction = (times[index] - fromMs) / (toMs - fromMs);
     const column = Math.floor(fraction * MOST_COLUMNS);
-    // Within a column the newest point stands for all.
+    // The newest point of a column represents it.
     if (column === lastColumn && piece.length) piece.pop();
     lastColumn = column;
     piece.push([fraction * WIDTH, value]);

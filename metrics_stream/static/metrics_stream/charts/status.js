@@ -1,10 +1,10 @@
-// A list of states: who is healthy, who is not, by shape, colour and word. Room: charts.
+// A list of states: each has a shape, a colour and a word.
 
 import { formatValue } from "../client/format.js";
 import { levelOf, levelOfWord, presentOf, readingsOf, worst } from "../client/readings.js";
 import { element, KeyedList, LEVEL_WORDS, levelIcon, setAttribute, setLevelIcon, setText } from "./dom.js";
 
-/** Fields that say who or how, not how much. */
+/** Fields that name an agent or its state; the other fields are details. */
 const NAMES = new Set(["agent_id", "agent_name", "status"]);
 
 export class StatusChart {

@@ -1,17 +1,17 @@
-// Lines and areas on a canvas, from the traces of a picture. Room: charts. Coordinates are pixels of the canvas.
+// Draw lines and areas on a canvas, from the traces of a line geometry. Coordinates are pixels of the canvas.
 //
-// A line of points that are denser than pixels is drawn as the band that it would cover; stroking its zigzag gives the
-// same picture at ten times the cost.
+// A line whose points are denser than pixels is drawn as the band that it covers; a stroke along its zigzag looks the
+// same at ten times the cost.
 
-/** A browser that draws without a graphics card needs far longer for one long stroke than for many short ones. */
+/** Without a graphics card a browser needs far longer for one long stroke than for many short ones. */
 const STROKE_POINTS = 8;
 
-/** Pixels of a dashed line, and of the gap behind them. */
+/** The length of a dash and of the gap after it, in pixels. */
 const DASH = [5, 4];
 
 /**
- * @typedef {object} Place where rows and values are on the canvas
- * @property {number[]} xs of the rows
+ * @typedef {object} Place the coordinates of rows and values on the canvas
+ * @property {number[]} xs one per row
  * @property {(value: number) => number} y
  */
 
@@ -30,22 +30,22 @@ export function drawLine(ctx, trace, place, { colour, width, dashed, firstColumn
   ctx.lineCap = dashed ? "butt" : "round";
   ctx.setLineDash(dashed ? DASH : []);
   if (trace.dense) {
-    // A band reaches from its first column to its last, so that it takes one column more than it is long.
+    // A band includes its first and its last column: it takes one column more than its length.
     const isGap = (row) => dashed && (firstColumn + row) % (DASH[0] + DASH[1]) > DASH[0];
     for (const run of runsOf(trace, isGap)) fillBand(ctx, trace, run, place, width / 2);
   } else {
-    // Short strokes would each begin their dashes anew.
+    // Each of several short strokes would restart the dashes.
     for (const run of runsOf(trace)) strokeRun(ctx, trace, run, place, dashed ? Infinity : STROKE_POINTS);
   }
 }
 
 /**
- * Fill the area between a line and what it stands on.
+ * Fill the area between a line and the line below it, or the floor.
  *
  * @param {CanvasRenderingContext2D} ctx
  * @param {Trace} trace
  * @param {Place} place
- * @param {{colour: string, floor: number, below: Trace | null}} ground `floor` is a value; `below` the line underneath
+ * @param {{colour: string, floor: number, below: Trace | null}} ground `floor`: a value; `below`: the line underneath
  */
 export function fillArea(ctx, trace, { xs, y }, { colour, floor, below }) {
   ctx.fillStyle = colour;
@@ -57,7 +57,7 @@ export function fillArea(ctx, trace, { xs, y }, { colour, floor, below }) {
   }
 }
 
-/** The rows of a trace that belong together: a null breaks it, and so does a row of which `isGap` says so. */
+/** Return the runs of rows of a trace without a break: at a null, and at rows where `isGap` is true. */
 function runsOf({ values }, isGap = () => false) {
   const runs = [];
   let run = null;
@@ -80,7 +80,7 @@ function strokeRun(ctx, { values, lows, highs }, run, { xs, y }, most) {
     const value = values[row];
     ctx.lineTo(xs[row], y(value));
     const [before, after] = [values[run[place - 1]] ?? value, values[run[place + 1]] ?? value];
-    // What lies between a point and its neighbours is on the line anyway; only what sticks out gets a stroke of its own.
+    // The line covers what lies between a point and its neighbours; only what exceeds that needs its own stroke.
     if (lows[row] < Math.min(before, value, after) || highs[row] > Math.max(before, value, after)) {
       ctx.lineTo(xs[row], y(lows[row]));
       ctx.lineTo(xs[row], y(highs[row]));
@@ -97,7 +97,7 @@ function strokeRun(ctx, { values, lows, highs }, run, { xs, y }, most) {
 }
 
 function fillBand(ctx, { values, lows, highs }, run, { xs, y }, halfWidth) {
-  // Each column reaches to where the one before it ended, or steep lines would fall to pieces.
+  // Each column reaches to the end of the one before, or a steep line would fall apart.
   const before = (place) => values[run[Math.max(0, place - 1)]];
   ctx.beginPath();
   run.forEach((row, place) => ctx.lineTo(xs[row], y(Math.max(highs[row], before(place))) - halfWidth));

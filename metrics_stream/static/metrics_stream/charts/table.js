@@ -1,4 +1,4 @@
-// A table of the newest values. Room: charts.
+// A table of the newest values.
 
 import { readingsOf } from "../client/readings.js";
 import { element, KeyedList, levelIcon, setAttribute, setLevelIcon, setText } from "./dom.js";
@@ -14,7 +14,7 @@ export class TableChart {
     this.body = element("tbody");
     this.more = element("p", { class: "panel__more", hidden: true });
     const table = element("table", { class: "table" }, element("caption", { class: "visually-hidden" }, panel.title), this.head, this.body);
-    // A wide table scrolls inside its panel, also by keyboard.
+    // A wide table scrolls inside its panel, also with the keyboard.
     this.scroller = element("div", { class: "table__scroller", tabindex: "0", role: "region", "aria-label": panel.title }, table);
     host.append(this.scroller, this.more);
     this.headings = new KeyedList(this.headRow, () => ({ node: element("th", { scope: "col" }) }), updateHeading);

@@ -1,4 +1,4 @@
-// Plain text that an admin wrote; blank lines make paragraphs. Room: charts.
+// Plain text that an admin wrote; blank lines separate paragraphs.
 
 import { element } from "./dom.js";
 

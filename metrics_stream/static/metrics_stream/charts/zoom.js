@@ -1,17 +1,17 @@
-// Choosing a stretch of time on a chart, with mouse, finger or pen. Room: charts.
+// Let a person choose a stretch of time on a chart, with mouse, finger or pen.
 //
-// Tells it by events on the chart that bubble: `zoom` with `detail` {fromMs, toMs}, `zoomend` on a double click.
+// The chart dispatches bubbling events: `zoom` with `detail` {fromMs, toMs}, and `zoomend` on a double click.
 
 import { element, setStyle } from "./dom.js";
 
-/** Less than this is a click with a shaky hand. */
+/** A shorter drag is a click of an unsteady hand. */
 const SHORTEST_DRAG_PX = 8;
 
 /**
- * Let a person drag over a plot.
+ * Watch for drags and double clicks on a plot.
  *
- * @param {uPlot} plot which takes the listeners with it when it is destroyed
- * @param {HTMLElement} host from which the events come
+ * @param {uPlot} plot its destruction removes the listeners
+ * @param {HTMLElement} host dispatches the events
  */
 export function watchZoom(plot, host) {
   const { over } = plot;
@@ -37,7 +37,7 @@ export function watchZoom(plot, host) {
   });
   over.addEventListener("pointermove", (event) => {
     if (event.pointerId !== drag?.pointerId) return;
-    // The chart may move on meanwhile; what was under the finger at first stays chosen.
+    // The chart may move meanwhile; the time under the first touch stays chosen.
     const [start, here] = [Math.max(0, plot.valToPos(drag.startSeconds, "x")), leftOf(event)];
     chosen.hidden = false;
     setStyle(chosen, "left", `${Math.min(start, here)}px`);

@@ -1,16 +1,16 @@
-// How long to wait before the next attempt to connect. Room: client; pure.
+// How long to wait before the next attempt to connect.
 
-/** The first wait is about half a second, so that a restarted server is found before anyone reaches for reload. */
-export const FIRST_WAIT_MS = 500;
+/** The first wait is about half a second, so that the page finds a restarted server before its viewer reloads it. */
+const FIRST_WAIT_MS = 500;
 
-/** No wait is longer than this; more would leave a wall screen dark for minutes after the server is back. */
-export const LONGEST_WAIT_MS = 15_000;
+/** No wait is longer than this: a wall screen must not stay dark for minutes after the server is back. */
+const LONGEST_WAIT_MS = 15_000;
 
 /**
  * Return the wait before attempt number `tries` in milliseconds.
  *
- * The wait doubles with each try up to the longest one; half of it is random, so that the thousand pages of a server
- * that went away do not come back in one instant.
+ * The wait doubles with each try up to the longest one. Half of it is random, so that the thousand pages of a restarted
+ * server do not connect at the same instant.
  *
  * @param {number} tries attempts that have failed since the last good connection; 1 is the first
  * @param {() => number} [random] a number from 0 up to 1

@@ -1,19 +1,19 @@
-// Points and what the server summed up over buckets of time, joined into one line. Room: client; pure.
+// Join the points of a series with the server's summary of the past, which is by buckets of time.
 
 import { Points } from "./points.js";
 
-/** A pause shorter than this is never a gap, whatever the usual spacing. */
+/** A pause shorter than this is never a gap, however close the points usually are. */
 export const SHORTEST_GAP_MS = 3_000;
 
-/** Fewer than this say nothing about the usual spacing. */
+/** Fewer spacings than this do not tell what is usual. */
 const FEWEST_SPACINGS = 3;
 
 /**
  * @typedef {object} Summary
- * @property {number} fromMs where bucket 0 begins
- * @property {number} bucketMs how wide each one is
- * @property {number} untilMs no point is putPoint behind it
- * @property {number[]} buckets the numbers of those that have values, ascending
+ * @property {number} fromMs the start of bucket 0
+ * @property {number} bucketMs the width of a bucket
+ * @property {number} untilMs no point is later
+ * @property {number[]} buckets the numbers of the buckets that have values, ascending
  * @property {number[]} last the newest value in each
  * @property {number[]} [min]
  * @property {number[]} [max]
@@ -22,9 +22,9 @@ const FEWEST_SPACINGS = 3;
 /**
  * Return the points of a series together with those of a summary.
  *
- * Points that are there already stay, and stand for what else their bucket held; so the same may be joined again. As
- * buckets lie further apart than points, gaps up to `coarseUntilMs` are points without a value. Where a line was ended
- * because something was missing, it goes on when a bucket has what was missing.
+ * Existing points stay and take over the extremes of their bucket, so joining a summary again changes nothing. Buckets
+ * are further apart than points, so gaps up to `coarseUntilMs` are marked by points without a value. A line that was
+ * ended because metrics were missing continues where a bucket has them.
  *
  * @param {Series} series
  * @param {Summary} summary
@@ -33,12 +33,12 @@ const FEWEST_SPACINGS = 3;
 export function joinBuckets(series, { fromMs, bucketMs, untilMs, buckets, last, min = last, max = last }) {
   const { times, values, lows, highs } = series;
   const gapMs = series.gapMs();
-  // A few buckets do not say how far they lie apart usually; next to each other is no gap in any case.
+  // A few buckets do not tell the usual distance; buckets side by side are never a gap.
   const bucketGapMs = Math.max(3 * Math.max(1, usualSpacing(buckets)) * bucketMs, SHORTEST_GAP_MS) - bucketMs;
   const points = new Points();
   let [lastMs, coveredUntilMs, index] = [-Infinity, -Infinity, 0];
   let wasBucket = false;
-  /** @type {number | null} where the line ended before what comes next */
+  /** @type {number | null} where the line ended before the next point */
   let endedMs = null;
 
   const endLine = (timeMs) => points.push((lastMs = Math.max(timeMs, lastMs + 1)), NaN);
@@ -87,10 +87,10 @@ export function joinBuckets(series, { fromMs, bucketMs, untilMs, buckets, last, 
 }
 
 /**
- * Return how far numbers lie apart usually.
+ * Return the usual distance between numbers.
  *
  * @param {ArrayLike<number>} numbers ascending
- * @returns {number} the median; 0 where there are too few to say
+ * @returns {number} the median distance; 0 for too few numbers
  */
 export function usualSpacing(numbers) {
   const found = [];

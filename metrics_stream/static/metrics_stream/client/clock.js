@@ -1,13 +1,12 @@
-// The server's clock as this page knows it, that of a replay, and the age of metrics by them. Room: client; the local
-// clock is passed in.
+// The server's clock as this page estimates it, and the clock of a replay.
 
-/** Samples kept; at one ping in ten seconds this is about three minutes, in which clocks hardly drift. */
+/** Samples kept; at one ping in ten seconds about three minutes, in which clocks hardly drift. */
 const KEPT_SAMPLES = 16;
 
-/** What two clocks may drift apart while samples are kept, generously. */
+/** A generous bound on how far two clocks drift apart while samples are kept. */
 const DRIFT_MS = 250;
 
-/** Estimates how far the server's clock is ahead of ours, from pings and their pongs. */
+/** Estimates from pings and their pongs how far the server's clock is ahead of the local one. */
 export class Clock {
   /** @param {() => number} [localNow] the local time in milliseconds since the epoch */
   constructor(localNow = Date.now) {
@@ -28,7 +27,7 @@ export class Clock {
     const roundTripMs = receivedAtMs - sentAtMs;
     if (Number.isNaN(serverMs) || roundTripMs < 0) return;
     const sample = { roundTripMs, offsetMs: serverMs - (sentAtMs + receivedAtMs) / 2 };
-    // A sample is wrong by half its round trip at most. Where two cannot both be right, one of the clocks has been set.
+    // The error of a sample is at most half its round trip. Where two samples cannot both be right, a clock was set.
     const { best } = this;
     const errorMs = (roundTripMs + (best?.roundTripMs ?? 0)) / 2 + DRIFT_MS;
     if (best !== null && Math.abs(sample.offsetMs - best.offsetMs) > errorMs) this.reset();
@@ -36,23 +35,23 @@ export class Clock {
     if (this.samples.length > KEPT_SAMPLES) this.samples.shift();
   }
 
-  /** Forget everything; what comes next may be told by another clock. */
+  /** Forget all samples: the next ones may come from another clock. */
   reset() {
     this.samples = [];
   }
 
   /** @returns {{roundTripMs: number, offsetMs: number} | null} the sample with the smallest round trip */
   get best() {
-    // The shorter the round trip, the less room for an uneven way there and back to spoil the estimate.
+    // A short round trip leaves little room for the error of unequal delays in the two directions.
     return this.samples.reduce((best, each) => (best && best.roundTripMs <= each.roundTripMs ? best : each), null);
   }
 
-  /** @returns {number} milliseconds by which the server's clock is ahead of ours; 0 while unknown */
+  /** @returns {number} milliseconds by which the server's clock is ahead of the local one; 0 while unknown */
   get offsetMs() {
     return this.best?.offsetMs ?? 0;
   }
 
-  /** @returns {number | null} the round trip of the newest ping in milliseconds */
+  /** @returns {number | null} the round trip of the newest sample in milliseconds */
   get roundTripMs() {
     return this.samples.at(-1)?.roundTripMs ?? null;
   }
@@ -64,14 +63,14 @@ export class Clock {
 
   /**
    * @param {number} timestampMs when something happened, in milliseconds since the epoch
-   * @returns {number} its age in milliseconds; below zero when its producer's clock is ahead
+   * @returns {number} its age in milliseconds; negative when its producer's clock is ahead
    */
   ageMs(timestampMs) {
     return this.now() - timestampMs;
   }
 }
 
-/** The time that a replay has reached; goes on between two messages that say so. */
+/** The time that a replay has reached. It advances by itself between the messages that report it. */
 export class ReplayClock {
   #atMs = 0;
   #untilMs = Infinity;
@@ -84,8 +83,8 @@ export class ReplayClock {
   }
 
   /**
-   * @param {{atMs: number, untilMs: number, speed: number}} place `speed` in seconds for each second, 0 while paused
-   * @param {{isJump: boolean}} how whether time may go back by a moment; it would be seen as a jerk
+   * @param {{atMs: number, untilMs: number, speed: number}} place `speed`: replayed seconds per second, 0 while paused
+   * @param {{isJump: boolean}} how without a jump, time does not go back by a moment, which would look like a jerk
    */
   set({ atMs, untilMs, speed }, { isJump }) {
     const beforeMs = this.now();

@@ -1,7 +1,7 @@
-// What the code of a closed socket means: whether to come back, and the words for it. Room: client; pure.
+// The close codes of a socket: whether a client may reconnect, and the text for a person.
 
-/** Words for the codes this server uses and the standard ones a browser reports. */
-const WORDS = new Map([
+/** Texts for the codes that this server uses, and for the standard codes that a browser reports. */
+const TEXTS = new Map([
   [1000, "the server closed the connection"],
   [1001, "the server is going away"],
   [1005, "the server closed the connection"],
@@ -17,24 +17,24 @@ const WORDS = new Map([
   [4013, "the server has no room for more clients"],
   [4029, "too many messages were sent"],
   [4501, "the server did not understand this page"],
-  [4502, "nobody is signed in"],
+  [4502, "you are not signed in"],
   [4503, "you may not see these metrics"],
   [4509, "a message was too big"],
 ]);
 
-/** What was shown has expired, or opens something else now: who was let in before may be let in again. */
+/** The sign-in has expired, or its permissions have changed: a client that was accepted may be accepted again. */
 export const EXPIRED = 4005;
 
 export const NOT_AUTHENTICATED = 4502;
 
-/** Signed out, revoked, or sent away by an admin; the reason says which. */
+/** Signed out, revoked, or disconnected by an admin; the reason says which. */
 export const FORBIDDEN = 4503;
 
 const REFUSALS = new Set([EXPIRED, NOT_AUTHENTICATED]);
 const REFUSED = new Set(["expired", "not_authenticated", "forbidden"]);
 
 /**
- * Say whether a sign-in, a token or a link is what was missing, or has ended.
+ * Return whether the code means that a sign-in, a token or a link is missing or has ended.
  *
  * @param {number} code
  * @returns {boolean}
@@ -44,7 +44,7 @@ export function isRefusal(code) {
 }
 
 /**
- * Say whether an error comes before such a close, or one with FORBIDDEN: its words are the reason of the close.
+ * Return whether an error announces such a close, or one with FORBIDDEN: its message is the reason of the close.
  *
  * @param {string} code
  * @returns {boolean}
@@ -54,7 +54,7 @@ export function isRefusalCode(code) {
 }
 
 /**
- * Say whether a client may connect again by itself after this close code: 4500–4999 mean stay away, all others come back.
+ * Return whether a client may reconnect by itself after this close code: not after 4500–4999, but after all others.
  *
  * @param {number} code
  * @returns {boolean}
@@ -64,12 +64,12 @@ export function mayReturn(code) {
 }
 
 /**
- * Return why the connection ended, in words for a person.
+ * Return why the connection ended, as a text for a person.
  *
  * @param {number} code
- * @param {string} [reason] what the server gave as a reason
+ * @param {string} [reason] as the server gave it
  * @returns {string}
  */
 export function describeClose(code, reason = "") {
-  return WORDS.get(code) ?? (reason || `the connection was closed with code ${code}`);
+  return TEXTS.get(code) ?? (reason || `the connection was closed with code ${code}`);
 }

@@ -1,10 +1,10 @@
-// Several series side by side, as charts want them: one column of times, one of values per series. Room: client; pure.
+// Several series as columns, for charts: one column of times, and one of values per series.
 
-/** A chart never shows less than this, or the first few points would rush across it. */
+/** A chart shows at least this much time, or the first few points would rush across it. */
 const SHORTEST_VIEW_MS = 60_000;
 
 /**
- * Return the left edge of a chart in milliseconds: the window wide, but no further back than there is anything to see.
+ * Return the left edge of a chart in milliseconds: one window back, but not before the first metric.
  *
  * @param {number} nowMs the right edge
  * @param {number} windowMs
@@ -16,7 +16,7 @@ export function leftEdgeMs(nowMs, windowMs, firstMs) {
 }
 
 /**
- * Return the place of the first time that is not before `atMs`.
+ * Return the index of the first time that is not before `atMs`.
  *
  * @param {Float64Array} times ascending
  * @param {number} atMs
@@ -33,15 +33,15 @@ export function firstFrom(times, atMs) {
 }
 
 /**
- * Return columns over the times of all series together.
+ * Return columns over the combined times of all series.
  *
- * A value is `undefined` where only another series has a point, so the line goes on, and `null` where nothing came for
- * longer than the series' gap, so the line breaks.
+ * A value is `undefined` where only another series has a point: the line continues. It is `null` where the series has
+ * no point for longer than its gap: the line breaks.
  *
  * @param {Series[]} list
- * @param {number} fromMs points before this are left out, except the last one, from which the line enters
- * @param {number} [toMs] points behind this are left out, except the first one, to which the line leaves
- * @param {"values" | "lows" | "highs"} [what] the columns are made of
+ * @param {number} fromMs earlier points are left out, except the last of them, from which the line enters
+ * @param {number} [toMs] later points are left out, except the first of them, to which the line leaves
+ * @param {"values" | "lows" | "highs"} [what] what the columns hold
  * @returns {(number | null | undefined)[][]} times in seconds, then one column per series
  */
 export function joinColumns(list, fromMs, toMs = Infinity, what = "values") {
@@ -61,7 +61,7 @@ export function joinColumns(list, fromMs, toMs = Infinity, what = "values") {
   return [times.map((time) => time / 1000), ...columns];
 }
 
-/** Both lists are in order, and so is the result; what is in both is in it once. */
+/** Merge two ascending lists into one, with each time once. */
 function mergeTimes(one, two) {
   if (one.length === two.length && one.every((time, index) => time === two[index])) return one;
   const merged = [];
@@ -82,7 +82,7 @@ function breakAtGaps(series, fromMs, toMs, what) {
   const first = Math.max(0, firstFrom(times, fromMs) - 1);
   for (let index = first; index < times.length; index += 1) {
     if (index > first && isGap(index)) {
-      // One millisecond after the last point: as near as another point can be without sharing its row.
+      // One millisecond after the last point: as near as possible without sharing its row.
       result.times.push(times[index - 1] + 1);
       result.values.push(null);
     }

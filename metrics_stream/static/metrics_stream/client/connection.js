@@ -12,34 +12,34 @@ import { Subscription } from "./subscription.js";
 export const CONNECT_TIMEOUT_MS = 10_000;
 
 /**
- * After a longer absence the client does not ask for every single metric that it missed: a summary (`backfill`) shows as
- * much and is far smaller.
+ * After a longer absence the client does not request every single metric that it missed: a summary (`backfill`) shows
+ * as much and is far smaller.
  */
 export const RESUME_WITHIN_MS = 60_000;
 
 /**
  * @typedef {object} ConnectionState
  * @property {"connecting" | "live" | "waiting" | "stopped"} name
- * @property {string} reason why it is so, in words; empty while connecting for the first time and while live
+ * @property {string} reason why, as a text; empty while connecting for the first time and while live
  * @property {number | null} retryAtMs local time of the next attempt, while waiting
- * @property {number} tries attempts that failed since the connection was last live
+ * @property {number} tries attempts that have failed since the connection was last live
  * @property {number | null} closeCode the code of the last close
- * @property {boolean} isRefused stopped because a sign-in, a token or a link is missing, or has ended
+ * @property {boolean} isRefused stopped because a sign-in, a token or a link is missing or has ended
  *
  * @typedef {object} ConnectionOptions
  * @property {(url: string) => WebSocket} [openSocket]
  * @property {Timers} [timers]
  * @property {() => number} [localNow] milliseconds since the epoch
  * @property {() => number} [random] a number from 0 up to 1
- * @property {string | null} [token] shown to a server that asks for one
+ * @property {string | null} [token] for a server that requires one
  */
 
 /**
  * Events, by `on(name, listener)`:
  * `state` (ConnectionState), `message` (object), `text` (string as received), `sent` (string as sent),
- * `pong` (round trip in milliseconds), `invalid` (string that is no JSON object),
- * `ready` (boolean: the server has all wishes; whether it was asked for everything since the last connection),
- * `recovered` (boolean: whether all of that comes).
+ * `pong` (round trip in milliseconds), `invalid` (string that is not a JSON object),
+ * `ready` (after subscription and settings were sent; boolean: whether the connection resumes from a position),
+ * `recovered` (boolean: whether everything since that position will come).
  */
 export class Connection {
   #emitter = new Emitter();
@@ -67,7 +67,7 @@ export class Connection {
     this.token = options.token ?? null;
     /** @type {object | null} the newest welcome */
     this.welcome = null;
-    /** @type {{backfill_seconds: number, max_points: number} | null} what to ask of the past with `subscribe` */
+    /** @type {{backfill_seconds: number, max_points: number} | null} the past to request with `subscribe` */
     this.backfill = null;
     /** @type {ConnectionState} */
     this.state = { name: "stopped", reason: "not started", retryAtMs: null, tries: 0, closeCode: null, isRefused: false };
@@ -108,7 +108,7 @@ export class Connection {
   /**
    * Close, and stay closed until start().
    *
-   * @param {string} [reason] why, in words
+   * @param {string} [reason] why, as a text
    */
   stop(reason = "closed by this page") {
     this.#pings.stop();
@@ -116,12 +116,12 @@ export class Connection {
     this.#setState({ name: "stopped", reason, closeCode: null });
   }
 
-  /** While waiting, try at once: the network came back, or a person pressed the button. */
+  /** While waiting, try at once: the network is back, or a person pressed the button. */
   retryNow() {
     this.#socket.retryNow();
   }
 
-  /** @param {string[]} metricTypes asked for now and after each reconnect */
+  /** @param {string[]} metricTypes requested now and after each reconnect */
   subscribe(metricTypes) {
     this.#isConfirmed = false;
     this.send(this.#subscription.subscribe(metricTypes));
@@ -133,7 +133,7 @@ export class Connection {
   }
 
   /**
-   * Ask for `backfill`, or another stretch of the past, of all that is subscribed, or of some of it.
+   * Request `backfill`, or another stretch of the past, for all subscribed types or for some of them.
    *
    * @param {{backfill_seconds: number, max_points: number} | null} [past]
    * @param {string[]} [metricTypes]
@@ -159,7 +159,7 @@ export class Connection {
     this.send(this.#subscription.configure({ type: "set_batching", ...batching }));
   }
 
-  /** @returns {number | null} the interval in seconds while awake: the wish, else the preset's or the default */
+  /** @returns {number | null} the interval in seconds while awake: as set, else of the preset, else the default */
   get intervalSeconds() {
     return this.#subscription.intervalSeconds;
   }
@@ -170,9 +170,9 @@ export class Connection {
   }
 
   /**
-   * Until wake(), and across reconnects, ask for frames so seldom that a page which nobody sees costs little.
+   * Until wake(), and across reconnects, request frames so rarely that a hidden page costs little.
    *
-   * Nothing is left out: the frames hold all that the frequent ones would have held, as long as the server can keep it.
+   * The rare frames hold everything that frequent ones would have held, as long as the server can keep it.
    */
   rest() {
     if (this.isAtRest) return;
@@ -180,21 +180,21 @@ export class Connection {
     if (this.#subscription.isSlowed) this.#sendInterval();
   }
 
-  /** Ask for the interval in force again; what has gathered comes at once. */
+  /** Request the usual interval again; what the server has gathered comes at once. */
   wake() {
     const wasSlowed = this.#subscription.isSlowed;
     this.#subscription.wake();
     if (wasSlowed) this.#sendInterval();
   }
 
-  /** @param {number | null} seconds between frames, where that is less than the interval; null: as before */
+  /** @param {number | null} seconds a shorter interval for a while; null ends it */
   hasten(seconds) {
     const before = this.#subscription.intervalMessage?.interval_seconds;
     this.#subscription.hasten(seconds);
     if (before !== this.#subscription.intervalMessage?.interval_seconds) this.#sendInterval();
   }
 
-  /** Ask for the server's time; the answer feeds the clock. */
+  /** Request the server's time; the answer feeds the clock. */
   ping() {
     // One ping at a time, or a late pong would be matched with a younger ping and bend the clock.
     if (this.#pings.unansweredMs < 3 * PONG_TIMEOUT_MS) return;
@@ -206,7 +206,7 @@ export class Connection {
 
   /**
    * @param {object} message
-   * @returns {boolean} whether it could be sent; settings that could not are sent after the next welcome
+   * @returns {boolean} whether it could be sent; settings that could not be sent follow the next welcome
    */
   send(message) {
     return this.sendText(JSON.stringify(message));

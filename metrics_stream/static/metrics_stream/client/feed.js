@@ -1,14 +1,14 @@
-// What a page shows, and what is still being filled before it is shown: one store after the other. Room: client; pure.
+// The store that a page shows, and the next one while it is being filled.
 
 import { Store } from "./store.js";
 
 export class Feed {
   #tracks;
   #windowMs = 0;
-  /** @type {Store | null} what will be shown once it is filled */
+  /** @type {Store | null} shown once it is filled */
   #next = null;
   #awaitedTypes = new Set();
-  // The same, however long it takes: what is shown meanwhile lacks it.
+  // Types whose past has not come, even after the page stopped waiting for it.
   #pendingTypes = new Set();
   #parts = [];
 
@@ -19,21 +19,21 @@ export class Feed {
     this.store = new Store(tracks);
   }
 
-  /** @returns {boolean} whether what came before is on its way */
+  /** @returns {boolean} whether the page waits for the past */
   get isFilling() {
     return this.#awaitedTypes.size > 0;
   }
 
-  /** @returns {boolean} whether what was asked for of the past has not come; a connection that broke takes it along */
+  /** @returns {boolean} whether the requested past has not come; it is lost when the connection breaks */
   get isBackfillPending() {
     return this.#pendingTypes.size > 0;
   }
 
   /**
-   * Gather what comes until the `backfill` of these metric types is complete, so that a chart is filled at once.
+   * Collect until the `backfill` of these metric types is complete, so that a chart is filled in one step.
    *
    * @param {string[]} metricTypes
-   * @param {{windowMs: number, isAfresh: boolean}} wish how far back anyone looks; whether all is of another time
+   * @param {{windowMs: number, isAfresh: boolean}} request how far back the page shows; whether it shows another time
    */
   expect(metricTypes, { windowMs, isAfresh }) {
     this.#windowMs = isAfresh ? windowMs : Math.max(this.#windowMs, windowMs);
@@ -45,14 +45,14 @@ export class Feed {
     if (!this.isFilling) this.settle();
   }
 
-  /** Keep as much from now on, and some more, so that this is not needed again soon. @param {number} windowMs */
+  /** Keep a longer window from now on, with a reserve, so that it need not grow again soon. @param {number} windowMs */
   keep(windowMs) {
     if (windowMs <= this.#windowMs) return;
     this.#windowMs = 1.5 * windowMs;
     for (const store of [this.store, this.#next]) store?.widen(this.#windowMs);
   }
 
-  /** @returns {Store} where to put what comes of the time that is shown, or will be */
+  /** @returns {Store} where to add metrics of the time that is shown, or will be shown */
   get target() {
     return this.#next ?? this.store;
   }
@@ -70,13 +70,13 @@ export class Feed {
     return wasFilling && !this.isFilling;
   }
 
-  /** Let go of what is shown; what comes of it from now on is all that there will be. */
+  /** Empty the store that is shown. */
   forget() {
     this.store = new Store(this.#tracks);
     this.store.widen(this.#windowMs);
   }
 
-  /** Stay with what is shown. */
+  /** Stop waiting, and keep the store that is shown. */
   abandon() {
     this.#awaitedTypes.clear();
     this.#pendingTypes.clear();
@@ -84,7 +84,7 @@ export class Feed {
     this.#next = null;
   }
 
-  /** Show what there is. */
+  /** Stop waiting, and show what has come. */
   settle() {
     this.#awaitedTypes.clear();
     this.store = this.#next ?? this.store;

@@ -1,8 +1,8 @@
-// Numbers, units, ages and names as a person reads them. Room: client; pure.
+// Numbers, units, ages and names as texts for people.
 
-/** @typedef {{text: string, unit: string, prefix: string}} Parts `prefix` stands before the number, `unit` behind it */
+/** @typedef {{text: string, unit: string, prefix: string}} Parts `prefix` precedes the number, `unit` follows it */
 
-/** What stands behind a number of this unit; units that are not listed stand behind it as they are. */
+/** What follows a number of this unit; a unit that is not listed follows as it is. */
 const SUFFIXES = new Map([
   ["ratio", "%"],
   ["percent", "%"],
@@ -18,7 +18,7 @@ const SUFFIXES = new Map([
   ["score", ""],
 ]);
 
-/** What a person calls a value that is not there. */
+/** The text for a missing value. */
 export const NO_VALUE = "–";
 
 const MAGNITUDES = [
@@ -28,14 +28,14 @@ const MAGNITUDES = [
   [1e3, "k"],
 ];
 
-/** Seconds, the name of so many, and from how many seconds on it is used. */
+/** The seconds of a unit of time, its name, and from how many seconds on it is used. */
 const LONG_TIMES = [
   [86_400, "d", 2 * 86_400],
   [3_600, "h", 5_995],
   [60, "min", 0],
 ];
 
-/** From here on a number is written with its power of ten; the largest one has 309 digits. */
+/** From here on a number is written with a power of ten; the largest one has 309 digits. */
 const HUGE = 1e15;
 
 const formatters = new Map();
@@ -48,7 +48,7 @@ function fixed(value, decimals) {
       new Intl.NumberFormat("en", { minimumFractionDigits: decimals, maximumFractionDigits: decimals }),
     );
   }
-  // Adding zero turns -0 into 0; "-0" on a dashboard raises questions.
+  // Adding zero turns -0 into 0.
   const text = formatters.get(decimals).format(value + 0);
   return /^-[0.,]*$/.test(text) ? text.slice(1) : text;
 }
@@ -56,14 +56,14 @@ function fixed(value, decimals) {
 /**
  * Return `value` with three significant digits or so: 0.034, 3.46, 87.2, 132, 12.3k, 4.56M.
  *
- * The number of decimals depends on the magnitude alone, and zeros at the end stay, so that a value which moves a
- * little does not change its width.
+ * The number of decimals depends on the magnitude alone, and trailing zeros stay, so that a value which changes a
+ * little keeps its width.
  */
 function compact(value) {
   const size = Math.abs(value);
   if (size >= HUGE) return [fixed(value, 0), ""];
   for (const [factor, letter] of MAGNITUDES) {
-    // 999,950 would be rounded to "1,000k"; it is "1.00M". Whole numbers up to 9,999 stay whole.
+    // 999,950 would be rounded to "1,000k"; it becomes "1.00M". Whole numbers up to 9,999 stay whole.
     if (size >= factor * 0.9995 && (factor > 1e3 || size >= 9_999.5)) {
       return [significant(value / factor), letter];
     }
@@ -84,7 +84,7 @@ function significant(value) {
  *
  * @param {number | null | undefined} value in the unit of the wire: `ratio` is 0–1, `percent` 0–100
  * @param {string} [unit] one of the catalogue, see docs/metrics.md, or empty
- * @param {number | null} [decimals] fixed number of decimals, without k and M; null chooses
+ * @param {number | null} [decimals] a fixed number of decimals, without k and M; null: by the magnitude
  * @returns {Parts}
  */
 export function formatParts(value, unit = "", decimals = null) {
@@ -95,7 +95,7 @@ export function formatParts(value, unit = "", decimals = null) {
   if (decimals !== null) return signed(fixed(shown, decimals), suffix, prefix);
   if (unit === "ratio" || unit === "percent") {
     const size = Math.abs(shown);
-    // Near the ends one decimal says too little: error rates live below 1 %, uptime above 99.9 %.
+    // Near the ends one decimal is not enough: error rates are below 1 %, uptime is above 99.9 %.
     const fine = size < 0.995 || (size > 99.9 && size < 100);
     return signed(size >= 9_999.5 ? compact(shown).join("") : fixed(shown, fine ? 2 : 1), suffix, prefix);
   }
@@ -140,12 +140,12 @@ export function formatNumber(value, unit = "", decimals = null) {
 }
 
 /**
- * Return how much a value changed against an earlier one: "+4.2 %", or in points for percentages, "+0.4 pts".
+ * Return the change from an earlier value: "+4.2 %", or for percentages in points, "+0.4 pts".
  *
  * @param {number} value
  * @param {number} earlier
  * @param {string} unit
- * @returns {string} empty when nothing can be said
+ * @returns {string} empty where there is no meaningful change
  */
 export function formatChange(value, earlier, unit) {
   if (!Number.isFinite(value) || !Number.isFinite(earlier)) return "";
@@ -164,7 +164,7 @@ function plus(value, decimals) {
 }
 
 /**
- * Return a length of time in words short enough for a header: "0.8 s", "14 s", "3 min", "2 h".
+ * Return a duration, short enough for a header: "0.8 s", "14 s", "3 min", "2 h".
  *
  * @param {number} milliseconds
  * @returns {string}
@@ -191,7 +191,7 @@ export function formatBytes(bytes) {
 }
 
 /**
- * Return any value from the wire as one line of text, for tables: numbers by their unit, lists with commas.
+ * Return any value from the wire as one line of text: numbers with their unit, lists with commas.
  *
  * @param {unknown} value
  * @param {string} [unit]
@@ -211,7 +211,7 @@ export function formatValue(value, unit = "", decimals = null) {
   return String(value);
 }
 
-/** Endings that tell a unit; for keys inside objects, which no catalogue describes. */
+/** Endings of keys and their unit, for keys inside objects, which are in no catalogue. */
 const ENDINGS = [
   [/_ms$/, "ms"],
   [/_tps$|_per_second$/, "tps"],
@@ -224,7 +224,7 @@ const ENDINGS = [
 ];
 
 /**
- * Guess the unit of a key that the catalogue does not list, from its ending.
+ * Guess the unit of a key that is not in the catalogue from its ending.
  *
  * @param {string} key
  * @returns {string}
@@ -234,7 +234,7 @@ export function unitOf(key) {
 }
 
 /**
- * Return the name of a key whose unit is shown beside its value: "p99_response_time_ms" is "p99 response time".
+ * Return the name of a key without its unit, which is shown beside the value: "p99_latency_ms" is "p99 latency".
  *
  * @param {string} key
  * @returns {string}
@@ -243,7 +243,7 @@ export function nameOf(key) {
   return humanize(String(key).replace(/(.)_(ms|tps|mbps|percentage|percent|pct|usd)$/, "$1"));
 }
 
-/** Words that are written in a way of their own. */
+/** Words with a spelling of their own. */
 const SPELLINGS = new Map(
   (
     "AI API AWS CPU CloudWatch DB DynamoDB EC2 ECS EKS ElastiCache HTTP ID IO p50 p90 p95 p99 RAM RDS ROI S3 " +

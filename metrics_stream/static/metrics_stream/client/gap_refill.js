@@ -1,13 +1,13 @@
-// What was missed while the connection was open: a break in the lines at once, and soon after what the server has of it.
-// Room: client; pure.
+// Metrics that the server skipped while the connection was open: a gap breaks the lines at once, and soon after it is
+// filled with what the server has kept.
 
-/** Gaps come in rows. What is asked for a moment later fills all of them. */
+/** Gaps come in quick succession; one request a moment later fills all of them. */
 const COLLECT_MS = 2_000;
 
-/** Who is too slow for what is live is not to be made slower by what was missed. */
+/** A client that is too slow for live metrics must not be slowed down further by missed ones. */
 const REQUEST_INTERVAL_MS = 15_000;
 
-/** What a frame lacks is no older than that: longer than an interval, and than servers wait for slow clients. */
+/** No missing metric is older: longer than any interval, and than servers wait for slow clients. */
 const OLDEST_MISSING_MS = 60_000;
 
 export class GapRefill {
@@ -19,8 +19,8 @@ export class GapRefill {
   /**
    * @param {Connection} connection
    * @param {Feed} feed
-   * @param {{historySeconds: number, isLive: () => boolean}} past how far back the server can fill anything, and
-   *   whether what comes is of the present
+   * @param {{historySeconds: number, isLive: () => boolean}} past how far back the server's history reaches, and
+   *   whether the page shows live metrics
    */
   constructor(connection, feed, { historySeconds, isLive }) {
     Object.assign(this, { connection, feed, historySeconds, isLive });
@@ -29,7 +29,7 @@ export class GapRefill {
   /** @param {{reason: string, metric_types?: string[]}} gap as it came over the wire */
   take({ reason, metric_types: metricTypes = [] }) {
     this.feed.target.break(metricTypes);
-    // What the history has lost it cannot give, and a replay has its own past.
+    // The history cannot return what it has lost, and a replay sends its past by itself.
     if (reason === "history" || !this.historySeconds || !this.isLive()) return;
     for (const slug of metricTypes) this.#metricTypes.add(slug);
     const nowMs = this.connection.clock.now();
@@ -51,7 +51,7 @@ export class GapRefill {
     const nowMs = this.connection.clock.now();
     const seconds = Math.min(Math.ceil((nowMs - this.#sinceMs) / 1000), this.historySeconds);
     const past = { backfill_seconds: seconds, max_points: seconds + 2 };
-    // Until all of the past has come, a second wish would take the place of the one for it.
+    // While a requested past is on its way, a second request would replace the first.
     const isSent = this.isLive() && !this.feed.isBackfillPending && this.connection.refill(past, [...this.#metricTypes]);
     if (!isSent) {
       this.#scheduleRequest(COLLECT_MS);

@@ -1,41 +1,41 @@
-// What a line chart draws: the values of its lines at rows of time, or, where points are denser than pixels, what they
-// cover in each column of pixels. So drawing costs what the screen is wide, however many points there are.
-// Room: client; pure.
+// What a line chart draws: the values of its lines at rows of time or, where points are denser than pixels, the range
+// that they cover in each column of pixels. So the cost of drawing depends on the width of the screen, not on how many
+// points there are.
 
 import { firstFrom, joinColumns } from "./columns.js";
 
-/** Fewer points than this are drawn one by one, however dense they are. */
+/** Fewer points are drawn one by one, however dense they are. */
 const FEWEST_DENSE = 32;
 
 /**
- * @typedef {(number | null | undefined)[]} Column undefined where only other lines have a point, null where it breaks
+ * @typedef {(number | null | undefined)[]} Column undefined: only other lines have a point; null: a break
  *
- * @typedef {object} Trace one line; all columns are the same one where no row holds more than one point
- * @property {Column} values the newest of each row
+ * @typedef {object} Trace one line; where each row holds one point, the three columns are the same array
+ * @property {Column} values the newest value of each row
  * @property {Column} lows
  * @property {Column} highs
- * @property {boolean} dense whether its points are denser than pixels
+ * @property {boolean} dense whether the points are denser than pixels
  *
  * @typedef {object} LineGeometry
  * @property {number[]} times of the rows, in seconds
- * @property {number} firstColumn the number of the first row's column, counted from the epoch; 0 when rows are points
+ * @property {number} firstColumn the number of the first pixel column, counted from the epoch; 0 where rows are points
  * @property {Trace[]} traces
  */
 
 /**
- * Return the picture of series within a time window.
+ * Return the geometry of series within a time window.
  *
  * @param {Series[]} list
  * @param {number} fromMs the left edge
  * @param {number} toMs the right edge
- * @param {number} width in pixels as CSS counts them: two points closer than that cannot be told apart
+ * @param {number} width in CSS pixels: points that share one cannot be told apart
  * @returns {LineGeometry}
  */
 export function lineGeometry(list, fromMs, toMs, width) {
   const columnMs = (toMs - fromMs) / width;
   const dense = list.map((series) => isDense(series, fromMs, toMs, columnMs));
   if (!dense.includes(true)) return pointGeometry(list, fromMs, toMs);
-  // Columns are counted from the epoch, so that the same points share one while the picture moves, and its shape stays.
+  // Columns are counted from the epoch: the same points share one while the chart moves, so lines keep their shape.
   const firstColumn = Math.floor(fromMs / columnMs) - 1;
   const rows = Math.floor(toMs / columnMs) - firstColumn + 1;
   return {
@@ -57,12 +57,12 @@ function pointGeometry(list, fromMs, toMs) {
 }
 
 /**
- * Return a picture in which each line stands on the ones before it.
+ * Return a geometry in which each line is stacked on the lines before it.
  *
- * Between its points a line counts with its last value, in a gap with nothing.
+ * Between its points a line adds its last value, in a gap nothing.
  *
  * @param {LineGeometry} geometry
- * @param {(index: number) => boolean} [isShown] nothing stands on the other lines
+ * @param {(index: number) => boolean} [isShown] hidden lines are not part of the stack
  * @returns {LineGeometry}
  */
 export function stack(geometry, isShown = () => true) {
@@ -84,7 +84,7 @@ export function stack(geometry, isShown = () => true) {
 }
 
 /**
- * Return the lowest and the highest value of the lines that are shown, or nulls when there is none.
+ * Return the lowest and the highest value of lines, or nulls without any value.
  *
  * @param {Trace[]} traces
  * @returns {[number | null, number | null]}
@@ -116,14 +116,14 @@ function collectColumns(series, toMs, firstColumn, rows, columnMs) {
     trace.lows[row] = low;
     trace.highs[row] = high;
   };
-  // From the last point before the picture on, from which the line enters, to the first one behind it.
+  // From the last point before the left edge, where the line enters, to the first one after the right edge.
   const first = Math.max(0, firstFrom(times, firstColumn * columnMs) - 1);
   let lastRow = -1;
   let isBroken = false;
   for (let index = first; index < times.length; index += 1) {
     const value = values[index];
     const row = Math.min(Math.max(Math.floor(times[index] / columnMs) - firstColumn, 0), rows - 1);
-    // A pause that leaves no column empty cannot be seen.
+    // A pause that leaves no column empty is not visible.
     if ((isBroken || (index > first && isGap(index))) && row > lastRow + 1) put(lastRow + 1, null, null, null);
     lastRow = row;
     const before = trace.values[row];

@@ -1,4 +1,4 @@
-// Dotted paths into the data of a metric. Room: client; pure.
+// Dotted paths into the data of a metric.
 
 /**
  * Return the value at a dotted path, or undefined.

@@ -1,22 +1,21 @@
-// A replay as one page sees it: what was asked for, what the server says of it, and which frames belong to it.
-// Room: client. Knows no DOM.
+// The client side of a replay: its requests, the state that the server reports, and which frames belong to it.
 
 import { ReplayClock } from "./clock.js";
 
-/** Servers take ten messages a second; who holds a key down or drags a slider would send more. */
+/** Servers accept ten messages a second; a key that is held down or a slider that is dragged would send more. */
 const SEEK_INTERVAL_MS = 250;
 
-/** So many replays in a second are asked for at once; a key that is held down in the list of runs chooses thirty. */
+/** Requests per second without a wait; a key that is held down in the list of runs chooses thirty replays a second. */
 const MAX_REQUESTS_PER_SECOND = 5;
 
 /**
  * @typedef {object} Place
- * @property {string | null} run id of a test run; null: what the history keeps
- * @property {number | null} atMs null: where it begins
- * @property {number} speed seconds for each second
+ * @property {string | null} run id of a test run; null: the history
+ * @property {number | null} atMs null: the start
+ * @property {number} speed replayed seconds per second
  * @property {boolean} isPaused
  *
- * @typedef {{backfill_seconds: number, max_points: number}} Past what to ask of the time before a place
+ * @typedef {{backfill_seconds: number, max_points: number}} Past the past to request before a place
  */
 
 export class Player {
@@ -24,25 +23,25 @@ export class Player {
   #onChange;
   #backfillAt;
   #refCount = 0;
-  /** @type {string | null} until this is answered, what comes belongs to where the page was before */
+  /** @type {string | null} ref of the request whose answer is awaited; until then frames belong to the time before */
   #awaitedRef = null;
-  /** @type {object | null} what waits to be asked for; what is asked for meanwhile takes its place */
+  /** @type {object | null} the request that waits to be sent; a newer one replaces it */
   #unsentRequest = null;
   #requestTimer = null;
   #requestedAtMs = [];
-  /** @type {string | null} until this is answered, what the server says of state and speed is older than what was chosen */
+  /** @type {string | null} ref of a change of state or speed; until its answer the server reports older ones */
   #stateChangeRef = null;
-  /** @type {number | null} where to go next */
+  /** @type {number | null} the next position to seek */
   #nextSeekMs = null;
   #seekTimer = null;
   #lastSeekAtMs = -Infinity;
-  /** Whether the server plays, as it said last. */
+  /** Whether the server replays, by its last report. */
   #isServerReplaying = false;
 
   /**
    * @param {Connection} connection
-   * @param {(news: {isJump: boolean, problem: object | null}) => void} onChange `isJump`: what comes is of another time;
-   *   `problem`: the error for which it is live again
+   * @param {(news: {isJump: boolean, problem: object | null}) => void} onChange `isJump`: the next frames are of
+   *   another time; `problem`: the error that made the page live again
    * @param {(atMs: number | null) => Past} backfillAt
    */
   constructor(connection, onChange, backfillAt) {
@@ -55,7 +54,7 @@ export class Player {
     /** @type {string | null} */
     this.run = null;
     this.speed = 1;
-    /** @type {number | null} the ends of what can be played */
+    /** @type {number | null} the limits of what can be replayed */
     this.fromMs = null;
     this.untilMs = null;
   }
@@ -64,25 +63,25 @@ export class Player {
     return this.state !== "live";
   }
 
-  /** @returns {boolean} whether an answer is on its way, and frames are still those of before */
+  /** @returns {boolean} whether an answer is awaited: until then frames belong to the time before */
   get isSeeking() {
     return this.#awaitedRef !== null || this.#nextSeekMs !== null;
   }
 
   /**
-   * Say what a frame is part of.
+   * Return which time a frame belongs to.
    *
    * @param {object} frame
-   * @returns {"live" | "replay" | null} null: of nothing that will be shown any more
+   * @returns {"live" | "replay" | null} null: a time that is no longer shown
    */
   partOf(frame) {
-    // Until the server begins to play it goes on with what is live, to which a refusal leads back.
+    // Until the replay begins the server sends live frames, and the page stays live if the replay is refused.
     if (this.isSeeking) return this.#isServerReplaying ? null : "live";
     if (!this.isReplaying) return "live";
     return frame.replayed === true || frame.type === "backfill" ? "replay" : null;
   }
 
-  /** Begin a replay. @param {Place} place */
+  /** Start a replay. @param {Place} place */
   open({ run, atMs, speed, isPaused }) {
     if (!this.isReplaying || run !== this.run) this.fromMs = this.untilMs = null;
     this.state = isPaused ? "paused" : "playing";
@@ -98,7 +97,7 @@ export class Player {
     });
   }
 
-  /** Forget what was asked for on a connection that is gone, and begin again where a replay stands. */
+  /** On a new connection, drop the requests of the old one and restart the replay where it was. */
   reconnect() {
     this.#isServerReplaying = false;
     this.#unsentRequest = null;
@@ -108,7 +107,7 @@ export class Player {
     this.open({ run: this.run, atMs: this.clock.now(), speed: this.speed, isPaused: this.state !== "playing" });
   }
 
-  /** Go there; of many calls in a moment only the last one counts. @param {number} atMs */
+  /** Go to a time; of many calls in a moment only the last one is sent. @param {number} atMs */
   seek(atMs) {
     if (this.state === "ended") this.state = "paused";
     this.#nextSeekMs = this.#clampToRange(atMs);
@@ -157,15 +156,15 @@ export class Player {
     this.state = "live";
     this.run = null;
     this.#stateChangeRef = this.#nextSeekMs = null;
-    // A replay that was asked for a moment ago would begin all the same. A server that plays nothing answers with
-    // nothing of what came before, so it is asked only where there is something to end.
+    // A replay that was requested a moment ago would still start. A server that replays nothing answers `live` without
+    // the past, so it is sent only where there is a replay to end.
     if (this.#isServerReplaying || this.#awaitedRef !== null) this.#request({ type: "live", ...this.#backfillAt(null) });
     this.#onChange({ isJump: true, problem });
   }
 
   /**
-   * @param {object} message as it came over the wire
-   * @returns {boolean} whether it was about the replay
+   * @param {object} message as received
+   * @returns {boolean} whether it concerned the replay
    */
   take(message) {
     const isAnswer = message.ref !== undefined && message.ref === this.#awaitedRef;
@@ -178,7 +177,7 @@ export class Player {
     if (message.type !== "replay_state") return false;
     const wasServerReplaying = this.#isServerReplaying;
     this.#isServerReplaying = message.state !== "live";
-    // Of what was said before the answer nothing holds any more.
+    // Reports from before the answer are out of date.
     if (this.#awaitedRef !== null && !isAnswer) return true;
     if (this.#stateChangeRef !== null && message.state !== "live") {
       if (!isAnswer) return true;
@@ -192,7 +191,7 @@ export class Player {
     }
     const wasReplaying = this.isReplaying;
     this.#applyState(message, { isJump: isAnswer });
-    // Nothing of what came before comes of itself when the server ends a replay, or never began the one it was to end.
+    // The past does not come by itself when the server ends a replay, or had not begun the one that `live` was to end.
     const isWithoutPast = isAnswer ? !wasServerReplaying : wasReplaying;
     this.#onChange({ isJump: !this.isReplaying && isWithoutPast, problem: null });
     return true;
@@ -207,16 +206,16 @@ export class Player {
     this.state = state;
     if (state === "live") return;
     this.run = run ?? null;
-    // While it stands still, the speed is what a person chose last, of which the server hears when it goes on.
+    // While paused, the speed is the last choice of the viewer, which is sent on resume.
     if (state === "playing") this.speed = speed;
     this.fromMs = parse(from);
     this.untilMs = parse(until);
-    // A millisecond later rather than earlier: who comes back to this instant shall see what was seen at it.
+    // Round up by a millisecond: a link to this instant has to show what was visible at it.
     const atMs = (parse(at) ?? this.clock.now() - 1) + 1;
     this.clock.set({ atMs, untilMs: this.untilMs ?? Infinity, speed: state === "playing" ? speed : 0 }, { isJump });
   }
 
-  /** Ask for another time; it counts as reached, but stands still until the server says so. */
+  /** Request another time. The clock goes there at once, and stands still until the server answers. */
   #requestJump(atMs, message) {
     this.#nextSeekMs = null;
     if (atMs !== null) this.clock.set({ atMs, untilMs: Infinity, speed: 0 }, { isJump: true });
@@ -250,7 +249,7 @@ export class Player {
     if (message === null) return;
     this.#unsentRequest = null;
     this.#requestedAtMs.push(this.#connection.localNow());
-    // What cannot be sent now is asked for with reconnect().
+    // What cannot be sent now is requested again by reconnect().
     if (!this.#connection.send(message)) this.#awaitedRef = null;
   }
 

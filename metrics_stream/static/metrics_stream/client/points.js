@@ -1,10 +1,10 @@
-// Points in typed arrays that grow and are then used again. Room: client; pure.
+// Points in typed arrays that grow, and are reused once they are large enough.
 
-/** Times in milliseconds, oldest first; of each the newest value, and the lowest and the highest where they differ. */
+/** Times in milliseconds, oldest first; for each the newest value, and the lowest and highest where they differ. */
 export class Points {
   #times = new Float64Array(64);
   #values = new Float64Array(64);
-  // Most series never need these two.
+  // Most series never need lows and highs.
   #lows = null;
   #highs = null;
   #start = 0;
@@ -14,12 +14,12 @@ export class Points {
     return this.#end - this.#start;
   }
 
-  /** @returns {number} points for which memory is held */
+  /** @returns {number} points for which memory is allocated */
   get capacity() {
     return this.#times.length;
   }
 
-  /** @returns {boolean} whether a point may stand for several values */
+  /** @returns {boolean} whether a point may represent several values */
   get hasRanges() {
     return this.#lows !== null;
   }
@@ -34,7 +34,7 @@ export class Points {
     return this.#values[this.#start + index];
   }
 
-  /** @returns {Float64Array} a view that the next change may change, as are the others */
+  /** @returns {Float64Array} a view, which the next change may alter; so are the others */
   get times() {
     return this.#times.subarray(this.#start, this.#end);
   }
@@ -52,14 +52,14 @@ export class Points {
   }
 
   /**
-   * @param {number} timeMs after that of the last point
-   * @param {number} value NaN for nothing
+   * @param {number} timeMs later than the last point
+   * @param {number} value NaN: no value
    * @param {number} [low]
    * @param {number} [high]
    */
   push(timeMs, value, low = value, high = value) {
     if (this.#end === this.#times.length) this.#grow();
-    // Both are NaN where there is nothing.
+    // Both are NaN where there is no value.
     if (low !== high && low === low) this.#allocateRanges();
     const index = this.#end;
     this.#end += 1;
@@ -83,7 +83,7 @@ export class Points {
     }
   }
 
-  /** Let a point stand for other values as well. */
+  /** Extend the range of a point. */
   widen(index, low, high) {
     const place = this.#start + index;
     const [oldLow, oldHigh] = [(this.#lows ?? this.#values)[place], (this.#highs ?? this.#values)[place]];
@@ -93,14 +93,14 @@ export class Points {
     this.#highs[place] = Math.max(oldHigh, high);
   }
 
-  /** Give a point another newest value, without a range where it had none. */
+  /** Replace the newest value of a point; one that had no value gets no range. */
   setValue(index, value) {
     const place = this.#start + index;
     if (this.hasRanges && Number.isNaN(this.#values[place])) this.#lows[place] = this.#highs[place] = value;
     this.#values[place] = value;
   }
 
-  /** @param {number} count of the oldest points, which are forgotten */
+  /** Forget the oldest points. @param {number} count */
   drop(count) {
     this.#start += count;
   }
@@ -113,7 +113,7 @@ export class Points {
 
   #grow() {
     const length = this.length;
-    // A quarter of it free: move the rest to the front. Otherwise double; twice the most points is never exceeded.
+    // With a quarter free, move the rest to the front. Otherwise double; so memory never exceeds twice the most points.
     const grown = this.#start >= this.#times.length / 4 ? this.#times.length : this.#times.length * 2;
     const move = (column) => {
       if (column === null) return null;

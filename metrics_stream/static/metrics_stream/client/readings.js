@@ -1,23 +1,23 @@
-// What a panel has to show right now: its fields over the live sources and agents, as a flat list. Room: client; pure.
+// The values that a panel shows now: its fields of all live sources and agents, as a flat list.
 
 import { lookUp } from "./path.js";
 
-/** A source that has been silent this much longer than the others no longer belongs to the present. */
+/** A source that has been silent this much longer than the others is not live any more. */
 const SILENT_MS = 15_000;
 
 /**
  * @typedef {object} Reading
- * @property {string} key tells it from the panel's other readings, and stays
+ * @property {string} key unique within the panel, and stable
  * @property {{path: string, label: string, unit: string}} field
  * @property {unknown} value
  * @property {string} source
  * @property {string | null} agentId
- * @property {string} label what tells it apart for a person: field, agent and source as far as they differ
- * @property {Series | null} series its past, where it is a number
+ * @property {string} label what distinguishes it for a person: field, agent and source as far as they differ
+ * @property {Series | null} series its past, for numbers
  */
 
 /**
- * Return the newest of each source, and of each agent where the type has entries, that belongs to the present.
+ * Return the newest data of each live source, and of each agent where the type has entries.
  *
  * @param {Store} store
  * @param {string} metricType
@@ -60,9 +60,9 @@ export function readingsOf(store, panel, source) {
 }
 
 /**
- * Return the panel's series with labels, also of sources that have gone silent but are still in the picture.
+ * Return the panel's series with labels, including silent sources that are still on the chart.
  *
- * Where a label says `(worst)`, points that stand for several percentiles are the highest of them.
+ * Where a label says `(worst)`, a point that represents several percentiles is the highest of them.
  *
  * @param {Store} store
  * @param {object} panel
@@ -87,9 +87,9 @@ export function linesOf(store, panel, source) {
 }
 
 /**
- * Return when something for this panel last arrived, in server-corrected milliseconds, or null when nothing ever did.
+ * Return when a value for this panel last arrived, in server-corrected milliseconds, or null if none ever did.
  *
- * A panel goes stale when its own fields stop, even while others of its metric type go on.
+ * A panel becomes stale when its own fields stop, even while other fields of its metric type continue.
  *
  * @param {Store} store
  * @param {object} panel
@@ -102,7 +102,7 @@ export function lastReceivedMs(store, panel, source) {
   return found.reduce((newest, { receivedAtMs }) => Math.max(newest ?? receivedAtMs, receivedAtMs), null);
 }
 
-/** @param {string[]} labels @returns {string[]} without the words with which all of them start */
+/** @param {string[]} labels @returns {string[]} without the words that all of them start with */
 function withoutSharedStart(labels) {
   if (labels.length < 2) return labels;
   const words = labels.map((text) => text.split(" "));
@@ -114,10 +114,10 @@ function withoutSharedStart(labels) {
 function label(readings) {
   const several = (pick) => new Set(readings.map(pick)).size > 1;
   const fields = several((each) => each.field.path);
-  // One agent alone is named too: its name is what the reading is about.
+  // A single agent is named, too: the reading is about it.
   const agents = readings.some((each) => each.agentId !== null);
   const sources = several((each) => each.source);
-  // "Response time p50, p95, p99": what they share is in the panel's title, and legends are short of room.
+  // "Response time p50, p95, p99": the shared words are in the panel's title, and legends have little room.
   const paths = [...new Map(readings.map(({ field }) => [field.path, field.label]))];
   const short = withoutSharedStart(paths.map(([, text]) => text));
   const fieldLabels = new Map(paths.map(([path], index) => [path, fields ? short[index] : paths[index][1]]));
@@ -132,23 +132,23 @@ function label(readings) {
 }
 
 /**
- * Return how a value stands against the panel's thresholds.
+ * Return the level of a value by the panel's thresholds.
  *
  * @param {number} value
  * @param {{warning_at: number | null, critical_at: number | null}} panel
- * @returns {"none" | "good" | "warn" | "bad"} none when there are no thresholds or no value
+ * @returns {"none" | "good" | "warn" | "bad"} none without thresholds or without a value
  */
 export function levelOf(value, { warning_at: warningAt, critical_at: criticalAt }) {
   if (typeof value !== "number" || Number.isNaN(value)) return "none";
   if (warningAt === null && criticalAt === null) return "none";
-  // With both set and critical below warning, low is bad; with one set alone, high is.
+  // With critical below warning, low values are bad; with one threshold alone, high values are.
   const lowIsBad = warningAt !== null && criticalAt !== null && criticalAt < warningAt;
   const reached = (limit) => limit !== null && (lowIsBad ? value <= limit : value >= limit);
   if (reached(criticalAt)) return "bad";
   return reached(warningAt) ? "warn" : "good";
 }
 
-/** Words of producers for a state, and the level each means. */
+/** Words that producers use for a state, and their levels. */
 const LEVELS = new Map([
   ["healthy", "good"],
   ["ok", "good"],
@@ -171,9 +171,9 @@ const LEVELS = new Map([
 ]);
 
 /**
- * Return the level of a state's word.
+ * Return the level of a word for a state.
  *
- * @param {unknown} word healthy, degraded, unhealthy and their usual cousins
+ * @param {unknown} word healthy, degraded, unhealthy and common synonyms
  * @returns {"none" | "good" | "warn" | "bad"}
  */
 export function levelOfWord(word) {

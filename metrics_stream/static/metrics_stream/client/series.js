@@ -1,43 +1,43 @@
-// One row of numbers over time, of one source or agent, bounded by time and by number. Room: client; pure.
+// The numbers of one field of one source or agent over time, bounded in time and in count.
 
 import { joinBuckets, SHORTEST_GAP_MS, usualSpacing } from "./buckets.js";
 import { Points } from "./points.js";
 
-/** Points of one series at most; a 4K screen shows no more columns than this. Denser points are merged. */
+/** The most points of one series; a 4K screen has no more columns. Denser points are merged. */
 export const MAX_POINTS = 4096;
 
 /**
- * Widths of the cells in which points are merged, in milliseconds. Cells are counted from the epoch, and seconds are made
- * of whole cells or cells of whole seconds, so that what the server summed up over buckets covers the same values.
+ * Widths of the cells in which points are merged, in milliseconds. Cells are counted from the epoch, and a second holds
+ * whole cells or a cell whole seconds, so that the server's buckets cover the same values.
  */
 const CELLS_MS = [1, 2, 5, 10, 20, 50, 100, 250, 500, 1000, 2000, 5000, 10_000, 30_000, 60_000];
 
-/** The usual spacing is that of so many of the newest points. */
+/** The usual spacing is that of this many newest points. */
 const SPACING_SAMPLES = 32;
 
-/** What was measured when, oldest first, without anything older than the window. */
+/** Points over time, oldest first, not older than the window. */
 export class Series {
   #points = new Points();
   #windowMs = 0;
   #cellMs = 1;
-  // Whether there may be points from when cells were narrower.
+  // Whether there may be points of narrower cells than today's.
   #hasFinerPoints = false;
 
   /**
    * @param {{metricType: string, source: string, agentId: string | null, path: string}} identity
-   * @param {number} windowMs how far back anyone looks
+   * @param {number} windowMs how far back the page shows
    */
   constructor(identity, windowMs) {
     Object.assign(this, identity);
     /** @type {string | null} the name of the agent, as last seen */
     this.agentName = null;
     this.windowMs = windowMs;
-    /** Whether points that stand for several percentiles are the worst of them. */
+    /** Whether points that represent several percentiles are the worst of them. */
     this.isWorst = false;
     this.lastTimeMs = -Infinity;
     this.lastValue = NaN;
     this.receivedAtMs = -Infinity;
-    /** Up to here points may stand for buckets, which lie apart; breaks of the line are points without a value. */
+    /** Up to here points may be buckets, which are far apart; there the line breaks only at points without a value. */
     this.coarseUntilMs = -Infinity;
   }
 
@@ -56,41 +56,41 @@ export class Series {
     return this.#points.length;
   }
 
-  /** @returns {number} points for which memory is held, for tests */
+  /** @returns {number} points for which memory is allocated, for tests */
   get capacity() {
     return this.#points.capacity;
   }
 
-  /** @returns {boolean} whether points may have a low and a high besides their value */
+  /** @returns {boolean} whether points may have a low and a high beside their value */
   get hasRanges() {
     return this.#points.hasRanges;
   }
 
-  /** @returns {Float64Array} times in milliseconds; a view that the next change may change */
+  /** @returns {Float64Array} times in milliseconds; a view, which the next change may alter */
   get times() {
     return this.#points.times;
   }
 
-  /** @returns {Float64Array} the newest value of each point, NaN where there is none; a view, as above */
+  /** @returns {Float64Array} the newest value of each point, NaN for none; a view, too */
   get values() {
     return this.#points.values;
   }
 
-  /** @returns {Float64Array} the lowest values that the points stand for */
+  /** @returns {Float64Array} the lowest values of the points */
   get lows() {
     return this.#points.lows;
   }
 
-  /** @returns {Float64Array} the highest ones */
+  /** @returns {Float64Array} the highest values of the points */
   get highs() {
     return this.#points.highs;
   }
 
   /**
-   * Take in one value; the same again changes nothing.
+   * Add one value; adding it again changes nothing.
    *
    * @param {number} timeMs
-   * @param {number} value NaN for nothing
+   * @param {number} value NaN: no value
    */
   add(timeMs, value) {
     if (timeMs < this.lastTimeMs - this.windowMs) return;
@@ -110,18 +110,18 @@ export class Series {
     this.trim(this.lastTimeMs);
   }
 
-  /** End the line: what came between its newest point and the next one is not known. */
+  /** End the line: the values between its newest point and the next one are unknown. */
   break() {
     const points = this.#points;
     const newest = points.length - 1;
-    // One millisecond after the last point: as near as another point can be.
+    // One millisecond after the last point: as near as possible.
     if (newest >= 0 && !Number.isNaN(points.valueAt(newest))) points.push(points.timeAt(newest) + 1, NaN);
   }
 
   /**
-   * Take in what the server summed up over buckets of time.
+   * Add the server's summary by buckets of time.
    *
-   * Where there are points already they stay, and stand for what else their bucket held; so it may be done again.
+   * Existing points stay and take over the extremes of their bucket, so adding a summary again changes nothing.
    *
    * @param {Summary} summary
    */
@@ -138,7 +138,7 @@ export class Series {
   }
 
   /**
-   * Forget what is older than the window, but keep one point before it, from which the line enters the chart.
+   * Forget points older than the window, except one, from which the line enters the chart.
    *
    * @param {number} nowMs
    */
@@ -161,14 +161,14 @@ export class Series {
     return Math.max(3 * this.usualSpacingMs(), SHORTEST_GAP_MS);
   }
 
-  /** @returns {(index: number) => boolean} whether the line breaks before this point, for as long as nothing is added */
+  /** @returns {(index: number) => boolean} whether the line breaks before a point; valid until the next change */
   gaps() {
     const { times, coarseUntilMs } = this;
     const gapMs = this.gapMs();
     return (index) => index > 0 && times[index] - Math.max(times[index - 1], coarseUntilMs) > gapMs;
   }
 
-  /** Merge what was taken in when cells were narrower, rather than forget the oldest of it. */
+  /** Merge the points of narrower cells, instead of forgetting the oldest of them. */
   #mergeFinerPoints() {
     const { times, values, lows, highs } = this;
     const points = new Points();
@@ -194,7 +194,7 @@ export class Series {
   #mergeInto(index, timeMs, value) {
     if (Number.isNaN(value)) return;
     const points = this.#points;
-    // Of points too dense to be told apart the extremes stay, so that a spike never vanishes.
+    // Of merged points the extremes stay, so that a spike never vanishes.
     if (!Number.isNaN(points.valueAt(index))) points.widen(index, value, value);
     if (timeMs >= points.timeAt(index)) points.setValue(index, value);
   }

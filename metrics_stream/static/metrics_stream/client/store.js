@@ -1,40 +1,39 @@
-// What a page remembers of the metrics it got: series of numbers for charts, the newest data for everything else.
-// Room: client; pure. Everything is bounded by time and by number, so a page left open for a day does not grow.
+// The metrics that a page keeps: series of numbers for charts, and the newest data for everything else. All of it is
+// bounded in time and in count, so that a page that stays open for a day does not grow.
 
 import { SHORTEST_GAP_MS } from "./buckets.js";
 import { lookUp } from "./path.js";
 import { Series } from "./series.js";
 
-/** Bounds on names that producers make up. Past them, what has been silent longest is forgotten. */
+/** Bounds on names that producers choose. Beyond them, the longest silent one is forgotten. */
 export const MAX_SERIES = 1024;
 export const MAX_SOURCES = 32;
 export const MAX_ENTRIES = 256;
 const MAX_KEYS = 512;
 
-/** A timestamp further ahead than this comes from a wrong clock; it is drawn at now instead of off the chart. */
+/** A timestamp further ahead comes from a wrong clock; its metric is drawn at the current time, not off the chart. */
 const TOLERATED_AHEAD_MS = 2_000;
 
 /**
- * @typedef {object} Track a number worth keeping over time
+ * @typedef {object} Track a number to keep over time
  * @property {string} metricType
  * @property {string} path
  * @property {number} windowSeconds
  *
- * @typedef {object} Latest the newest of one source, or of one entry (agent) of it
+ * @typedef {object} Latest the newest data of one source, or of one of its entries (agents)
  * @property {string} source
  * @property {string | null} agentId
  * @property {object} data
- * @property {number} timestampMs no later than it was received, about
+ * @property {number} timestampMs at most about the time of receipt
  * @property {number} receivedAtMs
  */
 
-/** Everything one page knows. */
 export class Store {
   /** @type {Map<string, Map<string, number>>} metric type → path → window in milliseconds */
   #tracks = new Map();
   /** @type {Map<string, Series>} */
   #series = new Map();
-  /** @type {Map<string, Series[]>} metric type and path → series in order, until one comes or goes */
+  /** @type {Map<string, Series[]>} metric type and path → series in order; emptied when a series comes or goes */
   #sorted = new Map();
   /** @type {Map<string, Map<string, {receivedAtMs: number, entries: Map<string, Latest>}>>} */
   #latest = new Map();
@@ -43,7 +42,7 @@ export class Store {
 
   /** @param {Track[]} tracks */
   constructor(tracks) {
-    /** @type {number | null} time of the first metric in milliseconds: before it there is nothing to draw */
+    /** @type {number | null} time of the first metric in milliseconds; charts begin there */
     this.firstMs = null;
     for (const { metricType, path, windowSeconds } of tracks) {
       if (!this.#tracks.has(metricType)) this.#tracks.set(metricType, new Map());
@@ -68,11 +67,11 @@ export class Store {
   }
 
   /**
-   * Take in one metric as it came over the wire; anything that is no metric is ignored.
+   * Add one metric as received; anything else is ignored.
    *
    * @param {{metric_type: string, timestamp: string, source?: string, data: object | object[]}} metric
-   * @param {number} nowMs server-corrected time of arrival in milliseconds; Infinity for one of another time
-   * @param {number} [sinceMs] for how long it may have waited at the server; in this stretch its own time is believed
+   * @param {number} nowMs server-corrected time of arrival in milliseconds; Infinity for a metric of the past
+   * @param {number} [sinceMs] since when it may have waited at the server; a timestamp after that counts as its receipt
    */
   add(metric, nowMs, sinceMs = nowMs) {
     const data = metric?.data;
@@ -92,7 +91,7 @@ export class Store {
     }
     this.#versions.set(metricType, this.version(metricType) + 1);
     const newest = this.#newest.get(metricType);
-    // A clock that is ahead may be set right, or its source may go: what it said is not the newest until then.
+    // A clock that is ahead may be corrected, or its source may disappear: then its metric is not the newest for long.
     const isAhead = newest?.timestampMs > receivedAtMs + TOLERATED_AHEAD_MS;
     const heardAtMs = isAhead ? newest.saidAtMs : newest?.receivedAtMs;
     if (!newest || timestampMs >= newest.timestampMs || receivedAtMs - heardAtMs > SHORTEST_GAP_MS) {
@@ -103,9 +102,9 @@ export class Store {
   }
 
   /**
-   * Take in what the server summed up of the past; what is not tracked is left out.
+   * Add the server's summary of the past; fields that are not tracked are left out.
    *
-   * @param {{from: string, until: string, bucket_seconds: number, series: object[]}} backfill as it came over the wire
+   * @param {{from: string, until: string, bucket_seconds: number, series: object[]}} backfill as received
    */
   fill(backfill) {
     const fromMs = Date.parse(backfill.from);
@@ -116,7 +115,7 @@ export class Store {
       if (!columns.buckets.length || !this.#tracks.get(metricType)?.has(field)) continue;
       const series = this.#findOrCreateSeries({ metricType, source, agentId, path: field });
       series.agentName ??= agentId;
-      // The last of many percentiles says nothing of the others.
+      // The last of several percentiles does not represent the others.
       series.fill({ ...columns, last: columns.percentile ?? columns.last, fromMs, untilMs, bucketMs });
       series.isWorst = columns.is_worst ?? false;
       series.receivedAtMs = Math.max(series.receivedAtMs, series.lastTimeMs);
@@ -125,12 +124,12 @@ export class Store {
     }
   }
 
-  /** End all lines: what comes next does not follow on what was there. @param {string[]} metricTypes */
+  /** End all lines of these types: metrics are missing before the next ones. @param {string[]} metricTypes */
   break(metricTypes) {
     for (const series of this.#series.values()) if (metricTypes.includes(series.metricType)) series.break();
   }
 
-  /** Keep as much from now on. @param {number} windowMs no shorter than before */
+  /** Keep a longer window from now on. @param {number} windowMs */
   widen(windowMs) {
     for (const paths of this.#tracks.values()) {
       for (const [path, trackMs] of paths) paths.set(path, Math.max(trackMs, windowMs));
@@ -139,7 +138,7 @@ export class Store {
   }
 
   /**
-   * Forget sources, agents and series that fell silent longer ago than anyone looks back, while others go on.
+   * Forget sources, agents and series that have been silent for longer than the window, while others continue.
    *
    * @param {number} nowMs
    */
@@ -168,7 +167,7 @@ export class Store {
   }
 
   /**
-   * Return the newest of each source, and of each agent where the type has entries.
+   * Return the newest data of each source, and of each agent where the type has entries.
    *
    * @param {string} metricType
    * @param {string | null} [source] only this one
@@ -228,7 +227,7 @@ export class Store {
     latest.fresh = entry;
     if (drawnMs >= latest.timestampMs) {
       latest.timestampMs = drawnMs;
-      // Producers may send some fields now and others later; both belong to the picture.
+      // Producers may send some fields now and others later; all of them count as the newest.
       latest.data = { ...latest.data, ...entry };
       if (Object.keys(latest.data).length > MAX_KEYS) latest.data = entry;
     }
@@ -246,7 +245,7 @@ export class Store {
     }
   }
 
-  /** Return the series of an identity, which is made where it is not there yet. */
+  /** Return the series of an identity; create it where it does not exist. */
   #findOrCreateSeries(identity) {
     const { metricType, source, agentId, path } = identity;
     const key = [metricType, source, agentId ?? "", path].join("\u0000");

@@ -1,23 +1,23 @@
-// What the address of a page says about time, so that a link shows the same to somebody else. Room: client; pure.
+// The time that a page shows, in its address: a link shows the same to another person.
 
-export const SLOWEST = 0.25;
-export const FASTEST = 60;
+const SLOWEST = 0.25;
+const FASTEST = 60;
 
-/** Windows are no longer than what a server sums up at once. */
+/** Windows are not longer than the longest summary that a server makes. */
 const LONGEST_WINDOW_SECONDS = 86_400;
 
 /**
  * @typedef {object} TimeLink
- * @property {string | null} run id of the test run that is played again
- * @property {number | null} atMs where the replay stands; null: live
+ * @property {string | null} run id of the replayed test run
+ * @property {number | null} atMs the time in the replay; null: live
  * @property {number} speed
  * @property {boolean} isPaused
- * @property {number | "run" | null} window in seconds, or since the run's start; null: as each panel says
+ * @property {number | "run" | null} window in seconds, or since the start of the run; null: the setting of each panel
  * @property {{fromMs: number, toMs: number} | null} zoom
  */
 
 /**
- * Return what an address says; what makes no sense is left out.
+ * Return the time in an address; invalid parameters are ignored.
  *
  * @param {URLSearchParams} parameters
  * @returns {TimeLink}
@@ -41,7 +41,7 @@ export function readTimeLink(parameters) {
 }
 
 /**
- * Return an address that says it; everything else in it stays.
+ * Return an address with a time in it; its other parameters stay.
  *
  * @param {string} address
  * @param {TimeLink} link
@@ -59,7 +59,7 @@ export function writeTimeLink(address, { run, atMs, speed, isPaused, window, zoo
   set("window", window === null ? null : String(window));
   set("from", zoom && instant(zoom.fromMs));
   set("to", zoom && instant(zoom.toMs));
-  // Colons may stand in a query as they are, and instants are easier to read with them.
+  // Colons are allowed in a query, and instants are easier to read with them.
   url.search = url.search.replaceAll("%3A", ":");
   return url.href;
 }

@@ -1,6 +1,6 @@
-// The connection's state in words: Live, Connecting…, Reconnecting in 4 s, Stopped, with a button to come back; Signed
-// out, with a link to sign in. While it stands, the page may say another time in its place. Room: pages. Works on the
-// markup of _connection.html.
+// The state of the connection as a text: Live, Connecting…, Reconnecting in 4 s, Stopped with a button to reconnect,
+// Signed out with a link to sign in. While live, the page may show another time instead. Works on the markup of
+// _connection.html.
 
 import { setAttribute, setText } from "../charts/dom.js";
 import { FORBIDDEN } from "../client/close_codes.js";
@@ -22,7 +22,7 @@ export class ConnectionBadge {
     this.words = root.querySelector("[data-connection-words]");
     this.reason = root.querySelector("[data-connection-reason]");
     this.button = root.querySelector("[data-connection-button]");
-    // There is none on pages that a share link opened: who has no more than that has nothing to sign in with.
+    // Pages that a share link opened have no such link: their viewers need no account.
     this.signIn = root.querySelector("[data-connection-sign-in]");
     this.signInPath = this.signIn?.getAttribute("href") ?? null;
     this.announcer = root.querySelector("[data-connection-announcer]");
@@ -44,7 +44,7 @@ export class ConnectionBadge {
     clearTimeout(this.#timer);
   }
 
-  /** @param {{state: string, words: string} | null} time what is shown while connected; null: what is live */
+  /** @param {{state: string, words: string} | null} time shown while connected; null: live */
   setTime(time) {
     if (time?.state === this.#shownTime?.state && time?.words === this.#shownTime?.words) return;
     const announce = time?.state !== this.#shownTime?.state;
@@ -52,7 +52,7 @@ export class ConnectionBadge {
     if (this.connection.state.name === "live") this.#show({ announce });
   }
 
-  /** Show that something came. */
+  /** Show that a frame came. */
   beat() {
     if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
     this.mark.animate([{ boxShadow: "0 0 0 0 currentcolor" }, { boxShadow: "0 0 0 0.375rem transparent" }], BEAT_MS);
@@ -88,7 +88,7 @@ export class ConnectionBadge {
 }
 
 /**
- * Return what to say when a sign-in or a link has ended.
+ * Return the texts for a sign-in or a link that has ended.
  *
  * @param {boolean} canSignIn false on pages that a share link opened
  * @returns {{words: string, reason: string}}

@@ -1,5 +1,5 @@
-// The console: a client for developers and admins that shows all it does. Joins the socket, the controls, the log and
-// the statistics. Room: pages.
+// The console: a client for developers and admins that shows everything it sends and receives. Joins the session, the
+// controls, the log and the statistics.
 
 import { setAttribute, setText } from "../charts/dom.js";
 import { FORBIDDEN, isRefusal } from "../client/close_codes.js";
@@ -22,13 +22,13 @@ import { Tiles } from "./console/tiles.js";
 import { emptySelection, messagesFor, readLink, writeLink } from "./console/console_selection.js";
 import { signInAddress } from "./sign_in.js";
 
-/** How often numbers are brought up to date; quicker can not be read. */
+/** How often numbers are updated; faster changes cannot be read. */
 const NUMBERS_INTERVAL_MS = 500;
 
-const IDLE_WORDS = "Press Connect. Every message in and out appears here.";
-const QUIET_WORDS = "Nothing here. New messages appear as they come.";
+const IDLE_WORDS = "Press Connect. Every message in both directions appears here.";
+const QUIET_WORDS = "No messages yet. New ones appear as they come.";
 
-/** What the badge says, and its look. */
+/** The look and the text of the badge, by state. */
 const BADGES = {
   idle: ["idle", "Not connected"],
   connecting: ["connecting", "Connecting…"],
@@ -133,7 +133,7 @@ class ConsolePage {
   #connect() {
     this.statistics.reset();
     const url = this.url.value.trim();
-    // A browser would take an empty address for that of this page.
+    // A browser would resolve an empty address to that of this page.
     if (url === "") this.url.focus();
     else this.session.connect(url);
   }
@@ -176,13 +176,13 @@ class ConsolePage {
   #showState(explained, problem) {
     const { state, welcome } = this.session;
     const words = {
-      idle: "Nothing is sent before you press Connect.",
+      idle: "Nothing is sent until you press Connect.",
       connecting: `Opening ${this.session.url}`,
       open: "The socket is open. Without a welcome, the server may speak another protocol; raw messages can be sent.",
       live: welcome === null ? "" : this.#describeLive(welcome),
     };
     let text = words[state.name] ?? "";
-    if (this.#isAuthenticationRequired) text = "The server asks who you are: send authenticate with a token, or sign in on this page.";
+    if (this.#isAuthenticationRequired) text = "The server requires authentication: send authenticate with a token, or sign in on this page.";
     if (problem) text = `The browser refuses this address: ${problem}`;
     if (explained !== null) text = joinSentences(explained);
     setText(this.find("words"), text);
@@ -201,8 +201,8 @@ class ConsolePage {
   #describeLive(welcome) {
     const { metric_types: types, interval_seconds: seconds } = this.controls.inForce ?? {};
     const preset = welcome.subscription?.preset ? ` Preset: ${this.#presetName(welcome.subscription.preset)}.` : "";
-    if (!types?.length) return `Subscribed to nothing yet: choose metric types, and metrics come.${preset}`;
-    return `Getting ${types.join(", ")}, at most every ${seconds} s.${preset}`;
+    if (!types?.length) return `Subscribed to nothing yet: choose metric types to receive metrics.${preset}`;
+    return `Receiving ${types.join(", ")}, at most every ${seconds} s.${preset}`;
   }
 
   #logState({ name, closing, problem }, explained) {
@@ -211,7 +211,7 @@ class ConsolePage {
       this.log.add({ ...what, bytes: null, atMs: Date.now(), level });
     };
     if (name === "connecting") event("connecting", this.session.url);
-    if (name === "open") event("open", "The connection stands.");
+    if (name === "open") event("open", "The connection is open.");
     if (problem) event("refused", problem, "bad");
     if (closing === null) return;
     if (closing.byUs) event("disconnected", explained.meaning);
@@ -259,7 +259,7 @@ class ConsolePage {
 
   #handlePreset() {
     this.url.value = withPreset(this.url.value, this.preset.value);
-    // What a preset gives is seen only when nothing that was chosen before covers it.
+    // An earlier selection would override the settings of the preset.
     this.controls.setSelection(emptySelection());
     this.#showPreset();
     this.#handleChange();
@@ -373,7 +373,7 @@ class ConsolePage {
   #showSnippets() {
     const { selection, effective } = this.controls;
     const messages = Object.values(messagesFor(selection, [], this.controls.knownTypes)).flat();
-    // A program that asks for nothing gets nothing, and its author wonders why.
+    // A program that subscribes to nothing receives nothing.
     if (presetOf(this.url.value) === "" && effective.metric_types.length === 0) {
       messages.unshift({ type: "subscribe", metric_types: ["all"] });
     }
@@ -401,12 +401,12 @@ function parseUrl(text) {
   }
 }
 
-/** @param {string} text an address, perhaps half typed @returns {string} the preset in it, or nothing */
+/** @param {string} text an address, perhaps half typed @returns {string} the slug of its preset, or an empty string */
 function presetOf(text) {
   return parseUrl(text)?.searchParams.get("preset") ?? "";
 }
 
-/** @param {string} text @param {string} slug nothing takes the preset out @returns {string} */
+/** @param {string} text @param {string} slug empty: remove the preset @returns {string} */
 function withPreset(text, slug) {
   const url = parseUrl(text);
   if (url === null) return text.trim();

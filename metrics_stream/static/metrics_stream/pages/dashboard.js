@@ -1,4 +1,4 @@
-// The dashboard page: joins the connection, the feed, the time machine and the panels. Room: pages.
+// The dashboard page: joins the connection, the feed, the time machine and the panels.
 
 import { formatClock } from "../charts/axis.js";
 import { setAttribute, setText } from "../charts/dom.js";
@@ -20,13 +20,13 @@ import { SourcePicker } from "./source_picker.js";
 import { TimeBar } from "./timebar.js";
 import { TimeMachine } from "./time_machine.js";
 
-/** How often words such as ages are brought up to date. */
+/** How often texts such as ages are updated. */
 const TEXT_UPDATE_MS = 250;
 
-/** How often what nobody looks at any more is forgotten. */
+/** How often metrics that are no longer shown are forgotten. */
 const TRIM_MS = 10_000;
 
-/** A page that is hidden for longer lets its connection rest; who only glances at another tab shall not notice. */
+/** A page that is hidden for longer slows its connection down; a glance at another tab must have no effect. */
 const REST_AFTER_MS = 5_000;
 
 const DEFAULT_WINDOW_SECONDS = 300;
@@ -37,7 +37,7 @@ class DashboardPage {
   #skippedSamples = 0;
   // The notes of errors that the server told of.
   #errorNotices = new Set();
-  // When the last frame came, while frames are rare; the next one holds what came to the server since then.
+  // When the last frame came, while frames are rare: the next one holds all metrics that reached the server since then.
   #lastRareFrameAtMs = null;
   #caughtUpAtMs = -Infinity;
 
@@ -109,14 +109,14 @@ class DashboardPage {
       (entries) => {
         for (const entry of entries) bySection.get(entry.target).visible = entry.isIntersecting;
       },
-      // A little early, so that a panel is painted by the time it scrolls into view.
+      // A little early, so that a panel is painted before it scrolls into view.
       { rootMargin: "200px" },
     );
     for (const panel of this.panels) observer.observe(panel.section);
     this.#removers.push(() => observer.disconnect());
   }
 
-  // ---- what comes ----
+  // ---- messages ----
 
   #handleMessage(message) {
     if (this.time.player.take(message)) return;
@@ -141,7 +141,7 @@ class DashboardPage {
 
   #addBackfill(backfill) {
     if (this.time.player.partOf(backfill) !== (this.time.isReplaying ? "replay" : "live")) return;
-    // The picture that was waited for is not to wait for its turn as well.
+    // Paint the awaited past at once, not at the usual pace.
     if (this.feed.fill(backfill) && !this.page.hidden) this.painter.start();
   }
 
@@ -155,7 +155,7 @@ class DashboardPage {
     if (part === null) return;
     const nowMs = this.connection.clock.now();
     const sinceMs = frame.replayed ? -Infinity : (this.#lastRareFrameAtMs ?? nowMs);
-    // While a replay is asked for, what is live belongs to what is shown still.
+    // While a replay is requested, live metrics belong to the store that is still shown.
     const store = time.isReplaying ? feed.store : feed.target;
     for (const metric of metrics) {
       store.add(metric, nowMs, sinceMs);
@@ -167,15 +167,15 @@ class DashboardPage {
     this.#lastRareFrameAtMs = this.connection.isAtRest ? nowMs : null;
   }
 
-  /** What a connection said of itself ends with it; of what goes on, the next one says so anew. */
+  /** Notices of the old connection end with it; the new one repeats those that still hold. */
   #hideErrorNotices() {
     for (const key of ["bus", ...this.#errorNotices]) this.notices.hide(key);
     this.#errorNotices.clear();
   }
 
   #showBus(bus) {
-    // A standing note, as the page itself is connected and would otherwise just look quiet.
-    if (bus === "stale") this.notices.show("bus", "error", "The server hears nothing from the producers. It goes on trying.");
+    // A notice that stays: the page itself is connected, and would only look idle.
+    if (bus === "stale") this.notices.show("bus", "error", "The server receives nothing from the producers. It keeps trying.");
     else this.notices.hide("bus");
   }
 
@@ -185,7 +185,7 @@ class DashboardPage {
     this.notices.show("gap", "warning", `${count} ${GAP_WORDS.get(reason) ?? `skipped: ${reason}`}`);
   }
 
-  // ---- whether anybody looks ----
+  // ---- visibility ----
 
   #handleVisibility() {
     for (const timer of this.#timers.splice(0)) clearTimeout(timer);
@@ -201,7 +201,7 @@ class DashboardPage {
 
   #suspendPage() {
     this.painter.stop();
-    // In a hidden page only forgetting goes on.
+    // A hidden page only continues to forget old metrics.
     this.#timers.push(setTimeout(() => this.#slowDown(), REST_AFTER_MS));
   }
 
@@ -212,7 +212,7 @@ class DashboardPage {
 
   #speedUp() {
     if (!this.connection.isAtRest) return;
-    // The server answers with what has gathered, at the latest after one interval.
+    // The server sends what it has gathered within one interval.
     this.#caughtUpAtMs = this.connection.clock.now() + 1000 * ((this.connection.intervalSeconds ?? 0) + 1);
     this.connection.wake();
   }
@@ -242,10 +242,10 @@ class DashboardPage {
     this.time.tick();
     this.timebar.show();
     if (!isReplaying) this.runs.refresh(this.connection.clock.now());
-    // At rest nobody asked for anything newer, so that nothing is called stale for it before it can have come.
+    // Frames were rare at rest: no panel counts as stale before the first usual frame can have come.
     const restedMs = nowMs < this.#caughtUpAtMs ? REST_SECONDS * 1000 : 0;
     const staleMs = this.config.stale_after_seconds * 1000 + restedMs;
-    // What is painted does not age while the page is paused; what comes meanwhile is not painted.
+    // A paused page shows one moment: its data does not age, and newer data is not painted.
     if (!isReplaying && this.time.isPaused) {
       setText(this.age, `As of ${formatClock(nowMs / 1000)}`);
       setAttribute(this.age, "data-stale", false);
@@ -272,10 +272,10 @@ class DashboardPage {
   }
 }
 
-/** What happened to samples that did not come, where the server's word alone says little. */
-const GAP_WORDS = new Map([["history", "missed: the server does not keep them any more"]]);
+/** Texts for the reasons of a gap, where the server's word alone does not explain it. */
+const GAP_WORDS = new Map([["history", "missed: the server no longer keeps them"]]);
 
-/** What has to be kept over time: every field of the panels that draw a past. */
+/** Return the numbers to keep over time: every field of the panels. */
 function tracksOf(panels) {
   return panels.flatMap((panel) =>
     panel.fields.map((field) => ({

@@ -1,8 +1,8 @@
-// The button that shows a page on the whole screen. Room: pages.
+// The button that shows a page in full screen.
 
 import { setText } from "../charts/dom.js";
 
-/** @param {Document} page @returns {() => void} ends it */
+/** @param {Document} page @returns {() => void} removes the listeners */
 export function watchFullScreen(page) {
   const button = page.querySelector("[data-full-screen]");
   if (button === null || !page.fullscreenEnabled) return () => {};

@@ -1,9 +1,9 @@
-// Keys for the time that a dashboard shows: space, arrows, Escape. Room: pages.
+// Keys for the time that a dashboard shows: space, arrows, Escape.
 
 const STEP_MS = 10_000;
 const LONG_STEP_MS = 60_000;
 
-/** Elements that need these keys themselves; the second ones only the space bar, the third ones arrows, to scroll. */
+/** Elements that use these keys themselves: all of them, the space bar, or the arrows (to scroll). */
 const OWN_KEYS = "input, select, textarea, [contenteditable], dialog";
 const OWN_SPACE = `${OWN_KEYS}, button, a, summary`;
 const OWN_ARROWS = `${OWN_KEYS}, [tabindex="0"]`;
@@ -11,7 +11,7 @@ const OWN_ARROWS = `${OWN_KEYS}, [tabindex="0"]`;
 /**
  * @param {Document} page
  * @param {TimeMachine} time
- * @returns {() => void} ends it
+ * @returns {() => void} removes the listener
  */
 export function watchKeys(page, time) {
   const press = (event) => {
@@ -22,7 +22,7 @@ export function watchKeys(page, time) {
       else if (time.zoom !== null) time.setZoom(null);
       return;
     }
-    // A key that is held down comes thirty times a second, and the server closes at more than ten messages.
+    // A held key repeats thirty times a second, and the server closes a connection at more than ten messages a second.
     if (event.key === "Enter" && event.repeat && isIn("button")) event.preventDefault();
     if (isIn(event.key === " " ? OWN_SPACE : OWN_ARROWS)) return;
     if (event.key === " ") {
@@ -33,7 +33,7 @@ export function watchKeys(page, time) {
     } else {
       return;
     }
-    // Otherwise the page would scroll.
+    // Or the page would scroll.
     event.preventDefault();
   };
   page.addEventListener("keydown", press);

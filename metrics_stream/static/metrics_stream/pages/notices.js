@@ -1,11 +1,11 @@
-// Short news at the edge of the page: what was skipped, what went wrong. Room: pages.
+// Short notices at the edge of the page: skipped metrics, errors.
 
 import { element, setText } from "../charts/dom.js";
 
-/** More notes than this at once would cover the page; the oldest goes. */
+/** More notices at once would cover the page: the oldest one is removed. */
 const MAX_NOTICES = 3;
 
-/** How long a note that needs no answer stays, in milliseconds. */
+/** How long a notice that is not an error stays. */
 const SHOWN_MS = 12_000;
 
 export class Notices {
@@ -17,7 +17,7 @@ export class Notices {
   }
 
   /**
-   * Show a note; one with the same key is replaced.
+   * Show a notice; it replaces one with the same key.
    *
    * @param {string} key
    * @param {"info" | "warning" | "error"} level errors stay until they are dismissed

@@ -1,23 +1,23 @@
-// When the panels of a page are painted: about every 50 ms while it is seen, a few canvases at a time, but all of them
-// the first time. Room: pages.
+// When the panels of a page are painted: about every 50 ms while the page is visible, a few canvases at a time, but all
+// of them the first time.
 
-/** The page is painted at most about every so often; each time costs the browser, however little has changed. */
+/** The page is painted about this often at most: each painting costs the browser, however little has changed. */
 const PAINT_INTERVAL_MS = 50;
 
-/** Canvases drawn at once; a dozen would hold up who scrolls or types meanwhile. */
+/** Canvases drawn at once; a dozen would delay scrolling and typing. */
 const MAX_CANVASES = 3;
 
 export class Painter {
   #frame = null;
   #paceTimer = null;
   #nextPanel = 0;
-  // Who waited for a picture wants the whole of it.
+  // The first painting after a wait is of all panels.
   #isFirst = true;
 
   /**
    * @param {Panel[]} panels
    * @param {() => {store: Store, source: string | null, moment: Moment, isHeld: boolean, isStill: boolean}} readFrame
-   *   `isHeld`: nothing is to be painted now; `isStill`: nothing that came since, but what is shown may move
+   *   `isHeld`: paint nothing now; `isStill`: do not paint newer data, though charts may move
    */
   constructor(panels, readFrame) {
     this.panels = panels;
@@ -49,7 +49,7 @@ export class Painter {
     this.#paceTimer = setTimeout(() => this.#schedulePaint(), PAINT_INTERVAL_MS);
   }
 
-  /** Draw at most so many canvases, in turn. */
+  /** Draw at most `most` canvases, in turn. */
   #drawCanvases(moment, most) {
     let left = most;
     for (let tried = 0; tried < this.panels.length && left > 0; tried += 1) {
@@ -59,7 +59,7 @@ export class Painter {
   }
 }
 
-/** One panel that fails, on a value that nobody thought of, must not stop the others, and itself, for good. */
+/** A panel that fails, on an unexpected value, must not stop the others, nor itself for the next painting. */
 function paintSafely(paint) {
   try {
     return paint();

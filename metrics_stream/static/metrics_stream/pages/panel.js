@@ -1,14 +1,14 @@
-// One panel of a dashboard: its chart, its state in words, and when it has to be painted. Room: pages.
+// One panel of a dashboard: its chart, its state as a text, and when it has to be painted.
 
 import * as charts from "../charts/kinds.js";
 import { LEVEL_WORDS, levelIcon, setAttribute, setLevelIcon, setText } from "../charts/dom.js";
 import { formatDuration } from "../client/format.js";
 import { lastReceivedMs } from "../client/readings.js";
 
-/** After this long without anything the panel says how to publish, in milliseconds. */
+/** After this time without any data the panel says how to publish. */
 const HINT_AFTER_MS = 8_000;
 
-/** How often a panel out of sight is painted, in milliseconds; far below the age at which it would count as stale. */
+/** How often a panel off the screen is painted; far below the age at which it would count as stale. */
 const OFFSCREEN_INTERVAL_MS = 2_000;
 
 export class Panel {
@@ -41,7 +41,7 @@ export class Panel {
   paint(frame) {
     const { store, source, moment } = frame;
     const version = store.version(this.config.metric_type);
-    // What is out of sight is seen all the same, on paper and in pictures of the whole page.
+    // Panels off the screen are painted, too: they are visible on paper and in screenshots of the whole page.
     if (!this.visible && this.#isFilled && performance.now() - this.#paintedAtMs < OFFSCREEN_INTERVAL_MS) return;
     const before = this.#painted;
     const isSame = before?.store === store && before.source === source && before.windowMs === moment.windowMs;
@@ -56,7 +56,7 @@ export class Panel {
   }
 
   /**
-   * Draw the chart's canvas, if it has one and there is a reason to.
+   * Draw the chart's canvas, if it has one and there is something new to draw.
    *
    * @param {Moment} moment
    * @returns {boolean} whether it drew
@@ -69,9 +69,9 @@ export class Panel {
   }
 
   /**
-   * Say how old the panel is when it is too old, and how to fill it when it stays empty.
+   * Show the age of the panel's data when it is stale, and how to publish while the panel is empty.
    *
-   * @param {{store: Store, source: string | null}} frame which may have come since the panel was painted
+   * @param {{store: Store, source: string | null}} frame maybe newer than the painted one
    * @param {{nowMs: number, staleMs: number, startedAtMs: number}} moment
    */
   showAge({ store, source }, { nowMs, staleMs, startedAtMs }) {
@@ -93,7 +93,7 @@ export class Panel {
     setAttribute(this.hint, "hidden", hasType || nowMs - startedAtMs < HINT_AFTER_MS);
   }
 
-  /** Paint again with the next frame, in the colours of the theme in force. */
+  /** Use the colours of the current theme from the next painting on. */
   restyle() {
     this.chart.restyle?.();
   }

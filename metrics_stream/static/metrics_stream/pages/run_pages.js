@@ -1,10 +1,10 @@
-// Keeps the pages of test runs as the server would render them now, and tells times in the viewer's time zone.
-// Room: pages. Without it the pages are whole, but stand still and tell the time of the server.
+// Keeps the pages of test runs up to date with what the server renders, and shows times in the viewer's time zone.
+// Without this script the pages are complete, but static, with the server's time zone.
 
-/** A fetch that takes longer has failed. */
+/** A fetch that takes longer counts as failed. */
 const TIMEOUT_MS = 10_000;
 
-/** What a person opened or closed stays as it is. */
+/** Attributes that belong to the viewer: what a person opened or closed stays so. */
 const KEPT_ATTRIBUTES = new Set(["open"]);
 
 function pad(number) {
@@ -12,7 +12,7 @@ function pad(number) {
 }
 
 /**
- * Put the viewer's time into every `<time data-local>` under `root`; the server's text becomes its tooltip.
+ * Write the viewer's time into every `<time data-local>` under `root`; the server's text becomes its tooltip.
  *
  * @param {ParentNode} root
  */
@@ -28,7 +28,7 @@ export function localizeTimes(root) {
 }
 
 /**
- * Make `old` like `fresh` with as few changes as it takes, so that focus, selection and scrolling stay where they are.
+ * Make `old` equal to `fresh` with few changes, so that focus, selection and scroll position stay.
  *
  * @param {Node} old in the page
  * @param {Node} fresh may lose its children
@@ -54,7 +54,7 @@ export function morph(old, fresh) {
   else old.replaceChildren(...after);
 }
 
-/** Fetches the page again while there is something on it that changes. */
+/** Fetches the page again while it has content that changes. */
 class Refresher {
   #timer = null;
   #problem = document.querySelector("[data-refresh-problem]");
@@ -89,7 +89,7 @@ class Refresher {
     this.#scheduleRefresh();
   }
 
-  /** Stop, and say so: these pages are sent elsewhere only to sign in. */
+  /** Stop, and offer to sign in: the only redirect of these pages leads there. */
   #showSignIn(address) {
     this.#problem.hidden = true;
     this.#signedOut.querySelector("a").href = address;

@@ -1,12 +1,12 @@
-// The test runs that a page can play again, newest first, as the page itself lists them. Room: pages.
+// The test runs that a page can replay, newest first, as listed in the page.
 
-/** Not asked for more often than this, however much the metrics tell of runs that the list lacks. */
+/** The list is not fetched more often, however many metrics belong to runs that it lacks. */
 const REQUEST_INTERVAL_MS = 5_000;
 
-/** A run of which nothing has come for so long has probably ended. */
+/** A run without metrics for this long has probably ended. */
 const SILENT_MS = 20_000;
 
-/** A run of which nothing has come since the list was read: after so long it has failed, if its program is gone. */
+/** A run without any metric since the list was read: after this long it has failed, if its program is gone. */
 const UNSEEN_MS = 60_000;
 
 const ACTIVE = new Set(["running", "paused"]);
@@ -22,7 +22,7 @@ const ACTIVE = new Set(["running", "paused"]);
 
 export class Runs {
   #lastMetricAtMs = new Map();
-  // What the list lacks even after it was asked for again; this page may not show it.
+  // Runs that the list lacks even after it was fetched again: this page may not show them.
   #unlistedIds = new Set();
   #requestedAtMs = -Infinity;
   #listedAtMs = null;
@@ -40,7 +40,7 @@ export class Runs {
     this.#request?.abort();
   }
 
-  /** @returns {Run | null} the one that was started last of those that are going on */
+  /** @returns {Run | null} the running or paused run that was started last */
   get active() {
     return this.list.find((run) => ACTIVE.has(run.status)) ?? null;
   }
@@ -55,7 +55,7 @@ export class Runs {
     if (!this.#unlistedIds.has(id)) this.#lastMetricAtMs.set(id, nowMs);
   }
 
-  /** Ask for the list again where the metrics say that it is out of date. @param {number} nowMs */
+  /** Fetch the list again where the metrics show that it is out of date. @param {number} nowMs */
   refresh(nowMs) {
     const isNew = [...this.#lastMetricAtMs.keys()].some((id) => this.find(id) === null);
     if ((!isNew && !this.#mayHaveEnded(nowMs)) || nowMs - this.#requestedAtMs < REQUEST_INTERVAL_MS) return;
@@ -74,11 +74,11 @@ export class Runs {
     this.#request = new AbortController();
     try {
       const answer = await fetch(location.pathname, { signal: this.#request.signal });
-      // Elsewhere: to where one signs in.
+      // Redirected to the sign-in.
       if (!answer.ok || answer.redirected) return;
       this.list = readRuns(new DOMParser().parseFromString(await answer.text(), "text/html"));
     } catch {
-      // Away for a moment, or the page was left; the metrics will tell again.
+      // The server was away for a moment, or the viewer left the page; the next metrics cause another try.
       return;
     }
     for (const id of this.#lastMetricAtMs.keys()) if (this.find(id) === null) this.#unlistedIds.add(id);

@@ -1,8 +1,8 @@
-// Where to sign in and come back from. Room: pages.
+// The address to sign in at, and return from.
 
 /**
- * @param {string} path where to sign in, on this server
- * @param {{pathname: string, search: string}} location of the page to come back to
+ * @param {string} path of the sign-in page
+ * @param {{pathname: string, search: string}} location of the page to return to
  * @returns {string}
  */
 export function signInAddress(path, { pathname, search }) {

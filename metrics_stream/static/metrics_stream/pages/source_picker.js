@@ -1,4 +1,4 @@
-// The choice of one source among those that have been seen; the address of the page holds it. Room: pages.
+// The choice of one source among the known ones; the page's address holds it.
 
 export class SourcePicker {
   #shownKey = "";
@@ -7,7 +7,7 @@ export class SourcePicker {
   /** @param {HTMLSelectElement | null} select */
   constructor(select) {
     this.select = select;
-    /** @type {string | null} null: all of them */
+    /** @type {string | null} null: all sources */
     this.source = new URL(location.href).searchParams.get("source") || null;
   }
 
@@ -39,7 +39,7 @@ export class SourcePicker {
     const address = new URL(location.href);
     if (source === null) address.searchParams.delete("source");
     else address.searchParams.set("source", source);
-    // In the address, so that a link shows the same picture.
+    // In the address, so that a link shows the same source.
     history.replaceState(null, "", address);
   }
 }

@@ -1,8 +1,8 @@
-// The theme of the page: as the system says, or light or dark as the person chose. Loads before the first paint.
+// The theme of the page: that of the system, or light or dark by the viewer's choice. Loads before the first paint.
 
 const STORAGE_KEY = "metrics-stream.theme";
 
-/** What the button goes through, in this order. */
+/** The button changes to the next of these. */
 const THEMES = ["system", "light", "dark"];
 
 const LABELS = { system: "Theme: as the system", light: "Theme: light", dark: "Theme: dark" };
@@ -14,7 +14,7 @@ function readStored() {
     const stored = localStorage.getItem(STORAGE_KEY);
     return THEMES.includes(stored) ? stored : null;
   } catch {
-    // Storage can be forbidden; then the choice lasts as long as the page.
+    // Storage can be forbidden: then the choice lasts as long as the page.
     return null;
   }
 }
@@ -30,7 +30,7 @@ function store(theme) {
 let chosen = readStored();
 
 function applyTheme() {
-  // A page may have a theme of its own (a wall screen is dark); what the person chose goes before it.
+  // A page may have a default theme (a wall screen is dark); the viewer's choice overrides it.
   const theme = chosen ?? root.dataset.themeDefault ?? "system";
   if (theme === "system") delete root.dataset.theme;
   else root.dataset.theme = theme;
@@ -65,6 +65,6 @@ function showButtons() {
   }
 }
 
-// This module may run before the page is read, or after.
+// This module may run before or after the page has been parsed.
 if (document.readyState === "loading") addEventListener("DOMContentLoaded", showButtons);
 else showButtons();

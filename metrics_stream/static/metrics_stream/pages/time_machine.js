@@ -1,26 +1,26 @@
-// Which time a dashboard shows: live, paused, or played again; how far back, and which stretch of it. Room: pages.
+// Which time a dashboard shows: live, paused or replayed, how far back, and which stretch of it.
 //
-// Joins the connection, the feed and the player; the time bar and the keys call it, and the address holds what it says.
+// Joins the connection, the feed and the player. The time bar and the keys call it; the page's address holds its state.
 
 import { readTimeLink, writeTimeLink } from "../client/time_link.js";
 import { Player } from "../client/player.js";
 
-/** What takes longer to come than this is shown as it comes. */
+/** After this time the page stops waiting for the past, and shows it as it comes. */
 const FILL_TIMEOUT_MS = 1_500;
 
-/** As many points as the server gives. */
+/** The most points that the server sends. */
 const MAX_BACKFILL_POINTS = 2_000;
 
 const LONGEST_BACKFILL_SECONDS = 86_400;
 const SHORTEST_WINDOW_MS = 60_000;
 
-/** How long the address may lag behind. */
+/** How long the address may be out of date. */
 const ADDRESS_DELAY_MS = 300;
 
-/** Less than this is not missed at the beginning of a chart. */
+/** A shorter lack at the beginning of a chart is not mentioned. */
 const START_TOLERANCE_MS = 10_000;
 
-/** Nearer to the end than this is at the end. */
+/** Closer to the end than this counts as at the end. */
 const END_TOLERANCE_MS = 500;
 
 export class TimeMachine {
@@ -29,7 +29,7 @@ export class TimeMachine {
   #linkTimer = null;
   #pausedAtMs = null;
   #openedLink;
-  // Whether the end of the run that the link names is taken from this computer's clock, as the server's is not known yet.
+  // Whether the end of the linked run was taken from the local clock, as the server's is not known yet.
   #isEndGuessed = false;
 
   /**
@@ -39,7 +39,7 @@ export class TimeMachine {
    * @param {Runs} parts.runs
    * @param {Notices} parts.notices
    * @param {object} parts.config the page configuration
-   * @param {number} parts.windowSeconds the longest window that a panel shows by itself
+   * @param {number} parts.windowSeconds the longest window in the settings of a panel
    * @param {() => void} parts.changed
    */
   constructor({ connection, feed, runs, notices, config, windowSeconds, changed }) {
@@ -49,11 +49,11 @@ export class TimeMachine {
     /** @type {number | "run" | null} */
     this.window = this.#openedLink.window;
     this.zoom = this.#openedLink.zoom;
-    /** How many metrics came while the page was paused. */
+    /** How many metrics have come while the page is paused. */
     this.behind = 0;
   }
 
-  /** To be called before the connection starts. */
+  /** Call before the connection starts. */
   start() {
     const { run, atMs } = this.#openedLink;
     const isReplay = run !== null || atMs !== null;
@@ -62,7 +62,7 @@ export class TimeMachine {
     this.#removers.push(
       this.connection.on("recovered", (isWhole) => isWhole || this.feed.target.break(this.config.metric_types)),
     );
-    // It is asked for as soon as the connection is ready.
+    // A replay is requested as soon as the connection is ready.
     this.#isEndGuessed = run !== null && atMs === null;
     if (this.#isEndGuessed) this.showRun(run);
     else if (isReplay) this.player.open(this.#openedLink);
@@ -76,14 +76,14 @@ export class TimeMachine {
     this.player.stop();
   }
 
-  /** To be called now and then. */
+  /** Call at intervals. */
   tick() {
-    // A window that grows, and what is held or zoomed into while time goes on, reach further back all the while.
+    // A growing window, a paused page and a zoom reach further back as time goes on.
     const heldMs = this.#pausedAtMs === null ? 0 : this.connection.clock.now() - this.#pausedAtMs;
     this.feed.keep(this.#shownMs(this.nowMs) + heldMs);
   }
 
-  // ---- what time it is ----
+  // ---- the time ----
 
   get isReplaying() {
     return this.player.isReplaying;
@@ -93,12 +93,12 @@ export class TimeMachine {
     return this.isReplaying ? this.player.state !== "playing" : this.#pausedAtMs !== null;
   }
 
-  /** @returns {boolean} whether the newest is shown as it comes */
+  /** @returns {boolean} whether the page shows the newest metrics as they come */
   get isLive() {
     return !this.isReplaying && this.#pausedAtMs === null;
   }
 
-  /** @returns {number} the time that is shown, in milliseconds */
+  /** @returns {number} the time that the page shows, in milliseconds */
   get nowMs() {
     return this.isReplaying ? this.player.clock.now() : (this.#pausedAtMs ?? this.connection.clock.now());
   }
@@ -109,7 +109,7 @@ export class TimeMachine {
     return { nowMs, windowMs: this.#windowMs(nowMs), zoom: this.zoom };
   }
 
-  /** @returns {number | null} where a live page begins that is to show more than the server keeps, and has not got it */
+  /** @returns {number | null} the first time with data, where a live page should show more than the server keeps */
   get firstShownMs() {
     const { nowMs, feed } = this;
     const shownMs = this.#windowMs(nowMs) ?? this.windowSeconds * 1000;
@@ -118,7 +118,7 @@ export class TimeMachine {
     return feed.store.firstMs > nowMs - shownMs + START_TOLERANCE_MS ? feed.store.firstMs : null;
   }
 
-  /** @returns {number | null} when the run began that is played, or that is going on */
+  /** @returns {number | null} the start of the replayed run, or of the active one */
   get runStartMs() {
     if (this.isReplaying) return this.player.run === null ? null : (this.player.fromMs ?? this.runs.find(this.player.run)?.startedMs ?? null);
     return this.runs.active?.startedMs ?? null;
@@ -129,7 +129,7 @@ export class TimeMachine {
     return this.runStartMs === null ? null : Math.max(nowMs - this.runStartMs, SHORTEST_WINDOW_MS);
   }
 
-  // ---- what a person does ----
+  // ---- actions ----
 
   togglePause() {
     if (this.isReplaying) {
@@ -155,7 +155,7 @@ export class TimeMachine {
     this.#publishChange();
   }
 
-  /** Show a whole run; it can be played from there. @param {string} id */
+  /** Show a whole run, paused at its end. @param {string} id */
   showRun(id) {
     const run = this.runs.find(id);
     this.#prepareReplay();
@@ -164,7 +164,7 @@ export class TimeMachine {
     this.player.open({ run: id, atMs: endMs, speed: this.player.speed, isPaused: true });
   }
 
-  /** Play what the history keeps, from where it begins. */
+  /** Replay the history from its beginning. */
   replayRecent() {
     this.#prepareReplay();
     this.window = null;
@@ -201,7 +201,7 @@ export class TimeMachine {
     this.#publishChange();
   }
 
-  /** Note metrics that came while the page was paused. @param {number} count */
+  /** Count metrics that come while the page is paused. @param {number} count */
   count(count) {
     if (!this.isReplaying && this.#pausedAtMs !== null) this.behind += count;
   }
@@ -221,9 +221,9 @@ export class TimeMachine {
     this.connection.backfill = null;
   }
 
-  // ---- what came before ----
+  // ---- the past ----
 
-  /** How far back the page shows anything, in milliseconds. */
+  /** Return how far back the page shows data, in milliseconds. */
   #shownMs(atMs) {
     const nowMs = atMs ?? this.connection.clock.now();
     const zoomMs = this.zoom === null ? 0 : nowMs - this.zoom.fromMs;
@@ -232,9 +232,9 @@ export class TimeMachine {
 
   #backfillRequest(atMs) {
     const seconds = Math.min(Math.max(Math.ceil(this.#shownMs(atMs) / 1000) + 1, 1), LONGEST_BACKFILL_SECONDS);
-    // The server keeps no more; asked for less, it answers with narrower buckets.
+    // The server keeps no more, and for a shorter request its buckets are narrower.
     const kept = this.isReplaying && this.player.run !== null ? seconds : Math.min(seconds, this.config.history_seconds || 1);
-    // Buckets of one second where that is possible; the first and the last one are cut.
+    // Two more points than seconds, as the first and last bucket are cut: so buckets are one second where possible.
     return { backfill_seconds: kept, max_points: Math.min(kept + 2, MAX_BACKFILL_POINTS) };
   }
 
@@ -246,7 +246,7 @@ export class TimeMachine {
     this.#fillTimer = setTimeout(() => this.feed.settle(), FILL_TIMEOUT_MS);
   }
 
-  /** Ask for what is missing now that the page may show more; `wasShownMs` is how far back it did. */
+  /** Request the missing past if the page shows more than `shownBeforeMs`, which is how far back it did before. */
   #refill(shownBeforeMs) {
     this.connection.backfill = this.#backfillRequest(null);
     if (this.#shownMs(null) <= shownBeforeMs) return;
@@ -255,9 +255,9 @@ export class TimeMachine {
   }
 
   #handleReady(isResuming) {
-    // Who goes on from a position is brought what came since; what it had asked for before that, nobody knows of any more.
+    // A resumed connection gets all metrics since its position, but the server has forgotten its request for the past.
     const wasBackfillPending = this.feed.isBackfillPending;
-    // The server begins with what is live, where a replay that it refuses leads: nothing of the replay may be among it.
+    // The connection starts live, and stays so if the replay is refused: the store must not hold metrics of the replay.
     if (this.isReplaying) this.feed.forget();
     const isEndGuessed = this.#isEndGuessed && this.player.run === this.#openedLink.run;
     this.#isEndGuessed = false;
@@ -280,7 +280,7 @@ export class TimeMachine {
       const isRefused = problem !== null && !this.player.isSeeking;
       if (isRefused) this.feed.abandon();
       this.#expectBackfill({ isAfresh: !isRefused });
-      // Without having been asked, the server sends nothing of what came before.
+      // The server does not send the past by itself.
       if (!this.isReplaying && !this.player.isSeeking) this.connection.refill();
     }
     this.#publishChange();
@@ -288,10 +288,10 @@ export class TimeMachine {
 
   #publishChange() {
     const { player } = this;
-    // Frames as rare as live ones would hold a minute each at the highest speed.
+    // At the live interval, a frame of the fastest replay would hold a minute.
     const isFast = player.state === "playing" && player.speed > 1 && this.connection.intervalSeconds !== null;
     this.connection.hasten(isFast ? this.connection.intervalSeconds / player.speed : null);
-    // Browsers refuse to change the address more often than some hundred times in half a minute.
+    // Browsers refuse more than about a hundred changes of the address in half a minute.
     this.#linkTimer ??= setTimeout(() => this.#updateAddress(), ADDRESS_DELAY_MS);
     this.changed();
   }
@@ -307,6 +307,6 @@ export class TimeMachine {
 }
 
 function describeProblem({ code, message }) {
-  const why = code === "unknown_run" ? "This test run is not there any more" : `This cannot be played again: ${message ?? code}`;
+  const why = code === "unknown_run" ? "This test run no longer exists" : `This cannot be replayed: ${message ?? code}`;
   return `${why}.`;
 }

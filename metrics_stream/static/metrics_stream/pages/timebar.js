@@ -1,10 +1,10 @@
-// The time bar of a dashboard: live or paused, how far back, and the controls of a replay. Room: pages.
-// Works on the markup of _timebar.html; what the controls mean is told by the time machine.
+// The time bar of a dashboard: live or paused, how far back, and the controls of a replay. Works on the markup of
+// _timebar.html; the time machine carries out the actions.
 
 import { setAttribute, setText } from "../charts/dom.js";
 import { formatDuration } from "../client/format.js";
 
-/** A frame is shown by a beat of the badge, at most about once a second. */
+/** The badge shows a frame by a beat, at most about once a second. */
 const BEAT_EVERY_MS = 1_000;
 
 const day = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
@@ -12,7 +12,7 @@ const toMinutes = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
 const clock = new Intl.DateTimeFormat(undefined, { ...toMinutes, second: "2-digit" });
 const minuteClock = new Intl.DateTimeFormat(undefined, toMinutes);
 
-/** By their `data-time-…` attributes. */
+/** The parts, by their `data-time-…` attributes. */
 const PARTS = [
   ...["toggle", "toggle-word", "window", "zoom", "runs", "live", "lack", "lack-words", "lack-run"],
   ...["replay", "slider", "at", "end", "speed", "whole", "title"],
@@ -22,7 +22,7 @@ export class TimeBar {
   #removers = [];
   #beatAtMs = 0;
   #shownRuns = null;
-  /** Where the slider is while it is being dragged. */
+  /** The time at the slider while it is dragged. */
   #draggedMs = null;
 
   /** @param {Document} page @param {TimeMachine} time @param {ConnectionBadge} badge */
@@ -46,7 +46,7 @@ export class TimeBar {
     this.#listen(speed, "change", () => this.time.setSpeed(Number(speed.value)));
     this.#listen(whole, "click", () => this.time.showRun(this.time.player.run));
     this.#listen(lackRun, "click", () => this.time.showRun(this.time.runs.active.id));
-    // A page that a link to one run opened has nothing else to choose.
+    // A share link to one run allows no other choice.
     setAttribute(runs, "hidden", !this.time.config.is_live);
     const recent = runs.querySelector('[value="recent"]');
     setAttribute(recent, "hidden", !this.time.config.history_seconds);
@@ -60,7 +60,7 @@ export class TimeBar {
     for (const remove of this.#removers.splice(0)) remove();
   }
 
-  /** Show that something live has come. */
+  /** Show that live metrics have come. */
   beat() {
     const nowMs = performance.now();
     if (!this.time.isLive || this.page.hidden || nowMs - this.#beatAtMs < BEAT_EVERY_MS) return;
@@ -68,7 +68,7 @@ export class TimeBar {
     this.badge.beat();
   }
 
-  /** Bring all of it up to date; writes only what changed. */
+  /** Update all parts; write only what changed. */
   show() {
     const { time, parts } = this;
     const { isReplaying, isPaused } = time;
@@ -109,13 +109,13 @@ export class TimeBar {
     setAttribute(run, "hidden", time.runStartMs === null);
     setAttribute(run, "disabled", time.runStartMs === null);
     if ([...select.options].every((option) => option.value !== value)) {
-      // From a link that somebody wrote by hand.
+      // From a link that was written by hand.
       run.before(new Option(`Last ${formatDuration(time.window * 1000)}`, value));
     }
     if (select.value !== value) select.value = value;
   }
 
-  /** Say from when on there is anything, where that is later than a person has asked for, and who has more. */
+  /** Show where the data begins, if that is later than the window, and offer the recording that has more. */
   #showMissingPast() {
     const { time, parts } = this;
     const { firstShownMs } = time;
@@ -124,8 +124,8 @@ export class TimeBar {
     const { active } = time.runs;
     const run = active !== null && active.startedMs < firstShownMs ? active : null;
     const kept = formatDuration(time.config.history_seconds * 1000);
-    const recorded = run === null ? "" : ` ${run.name} is recorded from ${clock.format(run.startedMs)} on.`;
-    const words = `Nothing before ${clock.format(firstShownMs)} has come to this page: the server keeps ${kept} of what is live.`;
+    const recorded = run === null ? "" : ` ${run.name} is recorded from ${clock.format(run.startedMs)}.`;
+    const words = `This page has no data before ${clock.format(firstShownMs)}: the server keeps live metrics for ${kept}.`;
     setText(parts["lack-words"], words + recorded);
     setAttribute(parts["lack-run"], "hidden", run === null);
   }
@@ -196,7 +196,7 @@ export class TimeBar {
 
 /**
  * @param {number} milliseconds
- * @param {Intl.DateTimeFormat} [how] to write the time of day
+ * @param {Intl.DateTimeFormat} [how] the format of the time of day
  * @returns {string} the local time, with the day unless it is today
  */
 function formatInstant(milliseconds, how = clock) {

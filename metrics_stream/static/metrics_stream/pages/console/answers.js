@@ -1,12 +1,11 @@
-// What a control says about the answer of the server: what is in force, and where that differs from what was asked.
-// Room: pages/console; pure.
+// The text of a control for an answer of the server: the values in force, and where they differ from the request.
 
 import { humanize } from "../../client/format.js";
 
-/** Terms of a filter that are named; the list itself stands right above. */
+/** How many terms of a filter are named; the full list is right above. */
 const MAX_NAMED = 6;
 
-/** Per control the numbers that a server may move into its limits: key, words before and behind. */
+/** By control the numbers that a server may move into its limits: key, text before and after. */
 const NUMBERS = {
   interval: [["interval_seconds", "", " s"]],
   batching: [
@@ -17,10 +16,10 @@ const NUMBERS = {
 
 /**
  * @param {"types" | "filters" | "interval" | "batching"} control
- * @param {object} inForce selection and delivery that the server said are in force
- * @param {object | null} request the message that this answers
+ * @param {object} inForce selection and delivery, as the server reported them
+ * @param {object | null} request the message that is answered
  * @param {(slug: string) => string} labelOf
- * @returns {["good" | "warn", string]} level and words
+ * @returns {["good" | "warn", string]} level and text
  */
 export function describeAnswer(control, inForce, request, labelOf) {
   if (control === "types") return describeTypes(inForce.metric_types, labelOf);
@@ -36,7 +35,7 @@ export function describeAnswer(control, inForce, request, labelOf) {
 }
 
 function describeTypes(types, labelOf) {
-  if (types.length === 0) return ["warn", "In force: no types, so no metrics come."];
+  if (types.length === 0) return ["warn", "In force: no types, so no metrics are sent."];
   return ["good", `In force: ${types.map(labelOf).join(", ")}`];
 }
 

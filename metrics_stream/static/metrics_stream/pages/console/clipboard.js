@@ -1,4 +1,4 @@
-// Copying text, on secure pages and on plain http in a local network alike. Room: pages/console.
+// Copy text, on secure pages and over plain HTTP in a local network.
 
 import { setText } from "../../charts/dom.js";
 
@@ -10,7 +10,7 @@ async function copyText(text) {
     await navigator.clipboard.writeText(text);
     return true;
   } catch {
-    // No clipboard interface on plain http, or permission denied: the old way still works there.
+    // No clipboard interface over plain HTTP, or no permission: the old way still works.
     return copyBySelection(text);
   }
 }
@@ -31,7 +31,7 @@ function copyBySelection(text) {
 const timers = new WeakMap();
 
 /**
- * Copy, and say so on the button for a moment.
+ * Copy, and show the result on the button for a moment.
  *
  * @param {HTMLElement} button
  * @param {string} text

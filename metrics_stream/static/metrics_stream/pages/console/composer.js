@@ -1,4 +1,4 @@
-// The raw sender: any text goes out, with templates, a hint and what was sent before. Room: pages/console.
+// The raw sender: sends any text. It has templates, a hint, and the texts sent before.
 
 import { element, setAttribute, setText } from "../../charts/dom.js";
 import { formatBytes } from "../../client/format.js";
@@ -15,7 +15,7 @@ export class Composer {
    * @param {HTMLElement} root
    * @param {object} options
    * @param {(text: string) => boolean} options.send
-   * @param {() => string[]} options.metricTypes those that exist
+   * @param {() => string[]} options.metricTypes the existing types
    */
   constructor(root, { send, metricTypes }) {
     this.root = root;

@@ -1,8 +1,7 @@
-// What a person has chosen on the console: the messages it makes, and the link that carries it.
-// Room: pages/console; pure.
+// What a person has selected in the console: the messages for it, and the link that holds it.
 
 /**
- * A part that is null was not touched: the preset or the server's default decides.
+ * A part that is null was not changed: the preset or the server's default applies.
  *
  * @typedef {object} ConsoleSelection
  * @property {string[] | null} metricTypes
@@ -17,11 +16,11 @@ export function emptySelection() {
 }
 
 /**
- * Return the messages that lead from what is in force to what is wished.
+ * Return the messages that change what is in force to what is selected.
  *
  * @param {ConsoleSelection} selection
- * @param {string[]} inForce metric types that are subscribed already
- * @param {string[]} known metric types that exist
+ * @param {string[]} inForce the subscribed metric types
+ * @param {string[]} known the existing metric types
  * @returns {Record<"types" | "filters" | "interval" | "batching", object[]>}
  */
 export function messagesFor(selection, inForce, known) {
@@ -34,7 +33,7 @@ export function messagesFor(selection, inForce, known) {
   };
 }
 
-/** @returns {object[]} subscribe and unsubscribe messages; `all` where every type is meant */
+/** @returns {object[]} subscribe and unsubscribe messages; `all` stands for every type */
 export function typeMessages(wanted, inForce, known) {
   const added = wanted.filter((slug) => !inForce.includes(slug));
   const removed = inForce.filter((slug) => !wanted.includes(slug));
@@ -47,7 +46,7 @@ export function typeMessages(wanted, inForce, known) {
   return messages;
 }
 
-/** @returns {object} with the lists that are not empty; `{}` clears */
+/** @returns {object} a message with the lists that are not empty; `{}` clears the filters */
 export function filtersMessage(filters) {
   const used = Object.entries(filters).filter(([, terms]) => terms.length);
   return { type: "set_filters", filters: Object.fromEntries(used) };
@@ -62,7 +61,7 @@ const MODES = ["all", "latest", "aggregate"];
 const LISTS = { agents: "agent_ids", sources: "sources", fields: "fields" };
 
 /**
- * Return the part of a link behind the `#`. There it never reaches a server's log, and may be long.
+ * Return the part of a link after the `#`, which never reaches a server's log, and may be long.
  *
  * @param {ConsoleSelection} selection
  * @param {{url: string | null, reconnect: boolean}} connection `url` is null for this server's own socket
@@ -71,7 +70,7 @@ const LISTS = { agents: "agent_ids", sources: "sources", fields: "fields" };
 export function writeLink(selection, { url, reconnect }) {
   const parameters = new URLSearchParams();
   if (url !== null) parameters.set("url", url);
-  // A comma separates; it cannot be part of a term, since the fields split at it as well.
+  // A comma separates terms; no term contains one, as the fields split at commas, too.
   if (selection.metricTypes !== null) parameters.set("types", selection.metricTypes.join(","));
   if (selection.filters !== null) {
     for (const [name, key] of Object.entries(LISTS)) {
@@ -84,12 +83,12 @@ export function writeLink(selection, { url, reconnect }) {
     parameters.set("batch", [size, timeout, mode].join(","));
   }
   if (reconnect) parameters.set("reconnect", "1");
-  // Commas and colons are harmless behind the # and far easier to read.
+  // Commas and colons are allowed after the #, and far easier to read.
   return parameters.toString().replaceAll("%2C", ",").replaceAll("%3A", ":").replaceAll("%2F", "/");
 }
 
 /**
- * Read what writeLink wrote; what makes no sense is left out, since a link can be typed.
+ * Read the result of writeLink; invalid parts are ignored, as a link can be typed by hand.
  *
  * @param {string} hash without the `#`
  * @returns {{selection: ConsoleSelection, url: string | null, reconnect: boolean}}

@@ -1,5 +1,4 @@
-// The controls that speak the protocol: types, filters, interval, batching. Each shows the message it sends and the
-// value that the server answered. Room: pages/console.
+// The controls for types, filters, interval and batching. Each shows the message that it sends and the server's answer.
 
 import { KeyedList, element, setAttribute, setText } from "../../charts/dom.js";
 import { humanize } from "../../client/format.js";
@@ -7,10 +6,10 @@ import { describeAnswer } from "./answers.js";
 import { FilterFields } from "./filter_fields.js";
 import { emptySelection, filtersMessage, messagesFor, readNumber, typeMessages } from "./console_selection.js";
 
-/** A slider that is dragged makes one message, not forty: the server takes ten a second. */
+/** A dragged slider sends one message, not forty: the server accepts ten a second. */
 const SEND_DELAY_MS = 350;
 
-/** What a server has in force for a client that asked for nothing. */
+/** The values in force for a client that has requested nothing. */
 const DEFAULTS = {
   metric_types: [],
   filters: {},
@@ -23,12 +22,12 @@ const DEFAULTS = {
 
 const NO_FILTERS = { agent_ids: [], sources: [], fields: [] };
 
-/** Until a welcome says otherwise. */
+/** The limits until a welcome names them. */
 const BOUNDS = { interval_seconds: [0.1, 60], batch_size: [1, 1000], batch_timeout_seconds: [0, 60] };
 
 const SLIDER_STEPS = 100;
 
-/** Which reply belongs to which control, for servers that do not repeat the ref. */
+/** The control of each reply, for servers that do not repeat the ref. */
 const CONTROL_OF_REPLY = {
   subscription_confirmed: "types",
   filters_updated: "filters",
@@ -39,7 +38,7 @@ const CONTROL_OF_REPLY = {
 export class Controls {
   #timers = new Map();
   #refCount = 0;
-  /** ref → {control, asked}: what waits for its answer. */
+  /** ref → {control, message}: the requests that wait for their answer. */
   #pending = new Map();
   #requestedTypes = null;
   #serverTypes = [];
@@ -60,7 +59,7 @@ export class Controls {
     this.send = send;
     this.onChange = onChange;
     this.selection = emptySelection();
-    /** @type {typeof DEFAULTS | null} what the server said is in force; null without a connection */
+    /** @type {typeof DEFAULTS | null} the values in force as the server reported them; null without a connection */
     this.inForce = null;
     this.limits = null;
     const find = (name) => root.querySelector(`[data-${name}]`);
@@ -111,13 +110,13 @@ export class Controls {
     }
     for (const field of [this.interval, this.size, this.timeout]) {
       field.addEventListener("change", () => this.#sendScheduled(field === this.interval ? "interval" : "batching"));
-      // What the server made of a value is shown once nobody types any more.
+      // The value in force is shown once the person has left the field.
       field.addEventListener("blur", () => this.#showValues());
     }
     this.#showAll();
   }
 
-  /** @returns {string[]} the metric types this client may ask for, as far as known */
+  /** @returns {string[]} the metric types that this client may request, as far as known */
   get knownTypes() {
     return this.#serverTypes.length ? this.#serverTypes : this.catalogue.map((type) => type.slug);
   }
@@ -126,7 +125,7 @@ export class Controls {
     return { ...BOUNDS, ...this.limits };
   }
 
-  /** @returns {typeof DEFAULTS} what is in force now, or will be after the connect as far as can be told */
+  /** @returns {typeof DEFAULTS} the values in force now, or expected after connecting */
   get effective() {
     const base = this.inForce ?? DEFAULTS;
     return {
@@ -147,13 +146,13 @@ export class Controls {
     this.#showAll();
   }
 
-  /** Take the welcome, and send what was wished before. @param {object} welcome */
+  /** Take the welcome, and send the selection made before it. @param {object} welcome */
   handleWelcome(welcome) {
     this.#cancelPending();
     this.#serverTypes = Array.isArray(welcome.metric_types) ? welcome.metric_types.map(String) : [];
     this.inForce = { ...DEFAULTS, ...welcome.subscription };
     this.limits = welcome.limits ?? null;
-    // A link may be older than the server's list; one unknown type would have the whole message refused.
+    // A link may be older than the server's list, and one unknown type makes the server refuse the whole message.
     if (this.selection.metricTypes !== null && this.#serverTypes.length) {
       this.selection.metricTypes = this.selection.metricTypes.filter((slug) => this.#serverTypes.includes(slug));
     }
@@ -162,14 +161,14 @@ export class Controls {
     for (const [control, each] of Object.entries(messages)) for (const message of each) this.#send(control, message);
   }
 
-  /** The connection is gone; wishes stay. */
+  /** The connection has ended; the selection stays. */
   handleClose() {
     this.#cancelPending();
     this.inForce = null;
     this.#showAll();
   }
 
-  /** @param {object} message one from the server */
+  /** @param {object} message from the server */
   handleMessage(message) {
     const asked = this.#pending.get(message.ref);
     const control = asked?.control ?? CONTROL_OF_REPLY[message.type];
@@ -183,26 +182,26 @@ export class Controls {
     this.inForce ??= { ...DEFAULTS };
     const { type, ref, ...values } = message;
     Object.assign(this.inForce, values);
-    // A person who types on is ahead of the answer; what they have now is sent soon and answered then.
+    // Where a person still types, the answer is out of date: the newer value is sent soon.
     if (!this.#timers.has(control)) this.#adoptEffective(control);
     this.#showAnswer(control, ...describeAnswer(control, this.inForce, asked?.message, this.#labelOf));
     this.#showAll({ answers: false });
     this.onChange();
   }
 
-  /** Once in a while: suggestions from what was seen. */
+  /** Call at intervals: updates the suggestions. */
   tick() {
     this.filters.showSuggestions(this.effective.metric_types);
   }
 
   #labelOf = (slug) => this.catalogue.find((type) => type.slug === slug)?.label ?? humanize(slug);
 
-  // ---- wishes ----
+  // ---- selecting ----
 
   #selectTypes(wanted) {
     this.selection.metricTypes = this.knownTypes.filter((slug) => wanted.includes(slug));
     if (this.isOpen()) {
-      // Answers may still be on their way: the difference is to what was asked last, not to what is in force.
+      // Answers may be on their way: take the difference to the last request, not to the values in force.
       const before = this.#requestedTypes ?? this.inForce?.metric_types ?? [];
       const messages = typeMessages(this.selection.metricTypes, before, this.knownTypes);
       for (const message of messages) this.#send("types", message);
@@ -288,7 +287,7 @@ export class Controls {
       this.#showPlanned(control, [message]);
       return;
     }
-    // Servers that repeat no ref never take anything off this list.
+    // With servers that repeat no ref, requests are never removed from this list.
     if (this.#pending.size > 100) this.#pending.clear();
     this.#pending.set(withRef.ref, { control, message });
     const exchange = this.exchanges.get(control);
@@ -305,10 +304,10 @@ export class Controls {
     this.#showValues();
     this.tick();
     const { interval_seconds: interval, batch_size: size, batch_timeout_seconds: timeout } = this.bounds;
-    setText(this.intervalHint, `The least time between two data frames: ${interval.join(" to ")} s.`);
+    setText(this.intervalHint, `The shortest time between two data frames: ${interval.join(" to ")} s.`);
     setText(
       this.batchingHint,
-      `A frame leaves when it holds this many (${size.join(" to ")}), ` +
+      `A frame is sent when it holds this many metrics (${size.join(" to ")}), ` +
         `or when the timeout (${timeout.join(" to ")} s) has passed.`,
     );
     if (answers) for (const control of this.exchanges.keys()) this.#showPlanned(control);
@@ -355,7 +354,7 @@ export class Controls {
     showValue(this.slider, String(placeOf(seconds, this.bounds.interval_seconds)));
   }
 
-  /** Show what a control would send, and what is in force. */
+  /** Show what a control would send, and the values in force. */
   #showPlanned(control, messages = null) {
     const exchange = this.exchanges.get(control);
     const planned = messages ?? messagesFor(this.selection, [], this.knownTypes)[control];
@@ -365,8 +364,8 @@ export class Controls {
     setText(exchange.sends, texts.join("\n") || "nothing until you change it");
     setAttribute(exchange.sends, "data-empty", texts.length === 0);
     if (connected) this.#showAnswer(control, ...describeAnswer(control, this.inForce, null, this.#labelOf));
-    else if (planned.length) this.#showAnswer(control, null, "Goes out with the next connect.");
-    else this.#showAnswer(control, null, "The preset, or the server’s default, decides.");
+    else if (planned.length) this.#showAnswer(control, null, "Sent after the next connect.");
+    else this.#showAnswer(control, null, "The preset or the server’s default applies.");
   }
 
   #showAnswer(control, level, words) {
@@ -374,15 +373,14 @@ export class Controls {
     setText(exchange.answer, words);
     setAttribute(exchange.answer, "data-level", level);
   }
-
 }
 
-/** Write a value into a field unless somebody types there. */
+/** Write a value into a field, unless a person types there. */
 function showValue(field, value) {
   if (document.activeElement !== field && field.value !== value) field.value = value;
 }
 
-/** @returns {number} seconds with two significant digits, on a scale where each step is the same factor */
+/** @returns {number} seconds with two significant digits, on a logarithmic scale */
 function secondsAt(place, [low, high]) {
   return Number((low * (high / low) ** (place / SLIDER_STEPS)).toPrecision(2));
 }

@@ -1,10 +1,9 @@
-// The three filters: fields for their terms, and suggestions from the catalogue and from what was seen.
-// Room: pages/console.
+// The three filters: fields for their terms, and suggestions from the catalogue and from received metrics.
 
 import { KeyedList, element, setAttribute } from "../../charts/dom.js";
 import { splitTerms } from "./console_selection.js";
 
-/** Characters that fit on a line of a field, about; and the most lines before it scrolls. */
+/** About how many characters fit on a line of a field, and how many lines it has before it scrolls. */
 const LINE_CHARACTERS = 44;
 const MOST_LINES = 4;
 
@@ -18,7 +17,7 @@ export class FilterFields {
    * @param {{slug: string, fields: {name: string, label: string}[]}[]} options.catalogue
    * @param {KnownNames} options.knownNames
    * @param {() => void} options.onInput the terms changed
-   * @param {() => void} options.onChange nobody types any more
+   * @param {() => void} options.onChange a person has finished typing
    */
   constructor(root, { catalogue, knownNames, onInput, onChange }) {
     this.catalogue = catalogue;
@@ -55,7 +54,7 @@ export class FilterFields {
     return Object.fromEntries([...this.#fields].map(([key, { terms }]) => [key, splitTerms(terms.value)]));
   }
 
-  /** @param {Record<string, string[]>} filters shown except where somebody types */
+  /** @param {Record<string, string[]>} filters not shown in a field where a person types */
   show(filters) {
     const now = this.read();
     const changed = Object.entries(filters).filter(
@@ -64,7 +63,7 @@ export class FilterFields {
     this.#writeTerms(Object.fromEntries(changed));
   }
 
-  /** Show suggestions for these metric types; for all when there are none. @param {string[]} types */
+  /** Show suggestions for these metric types, or for all types if empty. @param {string[]} types */
   showSuggestions(types) {
     const chosen = this.read();
     const shown = JSON.stringify([this.knownNames.version, types, chosen]);

@@ -1,6 +1,6 @@
-// Agent ids, sources and fields met in the stream, for suggestions. Room: pages/console; pure.
+// Agent ids, sources and fields of received metrics, for suggestions.
 
-/** Kept per kind; a test with thousands of agents must not fill the page with suggestions. */
+/** Names kept of each sort: a test with thousands of agents must not fill the page with suggestions. */
 const MAX_NAMES = 200;
 
 export class KnownNames {
@@ -9,7 +9,7 @@ export class KnownNames {
     this.sources = new Set();
     /** @type {Map<string, Set<string>>} metric type → fields */
     this.fields = new Map();
-    /** Grows with each term that was not known before. */
+    /** Grows with each new name. */
     this.version = 0;
   }
 
@@ -28,7 +28,7 @@ export class KnownNames {
   }
 
   #addName(terms, term) {
-    // What holds a comma or a line break cannot be typed into the fields, which split there.
+    // Names with a comma or a line break cannot be typed: the fields split there.
     if (terms.size >= MAX_NAMES || terms.has(term) || /[,\n]/.test(term)) return;
     terms.add(term);
     this.version += 1;

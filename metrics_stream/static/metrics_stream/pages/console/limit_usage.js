@@ -1,12 +1,11 @@
-// How much of the server's limits this client has used. Time is passed in.
+// How much of the limits in the welcome this client has used. It is an estimate: the server counts by itself.
 
-/** How many messages this client may still send, by the limits in the welcome; the server has the last word. */
 export class LimitUsage {
   #left = 0;
   #atMs = 0;
   #errorsAtMs = [];
 
-  /** @param {object | null} limits as in the welcome, or null when unknown @param {number} nowMs */
+  /** @param {object | null} limits as in the welcome; null: unknown @param {number} nowMs */
   reset(limits, nowMs) {
     this.limits = limits;
     this.#left = limits?.message_burst ?? 0;

@@ -1,24 +1,24 @@
-// The log: every frame in and out, bounded, with pause, search and copy. Room: pages/console.
+// The log: every frame received and sent, bounded, with pause, search and copy.
 //
-// Frames are taken in at any rate; rows are made once per animation frame, and only for what is still kept by then.
+// Frames are added at any rate; rows are created once per animation frame, and only for entries that are still kept.
 
 import { element, setAttribute, setText } from "../../charts/dom.js";
 import { formatBytes } from "../../client/format.js";
 import { copyFrom } from "./clipboard.js";
 
-/** Rows kept. At 100 frames a second these are five seconds, enough to look back after pressing Pause. */
+/** Rows kept. At 100 frames a second they cover five seconds, enough to look back after pressing Pause. */
 const MAX_ENTRIES = 500;
 
-/** Characters kept; frames can be a megabyte each. */
+/** Characters kept; a frame can have a megabyte. */
 const MAX_CHARACTERS = 8_000_000;
 
-/** Characters of one frame that are shown; more would make the page stutter, and copying gives all. */
+/** Characters shown of one frame; more would slow the page down, and Copy copies all of them. */
 const MAX_SHOWN_CHARACTERS = 60_000;
 
-/** Within this distance of the end, in pixels, the log follows. */
+/** Within this distance of its end, in pixels, the log follows new entries. */
 const END_TOLERANCE_PX = 24;
 
-const FILTERED_WORDS = "Nothing of what is kept fits the search and the kinds chosen above.";
+const FILTERED_WORDS = "No entry matches the search and the kinds chosen above.";
 
 const DIRECTIONS = {
   in: ["↓", "received"],
@@ -32,7 +32,7 @@ const DIRECTIONS = {
  * @property {"metrics" | "reply" | "error" | "sent" | "event"} kind
  * @property {string} type
  * @property {string} summary one line
- * @property {string} text as it went over the wire, or what the event means
+ * @property {string} text as sent or received, or what the event means
  * @property {number | null} bytes
  * @property {number} atMs
  * @property {"bad" | "warn" | "good" | null} [level]
@@ -41,7 +41,7 @@ const DIRECTIONS = {
 export class Log {
   #entries = [];
   #characters = 0;
-  /** Entries that came while paused. */
+  /** Entries added while paused. */
   #heldEntries = [];
   #heldCharacters = 0;
   #heldLost = 0;
@@ -111,7 +111,7 @@ export class Log {
     this.#schedulePaint();
   }
 
-  /** Forget everything that is shown or waits. */
+  /** Remove all entries, those that wait included. */
   clear() {
     this.#entries = [];
     this.#heldEntries = [];
@@ -126,7 +126,7 @@ export class Log {
     this.#updateTexts();
   }
 
-  /** @param {string} words what an empty log says */
+  /** @param {string} words the text of an empty log */
   setIdleWords(words) {
     this.idleWords = words;
     this.#updateTexts();
@@ -142,7 +142,7 @@ export class Log {
       this.#characters -= gone.text.length;
       this.#removedCount += 1;
     }
-    // A hidden page gets no animation frames; what waits for one must not grow.
+    // A hidden page gets no animation frames; the entries that wait for one must not grow.
     if (this.#unshownEntries.length > 2 * MAX_ENTRIES) this.#unshownEntries = this.#unshownEntries.filter((each) => !each.isGone);
     this.#schedulePaint();
   }
@@ -170,12 +170,12 @@ export class Log {
   #removeGone() {
     let row = this.list.firstElementChild;
     if (row === null || !row.entry.isGone) return;
-    // Reading sizes costs a layout; it is needed only to keep still what somebody reads.
+    // Reading sizes costs a layout; it is needed only to keep the rows still that a person reads.
     const height = this.#isFollowing ? 0 : this.list.scrollHeight;
     while (row !== null && row.entry.isGone) {
       const next = row.nextElementSibling;
       if (row === this.#activeRow) this.#setActive(null);
-      // A focused row that goes must not throw the keyboard back to the top of the page.
+      // A focused row that is removed must not move the focus back to the top of the page.
       if (row.contains(document.activeElement)) this.list.focus({ preventScroll: true });
       row.remove();
       row = next;
@@ -220,7 +220,7 @@ export class Log {
     setAttribute(head, "aria-expanded", String(open));
     row.querySelector(".entry__body")?.remove();
     if (!open) return;
-    // Somebody reads: the log must not run away under their eyes.
+    // A person reads this row: the log must stay where it is.
     this.#setFollowing(false);
     row.append(this.#makeBody(row.entry));
     row.scrollIntoView({ block: "nearest" });
@@ -229,7 +229,7 @@ export class Log {
   #makeBody(entry) {
     const text = formatJson(entry.text);
     const more = text.length - MAX_SHOWN_CHARACTERS;
-    const end = more > 0 ? `\n… ${more.toLocaleString("en")} more characters; Copy gives all.` : "";
+    const end = more > 0 ? `\n… ${more.toLocaleString("en")} more characters; Copy copies all of them.` : "";
     const body = element("div", { class: "entry__body" });
     if (entry.direction !== "event") {
       const tools = element("div", { class: "entry__tools" });
@@ -248,7 +248,7 @@ export class Log {
     if (this.#activeRow !== null) setAttribute(this.#activeRow.querySelector(".entry__head"), "tabindex", "-1");
     this.#activeRow = row;
     if (row !== null) setAttribute(row.querySelector(".entry__head"), "tabindex", "0");
-    // While a row can be reached by Tab, the list itself need not be.
+    // Tab reaches the active row or, without one, the list.
     setAttribute(this.list, "tabindex", row === null ? "0" : "-1");
   }
 
@@ -354,9 +354,9 @@ export class Log {
     const count = (number) => number.toLocaleString("en");
     const all = rows === this.#entries.length;
     const parts = [all ? `${count(rows)} shown` : `${count(rows)} of ${count(this.#entries.length)} shown`];
-    if (this.#removedCount) parts.push(`${count(this.#removedCount)} older let go; ${MAX_ENTRIES} are kept`);
+    if (this.#removedCount) parts.push(`${count(this.#removedCount)} older removed; ${MAX_ENTRIES} are kept`);
     if (this.#isPaused) {
-      const lost = this.#heldLost ? `, ${count(this.#heldLost)} let go` : "";
+      const lost = this.#heldLost ? `, ${count(this.#heldLost)} removed` : "";
       parts.unshift(`Paused: ${count(this.#heldEntries.length)} waiting${lost}`);
     }
     return parts.join(" · ");

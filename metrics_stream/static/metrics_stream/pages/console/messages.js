@@ -1,10 +1,9 @@
-// The messages of the protocol as the console needs them: templates, hints on what was typed, one line for each frame.
-// Room: pages/console; pure.
+// The messages of the protocol for the console: templates, hints on typed texts, and a summary line for each frame.
 
 import { formatNumber } from "../../client/format.js";
 import { metricsOf } from "./statistics.js";
 
-/** Keys that each client message may have, besides `type` and `ref`. */
+/** The keys that each client message may have beside `type` and `ref`. */
 const PAST_KEYS = ["backfill_seconds", "max_points"];
 const CLIENT_KEYS = {
   subscribe: ["metric_types", "resume_from", ...PAST_KEYS],
@@ -31,7 +30,7 @@ const REPLIES = new Set([
   "authentication_required",
 ]);
 
-/** @returns {{group: string, name: string, text: string}[]} what the composer offers */
+/** @returns {{group: string, name: string, text: string}[]} the templates that the composer offers */
 export function templates() {
   const good = [
     { type: "subscribe", metric_types: ["all"] },
@@ -60,10 +59,10 @@ export function templates() {
 const nameOf = (message) => ("backfill_seconds" in message ? `${message.type} with the past` : message.type);
 
 /**
- * Say what the server will probably think of a text. Only a hint: anything can be sent.
+ * Return what the server will probably answer to a text. It is only a hint: anything can be sent.
  *
  * @param {string} text
- * @param {string[]} metricTypes those that exist
+ * @param {string[]} metricTypes the existing types
  * @returns {{level: "quiet" | "good" | "warn", words: string}}
  */
 export function hintFor(text, metricTypes) {
@@ -103,11 +102,11 @@ export function kindOf(frame) {
   const type = frame.message?.type;
   if (type === "metric_update" || type === "metric_batch" || type === "backfill") return "metrics";
   if (type === "error" || type === "gap") return "error";
-  // What this protocol does not know is shown with the replies: it is neither metrics nor an error.
+  // Messages of other protocols are shown with the replies: they are neither metrics nor errors.
   return "reply";
 }
 
-/** @param {Frame} frame @returns {string} its type, for the log */
+/** @param {Frame} frame @returns {string} the type to show in the log */
 export function typeOf(frame) {
   if (frame.binary) return "binary";
   if (frame.message === null) return "text";
@@ -116,10 +115,10 @@ export function typeOf(frame) {
 }
 
 /**
- * Return what is in a frame, on one line.
+ * Return a summary of a frame, on one line.
  *
  * @param {Frame} frame
- * @param {number} offsetMs milliseconds by which the server's clock is ahead of ours
+ * @param {number} offsetMs milliseconds by which the server's clock is ahead of the local one
  * @returns {string}
  */
 export function summarize(frame, offsetMs) {

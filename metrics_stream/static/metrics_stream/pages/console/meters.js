@@ -1,4 +1,4 @@
-// The limits of the connection and how near they are. Room: pages/console.
+// The limits of the connection, and how close they are.
 
 import { setAttribute, setText } from "../../charts/dom.js";
 import { formatBytes } from "../../client/format.js";
@@ -19,7 +19,7 @@ export class Meters {
   show(nowMs) {
     const { limits } = this.limitUsage;
     if (!limits) {
-      this.#showItem("messages", "–", "Shown when the server says welcome.", null);
+      this.#showItem("messages", "–", "Shown after the server’s welcome.", null);
       this.#showItem("errors", "–", "", null);
       return;
     }

@@ -1,7 +1,7 @@
 // The console's client: it hides no frame and sends nothing by itself but pings.
 //
-// It stands on the socket and the pings of the dashboards' Connection. Unlike that one it can send before a welcome, as it
-// also speaks to servers that send none, never gives up on a silent server, and reconnects only where that is switched on.
+// It uses the same socket and pings as the dashboards' Connection. Unlike a Connection it can send before a welcome, as
+// other servers send none, it waits for a silent server without end, and it reconnects only where that is switched on.
 
 import { mayReturn } from "../../client/close_codes.js";
 import { Emitter } from "../../client/emitter.js";
@@ -15,23 +15,23 @@ const encoder = new TextEncoder();
  * @typedef {object} Frame
  * @property {"in" | "out"} direction
  * @property {string} text
- * @property {number} bytes size as UTF-8
+ * @property {number} bytes the size in UTF-8
  * @property {number} atMs local time
- * @property {object | null} message the JSON object in it, or null when it holds none
+ * @property {object | null} message its JSON object; null without one
  * @property {boolean} binary
  * @property {boolean} automatic sent by a timer, not by a person
  *
  * @typedef {object} Closing
  * @property {number} code
  * @property {string} reason as the server gave it
- * @property {boolean} wasOpen whether there was a connection before
- * @property {boolean} byUs whether a person pressed Disconnect
+ * @property {boolean} wasOpen whether the connection had been open
+ * @property {boolean} byUs whether the person closed it
  *
  * @typedef {object} SessionState
  * @property {"idle" | "connecting" | "open" | "live" | "waiting" | "closed"} name `open` lacks the welcome of `live`
  * @property {number | null} retryAtMs local time of the next attempt, while waiting
  * @property {Closing | null} closing how the last connection ended
- * @property {string} problem why the browser refused the address; empty otherwise
+ * @property {string} problem why the browser refused the address; else empty
  */
 
 /** Events, by `on(name, listener)`: `state` (SessionState), `frame` (Frame), `pong` (round trip in milliseconds). */
@@ -70,7 +70,7 @@ export class Session {
     return this.state.name === "open" || this.state.name === "live";
   }
 
-  /** @returns {boolean} whether there is, or soon will be, a connection */
+  /** @returns {boolean} whether there is a connection, or there soon will be */
   get isActive() {
     return this.isOpen || this.state.name === "connecting" || this.state.name === "waiting";
   }
@@ -114,7 +114,7 @@ export class Session {
     return true;
   }
 
-  /** @param {boolean} on ping every ten seconds while connected to a server that said welcome */
+  /** @param {boolean} on whether to ping every ten seconds after a welcome */
   setAutoPing(on) {
     this.autoPing = on;
     this.#pings.pause();
@@ -124,7 +124,7 @@ export class Session {
   #open() {
     this.#forgetServer();
     this.#pings.connecting();
-    // The Content-Security-Policy refuses other hosts, and does not tell why.
+    // The Content-Security-Policy refuses other hosts, but does not say so.
     if (new URL(this.url, location.href).host !== location.host) throw new Error(`only this site’s own server, ${location.host}, is allowed`);
     const socket = new WebSocket(this.url);
     socket.binaryType = "arraybuffer";

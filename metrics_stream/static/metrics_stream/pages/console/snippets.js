@@ -1,9 +1,9 @@
-// The current connection as a program: JavaScript and Python that can be pasted and run. Room: pages/console; pure.
+// The current connection as a program in JavaScript and Python, to paste and run.
 
 /**
  * @typedef {object} Recipe
  * @property {string} url
- * @property {object[]} messages what the client sends after the connect, in order
+ * @property {object[]} messages to send after connecting, in order
  */
 
 /** @param {Recipe} recipe @returns {string} */
@@ -12,7 +12,7 @@ export function javaScriptFor({ url, messages }) {
   return `const socket = new WebSocket(${JSON.stringify(url)});
 
 socket.onopen = () => {
-${sends.length ? sends.join("\n") : "  // The preset says what to send; nothing has to be asked for."}
+${sends.length ? sends.join("\n") : "  // The preset decides what the server sends."}
 };
 
 socket.onmessage = ({ data }) => {
@@ -22,8 +22,8 @@ socket.onmessage = ({ data }) => {
   else if (message.type === "gap" || message.type === "error") console.warn(message);
 };
 
-// 4500 to 4999: stay away. Otherwise come back after a
-// random wait that grows with each try.
+// 4500 to 4999: do not reconnect. Otherwise reconnect
+// after a random wait that grows with each try.
 socket.onclose = ({ code, reason }) => console.log("closed", code, reason);
 
 function show({ metric_type, source, timestamp, data }) {
@@ -68,7 +68,7 @@ asyncio.run(main())
 `;
 }
 
-/** JSON's numbers and strings are Python's as well; its three words are not. */
+/** Numbers and strings of JSON are valid Python; its three words are not. */
 const PYTHON_WORDS = new Map([
   [null, "None"],
   [true, "True"],

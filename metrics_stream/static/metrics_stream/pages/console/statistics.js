@@ -1,13 +1,12 @@
-// What came over the socket, counted: totals, rates over the last seconds, ages over the last minute. Room:
-// pages/console; pure, the time is passed in.
+// Statistics of the received frames: totals, rates over the last seconds, ages over the last minute.
 
-/** Seconds that are kept; ages are told over all of them. */
+/** Seconds that are kept; ages are computed over all of them. */
 export const WINDOW_SECONDS = 60;
 
-/** Rates are told over this many full seconds: steady enough to read, quick enough to follow a change. */
+/** Rates are computed over this many full seconds: steady enough to read, quick enough to follow a change. */
 const RATE_SECONDS = 5;
 
-/** Ages kept per second. A random choice of them stands for all, so that no load can fill the memory. */
+/** Ages kept per second. A random sample represents all of them, so that no load can fill the memory. */
 const AGES_PER_SECOND = 200;
 
 function emptyBucket(second) {
@@ -42,8 +41,8 @@ export class Statistics {
   }
 
   /**
-   * @param {{message: object | null, bytes: number, atMs: number}} frame one that came in
-   * @param {number} offsetMs milliseconds by which the server's clock is ahead of ours
+   * @param {{message: object | null, bytes: number, atMs: number}} frame a received one
+   * @param {number} offsetMs milliseconds by which the server's clock is ahead of the local one
    */
   addReceived({ message, bytes, atMs }, offsetMs) {
     const bucket = this.#bucket(atMs);
@@ -64,7 +63,7 @@ export class Statistics {
     bucket.dataFrames += 1;
     this.metrics += metrics.length;
     bucket.metrics += metrics.length;
-    // How old the past is says nothing of how fast what is live comes.
+    // The age of replayed metrics is not the delay of the stream.
     if (message.replayed) return;
     for (const metric of metrics) {
       const timestampMs = Date.parse(metric?.timestamp);
@@ -140,7 +139,7 @@ export class Statistics {
     return values;
   }
 
-  /** @param {number} nowMs @returns {number[]} the median age of each second, oldest first; 0 where nothing came */
+  /** @param {number} nowMs @returns {number[]} the median age of each second, oldest first; 0 without metrics */
   ageHistory(nowMs) {
     const now = Math.floor(nowMs / 1000);
     const values = new Array(WINDOW_SECONDS).fill(0);

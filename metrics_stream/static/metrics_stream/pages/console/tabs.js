@@ -1,4 +1,4 @@
-// Tabs: arrow keys move between them, Tab goes into the pane. Room: pages/console.
+// Tabs: the arrow keys move between them, the Tab key moves into the pane.
 
 import { setAttribute } from "../../charts/dom.js";
 

@@ -1,4 +1,4 @@
-// The statistics as tiles with small bars, one per second of the last minute. Room: pages/console.
+// The statistics as tiles with small bars, one per second of the last minute.
 
 import { setAttribute, setText, svgElement } from "../../charts/dom.js";
 import { formatBytes, formatNumber } from "../../client/format.js";
@@ -59,7 +59,7 @@ export class Tiles {
     const most = Math.max(...values);
     const pieces = values.map((value, place) => {
       if (value <= 0) return "";
-      // A second with anything at all is never invisible.
+      // A second with any value at all stays visible.
       const height = Math.max(1, (value / most) * HEIGHT);
       return `M${place * 3} ${HEIGHT}v${-height.toFixed(1)}h2v${height.toFixed(1)}z`;
     });
