@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.browser.test_modules import run
+from tests.support.browser_modules import run
 from tests.support.stack import Stack
 
 pytestmark = pytest.mark.browser

@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Page, WebSocketRoute, expect
 
 from metrics_stream.core.metrics.catalogue import SYSTEM
+from tests.support.dashboard_pages import panel
 from tests.support.stack import Stack
 
 pytestmark = pytest.mark.browser
@@ -25,11 +26,6 @@ NO_BACKFILL = {
     "series": [],
     "done": True,
 }
-
-
-def panel(page: Page, title: str, kind: str):
-    heading = page.get_by_role("heading", name=title, exact=True)
-    return page.locator(f'.panel[data-kind="{kind}"]').filter(has=heading)
 
 
 def show(page: Page, state: str) -> None:

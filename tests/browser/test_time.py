@@ -1,16 +1,13 @@
-"""The time bar of dashboards in a real browser, over a real stack: what came before, pausing, replays, links, keys."""
+"""The time that dashboards show, in a real browser, over a real stack: the past, pausing, windows and zoom."""
 
 import json
 import re
-import sqlite3
 import time
-from datetime import datetime
 
 import pytest
-from playwright.sync_api import Locator, Page, Route, WebSocketRoute, expect
+from playwright.sync_api import Page, Route, WebSocketRoute, expect
 
-from tests.browser.conftest import forget_history
-from tests.browser.test_dashboard import panel
+from tests.support.dashboard_pages import badge, figure, open_operations, panel, publish
 from tests.support.stack import Stack, wait_until
 
 pytestmark = pytest.mark.browser
@@ -24,6 +21,7 @@ for second in range(240):
     stream.broadcast_system_metrics({'throughput_tps': value, 'error_rate': 0.01}, timestamp=now - 240 + second)
 """
 
+
 # How many pixels of a stretch of a canvas (0 to 1) have a colour; axes and grid are grey.
 COLOURFUL = """(canvas, [from, to]) => {
   const [left, right] = [from, to].map((share) => Math.round(share * canvas.width));
@@ -35,50 +33,6 @@ COLOURFUL = """(canvas, [from, to]) => {
   }
   return count;
 }"""
-
-
-def figure(page: Page) -> Locator:
-    return panel(page, "Throughput", "number").locator(".number__figure")
-
-
-def badge(page: Page) -> Locator:
-    return page.locator("[data-connection-words]")
-
-
-def publish(stack: Stack, *values: float) -> None:
-    stack.publish(f"for value in {values}: stream.broadcast_system_metrics({{'throughput_tps': value}})")
-
-
-def open_operations(page: Page, query: str = "") -> None:
-    page.goto(f"/dashboards/operations/{query}")
-
-
-def record_run(stack: Stack, *values: float) -> str:
-    """Record a short test run and return its id."""
-    slug = stack.manage("start_run", "Checkout soak").split()[0]
-    publish(stack, *values)
-    stack.manage("stop_run", slug)
-
-    def is_recorded() -> bool:
-        with sqlite3.connect(stack.folder / "db.sqlite3") as database:
-            query = "SELECT metrics_recorded, recording_ended_at FROM metrics_stream_testrun WHERE slug = ?"
-            recorded, ended_at = database.execute(query, [slug]).fetchone()
-        return ended_at is not None and recorded >= len(values)
-
-    wait_until(is_recorded, 20)
-    return slug
-
-
-def pause_at_the_end(page: Page) -> None:
-    """Halt a replay and go to the newest of what can be played."""
-    page.get_by_role("button", name="Pause").click()
-    expect(badge(page)).to_have_text("Replay, paused")
-    slider = page.get_by_label("Time in the replay")
-    expect(slider).to_be_enabled()
-    # What is kept goes on until now, so this end is passed by and by; nothing was published behind it.
-    end = slider.get_attribute("max") or ""
-    slider.fill(end)
-    expect(slider).to_have_value(end)
 
 
 def test_chart_is_filled_with_what_came_before_at_its_first_painting(page: Page, stack: Stack) -> None:
@@ -100,6 +54,7 @@ CanvasRenderingContext2D.prototype.clearRect = function (...given) {
   return clearRect.apply(this, given);
 };
 """
+
 
 # The charts' columns by series and second: the last value, the lowest and the highest.
 COLUMNS = """() => {
@@ -234,114 +189,6 @@ def test_paused_page_holds_its_picture_and_counts_what_comes(page: Page, stack: 
     expect(page).to_have_url(re.compile("/operations/$"))
 
 
-def test_replay_keeps_out_what_is_live_and_its_link_shows_the_same(page: Page, stack: Stack) -> None:
-    publish(stack, 111)
-    open_operations(page)
-    expect(figure(page)).to_have_text("111tps")
-    page.get_by_label("Replay", exact=True).select_option("recent")
-    expect(badge(page)).to_have_text("Replay, 1\u00d7")
-    expect(page).to_have_title(re.compile(r"^Replay · "))
-    pause_at_the_end(page)
-    expect(figure(page)).to_have_text("111tps")
-    expect(page).to_have_url(re.compile(r"at=.*paused=1"))
-    publish(stack, 999)
-    other = page.context.new_page()
-    other.goto(page.url)
-    expect(badge(other)).to_have_text("Replay, paused")
-    expect(figure(other)).to_have_text("111tps")
-    expect(figure(page)).to_have_text("111tps")
-    page.get_by_role("button", name="Back to live").click()
-    expect(badge(page)).to_have_text("Live")
-    expect(figure(page)).to_have_text("999tps")
-    expect(page).to_have_url(re.compile("/operations/$"))
-    expect(figure(other)).to_have_text("111tps")
-
-
-def test_replay_goes_on_after_the_connection_broke(page: Page, stack: Stack) -> None:
-    publish(stack, 111)
-    open_operations(page)
-    expect(figure(page)).to_have_text("111tps")
-    page.get_by_label("Replay", exact=True).select_option("recent")
-    pause_at_the_end(page)
-    expect(figure(page)).to_have_text("111tps")
-    stack.stop()
-    try:
-        expect(badge(page)).to_have_text(re.compile("Reconnecting"))
-        publish(stack, 999)
-    finally:
-        stack.start()
-    expect(badge(page)).to_have_text("Replay, paused", timeout=30_000)
-    expect(figure(page)).to_have_text("111tps")
-    page.keyboard.press("Escape")
-    expect(figure(page)).to_have_text("999tps")
-
-
-def test_run_is_shown_whole_and_played_from_its_start(page: Page, stack: Stack) -> None:
-    slug = record_run(stack, 111, 222)
-    publish(stack, 999)
-    open_operations(page)
-    expect(figure(page)).to_have_text("999tps")
-    page.get_by_label("Replay", exact=True).select_option(slug)
-    expect(badge(page)).to_have_text("Replay, paused")
-    expect(page.locator("[data-time-title]")).to_have_text("Checkout soak")
-    expect(figure(page)).to_have_text("222tps")
-    expect(page.get_by_label("Charts show")).to_have_value("run")
-    expect(panel(page, "Throughput", "line").locator("canvas")).to_be_visible()
-    page.get_by_label("Speed").select_option("10")
-    page.get_by_role("button", name="Play").click()
-    expect(badge(page)).to_have_text(re.compile("Replay, (10\u00d7|at its end)"))
-    expect(badge(page)).to_have_text("Replay, at its end")
-    expect(figure(page)).to_have_text("222tps")
-    expect(page).to_have_url(re.compile(f"run={slug}"))
-
-
-def test_link_to_a_run_shows_it_whole(page: Page, stack: Stack) -> None:
-    slug = record_run(stack, 111, 222)
-    open_operations(page, f"?run={slug}")
-    expect(badge(page)).to_have_text("Replay, paused")
-    expect(figure(page)).to_have_text("222tps")
-    expect(page).to_have_url(re.compile("window=run"))
-
-
-def test_link_to_a_run_that_goes_on_asks_for_all_of_it_where_the_clock_is_slow(page: Page, stack: Stack) -> None:
-    # Five minutes, as on computers that nobody looks after.
-    page.add_init_script("{ const now = Date.now; Date.now = () => now() - 300_000; }")
-    sent: list[dict[str, str]] = []
-    page.on("websocket", lambda socket: socket.on("framesent", lambda text: sent.append(json.loads(text))))
-    slug = stack.manage("start_run", "Long soak").split()[0]
-    try:
-        open_operations(page, f"?run={slug}")
-        expect(badge(page)).to_have_text("Replay, paused")
-        [asked] = [message["from"] for message in sent if message["type"] == "replay"]
-        assert abs(datetime.fromisoformat(asked).timestamp() - time.time()) < 60
-    finally:
-        stack.manage("stop_run", slug)
-
-
-def test_run_that_is_gone_is_said_and_the_page_is_live(page: Page, stack: Stack) -> None:
-    publish(stack, 111)
-    open_operations(page, "?run=gone&at=2026-01-31T12:00:00Z")
-    expect(page.get_by_text("This test run no longer exists. The page is live.")).to_be_visible()
-    expect(badge(page)).to_have_text("Live")
-    expect(figure(page)).to_have_text("111tps")
-    expect(page).to_have_url(re.compile("/operations/$"))
-
-
-def test_run_that_begins_while_the_page_is_open_can_be_chosen(page: Page, stack: Stack) -> None:
-    open_operations(page)
-    expect(badge(page)).to_have_text("Live")
-    slug = stack.manage("start_run", "Late soak").split()[0]
-    try:
-        publish(stack, 111)
-        expect(page.get_by_label("Replay", exact=True).locator(f'option[value="{slug}"]')).to_have_text(
-            re.compile("^Late soak")
-        )
-        page.get_by_label("Charts show").select_option("run")
-        expect(page).to_have_url(re.compile("window=run"))
-    finally:
-        stack.manage("stop_run", slug)
-
-
 def test_drag_over_a_chart_shows_that_stretch_on_all_of_them(page: Page, stack: Stack) -> None:
     stack.publish(PAST)
     open_operations(page)
@@ -395,57 +242,3 @@ def test_window_that_is_longer_than_what_is_kept_says_where_it_begins(page: Page
     expect(lack.get_by_role("button")).to_be_hidden()
     page.get_by_label("Charts show").select_option("300")
     expect(lack).to_be_hidden()
-
-
-def test_run_that_began_before_what_is_kept_is_shown_from_its_recording(page: Page, stack: Stack) -> None:
-    slug = stack.manage("start_run", "Long soak").split()[0]
-    try:
-        publish(stack, 111)
-        forget_history(stack)
-        publish(stack, 222)
-        open_operations(page, "?window=3600")
-        expect(figure(page)).to_have_text("222tps")
-        lack = page.locator("[data-time-lack]")
-        expect(lack).to_contain_text("Long soak is recorded from")
-        lack.get_by_role("button", name="Show the recording").click()
-        expect(page).to_have_url(re.compile(f"run={slug}"))
-        expect(badge(page)).to_have_text("Replay, paused")
-        expect(lack).to_be_hidden()
-    finally:
-        stack.manage("stop_run", slug)
-
-
-def test_keys_pause_seek_and_lead_back(page: Page, stack: Stack) -> None:
-    publish(stack, 111)
-    open_operations(page)
-    expect(figure(page)).to_have_text("111tps")
-    page.keyboard.press("Space")
-    expect(badge(page)).to_have_text("Paused, 0 updates behind")
-    page.keyboard.press("Escape")
-    expect(badge(page)).to_have_text("Live")
-    page.get_by_label("Replay", exact=True).select_option("recent")
-    expect(badge(page)).to_have_text("Replay, 1\u00d7")
-    page.locator("h1").click()
-    page.keyboard.press("Space")
-    expect(badge(page)).to_have_text("Replay, paused")
-    slider = page.get_by_label("Time in the replay")
-    page.keyboard.press("ArrowLeft")
-    expect(slider).to_have_value("0")
-    # What is kept goes on until now, so this end is passed by and by; nothing was published behind it.
-    end = slider.get_attribute("max") or ""
-    slider.fill(end)
-    expect(slider).to_have_value(end)
-    page.keyboard.press("Escape")
-    expect(badge(page)).to_have_text("Live")
-
-
-@pytest.mark.parametrize("slug", ["operations", "presentation"])
-def test_phone_width_has_room_for_a_replay(page: Page, stack: Stack, slug: str) -> None:
-    page.set_viewport_size({"width": 390, "height": 844})
-    publish(stack, 111)
-    page.goto(f"/dashboards/{slug}/")
-    page.get_by_label("Replay", exact=True).select_option("recent")
-    expect(page.get_by_label("Time in the replay")).to_be_visible()
-    assert page.evaluate("document.documentElement.scrollWidth") == 390
-    page.get_by_role("button", name="Back to live").click()
-    expect(badge(page)).to_have_text("Live")

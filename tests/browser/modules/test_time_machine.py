@@ -5,13 +5,9 @@ import json
 import pytest
 from playwright.sync_api import Page
 
-from tests.browser import test_modules
-from tests.browser.test_modules import FAKES, run
+from tests.support.browser_modules import FAKES, run
 
 pytestmark = pytest.mark.browser
-
-
-page = test_modules.page
 
 
 MACHINE = f"""{FAKES}

@@ -1,0 +1,89 @@
+"""pages/console/: the modules of the console."""
+
+import pytest
+from playwright.sync_api import Page
+
+from tests.support.browser_modules import run
+
+pytestmark = pytest.mark.browser
+
+
+def test_console_says_what_is_of_the_past(page: Page):
+    code = """
+      const frame = (message) => ({direction: "in", message, text: JSON.stringify(message), atMs: 10_000});
+      const metric = {metric_type: "system", timestamp: new Date(8_000).toISOString(), source: "a", data: {load: 1}};
+      const backfill = {type: "backfill", metric_types: ["system", "agent"], bucket_seconds: 3, series: [{}, {}]};
+      const state = {type: "replay_state", state: "paused", run: "soak", speed: 2};
+      return [{type: "metric_update", data: metric, replayed: true}, {...backfill, done: false},
+              {...backfill, done: true}, state].map((each) => module.summarize(frame(each), 0));
+    """
+    assert run(page, "pages/console/messages", code) == [
+        "replayed · age 2,000\u00a0ms · system from a · load 1",
+        "2 series of system, agent in buckets of 3 s",
+        "2 series of system, agent in buckets of 3 s · the last of them",
+        "state paused · run soak · speed 2",
+    ]
+
+
+SESSION = """
+  const sockets = [], states = [], frames = [];
+  const original = globalThis.WebSocket;
+  globalThis.WebSocket = function (url) {
+    Object.assign(this, {url, sent: [], send: (text) => this.sent.push(text), close() {}});
+    sockets.push(this);
+  };
+  const session = new module.Session();
+  session.on("state", ({name, closing}) => states.push([name, closing?.code ?? null]));
+  session.on("frame", ({direction, text, bytes, automatic}) => frames.push([direction, text, bytes, automatic]));
+  const url = `ws://${location.host}/ws/`;
+  const say = (message) => sockets.at(-1).onmessage({data: JSON.stringify(message)});
+  const end = (result) => {
+    session.disconnect();
+    globalThis.WebSocket = original;
+    return result;
+  };
+"""
+
+
+def test_session_speaks_to_a_server_without_a_welcome(page: Page):
+    code = f"""{SESSION}
+      session.connect(url);
+      const isEarly = session.sendText("early");
+      sockets[0].onopen();
+      session.sendText("é");
+      sockets[0].onmessage({{data: "hello"}});
+      sockets[0].onclose({{code: 1006, reason: ""}});
+      return end([isEarly, sockets.length, states, frames]);
+    """
+    assert run(page, "pages/console/session", code) == [
+        *(False, 1),
+        [["connecting", None], ["open", None], ["closed", 1006]],
+        [["out", "é", 2, False], ["in", "hello", 5, False]],
+    ]
+
+
+def test_session_reconnects_and_pings_only_where_that_is_switched_on(page: Page):
+    code = f"""{SESSION}
+      const welcome = () => {{
+        sockets.at(-1).onopen();
+        say({{type: "welcome", timestamp: new Date().toISOString()}});
+      }};
+      session.autoReconnect = true;
+      session.setAutoPing(false);
+      session.connect(url);
+      welcome();
+      const quiet = frames.length;
+      session.setAutoPing(true);
+      const [, ping, , isAutomatic] = frames.at(-1);
+      sockets[0].onclose({{code: 1012, reason: ""}});
+      const isWaiting = session.isActive && session.welcome === null;
+      session.disconnect();
+      session.connect(url);
+      welcome();
+      sockets[1].onclose({{code: 4503, reason: ""}});
+      return end([quiet, JSON.parse(ping).type, isAutomatic, isWaiting, states.map(([name]) => name).join(" ")]);
+    """
+    assert run(page, "pages/console/session", code) == [
+        *(1, "ping", True, True),
+        "connecting open live waiting closed connecting open live closed",
+    ]
