@@ -3,23 +3,24 @@
 
 import { setAttribute, setText } from "../charts/dom.js";
 import { FORBIDDEN, isRefusal } from "../client/close_codes.js";
-import { formatDuration, formatNumber } from "../client/format.js";
 import { socketUrl } from "../client/socket_url.js";
 import { copyFrom } from "./console/clipboard.js";
 import { explainClosing } from "./console/close_explanation.js";
 import { Composer } from "./console/composer.js";
+import { emptySelection, messagesFor, readLink, writeLink } from "./console/console_selection.js";
 import { Controls } from "./console/controls.js";
+import { Facts } from "./console/facts.js";
+import { KnownNames } from "./console/known_names.js";
 import { LimitUsage } from "./console/limit_usage.js";
 import { Log } from "./console/log.js";
 import { kindOf, summarize, typeOf } from "./console/messages.js";
 import { Meters } from "./console/meters.js";
-import { KnownNames } from "./console/known_names.js";
+import { presetOf, withPreset } from "./console/preset_url.js";
 import { Session } from "./console/session.js";
 import { javaScriptFor, pythonFor } from "./console/snippets.js";
 import { metricsOf, Statistics } from "./console/statistics.js";
 import { Tabs } from "./console/tabs.js";
 import { Tiles } from "./console/tiles.js";
-import { emptySelection, messagesFor, readLink, writeLink } from "./console/console_selection.js";
 import { signInAddress } from "./sign_in.js";
 
 /** How often numbers are updated; faster changes cannot be read. */
@@ -74,7 +75,7 @@ class ConsolePage {
     });
     this.url = this.find("url");
     this.preset = this.find("preset");
-    this.facts = new Map([...root.querySelectorAll("[data-fact]")].map((node) => [node.dataset.fact, node]));
+    this.facts = new Facts(root, this.session);
   }
 
   start() {
@@ -346,28 +347,16 @@ class ConsolePage {
     const nowMs = Date.now();
     this.tiles.show(nowMs);
     this.controls.tick();
-    this.#showFacts(nowMs);
+    this.#showCountdown(nowMs);
+    this.facts.show(nowMs);
     this.meters.show(nowMs);
   }
 
-  #showFacts(nowMs) {
-    const { session } = this;
-    const { clock, welcome, openedAtMs, state } = session;
-    if (state.name === "waiting") {
-      const seconds = Math.max(1, Math.ceil((state.retryAtMs - nowMs) / 1000));
-      setText(this.find("badge-words"), `Reconnecting in ${seconds} s`);
-    }
-    this.#showFact("client", welcome?.client_id === undefined ? "–" : String(welcome.client_id));
-    const known = welcome !== null && clock.best !== null;
-    this.#showFact("round-trip", known ? formatNumber(clock.roundTripMs, "ms") : "–");
-    this.#showFact("clock", known ? formatClockOffset(clock) : "–");
-    this.#showFact("connected", openedAtMs === null ? "–" : formatDuration(nowMs - openedAtMs));
-  }
-
-  #showFact(name, text) {
-    const node = this.facts.get(name);
-    setText(node, text);
-    setAttribute(node, "title", name === "client" && text !== "–" ? text : null);
+  #showCountdown(nowMs) {
+    const { state } = this.session;
+    if (state.name !== "waiting") return;
+    const seconds = Math.max(1, Math.ceil((state.retryAtMs - nowMs) / 1000));
+    setText(this.find("badge-words"), `Reconnecting in ${seconds} s`);
   }
 
   #showSnippets() {
@@ -386,33 +375,6 @@ class ConsolePage {
 
 function joinSentences({ title, meaning, advice }) {
   return [`${title}.`, meaning, advice].filter(Boolean).join(" ");
-}
-
-function formatClockOffset({ best }) {
-  const offset = Math.round(best.offsetMs);
-  return `${offset > 0 ? "+" : ""}${formatNumber(offset, "ms", 0)} ±${Math.ceil(best.roundTripMs / 2)}`;
-}
-
-function parseUrl(text) {
-  try {
-    return new URL(text.trim());
-  } catch {
-    return null;
-  }
-}
-
-/** @param {string} text an address, perhaps half typed @returns {string} the slug of its preset, or an empty string */
-function presetOf(text) {
-  return parseUrl(text)?.searchParams.get("preset") ?? "";
-}
-
-/** @param {string} text @param {string} slug empty: remove the preset @returns {string} */
-function withPreset(text, slug) {
-  const url = parseUrl(text);
-  if (url === null) return text.trim();
-  if (slug) url.searchParams.set("preset", slug);
-  else url.searchParams.delete("preset");
-  return url.href;
 }
 
 const config = JSON.parse(document.getElementById("page-config").textContent);
