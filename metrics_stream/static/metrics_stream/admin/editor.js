@@ -109,7 +109,10 @@ function summary(scope) {
   if (kind?.value === "text") {
     parts.push(control(scope, "option_text").value.trim().slice(0, 60));
   } else {
-    parts.push(type?.value ? type.selectedOptions[0].text : "no metric type", lines(control(scope, "fields")).join(", "));
+    parts.push(
+      type?.value ? type.selectedOptions[0].text : "no metric type",
+      lines(control(scope, "fields")).join(", "),
+    );
   }
   return parts.filter(Boolean).join(" · ");
 }

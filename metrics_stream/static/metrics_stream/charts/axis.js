@@ -7,6 +7,15 @@ export const RIGHT_PADDING_PX = 10;
 
 const HALF_LABEL_PX = 28;
 
+/** From which value on labels are scaled, by what, and the letter for it. The largest have a power of ten already. */
+const UNSCALED = [0, 1, ""];
+const MAGNITUDES = [
+  [1e15, 1, ""],
+  [1e9, 1e9, "B"],
+  [1e6, 1e6, "M"],
+  [1e4, 1e3, "k"],
+];
+
 const toMinutes = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
 const clock = new Intl.DateTimeFormat(undefined, { ...toMinutes, second: "2-digit" });
 // Not cut from the longer text: in some languages that contains words.
@@ -40,7 +49,7 @@ export function timeLabels(plot, splits) {
 /** The step of an axis decides the decimals, which all its labels share. */
 function shortLabel(value, unit, splits) {
   const largest = Math.max(...splits.map(Math.abs));
-  const [factor, letter] = largest >= 1e15 ? [1, ""] : largest >= 1e9 ? [1e9, "B"] : largest >= 1e6 ? [1e6, "M"] : largest >= 1e4 ? [1e3, "k"] : [1, ""];
+  const [, factor, letter] = MAGNITUDES.find(([from]) => largest >= from) ?? UNSCALED;
   const ending = unit === "ms" ? "\u00a0ms" : unit === "months" ? "\u00a0mo" : "";
   if (value === 0) return `${unit === "$" ? "$" : ""}0${ending}`;
   const text = formatNumber(value / factor, unit === "$" ? "$" : "", decimalsOf(splits, factor));

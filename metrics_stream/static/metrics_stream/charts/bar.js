@@ -17,7 +17,11 @@ export class BarChart {
     this.list = element("ul", { class: "bars" });
     this.more = element("p", { class: "panel__more", hidden: true });
     host.append(this.list, this.more);
-    this.rows = new KeyedList(this.list, () => this.#createRow(), (...all) => this.#updateRow(...all));
+    this.rows = new KeyedList(
+      this.list,
+      () => this.#createRow(),
+      (...all) => this.#updateRow(...all),
+    );
   }
 
   /** @param {{store: Store, source: string | null}} frame @returns {boolean} */
@@ -75,5 +79,10 @@ export function barsOf(reading, panelUnit) {
   if (value === null || typeof value !== "object" || Array.isArray(value)) return [];
   return Object.entries(value)
     .filter(([, inner]) => typeof inner === "number")
-    .map(([name, inner]) => ({ key: `${key}\u0000${name}`, label: nameOf(name), value: inner, unit: panelUnit || unitOf(name) }));
+    .map(([name, inner]) => ({
+      key: `${key}\u0000${name}`,
+      label: nameOf(name),
+      value: inner,
+      unit: panelUnit || unitOf(name),
+    }));
 }

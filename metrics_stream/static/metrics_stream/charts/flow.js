@@ -15,12 +15,21 @@ export class FlowChart {
   constructor(panel, host) {
     this.panel = panel;
     this.path = panel.fields[0]?.path ?? DEFAULT_PATH;
-    this.edgeLayer = svgElement("svg", { class: "flow__edges", viewBox: "0 0 100 100", preserveAspectRatio: "none", "aria-hidden": "true" });
+    this.edgeLayer = svgElement("svg", {
+      class: "flow__edges",
+      viewBox: "0 0 100 100",
+      preserveAspectRatio: "none",
+      "aria-hidden": "true",
+    });
     this.nodeLayer = element("ol", { class: "flow__nodes" });
     this.flow = element("div", { class: "flow" }, this.edgeLayer, this.nodeLayer);
     host.append(this.flow);
     this.nodes = new KeyedList(this.nodeLayer, createNode, updateNode);
-    this.edges = new KeyedList(this.edgeLayer, () => ({ node: svgElement("path", { class: "flow__edge" }) }), updateEdge);
+    this.edges = new KeyedList(
+      this.edgeLayer,
+      () => ({ node: svgElement("path", { class: "flow__edge" }) }),
+      updateEdge,
+    );
   }
 
   /** @param {{store: Store, source: string | null}} frame @returns {boolean} */
@@ -99,9 +108,12 @@ function readEdge(edge) {
 /** Set the place of every node. Where nodes share one they would hide each other: then the order decides for all. */
 function placeNodes(nodes) {
   const places = new Set(nodes.map((node) => `${node.x} ${node.y}`));
-  const usable = nodes.every((node) => Number.isFinite(node.x) && Number.isFinite(node.y)) && places.size === nodes.length;
+  const usable =
+    nodes.every((node) => Number.isFinite(node.x) && Number.isFinite(node.y)) && places.size === nodes.length;
   if (!usable) {
-    nodes.forEach((node, index) => Object.assign(node, { x: nodes.length > 1 ? index / (nodes.length - 1) : 0.5, y: 0.5 }));
+    nodes.forEach((node, index) =>
+      Object.assign(node, { x: nodes.length > 1 ? index / (nodes.length - 1) : 0.5, y: 0.5 }),
+    );
   }
   // Stretch the places to the panel's edges, whatever scale the producer used.
   const spread = (name) => {
@@ -160,7 +172,7 @@ function updateNode(part, node) {
 
 function updateEdge(part, { from, to }) {
   const middle = (from.xPercent + to.xPercent) / 2;
-  const d = `M${from.xPercent} ${from.yPercent}C${middle} ${from.yPercent} ${middle} ${to.yPercent} ${to.xPercent} ${to.yPercent}`;
-  setAttribute(part.node, "d", d);
+  const curve = `C${middle} ${from.yPercent} ${middle} ${to.yPercent} ${to.xPercent} ${to.yPercent}`;
+  setAttribute(part.node, "d", `M${from.xPercent} ${from.yPercent}${curve}`);
   setAttribute(part.node, "data-level", to.level);
 }

@@ -13,7 +13,13 @@ export class GaugeChart {
   /** @param {object} panel @param {HTMLElement} host */
   constructor(panel, host) {
     this.panel = panel;
-    this.group = new ReadingGroup(panel, host, "gauge__list", () => this.#createGauge(), (...all) => this.#updateGauge(...all));
+    this.group = new ReadingGroup(
+      panel,
+      host,
+      "gauge__list",
+      () => this.#createGauge(),
+      (...all) => this.#updateGauge(...all),
+    );
   }
 
   /** @param {{store: Store, source: string | null}} frame @returns {boolean} */
@@ -41,9 +47,24 @@ export class GaugeChart {
       low,
       high,
     );
-    const meter = element("div", { class: "gauge", role: "meter" }, dial, element("p", { class: "gauge__figure numeric" }, text, unit));
+    const meter = element(
+      "div",
+      { class: "gauge", role: "meter" },
+      dial,
+      element("p", { class: "gauge__figure numeric" }, text, unit),
+    );
     const label = element("p", { class: "gauge__label" });
-    return { node: element("div", { class: "gauge__item" }, meter, label), meter, value, marks, low, high, text, unit, label };
+    return {
+      node: element("div", { class: "gauge__item" }, meter, label),
+      meter,
+      value,
+      marks,
+      low,
+      high,
+      text,
+      unit,
+      label,
+    };
   }
 
   #updateGauge(part, reading) {
@@ -60,7 +81,11 @@ export class GaugeChart {
     setStyle(part.value, "stroke-dasharray", `${(fraction * 100).toFixed(1)} 200`);
     const level = levelOf(reading.value, this.panel);
     setAttribute(part.node, "data-level", level);
-    setAttribute(part.meter, "aria-label", this.group.labelled ? `${this.panel.title}, ${reading.label}` : this.panel.title);
+    setAttribute(
+      part.meter,
+      "aria-label",
+      this.group.labelled ? `${this.panel.title}, ${reading.label}` : this.panel.title,
+    );
     setAttribute(part.meter, "aria-valuemin", low);
     setAttribute(part.meter, "aria-valuemax", high);
     setAttribute(part.meter, "aria-valuenow", reading.value);

@@ -131,7 +131,11 @@ function listGrid(items, panel) {
   return {
     columns: [],
     corner: "",
-    rows: items.map((item, index) => ({ key: String(index), head: formatValue(item, panel.unit, panel.decimals), cells: [] })),
+    rows: items.map((item, index) => ({
+      key: String(index),
+      head: formatValue(item, panel.unit, panel.decimals),
+      cells: [],
+    })),
   };
 }
 

@@ -12,7 +12,11 @@ export class Legend {
     this.onToggle = onToggle;
     const list = element("ul", { class: "line__legend" });
     host.append(list);
-    this.list = new KeyedList(list, (line) => this.#createItem(line), (...all) => this.#updateItem(...all));
+    this.list = new KeyedList(
+      list,
+      (line) => this.#createItem(line),
+      (...all) => this.#updateItem(...all),
+    );
   }
 
   /**
@@ -30,7 +34,13 @@ export class Legend {
     const swatch = element("span", { class: "line__swatch" });
     const label = element("span", { class: "line__label" });
     const value = element("span", { class: "line__value numeric" });
-    const button = element("button", { class: "line__item", type: "button", title: "Show or hide this line" }, swatch, label, value);
+    const button = element(
+      "button",
+      { class: "line__item", type: "button", title: "Show or hide this line" },
+      swatch,
+      label,
+      value,
+    );
     button.addEventListener("click", () => this.onToggle(line.key));
     return { node: element("li", {}, button), button, swatch, label, value, widest: 0 };
   }

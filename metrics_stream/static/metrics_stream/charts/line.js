@@ -179,7 +179,10 @@ export class LineChart {
         ...this.#plotSize(),
         padding: [8, RIGHT_PADDING_PX, 0, 0],
         legend: { show: false },
-        scales: { x: { time: true, auto: false }, y: { range: () => this.#valueRange(...boundsOf(this.#shownTraces())) } },
+        scales: {
+          x: { time: true, auto: false },
+          y: { range: () => this.#valueRange(...boundsOf(this.#shownTraces())) },
+        },
         axes: [
           { ...axisBase, size: 26, gap: 6, space: 72, grid: { show: false }, values: timeLabels },
           {
@@ -198,7 +201,8 @@ export class LineChart {
           y: false,
           points: { size: 7 },
           // Stacked lines have a value in every row; the legend needs the row of the line's own nearest point.
-          dataIdx: (plot, index, hovered) => (index === 0 ? hovered : nearestDefined(plot.data[0], this.#values[index - 1], hovered)),
+          dataIdx: (plot, index, hovered) =>
+            index === 0 ? hovered : nearestDefined(plot.data[0], this.#values[index - 1], hovered),
         },
         series: [{}, ...this.#lines.map((line, index) => this.#seriesOptions(line, this.#colours[index]))],
         hooks: {
@@ -263,7 +267,9 @@ export class LineChart {
     ctx.clip();
     if (stacked || this.#lines.length === 1) {
       const floor = Math.min(Math.max(0, y.min), y.max);
-      const below = stacked ? this.#geometry.traces.findLast((_, place) => place < index && this.#isShown(place)) : null;
+      const below = stacked
+        ? this.#geometry.traces.findLast((_, place) => place < index && this.#isShown(place))
+        : null;
       fillArea(ctx, trace, place, { colour: fade(colour, stacked ? 0.32 : 0.1), floor, below });
     }
     const dashed = this.#colourSlots.get(this.#lines[index].key) >= SERIES_COLOURS;
@@ -336,7 +342,8 @@ export class LineChart {
 
   #resizePlot() {
     const { width, height } = this.#plotSize();
-    if (this.#plot && (this.#plot.width !== width || this.#plot.height !== height)) this.#plot.setSize({ width, height });
+    if (this.#plot && (this.#plot.width !== width || this.#plot.height !== height))
+      this.#plot.setSize({ width, height });
   }
 }
 

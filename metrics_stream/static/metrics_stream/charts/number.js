@@ -19,7 +19,13 @@ export class NumberChart {
     this.panel = panel;
     this.hasTrend = panel.options.trend ?? true;
     this.windowMs = (panel.options.window_seconds ?? 300) * 1000;
-    this.group = new ReadingGroup(panel, host, "number__list", () => this.#createFigure(), (...all) => this.#updateFigure(...all));
+    this.group = new ReadingGroup(
+      panel,
+      host,
+      "number__list",
+      () => this.#createFigure(),
+      (...all) => this.#updateFigure(...all),
+    );
     this.nowMs = 0;
     this.shownMs = this.windowMs;
   }
@@ -52,7 +58,9 @@ export class NumberChart {
   #updateFigure(part, reading) {
     const unit = this.panel.unit || reading.field.unit;
     const number = typeof reading.value === "number";
-    const parts = number ? formatParts(reading.value, unit, this.panel.decimals) : { text: formatValue(reading.value), unit: "", prefix: "" };
+    const parts = number
+      ? formatParts(reading.value, unit, this.panel.decimals)
+      : { text: formatValue(reading.value), unit: "", prefix: "" };
     setAttribute(part.label, "hidden", !this.group.labelled);
     setText(part.label, this.group.labelled ? reading.label : "");
     setText(part.prefix, parts.prefix);

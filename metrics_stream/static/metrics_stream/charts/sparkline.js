@@ -62,11 +62,16 @@ export function sparklinePaths(series, fromMs, toMs) {
   }
   const middle = high === low;
   const y = (value) => (middle ? HEIGHT / 2 : HEIGHT - MARGIN - ((value - low) / (high - low)) * (HEIGHT - 2 * MARGIN));
-  const paths = pieces.filter((points) => points.length > 1).map((points) => points.map(([x, value]) => `${x.toFixed(1)} ${y(value).toFixed(1)}`));
+  const paths = pieces
+    .filter((points) => points.length > 1)
+    .map((points) => points.map(([x, value]) => `${x.toFixed(1)} ${y(value).toFixed(1)}`));
   return {
     line: paths.map((points) => `M${points.join("L")}`).join(""),
     area: paths
-      .map((points) => `M${points[0].split(" ")[0]} ${HEIGHT}L${points.join("L")}L${points.at(-1).split(" ")[0]} ${HEIGHT}Z`)
+      .map(
+        (points) =>
+          `M${points[0].split(" ")[0]} ${HEIGHT}L${points.join("L")}L${points.at(-1).split(" ")[0]} ${HEIGHT}Z`,
+      )
       .join(""),
   };
 }

@@ -22,7 +22,13 @@ export class StatusChart {
     const states = statesOf(store, this.panel, source);
     const counts = new Map();
     for (const state of states) counts.set(state.word, (counts.get(state.word) ?? 0) + 1);
-    setText(this.summary, [...counts].map(([word, count]) => `${count} ${word.toLowerCase()}`).sort().join(" · "));
+    setText(
+      this.summary,
+      [...counts]
+        .map(([word, count]) => `${count} ${word.toLowerCase()}`)
+        .sort()
+        .join(" · "),
+    );
     this.rows.show(states);
     this.level = worst(states.map((state) => state.level));
     return states.length > 0;
@@ -47,7 +53,9 @@ export function statesOf(store, panel, source) {
   return entries.map(({ source: from, agentId, data }) => {
     const name = String(data.agent_name ?? agentId);
     const word = String(data.status ?? "unknown");
-    const details = fields.map((field) => `${field.label} ${formatValue(data[field.path], panel.unit || field.unit, panel.decimals)}`);
+    const details = fields.map(
+      (field) => `${field.label} ${formatValue(data[field.path], panel.unit || field.unit, panel.decimals)}`,
+    );
     return {
       key: `${from}\u0000${agentId}`,
       name: severalSources ? `${name} · ${from}` : name,

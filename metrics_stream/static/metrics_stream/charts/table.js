@@ -13,9 +13,19 @@ export class TableChart {
     this.head = element("thead", {}, this.headRow);
     this.body = element("tbody");
     this.more = element("p", { class: "panel__more", hidden: true });
-    const table = element("table", { class: "table" }, element("caption", { class: "visually-hidden" }, panel.title), this.head, this.body);
+    const table = element(
+      "table",
+      { class: "table" },
+      element("caption", { class: "visually-hidden" }, panel.title),
+      this.head,
+      this.body,
+    );
     // A wide table scrolls inside its panel, also with the keyboard.
-    this.scroller = element("div", { class: "table__scroller", tabindex: "0", role: "region", "aria-label": panel.title }, table);
+    this.scroller = element(
+      "div",
+      { class: "table__scroller", tabindex: "0", role: "region", "aria-label": panel.title },
+      table,
+    );
     host.append(this.scroller, this.more);
     this.headings = new KeyedList(this.headRow, () => ({ node: element("th", { scope: "col" }) }), updateHeading);
     this.rows = new KeyedList(this.body, createRow, updateRow);
@@ -26,7 +36,11 @@ export class TableChart {
     const grid = gridOf(readingsOf(store, this.panel, source), this.panel);
     const shown = grid.rows.slice(0, this.maxRows);
     setAttribute(this.head, "hidden", grid.columns.length === 0);
-    setAttribute(this.scroller, "data-list", shown.every((row) => row.cells.length === 0));
+    setAttribute(
+      this.scroller,
+      "data-list",
+      shown.every((row) => row.cells.length === 0),
+    );
     const headings = [grid.corner, ...grid.columns].map((text, index) => ({
       key: `${index}`,
       text,
@@ -56,7 +70,10 @@ function createRow() {
 
 function updateRow(part, row) {
   setText(part.head, row.head);
-  part.cells.show([{ key: "head", node: part.head }, ...row.cells.map((cell, index) => ({ key: `${index}`, ...cell }))]);
+  part.cells.show([
+    { key: "head", node: part.head },
+    ...row.cells.map((cell, index) => ({ key: `${index}`, ...cell })),
+  ]);
 }
 
 function createCell(item) {

@@ -64,7 +64,10 @@ export function joinBuckets(series, { fromMs, bucketMs, untilMs, buckets, last, 
       const time = times[index];
       putPoint(false, time, time, time, values[index], lows[index], highs[index], knownFromMs);
       if (Number.isNaN(values[index])) continue;
-      const [low, high] = [Math.min(lows[index], found?.low ?? Infinity), Math.max(highs[index], found?.high ?? -Infinity)];
+      const [low, high] = [
+        Math.min(lows[index], found?.low ?? Infinity),
+        Math.max(highs[index], found?.high ?? -Infinity),
+      ];
       found = { place: points.length - 1, low, high };
     }
     return found;

@@ -70,7 +70,14 @@ export class Connection {
     /** @type {{backfill_seconds: number, max_points: number} | null} the past to request with `subscribe` */
     this.backfill = null;
     /** @type {ConnectionState} */
-    this.state = { name: "stopped", reason: "not started", retryAtMs: null, tries: 0, closeCode: null, isRefused: false };
+    this.state = {
+      name: "stopped",
+      reason: "not started",
+      retryAtMs: null,
+      tries: 0,
+      closeCode: null,
+      isRefused: false,
+    };
     const { timers, localNow } = this;
     this.#pings = new Pings({ timers, localNow });
     this.#socket = new ReconnectingSocket({

@@ -121,9 +121,7 @@ export function formatParts(value, unit = "", decimals = null) {
 
 function signed(text, unit, prefix) {
   // The sign stands before the currency: -$3.20.
-  return text.startsWith("-") && prefix
-    ? { text: text.slice(1), unit, prefix: `-${prefix}` }
-    : { text, unit, prefix };
+  return text.startsWith("-") && prefix ? { text: text.slice(1), unit, prefix: `-${prefix}` } : { text, unit, prefix };
 }
 
 /**

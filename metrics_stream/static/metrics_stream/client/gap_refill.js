@@ -52,7 +52,8 @@ export class GapRefill {
     const seconds = Math.min(Math.ceil((nowMs - this.#sinceMs) / 1000), this.historySeconds);
     const past = { backfill_seconds: seconds, max_points: seconds + 2 };
     // While a requested past is on its way, a second request would replace the first.
-    const isSent = this.isLive() && !this.feed.isBackfillPending && this.connection.refill(past, [...this.#metricTypes]);
+    const isSent =
+      this.isLive() && !this.feed.isBackfillPending && this.connection.refill(past, [...this.#metricTypes]);
     if (!isSent) {
       this.#scheduleRequest(COLLECT_MS);
       return;

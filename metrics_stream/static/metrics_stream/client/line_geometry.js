@@ -41,18 +41,30 @@ export function lineGeometry(list, fromMs, toMs, width) {
   return {
     times: Array.from({ length: rows }, (_, row) => ((firstColumn + row + 0.5) * columnMs) / 1000),
     firstColumn,
-    traces: list.map((series, index) => ({ ...collectColumns(series, toMs, firstColumn, rows, columnMs), dense: dense[index] })),
+    traces: list.map((series, index) => ({
+      ...collectColumns(series, toMs, firstColumn, rows, columnMs),
+      dense: dense[index],
+    })),
   };
 }
 
 function pointGeometry(list, fromMs, toMs) {
   const [times, ...values] = joinColumns(list, fromMs, toMs);
   if (!list.some((series) => series.hasRanges)) {
-    return { times, firstColumn: 0, traces: values.map((column) => ({ values: column, lows: column, highs: column, dense: false })) };
+    return {
+      times,
+      firstColumn: 0,
+      traces: values.map((column) => ({ values: column, lows: column, highs: column, dense: false })),
+    };
   }
   const [, ...lows] = joinColumns(list, fromMs, toMs, "lows");
   const [, ...highs] = joinColumns(list, fromMs, toMs, "highs");
-  const traces = values.map((column, index) => ({ values: column, lows: lows[index], highs: highs[index], dense: false }));
+  const traces = values.map((column, index) => ({
+    values: column,
+    lows: lows[index],
+    highs: highs[index],
+    dense: false,
+  }));
   return { times, firstColumn: 0, traces };
 }
 

@@ -158,7 +158,8 @@ export class Player {
     this.#stateChangeRef = this.#nextSeekMs = null;
     // A replay that was requested a moment ago would still start. A server that replays nothing answers `live` without
     // the past, so it is sent only where there is a replay to end.
-    if (this.#isServerReplaying || this.#awaitedRef !== null) this.#request({ type: "live", ...this.#backfillAt(null) });
+    if (this.#isServerReplaying || this.#awaitedRef !== null)
+      this.#request({ type: "live", ...this.#backfillAt(null) });
     this.#onChange({ isJump: true, problem });
   }
 

@@ -96,7 +96,10 @@ export class ReconnectingSocket {
   expectMessageWithin(milliseconds) {
     this.#clearDeadline();
     const { timers } = this.#options;
-    this.#deadlineTimer = timers.setTimeout(() => this.fail(ABNORMAL_CLOSE, "the server does not answer"), milliseconds);
+    this.#deadlineTimer = timers.setTimeout(
+      () => this.fail(ABNORMAL_CLOSE, "the server does not answer"),
+      milliseconds,
+    );
   }
 
   #attempt() {

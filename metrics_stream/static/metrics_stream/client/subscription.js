@@ -53,7 +53,8 @@ export class Subscription {
    */
   messages(past) {
     const settings = [...this.#settings.values()].filter(({ type }) => type !== "set_update_interval");
-    if (this.isSlowed || this.#settings.has("set_update_interval") || this.#isHastened) settings.push(this.intervalMessage);
+    if (this.isSlowed || this.#settings.has("set_update_interval") || this.#isHastened)
+      settings.push(this.intervalMessage);
     // The types of the preset resume by the address; requested here as well, their metrics would come twice.
     const given = past !== null && "resume_from" in past ? (this.granted?.metric_types ?? []) : [];
     const wanted = [...this.#subscribed].filter((slug) => !given.includes(slug));
@@ -125,6 +126,8 @@ export class Subscription {
     const mode = this.#settings.get("set_batching")?.mode ?? this.granted?.mode;
     // Where frames hold only the newest metrics or a summary, rest loses values. At twice the interval a line still
     // looks continuous.
-    return mode !== undefined && mode !== "all" ? Math.min(this.#restSeconds, 2 * Math.max(1, this.intervalSeconds)) : this.#restSeconds;
+    return mode !== undefined && mode !== "all"
+      ? Math.min(this.#restSeconds, 2 * Math.max(1, this.intervalSeconds))
+      : this.#restSeconds;
   }
 }

@@ -35,7 +35,8 @@ export function readTimeLink(parameters) {
     atMs: instant("at"),
     speed: speed >= SLOWEST && speed <= FASTEST ? speed : 1,
     isPaused: parameters.get("paused") === "1",
-    window: parameters.get("window") === "run" ? "run" : seconds >= 1 && seconds <= LONGEST_WINDOW_SECONDS ? seconds : null,
+    window:
+      parameters.get("window") === "run" ? "run" : seconds >= 1 && seconds <= LONGEST_WINDOW_SECONDS ? seconds : null,
     zoom: fromMs !== null && toMs !== null && fromMs < toMs ? { fromMs, toMs } : null,
   };
 }

@@ -183,11 +183,12 @@ class ConsolePage {
       live: welcome === null ? "" : this.#describeLive(welcome),
     };
     let text = words[state.name] ?? "";
-    if (this.#isAuthenticationRequired) text = "The server requires authentication: send authenticate with a token, or sign in on this page.";
+    if (this.#isAuthenticationRequired)
+      text = "The server requires authentication: send authenticate with a token, or sign in on this page.";
     if (problem) text = `The browser refuses this address: ${problem}`;
     if (explained !== null) text = joinSentences(explained);
     setText(this.find("words"), text);
-    setAttribute(this.find("words"), "data-level", problem ? "bad" : explained?.level ?? null);
+    setAttribute(this.find("words"), "data-level", problem ? "bad" : (explained?.level ?? null));
     const isOurs = this.session.url.startsWith(this.ownUrl);
     const code = state.closing?.code;
     this.#showSignIn(isOurs && (this.#isAuthenticationRequired || isRefusal(code) || code === FORBIDDEN));

@@ -59,8 +59,19 @@ class DashboardPage {
     this.sources = new SourcePicker(page.querySelector("[data-source-picker]"));
     this.runs = new Runs(page, () => this.timebar.show());
     const { connection, feed, runs, notices } = this;
-    this.time = new TimeMachine({ connection, feed, runs, notices, config, windowSeconds, changed: () => this.timebar.show() });
-    this.gapRefill = new GapRefill(connection, feed, { historySeconds: config.history_seconds, isLive: () => !this.time.isReplaying });
+    this.time = new TimeMachine({
+      connection,
+      feed,
+      runs,
+      notices,
+      config,
+      windowSeconds,
+      changed: () => this.timebar.show(),
+    });
+    this.gapRefill = new GapRefill(connection, feed, {
+      historySeconds: config.history_seconds,
+      isLive: () => !this.time.isReplaying,
+    });
     this.timebar = new TimeBar(page, this.time, this.badge);
     this.painter = new Painter(this.panels, () => this.#readFrame());
     this.startedAtMs = 0;
@@ -71,7 +82,8 @@ class DashboardPage {
     this.sources.start();
     this.badge.start();
     this.timebar.start();
-    for (const part of [this.sources, this.badge, this.timebar, this.time, this.gapRefill, this.runs]) this.#removers.push(() => part.stop());
+    for (const part of [this.sources, this.badge, this.timebar, this.time, this.gapRefill, this.runs])
+      this.#removers.push(() => part.stop());
     this.#removers.push(this.connection.on("message", (message) => this.#handleMessage(message)));
     this.#removers.push(watchKeys(this.page, this.time), watchFullScreen(this.page));
     this.#listen(this.page, "visibilitychange", () => this.#handleVisibility());
@@ -175,13 +187,17 @@ class DashboardPage {
 
   #showBus(bus) {
     // A notice that stays: the page itself is connected, and would only look idle.
-    if (bus === "stale") this.notices.show("bus", "error", "The server receives nothing from the producers. It keeps trying.");
+    if (bus === "stale")
+      this.notices.show("bus", "error", "The server receives nothing from the producers. It keeps trying.");
     else this.notices.hide("bus");
   }
 
   #showGap({ dropped, reason }) {
     this.#skippedSamples += dropped ?? 0;
-    const count = dropped === null || dropped === undefined ? "Some samples" : `${this.#skippedSamples} ${this.#skippedSamples === 1 ? "sample" : "samples"}`;
+    const count =
+      dropped === null || dropped === undefined
+        ? "Some samples"
+        : `${this.#skippedSamples} ${this.#skippedSamples === 1 ? "sample" : "samples"}`;
     this.notices.show("gap", "warning", `${count} ${GAP_WORDS.get(reason) ?? `skipped: ${reason}`}`);
   }
 
@@ -267,7 +283,8 @@ class DashboardPage {
     const { isReplaying } = this.time;
     if (ageMs === null) setText(this.age, "No samples yet");
     else if (isReplaying) setText(this.age, `Newest sample ${formatDuration(ageMs)} earlier`);
-    else if (ageMs < -2_000) setText(this.age, `Newest sample is ${formatDuration(-ageMs)} ahead of the server's clock`);
+    else if (ageMs < -2_000)
+      setText(this.age, `Newest sample is ${formatDuration(-ageMs)} ahead of the server's clock`);
     else setText(this.age, `Newest sample ${formatDuration(ageMs)} ago`);
   }
 }

@@ -44,7 +44,11 @@ export class TimeMachine {
    */
   constructor({ connection, feed, runs, notices, config, windowSeconds, changed }) {
     Object.assign(this, { connection, feed, runs, notices, config, windowSeconds, changed });
-    this.player = new Player(connection, (news) => this.#handleReplay(news), (atMs) => this.#backfillRequest(atMs));
+    this.player = new Player(
+      connection,
+      (news) => this.#handleReplay(news),
+      (atMs) => this.#backfillRequest(atMs),
+    );
     this.#openedLink = readTimeLink(new URL(location.href).searchParams);
     /** @type {number | "run" | null} */
     this.window = this.#openedLink.window;
@@ -114,13 +118,17 @@ export class TimeMachine {
     const { nowMs, feed } = this;
     const shownMs = this.#windowMs(nowMs) ?? this.windowSeconds * 1000;
     const isWithin = shownMs <= this.config.history_seconds * 1000;
-    if (this.isReplaying || this.zoom !== null || isWithin || feed.isFilling || feed.store.firstMs === null) return null;
+    if (this.isReplaying || this.zoom !== null || isWithin || feed.isFilling || feed.store.firstMs === null)
+      return null;
     return feed.store.firstMs > nowMs - shownMs + START_TOLERANCE_MS ? feed.store.firstMs : null;
   }
 
   /** @returns {number | null} the start of the replayed run, or of the active one */
   get runStartMs() {
-    if (this.isReplaying) return this.player.run === null ? null : (this.player.fromMs ?? this.runs.find(this.player.run)?.startedMs ?? null);
+    if (this.isReplaying)
+      return this.player.run === null
+        ? null
+        : (this.player.fromMs ?? this.runs.find(this.player.run)?.startedMs ?? null);
     return this.runs.active?.startedMs ?? null;
   }
 
@@ -207,7 +215,10 @@ export class TimeMachine {
   }
 
   get #isAtEnd() {
-    return this.player.state === "ended" || (this.player.untilMs !== null && this.nowMs >= this.player.untilMs - END_TOLERANCE_MS);
+    return (
+      this.player.state === "ended" ||
+      (this.player.untilMs !== null && this.nowMs >= this.player.untilMs - END_TOLERANCE_MS)
+    );
   }
 
   #playFromStart() {
@@ -233,7 +244,8 @@ export class TimeMachine {
   #backfillRequest(atMs) {
     const seconds = Math.min(Math.max(Math.ceil(this.#shownMs(atMs) / 1000) + 1, 1), LONGEST_BACKFILL_SECONDS);
     // The server keeps no more, and for a shorter request its buckets are narrower.
-    const kept = this.isReplaying && this.player.run !== null ? seconds : Math.min(seconds, this.config.history_seconds || 1);
+    const kept =
+      this.isReplaying && this.player.run !== null ? seconds : Math.min(seconds, this.config.history_seconds || 1);
     // Two more points than seconds, as the first and last bucket are cut: so buckets are one second where possible.
     return { backfill_seconds: kept, max_points: Math.min(kept + 2, MAX_BACKFILL_POINTS) };
   }
@@ -270,7 +282,11 @@ export class TimeMachine {
 
   #handleReplay({ isJump, problem }) {
     if (problem !== null) {
-      this.notices.show("replay", "error", `${describeProblem(problem)}${this.config.is_live ? " The page is live." : ""}`);
+      this.notices.show(
+        "replay",
+        "error",
+        `${describeProblem(problem)}${this.config.is_live ? " The page is live." : ""}`,
+      );
     }
     if (!this.isReplaying) {
       if (this.window === "run" && this.runs.active === null) this.window = null;

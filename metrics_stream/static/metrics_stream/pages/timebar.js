@@ -39,7 +39,9 @@ export class TimeBar {
   start() {
     const { toggle, window, zoom, runs, live, slider, speed, whole, "lack-run": lackRun } = this.parts;
     this.#listen(toggle, "click", () => this.time.togglePause());
-    this.#listen(window, "change", () => this.time.setWindow(window.value === "run" ? "run" : Number(window.value) || null));
+    this.#listen(window, "change", () =>
+      this.time.setWindow(window.value === "run" ? "run" : Number(window.value) || null),
+    );
     this.#listen(zoom, "click", () => this.time.setZoom(null));
     this.#listen(runs, "change", () => this.#chooseReplay(runs.value));
     this.#listen(live, "click", () => this.time.toLive());
@@ -125,8 +127,8 @@ export class TimeBar {
     const run = active !== null && active.startedMs < firstShownMs ? active : null;
     const kept = formatDuration(time.config.history_seconds * 1000);
     const recorded = run === null ? "" : ` ${run.name} is recorded from ${clock.format(run.startedMs)}.`;
-    const words = `This page has no data before ${clock.format(firstShownMs)}: the server keeps live metrics for ${kept}.`;
-    setText(parts["lack-words"], words + recorded);
+    const begin = `This page has no data before ${clock.format(firstShownMs)}`;
+    setText(parts["lack-words"], `${begin}: the server keeps live metrics for ${kept}.${recorded}`);
     setAttribute(parts["lack-run"], "hidden", run === null);
   }
 
@@ -165,7 +167,8 @@ export class TimeBar {
     setAttribute(parts.slider, "aria-valuetext", formatInstant(atMs));
     setText(parts.end, known ? `${formatSpan(atMs - fromMs)} of ${formatSpan(untilMs - fromMs)}` : "");
     if (parts.speed.value !== String(speed)) {
-      if ([...parts.speed.options].every((option) => option.value !== String(speed))) parts.speed.append(new Option(`${speed}×`, String(speed)));
+      if ([...parts.speed.options].every((option) => option.value !== String(speed)))
+        parts.speed.append(new Option(`${speed}×`, String(speed)));
       parts.speed.value = String(speed);
     }
     setAttribute(parts.whole, "hidden", run === null);
@@ -201,7 +204,9 @@ export class TimeBar {
  */
 function formatInstant(milliseconds, how = clock) {
   const text = how.format(milliseconds);
-  return new Date(milliseconds).toDateString() === new Date().toDateString() ? text : `${day.format(milliseconds)}, ${text}`;
+  return new Date(milliseconds).toDateString() === new Date().toDateString()
+    ? text
+    : `${day.format(milliseconds)}, ${text}`;
 }
 
 /** @param {number} milliseconds @returns {string} "4:07" or "1:02:30" */

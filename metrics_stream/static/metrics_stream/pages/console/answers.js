@@ -26,7 +26,9 @@ export function describeAnswer(control, inForce, request, labelOf) {
   if (control === "filters") return ["good", `In force: ${describeFilters(inForce.filters ?? {})}`];
   const adjusted = NUMBERS[control].filter(([key]) => request?.[key] !== undefined && request[key] !== inForce[key]);
   if (adjusted.length) {
-    const words = adjusted.map(([key, before, behind]) => `${before}${inForce[key]}${behind} (asked for ${request[key]})`);
+    const words = adjusted.map(
+      ([key, before, behind]) => `${before}${inForce[key]}${behind} (asked for ${request[key]})`,
+    );
     return ["warn", `In force: ${words.join(", ")}. The server keeps values within its limits.`];
   }
   const words = NUMBERS[control].map(([key, before, behind]) => `${before}${inForce[key]}${behind}`);

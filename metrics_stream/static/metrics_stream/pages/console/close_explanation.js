@@ -9,7 +9,10 @@ const MEANINGS = new Map([
   [1002, ["Protocol error", "One side broke the WebSocket protocol itself."]],
   [1003, ["Unsupported data", "The server does not accept this kind of data."]],
   [1005, ["No code", "The connection was closed without a code."]],
-  [1006, ["Abnormal closure", "The connection ended without a closing handshake: the server died, or the network broke."]],
+  [
+    1006,
+    ["Abnormal closure", "The connection ended without a closing handshake: the server died, or the network broke."],
+  ],
   [1007, ["Invalid text", "A text message was not valid UTF-8."]],
   [1008, ["Policy violation", "A message broke a rule of the server."]],
   [1009, ["Message too big", "A message was larger than the server accepts."]],

@@ -54,7 +54,14 @@ export function filtersMessage(filters) {
 
 /** @param {string} text separated by commas or lines @returns {string[]} each once, in order */
 export function splitTerms(text) {
-  return [...new Set(text.split(/[,\n]/).map((term) => term.trim()).filter(Boolean))];
+  return [
+    ...new Set(
+      text
+        .split(/[,\n]/)
+        .map((term) => term.trim())
+        .filter(Boolean),
+    ),
+  ];
 }
 
 const MODES = ["all", "latest", "aggregate"];

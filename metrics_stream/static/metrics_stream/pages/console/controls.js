@@ -242,7 +242,8 @@ export class Controls {
       selection.metricTypes = [...inForce.metric_types];
     }
     if (control === "filters" && selection.filters !== null) selection.filters = { ...NO_FILTERS, ...inForce.filters };
-    if (control === "interval" && selection.intervalSeconds !== null) selection.intervalSeconds = inForce.interval_seconds;
+    if (control === "interval" && selection.intervalSeconds !== null)
+      selection.intervalSeconds = inForce.interval_seconds;
     if (control === "batching" && selection.batching !== null) {
       const { batch_size, batch_timeout_seconds, mode } = inForce;
       selection.batching = { batch_size, batch_timeout_seconds, mode };

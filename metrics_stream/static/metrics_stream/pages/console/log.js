@@ -143,7 +143,8 @@ export class Log {
       this.#removedCount += 1;
     }
     // A hidden page gets no animation frames; the entries that wait for one must not grow.
-    if (this.#unshownEntries.length > 2 * MAX_ENTRIES) this.#unshownEntries = this.#unshownEntries.filter((each) => !each.isGone);
+    if (this.#unshownEntries.length > 2 * MAX_ENTRIES)
+      this.#unshownEntries = this.#unshownEntries.filter((each) => !each.isGone);
     this.#schedulePaint();
   }
 
@@ -276,7 +277,10 @@ export class Log {
 
   #matches(entry) {
     if (this.#hiddenKinds.has(entry.kind)) return false;
-    return this.#searchText === "" || `${entry.type}\n${entry.summary}\n${entry.text}`.toLowerCase().includes(this.#searchText);
+    return (
+      this.#searchText === "" ||
+      `${entry.type}\n${entry.summary}\n${entry.text}`.toLowerCase().includes(this.#searchText)
+    );
   }
 
   #toggleKind(button) {

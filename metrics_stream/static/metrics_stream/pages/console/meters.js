@@ -29,7 +29,12 @@ export class Meters {
     this.#showItem("messages", `${left} of ${burst}`, messagesHint, left < burst / 4 ? "bad" : null);
     const errors = this.limitUsage.errors(nowMs);
     const errorsHint = `The server closes with 4501 at ${most}; with 4509 at more than ${formatBytes(bytes)}.`;
-    this.#showItem("errors", `${errors} of ${most}`, errorsHint, errors === 0 ? null : errors >= most - 1 ? "bad" : "warn");
+    this.#showItem(
+      "errors",
+      `${errors} of ${most}`,
+      errorsHint,
+      errors === 0 ? null : errors >= most - 1 ? "bad" : "warn",
+    );
   }
 
   #showItem(name, words, hint, level) {

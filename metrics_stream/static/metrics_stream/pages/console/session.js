@@ -125,7 +125,8 @@ export class Session {
     this.#forgetServer();
     this.#pings.connecting();
     // The Content-Security-Policy refuses other hosts, but does not say so.
-    if (new URL(this.url, location.href).host !== location.host) throw new Error(`only this site’s own server, ${location.host}, is allowed`);
+    if (new URL(this.url, location.href).host !== location.host)
+      throw new Error(`only this site’s own server, ${location.host}, is allowed`);
     const socket = new WebSocket(this.url);
     socket.binaryType = "arraybuffer";
     return socket;
