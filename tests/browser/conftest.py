@@ -1,4 +1,4 @@
-"""What the browser tests stand on: a real Chromium, and a real stack in processes of its own."""
+"""Fixtures of the browser tests: a real Chromium, and a real stack in processes of its own."""
 
 import shutil
 import signal
@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Playwrigh
 from tests.conftest import skip_or_fail
 from tests.support.stack import Stack
 
-# Chromium says so itself, too, but not of everything.
+# Chromium reports refusals in the console as well, but not all of them.
 TELL_REFUSED = """
 document.addEventListener("securitypolicyviolation", (event) => console.error(
   `Content Security Policy: ${event.effectiveDirective} refused ${event.blockedURI} ${event.sample}`
@@ -27,7 +27,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 @pytest.fixture(scope="session")
 def stack(valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Run the whole project: migrated, with the seeded dashboards."""
-    # A name of its own: servers of other modules run beside it, on the same Valkey, with other databases.
+    # A prefix of its own: servers of other test modules use the same Valkey.
     running = Stack(tmp_path_factory.mktemp("stack"), valkey_url, GROUP_PREFIX="browser")
     running.manage("migrate", "--verbosity", "0")
     running.manage("seed_defaults", "--verbosity", "0")
@@ -62,10 +62,10 @@ def browser(playwright: Playwright, chromium: str) -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser, stack: Stack) -> Iterator[Page]:
-    """Open a page that fails its test on any script error, on any address outside the stack, on whatever the
+    """Open a page that fails its test on any script error, on any address outside the stack, on anything that the
     Content-Security-Policy refuses, and on any dialog.
 
-    The history is empty then: what the test before published would be shown at once.
+    The history is emptied first, or the page would show the metrics of the test before.
     """
     forget_history(stack)
     context = browser.new_context(viewport={"width": 1440, "height": 900}, base_url=stack.url)
@@ -91,7 +91,7 @@ def staff(stack: Stack) -> tuple[str, str]:
 
 
 def sign_in(page: Page, staff: tuple[str, str], *, to: str = "/") -> None:
-    """Sign in on the page for it, which leads on to `to`."""
+    """Sign in on the sign-in page, which redirects to `to`."""
     page.goto(f"/login/?next={to}")
     page.get_by_label("User name").fill(staff[0])
     page.get_by_label("Password").fill(staff[1])
@@ -100,7 +100,7 @@ def sign_in(page: Page, staff: tuple[str, str], *, to: str = "/") -> None:
 
 
 def forget_history(stack: Stack) -> None:
-    """Empty the history of a running stack, as when its Redis was lost."""
+    """Empty the history of a running stack, as after the loss of its Redis."""
     with redis.Redis.from_url(stack.environment["REDIS_URL"]) as connection:
         connection.flushdb()
 

@@ -1,4 +1,4 @@
-"""Charts on a page of their own, without a server: what they make of values that nobody expects."""
+"""Charts on a page of their own, without a server: how they show unexpected values."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture(scope="module")
 def page(browser: Browser, stack: Stack) -> Iterator[Page]:
-    """One page for all, without style sheets; a test takes away what it puts there."""
+    """Open one page for all tests, without style sheets; a test removes the elements that it adds."""
     opened = browser.new_page(base_url=stack.url, viewport={"width": 1000, "height": 800})
     opened.goto("/healthz")
     yield opened

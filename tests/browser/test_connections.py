@@ -1,4 +1,4 @@
-"""The admin page Connections in a real browser: it follows who comes and goes, and a client can be sent away."""
+"""The admin page Connections in a real browser: it follows the clients, and can disconnect one."""
 
 from collections.abc import Iterator
 

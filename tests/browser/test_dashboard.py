@@ -1,4 +1,4 @@
-"""Dashboards in a real browser, over a real stack: values arrive, connections come back, words say what is wrong."""
+"""Dashboards in a real browser, over a real stack: values arrive, connections come back, texts name the problem."""
 
 import json
 import re
@@ -151,7 +151,7 @@ def test_panel_without_new_values_says_so(page: Page) -> None:
     def serve(socket) -> None:
         served.append(socket)
         if len(served) > 1:
-            return  # the page comes back because nobody answers its ping; the clock must not start anew
+            return  # the page reconnects as its ping has no answer; the clock must not restart
         data = '{"throughput_tps": 50, "error_rate": 0.2}'
         now = "2026-01-01T00:00:00.000000Z"
         socket.send(f'{{"type": "welcome", "timestamp": "{now}", "metric_types": ["system"]}}')

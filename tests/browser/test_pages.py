@@ -139,7 +139,7 @@ def test_dashboards_and_panels_are_sorted_by_dragging(page: Page, stack: Stack, 
         stack.manage("seed_defaults", "-v", "0")
 
 
-def test_who_is_signed_in_stands_in_the_header_with_a_way_out(page: Page, staff: tuple[str, str]) -> None:
+def test_signed_in_user_is_in_the_header_with_a_button_to_sign_out(page: Page, staff: tuple[str, str]) -> None:
     page.goto("/runs/?q=soak")
     expect(page.get_by_role("link", name="Admin", exact=True)).to_have_count(0)
     page.get_by_role("link", name="Sign in").click()

@@ -33,18 +33,18 @@ def record_run(stack: Stack, *values: float) -> str:
 
 
 def pause_at_the_end(page: Page) -> None:
-    """Halt a replay and go to the newest of what can be played."""
+    """Pause a replay and go to its end."""
     page.get_by_role("button", name="Pause").click()
     expect(badge(page)).to_have_text("Replay, paused")
     slider = page.get_by_label("Time in the replay")
     expect(slider).to_be_enabled()
-    # What is kept goes on until now, so this end is passed by and by; nothing was published behind it.
+    # The history grows until now, so time passes this end; nothing was published after it.
     end = slider.get_attribute("max") or ""
     slider.fill(end)
     expect(slider).to_have_value(end)
 
 
-def test_replay_keeps_out_what_is_live_and_its_link_shows_the_same(page: Page, stack: Stack) -> None:
+def test_replay_keeps_out_live_metrics_and_its_link_shows_the_same(page: Page, stack: Stack) -> None:
     publish(stack, 111)
     open_operations(page)
     expect(figure(page)).to_have_text("111tps")
@@ -114,7 +114,7 @@ def test_link_to_a_run_shows_it_whole(page: Page, stack: Stack) -> None:
 
 
 def test_link_to_a_run_that_goes_on_asks_for_all_of_it_where_the_clock_is_slow(page: Page, stack: Stack) -> None:
-    # Five minutes, as on computers that nobody looks after.
+    # Five minutes, as on computers without a synchronized clock.
     page.add_init_script("{ const now = Date.now; Date.now = () => now() - 300_000; }")
     sent: list[dict[str, str]] = []
     page.on("websocket", lambda socket: socket.on("framesent", lambda text: sent.append(json.loads(text))))
@@ -128,7 +128,7 @@ def test_link_to_a_run_that_goes_on_asks_for_all_of_it_where_the_clock_is_slow(p
         stack.manage("stop_run", slug)
 
 
-def test_run_that_is_gone_is_said_and_the_page_is_live(page: Page, stack: Stack) -> None:
+def test_missing_run_is_reported_and_the_page_is_live(page: Page, stack: Stack) -> None:
     publish(stack, 111)
     open_operations(page, "?run=gone&at=2026-01-31T12:00:00Z")
     expect(page.get_by_text("This test run no longer exists. The page is live.")).to_be_visible()
@@ -152,7 +152,7 @@ def test_run_that_begins_while_the_page_is_open_can_be_chosen(page: Page, stack:
         stack.manage("stop_run", slug)
 
 
-def test_run_that_began_before_what_is_kept_is_shown_from_its_recording(page: Page, stack: Stack) -> None:
+def test_run_that_began_before_the_history_is_shown_from_its_recording(page: Page, stack: Stack) -> None:
     slug = stack.manage("start_run", "Long soak").split()[0]
     try:
         publish(stack, 111)
@@ -186,7 +186,7 @@ def test_keys_pause_seek_and_lead_back(page: Page, stack: Stack) -> None:
     slider = page.get_by_label("Time in the replay")
     page.keyboard.press("ArrowLeft")
     expect(slider).to_have_value("0")
-    # What is kept goes on until now, so this end is passed by and by; nothing was published behind it.
+    # The history grows until now, so time passes this end; nothing was published after it.
     end = slider.get_attribute("max") or ""
     slider.fill(end)
     expect(slider).to_have_value(end)

@@ -12,13 +12,13 @@ from tests.support.stack import ROOT, Stack
 
 pytestmark = pytest.mark.browser
 
-# Without an address to probe, nobody publishes for these.
+# Without an address to probe, these dashboards have no publisher.
 MEASURED = {"this-machine"}
 
 
 @pytest.fixture(scope="module")
 def closed(valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Run a server that asks everybody who he is, with programs that publish for all the dashboards of the seed."""
+    """Run a server that requires authentication, with programs that publish for all seeded dashboards."""
     stack = Stack(tmp_path_factory.mktemp("closed"), f"{valkey_url}/5", GROUP_PREFIX="shares", ANONYMOUS_READ="0")
     stack.manage("migrate", "--verbosity", "0")
     stack.manage("seed_defaults", "--verbosity", "0")
@@ -38,7 +38,7 @@ def closed(valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture
 def visitor(browser: Browser, closed: Stack) -> Iterator[Page]:
-    """Open a page of somebody who has nothing yet; a script error fails the test."""
+    """Open a page without any cookie; a script error fails the test."""
     context = browser.new_context(viewport={"width": 1440, "height": 900}, base_url=closed.url)
     page = context.new_page()
     problems: list[str] = []
@@ -109,7 +109,7 @@ def test_page_of_a_link_that_expires_does_not_try_on(visitor: Page, closed: Stac
     expect(visitor.get_by_role("button", name="Reconnect")).to_be_hidden()
 
 
-def test_who_is_signed_out_elsewhere_is_told_so_on_every_page(visitor: Page, closed: Stack) -> None:
+def test_sign_out_elsewhere_is_shown_on_every_page(visitor: Page, closed: Stack) -> None:
     code = (
         "from django.contrib.auth import get_user_model; get_user_model().objects.create_superuser('ada', '', 'x-y-z')"
     )

@@ -12,7 +12,7 @@ from tests.support.stack import Stack, wait_until
 
 pytestmark = pytest.mark.browser
 
-# Four minutes of a wave, as a producer would have published it; nothing comes afterwards.
+# Four minutes of a wave; nothing is published afterwards.
 PAST = """
 import math, time
 now = time.time()
@@ -22,7 +22,7 @@ for second in range(240):
 """
 
 
-# How many pixels of a stretch of a canvas (0 to 1) have a colour; axes and grid are grey.
+# Count the coloured pixels in a stretch of a canvas (0 to 1); axes and grid are grey.
 COLOURFUL = """(canvas, [from, to]) => {
   const [left, right] = [from, to].map((share) => Math.round(share * canvas.width));
   const {data} = canvas.getContext("2d").getImageData(left, 0, right - left, canvas.height);
@@ -35,7 +35,7 @@ COLOURFUL = """(canvas, [from, to]) => {
 }"""
 
 
-def test_chart_is_filled_with_what_came_before_at_its_first_painting(page: Page, stack: Stack) -> None:
+def test_chart_shows_the_past_at_its_first_painting(page: Page, stack: Stack) -> None:
     stack.publish(PAST)
     open_operations(page)
     canvas = panel(page, "Throughput", "line").locator("canvas")
@@ -44,7 +44,7 @@ def test_chart_is_filled_with_what_came_before_at_its_first_painting(page: Page,
     expect(figure(page)).to_have_text(re.compile("tps"))
 
 
-# How often each chart had been drawn when the first picture was on the screen.
+# Count how often each chart was drawn before the first frame on the screen.
 COUNT_DRAWN = """
 const counts = new Map();
 const {clearRect} = CanvasRenderingContext2D.prototype;
@@ -56,7 +56,7 @@ CanvasRenderingContext2D.prototype.clearRect = function (...given) {
 """
 
 
-# The charts' columns by series and second: the last value, the lowest and the highest.
+# Return the charts' columns by series and second: the last value, the lowest and the highest.
 COLUMNS = """() => {
   const found = {};
   for (const path of ["throughput_tps", "error_rate", "p99_response_time_ms"]) {
@@ -75,7 +75,7 @@ COLUMNS = """() => {
 
 
 def expose(page: Page) -> None:
-    """Let a test look into the dashboards that are opened in a page."""
+    """Make the dashboard's objects accessible to a test."""
 
     def handle(route: Route) -> None:
         response = route.fetch()
@@ -106,14 +106,14 @@ def test_reloaded_chart_has_the_columns_of_one_that_stayed_open(page: Page, stac
     expected, found = page.evaluate(COLUMNS), reloaded.evaluate(COLUMNS)
     assert len(expected) == 6
     for name, seconds in expected.items():
-        # Of the window's first second a page keeps one point, from which the line enters.
+        # A page keeps one point of the window's first second, from which the line enters.
         assert len(seconds) >= 240
         assert found[name] == seconds
         assert sum(high > 3000 for _, _, high in seconds.values()) == (4 if "throughput" in name else 0)
     reloaded.close()
 
 
-def test_what_a_slow_page_missed_is_a_break_until_the_history_has_filled_it(page: Page, stack: Stack) -> None:
+def test_metrics_that_a_slow_page_missed_are_a_break_until_the_history_has_filled_it(page: Page, stack: Stack) -> None:
     lines = []
 
     def between(socket: WebSocketRoute) -> None:
@@ -136,18 +136,18 @@ def test_what_a_slow_page_missed_is_a_break_until_the_history_has_filled_it(page
     page.wait_for_function(f"() => {version} >= 10")
 
     def held(what: str, count: int) -> list[str]:
-        """Return the frames of what is published, none of which reaches the page."""
+        """Publish values, and return their frames, which do not reach the page."""
         frames = []
         server.on_message(lambda text: frames.append(text) if '"metric_' in text else socket.send(text))
         stack.publish(values.format(what, began))
-        # Playwright hears of them while it waits for something.
+        # Playwright handles messages only while it waits.
         wait_until(lambda: page.evaluate("1") and "".join(frames).count("throughput_tps") >= count, 10)
         return frames
 
     held("10, 12", 2)
     later = held("12, 20", 8)
     server.on_message(socket.send)
-    # Two seconds after the gap the page asks for what it lacks.
+    # Two seconds after the gap the page requests the missing metrics.
     socket.send('{"type": "gap", "reason": "slow_consumer", "dropped": 2, "metric_types": ["system"]}')
     for text in later:
         socket.send(text)
@@ -172,7 +172,7 @@ def test_first_picture_is_drawn_once(page: Page, stack: Stack) -> None:
     assert set(counts) == {1}
 
 
-def test_paused_page_holds_its_picture_and_counts_what_comes(page: Page, stack: Stack) -> None:
+def test_paused_page_stays_as_it_is_and_counts_new_metrics(page: Page, stack: Stack) -> None:
     open_operations(page)
     expect(badge(page)).to_have_text("Live")
     publish(stack, 111)
@@ -198,7 +198,7 @@ def test_drag_over_a_chart_shows_that_stretch_on_all_of_them(page: Page, stack: 
         assert canvas.evaluate(COLOURFUL, [0.9, 0.99]) > 5
     box = panel(page, "Throughput", "line").locator(".u-over").bounding_box()
     assert box is not None
-    # From before the first point on, so that the left part of all charts is empty then.
+    # From before the first point, so that the left part of all charts is empty afterwards.
     page.mouse.move(box["x"] + box["width"] * 0.01, box["y"] + 50)
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] * 0.02 + 20, box["y"] + 50, steps=3)
@@ -230,7 +230,7 @@ def test_longer_window_asks_for_more_of_the_past(page: Page, stack: Stack) -> No
     assert len([message for message in sent if "backfill_seconds" in message]) == 2
 
 
-def test_window_that_is_longer_than_what_is_kept_says_where_it_begins(page: Page, stack: Stack) -> None:
+def test_window_that_is_longer_than_the_history_says_where_the_data_begins(page: Page, stack: Stack) -> None:
     lack = page.locator("[data-time-lack]")
     stack.publish(PAST)
     open_operations(page, "?window=900")

@@ -10,7 +10,7 @@ from tests.support.browser_modules import FAKES, run
 pytestmark = pytest.mark.browser
 
 
-def test_wishes_are_sent_again_after_a_reconnect(page: Page):
+def test_subscription_and_settings_are_sent_again_after_a_reconnect(page: Page):
     code = f"""{FAKES}
       connection.subscribe(["system", "agent"]);
       connection.start();
@@ -35,7 +35,7 @@ def test_wishes_are_sent_again_after_a_reconnect(page: Page):
     }
 
 
-def test_refusal_stops_with_the_words_of_the_last_error(page: Page):
+def test_refusal_stops_with_the_message_of_the_last_error(page: Page):
     code = f"""{FAKES}
       connection.start();
       say({{type: "error", code: "bad", message: "not like this"}});
@@ -48,7 +48,7 @@ def test_refusal_stops_with_the_words_of_the_last_error(page: Page):
 ASK = '{type: "authentication_required", within_seconds: 10}'
 
 
-def test_token_is_shown_when_the_server_asks_and_to_nobody_else(page: Page):
+def test_token_is_sent_to_a_server_that_requires_it_and_to_no_listener(page: Page):
     code = f"""{FAKES}
       const heard = [];
       connection.token = "mst_secret";
@@ -62,7 +62,7 @@ def test_token_is_shown_when_the_server_asks_and_to_nobody_else(page: Page):
     assert run(page, "client/connection", code) == [["mst_secret", "subscribe", "ping"], ["connecting", "live"], False]
 
 
-def test_without_a_token_a_server_that_asks_is_left_for_good(page: Page):
+def test_connection_without_a_token_stops_at_a_server_that_requires_one(page: Page):
     code = f"""{FAKES}
       connection.start();
       say({ASK});
@@ -82,7 +82,7 @@ def test_without_a_token_a_server_that_asks_is_left_for_good(page: Page):
         (4013, False, ["waiting", False]),
     ],
 )
-def test_who_is_refused_comes_back_only_where_that_may_help(
+def test_refused_client_reconnects_only_where_that_may_help(
     page: Page, close_code: int, is_welcomed: bool, expected: list[Any]
 ):
     code = f"""{FAKES}
@@ -94,7 +94,7 @@ def test_who_is_refused_comes_back_only_where_that_may_help(
     assert run(page, "client/connection", code, [close_code, is_welcomed]) == expected
 
 
-def test_silent_server_is_left_and_tried_again(page: Page):
+def test_silent_server_causes_a_reconnect(page: Page):
     code = f"""{FAKES}
       connection.start();
       welcome();
@@ -165,7 +165,7 @@ def test_connection_at_rest_comes_back_at_rest(page: Page):
     ]
 
 
-def test_wished_interval_counts_once_the_connection_is_awake(page: Page):
+def test_interval_that_is_set_at_rest_applies_once_the_connection_is_awake(page: Page):
     code = f"""{REST}
       greet({{interval_seconds: 1, mode: "all"}});
       connection.rest();

@@ -8,7 +8,7 @@ from tests.support.browser_modules import run
 pytestmark = pytest.mark.browser
 
 
-def test_console_says_what_is_of_the_past(page: Page):
+def test_console_marks_replayed_frames(page: Page):
     code = """
       const frame = (message) => ({direction: "in", message, text: JSON.stringify(message), atMs: 10_000});
       const metric = {metric_type: "system", timestamp: new Date(8_000).toISOString(), source: "a", data: {load: 1}};

@@ -28,7 +28,7 @@ GAP_REFILL = """
 """
 
 
-def test_gap_ends_the_lines_and_is_asked_for_once(page: Page):
+def test_gap_ends_the_lines_and_is_requested_once(page: Page):
     code = f"""{GAP_REFILL}
       gap("slow_consumer", "system");
       gap("bus", "system", "agent");

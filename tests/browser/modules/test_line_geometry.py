@@ -8,7 +8,7 @@ from tests.support.browser_modules import run
 pytestmark = pytest.mark.browser
 
 
-PICTURE = """
+GEOMETRY = """
   const {Series} = await import("/static/metrics_stream/client/series.js");
   const lineOf = (points) => {
     const series = new Series({source: "s", agentId: null, path: "p"}, 300_000);
@@ -21,7 +21,7 @@ PICTURE = """
 
 
 def test_points_denser_than_pixels_become_the_columns_that_they_cover(page: Page):
-    code = f"""{PICTURE}
+    code = f"""{GEOMETRY}
       const points = every(0.1, 60, (index) => (index === 305 ? 90 : index === 307 ? -9 : 10 + (index % 2)));
       const {{times, traces: [trace]}} = module.lineGeometry([lineOf(points)], 0, 60_000, 60);
       const row = times.findIndex((time) => time > 30);
@@ -31,8 +31,8 @@ def test_points_denser_than_pixels_become_the_columns_that_they_cover(page: Page
     assert run(page, "client/line_geometry", code) == [62, 30.5, True, -9, 90, 11, 10, 11]
 
 
-def test_picture_stays_as_wide_as_the_screen_however_many_points_there_are(page: Page):
-    code = f"""{PICTURE}
+def test_geometry_stays_as_wide_as_the_screen_however_many_points_there_are(page: Page):
+    code = f"""{GEOMETRY}
       const series = lineOf(every(0.05, 300, (index) => index));
       return [series.length, module.lineGeometry([series, series], 0, 300_000, 390).times.length];
     """
@@ -40,7 +40,7 @@ def test_picture_stays_as_wide_as_the_screen_however_many_points_there_are(page:
 
 
 def test_points_rarer_than_pixels_are_drawn_one_by_one(page: Page):
-    code = f"""{PICTURE}
+    code = f"""{GEOMETRY}
       const {{times, firstColumn, traces}} = module.lineGeometry([lineOf(every(1, 60, () => 7))], 0, 60_000, 390);
       return [times.length, times[10], firstColumn, traces[0].dense, traces[0].lows === traces[0].values];
     """
@@ -48,7 +48,7 @@ def test_points_rarer_than_pixels_are_drawn_one_by_one(page: Page):
 
 
 def test_gap_leaves_columns_empty_beside_a_line_that_goes_on(page: Page):
-    code = f"""{PICTURE}
+    code = f"""{GEOMETRY}
       const whole = every(0.1, 60, () => 1);
       const broken = whole.filter(([seconds]) => seconds < 20 || seconds > 30);
       const rare = every(2, 60, () => 3);

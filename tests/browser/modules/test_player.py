@@ -55,7 +55,7 @@ def test_frames_of_another_time_are_kept_out(page: Page):
     ]
 
 
-def test_of_many_seeks_the_server_hears_few(page: Page):
+def test_many_seeks_send_few_messages(page: Page):
     code = f"""{PLAYER}
       player.open({{run: null, atMs: 500_000, speed: 1, isPaused: true}});
       answer({{state: "paused"}});
@@ -73,7 +73,7 @@ def test_of_many_seeks_the_server_hears_few(page: Page):
     assert run(page, "client/player", code) == [530_000, 1, [510, 530, 900]]
 
 
-def test_who_goes_through_the_list_of_runs_with_a_held_key_is_not_sent_away(page: Page):
+def test_held_key_in_the_list_of_runs_stays_within_the_message_limit(page: Page):
     code = f"""{PLAYER}
       let due = [];
       connection.timers.setTimeout = (callback, milliseconds) => due.push([callback, nowMs + milliseconds]);
@@ -98,7 +98,7 @@ def test_who_goes_through_the_list_of_runs_with_a_held_key_is_not_sent_away(page
     assert run(page, "client/player", code) == ["run-0,run-1,run-2", True, "run-59", True, False, "run-59"]
 
 
-def test_who_goes_back_while_a_replay_still_waits_to_be_asked_for_is_live(page: Page):
+def test_going_live_cancels_a_replay_that_waits_to_be_requested(page: Page):
     code = f"""{PLAYER}
       for (let number = 0; number < 12; number += 1) {{
         player.open({{run: `run-${{number}}`, atMs: null, speed: 1, isPaused: true}});
@@ -118,7 +118,7 @@ def test_who_goes_back_while_a_replay_still_waits_to_be_asked_for_is_live(page: 
     assert run(page, "client/player", code) == [True, "live", "paused", 1]
 
 
-def test_what_the_server_said_before_it_heard_of_a_pause_does_not_undo_it(page: Page):
+def test_reports_from_before_a_pause_do_not_undo_it(page: Page):
     code = f"""{PLAYER}
       const seen = [];
       const see = () => seen.push([player.state, player.speed]);
@@ -186,7 +186,7 @@ def test_replay_that_is_refused_ends_one_that_played(page: Page):
     assert run(page, "client/player", code) == [["live", 1, "unknown_run"], ["live", "live"]]
 
 
-def test_who_goes_back_to_live_before_the_replay_has_begun_stays_live(page: Page):
+def test_going_live_before_the_replay_has_begun_stays_live(page: Page):
     code = f"""{PLAYER}
       const begin = () => player.open({{run: null, atMs: 500_000, speed: 1, isPaused: false}});
       begin();

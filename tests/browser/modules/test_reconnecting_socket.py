@@ -12,7 +12,7 @@ pytestmark = pytest.mark.browser
     ("tries", "chance", "expected"),
     [(1, 0, 250), (1, 1, 500), (2, 0.5, 750), (3, 1, 2000), (6, 0, 7500), (50, 1, 15_000)],
 )
-def test_wait_doubles_up_to_a_bound_and_half_of_it_is_chance(page: Page, tries: int, chance: float, expected: int):
+def test_wait_doubles_up_to_a_bound_and_half_of_it_is_random(page: Page, tries: int, chance: float, expected: int):
     assert (
         run(page, "client/backoff", "return module.waitMilliseconds(argument[0], () => argument[1])", [tries, chance])
         == expected
@@ -23,7 +23,7 @@ def test_wait_doubles_up_to_a_bound_and_half_of_it_is_chance(page: Page, tries: 
     ("code", "expected"),
     [(1000, True), (1001, True), (1006, True), (1012, True), (4001, True), (4499, True), (4500, False), (4999, False)],
 )
-def test_only_codes_from_4500_to_4999_mean_stay_away(page: Page, code: int, expected: bool):
+def test_only_codes_from_4500_to_4999_forbid_a_reconnect(page: Page, code: int, expected: bool):
     assert run(page, "client/close_codes", "return module.mayReturn(argument)", code) is expected
 
 

@@ -82,7 +82,7 @@ def test_buckets_become_points_with_their_extremes(page: Page):
     assert run(page, "client/series", code) == [[[101, 5, 1, 9], [103, 6, 6, 6], [105, 7, 7, 8]], 7]
 
 
-def test_points_that_are_there_already_stay_and_take_over_what_else_their_bucket_held(page: Page):
+def test_existing_points_stay_and_take_over_the_extremes_of_their_bucket(page: Page):
     code = f"""{SERIES}
       const series = newSeries();
       for (const [second, value] of [[102, 5], [102.9, 6], [103.5, 7]]) series.add(second * 1000, value);
@@ -144,7 +144,7 @@ def test_gap_between_points_stays_one_when_buckets_join_them(page: Page):
     ]
 
 
-def test_line_that_was_ended_breaks_however_soon_it_goes_on(page: Page):
+def test_ended_line_breaks_however_soon_it_continues(page: Page):
     code = f"""{SERIES}
       const series = newSeries();
       for (const second of [1, 2, 3]) series.add(second * 1000, second);
@@ -158,7 +158,7 @@ def test_line_that_was_ended_breaks_however_soon_it_goes_on(page: Page):
     assert run(page, "client/series", code) == [[1, 2, 3, 3.001, 4], [1, 2, 3, None, 4]]
 
 
-def test_picture_of_a_stretch_leaves_out_what_is_behind_it(page: Page):
+def test_geometry_of_a_stretch_leaves_out_later_points(page: Page):
     code = f"""{SERIES}
       const series = newSeries();
       for (let tenth = 0; tenth < 600; tenth += 1) series.add(tenth * 100, tenth === 599 ? 1000 : tenth);
@@ -182,7 +182,7 @@ def test_dense_points_keep_both_extremes(page: Page):
     assert run(page, "client/series", code) == [[0, 6, -40, 90], [1, 7, 7, 7]]
 
 
-def test_line_that_was_ended_goes_on_where_the_server_has_what_was_missing(page: Page):
+def test_ended_line_continues_where_the_server_has_the_missing_metrics(page: Page):
     code = f"""{SERIES}
       const joined = (buckets, bucketMs = 1000) => {{
         const series = newSeries();

@@ -9,7 +9,7 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.mark.parametrize(("can_sign_in", "words"), [(True, "Signed out"), (False, "Link ended")])
-def test_refusal_has_words_for_people(page: Page, can_sign_in: bool, words: str):
+def test_refusal_has_a_text_for_people(page: Page, can_sign_in: bool, words: str):
     assert run(page, "pages/connection_badge", "return module.describeRefusal(argument).words", can_sign_in) == words
 
 

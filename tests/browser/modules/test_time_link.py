@@ -45,7 +45,7 @@ def test_link_says_the_same_both_ways(page: Page, query: str, link: dict[str, An
 
 
 @pytest.mark.parametrize("query", ["?at=soon&speed=1000&window=-5&from=2026-01-31T12:00:00Z&to=2026-01-31T11:00:00Z"])
-def test_link_that_makes_no_sense_is_that_of_the_live_page(page: Page, query: str):
+def test_invalid_link_is_that_of_the_live_page(page: Page, query: str):
     assert (
         run(page, "client/time_link", "return module.readTimeLink(new URLSearchParams(argument))", query) == LINKS[0][1]
     )

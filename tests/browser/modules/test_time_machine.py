@@ -1,4 +1,4 @@
-"""Which time a dashboard shows, over a socket that a test holds: answers that come late, twice or never."""
+"""pages/time_machine.js, pages/keys.js, pages/runs.js: the time that a dashboard shows."""
 
 import json
 
@@ -51,7 +51,7 @@ MACHINE = f"""{FAKES}
         ("confirm({position: 'e:1'}); fill(); time.setWindow(900); fill()", []),
     ],
 )
-def test_past_that_was_on_its_way_when_the_line_broke_is_asked_for_again(page: Page, before: str, asked: list[int]):
+def test_past_that_a_broken_connection_lost_is_requested_again(page: Page, before: str, asked: list[int]):
     code = f"""{MACHINE}
       {before};
       breakFor(5_000);
@@ -62,7 +62,7 @@ def test_past_that_was_on_its_way_when_the_line_broke_is_asked_for_again(page: P
     assert run(page, "client/connection", code) == ["e:1", asked]
 
 
-def test_who_went_back_to_live_on_a_dead_line_gets_what_came_before(page: Page):
+def test_going_live_on_a_broken_connection_gets_the_past(page: Page):
     code = f"""{MACHINE}
       confirm({{position: "e:1"}});
       fill();
@@ -161,7 +161,7 @@ def test_run_whose_program_is_gone_ends_on_pages_that_are_open(page: Page, is_se
     assert run(page, "pages/runs", code, [RUNNING]) == ["running", None, "failed", True, 0]
 
 
-def test_replay_that_is_refused_after_a_reconnect_leaves_nothing_of_it_on_the_live_page(page: Page):
+def test_replay_that_is_refused_after_a_reconnect_leaves_no_metrics_on_the_live_page(page: Page):
     code = f"""{MACHINE}
       const metric = (value, rest) => say({{type: "metric_update", ...rest, data: {{
         metric_type: "system", source: value > 5 ? "of the run" : "live", timestamp: at(nowMs), data: {{value}}}}}});
@@ -205,7 +205,7 @@ def test_replay_that_is_refused_after_a_reconnect_leaves_nothing_of_it_on_the_li
         ("time.togglePause(); time.setZoom({fromMs: nowMs - 200_000, toMs: nowMs})", 300_000),
     ],
 )
-def test_what_a_viewer_holds_to_look_at_stays_for_as_long_as_he_looks(page: Page, look: str, back: int):
+def test_paused_or_zoomed_time_stays_in_memory(page: Page, look: str, back: int):
     code = f"""{MACHINE}
       confirm();
       fill();
