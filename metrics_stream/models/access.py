@@ -298,5 +298,5 @@ class ShareLink(Revocable):
     def get_absolute_url(self) -> str:
         """Return where it leads; the address that opens it is not kept."""
         address = reverse("metrics_stream:dashboard", args=[self.dashboard.slug])
-        # As client/link.js reads it.
+        # As client/time_link.js reads it.
         return address if self.run is None else f"{address}?{urlencode({'run': self.run.slug})}"

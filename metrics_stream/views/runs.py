@@ -111,7 +111,7 @@ def dashboard_links(run: TestRun, dashboards: QuerySet[Dashboard], recorded: set
             {
                 "title": dashboard.title,
                 "description": dashboard.description,
-                # What is in an address is read by client/link.js; a run without an instant is shown whole.
+                # What is in an address is read by client/time_link.js; a run without an instant is shown whole.
                 "replay": f"{address}?{urlencode(replayed, safe=':')}",
                 "whole": f"{address}?{urlencode({'run': run.slug})}",
                 "live": address,
