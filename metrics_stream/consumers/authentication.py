@@ -178,9 +178,9 @@ class EntranceConsumer(AsyncWebsocketConsumer):
         structlog.contextvars.bind_contextvars(client_id=client_id)
         # Before the hub knows the client, so that it is the first message on every socket.
         await self._send_welcome(client_id, selection, delivery, preset.slug if preset else None, ref)
-        self.client = self.sink.client = client = hub.add(client_id, self.sink, connected_at=time.time())
-        client.who, client.address = access.who, self._address
-        client.messages_sent = 1  # the welcome
+        client = hub.add(client_id, self.sink, connected_at=time.time(), who=access.who, address=self._address)
+        self.client = self.sink.client = client
+        client.count_message()  # the welcome
         # Before anybody can be told that its rights have become less, which would be undone here.
         hub.change(client, Selection((), selection.filters, access.live_permit), delivery)
         self.session = Session(client, runtime, self._send, self._in_order)
@@ -228,7 +228,7 @@ class EntranceConsumer(AsyncWebsocketConsumer):
             await self.refuse(HAS_CHANGED)
             return
         client, hub = self.client, self.runtime.hub
-        client.who = access.who
+        client.rename(access.who)
         selection = client.selection
         metric_types = self._in_order(selection.metric_types)
         hub.change(client, replace(selection, metric_types=metric_types, permit=access.live_permit), client.delivery)
@@ -337,7 +337,7 @@ class EntranceConsumer(AsyncWebsocketConsumer):
             return
         self.runtime.telemetry.messages_sent += 1
         if self.client is not None:
-            self.client.messages_sent += 1
+            self.client.count_message()
         await self.send(text_data=protocol.encode(message))
 
     async def _send_error(self, error: ProtocolError) -> None:

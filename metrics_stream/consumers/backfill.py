@@ -7,10 +7,10 @@ What nobody has wanted for as long as the history keeps anything is not folded o
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from metrics_stream.consumers.sink import wait_until_idle
 from metrics_stream.core.formatting import format_timestamp
 from metrics_stream.core.protocol.messages import Backfill, Series
 from metrics_stream.core.protocol.parsing import encode
@@ -19,25 +19,8 @@ from metrics_stream.core.series.columns import SeriesColumns, permitted_series
 from metrics_stream.hub.clients import Client
 from metrics_stream.hub.hub import Hub
 
-logger = logging.getLogger(__name__)
-
 # Columns of so many values go into one message: some 50 kB, which any client takes while live frames go on.
 MAX_MESSAGE_VALUES = 4_000
-
-
-async def idle(client: Client) -> None:
-    """Wait until nothing that was written to the client is on its way; of several that wait, one goes on each time."""
-    while client.busy_since is not None:
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def wake(done: asyncio.Future[None] = done) -> None:
-            if not done.done():
-                done.set_result(None)
-
-        client.on_idle.append(wake)
-        await done
-        # What is live goes first.
-        await asyncio.sleep(0)
 
 
 async def send_backfill(
@@ -53,7 +36,7 @@ async def send_backfill(
     parts = list(_parts(series)) or [[]]
     for number, part in enumerate(parts, 1):
         first = part[0] if part else None
-        await idle(client)
+        await wait_until_idle(client)
         message = Backfill(
             metric_types=metric_types,
             from_=format_timestamp(first.starts_at if first is not None else since),

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 
-from metrics_stream.consumers.backfill import idle
+from metrics_stream.consumers.sink import wait_until_idle
 from metrics_stream.core.delivery.pending import Loss
 from metrics_stream.core.delivery.selection import Selection
 from metrics_stream.core.errors import BusError
@@ -18,7 +18,7 @@ from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.codes import GapReason
 from metrics_stream.core.protocol.positions import Position, parse_position, position_text, tag_runs
 from metrics_stream.history import History, Page
-from metrics_stream.hub.clients import Client
+from metrics_stream.hub.clients import Client, ClientState
 from metrics_stream.hub.hub import Hub
 from metrics_stream.runtime.intake import Intake
 
@@ -69,7 +69,7 @@ class Recovery:
         if resume_from is not None:
             await self._look(resume_from)
         if self._is_long:
-            self._client.is_behind = True
+            self._client.mark_behind()
         else:
             await self._enter()
         return None if resume_from is None else self._is_whole
@@ -91,7 +91,7 @@ class Recovery:
         """
         if self._history is None:
             return None
-        told = None if self._client.reached is None else parse_position(self._client.reached)
+        told = None if self._client.reached_position is None else parse_position(self._client.reached_position)
         # Each type is said by one of them: where the client comes from, where it begins, or what it has been told.
         types = self.metric_types
         parts = [
@@ -149,13 +149,12 @@ class Recovery:
         """Register the client, with what is live waiting; no await may come between `_advance_hub` and this."""
         self._register()
         await self._join(self._new)
-        # From here to `release` what is live stands behind `reached`, and what is sent before it.
-        self._reached = self._hub.restart(self._client, self._new)
+        # From here to `end_recovery` what is live stands behind `reached`, and what is sent before it.
+        self._reached = self._hub.drop_undelivered(self._client, self._new)
 
     def _register(self) -> None:
         client = self._client
-        self._hub.hold(client)
-        client.is_behind = False
+        client.begin_recovery()
         self._hub.change(client, replace(client.selection, metric_types=self.metric_types), client.delivery)
 
     async def finish(self) -> None:
@@ -166,11 +165,10 @@ class Recovery:
         except BusError:
             self._loss.add(GapReason.BUS, None, self._new)
         finally:
-            if self._client.is_behind:
-                # Whatever kept the past from it, what is live has been confirmed.
+            if self._client.state is ClientState.BEHIND:
+                # The past could not be sent, but live metrics have been confirmed.
                 self._register()
-            self._client.share.loss.merge(self._loss)
-            self._hub.release(self._client)
+            self._hub.end_recovery(self._client, self._loss)
 
     async def _send_past(self, history: History) -> None:
         if self._is_long and self._missed is not None:
@@ -221,7 +219,7 @@ class Recovery:
     async def _send(self, metrics: list[Metric], position: str | None) -> None:
         if not metrics and not self._loss:
             return
-        await idle(self._client)
+        await wait_until_idle(self._client)
         loss, self._loss = self._loss, Loss()
         self._hub.write_past(self._client, metrics, loss, position)
         # Others' frames before the next page.

@@ -148,7 +148,7 @@ class Replay:
             newest = await self.replay_source.newest_at(at)
             mark = await self.replay_source.mark_at(at)
             # Another lane: nothing that waits from before the jump may arrive after it.
-            self._hub.enter_replay(self._client, object())
+            self._hub.enter_replay(self._client)
             # Not before: of what is live the client may see less.
             selection = replace(self._client.selection, permit=self._permit)
             self._hub.change(self._client, selection, self._client.delivery)

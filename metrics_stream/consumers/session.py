@@ -119,7 +119,7 @@ class Session:
     async def _confirm(
         self, metric_types: tuple[str, ...], position: str | None, recovered: bool | None, ref: messages.Ref
     ) -> None:
-        self._client.reached = position or self._client.reached
+        self._client.note_position(position)
         await self._send(
             messages.SubscriptionConfirmed(
                 metric_types=metric_types,
@@ -199,7 +199,7 @@ class Session:
             self._stop_player()
             hub, client, selection = self._runtime.hub, self._client, self._client.selection
             hub.change(client, replace(selection, metric_types=()), client.delivery)
-            hub.enter_replay(client, None)
+            hub.leave_replay(client)
             await self._send(messages.ReplayState(state="live", ref=message.ref))
             await self.admit(selection, past, UNSET)
         else:

@@ -1,4 +1,4 @@
-"""One socket as the hub sees it: frames are handed over at once, or in a task of their own while it takes none."""
+"""The WebSocket of one client as the hub sees it: frames are written at once, or in a task while it takes none."""
 
 from __future__ import annotations
 
@@ -23,11 +23,26 @@ WriteShared = Callable[[Sequence[PreparedMessage]], bool]
 EXPLAIN_SECONDS = 1.0
 
 
-class SocketSink:
-    """One socket as the hub sees it.
+async def wait_until_idle(client: Client) -> None:
+    """Wait until no write to the client is on its way; of several that wait, one goes on each time."""
+    while client.busy_since is not None:
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    Where the server offers it, a message is handed over as it is shared between sockets; otherwise, and while the
-    socket takes none, it is sent in a task of its own, so that the hub never waits.
+        def wake(done: asyncio.Future[None] = done) -> None:
+            if not done.done():
+                done.set_result(None)
+
+        client.call_when_idle(wake)
+        await done
+        # Live frames go first.
+        await asyncio.sleep(0)
+
+
+class SocketSink:
+    """The WebSocket of one client as the hub sees it.
+
+    Where the server offers it, a message that several sockets share is written as it is. Otherwise, and while the
+    socket takes none, a task sends it, so that the hub never waits.
     """
 
     def __init__(self, send: Send, extension: Mapping[str, Any], hub: Hub) -> None:
@@ -44,7 +59,7 @@ class SocketSink:
 
     @property
     def client(self) -> Client | None:
-        """Whom the hub knows by this outlet, once it has taken it in."""
+        """The client of the hub that has this sink, None before it is registered."""
         return self._client
 
     @client.setter
@@ -54,7 +69,7 @@ class SocketSink:
             self._name(client.id)
 
     def write(self, frames: Sequence[PreparedMessage]) -> bool:
-        """Write, and return whether all of it was taken at once; otherwise the hub hears of the end by `written`."""
+        """Write, and return whether all of it was taken at once; otherwise `hub.written` is called at the end."""
         if self._closing:
             return False
         if self._write_shared is not None and self._write_shared(frames):
@@ -63,28 +78,28 @@ class SocketSink:
         return False
 
     async def _write(self, frames: Sequence[PreparedMessage]) -> None:
-        assert self.client is not None, "the hub writes only to clients it has taken in"
+        assert self.client is not None, "the hub writes only to registered clients"
         if self._drained is not None:
             await self._drained()
-        # Still not taken: it is no server for shared messages, or the socket is closed, of which `send` tells.
+        # Still not taken: the server takes no shared messages, or the socket is closed, and then `send` raises.
         if self._write_shared is None or not self._write_shared(frames):
             for frame in frames:
                 await self._send({"type": "websocket.send", "text": frame.text})
         self._hub.written(self.client)
 
     def backlog(self) -> int | None:
-        """Return how many bytes the client has not taken yet, None on a server that does not tell."""
+        """Return how many bytes the client has not read yet, None on a server that does not know."""
         return None if self._backlog is None else self._backlog()
 
     def close(self, code: CloseCode, error: ErrorCode, reason: str) -> None:
-        """Say why in an error frame and close, in a task of its own."""
+        """Send the reason in an error frame and close, in a task."""
         if not self._closing:
             self._closing = True
             self._start(self._close(code, error, reason))
 
     async def _close(self, code: CloseCode, error: ErrorCode, reason: str) -> None:
         text = protocol.encode(messages.Error(code=error, message=reason))
-        # A client that does not read takes no explanation either; the close must not wait for it.
+        # A client that does not read does not take the reason either; the close must not wait for it.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(EXPLAIN_SECONDS):
                 await self._send({"type": "websocket.send", "text": text})
@@ -99,7 +114,7 @@ class SocketSink:
         self._tasks.discard(task)
         if task.cancelled() or (error := task.exception()) is None:
             return
-        # Servers report a peer that is gone as an OSError, or as a RuntimeError when the close was sent before.
+        # Servers report a client that is gone as an OSError, or as a RuntimeError when the close was sent before.
         if not isinstance(error, OSError | RuntimeError):
             client_id = self.client.id if self.client is not None else ""
             logger.error("a frame could not be written", exc_info=error, extra={"client_id": client_id})
@@ -107,7 +122,7 @@ class SocketSink:
             self._hub.remove(self.client)
 
     def cancel(self) -> None:
-        """End what is still being written: the socket is gone."""
+        """Cancel what is still being written: the socket is gone."""
         self._closing = True
         for task in self._tasks:
             task.cancel()

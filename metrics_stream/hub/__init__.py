@@ -1,1 +1,1 @@
-"""Turn metrics into frames, once per view; knows neither Django nor Channels."""
+"""Turn metrics into frames, once per view; knows neither Django nor Channels nor an event loop."""

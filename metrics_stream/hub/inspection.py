@@ -15,7 +15,7 @@ from metrics_stream.core.delivery.selection import Selection
 from metrics_stream.core.formatting import format_timestamp
 from metrics_stream.core.metrics.catalogue import Catalogue
 from metrics_stream.core.protocol.messages import Subscription
-from metrics_stream.hub.clients import Client
+from metrics_stream.hub.clients import Client, ClientState
 from metrics_stream.hub.hub import Hub
 
 # A write on its way for longer than this is no matter of the network's pace any more.
@@ -36,10 +36,10 @@ def describe(client: Client, now: float) -> dict[str, Any]:
         "address": client.address,
         "connected_since": _format_timestamp(client.connected_at),
         "state": _state(client, now),
-        "messages_sent": client.messages_sent,
-        "metrics_sent": client.metrics_sent,
-        "bytes_sent": client.bytes_sent,
-        "metrics_dropped": client.metrics_dropped,
+        "messages_sent": client.counters.messages_sent,
+        "metrics_sent": client.counters.metrics_sent,
+        "bytes_sent": client.counters.bytes_sent,
+        "metrics_dropped": client.counters.metrics_dropped,
         "seconds_since_frame": max(0.0, now - client.last_frame_at) if client.last_frame_at > float("-inf") else None,
         "metrics_waiting": waiting,
         "bytes_waiting": waiting_bytes,
@@ -73,11 +73,11 @@ def subscription_of(selection: Selection, delivery: Delivery, preset: str | None
 
 
 def _state(client: Client, now: float) -> State:
-    if client.replay is not None:
+    if client.state is ClientState.REPLAYING:
         return "replaying"
     if client.busy_since is not None and now - client.busy_since > NOT_READING_SECONDS:
         return "slow"
-    if client.is_recovering:
+    if client.state is ClientState.RECOVERING:
         return "catching up"
     return "live" if client.selection.metric_types else "idle"
 
@@ -99,7 +99,7 @@ def answer_question(
     """Return as plain JSON-able data why a client of the hub gets what is asked about, or why not."""
     client = hub.clients[question.client_id]
     pending = client.view.pending if client.view is not None else None
-    share_waits = client.timer is not None and not client.share.is_empty
+    share_waits = client.has_timer and not client.share.is_empty
     situation = Situation(
         catalogue=catalogue,
         wall_time=time.time(),
@@ -108,13 +108,13 @@ def answer_question(
         permit=client.selection.permit,
         selection=client.selection,
         delivery=client.delivery,
-        is_replaying=client.replay is not None,
-        is_held=client.is_recovering,
+        is_replaying=client.state is ClientState.REPLAYING,
+        is_held=client.state is ClientState.RECOVERING,
         busy_seconds=None if client.busy_since is None else now - client.busy_since,
         slow_after_seconds=slow_after_seconds,
         backlog_bytes=client.backlog,
         waiting_metrics=len(client.share.items) + (len(pending) if pending is not None else 0),
-        dropped_metrics=client.metrics_dropped,
+        dropped_metrics=client.counters.metrics_dropped,
         last_frame_at=client.last_frame_at,
         view_frame_at=float("-inf") if pending is None else pending.last_frame_at,
         due_at=(pending.due_at if pending is not None else None) or (client.floor_at if share_waits else None),

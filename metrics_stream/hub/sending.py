@@ -1,133 +1,90 @@
-"""Hands frames to the outlets of clients, counts what leaves, and closes whoever takes nothing for too long.
+"""Hand frames to the sinks of clients, count them, and find the clients that read too slowly.
 
-Below the hub, and like it without Django, Channels and an event loop.
+Nothing here closes a client or calls the hub: the hub learns from what is returned what happened.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from metrics_stream.core.delivery.frames import Frames
 from metrics_stream.core.delivery.pending import Loss
-from metrics_stream.core.protocol.codes import CloseCode, ErrorCode
-from metrics_stream.hub.clients import Client, Clock, HubLimits, Timer
+from metrics_stream.hub.clients import Client, ClientState
 from metrics_stream.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
 
-# How often clients with a frame on its way are looked at; a slow client is closed at most this much late.
-WATCH_SECONDS = 1.0
+
+class SlowClient(NamedTuple):
+    """A client to be closed, and for how many seconds it took nothing of what was written to it."""
+
+    client: Client
+    silent_seconds: float
 
 
 class FrameSender:
     """The last step of every frame of one hub."""
 
-    def __init__(
-        self,
-        *,
-        clock: Clock,
-        limits: HubLimits,
-        telemetry: Telemetry,
-        on_idle: Callable[[Client], None],
-        remove: Callable[[Client], None],
-    ) -> None:
-        """`on_idle` hears of a client whose write was not done at once and is now; `remove` forgets a client."""
-        self.telemetry = telemetry
-        self._clock = clock
-        self._limits = limits
-        self._on_idle = on_idle
-        self._remove = remove
-        self._busy: set[Client] = set()
-        self._watch: Timer | None = None
+    def __init__(self, *, slow_client_seconds: float, telemetry: Telemetry) -> None:
+        """A client is slow if it takes nothing of a frame for `slow_client_seconds`."""
+        self.busy: set[Client] = set()
+        """Clients with a write on its way."""
+        self._slow_client_seconds = slow_client_seconds
+        self._telemetry = telemetry
 
-    def write(self, client: Client, frames: Frames, now: float, *, is_data: bool = True) -> None:
-        """Hand frames to a client's outlet; what is no data neither obeys the interval nor begins it anew."""
+    def write(self, clients: Sequence[Client], frames: Frames, now: float, *, is_data: bool = True) -> list[Client]:
+        """Hand the same frames to the sink of each client; return the clients whose sink failed.
+
+        Frames that are not data ignore the interval and do not restart it.
+        """
+        failed: list[Client] = []
         if not frames.texts:
-            return
-        telemetry = self.telemetry
-        if is_data:
-            client.last_frame_at = now
-        client.messages_sent += len(frames.texts)
-        client.metrics_sent += frames.metrics
-        client.bytes_sent += frames.size
-        telemetry.messages_sent += len(frames.texts)
-        telemetry.metrics_sent += frames.metrics
-        telemetry.bytes_sent += frames.size
+            return failed
+        telemetry, count = self._telemetry, len(clients)
+        telemetry.messages_sent += len(frames.texts) * count
+        telemetry.metrics_sent += frames.metrics * count
+        telemetry.bytes_sent += frames.size * count
         if frames.loss:
-            self._count_loss(client, frames.loss)
-        client.busy_since = client.progress_at = now
-        try:
-            done = client.sink.write(frames.texts)
-            client.backlog = None if done else client.sink.backlog()
-        except Exception:
-            # One broken socket must not cost the others of its view their frame.
-            logger.exception("a frame could not be written", extra={"client_id": client.id})
-            telemetry.hub_failures += 1
-            self.close(client, CloseCode.GOING_AWAY, ErrorCode.INTERNAL, "the server failed to write; come back")
-            return
-        if done:
-            client.busy_since = None
-            return
-        if client.is_gone:
-            return  # what was on its way to it rests until its socket has ended
-        self._busy.add(client)
-        if self._watch is None:
-            self._watch = self._clock.call_at(now + WATCH_SECONDS, self._watch_busy)
-
-    def _count_loss(self, client: Client, loss: Loss) -> None:
-        client.metrics_dropped += loss.known
-        self.telemetry.metrics_dropped += loss.known
-        for reason, dropped in loss.counts.items():
-            self.telemetry.gaps_by_reason[reason] += 1
-            self.telemetry.dropped_by_reason[reason] += dropped or 0
-
-    def written(self, client: Client) -> None:
-        """Hear from an outlet that its last write is done."""
-        client.busy_since = None
-        self._busy.discard(client)
-        self._on_idle(client)
-
-    def _watch_busy(self) -> None:
-        """Close whoever took nothing for too long; one that reads slowly but reads stays."""
-        now = self._clock.time()
-        limit = self._limits.slow_client_seconds
-        self._watch = self._clock.call_at(now + WATCH_SECONDS, self._watch_busy)
-        for client in list(self._busy):
-            if client.busy_since is None:
+            self._count_loss(clients, frames.loss)
+        for client in clients:
+            try:
+                done = client.write(frames, now, is_data)
+            except Exception:
+                # One broken sink must not cost the others of its view their frame.
+                logger.exception("a frame could not be written", extra={"client_id": client.id})
+                telemetry.hub_failures += 1
+                failed.append(client)
                 continue
-            backlog = client.sink.backlog()
-            if backlog is not None and client.backlog is not None and backlog < client.backlog:
-                client.progress_at = now
-            client.backlog = backlog
-            silent = now - client.progress_at
-            if silent >= limit:
-                self.telemetry.slow_clients_closed += 1
-                logger.warning("a client took nothing for %.0f s and is closed", silent, extra={"client_id": client.id})
-                self.close(
-                    client,
-                    CloseCode.SLOW_CONSUMER,
-                    ErrorCode.SLOW_CONSUMER,
-                    f"nothing of a frame was taken for {silent:.0f} s; allowed: {limit:g} s",
-                )
-        if not self._busy:
-            self._watch.cancel()
-            self._watch = None
+            # A write to a client that is gone never ends, and it is closed already.
+            if not done and client.state is not ClientState.GONE:
+                self.busy.add(client)
+        return failed
 
-    def close(self, client: Client, code: CloseCode, error: ErrorCode, reason: str) -> None:
-        """Close a client, say why, and forget it."""
-        self._busy.discard(client)
-        self.telemetry.closes_by_code[code] += 1
-        client.sink.close(code, error, reason)
-        self._remove(client)
+    def _count_loss(self, clients: Sequence[Client], loss: Loss) -> None:
+        for client in clients:
+            client.count_dropped(loss.known)
+            self._telemetry.metrics_dropped += loss.known
+            for reason, dropped in loss.counts.items():
+                self._telemetry.gaps_by_reason[reason] += 1
+                self._telemetry.dropped_by_reason[reason] += dropped or 0
+
+    def end_write(self, client: Client) -> None:
+        """Let a client be busy no more."""
+        self.busy.discard(client)
+        client.end_write()
+
+    def find_slow(self, now: float) -> list[SlowClient]:
+        """Return the clients that took nothing for too long; a client that reads slowly but reads is not among them."""
+        slow = []
+        for client in self.busy:
+            silent = 0.0 if client.busy_since is None else client.check_progress(now)
+            if silent >= self._slow_client_seconds:
+                logger.warning("a client took nothing for %.0f s and is closed", silent, extra={"client_id": client.id})
+                slow.append(SlowClient(client, silent))
+        return slow
 
     def forget(self, client: Client) -> None:
         """Watch a client no more."""
-        client.is_gone = True
-        self._busy.discard(client)
-
-    def stop(self) -> None:
-        """Cancel the timer."""
-        if self._watch is not None:
-            self._watch.cancel()
-            self._watch = None
+        self.busy.discard(client)

@@ -11,6 +11,7 @@ from channels.testing import WebsocketCommunicator
 from metrics_stream.broadcast import broadcast_many
 from metrics_stream.bus.bus import declare_server
 from metrics_stream.consumers import backfill
+from metrics_stream.consumers.sink import wait_until_idle
 from metrics_stream.core.delivery.selection import Selection
 from metrics_stream.core.protocol.parsing import encode
 from metrics_stream.core.series.columns import SeriesColumns
@@ -171,7 +172,7 @@ async def test_any_number_may_wait_until_a_client_is_idle():
         hub = get_runtime().hub
         (handle,) = hub.clients.values()
         handle.busy_since = 0.0
-        waiting = [asyncio.create_task(backfill.idle(handle)) for _ in range(3)]
+        waiting = [asyncio.create_task(wait_until_idle(handle)) for _ in range(3)]
         await asyncio.sleep(0)
         hub.written(handle)
         await asyncio.wait_for(asyncio.gather(*waiting), 5)

@@ -18,9 +18,10 @@ from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.codes import CloseCode, GapReason
 from metrics_stream.core.protocol.messages import Filters
 from metrics_stream.core.protocol.prepared_message import PreparedMessage
-from metrics_stream.hub import clients as audience_module
+from metrics_stream.hub import views as views_module
 from metrics_stream.hub.clients import HubLimits
-from metrics_stream.hub.hub import MAX_CARRIED_METRICS, Hub
+from metrics_stream.hub.hub import Hub
+from metrics_stream.hub.views import MAX_CARRIED_METRICS
 from metrics_stream.telemetry import Telemetry
 
 TYPES = {item.slug: item for item in BUILTIN_TYPES}
@@ -239,7 +240,7 @@ def test_views_that_differ_in_delivery_only_filter_a_metric_once(house, monkeypa
 
         return count
 
-    monkeypatch.setattr(audience_module, "compile_projection", counting)
+    monkeypatch.setattr(views_module, "compile_projection", counting)
     wish = Filters(fields=("n",))
     _, fast = house.join(Selection(("system",), wish))
     _, slow = house.join(Selection(("system", "hero"), wish), Delivery(interval_seconds=2.0))
@@ -363,7 +364,7 @@ def test_the_share_of_a_slow_client_is_reduced_to_the_newest_with_a_gap():
     assert socket.gaps[0] == {"type": "gap", "reason": "slow_consumer", "dropped": dropped, "metric_types": ["system"]}
     assert socket.metrics[-2:] == [48, 49]
     assert len(socket.metrics) + dropped == 50
-    assert client.metrics_dropped == dropped
+    assert client.counters.metrics_dropped == dropped
 
 
 @pytest.mark.parametrize("mode", ["all", "latest", "aggregate"])
@@ -373,7 +374,7 @@ def test_the_share_of_a_slow_client_is_reduced_to_the_newest_with_a_gap():
 def test_a_client_is_fed_no_more_than_can_wait_while_it_is_busy(bounds, mode):
     house = House(**bounds)
     client, socket = house.join(delivery=Delivery(interval_seconds=0.1, batch_size=1, mode=mode))
-    house.hub.enter_replay(client, object())
+    house.hub.enter_replay(client)
     metrics = [make(number, source=f"host{number}") for number in range(50)]
     while metrics:
         # Something else than metrics is on its way when their frame is due.
