@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from metrics_stream.consumers.sink import SocketSink
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode
 from metrics_stream.core.protocol.prepared_message import PreparedMessage
-from tests.hub.test_hub import House
+from tests.support.hub import HubHarness
 
 
 async def test_the_log_says_which_client_a_frame_could_not_be_written_to(caplog):
@@ -21,14 +21,14 @@ async def test_the_log_says_which_client_a_frame_could_not_be_written_to(caplog)
 
 
 async def test_what_is_still_written_to_a_socket_that_closes_makes_no_slow_client_of_it():
-    house = House()
-    sink = SocketSink(_take, {}, house.hub)
-    sink.client = client = house.hub.add("the client", sink, connected_at=0.0)
-    house.hub.close(client.id, CloseCode.FORBIDDEN, ErrorCode.FORBIDDEN, "closed by an admin")
-    house.hub.write_text(client, PreparedMessage(b"{}"))
-    house.clock.advance(20.0)
-    assert house.telemetry.slow_clients_closed == 0
-    assert house.telemetry.closes_by_code == {CloseCode.FORBIDDEN: 1}
+    harness = HubHarness()
+    sink = SocketSink(_take, {}, harness.hub)
+    sink.client = client = harness.hub.add("the client", sink, connected_at=0.0)
+    harness.hub.close(client.id, CloseCode.FORBIDDEN, ErrorCode.FORBIDDEN, "closed by an admin")
+    harness.hub.write_text(client, PreparedMessage(b"{}"))
+    harness.clock.advance(20.0)
+    assert harness.telemetry.slow_clients_closed == 0
+    assert harness.telemetry.closes_by_code == {CloseCode.FORBIDDEN: 1}
 
 
 async def _take(_):
