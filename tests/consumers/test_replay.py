@@ -1,119 +1,24 @@
-"""Replays: what is played to one client, through the real routing, from tapes of the test and from the history."""
+"""Replays: what is played to one client over the real routing, from a list of the test."""
 
 import asyncio
-import json
-import time
-from contextlib import asynccontextmanager
 
 import pytest
-from asgiref.sync import sync_to_async
-from channels.layers import get_channel_layer
-from channels.testing import WebsocketCommunicator
-from django.test import TransactionTestCase
 
 from metrics_stream.broadcast import broadcast_many, make_metric
-from metrics_stream.bus.bus import declare_server
 from metrics_stream.consumers import metrics as consumers
 from metrics_stream.consumers import replay
 from metrics_stream.consumers.replay import Moment, Pages
-from metrics_stream.consumers.replay_sources import RecordingReplaySource
 from metrics_stream.core.errors import BusError
-from metrics_stream.core.formatting import format_timestamp
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode
-from metrics_stream.core.protocol.parsing import parse_instant
-from metrics_stream.core.protocol.positions import Position
-from metrics_stream.routing import stream_application
 from metrics_stream.runtime.runtime import get_runtime, stop_runtime
-from tests.support.recording import START, Recording, start_run
-from tests.support.recording import metric as metric_of_run
+from tests.support.replays import BEGIN, ListReplaySource, connected, instant, metric
 
-BEGIN = 1_700_000_000.0
-
-
-def instant(seconds):
-    """Return the ISO 8601 text of so many seconds after the beginning of the tape."""
-    return format_timestamp(BEGIN + seconds)
-
-
-def metric(number, metric_type="system"):
-    return make_metric(metric_type, {"n": number}, timestamp=BEGIN + number, source="tape")
-
-
-class ListReplaySource:
-    """One metric a second, numbered, in pages of ten."""
-
-    run = "a-run"
-    is_growing = False
-
-    def __init__(self, seconds=20, metric_type="system"):
-        self.metrics = [metric(number, metric_type) for number in range(seconds)]
-        self.fails = 0
-
-    async def bounds(self):
-        return BEGIN, BEGIN + len(self.metrics) - 1
-
-    async def mark_at(self, at):
-        return max(0, -int(-(at - BEGIN) // 1))
-
-    async def read(self, mark):
-        if self.fails:
-            self.fails -= 1
-            raise BusError("the past is away")
-        page = self.metrics[mark : mark + 10]
-        return Pages(
-            [Moment(item.timestamp, [item]) for item in page], mark + len(page), mark + len(page) >= len(self.metrics)
-        )
-
-    async def newest_at(self, at):
-        before = [item for item in self.metrics if item.timestamp < at]
-        return before[-1:]
-
-    async def series(self, selection, since, until, max_points):
-        return []
-
-
-class Client(WebsocketCommunicator):
-    """A client that keeps the metrics, states and gaps that come."""
-
-    async def come(self):
-        await self.connect(timeout=5)
-        self.numbers, self.states, self.others, self.flags = [], [], [], set()
-        await self.ask(type="set_update_interval", interval_seconds=0.1)
-        await self.ask(type="set_batching", batch_size=1)
-        await self.ask(type="subscribe", metric_types=["system"])
-
-    async def hear(self):
-        message = json.loads(await self.receive_from(timeout=5))
-        if message["type"].startswith("metric_"):
-            data = message["data"] if message["type"] == "metric_batch" else [message["data"]]
-            self.numbers += [item["data"]["n"] for item in data]
-            self.flags.add(message.get("replayed", False))
-        elif message["type"] == "replay_state":
-            self.states.append(message)
-        else:
-            self.others.append(message)
-        return message
-
-    async def ask(self, **message):
-        """Send a message and return its reply; what comes before is kept."""
-        await self.send_to(text_data=json.dumps({**message, "ref": "r"}))
-        while (answer := await self.hear()).get("ref") != "r":
-            pass
-        return answer
-
-    async def hear_state(self, state):
-        while not self.states or self.states[-1]["state"] != state:
-            await self.hear()
-        return self.states[-1]
-
-    async def hear_number(self, number):
-        while number not in self.numbers:
-            await self.hear()
+pytestmark = pytest.mark.usefixtures("server")
 
 
 @pytest.fixture
 def replay_sources(monkeypatch):
-    """The tape that clients get, by the name of the run."""
+    """The replay source that clients get, by the name of the run."""
     found = {"a-run": ListReplaySource()}
 
     async def open_replay_source(runtime, access, run):
@@ -121,23 +26,6 @@ def replay_sources(monkeypatch):
 
     monkeypatch.setattr(consumers, "open_replay_source", open_replay_source)
     return found
-
-
-@pytest.fixture(autouse=True)
-async def server():
-    declare_server()
-    yield
-    await stop_runtime()
-
-
-@asynccontextmanager
-async def connected():
-    client = Client(stream_application(None), "/ws/metrics/")
-    await client.come()
-    try:
-        yield client
-    finally:
-        await client.disconnect(timeout=5)
 
 
 async def test_a_run_is_played_from_its_start_to_its_end_and_says_so(replay_sources):
@@ -373,68 +261,6 @@ async def test_bad_messages_get_an_error_that_names_the_value(message, code, wor
         assert words in answer["message"]
 
 
-async def test_the_recent_past_can_be_replayed_without_a_run():
-    async with connected() as client:
-        await broadcast_many([{"metric_type": "system", "data": {"n": number}} for number in range(3)])
-        await client.hear_number(2)
-        client.numbers.clear()
-        state = await client.ask(type="replay", speed=2, **{"from": "2020-01-01T00:00:00Z"})
-        assert state["run"] is None
-        await client.hear_number(2)
-        assert client.numbers[:3] == [0, 1, 2]
-
-
-@pytest.mark.valkey
-async def test_a_replay_that_has_reached_the_present_goes_no_further(monkeypatch):
-    monkeypatch.setattr(replay, "TELL_SECONDS", 0.0)
-    monkeypatch.setattr(replay, "MORE_SECONDS", 0.05)
-    await broadcast_many([{"metric_type": "system", "data": {"n": 0}}])
-    async with connected() as client:
-        await client.ask(type="replay", speed=60)
-        for number in range(1, 20):
-            await broadcast_many([{"metric_type": "system", "data": {"n": number}}])
-            await client.hear_number(number)
-            now = time.time()
-            told = [state[name] for state in client.states for name in ("at", "until")]
-            assert max(parse_instant("at", text) for text in told) <= now
-    assert client.numbers[-20:] == list(range(20))
-
-
-async def test_the_recent_past_in_redis_can_be_replayed_from_any_instant(valkey_layer, settings):
-    settings.METRICS_STREAM = {"GROUP_PREFIX": "replay"}
-    async with connected() as client:
-        for number in range(6):
-            await broadcast_many([{"metric_type": "system", "data": {"n": number}}])
-        await client.hear_number(5)
-        history = get_runtime().history
-        page = await history.since(Position((await history.heads(())).epoch, {"system": 0}))
-        instants = [format_timestamp(batch.published_at) for batch in page.batches]
-        client.numbers.clear()
-        await client.ask(type="replay", speed=60, **{"from": "2020-01-01T00:00:00Z"})
-        await client.hear_number(5)
-        assert client.numbers == list(range(6))
-        client.numbers.clear()
-        await client.ask(type="pause")
-        await client.ask(type="seek", to=instants[3])
-        await client.hear_number(2)
-        await client.ask(type="resume")
-        await client.hear_number(5)
-        assert client.numbers == [2, 3, 4, 5]
-        # It goes on with what is published meanwhile.
-        await broadcast_many([{"metric_type": "system", "data": {"n": 6}}])
-        await client.hear_number(6)
-        assert client.numbers == [2, 3, 4, 5, 6]
-        assert client.flags == {False, True}
-        client.numbers.clear()
-        await client.ask(type="live")
-        await client.hear_number(6)
-        await broadcast_many([{"metric_type": "system", "data": {"n": 7}}])
-        await client.hear_number(7)
-        assert client.numbers == [6, 7]
-    await stop_runtime()
-    await get_channel_layer().flush()
-
-
 async def test_a_client_that_is_closed_while_it_watches_hears_nothing_after_the_close(replay_sources, monkeypatch):
     monkeypatch.setattr(replay, "TELL_SECONDS", 0.0)
     async with connected() as client:
@@ -452,59 +278,3 @@ async def test_a_client_that_leaves_in_the_middle_leaves_nothing_behind(replay_s
         await client.ask(type="replay", run="a-run")
     await stop_runtime()
     assert {task for task in asyncio.all_tasks() - before if not task.done()} <= {asyncio.current_task()}
-
-
-class RunTests(TransactionTestCase):
-    """Runs need the database, which only Django's own test cases clean up behind async code."""
-
-    async def test_an_unknown_run_is_an_error_and_live_goes_on(self):
-        declare_server()
-        async with connected() as client:
-            for slug in ("nowhere", "a\0b", "a" * 500):
-                answer = await client.ask(type="replay", run=slug)
-                assert answer["code"] == "unknown_run"
-            await broadcast_many([{"metric_type": "system", "data": {"n": 1}}])
-            await client.hear_number(1)
-            assert client.flags == {False}
-        await stop_runtime()
-
-    async def test_a_run_that_is_deleted_while_it_goes_on_ends(self):
-        run = await sync_to_async(_record_three)()
-        async with connected() as client:
-            await client.ask(type="subscribe", metric_types=["system"])
-            await client.ask(type="replay", run="soak", speed=60)
-            await client.hear_number(2)
-            await run.adelete()
-            await client.hear_state("ended")
-            assert (await client.ask(type="seek", to=format_timestamp(START)))["state"] == "paused"
-        await stop_runtime()
-
-    async def test_what_is_recorded_last_is_played_although_the_recording_ends_just_then(self):
-        run = await sync_to_async(_record_three)()
-        replay_source = RecordingReplaySource(run)
-        bounds = replay_source.bounds
-
-        def record_the_rest():
-            recording = Recording("soak")
-            recording.offsets["system"] = 3
-            recording.record(metric_of_run(3.0, {"n": 3}))
-            recording.end(run)
-
-        async def record_the_rest_first():
-            replay_source.bounds = bounds
-            await sync_to_async(record_the_rest)()
-            return await bounds()
-
-        replay_source.bounds = record_the_rest_first
-        played, mark, goes_on = [], 0, True
-        while goes_on:
-            page = await replay_source.read(mark)
-            played += [moment.at - START for moment in page.moments]
-            mark, goes_on = page.mark, replay_source.is_growing or not page.is_last
-        assert played == [0.0, 1.0, 2.0, 3.0]
-
-
-def _record_three():
-    run = start_run()
-    Recording("soak").record(*(metric_of_run(float(number), {"n": number}) for number in range(3)))
-    return run
