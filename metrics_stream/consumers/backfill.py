@@ -1,7 +1,6 @@
-"""What came before as columns: folded from the history as it grows, and sent in parts that keep no live frame waiting.
+"""Send the past as columns, in parts that delay no live frame.
 
-Folding all that is kept takes seconds, so it is done once for all clients, and ahead of them: nobody is to wait for it.
-What nobody has wanted for as long as the history keeps anything is not folded on.
+The columns come from `history/recent_series.py` or from the recording of a test run.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from metrics_stream.core.series.columns import SeriesColumns, permitted_series
 from metrics_stream.hub.clients import Client
 from metrics_stream.hub.hub import Hub
 
-# Columns of so many values go into one message: some 50 kB, which any client takes while live frames go on.
+# Columns of this many values go into one message: some 50 kB, which any client can take while live frames go on.
 MAX_MESSAGE_VALUES = 4_000
 
 
@@ -32,7 +31,7 @@ async def send_backfill(
     since: float,
     until: float,
 ) -> None:
-    """Send series to one client, and at the end that they are all."""
+    """Send series to one client; the last message says that it is the last."""
     parts = list(_parts(series)) or [[]]
     for number, part in enumerate(parts, 1):
         first = part[0] if part else None
@@ -42,7 +41,7 @@ async def send_backfill(
             from_=format_timestamp(first.starts_at if first is not None else since),
             until=format_timestamp(until),
             bucket_seconds=first.bucket_seconds if first is not None else 1.0,
-            # What may be seen may have become less since they were read.
+            # The client may see less now than when they were read.
             series=[_as_message(item) for item in permitted_series(part, client.selection.permit)],
             done=number == len(parts),
         )

@@ -1,4 +1,4 @@
-"""What can be played: what the history keeps, and what the recorder wrote of a test run."""
+"""The sources of replays: the history, and the recordings of test runs."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ from metrics_stream.runtime.runtime import Runtime
 
 PAGE_METRICS = 1_000
 
-# The newest of each kind at an instant are looked for in so much of what came before it. Where that lacks one, it is
-# looked for in all that is kept, as long as that is not more metrics of a type than are read in a tenth of a second.
+# The newest metric of each kind at an instant is looked for in this much time before the instant. If one is not there,
+# it is looked for in all that is kept, unless that is more metrics of a type than can be read in a tenth of a second.
 NEWEST_SECONDS = 30.0
 MAX_LOOKED_THROUGH = 5_000
 
-# Clients know an instant no better: one that they were told may be that much later than it was.
+# Clients know an instant no better: the one that they were sent may be this much later than it was.
 MICROSECOND = 1e-6
 
-# In threads of their own: a page that takes long must not wait for a replay, nor a replay for it.
+# In threads of their own: a replay must not wait for a page that takes long, nor the page for a replay.
 _read_metrics = database_sync_to_async(reader.metrics, thread_sensitive=False)
 _read_newest = database_sync_to_async(reader.newest_before, thread_sensitive=False)
 _read_series = database_sync_to_async(run_series.series, thread_sensitive=False)
 
 
 async def open_replay_source(runtime: Runtime, access: Access, run: str | None) -> ReplaySource:
-    """Return the recording of a run, or without one the history; raise ProtocolError when there is none."""
+    """Return the recording of a run, or the history if `run` is None; raise ProtocolError if there is none."""
     if run is not None:
         found = await _find_run(access, run)
         if found is None:
@@ -67,14 +67,14 @@ _find_run = database_sync_to_async(_find_run_now, thread_sensitive=False)
 
 
 class HistoryMark(NamedTuple):
-    """A place in the history, and the instant at which what is played begins: the place may be somewhat before it."""
+    """A position in the history, which may be somewhat before the instant at which the replay begins."""
 
     position: Position
     begins_at: float
 
 
 class HistoryReplaySource:
-    """What is kept of everything that was published; its end moves on with the time."""
+    """The metrics that the history keeps; the end moves on with time."""
 
     run: str | None = None
     is_growing = True
@@ -85,13 +85,13 @@ class HistoryReplaySource:
         self._metric_types = metric_types
 
     async def bounds(self) -> tuple[float, float]:
-        """Return when the oldest was published that is kept, and now."""
+        """Return when the oldest kept metric was published, and now."""
         now = time.time()
         oldest = await self._history.oldest_at(self._metric_types)
         return (now if oldest is None else oldest), now
 
     async def mark_at(self, at: float) -> HistoryMark:
-        """Return the mark before what was published at an instant."""
+        """Return the mark before the metrics published at an instant or later."""
         return HistoryMark(await self._history.since_time(self._metric_types, at - MICROSECOND), at)
 
     async def read(self, mark: HistoryMark) -> Pages:
@@ -113,15 +113,16 @@ class HistoryReplaySource:
                 found.update(_each_of(batch))
             else:
                 came_since.setdefault(batch.metric_type, set()).add(batch.metrics[0].key)
-        # What came before the instant and after it: first what comes often, then what nothing was found of.
+        # The newest metric of other kinds came after the instant, so search back for an older one: a short search finds
+        # the kinds that come often, and only the remaining ones need a longer search.
         until: Position | None = None
         for begins_at in (at - NEWEST_SECONDS, at - 4 * NEWEST_SECONDS, 0.0):
-            sought = [item for item, keys in came_since.items() if keys - found.keys()]
-            if not sought:
+            missing = [item for item, keys in came_since.items() if keys - found.keys()]
+            if not missing:
                 break
-            begin = await self._history.since_time(sought, begins_at)
+            begin = await self._history.since_time(missing, begins_at)
             if until is not None:
-                begin = _with_few_before(begin, until)
+                begin = _without_long_searches(begin, until)
             older: dict[Key, _Found] = {}
             async for batch in self._published_before(at, begin, until):
                 older.update(_each_of(batch))
@@ -142,7 +143,7 @@ class HistoryReplaySource:
             position, is_last = page.position, page.is_last
 
     async def series(self, selection: Selection, since: float, until: float, max_points: int) -> list[SeriesColumns]:
-        """Return what a selection has between two instants, as columns."""
+        """Return the series of a selection between two instants."""
         return await self._recent.series(selection, since, until, max_points)
 
 
@@ -155,14 +156,14 @@ class _Found(NamedTuple):
 
 
 def _each_of(batch: HistoryBatch) -> dict[Key, _Found]:
-    """Return the newest metric of each kind in a stretch."""
+    """Return the newest metric of each kind in a batch."""
     return {
         metric.key: _Found(metric, batch.order, offset) for offset, metric in enumerate(tag_runs(batch), batch.first)
     }
 
 
-def _with_few_before(begin: Position, until: Position) -> Position:
-    """Return the place without the types of which too much lies between the two, or that are not in both."""
+def _without_long_searches(begin: Position, until: Position) -> Position:
+    """Return `begin` without the types that have too many metrics up to `until`, or that are not in both."""
     return Position(
         begin.epoch,
         {
@@ -178,7 +179,7 @@ def _is_before(batch: HistoryBatch, at: float) -> bool:
 
 
 class RecordingReplaySource:
-    """What was recorded of one test run."""
+    """The recording of one test run."""
 
     def __init__(self, run: TestRun) -> None:
         self.run: str | None = run.slug
@@ -187,7 +188,7 @@ class RecordingReplaySource:
 
     @property
     def is_growing(self) -> bool:
-        """Whether the recorder is still at it."""
+        """Whether the run is still being recorded."""
         if self._is_deleted:
             return False
         return self._run.started_at is not None and self._run.recording_ended_at is None
@@ -198,11 +199,11 @@ class RecordingReplaySource:
         try:
             await run.arefresh_from_db(fields=["first_at", "last_at", "started_at", "ended_at", "recording_ended_at"])
         except TestRun.DoesNotExist:
-            # Whoever watches it sees it end.
+            # The replay ends.
             self._is_deleted = True
         begin = run.started_at or run.created_at
         first, last = run.first_at or begin, run.last_at or run.ended_at or begin
-        # Producers' clocks say when a metric was measured; it is played as it was published, a moment later.
+        # A timestamp is when a metric was measured; the replay shows it when it was published, a moment later.
         return min(first, begin).timestamp(), max(last, run.ended_at or last).timestamp()
 
     async def mark_at(self, at: float) -> int:
@@ -211,13 +212,13 @@ class RecordingReplaySource:
         return page.cursor - len(page.items)
 
     async def read(self, mark: int) -> Pages:
-        """Return what follows a number."""
+        """Return the moments after a number."""
         page = await _read_metrics(self._run, cursor=mark, limit=PAGE_METRICS)
         tagged = [Moment(item.published_at, [tag_run(item.metric, self._run.slug)]) for item in page.items]
         is_last = page.is_last
         if is_last and self.is_growing:
             await self.bounds()
-            # What was recorded between the two looks at the database, to the end of the run, is not in this page.
+            # Metrics recorded between the two queries, up to the end of the run, are not in this page.
             is_last = self.is_growing
         return Pages(tagged, page.cursor, is_last)
 
@@ -227,7 +228,7 @@ class RecordingReplaySource:
         return [tag_run(metric, self._run.slug) for metric in newest]
 
     async def series(self, selection: Selection, since: float, until: float, max_points: int) -> list[SeriesColumns]:
-        """Return what a selection has between two instants, as columns."""
+        """Return the series of a selection between two instants."""
         found = await _read_series(
             self._run,
             fields=selection.filters.fields,
@@ -235,6 +236,6 @@ class RecordingReplaySource:
             until=until,
             max_points=max_points,
         )
-        asked = selection.metric_types, selection.filters
-        matching = [item for item in found if matches(SeriesKey(item.metric_type, item.source, item.agent_id), *asked)]
+        wanted = selection.metric_types, selection.filters
+        matching = [item for item in found if matches(SeriesKey(item.metric_type, item.source, item.agent_id), *wanted)]
         return permitted_series(matching, selection.permit)

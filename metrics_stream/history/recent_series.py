@@ -1,4 +1,8 @@
-"""The recent past as columns, folded from the history as it grows."""
+"""The recent past as columns, folded from the history as it grows.
+
+Folding all that is kept takes seconds. So it is done once for all clients, and ahead of their requests. A metric type
+that no client has had for as long as the history keeps metrics is not folded ahead.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +20,11 @@ from metrics_stream.history import History
 
 logger = logging.getLogger(__name__)
 
-# Folded in one go, between which the event loop does other things: about 3 ms.
+# This many metrics are folded at a time, about 3 ms; the event loop does other things in between.
 SLICE_METRICS = 200
 PAGE_METRICS = 2_000
 
-# The same for what is not counted in metrics.
+# The same bound for work that is not counted in metrics.
 SLICE_SECONDS = 0.003
 
 # More than any dashboard shows; with 15 minutes of each, 150 MB.
@@ -28,7 +32,7 @@ MAX_SERIES = 5_000
 
 
 class RecentSeries:
-    """The series of what the history keeps, for all clients of one process."""
+    """The series of the metrics that the history keeps, for all clients of one process."""
 
     def __init__(
         self,
@@ -38,20 +42,20 @@ class RecentSeries:
         *,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`seconds` is how long the history keeps metrics, and `metric_types` are those that it may have."""
+        """The history keeps metrics for `seconds`, and may have metrics of `metric_types`."""
         self._history = history
         self._seconds = seconds
         self._now = now
-        # A server that was just started knows nothing of who will come back to it.
+        # A server that has just started does not know which types its returning clients will request.
         self._wanted_at = dict.fromkeys(metric_types, now())
         self._turn = asyncio.Lock()
-        self._begin("", ())
+        self._begin_epoch("", ())
 
     async def series(self, selection: Selection, since: float, until: float, max_points: int) -> list[SeriesColumns]:
-        """Return what a selection has between two instants, in seconds since 1970, as far as it is kept."""
-        self._want(selection.metric_types)
+        """Return the series of a selection between two instants, in seconds since 1970, as far as they are kept."""
+        self._note_wanted(selection.metric_types)
         await self._fold(selection.metric_types)
-        asked = self._folder.each_series(
+        each = self._folder.each_series(
             since=max(since, time.time() - self._seconds),
             until=until,
             metric_types=selection.metric_types,
@@ -59,64 +63,64 @@ class RecentSeries:
             max_points=max_points,
         )
         found, pace = [], _Pace()
-        for one in asked:
+        for one in each:
             found.append(one)
-            await pace.keep()
+            await pace.pause_if_due()
         return permitted_series(found, selection.permit)
 
     async def keep_up(self, wanted: Collection[str]) -> None:
-        """Fold what was published since, `wanted` being the metric types that clients have now.
+        """Fold what was published since the last call; `wanted` are the metric types that clients have now.
 
-        A type is folded ahead as long as some client had it within the time that the history keeps, so that a page
-        that is reloaded waits for nothing, and for as long after the start. Of others the rest is folded when one asks.
+        A type is folded ahead if some client had it, or the process started, within the time that the history keeps.
+        So a page that is reloaded does not wait. Other types are folded when a client requests their series.
         """
-        self._want(wanted)
+        self._note_wanted(wanted)
         oldest = self._now() - self._seconds
         await self._fold([item for item, at in self._wanted_at.items() if at >= oldest])
 
-    def _want(self, metric_types: Iterable[str]) -> None:
+    def _note_wanted(self, metric_types: Iterable[str]) -> None:
         self._wanted_at.update(dict.fromkeys(metric_types, self._now()))
 
-    def _begin(self, epoch: str, metric_types: Iterable[str]) -> None:
+    def _begin_epoch(self, epoch: str, metric_types: Iterable[str]) -> None:
         self._epoch = epoch
         self._offsets: dict[str, int] = dict.fromkeys(metric_types, 0)
         self._folder = Folder(max_series=MAX_SERIES)
-        self._is_overflow_told = False
+        self._is_overflow_logged = False
 
     async def _fold(self, metric_types: Iterable[str]) -> None:
-        asked = dict.fromkeys(metric_types)
-        is_last = not asked
+        distinct = dict.fromkeys(metric_types)
+        is_last = not distinct
         while not is_last:
-            # One page in turn, so that who asks for little does not wait for all that is folded ahead.
+            # One page at a time, so that a request for little does not wait for everything that is folded ahead.
             async with self._turn:
-                is_last = await self._fold_page(asked)
-        await self._forget()
+                is_last = await self._fold_page(distinct)
+        await self._drop_expired()
 
     async def _fold_page(self, metric_types: Collection[str]) -> bool:
-        """Fold a page in; return whether it was the last one."""
+        """Fold one page of the history; return whether it was the last one."""
         position = Position(self._epoch or "0", {item: self._offsets.get(item, 0) for item in metric_types})
         page = await self._history.since(position, max_metrics=PAGE_METRICS)
         if page.position.epoch != self._epoch:
-            self._begin(page.position.epoch, metric_types)
+            self._begin_epoch(page.position.epoch, metric_types)
         self._offsets.update(page.position.offsets)
-        await self._take([metric for batch in page.batches for metric in batch.metrics])
-        if self._folder.is_full and not self._is_overflow_told:
-            self._is_overflow_told = True
+        await self._add_in_slices([metric for batch in page.batches for metric in batch.metrics])
+        if self._folder.is_full and not self._is_overflow_logged:
+            self._is_overflow_logged = True
             logger.warning(
                 "the recent past has more than %s series (fields of a metric type, source and agent); charts that are "
-                "opened lack those that came last, until older ones end",
+                "opened now lack the series that came last, until older ones end",
                 f"{MAX_SERIES:,}",
             )
         return page.is_last
 
-    async def _forget(self) -> None:
+    async def _drop_expired(self) -> None:
         folder, pace = self._folder, _Pace()
         end = folder.bucket_of(time.time() - self._seconds)
         for key in folder.keys:
             folder.drop(key, 0, end)
-            await pace.keep()
+            await pace.pause_if_due()
 
-    async def _take(self, metrics: list[Metric]) -> None:
+    async def _add_in_slices(self, metrics: list[Metric]) -> None:
         taken = 0
         try:
             while taken < len(metrics):
@@ -124,11 +128,11 @@ class RecentSeries:
                 taken += SLICE_METRICS
                 await asyncio.sleep(0)
         finally:
-            # Who asked may be gone in the middle of a page: the others miss nothing of it, and have nothing twice.
+            # The request may be cancelled in the middle of a page: others must not miss the rest or fold it twice.
             self._add(metrics[taken:])
 
     def _add(self, metrics: Iterable[Metric]) -> None:
-        # What a clock that is hours ahead has measured would be held until then.
+        # A metric of a clock that is hours ahead would be kept for hours.
         latest = time.time() + self._seconds
         for metric in metrics:
             if metric.timestamp <= latest:
@@ -136,12 +140,12 @@ class RecentSeries:
 
 
 class _Pace:
-    """Lets the event loop do other things whenever it was kept for long enough."""
+    """Lets the event loop do other things when it has been kept for long enough."""
 
     def __init__(self) -> None:
         self._since = time.perf_counter()
 
-    async def keep(self) -> None:
+    async def pause_if_due(self) -> None:
         if time.perf_counter() - self._since >= SLICE_SECONDS:
             await asyncio.sleep(0)
             self._since = time.perf_counter()

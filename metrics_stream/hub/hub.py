@@ -26,7 +26,7 @@ from metrics_stream.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
 
-# From so many clients of a view on, compressing its frames well costs each of them less than it spares.
+# From this many clients of a view on, compressing its frames well costs less per client than it saves.
 MANY_CLIENTS = 8
 
 # How often busy clients are looked at; a slow client is closed at most this much late.
@@ -263,7 +263,7 @@ class Hub:
 
     def _flush(self, view: View) -> None:
         started_at = time.perf_counter()
-        # uvloop rings up to a millisecond early; by the clock no client's interval would have passed yet.
+        # uvloop calls up to a millisecond early; by the clock no client's interval would have passed yet.
         now = max(self._clock.time(), view.timer_at)
         view.timer = None
         try:

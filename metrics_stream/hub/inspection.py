@@ -1,4 +1,4 @@
-"""What a server process says of the clients it has: how each of them fares, and why one gets a metric or does not."""
+"""Describe the clients of one server process: the state of each, and why a client gets a metric or does not."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from metrics_stream.core.protocol.messages import Subscription
 from metrics_stream.hub.clients import Client, ClientState
 from metrics_stream.hub.hub import Hub
 
-# A write on its way for longer than this is no matter of the network's pace any more.
+# A write that takes longer than this is not explained by a slow network.
 NOT_READING_SECONDS = 1.0
 
-# It takes most of the time of describing thousands of clients, and is the same each time.
+# Formatting takes most of the time when thousands of clients are described, and the result is the same each time.
 _format_timestamp = lru_cache(maxsize=20_000)(format_timestamp)
 
 State = Literal["idle", "replaying", "catching up", "slow", "live"]
 
 
 def describe(client: Client, now: float) -> dict[str, Any]:
-    """Return what a client is and how it fares, as plain JSON-able data; `now` is by the hub's clock."""
-    waiting, waiting_bytes = _waiting(client)
+    """Return a client's identity, state and counters as plain data for JSON; `now` is by the hub's clock."""
+    waiting_metrics, waiting_bytes = _count_waiting(client)
     return {
         "client_id": client.id,
         "who": client.who,
@@ -41,26 +41,26 @@ def describe(client: Client, now: float) -> dict[str, Any]:
         "bytes_sent": client.counters.bytes_sent,
         "metrics_dropped": client.counters.metrics_dropped,
         "seconds_since_frame": max(0.0, now - client.last_frame_at) if client.last_frame_at > float("-inf") else None,
-        "metrics_waiting": waiting,
+        "metrics_waiting": waiting_metrics,
         "bytes_waiting": waiting_bytes,
     }
 
 
 def describe_all(clients: Iterable[Client], now: float) -> list[dict[str, Any]]:
-    """Return what each client is, how it fares, and what it has subscribed to; `now` is by the hub's clock."""
-    # Of thousands of clients most have subscribed to the same.
+    """Return for each client what `describe` returns, and its subscription; `now` is by the hub's clock."""
+    # Most of thousands of clients have the same subscription.
     subscriptions: dict[tuple[Selection, Delivery], Any] = {}
     described = []
     for client in clients:
-        wish = client.selection, client.delivery
-        if wish not in subscriptions:
-            subscriptions[wish] = msgspec.to_builtins(subscription_of(*wish))
-        described.append({**describe(client, now), "subscription": subscriptions[wish]})
+        wanted = client.selection, client.delivery
+        if wanted not in subscriptions:
+            subscriptions[wanted] = msgspec.to_builtins(subscription_of(*wanted))
+        described.append({**describe(client, now), "subscription": subscriptions[wanted]})
     return described
 
 
 def subscription_of(selection: Selection, delivery: Delivery, preset: str | None = None) -> Subscription:
-    """Return selection and delivery as they stand on the wire."""
+    """Return selection and delivery in the form of the protocol."""
     return Subscription(
         metric_types=selection.metric_types,
         filters=selection.filters,
@@ -82,8 +82,8 @@ def _state(client: Client, now: float) -> State:
     return "live" if client.selection.metric_types else "idle"
 
 
-def _waiting(client: Client) -> tuple[int, int]:
-    """Return how many metrics are kept for the client alone, and the bytes of its last frame it has not taken yet."""
+def _count_waiting(client: Client) -> tuple[int, int]:
+    """Return the number of metrics in the client's share, and the bytes of its last frame that it has not taken yet."""
     return len(client.share.items), (client.backlog or 0) if client.busy_since is not None else 0
 
 
@@ -96,7 +96,7 @@ def answer_question(
     bus_problem: str | None,
     slow_after_seconds: float,
 ) -> dict[str, Any]:
-    """Return as plain JSON-able data why a client of the hub gets what is asked about, or why not."""
+    """Return as plain data for JSON why a client of the hub gets the metrics of the question, or why not."""
     client = hub.clients[question.client_id]
     pending = client.view.pending if client.view is not None else None
     share_waits = client.has_timer and not client.share.is_empty

@@ -319,7 +319,7 @@ async def test_others_have_their_turn_while_many_series_are_summed_up_and_forgot
 async def test_series_that_are_too_many_are_told_once(monkeypatch, caplog):
     monkeypatch.setattr(recent_series, "MAX_SERIES", 3)
     recent = get_runtime().recent
-    recent._begin("", ())
+    recent._begin_epoch("", ())
     for _ in range(2):
         await publish([{f"f{number}": number for number in range(5)}])
         assert len(await recent.series(Selection(("system",)), begin(), time.time(), 300)) == 3

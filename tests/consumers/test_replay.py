@@ -262,7 +262,7 @@ async def test_bad_messages_get_an_error_that_names_the_value(message, code, wor
 
 
 async def test_a_client_that_is_closed_while_it_watches_hears_nothing_after_the_close(replay_sources, monkeypatch):
-    monkeypatch.setattr(replay, "TELL_SECONDS", 0.0)
+    monkeypatch.setattr(replay, "STATE_SECONDS", 0.0)
     async with connected() as client:
         await client.ask(type="replay", run="a-run", speed=0.25)
         [client_id] = get_runtime().hub.clients

@@ -134,7 +134,7 @@ async def test_the_recent_past_can_be_replayed_without_a_run():
 @pytest.mark.usefixtures("server")
 @pytest.mark.valkey
 async def test_a_replay_that_has_reached_the_present_goes_no_further(monkeypatch):
-    monkeypatch.setattr(replay, "TELL_SECONDS", 0.0)
+    monkeypatch.setattr(replay, "STATE_SECONDS", 0.0)
     monkeypatch.setattr(replay, "MORE_SECONDS", 0.05)
     await broadcast_many([{"metric_type": "system", "data": {"n": 0}}])
     async with connected() as client:
