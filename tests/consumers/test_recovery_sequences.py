@@ -102,7 +102,7 @@ class Life:
         self.published = dict.fromkeys(TYPES, 0)
         self.heard = {item: [] for item in TYPES}
         self.missing = 0
-        self.announced = 0  # since the position; whoever resumes from before a gap hears of it again
+        self.announced = 0  # since the position; a client that resumes from before a gap is told of it again
         self.position = None
         self.unheard = set()  # the types whose last metrics the channel layer lost
         self.producers = [ProducerNumbering(), ProducerNumbering()]

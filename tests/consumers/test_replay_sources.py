@@ -63,7 +63,7 @@ async def test_it_begins_with_what_was_published_at_the_instant_and_not_before(h
     at = placed[2].published_at
     assert numbers(await read_all(replay_source, await replay_source.mark_at(at))) == [2, 3, 4]
     assert numbers(await replay_source.newest_at(at)) == [1]
-    # As a client says it, who knows microseconds.
+    # As a client states it, in microseconds.
     at = parse_instant("at", format_timestamp(at))
     assert numbers(await read_all(replay_source, await replay_source.mark_at(at))) == [2, 3, 4]
 
