@@ -1,4 +1,4 @@
-"""Lets to a page only who may see something: others are asked to sign in, programs are answered 401."""
+"""Decorators of views that need an access: without one a browser is sent to the sign-in, a program gets 401."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ View = Callable[..., Any]
 
 
 def for_viewers(view: View) -> View:
-    """Return the view for those who may see something; it asks `access_of` what. Share links do not open it."""
+    """Return the view for requests with an access, which it finds with `access_of`; share links get 404."""
     return _guarded(view, is_shared=False)
 
 
 def for_shares(view: View) -> View:
-    """Return the view for those as well who came by a share link, which no search engine may list for them."""
+    """Return the view for share links too; their answers ask search engines not to list them."""
     return _guarded(view, is_shared=True)
 
 
@@ -59,7 +59,7 @@ def _refusal(request: HttpRequest, *, is_shared: bool) -> HttpResponseBase | Non
             answer = {"error": refused.error, "message": str(refused)}
             return JsonResponse(answer, status=401, headers={"WWW-Authenticate": "Bearer"})
         return redirect_to_login(request.get_full_path())
-    request.is_share_session = access.is_shared  # type: ignore[attr-defined]  # for the header
+    request.is_share_session = access.is_shared  # type: ignore[attr-defined]  # read when the header of the page is drawn
     if access.is_shared and not is_shared:
         raise Http404("A share link shows its dashboard only.")
     return None

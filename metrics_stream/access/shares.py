@@ -1,6 +1,6 @@
-"""What share links show: of which metrics which fields, and which links the session of a browser holds.
+"""What share links show, as grants, and which links the session of a browser holds.
 
-Room: above the models, below `access`, which says what of it holds for somebody.
+`access.grants` decides which of these links are still valid.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from metrics_stream.core.metrics.permission import Grant
 from metrics_stream.models import ClientPreset, Dashboard, Panel, ShareLink
 
 SHARES_KEY = "metrics_stream_shares"
-"""Where the session of a browser keeps the ids of the share links that were opened in it."""
+"""The key in a browser's session with the ids of the share links that were opened in it."""
 
 
 def grants_of(dashboard: Dashboard) -> Iterator[Grant]:
-    """Yield what a dashboard shows: the fields of its panels, of what its preset lets through.
+    """Yield a grant for each metric type on a dashboard: the fields that its panels read, narrowed by its preset.
 
-    A panel or preset that is broken shows nothing.
+    A broken panel or preset grants nothing.
     """
     preset = dashboard.preset or ClientPreset.objects.filter(is_default=True).first() or ClientPreset()
     try:
-        preset.clean_fields(exclude=_all_but(preset, "agent_ids", "sources", "fields"))
+        preset.clean_fields(exclude=_names_except(preset, "agent_ids", "sources", "fields"))
     except ValidationError:
         return
     kept = frozenset(preset.fields)
@@ -40,12 +40,12 @@ def grants_of(dashboard: Dashboard) -> Iterator[Grant]:
             shown[panel.metric_type] |= _fields_of(panel)
     for metric_type, found in shown.items():
         fields = frozenset(found & kept if kept else found)
-        if fields:  # a grant without fields would show every one
+        if fields:  # a grant without fields would show every field
             yield Grant(frozenset({metric_type}), frozenset(preset.sources), frozenset(preset.agent_ids), fields)
 
 
 def _fields_of(panel: Panel) -> set[str]:
-    """Return the fields that the browser code reads for a panel; identities of agents come with every field."""
+    """Return the fields that the browser reads for a panel; the identity of an agent comes with every field."""
     named = {path.partition(".")[0] for path in panel.fields}
     if panel.kind == Panel.Kind.STATUS:
         return {*named, "status"}
@@ -54,12 +54,12 @@ def _fields_of(panel: Panel) -> set[str]:
     return named
 
 
-def _all_but(preset: ClientPreset, *names: str) -> set[str]:
+def _names_except(preset: ClientPreset, *names: str) -> set[str]:
     return {field.name for field in preset._meta.get_fields() if field.name not in names}
 
 
 def held_by(session: SessionBase) -> list[ShareLink]:
-    """Return the links that were opened in a session, the newest last; they may open nothing any more."""
+    """Return the links that were opened in a session, the newest last; some may no longer be valid."""
     pks = session.get(SHARES_KEY)
     if not isinstance(pks, list):
         return []
@@ -68,10 +68,11 @@ def held_by(session: SessionBase) -> list[ShareLink]:
 
 
 def session_with(link: ShareLink, before: SessionBase) -> SessionBase:
-    """Return a session, not saved yet, of a browser that opens a link and is not signed in.
+    """Return a new session, not saved yet, for a browser that opens a link without being signed in.
 
-    It is another one than `before`, so that nobody knows its key who knew that of the other. Links that show what is
-    live are kept side by side; one of a test run stands alone. It ends with the link, or after SHARE_SESSION_DAYS.
+    Its key differs from that of `before`, so an attacker who planted that key gains nothing. Links to live dashboards
+    are kept side by side; a link to a test run stands alone. The session ends with its last link, or after
+    SHARE_SESSION_DAYS.
     """
     session: SessionBase = import_module(django_settings.SESSION_ENGINE).SessionStore()
     others = [] if link.run_id is not None else held_by(before)

@@ -1,4 +1,4 @@
-"""Tells the server processes when somebody may see more or less than before; `apps` connects it."""
+"""Tells the server processes when an access may have changed; `apps` connects these signals."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ _UID = "metrics_stream.access.grants"
 
 
 def tell_of_change() -> None:
-    """Tell the server processes, who then look up what those who are connected may see."""
+    """Tell the server processes, which then check the access of every connected client."""
     tell_servers(AccessChanged())
 
 
 def _tell_later(**_: Any) -> None:
     waiting = transaction.get_connection().run_on_commit
-    # A form that saves a policy sends half a dozen signals.
+    # A form that saves a policy sends half a dozen signals; one message is enough.
     if not any(entry[1] is tell_of_change for entry in waiting):
         transaction.on_commit(tell_of_change, robust=True)
 
 
 def _tell_of_user(*, update_fields: Any = None, created: bool = False, **_: Any) -> None:
-    # A sign-in notes its time and changes nothing else; who is new has nothing open yet.
+    # A sign-in only notes its time, and a new user has no connection yet.
     if not created and update_fields != frozenset({"last_login"}):
         _tell_later()
 
 
 def _tell_of_save(*, created: bool = False, sender: Any = None, **_: Any) -> None:
-    # A token or link that is new has opened nothing yet.
+    # A new token or link has no connection yet.
     if not (created and sender in (AccessToken, ShareLink)):
         _tell_later()
 
 
 def connect() -> None:
-    """Listen to everything on which an access depends."""
+    """Connect to the signals of every table that an access depends on."""
     user = get_user_model()
     post_save.connect(_tell_of_user, sender=user, dispatch_uid=_UID)
     post_delete.connect(_tell_later, sender=user, dispatch_uid=_UID)
-    # Panels, dashboards and presets, because share links show what is on them.
+    # Panels, dashboards and presets, because share links grant what they show.
     for model in (AccessPolicy, AccessToken, ShareLink, Dashboard, Panel, ClientPreset):
         post_save.connect(_tell_of_save, sender=model, dispatch_uid=_UID)
         post_delete.connect(_tell_later, sender=model, dispatch_uid=_UID)

@@ -13,7 +13,8 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 
-from metrics_stream.access.grants import access_of, visible_dashboards, visible_runs
+from metrics_stream.access.grants import access_of
+from metrics_stream.access.visibility import visible_dashboards, visible_runs
 from metrics_stream.admin.base import AuditedAdmin
 from metrics_stream.admin.forms import AccessPolicyForm, ShareLinkForm
 from metrics_stream.core.formatting import NO_VALUE

@@ -20,7 +20,7 @@ from channels.db import database_sync_to_async
 from django.db import DatabaseError, transaction
 from django.utils import timezone
 
-from metrics_stream.access.grants import BEARER
+from metrics_stream.access.credentials import BEARER
 from metrics_stream.conf import StreamSettings, get_settings
 from metrics_stream.core.errors import InvalidTokenError, ItemError, RequestRefusedError
 from metrics_stream.core.formats.native import Terms

@@ -21,7 +21,8 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.db import DatabaseError
 from msgspec import UNSET
 
-from metrics_stream.access.grants import Access, Anybody, BrowserSession, Credential
+from metrics_stream.access.credentials import Anybody, BrowserSession, Credential
+from metrics_stream.access.grants import Access
 from metrics_stream.access.monitor import AccessMonitor, access_monitor_of, is_local
 from metrics_stream.consumers.query import find_preset, past_in, wish_of
 from metrics_stream.consumers.session import Past, Session
@@ -274,7 +275,7 @@ class EntranceConsumer(AsyncWebsocketConsumer):
     def _look_again_if_changed(self) -> None:
         """See to it that rights which changed while they were looked up are looked up once more."""
         if self._changes != self.monitor.changes:
-            self.monitor.look_again()
+            self.monitor.request_recheck()
 
     def _stop_waiting(self) -> None:
         if self._waiting is not None and self._waiting is not asyncio.current_task():

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from channels.db import database_sync_to_async
 
-from metrics_stream.access.grants import Access, visible_runs
+from metrics_stream.access.grants import Access
+from metrics_stream.access.visibility import visible_runs
 from metrics_stream.consumers.replay import Moment, Pages, ReplaySource
 from metrics_stream.core.delivery.pending import Key
 from metrics_stream.core.delivery.selection import Selection

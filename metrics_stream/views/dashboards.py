@@ -19,7 +19,8 @@ from django.views.decorators.cache import cache_control, never_cache
 from django.views.decorators.http import require_safe
 
 from metrics_stream.access.decorators import for_shares, for_viewers
-from metrics_stream.access.grants import access_of, find_dashboard, is_staff, visible_dashboards, visible_runs
+from metrics_stream.access.grants import access_of, is_staff
+from metrics_stream.access.visibility import find_dashboard, visible_dashboards, visible_runs
 from metrics_stream.conf import get_settings
 from metrics_stream.core.metrics.catalogue import Catalogue, Field
 from metrics_stream.models import ClientPreset, Dashboard, Panel, TestRun

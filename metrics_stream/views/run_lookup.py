@@ -8,7 +8,8 @@ from django.db.models import Q, QuerySet, TextField
 from django.db.models.functions import Cast
 from django.http import Http404
 
-from metrics_stream.access.grants import Access, visible_runs
+from metrics_stream.access.grants import Access
+from metrics_stream.access.visibility import visible_runs
 from metrics_stream.models import TestRun
 
 # More words than anybody types; each is a condition of the query.

@@ -13,7 +13,8 @@ from django.urls import reverse
 from django.views.decorators.http import require_safe
 
 from metrics_stream.access.decorators import for_viewers
-from metrics_stream.access.grants import access_of, is_staff, visible_dashboards
+from metrics_stream.access.grants import access_of, is_staff
+from metrics_stream.access.visibility import visible_dashboards
 from metrics_stream.core.formatting import format_timestamp
 from metrics_stream.models import Dashboard, Panel, TestRun
 from metrics_stream.runs.lifecycle import OPEN

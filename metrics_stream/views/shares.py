@@ -15,8 +15,9 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 
-from metrics_stream.access.grants import access_of, find_dashboard, is_open, visible_runs
+from metrics_stream.access.grants import access_of, is_open
 from metrics_stream.access.shares import SHARES_KEY, session_with
+from metrics_stream.access.visibility import find_dashboard, visible_runs
 from metrics_stream.models import ShareLink
 
 

@@ -657,7 +657,7 @@ class ClosedTests(TransactionTestCase):
             async with socket(*headers) as one:
                 await one.hear()
         watch = access_monitor_of(get_runtime())
-        assert not watch._sockets
+        assert not watch._clients
         assert not watch._places
         assert not get_runtime().hub.clients
         await stop_runtime()

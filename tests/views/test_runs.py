@@ -13,7 +13,9 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import strip_tags
 
-from metrics_stream.access import grants as access
+from metrics_stream.access.credentials import Anybody
+from metrics_stream.access.grants import resolve
+from metrics_stream.access.visibility import visible_runs
 from metrics_stream.core.errors import MetricsStreamError
 from metrics_stream.core.formatting import NO_VALUE
 from metrics_stream.core.metrics.sketch import Sketch
@@ -325,7 +327,7 @@ def test_all_pages_ask_access_which_runs_a_person_sees(client, monkeypatch):
     for module in ("run_lookup", "dashboards"):
         hidden = lambda user: TestRun.objects.exclude(slug="soak")  # noqa: E731
         monkeypatch.setattr(f"metrics_stream.views.{module}.visible_runs", hidden)
-    assert access.visible_runs(access.resolve(access.Anybody())).count() == 2
+    assert visible_runs(resolve(Anybody())).count() == 2
     assert [client.get(address).status_code for address in addresses] == [404] * 3
     assert names(client.get("/runs/")) == ["other"]
     assert [run.slug for run in client.get("/").context["open_runs"]] == ["other"]
