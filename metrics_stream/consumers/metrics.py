@@ -1,123 +1,297 @@
-"""The protocol state of one socket: a handler for each message of the client that `entrance` has let in.
+"""The WebSocket consumer: admits one client, answers its messages, and closes it when it may not stay.
 
-Only in these two an error becomes wire text.
+It is made of Limits, Authentication and Session. Each client message has one handler here, marked with `handles`.
+Errors become messages to the client only in this module.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
+import structlog
+from channels.generic.websocket import AsyncWebsocketConsumer
 from msgspec import UNSET
 
-from metrics_stream.consumers.authentication import EntranceConsumer
-from metrics_stream.consumers.replay_sources import open_replay_source
+from metrics_stream.access.monitor import access_monitor_of
+from metrics_stream.consumers.authentication import Authentication
+from metrics_stream.consumers.limits import Limits
+from metrics_stream.consumers.query import Opening, read_opening
 from metrics_stream.consumers.session import Past, Session
+from metrics_stream.consumers.sink import SocketSink
 from metrics_stream.core.delivery.pending import Delivery
-from metrics_stream.core.delivery.selection import check_filters, expand
-from metrics_stream.core.errors import ProtocolError
+from metrics_stream.core.delivery.selection import Selection, check_filters, expand
+from metrics_stream.core.errors import ClientRefusedError, NotAuthenticatedError, ProtocolError
 from metrics_stream.core.formatting import format_timestamp
 from metrics_stream.core.protocol import messages
-from metrics_stream.core.protocol import parsing as protocol
-from metrics_stream.core.protocol.codes import CloseCode, ErrorCode
-from metrics_stream.core.protocol.parsing import parse_instant
+from metrics_stream.core.protocol.codes import ErrorCode, close_reason
+from metrics_stream.core.protocol.parsing import encode, parse
+from metrics_stream.core.protocol.prepared_message import EXTENSION
 from metrics_stream.hub.clients import Client
+from metrics_stream.hub.inspection import subscription_of
+from metrics_stream.runtime.runtime import Runtime, get_runtime
 
 logger = logging.getLogger(__name__)
 
+Handler = Callable[["MetricsConsumer", Any], Awaitable[None]]
 
-class MetricsConsumer(EntranceConsumer):
-    """Speaks the protocol with one client and keeps its selection and delivery in the hub."""
+_HANDLERS: dict[type[messages.ClientMessage], Handler] = {}
 
-    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        """Answer one message; nothing a client sends ends anything but its own socket."""
-        if self._closing or self._is_gone or (self.client is None and self._waiting is None):
-            return
-        settings, telemetry = self.runtime.settings, self.runtime.telemetry
-        telemetry.messages_received += 1
-        if not self._allow_message():
-            await self._fail(
-                CloseCode.TOO_MANY_MESSAGES,
-                ErrorCode.TOO_MANY_MESSAGES,
-                f"more than {settings.messages_per_second:g} messages a second; allowed: bursts of "
-                f"{settings.message_burst}",
-            )
-            return
-        size = len(text_data.encode(errors="replace")) if text_data is not None else len(bytes_data or b"")
-        if size > settings.max_message_bytes:
-            telemetry.protocol_errors += 1
-            await self._fail(
-                CloseCode.MESSAGE_TOO_BIG,
-                ErrorCode.MESSAGE_TOO_BIG,
-                f"the message has {size} bytes; allowed: {settings.max_message_bytes}",
-            )
-            return
-        ref: messages.Ref = UNSET
+
+def handles(message_class: type[messages.ClientMessage]) -> Callable[[Handler], Handler]:
+    """Mark the method of MetricsConsumer that answers the messages of a class."""
+
+    def register(handler: Handler) -> Handler:
+        _HANDLERS[message_class] = handler
+        return handler
+
+    return register
+
+
+class MetricsConsumer(AsyncWebsocketConsumer):
+    """Speaks the protocol with one client; what the client subscribes to stands in its Session."""
+
+    # No channel of its own: metrics come from the hub, and a channel layer that is down must not stop new connections.
+    # Channels returns None for an alias that is not configured.
+    channel_layer_alias = "metrics_stream.none"
+
+    # Set once the connection is accepted.
+    _is_accepted = False
+    runtime: Runtime
+    _limits: Limits
+    _authentication: Authentication
+
+    # Set once the hub knows the client.
+    _is_admitted = False
+    _client: Client
+    _sink: SocketSink
+    _session: Session
+
+    _is_closing = False
+
+    # --- from the handshake to the hub ---
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one connection; however it ends, the hub forgets the client."""
         try:
-            if text_data is None:
-                raise ProtocolError(ErrorCode.BINARY, "a binary message; the protocol is JSON in text messages")
-            message = protocol.parse(text_data)
-            ref = message.ref
-            await self._handle(message)
+            await super().__call__(scope, receive, send)
+        finally:
+            self._forget()
+
+    async def connect(self) -> None:
+        """Accept the connection, and admit the client if its handshake has a credential; else wait for a token."""
+        await self.accept()
+        self.runtime = get_runtime()
+        monitor = access_monitor_of(self.runtime)
+        self._limits = Limits(self.runtime, monitor)
+        self._authentication = Authentication(
+            monitor, self._limits, apply_change=self._apply_access, close=self._close_with
+        )
+        self._is_accepted = True
+        try:
+            self._limits.take_place_of_address(self._address)
+            await self._authentication.read_handshake(_headers_of(self.scope))
+        except NotAuthenticatedError:
+            seconds = self.runtime.settings.authenticate_seconds
+            await self._send(messages.AuthenticationRequired(within_seconds=seconds))
+            self._authentication.wait_for_token(seconds)
+        except ClientRefusedError as refused:
+            await self._close_with(refused)
+        else:
+            await self._admit()
+
+    @property
+    def _address(self) -> str:
+        return str((self.scope.get("client") or [""])[0])
+
+    async def _admit(self, ref: messages.Ref = UNSET) -> None:
+        """Take the authenticated client into the hub, with what its address asks for."""
+        runtime, hub, access = self.runtime, self.runtime.hub, self._authentication.access
+        opening, problem = Opening(), None
+        try:
+            max_terms = runtime.settings.max_filter_terms
+            opening = await read_opening(self.scope["query_string"], access, max_terms=max_terms)
         except ProtocolError as error:
-            await self._answer_error(error, ref)
-        except OSError:  # the client went away while it was being answered
+            problem = error
+        if self._is_closing:
             return
-        except Exception:
-            logger.exception("a message could not be answered")
-            await self._send(
-                messages.Error(code=ErrorCode.INTERNAL, message="the server failed to answer this message", ref=ref)
-            )
+        extensions: Any = self.scope.get("extensions") or {}
+        sink = SocketSink(self.base_send, extensions.get(EXTENSION, {}), hub)
+        client_id = uuid.uuid4().hex
+        # For every line that the task of this connection writes to the log.
+        structlog.contextvars.bind_contextvars(client_id=client_id)
+        # Before the hub knows the client, so that the welcome is the first message on every connection.
+        subscription = subscription_of(opening.selection, opening.delivery, opening.preset)
+        await self._send_welcome(client_id, subscription, ref)
+        client = hub.add(client_id, sink, connected_at=time.time(), who=access.who, address=self._address)
+        sink.client = client
+        client.count_message()  # the welcome
+        session = Session(client, runtime, self._authentication, self._send)
+        self._client, self._sink, self._session = client, sink, session
+        self._is_admitted = True
+        # Before the monitor knows the client: rights that it takes away would be given back here.
+        hub.change(client, Selection((), opening.selection.filters, access.live_permit), opening.delivery)
+        self._authentication.start_monitoring()
+        if problem is not None:
+            await self._send_error(problem)
+        if runtime.canary.state == "stale":
+            await self._send(messages.Status(bus="stale"))
+        if opening.selection.metric_types:
+            session.start(opening.selection, opening.past)
 
-    async def _handle(self, message: messages.AnyClientMessage) -> None:
-        if self.client is None and not isinstance(message, messages.Authenticate):
-            raise ProtocolError(ErrorCode.NOT_AUTHENTICATED, "send `authenticate` with a token first")
-        await _HANDLERS[type(message)](self, message)
-
-    async def _subscribe(self, message: messages.Subscribe) -> None:
-        wanted = expand(message.metric_types, self.access.metric_types, self.access.everything)
-        past = Past.of(message)
-        await self._session.settle()
-        client = self._client
-        asked = self._in_order(wanted)
-        metric_types = self._in_order(wanted.union(client.selection.metric_types))
-        selection = replace(client.selection, metric_types=metric_types)
-        if self._session.replay is None:
-            await self._session.admit(selection, past, message.ref, asked)
-        else:  # what is replayed comes of other types from now on; `live` brings the rest
-            self.runtime.hub.change(client, selection, client.delivery)
-            await self._send(messages.SubscriptionConfirmed(metric_types=metric_types, ref=message.ref))
-
-    async def _unsubscribe(self, message: messages.Unsubscribe) -> None:
-        # Whoever gives up everything keeps nothing, not even what it had to name to get.
-        unwanted = expand(message.metric_types, self.access.metric_types, self.access.metric_types)
-        await self._session.settle()
-        client, hub = self._client, self.runtime.hub
-        metric_types = self._in_order(frozenset(client.selection.metric_types) - unwanted)
-        hub.change(client, replace(client.selection, metric_types=metric_types), client.delivery)
-        position = hub.position_reached_by(client)
+    async def _send_welcome(self, client_id: str, subscription: messages.Subscription, ref: messages.Ref) -> None:
+        settings = self.runtime.settings
         await self._send(
-            messages.SubscriptionConfirmed(metric_types=metric_types, position=position or UNSET, ref=message.ref)
+            messages.Welcome(
+                client_id=client_id,
+                ref=ref,
+                timestamp=format_timestamp(time.time()),
+                message="Connected to metrics_stream. Send subscribe to get metrics.",
+                metric_types=self._authentication.access.metric_types,
+                subscription=subscription,
+                limits=messages.Limits(
+                    message_bytes=settings.max_message_bytes,
+                    messages_per_second=settings.messages_per_second,
+                    message_burst=settings.message_burst,
+                    errors_per_minute=settings.max_errors_per_minute,
+                    filter_terms=settings.max_filter_terms,
+                    history_seconds=0.0 if self.runtime.history is None else settings.history_seconds,
+                ),
+            )
         )
 
+    async def _apply_access(self) -> None:
+        """Continue with the access that the client has now, or close it if that is impossible."""
+        self._client.rename(self._authentication.access.who)
+        try:
+            await self._session.apply_access()
+        except ClientRefusedError as refused:
+            await self._close_with(refused)
+
+    # --- the end ---
+
+    async def _close_with(self, refused: ClientRefusedError) -> None:
+        """Send the reason in an error frame, because some servers drop close reasons, and close."""
+        code, error, reason = refused.code, refused.error, str(refused)
+        if self._is_admitted:
+            # The hub does not wait for a client that reads nothing.
+            self.runtime.hub.close(self._client.id, code, error, reason)
+        elif not self._is_closing:
+            await self._send_error(ProtocolError(error, reason))
+            self.runtime.telemetry.closes_by_code[code] += 1
+            self._is_closing = True
+            self._forget()
+            await self.close(code=int(code), reason=close_reason(reason))
+
+    async def disconnect(self, code: int) -> None:
+        """Forget the client."""
+        self._forget()
+
+    def _forget(self) -> None:
+        if self._is_accepted:
+            self._authentication.stop()
+            self._limits.give_back_places()
+        if self._is_admitted:
+            self._sink.cancel()
+            self._session.stop()
+            self.runtime.hub.remove(self._client)
+
+    # --- messages out ---
+
+    @property
+    def _is_gone(self) -> bool:
+        """Whether the connection was closed from here: nothing may follow the close, and no message is answered."""
+        return self._is_closing or (self._is_admitted and self._client.id not in self.runtime.hub.clients)
+
+    async def _send(self, message: messages.ServerMessage) -> None:
+        """Send a message at once; it does not queue behind data."""
+        if self._is_gone:
+            return
+        self.runtime.telemetry.messages_sent += 1
+        if self._is_admitted:
+            self._client.count_message()
+        await self.send(text_data=encode(message))
+
+    async def _send_error(self, error: ProtocolError) -> None:
+        await self._send(messages.Error(code=error.code, message=error.message, ref=error.ref))
+
+    # --- messages in ---
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        """Answer one message; nothing that a client sends ends anything but its own connection."""
+        if self._is_gone or not (self._is_admitted or self._authentication.is_waiting):
+            return
+        self.runtime.telemetry.messages_received += 1
+        size = len(text_data.encode(errors="replace")) if text_data is not None else len(bytes_data or b"")
+        try:
+            self._limits.count_message(size)
+            await self._answer(text_data)
+        except ClientRefusedError as refused:
+            await self._close_with(refused)
+        except OSError:  # the client disconnected before its answer was sent
+            return
+
+    async def _answer(self, text: str | None) -> None:
+        ref: messages.Ref = UNSET
+        try:
+            if text is None:
+                raise ProtocolError(ErrorCode.BINARY, "a binary message; the protocol is JSON in text messages")
+            message = parse(text)
+            ref = message.ref
+            if not self._is_admitted and not isinstance(message, messages.Authenticate):
+                raise ProtocolError(ErrorCode.NOT_AUTHENTICATED, "send `authenticate` with a token first")
+            await _HANDLERS[type(message)](self, message)
+        except (ClientRefusedError, OSError):
+            raise
+        except ProtocolError as error:
+            self.runtime.telemetry.protocol_errors += 1
+            await self._send_error(ProtocolError(error.code, error.message, error.ref if ref is UNSET else ref))
+            self._limits.count_error()
+        except Exception:
+            logger.exception("a message could not be answered")
+            await self._send_error(ProtocolError(ErrorCode.INTERNAL, "the server failed to answer this message", ref))
+
+    @handles(messages.Authenticate)
+    async def _authenticate(self, message: messages.Authenticate) -> None:
+        await self._authentication.read_token(message.token)
+        if self._is_admitted:
+            await self._send_welcome(self._client.id, self._session.describe(), message.ref)
+        else:
+            await self._admit(message.ref)
+
+    @handles(messages.Subscribe)
+    async def _subscribe(self, message: messages.Subscribe) -> None:
+        await self._session.subscribe(self._expand(message.metric_types), Past.of(message), message.ref)
+
+    @handles(messages.Unsubscribe)
+    async def _unsubscribe(self, message: messages.Unsubscribe) -> None:
+        # Unsubscribing from `all` removes every type, also those that `all` does not subscribe to.
+        visible = self._authentication.access.metric_types
+        await self._session.unsubscribe(expand(message.metric_types, visible, visible), message.ref)
+
+    def _expand(self, metric_types: tuple[str, ...]) -> frozenset[str]:
+        access = self._authentication.access
+        return expand(metric_types, access.metric_types, access.everything)
+
+    @handles(messages.SetFilters)
     async def _set_filters(self, message: messages.SetFilters) -> None:
-        client = self._client
         filters = check_filters(message.filters, max_terms=self.runtime.settings.max_filter_terms)
-        self.runtime.hub.change(client, replace(client.selection, filters=filters), client.delivery)
+        self._session.set_filters(filters)
         await self._send(messages.FiltersUpdated(filters=filters, ref=message.ref))
 
+    @handles(messages.SetUpdateInterval)
     async def _set_update_interval(self, message: messages.SetUpdateInterval) -> None:
-        client = self._client
         interval = messages.clamp(message.interval_seconds, messages.INTERVAL_SECONDS)
-        self.runtime.hub.change(client, client.selection, replace(client.delivery, interval_seconds=interval))
+        self._session.set_delivery(replace(self._session.delivery, interval_seconds=interval))
         await self._send(messages.UpdateIntervalSet(interval_seconds=interval, ref=message.ref))
 
+    @handles(messages.SetBatching)
     async def _set_batching(self, message: messages.SetBatching) -> None:
-        client = self._client
-        now = client.delivery
+        now = self._session.delivery
         delivery = Delivery.clamped(
             interval_seconds=now.interval_seconds,
             batch_size=now.batch_size if message.batch_size is UNSET else message.batch_size,
@@ -126,7 +300,7 @@ class MetricsConsumer(EntranceConsumer):
             else message.batch_timeout_seconds,
             mode=now.mode if message.mode is UNSET else message.mode,
         )
-        self.runtime.hub.change(client, client.selection, delivery)
+        self._session.set_delivery(delivery)
         await self._send(
             messages.BatchingSet(
                 batch_size=delivery.batch_size,
@@ -136,61 +310,32 @@ class MetricsConsumer(EntranceConsumer):
             )
         )
 
+    @handles(messages.Ping)
     async def _ping(self, message: messages.Ping) -> None:
-        position = self.runtime.hub.position_reached_by(self._client) or UNSET
+        position = self._session.position or UNSET
         now = format_timestamp(time.time())
         await self._send(messages.Pong(timestamp=now, position=position, ref=message.ref))
 
+    @handles(messages.Replay)
     async def _replay(self, message: messages.Replay) -> None:
-        at = None if message.from_ is UNSET else parse_instant("from", message.from_)
-        run = None if message.run is UNSET else message.run
-        session = self._session
-        await session.settle()
-        # What may be seen now; when that changes before the replay has begun, `allow` ends it like one that plays.
-        access = self.access
-        session.begins_replay = True
-        try:
-            replay_source = await open_replay_source(self.runtime, access, run)
-            await session.start_replay(replay_source, message, at, access.permit)
-        finally:
-            session.begins_replay = False
+        await self._session.start_replay(message)
 
+    @handles(messages.Seek)
     async def _seek(self, message: messages.Seek) -> None:
-        await self._session.seek(message, parse_instant("to", message.to))
+        await self._session.seek(message)
 
+    @handles(messages.Pause)
     async def _pause(self, message: messages.Pause) -> None:
         await self._session.pause(message)
 
+    @handles(messages.Resume)
     async def _resume(self, message: messages.Resume) -> None:
         await self._session.resume(message)
 
+    @handles(messages.Live)
     async def _live(self, message: messages.Live) -> None:
-        if not self.access.is_live:
-            raise ProtocolError(ErrorCode.INVALID_MESSAGE, "the link shows a test run, and nothing that is live")
         await self._session.live(message)
 
-    @property
-    def _client(self) -> Client:
-        assert self.client is not None, "messages are handled only for clients that were taken in"
-        return self.client
 
-    @property
-    def _session(self) -> Session:
-        assert self.session is not None, "messages are handled only for clients that were taken in"
-        return self.session
-
-
-_HANDLERS: dict[type[messages.ClientMessage], Callable[[MetricsConsumer, Any], Awaitable[None]]] = {
-    messages.Subscribe: MetricsConsumer._subscribe,
-    messages.Unsubscribe: MetricsConsumer._unsubscribe,
-    messages.SetFilters: MetricsConsumer._set_filters,
-    messages.SetUpdateInterval: MetricsConsumer._set_update_interval,
-    messages.SetBatching: MetricsConsumer._set_batching,
-    messages.Ping: MetricsConsumer._ping,
-    messages.Authenticate: MetricsConsumer._authenticate,
-    messages.Replay: MetricsConsumer._replay,
-    messages.Seek: MetricsConsumer._seek,
-    messages.Pause: MetricsConsumer._pause,
-    messages.Resume: MetricsConsumer._resume,
-    messages.Live: MetricsConsumer._live,
-}
+def _headers_of(scope: Any) -> dict[str, str]:
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}

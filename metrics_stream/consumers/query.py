@@ -1,10 +1,12 @@
-"""What the address of a socket asks for: a preset that an admin made, and what the client wishes of the past."""
+"""What the address of a WebSocket asks for: the preset of an admin, and the past that the client wants with it."""
 
 from __future__ import annotations
 
 import logging
 import math
+from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qs
 
 import msgspec
 from django.db import DatabaseError
@@ -29,8 +31,28 @@ Query = dict[str, list[str]]
 _PAST_IN_QUERY = ("resume_from", "backfill_seconds", "max_points")
 
 
-async def find_preset(query: Query) -> ClientPreset | None:
-    """Return the preset that an address names, None when it names none; ProtocolError when there is no such preset."""
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What a client begins with; without a preset nothing is subscribed and the default delivery is in force."""
+
+    preset: str | None = None
+    selection: Selection = field(default_factory=Selection)
+    delivery: Delivery = field(default_factory=Delivery)
+    past: Past = field(default_factory=Past)
+
+
+async def read_opening(query_string: bytes, access: Access, *, max_terms: int) -> Opening:
+    """Return what the query of an address asks for, as far as it is visible; raise ProtocolError for what is wrong."""
+    query = parse_qs(query_string.decode("latin-1"))
+    preset = await _find_preset(query)
+    if preset is None:
+        return Opening()
+    selection, delivery = _read_preset(preset, access, max_terms=max_terms)
+    return Opening(preset.slug, selection, delivery, _read_past(query))
+
+
+async def _find_preset(query: Query) -> ClientPreset | None:
+    """Return the preset that the query names, None if it names none; raise ProtocolError if there is no such preset."""
     slug = query.get("preset", [""])[0]
     if not slug:
         return None
@@ -44,26 +66,28 @@ async def find_preset(query: Query) -> ClientPreset | None:
     return preset
 
 
-def past_in(query: Query) -> Past:
-    """Return what an address says of the past; ProtocolError for what is no number."""
-    said = {name: query[name][0] for name in _PAST_IN_QUERY if name in query}
+def _read_past(query: Query) -> Past:
+    """Return what the query asks for of the past; raise ProtocolError for a value that is not a number."""
+    values = {name: query[name][0] for name in _PAST_IN_QUERY if name in query}
     try:
-        numbers = {name: float(said[name]) for name in ("backfill_seconds", "max_points") if name in said}
+        numbers = {name: float(values[name]) for name in ("backfill_seconds", "max_points") if name in values}
         if not all(map(math.isfinite, numbers.values())):
-            raise ValueError("JSON has no such numbers either")
+            raise ValueError("JSON has no such numbers")
     except ValueError as error:
-        raise ProtocolError(ErrorCode.INVALID_MESSAGE, f"{quote(said)} in the address; they must be numbers") from error
+        raise ProtocolError(
+            ErrorCode.INVALID_MESSAGE, f"{quote(values)} in the address; they must be numbers"
+        ) from error
     return Past.of(
         messages.Subscribe(
-            resume_from=said.get("resume_from", UNSET),
+            resume_from=values.get("resume_from", UNSET),
             backfill_seconds=numbers.get("backfill_seconds", UNSET),
             max_points=int(numbers.get("max_points", messages.DEFAULT_MAX_POINTS)),
         )
     )
 
 
-def wish_of(preset: ClientPreset, access: Access, *, max_terms: int) -> tuple[Selection, Delivery]:
-    """Return what a preset asks for, as far as this client may see it; ProtocolError for one that is broken."""
+def _read_preset(preset: ClientPreset, access: Access, *, max_terms: int) -> tuple[Selection, Delivery]:
+    """Return what a preset asks for, as far as it is visible; raise ProtocolError for a broken preset."""
     try:
         types = msgspec.convert(preset.metric_types, frozenset[str])
         terms: dict[str, Any] = {"agent_ids": preset.agent_ids, "fields": preset.fields, "sources": preset.sources}

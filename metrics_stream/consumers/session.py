@@ -1,6 +1,7 @@
-"""Brings one client into what it subscribed to, with what it wishes to have of the past, and into replays and back.
+"""What one client has subscribed to and is owed: its subscription, the past that it asked for, and its replay.
 
-One per socket, between its consumer and the hub. What takes long goes on in tasks, so that messages are answered.
+A session stands between the consumer of a client and the hub. What takes long runs in tasks, so that further messages
+are answered meanwhile.
 """
 
 from __future__ import annotations
@@ -9,24 +10,28 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 from msgspec import UNSET
 
+from metrics_stream.consumers.authentication import Authentication
 from metrics_stream.consumers.backfill import send_backfill
-from metrics_stream.consumers.recovery import Recovery, Visible
-from metrics_stream.consumers.replay import Replay, ReplaySource
+from metrics_stream.consumers.recovery import Recovery
+from metrics_stream.consumers.replay import Replay
+from metrics_stream.consumers.replay_sources import open_replay_source
+from metrics_stream.core.delivery.pending import Delivery
 from metrics_stream.core.delivery.selection import Selection
-from metrics_stream.core.errors import BusError, ProtocolError
-from metrics_stream.core.metrics.permission import Permit
+from metrics_stream.core.errors import AccessRefusedError, BusError, ProtocolError
 from metrics_stream.core.protocol import messages
-from metrics_stream.core.protocol.codes import ErrorCode, GapReason
+from metrics_stream.core.protocol.codes import CloseCode, ErrorCode, GapReason
+from metrics_stream.core.protocol.parsing import parse_instant
 from metrics_stream.core.protocol.positions import Position, parse_position
 from metrics_stream.core.series.columns import SeriesColumns
 from metrics_stream.hub.clients import Client
+from metrics_stream.hub.inspection import subscription_of
 from metrics_stream.runtime.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -36,7 +41,7 @@ Send = Callable[[messages.ServerMessage], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What a client wishes to have of the past."""
+    """What a client asks for of the past."""
 
     resume_from: Position | None = None
     backfill_seconds: float | None = None
@@ -44,7 +49,7 @@ class Past:
 
     @classmethod
     def of(cls, message: messages.Backfilled) -> Past:
-        """Return what a message says, its numbers moved into what is allowed."""
+        """Return what a message asks for, with its numbers clamped to what is allowed."""
         resume_from = getattr(message, "resume_from", UNSET)
         seconds = message.backfill_seconds
         return cls(
@@ -55,57 +60,129 @@ class Past:
 
 
 class Session:
-    """The comings and goings of one client between nothing, what is live, and replays."""
+    """The subscription, the recovery and the replay of one client that the hub serves."""
 
-    def __init__(self, client: Client, runtime: Runtime, send: Send, visible: Visible) -> None:
-        """`send` sends a message to the client; `visible` returns those of some metric types that it may see now."""
-        self.replay: Replay | None = None
-        self.begins_replay = False
-        """Whether somebody is about to call `replay`, with what may be seen now."""
+    def __init__(self, client: Client, runtime: Runtime, authentication: Authentication, send: Send) -> None:
+        """`send` sends a message to the client."""
         self._client = client
         self._runtime = runtime
+        self._hub = runtime.hub
+        self._authentication = authentication
         self._send = send
-        self._visible = visible
+        self._replay: Replay | None = None
+        self._is_opening_replay = False
         self._recovery: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        # One backfill at a time, so that the parts of two never mix; those that nothing was sent of, and their types.
+        # One backfill at a time, so that the parts of two are never mixed.
         self._backfill_turn = asyncio.Lock()
+        # Backfills of which nothing was sent yet, with their metric types.
         self._unsent_backfills: dict[asyncio.Task[None], frozenset[str]] = {}
 
-    # --- live ---
+    @property
+    def replay(self) -> Replay | None:
+        """The replay that the client gets instead of live metrics."""
+        return self._replay
 
-    async def settle(self) -> None:
-        """Wait until what an admission before has to bring whole of the past is on its way."""
-        if self._recovery is not None:
-            await asyncio.wait([self._recovery])
+    @property
+    def delivery(self) -> Delivery:
+        """How the client gets its metrics."""
+        return self._client.delivery
 
-    async def admit(
-        self, selection: Selection, past: Past, ref: messages.Ref, asked: tuple[str, ...] | None = None
-    ) -> None:
-        """Give the client a selection with more metric types than it had, confirm it, and bring what it wishes.
+    @property
+    def position(self) -> str | None:
+        """The position that the client has reached; None while it is unknown or something waits to be sent."""
+        return self._hub.position_reached_by(self._client)
 
-        Columns come of all types that are `asked` for, also of those that the client has; None means all.
+    def describe(self) -> messages.Subscription:
+        """Return the subscription as it stands on the wire."""
+        return subscription_of(self._client.selection, self._client.delivery)
+
+    # --- what is selected, and how it is delivered ---
+
+    async def subscribe(self, metric_types: frozenset[str], past: Past, ref: messages.Ref) -> None:
+        """Add metric types, as far as they are visible, and send what the client asks for of the past."""
+        await self._settle()
+        added = self._visible(metric_types)
+        wanted = self._visible(metric_types.union(self._client.selection.metric_types))
+        selection = replace(self._client.selection, metric_types=wanted)
+        if self._replay is None:
+            await self._recover(selection, past, ref, added)
+        else:  # The replay has the other types from now on; `live` sends their past.
+            self._change(selection)
+            await self._send(messages.SubscriptionConfirmed(metric_types=wanted, ref=ref))
+
+    async def unsubscribe(self, metric_types: frozenset[str], ref: messages.Ref) -> None:
+        """Remove metric types."""
+        await self._settle()
+        left = self._visible(frozenset(self._client.selection.metric_types) - metric_types)
+        self._change(replace(self._client.selection, metric_types=left))
+        await self._send(messages.SubscriptionConfirmed(metric_types=left, position=self.position or UNSET, ref=ref))
+
+    def set_filters(self, filters: messages.Filters) -> None:
+        """Replace the filters."""
+        self._change(replace(self._client.selection, filters=filters))
+
+    def set_delivery(self, delivery: Delivery) -> None:
+        """Replace interval, batching and mode."""
+        self._hub.change(self._client, self._client.selection, delivery)
+
+    async def apply_access(self) -> None:
+        """Continue with the access that the client has now; raise AccessRefusedError when it has to reconnect."""
+        if self._replay is not None or self._is_opening_replay:
+            # The replay was opened with the access before.
+            raise AccessRefusedError(
+                CloseCode.AUTHENTICATION_EXPIRED, ErrorCode.EXPIRED, "your access has changed; reconnect"
+            )
+        selection = self._client.selection
+        metric_types = self._visible(selection.metric_types)
+        permit = self._authentication.access.live_permit
+        self._change(replace(selection, metric_types=metric_types, permit=permit))
+        await self._send(messages.SubscriptionConfirmed(metric_types=metric_types, position=self.position or UNSET))
+
+    def _visible(self, metric_types: Iterable[str]) -> tuple[str, ...]:
+        return self._authentication.visible_types(metric_types)
+
+    def _change(self, selection: Selection) -> None:
+        self._hub.change(self._client, selection, self._client.delivery)
+
+    # --- recovery and backfill ---
+
+    def start(self, selection: Selection, past: Past) -> None:
+        """Give a new client the selection of its preset.
+
+        It happens in a task: a channel layer that is down must not keep the client from its first replies.
         """
-        recovery = self._recovery_of()
-        recovered = await recovery.begin(selection, past.resume_from)
-        await self._confirm(recovery.metric_types, recovery.position, recovered, ref)
-        self._recovery = self._start(recovery.finish())
-        self._start_backfill(selection.metric_types if asked is None else asked, past)
 
-    def start(self, selection: Selection, past: Past, *, is_confirmed: bool) -> None:
-        """Do the same in a task: a channel layer that is away must not keep a new client from its first replies."""
-
-        async def admit() -> None:
-            recovery = self._recovery_of()
+        async def recover() -> None:
+            recovery = self._make_recovery()
             recovered = await recovery.begin(selection, past.resume_from)
-            if is_confirmed:
+            # The welcome has confirmed the selection; only what is asked for of the past needs an answer.
+            if past != Past():
                 await self._confirm(recovery.metric_types, recovery.position, recovered, UNSET)
             await recovery.finish()
 
-        self._recovery = self._start(admit())
+        self._recovery = self._start_task(recover())
         self._start_backfill(selection.metric_types, past)
 
-    def _recovery_of(self) -> Recovery:
+    async def _recover(
+        self, selection: Selection, past: Past, ref: messages.Ref, added: tuple[str, ...] | None = None
+    ) -> None:
+        """Give the client a selection with more metric types than it had, confirm it, and start sending the past.
+
+        The backfill has all types of `added`, also those that the client had before; None means the whole selection.
+        """
+        recovery = self._make_recovery()
+        recovered = await recovery.begin(selection, past.resume_from)
+        await self._confirm(recovery.metric_types, recovery.position, recovered, ref)
+        self._recovery = self._start_task(recovery.finish())
+        self._start_backfill(selection.metric_types if added is None else added, past)
+
+    async def _settle(self) -> None:
+        """Wait until the recovery before has sent all its metrics."""
+        if self._recovery is not None:
+            await asyncio.wait([self._recovery])
+
+    def _make_recovery(self) -> Recovery:
         runtime = self._runtime
         return Recovery(
             self._client,
@@ -134,124 +211,134 @@ class Session:
             return
         asked = frozenset(metric_types)
         for earlier, types in self._unsent_backfills.items():
-            # Who asks for all of it again has no use for both.
+            # A client that asks for the same again needs only the later answer.
             if types <= asked:
                 earlier.cancel()
-        task = self._start(self._backfill(metric_types, past.backfill_seconds, past.max_points))
+        task = self._start_task(self._backfill(metric_types, past.backfill_seconds, past.max_points))
         self._unsent_backfills[task] = asked
 
     async def _backfill(self, metric_types: tuple[str, ...], seconds: float, max_points: int) -> None:
-        """Send what came before of these types as columns, once what has to come whole is on its way."""
+        """Send the past of these types as columns, after the metrics that the recovery sends."""
         async with self._backfill_turn:
             until = time.time()
             since = until - seconds
-            await self.settle()
+            await self._settle()
             selection = replace(self._client.selection, metric_types=metric_types)
             series: list[SeriesColumns] = []
             if self._runtime.recent is not None:
-                # Without it the client knows that there is none, and has what is live.
+                # On failure the client gets an empty backfill, and live metrics go on.
                 with contextlib.suppress(BusError):
                     series = await self._runtime.recent.series(selection, since, until, max_points)
             if (task := asyncio.current_task()) is not None:
                 self._unsent_backfills.pop(task, None)
-            await send_backfill(self._client, self._runtime.hub, series, metric_types, since=since, until=until)
+            await send_backfill(self._client, self._hub, series, metric_types, since=since, until=until)
 
     # --- replays ---
 
-    async def start_replay(
-        self, replay_source: ReplaySource, message: messages.Replay, at: float | None, permit: Permit
-    ) -> None:
-        """Play a tape to the client instead of what is live, from an instant on; `permit` holds for the tape."""
-        speed = messages.clamp(message.speed, messages.SPEED)
-        replay = Replay(self._client, self._runtime.hub, replay_source, permit, self._send)
-        await replay.start(at, speed=speed, paused=message.paused)
-        # Not before: when the past is away, all stays as it was.
-        self._stop_player()
-        self.replay = replay
-        await self._send(_as_reply(replay.describe(), message.ref))
-        self._play(replay, Past.of(message))
+    async def start_replay(self, message: messages.Replay) -> None:
+        """Replay a test run or the history to the client instead of live metrics."""
+        at = None if message.from_ is UNSET else parse_instant("from", message.from_)
+        run = None if message.run is UNSET else message.run
+        await self._settle()
+        # The replay has the access of this moment. If that changes before the replay has begun, `apply_access` closes
+        # the client as it does during a replay.
+        access = self._authentication.access
+        self._is_opening_replay = True
+        try:
+            replay_source = await open_replay_source(self._runtime, access, run)
+            replay = Replay(self._client, self._hub, replay_source, access.permit, self._send)
+            speed = messages.clamp(message.speed, messages.SPEED)
+            await replay.start(at, speed=speed, paused=message.paused)
+            # Only now: when the past cannot be read, everything stays as it was.
+            self._stop_replay()
+            self._replay = replay
+            await self._send(_as_reply(replay.describe(), message.ref))
+            self._play(replay, Past.of(message))
+        finally:
+            self._is_opening_replay = False
 
-    async def seek(self, message: messages.Seek, at: float) -> None:
-        """Go on with the replay at another instant."""
-        replay = self._current_player()
+    async def seek(self, message: messages.Seek) -> None:
+        """Continue the replay at another instant."""
+        at = parse_instant("to", message.to)
+        replay = self._current_replay()
         await replay.seek(at)
-        # What is still to be sent of the instant before is of no use any more. Not before: a jump that fails is none.
+        # What is still to be sent from before the jump is outdated. Only now: a jump that fails changes nothing.
         self._cancel_tasks()
         await self._send(_as_reply(replay.describe(), message.ref))
         self._play(replay, Past.of(message))
 
     async def pause(self, message: messages.Pause) -> None:
-        """Halt the replay."""
-        replay = self._current_player()
+        """Pause the replay."""
+        replay = self._current_replay()
         replay.pause()
         await self._send(_as_reply(replay.describe(), message.ref))
 
     async def resume(self, message: messages.Resume) -> None:
-        """Go on with the replay."""
-        replay = self._current_player()
+        """Resume the replay."""
+        replay = self._current_replay()
         replay.resume(None if message.speed is UNSET else messages.clamp(message.speed, messages.SPEED))
         await self._send(_as_reply(replay.describe(), message.ref))
 
     async def live(self, message: messages.Live) -> None:
-        """End the replay, if there is one, and go on with what is live."""
+        """End the replay, if there is one, and continue with live metrics."""
+        if not self._authentication.access.is_live:
+            raise ProtocolError(ErrorCode.INVALID_MESSAGE, "the link shows a test run, and nothing that is live")
         past = Past.of(message)
-        if self.replay is not None:
-            self._stop_player()
-            hub, client, selection = self._runtime.hub, self._client, self._client.selection
-            hub.change(client, replace(selection, metric_types=()), client.delivery)
-            hub.leave_replay(client)
+        if self._replay is None:
             await self._send(messages.ReplayState(state="live", ref=message.ref))
-            await self.admit(selection, past, UNSET)
-        else:
-            await self._send(messages.ReplayState(state="live", ref=message.ref))
+            return
+        self._stop_replay()
+        selection = self._client.selection
+        self._change(replace(selection, metric_types=()))
+        self._hub.leave_replay(self._client)
+        await self._send(messages.ReplayState(state="live", ref=message.ref))
+        await self._recover(selection, past, UNSET)
 
-    def _current_player(self) -> Replay:
-        if self.replay is None:
+    def _current_replay(self) -> Replay:
+        if self._replay is None:
             raise ProtocolError(ErrorCode.NOT_REPLAYING, "nothing is replayed; send `replay` first")
-        return self.replay
+        return self._replay
 
     def _play(self, replay: Replay, past: Past) -> None:
-        self._start(replay.play())
+        self._start_task(replay.play())
         if past.backfill_seconds is not None:
-            self._start(self._backfill_replay(replay, past.backfill_seconds, past.max_points))
+            self._start_task(self._backfill_replay(replay, past.backfill_seconds, past.max_points))
 
     async def _backfill_replay(self, replay: Replay, seconds: float, max_points: int) -> None:
         until = replay.at
         selection = self._client.selection
         series = await replay.replay_source.series(selection, until - seconds, until, max_points)
-        await send_backfill(
-            self._client, self._runtime.hub, series, selection.metric_types, since=until - seconds, until=until
-        )
+        await send_backfill(self._client, self._hub, series, selection.metric_types, since=until - seconds, until=until)
 
-    def _stop_player(self) -> None:
-        self.replay = None
+    def _stop_replay(self) -> None:
+        self._replay = None
         self._cancel_tasks()
 
     # --- tasks ---
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _start_task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._finish_task)
         return task
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _finish_task(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._unsent_backfills.pop(task, None)
         if task.cancelled() or (error := task.exception()) is None or isinstance(error, OSError):
             return
         logger.error("the past could not be sent", exc_info=error)
-        self._runtime.hub.tell_gap(self._client, GapReason.INTERNAL, metric_types=self._client.selection.metric_types)
+        self._hub.tell_gap(self._client, GapReason.INTERNAL, metric_types=self._client.selection.metric_types)
 
     def _cancel_tasks(self) -> None:
         for task in self._tasks:
             task.cancel()
 
-    def cancel(self) -> None:
-        """End what is on its way: the socket is gone."""
+    def stop(self) -> None:
+        """Cancel what is still to be sent; the client is gone."""
         self._cancel_tasks()
 
 
 def _as_reply(state: messages.ReplayState, ref: messages.Ref) -> messages.ReplayState:
-    """Return a state as the reply to a message."""
+    """Return a state as the reply to the message with this `ref`."""
     return msgspec.structs.replace(state, ref=ref)

@@ -9,8 +9,10 @@ MetricsStreamError
 ├── ItemError                 one item of a body cannot be published
 ├── RequestRefusedError       an HTTP request of a program is refused
 │   └── InvalidTokenError
-├── AccessRefusedError        a credential gives no access
-│   └── NotAuthenticatedError
+├── ClientRefusedError        a client is closed, with a code and a reason
+│   ├── AccessRefusedError    a credential gives no access
+│   │   └── NotAuthenticatedError
+│   └── LimitExceededError    a client takes or sends too much
 ├── BusError                  the channel layer or the history failed
 │   └── NotSharedError
 ├── BroadcastError            metrics could not be handed over
@@ -106,13 +108,21 @@ class InvalidTokenError(RequestRefusedError):
         super().__init__(RequestErrorCode.NOT_AUTHENTICATED, message)
 
 
-class AccessRefusedError(MetricsStreamError):
-    """A credential gives no access; the consumer closes the socket, a page asks to sign in or answers 401."""
+class ClientRefusedError(MetricsStreamError):
+    """A client may not stay connected; the consumer sends `error` and the message, and closes with `code`."""
 
     def __init__(self, code: CloseCode, error: ErrorCode, message: str) -> None:
         super().__init__(message)
         self.code = code
         self.error = error
+
+
+class LimitExceededError(ClientRefusedError):
+    """A client takes or sends more than allowed; raised by its Limits, and the consumer closes it."""
+
+
+class AccessRefusedError(ClientRefusedError):
+    """A credential gives no access; the consumer closes the socket, a page asks to sign in or answers 401."""
 
 
 class NotAuthenticatedError(AccessRefusedError):

@@ -17,7 +17,7 @@ from metrics_stream.access import monitor
 from metrics_stream.access.monitor import access_monitor_of
 from metrics_stream.broadcast import broadcast, broadcast_many
 from metrics_stream.bus.bus import declare_server
-from metrics_stream.consumers import metrics as consumers
+from metrics_stream.consumers import session
 from metrics_stream.consumers.metrics import MetricsConsumer
 from metrics_stream.consumers.session import Session
 from metrics_stream.core.protocol.positions import parse_position
@@ -516,7 +516,7 @@ class ClosedTests(TransactionTestCase):
             yield one
 
     async def test_a_replay_that_waits_shows_what_may_be_seen_when_it_begins(self):
-        async with self.replay_while_rights_change(Session, "settle") as one:
+        async with self.replay_while_rights_change(Session, "_settle") as one:
             assert (await one.hear())["type"] == "subscription_confirmed"
             heard = [await one.hear(), await one.hear()]
             [frame] = [item for item in heard if item["type"] != "replay_state"]
@@ -527,7 +527,7 @@ class ClosedTests(TransactionTestCase):
         await stop_runtime()
 
     async def test_a_replay_ends_when_its_authority_changes_while_it_begins(self):
-        async with self.replay_while_rights_change(consumers, "open_replay_source") as one:
+        async with self.replay_while_rights_change(session, "open_replay_source") as one:
             assert await one.ends() == ("expired", 4005)
         await stop_runtime()
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from metrics_stream.consumers import authentication as entrance
+from metrics_stream.consumers import limits
 from metrics_stream.routing import stream_application
 from metrics_stream.runtime.runtime import get_runtime, stop_runtime
 from tests.consumers.test_metrics import Client, connected
@@ -59,7 +59,7 @@ async def test_the_fifth_error_within_a_minute_closes_with_4501():
 
 
 async def test_errors_that_are_far_apart_close_nothing(monkeypatch):
-    monkeypatch.setattr(entrance, "ERROR_WINDOW_SECONDS", 0.0)
+    monkeypatch.setattr(limits, "ERROR_WINDOW_SECONDS", 0.0)
     async with connected() as client:
         for _ in range(8):
             assert (await client.ask("rubbish"))["code"] == "not_json"

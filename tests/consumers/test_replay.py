@@ -5,8 +5,7 @@ import asyncio
 import pytest
 
 from metrics_stream.broadcast import broadcast_many, make_metric
-from metrics_stream.consumers import metrics as consumers
-from metrics_stream.consumers import replay
+from metrics_stream.consumers import replay, session
 from metrics_stream.consumers.replay import Moment, Pages
 from metrics_stream.core.errors import BusError
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode
@@ -24,7 +23,7 @@ def replay_sources(monkeypatch):
     async def open_replay_source(runtime, access, run):
         return found[run]
 
-    monkeypatch.setattr(consumers, "open_replay_source", open_replay_source)
+    monkeypatch.setattr(session, "open_replay_source", open_replay_source)
     return found
 
 

@@ -1,0 +1,108 @@
+"""The limits of one client: places of its address and its user, size and rate of messages, errors a minute."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Hashable
+
+from metrics_stream.access.credentials import Anybody, BrowserSession, Credential
+from metrics_stream.access.grants import Access
+from metrics_stream.access.monitor import AccessMonitor, is_local
+from metrics_stream.core.errors import LimitExceededError
+from metrics_stream.core.protocol.codes import CloseCode, ErrorCode
+from metrics_stream.core.rate_limit import TokenBucket
+from metrics_stream.runtime.runtime import Runtime
+
+ERROR_WINDOW_SECONDS = 60.0
+
+Place = tuple[str, Hashable]
+"""What is limited, `address` or `user`, and whose place it is."""
+
+
+class Limits:
+    """Counts what one client takes and sends; raises LimitExceededError when it is more than the settings allow."""
+
+    def __init__(self, runtime: Runtime, monitor: AccessMonitor) -> None:
+        """`monitor` counts the places of all clients of the process."""
+        self._runtime = runtime
+        self._settings = runtime.settings
+        self._monitor = monitor
+        self._address_place: Place | None = None
+        self._user_place: Place | None = None
+        self._messages = TokenBucket(self._settings.messages_per_second, self._settings.message_burst, time.monotonic())
+        self._errors: deque[float] = deque()
+
+    # --- places ---
+
+    def take_place_of_address(self, address: str) -> None:
+        """Take a place in this process and one of a network address; programs and proxies of this machine need none."""
+        settings = self._settings
+        if len(self._runtime.hub.clients) >= settings.max_clients:
+            reason = f"{settings.max_clients} clients are connected already"
+            raise self._refuse_connection(ErrorCode.OVER_CAPACITY, reason)
+        if is_local(address):
+            return
+        limit = settings.max_clients_per_address
+        if not self._monitor.take_place("address", address, limit):
+            reason = f"{limit} clients are connected from your address already"
+            raise self._refuse_connection(ErrorCode.TOO_MANY_CONNECTIONS, reason)
+        self._address_place = ("address", address)
+
+    def take_place_of_user(self, credential: Credential, access: Access) -> None:
+        """Take a place of the user or token, in exchange for the one before; without a credential none is needed."""
+        owner = access.user_id if isinstance(credential, BrowserSession) else credential
+        place = None if owner is None or owner == Anybody() else ("user", owner)
+        if place is not None and place == self._user_place:
+            return
+        limit = self._settings.max_clients_per_user
+        if place is not None and not self._monitor.take_place(*place, limit):
+            reason = f"{limit} clients of {access.who} are connected already"
+            raise self._refuse_connection(ErrorCode.TOO_MANY_CONNECTIONS, reason)
+        self._give_back(self._user_place)
+        self._user_place = place
+
+    def _refuse_connection(self, error: ErrorCode, reason: str) -> LimitExceededError:
+        self._runtime.telemetry.refused_clients += 1
+        return LimitExceededError(CloseCode.OVER_CAPACITY, error, reason)
+
+    def give_back_places(self) -> None:
+        """Give back all places; harmless when none is taken."""
+        for place in (self._address_place, self._user_place):
+            self._give_back(place)
+        self._address_place = self._user_place = None
+
+    def _give_back(self, place: Place | None) -> None:
+        if place is not None:
+            self._monitor.give_back(*place)
+
+    # --- messages ---
+
+    def count_message(self, size: int) -> None:
+        """Count a message of so many bytes that the client sent."""
+        settings = self._settings
+        if self._messages.take(1.0, time.monotonic()) > 0.0:
+            raise LimitExceededError(
+                CloseCode.TOO_MANY_MESSAGES,
+                ErrorCode.TOO_MANY_MESSAGES,
+                f"more than {settings.messages_per_second:g} messages a second; allowed: bursts of "
+                f"{settings.message_burst}",
+            )
+        if size > settings.max_message_bytes:
+            self._runtime.telemetry.protocol_errors += 1
+            raise LimitExceededError(
+                CloseCode.MESSAGE_TOO_BIG,
+                ErrorCode.MESSAGE_TOO_BIG,
+                f"the message has {size} bytes; allowed: {settings.max_message_bytes}",
+            )
+
+    def count_error(self) -> None:
+        """Count a message that the client sent and that could not be accepted."""
+        now = time.monotonic()
+        self._errors.append(now)
+        while now - self._errors[0] > ERROR_WINDOW_SECONDS:
+            self._errors.popleft()
+        if len(self._errors) >= self._settings.max_errors_per_minute:
+            raise LimitExceededError(
+                CloseCode.BAD_PROTOCOL, ErrorCode.TOO_MANY_ERRORS, f"{len(self._errors)} errors within a minute"
+            )
