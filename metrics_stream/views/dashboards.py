@@ -23,6 +23,7 @@ from metrics_stream.access.grants import access_of, is_staff
 from metrics_stream.access.visibility import find_dashboard, visible_dashboards, visible_runs
 from metrics_stream.conf import get_settings
 from metrics_stream.core.metrics.catalogue import Catalogue, Field
+from metrics_stream.core.protocol.messages import client_message_keys
 from metrics_stream.models import ClientPreset, Dashboard, Panel, TestRun
 from metrics_stream.runs.lifecycle import OPEN
 from metrics_stream.runtime import runtime
@@ -90,6 +91,7 @@ def console(request: HttpRequest) -> HttpResponse:
         "sign_in_path": resolve_url(settings.LOGIN_URL),
         "presets": list(ClientPreset.objects.values("slug", "name", "description")),
         "catalogue": get_settings().catalogue().describe(),
+        "client_messages": client_message_keys(),
     }
     return render(
         request, "metrics_stream/console.html", {"page": page, "dashboards": visible_dashboards(access_of(request))}

@@ -256,6 +256,10 @@ async def test_bytes_are_counted_not_characters():
         assert await client.closed() == 4509
 
 
+def test_each_client_message_has_a_handler():
+    assert set(consumers._HANDLERS) == set(consumers.messages.CLIENT_MESSAGES)
+
+
 async def test_a_fault_of_the_server_is_told_and_the_socket_stays(monkeypatch, caplog):
     async def broken(self, message):
         raise ZeroDivisionError

@@ -10,6 +10,7 @@ from django.shortcuts import resolve_url
 from django.urls import reverse
 
 from metrics_stream.conf import get_settings
+from metrics_stream.core.protocol.messages import CLIENT_MESSAGES, message_name
 from metrics_stream.models import ClientPreset, Dashboard, Panel, TestRun
 from metrics_stream.views.dashboards import MOST_RUNS, describe_field, page_config
 
@@ -218,9 +219,14 @@ def test_titles_are_text_everywhere(client, operations):
         assert "<img src=x>" not in content
 
 
-def test_console_knows_presets_and_catalogue(client, db):
+def test_console_knows_presets_catalogue_and_client_messages(client, db):
     ClientPreset.objects.create(name="Slow", slug="slow", description="For phones.")
-    assert client.get("/console/").context["page"] == {
+    page = client.get("/console/").context["page"]
+    client_messages = page.pop("client_messages")
+    assert list(client_messages) == [message_name(message) for message in CLIENT_MESSAGES]
+    assert set(client_messages["replay"]) == {"run", "from", "speed", "paused", "backfill_seconds", "max_points"}
+    assert client_messages["ping"] == []
+    assert page == {
         "socket_path": "/ws/metrics/",
         "sign_in_path": resolve_url(settings.LOGIN_URL),
         "presets": [{"slug": "slow", "name": "Slow", "description": "For phones."}],

@@ -165,20 +165,7 @@ AnyClientMessage = (
     | Resume
     | Live
 )
-CLIENT_MESSAGES: tuple[type[ClientMessage], ...] = (
-    Subscribe,
-    Unsubscribe,
-    SetFilters,
-    SetUpdateInterval,
-    SetBatching,
-    Ping,
-    Authenticate,
-    Replay,
-    Seek,
-    Pause,
-    Resume,
-    Live,
-)
+CLIENT_MESSAGES: tuple[type[ClientMessage], ...] = get_args(AnyClientMessage)
 
 
 # --- server → client ---
@@ -383,6 +370,14 @@ SERVER_MESSAGES: tuple[type[ServerMessage], ...] = (
 def message_name(message: type[msgspec.Struct]) -> str:
     """Return the value of `type` by which `message` is known on the wire."""
     return str(message.__struct_config__.tag)
+
+
+def client_message_keys() -> dict[str, list[str]]:
+    """Return the keys that each client message may have beside `type` and `ref`, by its name on the wire."""
+    return {
+        message_name(message): [key for key in message.__struct_encode_fields__ if key != "ref"]
+        for message in CLIENT_MESSAGES
+    }
 
 
 def clamp(value: float, bounds: tuple[float, float]) -> float:

@@ -72,6 +72,7 @@ class ConsolePage {
     this.composer = new Composer(page.getElementById("pane-send"), {
       send: (text) => this.session.sendText(text),
       metricTypes: () => this.controls.knownTypes,
+      clientMessages: config.client_messages,
     });
     this.url = this.find("url");
     this.preset = this.find("preset");

@@ -16,11 +16,13 @@ export class Composer {
    * @param {object} options
    * @param {(text: string) => boolean} options.send
    * @param {() => string[]} options.metricTypes the existing types
+   * @param {Record<string, string[]>} options.clientMessages the keys of each message beside `type` and `ref`
    */
-  constructor(root, { send, metricTypes }) {
+  constructor(root, { send, metricTypes, clientMessages }) {
     this.root = root;
     this.send = send;
     this.metricTypes = metricTypes;
+    this.clientMessages = clientMessages;
     const find = (name) => root.querySelector(`[data-${name}]`);
     this.form = find("composer");
     this.text = find("text");
@@ -76,7 +78,7 @@ export class Composer {
 
   #showHint() {
     const text = this.text.value;
-    const { level, words } = hintFor(text, this.metricTypes());
+    const { level, words } = hintFor(text, this.metricTypes(), this.clientMessages);
     const bytes = encoder.encode(text).length;
     const most = this.limits?.message_bytes;
     const tooBig = most !== undefined && bytes > most;
@@ -87,7 +89,7 @@ export class Composer {
 
   #showTemplates() {
     const host = this.root.querySelector("[data-templates]");
-    const all = templates();
+    const all = templates(this.clientMessages);
     for (const group of new Set(all.map((template) => template.group))) {
       const items = all.filter((template) => template.group === group);
       const buttons = items.map(({ name, text }) => {

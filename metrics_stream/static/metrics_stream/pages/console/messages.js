@@ -3,23 +3,6 @@
 import { formatNumber } from "../../client/format.js";
 import { metricsOf } from "./statistics.js";
 
-/** The keys that each client message may have beside `type` and `ref`. */
-const PAST_KEYS = ["backfill_seconds", "max_points"];
-const CLIENT_KEYS = {
-  subscribe: ["metric_types", "resume_from", ...PAST_KEYS],
-  unsubscribe: ["metric_types"],
-  set_filters: ["filters"],
-  set_update_interval: ["interval_seconds"],
-  set_batching: ["batch_size", "batch_timeout_seconds", "mode"],
-  ping: [],
-  replay: ["run", "from", "speed", "paused", ...PAST_KEYS],
-  seek: ["to", ...PAST_KEYS],
-  pause: [],
-  resume: ["speed"],
-  live: ["resume_from", ...PAST_KEYS],
-  authenticate: ["token"],
-};
-
 const REPLIES = new Set([
   "subscription_confirmed",
   "filters_updated",
@@ -30,9 +13,12 @@ const REPLIES = new Set([
   "authentication_required",
 ]);
 
-/** @returns {{group: string, name: string, text: string}[]} the templates that the composer offers */
-export function templates() {
-  const good = [
+/**
+ * @param {Record<string, string[]>} clientMessages the keys of each message beside `type` and `ref`
+ * @returns {{group: string, name: string, text: string}[]} the templates that the composer offers
+ */
+export function templates(clientMessages) {
+  const written = [
     { type: "subscribe", metric_types: ["all"] },
     { type: "unsubscribe", metric_types: ["system"] },
     { type: "set_filters", filters: { agent_ids: ["agent_1"], sources: [], fields: [] } },
@@ -45,7 +31,14 @@ export function templates() {
     { type: "pause" },
     { type: "resume", speed: 1 },
     { type: "live" },
-  ].map((message) => ({ group: "Messages", name: nameOf(message), text: JSON.stringify(message, null, 2) }));
+    { type: "authenticate", token: "mst_…" },
+  ];
+  const others = Object.keys(clientMessages).filter((type) => !written.some((message) => message.type === type));
+  const good = [...written, ...others.map((type) => ({ type }))].map((message) => ({
+    group: "Messages",
+    name: nameOf(message),
+    text: JSON.stringify(message, null, 2),
+  }));
   const wrong = [
     ["not JSON", '{"type": "subscribe", '],
     ["unknown message", '{"type": "dance", "ref": "my-dance"}'],
@@ -63,9 +56,10 @@ const nameOf = (message) => ("backfill_seconds" in message ? `${message.type} wi
  *
  * @param {string} text
  * @param {string[]} metricTypes the existing types
+ * @param {Record<string, string[]>} clientMessages the keys of each message beside `type` and `ref`
  * @returns {{level: "quiet" | "good" | "warn", words: string}}
  */
-export function hintFor(text, metricTypes) {
+export function hintFor(text, metricTypes, clientMessages) {
   if (text.trim() === "") return { level: "quiet", words: "Type a message, or start from a template." };
   let value;
   try {
@@ -76,12 +70,12 @@ export function hintFor(text, metricTypes) {
   if (value === null || typeof value !== "object" || Array.isArray(value)) {
     return { level: "warn", words: "JSON, but not an object; every message is an object with a type." };
   }
-  const known = Object.keys(CLIENT_KEYS);
-  if (!Object.hasOwn(CLIENT_KEYS, value.type)) {
+  const known = Object.keys(clientMessages);
+  if (!Object.hasOwn(clientMessages, value.type)) {
     const type = JSON.stringify(value.type) ?? "(none)";
     return { level: "warn", words: `Unknown type ${type}; known: ${known.join(", ")}` };
   }
-  const keys = CLIENT_KEYS[value.type];
+  const keys = clientMessages[value.type];
   const extra = Object.keys(value).filter((key) => key !== "type" && key !== "ref" && !keys.includes(key));
   if (extra.length) {
     return { level: "warn", words: `Unknown key ${extra[0]}; allowed: ${["type", "ref", ...keys].join(", ")}` };
