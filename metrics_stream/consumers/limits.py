@@ -10,6 +10,7 @@ from metrics_stream.access.credentials import Anybody, BrowserSession, Credentia
 from metrics_stream.access.grants import Access
 from metrics_stream.access.monitor import AccessMonitor, is_local
 from metrics_stream.core.errors import LimitExceededError
+from metrics_stream.core.protocol import messages
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode
 from metrics_stream.core.rate_limit import TokenBucket
 from metrics_stream.runtime.runtime import Runtime
@@ -30,8 +31,22 @@ class Limits:
         self._monitor = monitor
         self._address_place: Place | None = None
         self._user_place: Place | None = None
-        self._messages = TokenBucket(self._settings.messages_per_second, self._settings.message_burst, time.monotonic())
+        self._token_bucket = TokenBucket(
+            self._settings.messages_per_second, self._settings.message_burst, time.monotonic()
+        )
         self._errors: deque[float] = deque()
+
+    def describe(self) -> messages.Limits:
+        """Return the limits as the welcome states them."""
+        settings = self._settings
+        return messages.Limits(
+            message_bytes=settings.max_message_bytes,
+            messages_per_second=settings.messages_per_second,
+            message_burst=settings.message_burst,
+            errors_per_minute=settings.max_errors_per_minute,
+            filter_terms=settings.max_filter_terms,
+            history_seconds=0.0 if self._runtime.history is None else settings.history_seconds,
+        )
 
     # --- places ---
 
@@ -81,7 +96,7 @@ class Limits:
     def count_message(self, size: int) -> None:
         """Count a message of so many bytes that the client sent."""
         settings = self._settings
-        if self._messages.take(1.0, time.monotonic()) > 0.0:
+        if self._token_bucket.take(1.0, time.monotonic()) > 0.0:
             raise LimitExceededError(
                 CloseCode.TOO_MANY_MESSAGES,
                 ErrorCode.TOO_MANY_MESSAGES,

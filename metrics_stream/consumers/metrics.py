@@ -144,7 +144,6 @@ class MetricsConsumer(AsyncWebsocketConsumer):
             session.start(opening.selection, opening.past)
 
     async def _send_welcome(self, client_id: str, subscription: messages.Subscription, ref: messages.Ref) -> None:
-        settings = self.runtime.settings
         await self._send(
             messages.Welcome(
                 client_id=client_id,
@@ -153,14 +152,7 @@ class MetricsConsumer(AsyncWebsocketConsumer):
                 message="Connected to metrics_stream. Send subscribe to get metrics.",
                 metric_types=self._authentication.access.metric_types,
                 subscription=subscription,
-                limits=messages.Limits(
-                    message_bytes=settings.max_message_bytes,
-                    messages_per_second=settings.messages_per_second,
-                    message_burst=settings.message_burst,
-                    errors_per_minute=settings.max_errors_per_minute,
-                    filter_terms=settings.max_filter_terms,
-                    history_seconds=0.0 if self.runtime.history is None else settings.history_seconds,
-                ),
+                limits=self._limits.describe(),
             )
         )
 

@@ -349,22 +349,12 @@ class Error(Reply, frozen=True, tag="error"):
     message: str
 
 
-SERVER_MESSAGES: tuple[type[ServerMessage], ...] = (
-    AuthenticationRequired,
-    Welcome,
-    SubscriptionConfirmed,
-    FiltersUpdated,
-    UpdateIntervalSet,
-    BatchingSet,
-    Pong,
-    MetricUpdate,
-    MetricBatch,
-    Backfill,
-    Gap,
-    Status,
-    ReplayState,
-    Error,
-)
+def _leaves(base: type[ServerMessage]) -> tuple[type[ServerMessage], ...]:
+    """Return the classes below `base` that no other class derives from."""
+    return tuple(leaf for each in base.__subclasses__() for leaf in _leaves(each)) or (base,)
+
+
+SERVER_MESSAGES = _leaves(ServerMessage)
 
 
 def message_name(message: type[msgspec.Struct]) -> str:
