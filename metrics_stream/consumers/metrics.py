@@ -10,7 +10,6 @@ import logging
 import time
 import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -23,7 +22,6 @@ from metrics_stream.consumers.limits import Limits
 from metrics_stream.consumers.query import Opening, read_opening
 from metrics_stream.consumers.session import Past, Session
 from metrics_stream.consumers.sink import SocketSink
-from metrics_stream.core.delivery.pending import Delivery
 from metrics_stream.core.delivery.selection import Selection, check_filters, expand
 from metrics_stream.core.errors import ClientRefusedError, NotAuthenticatedError, ProtocolError
 from metrics_stream.core.formatting import format_timestamp
@@ -278,21 +276,12 @@ class MetricsConsumer(AsyncWebsocketConsumer):
     @handles(messages.SetUpdateInterval)
     async def _set_update_interval(self, message: messages.SetUpdateInterval) -> None:
         interval = messages.clamp(message.interval_seconds, messages.INTERVAL_SECONDS)
-        self._session.set_delivery(replace(self._session.delivery, interval_seconds=interval))
+        self._session.set_interval(interval)
         await self._send(messages.UpdateIntervalSet(interval_seconds=interval, ref=message.ref))
 
     @handles(messages.SetBatching)
     async def _set_batching(self, message: messages.SetBatching) -> None:
-        now = self._session.delivery
-        delivery = Delivery.clamped(
-            interval_seconds=now.interval_seconds,
-            batch_size=now.batch_size if message.batch_size is UNSET else message.batch_size,
-            batch_timeout_seconds=now.batch_timeout_seconds
-            if message.batch_timeout_seconds is UNSET
-            else message.batch_timeout_seconds,
-            mode=now.mode if message.mode is UNSET else message.mode,
-        )
-        self._session.set_delivery(delivery)
+        delivery = self._session.set_batching(message)
         await self._send(
             messages.BatchingSet(
                 batch_size=delivery.batch_size,

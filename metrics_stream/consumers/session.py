@@ -84,11 +84,6 @@ class Session:
         return self._replay
 
     @property
-    def delivery(self) -> Delivery:
-        """How the client gets its metrics."""
-        return self._client.delivery
-
-    @property
     def position(self) -> str | None:
         """The position that the client has reached; None while it is unknown or something waits to be sent."""
         return self._hub.position_reached_by(self._client)
@@ -122,9 +117,23 @@ class Session:
         """Replace the filters."""
         self._change(replace(self._client.selection, filters=filters))
 
-    def set_delivery(self, delivery: Delivery) -> None:
-        """Replace interval, batching and mode."""
-        self._hub.change(self._client, self._client.selection, delivery)
+    def set_interval(self, seconds: float) -> None:
+        """Replace the interval."""
+        client = self._client
+        self._hub.change(client, client.selection, replace(client.delivery, interval_seconds=seconds))
+
+    def set_batching(self, message: messages.SetBatching) -> Delivery:
+        """Replace what the message gives of batch size, batch timeout and mode; return what is in force then."""
+        client, now = self._client, self._client.delivery
+        timeout = message.batch_timeout_seconds
+        delivery = Delivery.clamped(
+            interval_seconds=now.interval_seconds,
+            batch_size=now.batch_size if message.batch_size is UNSET else message.batch_size,
+            batch_timeout_seconds=now.batch_timeout_seconds if timeout is UNSET else timeout,
+            mode=now.mode if message.mode is UNSET else message.mode,
+        )
+        self._hub.change(client, client.selection, delivery)
+        return delivery
 
     async def apply_access(self) -> None:
         """Continue with the access that the client has now; raise AccessRefusedError when it has to reconnect."""
