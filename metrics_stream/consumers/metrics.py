@@ -6,12 +6,15 @@ Errors become messages to the client only in this module.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 import uuid
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
 import structlog
 from channels.generic.websocket import AsyncWebsocketConsumer
 from msgspec import UNSET
@@ -20,17 +23,28 @@ from metrics_stream.access.monitor import access_monitor_of
 from metrics_stream.consumers.authentication import Authentication
 from metrics_stream.consumers.limits import Limits
 from metrics_stream.consumers.query import Opening, read_opening
+from metrics_stream.consumers.recovery import PAGE_BYTES, PAGE_METRICS
 from metrics_stream.consumers.session import Past, Session
 from metrics_stream.consumers.sink import SocketSink
-from metrics_stream.core.delivery.selection import Selection, check_filters, expand
+from metrics_stream.core.delivery.selection import (
+    Projection,
+    Selection,
+    check_filters,
+    compile_projection,
+    expand,
+)
 from metrics_stream.core.errors import ClientRefusedError, NotAuthenticatedError, ProtocolError
 from metrics_stream.core.formatting import format_timestamp
+from metrics_stream.core.metrics.metric import Metric
+from metrics_stream.core.metrics.permission import Permit
 from metrics_stream.core.protocol import messages
 from metrics_stream.core.protocol.codes import ErrorCode, close_reason
 from metrics_stream.core.protocol.parsing import encode, parse
+from metrics_stream.core.protocol.positions import tag_runs
 from metrics_stream.core.protocol.prepared_message import EXTENSION
 from metrics_stream.hub.clients import Client
 from metrics_stream.hub.inspection import subscription_of
+from metrics_stream.hub.views import project_metric
 from metrics_stream.runtime.runtime import Runtime, get_runtime
 
 logger = logging.getLogger(__name__)
@@ -291,6 +305,40 @@ class MetricsConsumer(AsyncWebsocketConsumer):
             )
         )
 
+    @handles(messages.GetLatest)
+    async def _get_latest(self, message: messages.GetLatest) -> None:
+        asked = self._expand(message.metric_types)
+        rest = deque(metric for metric in await self._read_newest(asked) if metric.metric_type in asked)
+        while True:
+            # The access of this moment: it may have changed during the read, or since the last frame.
+            metric_types = self._authentication.visible_types(asked)
+            data = _take_bodies(rest, compile_projection(self._client.selection.filters, self._permit))
+            if data or not rest:
+                await self._send(
+                    messages.Latest(
+                        metric_types=metric_types, count=len(data), data=data, done=not rest, ref=message.ref
+                    )
+                )
+            if not rest:
+                return
+            # Other clients' frames before the next part.
+            await asyncio.sleep(0)
+
+    @property
+    def _permit(self) -> Permit:
+        """What may be seen of what is shown now: live metrics, or a replay, which has a permit of its own."""
+        is_live = self._session.replay is None
+        return self._authentication.access.live_permit if is_live else self._client.selection.permit
+
+    async def _read_newest(self, metric_types: frozenset[str]) -> list[Metric]:
+        """Return the newest metric of each kind, oldest first; during a replay, that of the instant which is shown."""
+        history, replay = self.runtime.history, self._session.replay
+        if replay is not None:
+            return await replay.replay_source.newest_at(replay.at)
+        if history is None:
+            raise ProtocolError(ErrorCode.INVALID_MESSAGE, "no history is kept here, so there are no newest metrics")
+        return [metric for batch in await history.newest(metric_types) for metric in tag_runs(batch)]
+
     @handles(messages.Ping)
     async def _ping(self, message: messages.Ping) -> None:
         position = self._session.position or UNSET
@@ -316,6 +364,18 @@ class MetricsConsumer(AsyncWebsocketConsumer):
     @handles(messages.Live)
     async def _live(self, message: messages.Live) -> None:
         await self._session.live(message)
+
+
+def _take_bodies(metrics: deque[Metric], project: Projection) -> list[msgspec.Raw]:
+    """Take as many metrics as one frame may have from the front, and return what `project` leaves of them."""
+    bodies: list[msgspec.Raw] = []
+    size = count = 0
+    while metrics and count < PAGE_METRICS and size < PAGE_BYTES:
+        count += 1
+        if (body := project_metric(metrics.popleft(), project)) is not None:
+            bodies.append(msgspec.Raw(body))
+            size += len(body)
+    return bodies
 
 
 def _headers_of(scope: Any) -> dict[str, str]:

@@ -100,9 +100,9 @@ def test_json_examples_are_real_messages():
 
 def with_raw_metrics(document: dict[str, Any]) -> dict[str, Any]:
     """Return a message whose metrics are checked and then put aside, as the structs hold them as bytes."""
-    if document["type"] not in {"metric_update", "metric_batch"}:
+    if document["type"] not in {"metric_update", "metric_batch", "latest"}:
         return document
-    metrics = document["data"] if document["type"] == "metric_batch" else [document["data"]]
+    metrics = document["data"] if document["type"] != "metric_update" else [document["data"]]
     assert document.get("count", 1) == len(metrics)
     for metric in metrics:
         assert [key for key in metric if key != "run"] == ["metric_type", "timestamp", "source", "data"]
@@ -110,7 +110,7 @@ def with_raw_metrics(document: dict[str, Any]) -> dict[str, Any]:
         for entry in metric["data"] if known.has_entries else [metric["data"]]:
             assert all(known.field(name) for name in entry)
     raws = [msgspec.Raw(msgspec.json.encode(metric)) for metric in metrics]
-    return {**document, "data": raws if document["type"] == "metric_batch" else raws[0]}
+    return {**document, "data": raws if document["type"] != "metric_update" else raws[0]}
 
 
 def test_the_welcome_example_has_the_defaults():

@@ -6,6 +6,7 @@
     set_filters               filters_updated
     set_update_interval       update_interval_set
     set_batching              batching_set
+    get_latest                latest
     ping                      pong
     authenticate              welcome
     replay, seek, pause,      replay_state
@@ -107,6 +108,12 @@ class SetBatching(ClientMessage, frozen=True, tag="set_batching"):
     mode: Mode | UnsetType = UNSET
 
 
+class GetLatest(ClientMessage, frozen=True, tag="get_latest"):
+    """Ask once for the newest metric of each metric type, source and set of agents, without subscribing."""
+
+    metric_types: tuple[str, ...] = ("all",)
+
+
 class Ping(ClientMessage, frozen=True, tag="ping"):
     """Ask whether the server is there, and what time it has."""
 
@@ -157,6 +164,7 @@ AnyClientMessage = (
     | SetFilters
     | SetUpdateInterval
     | SetBatching
+    | GetLatest
     | Ping
     | Authenticate
     | Replay
@@ -258,6 +266,15 @@ class BatchingSet(Reply, frozen=True, tag="batching_set"):
     batch_size: int
     batch_timeout_seconds: float
     mode: Mode
+
+
+class Latest(Reply, frozen=True, tag="latest"):
+    """A part of the newest metrics of these types, oldest first; the last part has `done`."""
+
+    metric_types: tuple[str, ...]
+    count: int
+    data: list[msgspec.Raw]
+    done: bool
 
 
 class Pong(Reply, frozen=True, tag="pong"):
