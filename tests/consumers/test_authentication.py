@@ -1,11 +1,20 @@
-"""What a socket asks of a client, and when it lets it go. Tokens, sessions and policies have tests of their own."""
+"""What a client shows to be admitted, and the welcome that it gets."""
+
+from datetime import timedelta
 
 import pytest
+from asgiref.sync import sync_to_async
+from django.db import DatabaseError
+from django.test import TransactionTestCase, override_settings
+from django.utils import timezone
 
-from metrics_stream.consumers import limits
-from metrics_stream.routing import stream_application
+from metrics_stream.access import monitor
+from metrics_stream.broadcast import broadcast
+from metrics_stream.bus.bus import declare_server
+from metrics_stream.models import AccessToken
 from metrics_stream.runtime.runtime import get_runtime, stop_runtime
-from tests.consumers.test_metrics import Client, connected
+from tests.support.access import bearer, make_token, make_viewer, page_of, settled, socket
+from tests.support.clients import connected
 
 
 @pytest.fixture(autouse=True)
@@ -50,53 +59,145 @@ async def test_the_welcome_says_what_a_client_needs_to_know():
     }
 
 
-async def test_the_fifth_error_within_a_minute_closes_with_4501():
-    async with connected() as client:
-        for _ in range(5):
-            assert (await client.ask("rubbish"))["code"] == "not_json"
-        assert (await client.hear())["code"] == "too_many_errors"
-        assert await client.closed() == 4501
+@override_settings(ANONYMOUS_READ=False)
+class ClosedTests(TransactionTestCase):
+    """With a database, which only Django's own test cases clean up behind asynchronous code."""
 
+    def setUp(self):
+        declare_server()
 
-async def test_errors_that_are_far_apart_close_nothing(monkeypatch):
-    monkeypatch.setattr(limits, "ERROR_WINDOW_SECONDS", 0.0)
-    async with connected() as client:
-        for _ in range(8):
-            assert (await client.ask("rubbish"))["code"] == "not_json"
-
-
-async def test_too_many_messages_close_with_4029(settings):
-    settings.METRICS_STREAM = {"MESSAGE_BURST": 5, "MESSAGES_PER_SECOND": 0.001}
-    async with connected() as client:
-        for _ in range(5):
-            assert (await client.ask({"type": "ping"}))["type"] == "pong"
-        assert (await client.ask({"type": "ping"}))["code"] == "too_many_messages"
-        assert await client.closed() == 4029
-
-
-async def test_over_capacity_is_said_and_closed_with_4013(settings):
-    settings.METRICS_STREAM = {"MAX_CLIENTS": 1}
-    async with connected() as first:
-        second = Client(stream_application(None), "/ws/metrics/")
-        await second.connect(timeout=5)
-        assert (await second.hear())["code"] == "over_capacity"
-        assert await second.closed() == 4013
-        assert (await first.ask({"type": "ping"}))["type"] == "pong"
-        await second.disconnect()
-
-
-async def test_a_client_that_leaves_is_forgotten():
-    async with connected() as client:
-        await client.ask({"type": "subscribe"})
-        hub = get_runtime().hub
-        assert len(hub.clients) == 1
-    assert hub.clients == {}
-    assert hub.interest == frozenset()
-
-
-async def test_a_stop_of_the_server_closes_with_4001():
-    async with connected() as client:
-        await client.ask({"type": "subscribe"})
+    async def test_a_client_without_a_credential_is_asked_for_one_and_gets_nothing(self):
+        async with socket() as one:
+            assert await one.hear() == {"type": "authentication_required", "within_seconds": 10.0}
+            refused = await one.ask(type="subscribe", ref=1)
+            assert (refused["code"], refused["ref"]) == ("not_authenticated", 1)
+            await broadcast("system", {"n": 1})
+            assert await one.receive_nothing(0.05)
+            assert not get_runtime().hub.clients
         await stop_runtime()
-        assert (await client.hear())["code"] == "going_away"
-        assert await client.closed() == 4001
+
+    @override_settings(METRICS_STREAM={"AUTHENTICATE_SECONDS": 0.05})
+    async def test_a_client_that_sends_no_credential_in_time_is_closed(self):
+        async with socket() as one:
+            await one.hear()
+            assert await one.ends() == ("not_authenticated", 4502)
+        await stop_runtime()
+
+    async def test_a_token_is_accepted_in_the_handshake_and_as_the_first_message(self):
+        _, text = await make_token()
+        async with socket(bearer(text)) as one:
+            welcome = await one.hear()
+            assert (welcome["type"], welcome["metric_types"]) == ("welcome", ["system"])
+        async with socket() as one:
+            await one.hear()
+            welcome = await one.ask(type="authenticate", token=text, ref="a")
+            assert (welcome["type"], welcome["ref"], welcome["metric_types"]) == ("welcome", "a", ["system"])
+            assert (await one.ask(type="subscribe"))["metric_types"] == ["system"]
+        token = await AccessToken.objects.aget()
+        assert token.last_used_at is not None
+        await stop_runtime()
+
+    async def test_tokens_that_give_no_access(self):
+        _, text = await make_token()
+        await make_token(name="publisher", scopes=["publish"])
+        _, expired = await make_token(name="old", expires_at=timezone.now() - timedelta(seconds=1))
+        gone, revoked = await make_token(name="gone")
+        await sync_to_async(gone.revoke)()
+        _, numbering = await make_token(name="other publisher", scopes=["publish"])
+        answers = {
+            text[:-1] + ("0" if text[-1] != "0" else "1"): ("forbidden", 4503),
+            text.upper(): ("forbidden", 4503),
+            "": ("forbidden", 4503),
+            "mst_": ("forbidden", 4503),
+            "mst_zzzzzzzz_x": ("forbidden", 4503),
+            "\x00": ("forbidden", 4503),
+            "é" * 100: ("forbidden", 4503),
+            revoked: ("forbidden", 4503),
+            numbering: ("forbidden", 4503),
+            expired: ("expired", 4005),
+        }
+        for shown, expected in answers.items():
+            async with socket() as one:
+                await one.hear()
+                await one.say(type="authenticate", token=shown)
+                assert await one.ends() == expected, shown
+        async with socket((b"authorization", b"Basic YTpi")) as one:
+            assert await one.ends() == ("forbidden", 4503)
+        await stop_runtime()
+
+    async def test_a_session_counts_for_pages_only(self):
+        _, browser = await make_viewer(sources=[])
+        origin, cookie = page_of(browser)
+        async with socket(origin, cookie) as one:
+            assert (await one.hear())["metric_types"] == ["system"]
+        async with socket(cookie) as one:
+            assert (await one.hear())["type"] == "authentication_required"
+        async with socket(origin, (b"cookie", b"sessionid=guessed; x")) as one:
+            assert (await one.hear())["type"] == "authentication_required"
+        await stop_runtime()
+
+    async def test_a_user_without_a_policy_sees_nothing(self):
+        _, browser = await make_viewer()
+        async with socket(*page_of(browser)) as one:
+            assert (await one.hear())["metric_types"] == []
+            refused = await one.ask(type="subscribe", metric_types=["system"])
+            assert refused["code"] == "unknown_metric_type"
+            assert (await one.ask(type="subscribe"))["metric_types"] == []
+        await stop_runtime()
+
+    async def test_nobody_is_admitted_while_the_database_is_down(self):
+        _, text = await make_token()
+
+        def fails(*_, **__):
+            raise DatabaseError("away")
+
+        original = monitor._admit
+        monitor._admit = sync_to_async(fails, thread_sensitive=False)
+        try:
+            async with socket(bearer(text)) as one:
+                assert await one.ends() == ("internal", 4001)
+        finally:
+            monitor._admit = original
+        await stop_runtime()
+
+    async def test_another_token_replaces_the_first(self):
+        _, first = await make_token()
+        _, second = await make_token(name="second", metric_types=["hero"])
+        async with socket(bearer(first)) as one:
+            await one.hear()
+            await one.ask(type="subscribe")
+            await one.say(type="authenticate", token=second)
+            assert await one.hear() == {"type": "subscription_confirmed", "metric_types": []}
+            assert (await one.hear())["metric_types"] == ["hero"]
+            await AccessToken.objects.filter(name="probe").adelete()
+            await settled(one)
+        await stop_runtime()
+
+
+class OpenTests(TransactionTestCase):
+    """With ANONYMOUS_READ."""
+
+    async def test_everything_is_visible_and_a_token_narrows_it(self):
+        _, text = await make_token()
+        async with socket() as one:
+            assert (await one.hear())["metric_types"][:3] == ["system", "agent", "business"]
+            await one.ask(type="subscribe", metric_types=["system", "hero"])
+            await one.say(type="authenticate", token=text)
+            assert await one.hear() == {"type": "subscription_confirmed", "metric_types": ["system"]}
+            assert (await one.hear())["metric_types"] == ["system"]
+        async with socket(bearer("mst_12345678_x")) as one:
+            assert await one.ends() == ("forbidden", 4503)
+        await stop_runtime()
+
+    async def test_without_a_token_the_database_is_not_queried(self):
+        def fails(*_, **__):
+            raise AssertionError("asked")
+
+        original = monitor._admit
+        monitor._admit = fails
+        try:
+            async with socket((b"origin", b"http://testserver"), (b"cookie", b"sessionid=x")) as one:
+                assert (await one.hear())["type"] == "welcome"
+        finally:
+            monitor._admit = original
+        await stop_runtime()

@@ -1,56 +1,17 @@
 """The consumer through the real routing, over the in-memory layer."""
 
-import asyncio
 import json
-from contextlib import asynccontextmanager
 
 import pytest
-from channels.testing import WebsocketCommunicator
-from django.test import TransactionTestCase
 
 from metrics_stream.broadcast import broadcast, broadcast_agent_metrics, broadcast_system_metrics
 from metrics_stream.consumers import metrics as consumers
 from metrics_stream.core.metrics.catalogue import STREAM
-from metrics_stream.models import ClientPreset
-from metrics_stream.routing import at_the_root, stream_application
 from metrics_stream.runtime import runtime as runtime_module
 from metrics_stream.runtime.runtime import get_runtime, stop_runtime
+from tests.support.clients import connected
 
 FAST = '{"type":"set_update_interval","interval_seconds":0.1}'
-
-
-class Client(WebsocketCommunicator):
-    """A client over the real routing; what it sends may be any text."""
-
-    async def say(self, message):
-        await self.send_to(text_data=message if isinstance(message, str) else json.dumps(message))
-
-    async def hear(self):
-        """Return the next message; its `position`, which is different each time, is kept aside."""
-        message = json.loads(await self.receive_from(timeout=5))
-        self.position = message.pop("position", None)
-        return message
-
-    async def ask(self, message):
-        await self.say(message)
-        return await self.hear()
-
-    async def closed(self):
-        message = await self.receive_output(timeout=5)
-        assert message["type"] == "websocket.close", message
-        return message["code"]
-
-
-@asynccontextmanager
-async def connected(path="/ws/metrics/", headers=()):
-    client = Client(stream_application(None), path, headers=list(headers))
-    accepted, _ = await client.connect(timeout=5)
-    assert accepted
-    client.welcome = await client.hear()
-    try:
-        yield client
-    finally:
-        await client.disconnect(timeout=5)
 
 
 @pytest.fixture(autouse=True)
@@ -278,85 +239,6 @@ async def test_a_fault_of_the_server_is_told_and_the_socket_stays(monkeypatch, c
     assert "ZeroDivisionError" in caplog.text
 
 
-async def is_let_in(origin, host, *, scheme="ws"):
-    headers = [(b"host", host)] + ([] if origin is None else [(b"origin", origin)])
-    client = Client(stream_application(None), "/ws/metrics/", headers=headers)
-    client.scope["scheme"] = scheme
-    accepted, _ = await client.connect(timeout=5)
-    await client.disconnect(timeout=5)
-    return accepted
-
-
-@pytest.mark.parametrize(
-    ("origin", "host", "scheme"),
-    [
-        (b"http://localhost:8000", b"localhost:8000", "ws"),
-        (b"http://testserver", b"testserver:80", "ws"),
-        (b"https://testserver", b"testserver", "wss"),
-        (b"https://portal.example:8443", b"testserver", "ws"),
-        (None, b"testserver", "ws"),
-    ],
-)
-async def test_pages_of_this_server_and_programs_may_connect(origin, host, scheme, settings):
-    settings.ALLOWED_ORIGINS = ["https://portal.example:8443"]
-    assert await is_let_in(origin, host, scheme=scheme)
-
-
-@pytest.mark.parametrize(
-    ("origin", "host", "scheme"),
-    [
-        (b"http://evil.example", b"testserver", "ws"),
-        (b"http://testserver.evil.example", b"testserver", "ws"),
-        (b"http://sibling.testserver", b"testserver", "ws"),
-        (b"http://testserver:8001", b"testserver:8000", "ws"),
-        (b"http://testserver", b"testserver", "wss"),
-        (b"https://testserver", b"testserver", "ws"),
-        (b"http://evil.example", b"evil.example", "ws"),  # a name of theirs that leads here
-        (b"https://portal.example", b"testserver", "ws"),
-        (b"null", b"testserver", "ws"),
-        (b"", b"testserver", "ws"),
-        (b"http://", b"testserver", "ws"),
-        (b"http://testserver:port", b"testserver", "ws"),
-        (b"\xff", b"testserver", "ws"),
-    ],
-)
-async def test_pages_of_other_servers_may_not(origin, host, scheme, settings):
-    settings.ALLOWED_ORIGINS = ["https://portal.example:8443"]
-    assert not await is_let_in(origin, host, scheme=scheme)
-
-
-async def test_nobody_can_say_that_the_site_is_mounted_elsewhere():
-    roots = []
-
-    async def application(scope, receive, send):
-        roots.append(scope["root_path"])
-
-    for kind in ("http", "websocket"):
-        await at_the_root(application)({"type": kind, "root_path": "/evil"}, None, None)
-    assert roots == ["", ""]
-
-
-async def test_another_address_is_refused():
-    client = Client(stream_application(None), "/ws/other/")
-    accepted, _ = await client.connect(timeout=5)
-    assert not accepted
-
-
-async def test_the_server_starts_and_stops_the_runtime_through_lifespan():
-    application = stream_application(None)
-    inbox: asyncio.Queue = asyncio.Queue()
-    outbox: asyncio.Queue = asyncio.Queue()
-    serving = asyncio.create_task(application({"type": "lifespan"}, inbox.get, outbox.put))
-    await inbox.put({"type": "lifespan.startup"})
-    assert await outbox.get() == {"type": "lifespan.startup.complete"}
-    async with connected() as client:
-        await client.ask({"type": "subscribe"})
-        await inbox.put({"type": "lifespan.shutdown"})
-        assert await outbox.get() == {"type": "lifespan.shutdown.complete"}
-        assert (await client.hear())["code"] == "going_away"
-    await serving
-
-
 async def test_statistics_name_every_client_and_what_it_gets():
     async with connected() as client:
         await client.ask({"type": "subscribe", "metric_types": ["system"]})
@@ -374,53 +256,18 @@ async def test_statistics_name_every_client_and_what_it_gets():
         json.dumps(stats)
 
 
-class PresetTests(TransactionTestCase):
-    """Presets need the database, which only Django's own test cases clean up behind async code."""
+async def test_a_client_that_leaves_is_forgotten():
+    async with connected() as client:
+        await client.ask({"type": "subscribe"})
+        hub = get_runtime().hub
+        assert len(hub.clients) == 1
+    assert hub.clients == {}
+    assert hub.interest == frozenset()
 
-    async def test_a_preset_is_in_force_from_the_start(self):
-        await ClientPreset.objects.acreate(
-            name="One agent", slug="one-agent", metric_types=["agent"], agent_ids=["a"], fields=["status"],
-            sources=[], interval_seconds=0.1, batch_size=5, batch_timeout_seconds=0.2, mode="latest",
-        )  # fmt: skip
-        async with connected("/ws/metrics/?preset=one-agent") as client:
-            assert client.welcome["subscription"] == {
-                "metric_types": ["agent"],
-                "filters": {"agent_ids": ["a"], "fields": ["status"]},
-                "interval_seconds": 0.1,
-                "batch_size": 5,
-                "batch_timeout_seconds": 0.2,
-                "mode": "latest",
-                "preset": "one-agent",
-            }
-            await client.ask({"type": "subscribe", "metric_types": ["agent"]})
-            await broadcast_agent_metrics([{"agent_id": "a", "status": "healthy", "x": 1}, {"agent_id": "b"}])
-            frame = await client.hear()
-            assert frame["data"]["data"] == [{"agent_id": "a", "status": "healthy"}]
-        await stop_runtime()
 
-    async def test_an_unknown_preset_is_said_and_the_default_is_in_force(self):
-        for slug in ("nope", "%00", "a" * 500):
-            async with connected(f"/ws/metrics/?preset={slug}") as client:
-                assert client.welcome["subscription"]["preset"] is None
-                error = await client.hear()
-                assert error["code"] in {"unknown_preset", "internal"}
-                assert (await client.ask({"type": "ping"}))["type"] == "pong"
+async def test_a_stop_of_the_server_closes_with_4001():
+    async with connected() as client:
+        await client.ask({"type": "subscribe"})
         await stop_runtime()
-
-    async def test_a_broken_preset_is_said_and_the_default_is_in_force(self):
-        await ClientPreset.objects.acreate(name="Broken", slug="broken", metric_types={"a": 1}, agent_ids=[1, {}])
-        async with connected("/ws/metrics/?preset=broken") as client:
-            error = await client.hear()
-            assert error["code"] == "unknown_preset"
-            assert "is broken" in error["message"]
-        await stop_runtime()
-
-    async def test_what_an_address_says_of_the_past_that_is_no_number_is_said(self):
-        await ClientPreset.objects.acreate(name="System", slug="system", metric_types=["system"])
-        for said in ("max_points=nan", "max_points=inf", "backfill_seconds=nan", "backfill_seconds=soon"):
-            async with connected(f"/ws/metrics/?preset=system&{said}") as client:
-                assert client.welcome["subscription"]["preset"] is None
-                error = await client.hear()
-                assert error["code"] == "invalid_message"
-                assert "they must be numbers" in error["message"]
-        await stop_runtime()
+        assert (await client.hear())["code"] == "going_away"
+        assert await client.closed() == 4001
