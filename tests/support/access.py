@@ -8,9 +8,11 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
+from django.http import HttpResponse
 from django.test import Client as Browser
+from django.utils import timezone
 
-from metrics_stream.models import AccessPolicy, AccessToken
+from metrics_stream.models import AccessPolicy, AccessToken, Dashboard, ShareLink
 from tests.support.clients import Client, opened
 
 PASSWORD = "correct horse battery"
@@ -58,3 +60,21 @@ def make_viewer(name: str = "ann", **policy: Any) -> tuple[User, Browser]:
 async def settled(client: Client) -> None:
     """Return when everything that was published so far has been delivered or left out."""
     assert (await client.ask(type="ping"))["type"] == "pong"
+
+
+def open_link(client: Browser, text: str) -> HttpResponse:
+    """Open a share link in a browser."""
+    return client.get(f"/share/{text}/")
+
+
+def end_link(link: ShareLink, how: str) -> None:
+    """End a share link in one of the four ways."""
+    match how:
+        case "expired":
+            ShareLink.objects.update(expires_at=timezone.now())
+        case "revoked":
+            link.revoke()
+        case "deleted":
+            link.delete()
+        case "unpublished":
+            Dashboard.objects.update(published=False)
