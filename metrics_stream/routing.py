@@ -1,4 +1,4 @@
-"""The ASGI application: Django for HTTP, the consumer for WebSocket, start and stop of runtime and recorder."""
+"""The ASGI application: Django serves HTTP, the consumer WebSockets; runtime and recorder start and stop with it."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ LOCAL_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
 
 
 class SameOrigin:
-    """Lets programs in, which send no Origin, and browsers whose page came from this server: scheme, host and port.
+    """Accepts programs, which send no Origin, and browsers with a page of this server: same scheme, host and port.
 
-    Channels' own validators compare hosts only, so a page on another port of the same machine would get in.
+    Channels' own validators compare hosts only, so they would accept a page on another port of the same machine.
     """
 
     def __init__(self, application: Application, *, hosts: list[str], origins: list[str]) -> None:
-        """`hosts` are those that the server answers to, `origins` further ones whose pages may open sockets."""
+        """`hosts` are the names of this server, `origins` further origins whose pages may open WebSockets."""
         self._application = application
         self._hosts = hosts
         self._origins = {origin for item in origins if (origin := _origin(item)) is not None}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve the socket, or refuse its handshake with 403."""
+        """Serve the WebSocket, or refuse its handshake with 403."""
         headers = dict(scope["headers"])
         origin = headers.get(b"origin")
         if origin is None or self._is_ours(scope, headers, origin.decode("latin-1")):
@@ -60,12 +60,12 @@ class SameOrigin:
             return True
         scheme = "https" if scope.get("scheme") in ("wss", "https") else "http"
         here = _origin(f"{scheme}://{headers.get(b'host', b'').decode('latin-1')}")
-        # The host itself has to be ours: a page can point a name of its own at this machine.
+        # The host must be one of ours: an attacker can point a name of their own at this machine.
         return here == origin and validate_host(origin[1], self._hosts)
 
 
 def _origin(text: str) -> tuple[str, str, int] | None:
-    """Return scheme, host and port of an origin, None for what is none, such as `null`."""
+    """Return scheme, host and port of an origin, None if the text is not an origin, such as `null`."""
     try:
         parts = urlsplit(text)
         port = parts.port or {"http": 80, "https": 443}[parts.scheme]
@@ -78,7 +78,7 @@ def _origin(text: str) -> tuple[str, str, int] | None:
 
 
 def at_the_root(application: Application) -> Application:
-    """Return `application` without what a client says of where it is mounted: daphne believes `Daphne-Root-Path`."""
+    """Return `application` with the root path of a request ignored: daphne takes it from a header of the client."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket") and scope.get("root_path"):
@@ -89,7 +89,7 @@ def at_the_root(application: Application) -> Application:
 
 
 async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
-    """Start runtime and recorder with the server and stop them with it; servers that lack this start them on use."""
+    """Start runtime and recorder with the server, and stop them with it; on other servers they start at first use."""
     del scope
     while True:
         message = await receive()
@@ -109,7 +109,7 @@ async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def recording(http: Any) -> Application:
-    """Return `http` with the recorder started by the first request: daphne has no lifespan, and pages come first."""
+    """Return `http`, whose first request starts the recorder: daphne has no lifespan, and pages come first."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         start_recorder(process_name())
@@ -119,13 +119,13 @@ def recording(http: Any) -> Application:
 
 
 async def not_found(scope: Scope, receive: Receive, send: Send) -> None:
-    """Refuse a WebSocket to an address that does not exist, with 403 on the handshake."""
+    """Refuse the handshake of a WebSocket with 403: its address does not exist."""
     del scope, receive
     await send({"type": "websocket.close"})
 
 
 def stream_application(http: Any) -> Application:
-    """Return the ASGI application that serves `http` and the metrics."""
+    """Return the ASGI application that serves `http` and the WebSocket."""
     declare_server()
     if not layer_is_shared():
         logger.warning(
