@@ -12,7 +12,7 @@ from metrics_stream.core.protocol import messages
 from metrics_stream.core.protocol import parsing as protocol
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode, close_reason
 from metrics_stream.core.protocol.prepared_message import PreparedMessage
-from metrics_stream.hub.clients import Client
+from metrics_stream.hub.clients import Client, ClientState
 from metrics_stream.hub.hub import Hub
 
 logger = logging.getLogger(__name__)
@@ -24,8 +24,13 @@ EXPLAIN_SECONDS = 1.0
 
 
 async def wait_until_idle(client: Client) -> None:
-    """Wait until no write to the client is on its way; of several that wait, one goes on each time."""
+    """Wait until no write to the client is on its way; of several that wait, one goes on each time.
+
+    Raises CancelledError when the hub has forgotten the client: no write to it ends any more.
+    """
     while client.busy_since is not None:
+        if client.state is ClientState.GONE:
+            raise asyncio.CancelledError
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def wake(done: asyncio.Future[None] = done) -> None:

@@ -153,6 +153,7 @@ class Hub:
             return
         self._views.leave(client)
         client.mark_gone()
+        client.wake_waiting()
         self._frame_sender.forget(client)
         self.telemetry.connected_clients -= 1
         self._on_interest(self.interest)

@@ -1,4 +1,4 @@
-"""What a session sends when the access of its client changes on the way."""
+"""What a session does when its client is closed, or the access changes, while something is on its way."""
 
 import asyncio
 from contextlib import asynccontextmanager
@@ -11,13 +11,50 @@ from metrics_stream.access import monitor
 from metrics_stream.access.monitor import access_monitor_of
 from metrics_stream.broadcast import broadcast, broadcast_many
 from metrics_stream.bus.bus import declare_server
-from metrics_stream.consumers import session
+from metrics_stream.consumers import recovery, session
 from metrics_stream.consumers.metrics import MetricsConsumer
 from metrics_stream.consumers.session import Session
+from metrics_stream.core.protocol.codes import CloseCode, ErrorCode
 from metrics_stream.core.protocol.positions import parse_position
 from metrics_stream.models import AccessPolicy
+from metrics_stream.routing import stream_application
 from metrics_stream.runtime.runtime import get_runtime, stop_runtime
 from tests.support.access import make_viewer, page_of, socket
+from tests.support.clients import opened
+from tests.support.stack import eventually
+
+
+async def test_a_client_that_is_closed_while_its_past_is_sent_is_forgotten(monkeypatch):
+    """Its next message waits for the rest of the past, which is not sent any more."""
+    declare_server()
+    monkeypatch.setattr(recovery, "PAGE_METRICS", 1)
+    await broadcast_many([{"metric_type": "system", "data": {"n": n}, "source": f"s{n}"} for n in range(3)])
+    reads = asyncio.Event()
+    reads.set()
+
+    async def deaf(scope, receive, send):
+        async def send_if_read(message):
+            if '"replayed"' in message.get("text", ""):
+                reads.clear()
+            await reads.wait()
+            await send(message)
+
+        await stream_application(None)(scope, receive, send_if_read)
+
+    async with opened(application=deaf) as client:
+        await client.hear()
+        await client.ask(type="subscribe", metric_types=["system"])
+        hub = get_runtime().hub
+        [one] = hub.clients.values()
+        await eventually(lambda: one.busy_since is not None, 5)
+        received = get_runtime().telemetry.messages_received
+        await client.say(type="subscribe", metric_types=["hero"])
+        await eventually(lambda: get_runtime().telemetry.messages_received > received, 5)
+        hub.close(one.id, CloseCode.SLOW_CONSUMER, ErrorCode.SLOW_CONSUMER, "nothing was read")
+        reads.set()
+        await client.send_input({"type": "websocket.disconnect", "code": 1006})
+        await eventually(client.future.done, 5)
+    await stop_runtime()
 
 
 @override_settings(ANONYMOUS_READ=False)
