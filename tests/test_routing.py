@@ -15,7 +15,7 @@ async def stopped_runtime():
     await stop_runtime()
 
 
-async def is_let_in(origin, host, *, scheme="ws"):
+async def is_accepted(origin, host, *, scheme="ws"):
     headers = [(b"host", host)] + ([] if origin is None else [(b"origin", origin)])
     client = Client(stream_application(None), "/ws/metrics/", headers=headers)
     client.scope["scheme"] = scheme
@@ -36,7 +36,7 @@ async def is_let_in(origin, host, *, scheme="ws"):
 )
 async def test_pages_of_this_server_and_programs_may_connect(origin, host, scheme, settings):
     settings.ALLOWED_ORIGINS = ["https://portal.example:8443"]
-    assert await is_let_in(origin, host, scheme=scheme)
+    assert await is_accepted(origin, host, scheme=scheme)
 
 
 @pytest.mark.parametrize(
@@ -59,10 +59,10 @@ async def test_pages_of_this_server_and_programs_may_connect(origin, host, schem
 )
 async def test_pages_of_other_servers_may_not(origin, host, scheme, settings):
     settings.ALLOWED_ORIGINS = ["https://portal.example:8443"]
-    assert not await is_let_in(origin, host, scheme=scheme)
+    assert not await is_accepted(origin, host, scheme=scheme)
 
 
-async def test_nobody_can_say_that_the_site_is_mounted_elsewhere():
+async def test_a_client_cannot_mount_the_site_elsewhere():
     roots = []
 
     async def application(scope, receive, send):

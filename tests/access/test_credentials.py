@@ -1,231 +1,42 @@
-"""Access tokens as people make and end them: by command, and in the admin, where each is shown once."""
-
-import re
-import sqlite3
-from contextlib import closing
-from datetime import timedelta
+"""Which credential the headers of a request contain."""
 
 import pytest
-from django.contrib.auth.models import Permission
-from django.contrib.sessions.models import Session
-from django.core.management import CommandError, call_command
-from django.db import connection
-from django.utils import timezone
 
-from metrics_stream.models import AccessPolicy, AccessToken, TokenName
+from metrics_stream.access.credentials import Anybody, BrowserSession, ProgramToken, credential_of
+from metrics_stream.core.errors import AccessRefusedError
+from metrics_stream.core.protocol.codes import CloseCode, ErrorCode
+from metrics_stream.models import AccessToken
 
-pytestmark = pytest.mark.django_db
-
-LIST = "/admin/metrics_stream/accesstoken/"
-TOKEN = re.compile(r"mst_[0-9a-f]{8}_[0-9a-f]{64}")
-
-
-@pytest.mark.django_db(transaction=True)
-@pytest.mark.skipif(connection.vendor != "sqlite", reason="others lock rows, not the database")
-def test_a_database_that_is_locked_keeps_no_token_out(caplog):
-    _, text = AccessToken.issue(name="k6", scopes=["publish"])
-    token = AccessToken.find(text)
-    with connection.cursor() as cursor, closing(sqlite3.connect(connection.settings_dict["NAME"])) as other:
-        cursor.execute("PRAGMA busy_timeout = 0")
-        other.execute("BEGIN IMMEDIATE")
-        token.note_use()
-        assert token.last_used_at is None
-        assert "cannot be noted: database is locked" in caplog.text
-        other.rollback()
-        token.note_use()
-        cursor.execute("PRAGMA busy_timeout = 10000")
-    assert AccessToken.find(text).last_used_at == token.last_used_at is not None
-
-
-# --- commands ---
-
-
-def test_a_token_is_made_and_printed_once(capsys):
-    options = ["--metric-type", "system", "--source", "a", "--source", "b", "--expires-in-days", "7"]
-    call_command("create_token", "k6", "--scope", "publish", *options)
-    text = capsys.readouterr().out.strip()
-    token = AccessToken.find(text)
-    assert TOKEN.fullmatch(text)
-    assert (token.name, token.scopes, token.metric_types, token.sources) == ("k6", ["publish"], ["system"], ["a", "b"])
-    assert timedelta(days=6.9) < token.expires_at - timezone.now() < timedelta(days=7)
-
-
-def test_a_token_is_for_all_types_and_good_unless_it_is_said(capsys):
-    call_command("create_token", "any", "--scope", "publish", "--scope", "subscribe")
-    token = AccessToken.find(capsys.readouterr().out.strip())
-    assert (token.metric_types, token.sources, token.expires_at) == (["all"], [], None)
+COOKIE = "theme=dark; sessionid=abc"
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("headers", "may_have_session", "expected"),
     [
-        ([], "required: --scope"),
-        (["--scope", "read"], "scopes: .*allowed: subscribe, publish, runs"),
-        (["--scope", "publish", "--metric-type", "sytem"], "metric_types: unknown metric type 'sytem'"),
-        (["--scope", "publish", "--source", "a\nb"], "sources: "),
-        (["--scope", "publish", "--expires-in-days", "0"], "--expires-in-days is '0'"),
+        ({}, True, Anybody()),
+        ({"cookie": COOKIE}, True, BrowserSession("abc")),
+        ({"cookie": COOKIE}, False, Anybody()),
+        ({"cookie": "theme=dark"}, True, Anybody()),
+        ({"cookie": "sessionid="}, True, Anybody()),
+        ({"cookie": "sessionid=abc; x"}, True, Anybody()),
+        ({"cookie": "\x00"}, True, Anybody()),
     ],
 )
-def test_what_is_wrong_is_named(options, message):
-    with pytest.raises(CommandError, match=message):
-        call_command("create_token", "k6", *options)
-    assert not AccessToken.objects.exists()
+def test_a_session_is_read_where_it_may_be(headers, may_have_session, expected):
+    assert credential_of(headers, may_have_session=may_have_session) == expected
 
 
-def test_a_name_is_taken_once(capsys):
-    call_command("create_token", "k6", "--scope", "publish")
-    with pytest.raises(CommandError, match="name: Access token with this Name already exists"):
-        call_command("create_token", "k6", "--scope", "publish")
+@pytest.mark.django_db
+def test_a_token_takes_precedence_over_a_session():
+    token, text = AccessToken.issue(name="k6", scopes=["subscribe"])
+    for authorization in (f"Bearer {text}", f"bearer  {text} "):
+        headers = {"authorization": authorization, "cookie": COOKIE}
+        assert credential_of(headers, may_have_session=True) == ProgramToken(token.pk)
 
 
-@pytest.mark.parametrize("by", ["name", "prefix"])
-def test_a_token_is_revoked_once(by, capsys):
-    token, _ = AccessToken.issue(name="k6", scopes=["publish"])
-    call_command("revoke_token", getattr(token, by))
-    token.refresh_from_db()
-    assert token.revoked_at is not None
-    with pytest.raises(CommandError, match="'k6' has been revoked already"):
-        call_command("revoke_token", "k6")
-
-
-def test_an_unknown_token_is_answered_with_those_that_are_valid():
-    AccessToken.issue(name="k6", scopes=["publish"])
-    with pytest.raises(CommandError, match="unknown token 'k7'; valid ones: k6"):
-        call_command("revoke_token", "k7")
-
-
-# --- the admin ---
-
-
-def form(**changes):
-    return {"name": "k6", "scopes": ["publish"], "metric_types": ["all"], "sources": "a\nb", **changes}
-
-
-def test_the_admin_shows_a_token_once(admin_client):
-    answer = admin_client.post(f"{LIST}add/", form())
-    [text] = set(TOKEN.findall(answer.content.decode()))
-    token = AccessToken.find(text)
-    assert (token.name, token.sources, token.created_by.username) == ("k6", ["a", "b"], "admin")
-    assert "no-store" in answer["Cache-Control"]
-    secret = text.rpartition("_")[2]
-    for path in (LIST, f"{LIST}{token.pk}/change/", f"{LIST}{token.pk}/history/", f"{LIST}add/"):
-        page = admin_client.get(path).content.decode()
-        assert secret not in page, path
-        assert token.digest not in page, path
-    assert f"mst_{token.prefix}_…" in admin_client.get(f"{LIST}{token.pk}/change/").content.decode()
-    assert all(secret not in str(session.get_decoded()) for session in Session.objects.all())
-    assert not hasattr(token.history.first(), "digest")
-
-
-def test_a_token_for_runs_is_shown_with_how_a_run_is_started(admin_client):
-    page = admin_client.post(f"{LIST}add/", form(scopes=["publish", "runs"])).content.decode()
-    assert AccessToken.objects.get().scopes == ["publish", "runs"]
-    assert "curl http://testserver/api/metrics/" in page
-    assert "curl http://testserver/api/runs/" in page
-    page = admin_client.post(f"{LIST}add/", form(name="publishes")).content.decode()
-    assert "/api/runs/" not in page
-
-
-def test_a_change_leaves_the_secret_as_it_is(admin_client):
-    token, text = AccessToken.issue(name="k6", scopes=["publish"], metric_types=["all"])
-    answer = admin_client.post(f"{LIST}{token.pk}/change/", form(name="k6 in Oslo", digest="0" * 64, prefix="00000000"))
-    assert answer.status_code == 302
-    assert AccessToken.find(text).name == "k6 in Oslo"
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"scopes": []},
-        {"scopes": ["everything"]},
-        {"metric_types": ["nope"]},
-        {"sources": "a" * 201},
-        {"name": "a\x00b"},
-        {"expires_at_0": "2020-01-01", "expires_at_1": "00:00"},
-    ],
-    ids=str,
-)
-def test_the_form_names_what_is_wrong(admin_client, changes):
-    answer = admin_client.post(f"{LIST}add/", form(**changes))
-    assert answer.status_code == 200
-    assert "errorlist" in answer.content.decode()
-    assert not AccessToken.objects.exists()
-
-
-def test_the_list_revokes_and_tells_the_state(admin_client):
-    tokens = [AccessToken.issue(name=name, scopes=["publish"])[0] for name in ("one", "two", "three")]
-    AccessToken.objects.filter(name="three").update(expires_at=timezone.now() - timedelta(days=1))
-    data = {"action": "revoke", "_selected_action": [tokens[0].pk]}
-    page = admin_client.post(LIST, data, follow=True).content.decode()
-    states = re.findall(r'<td class="field-state[^"]*">([^<]+)', page)
-    assert sorted(states) == ["expired", "revoked", "valid"]
-    assert "Revoked one." in page
-    assert [str(change.history_user) for change in tokens[0].history.all()] == ["admin", "None"]
-
-
-def test_an_old_version_brings_no_revoked_token_back(admin_client):
-    token, _ = AccessToken.issue(name="k6", scopes=["publish"], metric_types=["all"])
-    token.revoke()
-    assert admin_client.post(f"{LIST}{token.pk}/history/{token.history.earliest().pk}/", form()).status_code == 403
-    token.refresh_from_db()
-    assert token.revoked_at is not None
-
-
-def test_sources_and_agents_are_shown_and_can_be_forgotten(admin_client, settings):
-    settings.METRICS_STREAM = {"INGEST_MAX_SOURCES": 2}
-    token, _ = AccessToken.issue(name="k6", scopes=["publish"])
-    TokenName.objects.create(token=token, kind="source", name="<b>one</b>")
-    TokenName.objects.create(token=token, kind="source", name="two")
-    TokenName.objects.create(token=token, kind="agent", name="agent_1")
-    page = admin_client.get(f"{LIST}{token.pk}/change/").content.decode()
-    assert "2 of 2; no more are taken: &lt;b&gt;one&lt;/b&gt;, two" in page
-    assert "1 of 1,000: agent_1" in page
-    assert "2 sources, 1 agent" in admin_client.get(LIST).content.decode()
-    admin_client.post(LIST, {"action": "forget_names", "_selected_action": [token.pk]})
-    assert not TokenName.objects.exists()
-
-
-def test_an_old_version_does_not_come_back(admin_client):
-    token, _ = AccessToken.issue(name="k6", scopes=["publish", "subscribe"], metric_types=["all"])
-    version = token.history.first()
-    token.revoke()
-    path = f"{LIST}{token.pk}/history/{version.pk}/"
-    assert admin_client.get(path).status_code == 200
-    assert admin_client.post(path, form()).status_code == 403
-    token.refresh_from_db()
-    assert token.revoked_at is not None
-
-
-def test_nobody_makes_a_token_that_sees_more_than_they_do(client, django_user_model, settings):
-    settings.ANONYMOUS_READ = False
-    maker = django_user_model.objects.create_user("maker", is_staff=True)
-    maker.user_permissions.add(*Permission.objects.filter(codename__in=["add_accesstoken", "view_accesstoken"]))
-    policy = AccessPolicy.objects.create(name="team", metric_types=["system"], sources=["a", "b"])
-    policy.users.add(maker)
-    client.force_login(maker)
-    for narrow, is_made in (
-        ({"scopes": ["subscribe"], "metric_types": ["all"]}, False),
-        ({"scopes": ["subscribe"], "metric_types": ["system"], "sources": ""}, False),
-        ({"scopes": ["subscribe", "publish"], "metric_types": ["system", "hero"]}, False),
-        ({"scopes": ["subscribe"], "metric_types": ["system"], "sources": "a"}, True),
-        ({"scopes": ["publish"], "metric_types": ["all"], "sources": ""}, True),
-    ):
-        name = str(narrow)[:90]
-        page = client.post(f"{LIST}add/", form(name=name, **narrow)).content.decode()
-        assert AccessToken.objects.filter(name=name).exists() == is_made, page
-        assert ("more than you may see yourself" in page) != is_made
-
-
-def test_who_may_only_look_sees_no_form(client, django_user_model):
-    token, _ = AccessToken.issue(name="k6", scopes=["publish"])
-    viewer = django_user_model.objects.create_user("viewer", is_staff=True)
-    viewer.user_permissions.add(Permission.objects.get(codename="view_accesstoken"))
-    client.force_login(viewer)
-    assert client.get(LIST).status_code == 200
-    page = client.get(f"{LIST}{token.pk}/change/")
-    assert page.status_code == 200
-    assert 'name="scopes"' not in page.content.decode()
-    assert client.get(f"{LIST}add/").status_code == 403
-    client.post(LIST, {"action": "revoke", "_selected_action": [token.pk]})
-    token.refresh_from_db()
-    assert token.revoked_at is None
+@pytest.mark.django_db
+@pytest.mark.parametrize("authorization", ["Basic YTpi", "Bearer ", "Bearer mst_12345678_x", "Bearer \x00"])
+def test_another_header_or_an_unknown_token_is_refused(authorization):
+    with pytest.raises(AccessRefusedError) as refused:
+        credential_of({"authorization": authorization, "cookie": COOKIE}, may_have_session=True)
+    assert (refused.value.code, refused.value.error) == (CloseCode.FORBIDDEN, ErrorCode.FORBIDDEN)

@@ -1,4 +1,4 @@
-"""What pages and files show when nothing is open."""
+"""What pages and files show to visitors, users with policies, and programs."""
 
 import gzip
 import json
@@ -59,7 +59,7 @@ def exported(client, slug="soak"):
 
 
 @pytest.mark.parametrize("address", PAGES)
-def test_who_is_not_signed_in_is_asked_to_sign_in_whatever_the_page(client, address):
+def test_a_visitor_is_asked_to_sign_in_whatever_the_page(client, address):
     answer = client.get(address)
     assert answer.status_code == 302
     assert answer["Location"] == f"/login/?next={address}"
@@ -74,7 +74,7 @@ def test_a_program_with_a_wrong_token_is_told_so(client, address):
     assert answer.json()["error"] == "forbidden"
 
 
-def test_who_has_no_policy_sees_no_dashboard_and_no_run(client, ann):
+def test_a_user_without_a_policy_sees_no_dashboard_and_no_run(client, ann):
     assert list(client.get("/").context["dashboards"]) == []
     assert [client.get(address).status_code for address in PAGES[1:]] == [404, 200, 200, 404, 404]
     assert client.get("/runs/").context["rows"] == []
@@ -124,7 +124,7 @@ def test_runs_of_a_policys_sources_only(client, ann):
     assert len(client.get("/runs/").context["rows"]) == 3
 
 
-def test_of_a_run_everybody_sees_what_is_allowed_on_the_page_and_in_the_files(client, ann):
+def test_the_page_and_the_files_of_a_run_show_permitted_metrics_only(client, ann):
     policy(ann, sources=["ours"], fields=["n"], agent_ids=["a1"], runs="all")
     page = client.get("/runs/soak/")
     rows = {
@@ -138,7 +138,7 @@ def test_of_a_run_everybody_sees_what_is_allowed_on_the_page_and_in_the_files(cl
     assert "a2" not in table
 
 
-def test_the_picture_of_a_run_shows_no_series_that_is_not_allowed(client, ann):
+def test_the_picture_of_a_run_shows_permitted_series_only(client, ann):
     made = policy(ann, metric_types=["system"], sources=["theirs"], runs="all")
     [row] = client.get("/runs/").context["rows"]
     assert row.picture.label

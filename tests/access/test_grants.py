@@ -1,4 +1,4 @@
-"""What clients get whose access shows only a part."""
+"""What clients get whose access shows only some of the metrics."""
 
 from asgiref.sync import sync_to_async
 from django.test import TransactionTestCase, override_settings

@@ -29,7 +29,7 @@ class ClosedTests(TransactionTestCase):
         declare_server()
 
     async def ends_after(self, change, *headers):
-        """Return how a socket ends that is connected while something is changed."""
+        """Return how a client is closed that is connected during a change."""
         async with socket(*headers) as one:
             assert (await one.hear())["type"] == "welcome"
             await sync_to_async(change)()
@@ -142,7 +142,7 @@ class ClosedTests(TransactionTestCase):
 
     @contextmanager
     def token_taken_over_during_recheck(self, one, text):
-        """Let a client show another token while it is looked up what its first one opens."""
+        """Let a client send another token during the look-up of its first one."""
         original = monitor._resolve
 
         async def take_over_first(credential):

@@ -33,7 +33,7 @@ def test_only_a_digest_of_the_text_is_kept(lobby):
 
 
 @pytest.mark.parametrize("junk", ["", "x", "a.b", "\x00", "é.é", "." * 500, "../..", "mst_00000000_0"])
-def test_what_the_server_has_not_signed_asks_no_database(junk, django_assert_num_queries):
+def test_a_text_that_the_server_has_not_signed_causes_no_query(junk, django_assert_num_queries):
     with django_assert_num_queries(0):
         assert ShareLink.find(junk) is None
         assert ShareLink.find(Signer(sep=".").sign(junk)) is None
@@ -137,7 +137,7 @@ def test_live_links_stand_side_by_side_and_one_of_a_run_alone(client, lobby, oth
     assert client.get("/dashboards/lobby/").status_code == 404
 
 
-def test_who_is_signed_in_sees_what_is_shared_live_beside_the_rest(client, lobby, other, django_user_model):
+def test_a_signed_in_user_sees_shared_dashboards_beside_their_own(client, lobby, other, django_user_model):
     user = django_user_model.objects.create_user("ada", "", "x")
     AccessPolicy.objects.create(name="own").users.add(user)
     AccessPolicy.objects.get().dashboards.add(other)

@@ -72,7 +72,7 @@ PERMITTED = {
 }
 
 
-async def test_socket_gets_the_fields_of_the_panels_whatever_it_asks_for(client, lobby, running):
+async def test_client_gets_the_fields_of_the_panels_whatever_it_asks_for(client, lobby, running):
     key = await sync_to_async(key_of)(client, await sync_to_async(ShareLink.issue)(name="x", dashboard=lobby))
     async with watching(key) as viewer:
         assert viewer.welcome["metric_types"] == ["system", "agent"]
@@ -86,7 +86,7 @@ async def test_socket_gets_the_fields_of_the_panels_whatever_it_asks_for(client,
         assert await data_of(viewer) == PERMITTED
 
 
-async def test_past_shows_no_more_than_what_is_live(client, lobby, running):
+async def test_past_shows_no_more_than_live_metrics(client, lobby, running):
     key = await sync_to_async(key_of)(client, await sync_to_async(ShareLink.issue)(name="x", dashboard=lobby))
     async with watching(key) as viewer:
         await publish()
@@ -106,7 +106,7 @@ async def test_past_shows_no_more_than_what_is_live(client, lobby, running):
 
 
 async def backfilled(viewer):
-    """Return what a backfill has series of."""
+    """Return the metric types and fields that a backfill has series of."""
     series = set()
     while True:
         message = await viewer.hear()
@@ -161,7 +161,7 @@ async def test_link_of_a_run_shows_nothing_live_after_a_replay_that_could_not_be
             patch.setattr(replay_sources, "_read_newest", away)
             assert (await viewer.ask(type="replay", run="soak"))["code"] == "internal"
         await subscribe(viewer, "all", backfill_seconds=60)
-        # What is whole comes before the columns.
+        # Metrics come before the columns.
         assert (message := await viewer.hear())["type"] == "backfill"
         assert message["series"] == []
         await publish()
@@ -178,7 +178,7 @@ async def test_link_of_a_run_shows_nothing_live_after_a_replay_that_could_not_be
         ("expired", (4005, "expired")),
     ],
 )
-async def test_live_socket_ends_with_its_link(client, lobby, running, how, expected):
+async def test_live_client_is_closed_with_its_link(client, lobby, running, how, expected):
     link, text = await sync_to_async(ShareLink.issue)(name="x", dashboard=lobby)
     async with watching(await sync_to_async(key_of)(client, (link, text))) as viewer:
         await subscribe(viewer)
@@ -186,7 +186,7 @@ async def test_live_socket_ends_with_its_link(client, lobby, running, how, expec
         await sync_to_async(end)(link, how)
         assert await hear_close(viewer) == expected
         assert time.monotonic() - began < 5
-    # Whoever comes back is refused at once.
+    # A client that reconnects is refused at once.
     async with watching(client.session.session_key) as viewer:
         assert viewer.welcome["code"] == expected[1]
 
@@ -204,7 +204,7 @@ def end(link, how):
             end_link(link, how)
 
 
-async def test_socket_sees_no_field_of_a_panel_that_is_gone(client, lobby, running):
+async def test_client_sees_no_field_of_a_deleted_panel(client, lobby, running):
     key = await sync_to_async(key_of)(client, await sync_to_async(ShareLink.issue)(name="x", dashboard=lobby))
     async with watching(key) as viewer:
         await subscribe(viewer)
@@ -219,7 +219,7 @@ def _delete_load():
     Panel.objects.get(title="Load").delete()
 
 
-async def test_link_alone_is_no_way_in_for_programs(client, lobby, running):
+async def test_link_alone_does_not_admit_programs(client, lobby, running):
     key = await sync_to_async(key_of)(client, await sync_to_async(ShareLink.issue)(name="x", dashboard=lobby))
     async with opened(headers=[(b"cookie", f"sessionid={key}".encode())]) as program:
         assert (await program.hear())["type"] == "authentication_required"

@@ -41,7 +41,7 @@ async def test_too_many_messages_close_with_4029(settings):
         assert await client.closed() == 4029
 
 
-async def test_over_capacity_is_said_and_closed_with_4013(settings):
+async def test_a_client_over_the_capacity_is_closed_with_4013(settings):
     settings.METRICS_STREAM = {"MAX_CLIENTS": 1}
     async with connected() as first:
         second = Client(stream_application(None), "/ws/metrics/")

@@ -40,7 +40,7 @@ async def test_subscriptions_add_up_and_all_means_every_type():
         assert (await client.ask({"type": "unsubscribe", "metric_types": ["all"]}))["metric_types"] == []
 
 
-async def test_the_health_of_the_stream_comes_to_those_who_name_it(monkeypatch):
+async def test_the_health_of_the_stream_comes_to_clients_that_name_it(monkeypatch):
     monkeypatch.setattr(runtime_module, "SAMPLE_SECONDS", 0.02)
     async with connected() as client:
         await client.ask({"type": "set_update_interval", "interval_seconds": 0.1})
@@ -182,7 +182,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("text", "code"), BAD, ids=[text[:30] for text, _ in BAD])
-async def test_bad_input_gets_an_error_and_harms_nobody(text, code):
+async def test_bad_input_gets_an_error_and_harms_no_other_client(text, code):
     async with connected() as bystander, connected() as client:
         await bystander.ask({"type": "subscribe", "metric_types": ["system"]})
         answer = await client.ask(text)
@@ -204,7 +204,7 @@ async def test_one_byte_too_many_closes_with_4509():
     async with connected() as client:
         padding = "x" * (65_536 - len('{"type":"ping","ref":""}'))
         answer = await client.ask(f'{{"type":"ping","ref":"{padding}"}}')
-        assert answer["code"] == "invalid_message"  # 64 KiB are taken, though not as a ref
+        assert answer["code"] == "invalid_message"  # 64 KiB are accepted, though not as a ref
         answer = await client.ask(f'{{"type":"ping","ref":"{padding}x"}}')
         assert answer["code"] == "message_too_big"
         assert "65537 bytes; allowed: 65536" in answer["message"]
@@ -221,7 +221,7 @@ def test_each_client_message_has_a_handler():
     assert set(consumers._HANDLERS) == set(consumers.messages.CLIENT_MESSAGES)
 
 
-async def test_a_fault_of_the_server_is_told_and_the_socket_stays(monkeypatch, caplog):
+async def test_a_fault_of_the_server_is_reported_and_the_connection_stays(monkeypatch, caplog):
     async def broken(self, message):
         raise ZeroDivisionError
 

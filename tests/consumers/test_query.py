@@ -32,7 +32,7 @@ class PresetTests(TransactionTestCase):
             assert frame["data"]["data"] == [{"agent_id": "a", "status": "healthy"}]
         await stop_runtime()
 
-    async def test_an_unknown_preset_is_said_and_the_default_is_in_force(self):
+    async def test_an_unknown_preset_gets_an_error_and_the_default_is_in_force(self):
         for slug in ("nope", "%00", "a" * 500):
             async with connected(f"/ws/metrics/?preset={slug}") as client:
                 assert client.welcome["subscription"]["preset"] is None
@@ -41,7 +41,7 @@ class PresetTests(TransactionTestCase):
                 assert (await client.ask({"type": "ping"}))["type"] == "pong"
         await stop_runtime()
 
-    async def test_a_broken_preset_is_said_and_the_default_is_in_force(self):
+    async def test_a_broken_preset_gets_an_error_and_the_default_is_in_force(self):
         await ClientPreset.objects.acreate(name="Broken", slug="broken", metric_types={"a": 1}, agent_ids=[1, {}])
         async with connected("/ws/metrics/?preset=broken") as client:
             error = await client.hear()
@@ -49,7 +49,7 @@ class PresetTests(TransactionTestCase):
             assert "is broken" in error["message"]
         await stop_runtime()
 
-    async def test_what_an_address_says_of_the_past_that_is_no_number_is_said(self):
+    async def test_a_value_in_the_address_that_is_not_a_number_gets_an_error(self):
         await ClientPreset.objects.acreate(name="System", slug="system", metric_types=["system"])
         for said in ("max_points=nan", "max_points=inf", "backfill_seconds=nan", "backfill_seconds=soon"):
             async with connected(f"/ws/metrics/?preset=system&{said}") as client:

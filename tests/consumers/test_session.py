@@ -82,7 +82,7 @@ class NarrowedTests(TransactionTestCase):
         await stop_runtime()
 
     async def narrow_new_client(self, owner, name, path):
-        """Take rights away while `owner.name` is done for a client that comes, and wait until it has fewer."""
+        """Take rights away while `owner.name` runs for a new client, and wait until it has fewer."""
         _, browser = await make_viewer(sources=["a", "b"])
         policy = await AccessPolicy.objects.aget()
         original, rechecked = getattr(owner, name), monitor.AccessMonitor.recheck
