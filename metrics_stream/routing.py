@@ -19,7 +19,8 @@ from metrics_stream.bus.bus import declare_server, layer_is_shared
 from metrics_stream.consumers.metrics import MetricsConsumer
 from metrics_stream.core.errors import BusError
 from metrics_stream.runs.recorder import start_recorder, stop_recorder
-from metrics_stream.runtime.runtime import get_runtime, process_name, stop_runtime
+from metrics_stream.runtime.runtime import get_runtime, stop_runtime
+from metrics_stream.runtime.statistics import process_name
 
 logger = logging.getLogger(__name__)
 

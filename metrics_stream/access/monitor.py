@@ -21,7 +21,7 @@ from metrics_stream.access.credentials import BEARER, Anybody, Credential
 from metrics_stream.access.grants import Access, admit, resolve, shows_something
 from metrics_stream.core.errors import AccessRefusedError, NotAuthenticatedError
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode
-from metrics_stream.runtime.runtime import Runtime
+from metrics_stream.runtime.runtime import PerRuntime, Runtime
 
 logger = logging.getLogger(__name__)
 
@@ -187,9 +187,5 @@ def is_local(address: str) -> bool:
         return True
 
 
-def access_monitor_of(runtime: Runtime) -> AccessMonitor:
-    """Return the access monitor of a runtime; the first call starts it."""
-    found = runtime.companions.get(AccessMonitor)
-    if not isinstance(found, AccessMonitor):
-        found = runtime.companions[AccessMonitor] = AccessMonitor(runtime)
-    return found
+# Called with a runtime; the first WebSocket client makes the monitor.
+access_monitor_of = PerRuntime(AccessMonitor)

@@ -29,7 +29,7 @@ from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.codes import ItemErrorCode, RequestErrorCode
 from metrics_stream.core.rate_limit import TokenBucket
 from metrics_stream.models import AccessToken, TokenName
-from metrics_stream.runtime.runtime import Runtime
+from metrics_stream.runtime.runtime import PerRuntime
 
 logger = logging.getLogger(__name__)
 
@@ -300,9 +300,5 @@ _find = database_sync_to_async(_find_token, thread_sensitive=False)
 _claim = database_sync_to_async(_note_new, thread_sensitive=False)
 
 
-def publishing_programs_of(runtime: Runtime) -> PublishingPrograms:
-    """Return those of a runtime, begun with the first request."""
-    found = runtime.companions.get(PublishingPrograms)
-    if not isinstance(found, PublishingPrograms):
-        found = runtime.companions[PublishingPrograms] = PublishingPrograms(runtime.settings)
-    return found
+# Called with a runtime; the first request makes them.
+publishing_programs_of = PerRuntime(lambda runtime: PublishingPrograms(runtime.settings))

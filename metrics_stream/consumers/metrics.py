@@ -150,7 +150,7 @@ class MetricsConsumer(AsyncWebsocketConsumer):
         self._authentication.start_monitoring()
         if problem is not None:
             await self._send_error(problem)
-        if runtime.canary.state == "stale":
+        if runtime.bus_watch.state == "stale":
             await self._send(messages.Status(bus="stale"))
         if opening.selection.metric_types:
             session.start(opening.selection, opening.past)

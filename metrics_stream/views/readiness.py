@@ -35,7 +35,7 @@ async def problems(recorder_lag: float | None = None) -> dict[str, str | None]:
     runtime = get_runtime()
     clients, limit = len(runtime.hub.clients), runtime.settings.max_clients
     return {
-        "channel layer": runtime.bus_problem(),
+        "channel layer": runtime.bus_watch.find_problem(),
         "clients": f"{clients} of {limit} are connected" if clients >= limit else None,
         "database": await _database_problem(),
         "recorder": _recorder_problem(recorder_lag),

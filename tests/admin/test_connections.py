@@ -103,7 +103,7 @@ class ConnectionsTests(TransactionTestCase):
             "only sources a, b; field error_rate",
             "all, every 0.1 s",
             "state--live",
-            get_runtime().sample().process,
+            get_runtime().statistics.sample().process,
             page_of(socket.id),
         ):
             assert shown in text

@@ -438,7 +438,7 @@ async def test_the_key_of_another_token_is_another_key(numbering):
 async def test_another_server_process_publishes_nothing_twice_either(valkey_layer, numbering):
     body = [item(number, source="one of several") for number in range(600)]
     await numbering.post(body, idempotency_key="once")
-    get_runtime().companions.clear()  # as if it had never heard of it
+    get_runtime().owned.clear()  # as if it had never heard of it
     assert (await numbering.post(body, idempotency_key="once")).json() == {"accepted": 600}
     # Other tests have published on the same Valkey.
     own = [metric["data"]["n"] for metric in await published() if metric["source"] == "one of several"]

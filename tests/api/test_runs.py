@@ -217,7 +217,7 @@ async def test_without_a_history_no_run_is_started(program, settings):
 async def test_a_start_that_comes_again_starts_nothing_twice(program):
     body = {"name": "soak", "tags": ["x"]}
     first = await program.post(PATH, body, idempotency_key="build 7")
-    get_runtime().companions.clear()  # as if another process were asked, which never heard of it
+    get_runtime().owned.clear()  # as if another process were asked, which never heard of it
     again = await program.post(PATH, body, idempotency_key="build 7")
     assert [answer.status_code for answer in (first, again)] == [201, 201]
     assert again.json() == {**first.json(), "repeated": True}

@@ -7,7 +7,7 @@ import pytest
 from metrics_stream.broadcast import broadcast, broadcast_agent_metrics, broadcast_system_metrics
 from metrics_stream.consumers import metrics as consumers
 from metrics_stream.core.metrics.catalogue import STREAM
-from metrics_stream.runtime import runtime as runtime_module
+from metrics_stream.runtime import statistics
 from metrics_stream.runtime.runtime import get_runtime, stop_runtime
 from tests.support.clients import connected
 
@@ -41,7 +41,7 @@ async def test_subscriptions_add_up_and_all_means_every_type():
 
 
 async def test_the_health_of_the_stream_comes_to_clients_that_name_it(monkeypatch):
-    monkeypatch.setattr(runtime_module, "SAMPLE_SECONDS", 0.02)
+    monkeypatch.setattr(statistics, "SAMPLE_SECONDS", 0.02)
     async with connected() as client:
         await client.ask({"type": "set_update_interval", "interval_seconds": 0.1})
         answer = await client.ask({"type": "subscribe", "metric_types": ["all"]})
@@ -50,7 +50,7 @@ async def test_the_health_of_the_stream_comes_to_clients_that_name_it(monkeypatc
         assert answer["metric_types"][-1] == "stream"
         frame = await client.hear()
         [metric, *_] = frame["data"] if frame["type"] == "metric_batch" else [frame["data"]]
-        assert metric["source"] == get_runtime().sample().process
+        assert metric["source"] == get_runtime().statistics.sample().process
         assert {field.name for field in STREAM.fields} == set(metric["data"])
         assert (metric["data"]["clients"], metric["data"]["views"]) == (1, 1)
         assert metric["data"]["status"] == "healthy"
@@ -244,7 +244,7 @@ async def test_statistics_name_every_client_and_what_it_gets():
         await client.ask({"type": "subscribe", "metric_types": ["system"]})
         await broadcast_system_metrics({"n": 1})
         await client.hear()
-        stats = get_runtime().snapshot()
+        stats = get_runtime().statistics.snapshot()
         [one] = stats["clients"]
         assert one["client_id"] == client.welcome["client_id"]
         assert (one["messages_sent"], one["metrics_sent"]) == (3, 1)

@@ -52,7 +52,7 @@ def break_off_batches(times):
 def show():
     process = psutil.Process()
     return {
-        **get_runtime().snapshot(),
+        **get_runtime().statistics.snapshot(),
         "pid": os.getpid(),
         "tasks": len(asyncio.all_tasks()),
         "fds": process.num_fds(),

@@ -96,7 +96,7 @@ async def test_a_type_that_was_given_up_while_the_layer_was_away_begins_anew_whe
         await reset()
 
     runtime.bus.reset = give_up_first
-    await runtime._reconnect()
+    await runtime.reconnect()
     await runtime.membership.opened.wait()
     await broadcast_system_metrics({"n": 1})
     runtime.hub.change(runtime.hub.add("three", second, connected_at=0.0), Selection(("system",)), delivery)

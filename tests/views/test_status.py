@@ -69,7 +69,7 @@ class ReadinessTests(TransactionTestCase):
 
     async def test_a_silent_channel_layer_is_named(self):
         runtime = await self.opened()
-        runtime.canary.judge(time.monotonic() + 60)
+        runtime.bus_watch.judge(time.monotonic() + 60)
         problem = "the channel layer has been silent for more than 4 s"
         assert await self.ready() == not_ready(**{"channel layer": problem})
         await stop_runtime()

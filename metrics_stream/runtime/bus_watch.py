@@ -1,0 +1,103 @@
+"""Watch whether the channel layer carries messages: send canaries, judge the silence, reconnect.
+
+A lost connection to Redis can come back unnoticed. Only a message that this process sends to itself, and that does not
+arrive, shows that messages are lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable
+
+from metrics_stream.bus.bus import Bus
+from metrics_stream.core.canary import BusState, Canary
+from metrics_stream.core.errors import BusError
+from metrics_stream.hub.hub import Hub
+from metrics_stream.runtime.groups import GroupMembership
+
+logger = logging.getLogger(__name__)
+
+# The process sends itself a message every second; after four seconds without one the bus counts as stale. This is
+# judged before and after each attempt, which takes at most a second when Redis hangs: clients are told within five
+# seconds, and the documents promise six.
+CANARY_SECONDS = 1.0
+SILENT_SECONDS = 4.0
+# After this part of CANARY_SECONDS the next canary is sent if the last one has not come back: where connections break
+# again and again, messages a second apart can all be lost while metrics published between them arrive.
+IMPATIENT_PART = 0.25
+# How often connections are opened again while the bus is stale. A connection to a Redis that hangs, and that sentinels
+# have replaced, would stay silent for ever, since the kernel of that machine still answers.
+RECONNECT_SECONDS = 5.0
+
+
+class BusWatch:
+    """Knows the state of the bus; tells the clients when it changes and fills in what was lost."""
+
+    def __init__(
+        self, bus: Bus, hub: Hub, membership: GroupMembership, *, reconnect: Callable[[], Awaitable[None]]
+    ) -> None:
+        """`reconnect` drops the connections to the channel layer and opens new ones."""
+        self._bus = bus
+        self._hub = hub
+        self._membership = membership
+        self._reconnect = reconnect
+        self._canary = Canary(silent_seconds=SILENT_SECONDS, now=time.monotonic())
+
+    @property
+    def state(self) -> BusState:
+        """Whether canaries come back."""
+        return self._canary.state
+
+    def find_problem(self) -> str | None:
+        """Return what keeps metrics from arriving, None if nothing does."""
+        if not self._membership.opened.is_set():
+            return "the channel layer could not be reached yet"
+        if self._canary.state == "stale":
+            return f"the channel layer has been silent for more than {SILENT_SECONDS:g} s"
+        if missing := self._membership.wanted - self._membership.joined:
+            return f"the groups of {', '.join(sorted(missing))} are not joined yet"
+        return None
+
+    def hear(self, number: int) -> None:
+        """Take a canary that came back; if others were lost before it, catch up."""
+        if self._canary.hear(number, time.monotonic()):
+            self._membership.catch_up()
+        self.judge(time.monotonic())
+
+    async def run(self) -> None:
+        """Send canaries until cancelled; while none comes back, reconnect."""
+        loop = asyncio.get_running_loop()
+        reconnect_at = 0.0
+        while True:
+            slept_at = loop.time()
+            await asyncio.sleep(IMPATIENT_PART * CANARY_SECONDS)
+            if not self._canary.is_awaited:
+                await asyncio.sleep((1 - IMPATIENT_PART) * CANARY_SECONDS)
+            # A blocked loop received nothing either; that is not a silence of the bus.
+            was_blocked = loop.time() - slept_at >= 2 * CANARY_SECONDS
+            if not was_blocked:
+                self.judge(time.monotonic())
+            if self._membership.opened.is_set():
+                with contextlib.suppress(BusError, TimeoutError):
+                    async with asyncio.timeout(CANARY_SECONDS):
+                        await self._bus.send_canary(self._canary.next_number)
+                        self._canary.sent()
+            if not was_blocked:
+                self.judge(time.monotonic())
+            if self._canary.state == "stale" and loop.time() >= reconnect_at:
+                await self._reconnect()
+                reconnect_at = loop.time() + RECONNECT_SECONDS
+
+    def judge(self, now: float) -> None:
+        """Tell log and clients if the state has changed; `now` is in seconds of the monotonic clock."""
+        state = self._canary.judge(now)
+        if state is None:
+            return
+        logger.warning("the channel layer is %s", "silent" if state == "stale" else "back")
+        if state == "live":
+            # The next metric would reveal what is missing before it, but there may be no next metric.
+            self._membership.catch_up()
+        self._hub.broadcast_status(state)
