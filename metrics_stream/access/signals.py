@@ -10,7 +10,7 @@ from django.contrib.auth.signals import user_logged_out
 from django.db import transaction
 from django.db.models.signals import m2m_changed, post_delete, post_save
 
-from metrics_stream.bus.bus import AccessChanged
+from metrics_stream.bus.messages import AccessChanged
 from metrics_stream.bus.processes import tell_servers
 from metrics_stream.models import AccessPolicy, AccessToken, ClientPreset, Dashboard, Panel, ShareLink
 

@@ -20,7 +20,7 @@ from django.utils.http import urlencode
 
 from metrics_stream.access.grants import access_of_user
 from metrics_stream.bus import processes as control
-from metrics_stream.bus.bus import CloseClient
+from metrics_stream.bus.messages import CloseClient
 from metrics_stream.conf import get_settings
 from metrics_stream.core.delivery.explanation import Question, fits, holds
 from metrics_stream.core.delivery.selection import permitted_metrics

@@ -104,7 +104,7 @@ async def _send(runtime: Runtime, metrics: dict[int, Metric], once: bytes | None
 
     try:
         name = None if once is None else f"http.{once.hex()}"
-        await runtime.bus.publish(list(metrics.values()), once=name, on_sent=note)
+        await runtime.bus.publish(list(metrics.values()), idempotency_key=name, on_sent=note)
     except BusError as error:
         runtime.telemetry.bus_failures += 1
         unpublished = [index for index, metric in metrics.items() if id(metric) not in sent]

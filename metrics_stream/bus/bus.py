@@ -1,8 +1,7 @@
-"""Both ends of the channel layer: group names, envelope, publish, listen. Every call has a deadline.
+"""Both ends of the channel layer: producers publish, server processes listen. Every call has a deadline.
 
-One group message carries a batch of metrics as one msgpack blob: the in-memory layer deep-copies what it is given, and
-a blob is copied for free. Where there is a history, it takes the metrics first, and the message says where they stand
-in it; otherwise the producer's number says what is missing or came twice.
+A group message carries a batch of metrics of one type. If there is a history, it takes the batch first, and the message
+says where the batch stands in it; otherwise the numbers of the producer show what is missing or came twice.
 """
 
 from __future__ import annotations
@@ -11,13 +10,22 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import msgspec
 from channels.layers import InMemoryChannelLayer, get_channel_layer
 
+from metrics_stream.bus.messages import (
+    AccessChanged,
+    CanaryMessage,
+    CloseClient,
+    Message,
+    StatsRequest,
+    decode,
+    encode,
+    encode_publication,
+)
 from metrics_stream.bus.publication import ProducerNumbering, Publication, batches
 from metrics_stream.core.delivery.explanation import Question
 from metrics_stream.core.errors import BusError, NotSharedError
@@ -27,86 +35,36 @@ from metrics_stream.history.deadline import within
 
 logger = logging.getLogger(__name__)
 
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(list[Metric]).decode
-_decode_question = msgspec.msgpack.Decoder(Question).decode
-
-
-@dataclass(frozen=True, slots=True)
-class StatsRequest:
-    """Somebody asks every server process for its statistics, or whichever has a client a question about it."""
-
-    reply_to: str
-    question: Question | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class AccessChanged:
-    """Somebody may see more or less than before, or is signed out."""
-
-
-@dataclass(frozen=True, slots=True)
-class CloseClient:
-    """A client, whichever process it is connected to, has to go."""
-
-    client_id: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class CanaryMessage:
-    """A message of this process to itself came back."""
-
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """Metrics of one type that were published at once.
-
-    `number` counts what their producer published of the type before; without one, nothing is known of their producer.
-    `place` is where they stand in the history, None where there is none.
-    """
-
-    metrics: list[Metric]
-    producer: str = ""
-    number: int | None = None
-    place: Placed | None = None
-
-
-Message = Published | StatsRequest | AccessChanged | CloseClient | CanaryMessage
-
-
-# What asynchronous code publishes is numbered by event loop. A forked child must not go on with its parent's numbers.
+# Asynchronous code numbers its metrics per event loop. A forked child must not continue the numbers of its parent.
 _numberings: WeakKeyDictionary[asyncio.AbstractEventLoop, ProducerNumbering] = WeakKeyDictionary()
 os.register_at_fork(after_in_child=_numberings.clear)
 
 
 class _Server:
-    """Whether a server runs in this process, and the event loop on which its hub listens."""
+    """Whether this process is a server, and the event loop on which its hub listens."""
 
     declared = False
     loop: asyncio.AbstractEventLoop | None = None
 
 
 def declare_server() -> None:
-    """Say that this process serves the application, so that the in-memory layer reaches its clients."""
+    """Declare that this process serves the application, so that the in-memory layer reaches its clients."""
     _Server.declared = True
 
 
 def listen_on(loop: asyncio.AbstractEventLoop | None) -> None:
-    """Say on which event loop the hub of this process listens."""
+    """Set the event loop on which the hub of this process listens; None when it stops."""
     _Server.loop = loop
 
 
 def listening_loop() -> asyncio.AbstractEventLoop | None:
-    """Return the event loop on which the hub of this process listens, None where no hub does."""
+    """Return the event loop on which the hub of this process listens; None if no hub does."""
     home = _Server.loop
     return home if home is not None and home.is_running() else None
 
 
 def layer_is_shared() -> bool:
-    """Return whether the channel layer joins processes; the in-memory one serves a single process."""
+    """Return whether the channel layer connects processes; the in-memory layer serves a single one."""
     return not isinstance(get_channel_layer(), InMemoryChannelLayer)
 
 
@@ -116,10 +74,10 @@ def group_name(prefix: str, metric_type: str) -> str:
 
 
 class Bus:
-    """The channel layer as producers and the hub use it. Made per event loop; opening it is the listener's business."""
+    """The channel layer as producers and the hub use it. For one event loop; only a listener needs to `open` it."""
 
     def __init__(self, *, group_prefix: str, timeout_seconds: float, history: History | None = None) -> None:
-        """`history` takes what is published before it is sent."""
+        """`history` gets each batch before it is sent."""
         layer = get_channel_layer()
         if layer is None:
             raise BusError(
@@ -134,11 +92,11 @@ class Bus:
 
     @property
     def is_shared(self) -> bool:
-        """True when other processes hear what is published here."""
+        """Whether other processes receive what is published here."""
         return layer_is_shared()
 
     def check_reach(self) -> None:
-        """Raise NotShared when nothing published from this process can reach a client."""
+        """Raise NotSharedError if nothing published in this process can reach a client."""
         if not self.is_shared and not _Server.declared:
             raise NotSharedError(
                 "the in-memory channel layer serves one process, and the server is another one, so nothing would "
@@ -146,35 +104,37 @@ class Bus:
                 "or publish from inside the server"
             )
 
-    # --- the producers' end ---
+    # --- for producers ---
 
     async def publish(
         self,
         metrics: Sequence[Metric],
         *,
-        once: str | None = None,
+        idempotency_key: str | None = None,
         on_sent: Callable[[Sequence[Metric]], None] | None = None,
     ) -> None:
         """Send metrics to the groups of their types, in order; raise BusError when the layer fails or is too slow.
 
-        Published again under the same name, `once`, the same metrics arrive once. `on_sent` hears of each part that
-        has been taken.
+        The same metrics published again with the same `idempotency_key` arrive once. `on_sent` is called with each
+        batch once the layer has it.
         """
         self.check_reach()
         shared = _numberings.setdefault(asyncio.get_running_loop(), ProducerNumbering())
-        if once is not None:
+        if idempotency_key is not None:
             for index, batch in enumerate(batches(metrics)):
-                # A history remembers the last number of a producer: so each part is a producer with one number.
-                numbering = ProducerNumbering(f"{once}.{index}.{len(batch)}", shared.known)
+                # A history remembers only the last number of a producer, so each batch counts as a producer of its own.
+                numbering = ProducerNumbering(f"{idempotency_key}.{index}.{len(batch)}", shared.known)
                 await self.send(numbering.prepare(batch))
                 shared.known = numbering.known
-                _tell(on_sent, batch)
+                if on_sent is not None:
+                    on_sent(batch)
             return
         await self._call(shared.turn.acquire(), "publish what was published before")
         try:
             for batch in batches(metrics):
                 await self.send(shared.prepare(batch))
-                _tell(on_sent, batch)
+                if on_sent is not None:
+                    on_sent(batch)
         finally:
             shared.turn.release()
 
@@ -185,24 +145,16 @@ class Bus:
         if self.is_shared or home is asyncio.get_running_loop():
             await self._send(publication)
         elif home is not None and home.is_running():
-            # The in-memory layer is not thread-safe: only the loop that listens may put something into it.
+            # The in-memory layer is not thread-safe: only the loop that listens may put messages into it.
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._send(publication), home))
         else:
-            # The server has had no client yet: nobody to send to, but somebody may come.
+            # The server has had no client yet. There is no listener, but a later client reads the history.
             await self._append(publication)
 
     async def _send(self, publication: Publication) -> None:
-        placed = await self._append(publication)
-        message = {
-            "type": "metrics.publish",
-            "payload": publication.payload,
-            "producer": publication.numbering.id,
-            "number": publication.number,
-        }
-        if placed is not None:
-            message["place"] = tuple(placed)
+        place = await self._append(publication)
         group = group_name(self._prefix, publication.metric_type)
-        await self._call(self._layer.group_send(group, message), "publish")
+        await self._call(self._layer.group_send(group, encode_publication(publication, place)), "publish")
 
     async def _append(self, publication: Publication) -> Placed | None:
         if self._history is None:
@@ -218,131 +170,94 @@ class Bus:
         numbering.learn(metric_type, placed.epoch, placed.first + len(publication.metrics))
         return placed
 
-    # --- the hub's end ---
+    # --- for the hub ---
 
     async def open(self) -> None:
-        """Make this process's channel and hear requests for statistics on it."""
+        """Make the channel of this process and join the group of all server processes."""
         self._channel = await self._call(self._layer.new_channel(), "make a channel")
         await self.join_control()
 
     async def join(self, metric_type: str) -> None:
-        """Hear a metric type; harmless when it is heard already."""
+        """Join the group of a metric type; harmless if it is joined already."""
         await self._call(self._layer.group_add(group_name(self._prefix, metric_type), self._channel), "join a group")
 
     async def leave(self, metric_type: str) -> None:
-        """Hear a metric type no more."""
+        """Leave the group of a metric type."""
         await self._call(
             self._layer.group_discard(group_name(self._prefix, metric_type), self._channel), "leave a group"
         )
 
     async def close(self, metric_types: Iterable[str]) -> None:
-        """Leave these groups and the one of requests; what is already away leaves nothing to do."""
+        """Leave the groups of these types and the group of all server processes."""
         for group in [*(group_name(self._prefix, item) for item in metric_types), self._control_group]:
             await self._call(self._layer.group_discard(group, self._channel), "leave a group")
 
     async def reset(self) -> None:
-        """Drop all connections and memberships, so that `open` begins anew."""
+        """Drop all connections and memberships, so that `open` starts afresh."""
         await self._call(self._layer.flush(), "drop its connections")
 
     async def join_control(self) -> None:
-        """Hear requests to all server processes."""
+        """Join the group of all server processes, for requests to all of them."""
         await self._call(self._layer.group_add(self._control_group, self._channel), "join a group")
 
     async def send_canary(self, number: int) -> None:
         """Send a numbered message over the layer to this process itself."""
-        await self._call(self._layer.send(self._channel, {"type": "bus.canary", "number": number}), "carry a canary")
+        await self._call(self._layer.send(self._channel, encode(CanaryMessage(number))), "carry a canary")
 
     async def receive(self) -> Message | None:
-        """Wait for the next message and return what it holds; None for one that this version does not know."""
-        message = await self._layer.receive(self._channel)
-        read = _READERS.get(message.get("type"))
+        """Wait for the next message and return it; None for one that is malformed or of an unknown type."""
+        content = await self._layer.receive(self._channel)
         try:
-            return None if read is None else read(message)
+            return decode(content)
         except (msgspec.DecodeError, KeyError, TypeError) as error:
-            # Only what does not use this module can send it; it must not stop the others.
-            logger.warning("a message that makes no sense is left out: %s", error)
+            # Only a program that does not use this module can send it; it must not stop the other messages.
+            logger.warning("a malformed message on the channel layer is ignored: %s", error)
             return None
 
-    # --- statistics of all processes ---
+    # --- to all server processes ---
 
     @property
     def _control_group(self) -> str:
-        # A metric type never holds a hyphen, so this group is no type's.
+        # A metric type never contains a hyphen, so no type has this group.
         return f"{self._prefix}.control-all"
 
     async def reply_stats(self, request: StatsRequest, answer: dict[str, Any]) -> None:
         """Answer a request for statistics, or its question."""
-        message = {"type": "stats.reply", "payload": msgspec.json.encode(answer)}
-        await self._call(self._layer.send(request.reply_to, message), "answer a request")
+        content = {"type": "stats.reply", "payload": msgspec.json.encode(answer)}
+        await self._call(self._layer.send(request.reply_to, content), "answer a request")
 
     async def tell_processes(self, message: AccessChanged | CloseClient) -> None:
-        """Tell every server process; raise BusError when the layer fails or is too slow."""
-        match message:
-            case AccessChanged():
-                content: dict[str, Any] = {"type": "access.changed"}
-            case CloseClient(client_id, reason):
-                content = {"type": "client.close", "client_id": client_id, "reason": reason}
-        await self._call(self._layer.group_send(self._control_group, content), "tell the server processes")
+        """Send a message to every server process; raise BusError when the layer fails or is too slow."""
+        await self._call(self._layer.group_send(self._control_group, encode(message)), "tell the server processes")
 
     async def gather_stats(self, *, wait_seconds: float) -> list[dict[str, Any]]:
         """Return the statistics of every server process that answers within `wait_seconds`."""
-        # On the in-memory layer there is one, and nobody else to wait for.
-        return await self._ask(None, wait_seconds, most_answers=None if self.is_shared else 1)
+        # On the in-memory layer there is a single server process.
+        return await self._request(None, wait_seconds, most_answers=None if self.is_shared else 1)
 
     async def ask_about_client(self, question: Question, *, wait_seconds: float) -> dict[str, Any] | None:
-        """Return what the process that has a client answers; None when none says within `wait_seconds` that it has."""
-        answers = await self._ask(question, wait_seconds, most_answers=1)
+        """Return the answer of the process that has the client; None if no process answers within `wait_seconds`."""
+        answers = await self._request(question, wait_seconds, most_answers=1)
         return answers[0] if answers else None
 
-    async def _ask(
+    async def _request(
         self, question: Question | None, wait_seconds: float, *, most_answers: int | None
     ) -> list[dict[str, Any]]:
         self.check_reach()
         channel = await self._call(self._layer.new_channel(), "make a channel")
-        request: dict[str, Any] = {"type": "stats.request", "reply_to": channel}
-        if question is not None:
-            request["question"] = _encode(question)
+        request = encode(StatsRequest(channel, question))
         await self._call(self._layer.group_send(self._control_group, request), "ask the server processes")
         answers: list[dict[str, Any]] = []
         try:
             async with asyncio.timeout(wait_seconds) as limit:
-                # Until it is cancelled: layers forget a channel of whoever gives up waiting on it, and only then.
+                # Until it is cancelled: a layer forgets the channel only when a wait on it is cancelled.
                 while True:
-                    message = await self._layer.receive(channel)
-                    answers.append(msgspec.json.decode(message["payload"]))
+                    content = await self._layer.receive(channel)
+                    answers.append(msgspec.json.decode(content["payload"]))
                     if len(answers) == most_answers:
                         limit.reschedule(0)
         except TimeoutError:
             return answers
 
-    async def _call(self, awaitable: Awaitable[Any], what: str) -> Any:
-        return await within(self._timeout, awaitable, what)
-
-
-def _tell(on_sent: Callable[[Sequence[Metric]], None] | None, batch: Sequence[Metric]) -> None:
-    if on_sent is not None:
-        on_sent(batch)
-
-
-def _published(message: dict[str, Any]) -> Published:
-    place = message.get("place")
-    return Published(
-        _decode(message["payload"]),
-        message.get("producer", ""),
-        message.get("number"),
-        None if place is None else Placed(*place),
-    )
-
-
-def _stats_request(message: dict[str, Any]) -> StatsRequest:
-    question = message.get("question")
-    return StatsRequest(message["reply_to"], None if question is None else _decode_question(question))
-
-
-_READERS: dict[Any, Callable[[dict[str, Any]], Message]] = {
-    "metrics.publish": _published,
-    "stats.request": _stats_request,
-    "access.changed": lambda _: AccessChanged(),
-    "client.close": lambda message: CloseClient(message["client_id"], message["reason"]),
-    "bus.canary": lambda message: CanaryMessage(message["number"]),
-}
+    async def _call(self, awaitable: Awaitable[Any], action: str) -> Any:
+        return await within(self._timeout, awaitable, action)

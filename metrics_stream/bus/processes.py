@@ -1,6 +1,7 @@
-"""Speaks with every server process from synchronous code.
+"""Messages and questions from synchronous code to every server process.
 
-Tells them that access has changed, or that a client has to go; asks who is connected, and what was published last.
+Tell them that permissions have changed or that a client must go; ask which clients are connected; read the newest
+metrics of the history. Call the functions that ask or read from threads only, never in the event loop of a server.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import threading
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
-from metrics_stream.bus.bus import AccessChanged, Bus, CloseClient, layer_is_shared, listening_loop
+from metrics_stream.bus.bus import Bus, layer_is_shared, listening_loop
+from metrics_stream.bus.messages import AccessChanged, CloseClient
 from metrics_stream.conf import get_settings
 from metrics_stream.core.delivery.explanation import Question
 from metrics_stream.core.errors import BusError, NotSharedError
@@ -23,25 +25,28 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-# Nobody waits longer for it than this; who was not told finds out by himself, within RECHECK_SECONDS.
+# A change in the admin waits for this long at most; a server that missed the message checks within RECHECK_SECONDS.
 TELL_SECONDS = 3.0
 
-# Nobody knows how many server processes there are, so whoever asks all of them always waits for so long.
+# The number of server processes is unknown, so a question to all of them always waits for this long.
 GATHER_SECONDS = 0.7
-# The one that has the client answers at once, unless it is very busy.
+# The process that has the client answers at once, unless it is very busy.
 ANSWER_SECONDS = 2.0
 
 
 def tell_servers(message: AccessChanged | CloseClient) -> bool:
-    """Tell all server processes; return whether they could be told. Never raises, and takes at most TELL_SECONDS."""
+    """Send a message to all server processes; return whether it was sent.
+
+    Never raise, and take at most TELL_SECONDS.
+    """
     home = listening_loop()
     try:
-        if home is not None and _runs_here(home):
-            asyncio.run_coroutine_threadsafe(_tell(message), home)
+        if home is not None and _is_running_loop(home):
+            asyncio.run_coroutine_threadsafe(_send_to_processes(message), home)
         else:
-            _run(lambda: _tell(message), TELL_SECONDS + 1)
+            _run(lambda: _send_to_processes(message), TELL_SECONDS + 1)
     except NotSharedError:
-        return False  # no server runs, so nobody has to know
+        return False  # no server runs, so there is nothing to tell
     except (BusError, TimeoutError) as error:
         logger.warning("the server processes could not be told that access has changed: %s", error)
         return False
@@ -49,49 +54,47 @@ def tell_servers(message: AccessChanged | CloseClient) -> bool:
 
 
 def gather_clients() -> list[dict[str, Any]]:
-    """Return the statistics of every server process, with those of its clients; raise BusError.
-
-    As all that asks here, it is not for code that runs in the event loop of a server.
-    """
-    if _is_deserted():
+    """Return the statistics of every server process, including those of its clients; raise BusError."""
+    if not _has_servers():
         return []
-    return _ask(lambda: _bus().gather_stats(wait_seconds=GATHER_SECONDS))
+    return _run_or_raise(lambda: _bus().gather_stats(wait_seconds=GATHER_SECONDS))
 
 
 def ask_about_client(question: Question) -> dict[str, Any] | None:
-    """Return what the server process that has a client answers, None when none has it; raise BusError."""
-    if _is_deserted():
+    """Return the answer of the server process that has a client, None if no process has it; raise BusError."""
+    if not _has_servers():
         return None
-    return _ask(lambda: _bus().ask_about_client(question, wait_seconds=ANSWER_SECONDS))
+    return _run_or_raise(lambda: _bus().ask_about_client(question, wait_seconds=ANSWER_SECONDS))
 
 
 def newest_metrics(metric_types: Sequence[str]) -> list[Metric]:
-    """Return the newest metric of each source and its agents, as the history has them, the newest first."""
+    """Return the newest metric of each source and its agents from the history, newest first; raise BusError."""
     history = open_history(get_settings())
     if history is None:
         return []
-    batches = _ask(lambda: history.newest(metric_types))
+    batches = _run_or_raise(lambda: history.newest(metric_types))
     found = [metric for batch in batches for metric in batch.metrics]
     return sorted(found, key=lambda metric: metric.timestamp, reverse=True)
 
 
-def _is_deserted() -> bool:
-    """Return whether no server process could hear: the in-memory layer is this one's, and nobody listens here."""
-    return not layer_is_shared() and listening_loop() is None
+def _has_servers() -> bool:
+    """Return whether a server process may listen: the in-memory layer reaches only a hub of this process."""
+    return layer_is_shared() or listening_loop() is not None
 
 
 def _bus() -> Bus:
     return Bus(group_prefix=get_settings().group_prefix, timeout_seconds=TELL_SECONDS)
 
 
-def _ask(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+def _run_or_raise(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Return the result of `work`; raise BusError if it takes too long."""
     try:
         return _run(work, TELL_SECONDS + ANSWER_SECONDS + 1)
     except TimeoutError as error:
         raise BusError("the server processes could not be asked in time") from error
 
 
-def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:
+def _is_running_loop(loop: asyncio.AbstractEventLoop) -> bool:
     try:
         return asyncio.get_running_loop() is loop
     except RuntimeError:
@@ -99,17 +102,17 @@ def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:
 
 
 def _run(work: Callable[[], Coroutine[Any, Any, T]], seconds: float) -> T:
-    """Return what `work` returns, done on the loop of this process's hub, or where there is none on one of its own."""
+    """Return the result of `work`, run on the loop of this process's hub or, without one, on a loop of its own."""
     home = listening_loop()
     if home is not None:
         return asyncio.run_coroutine_threadsafe(work(), home).result(seconds)
-    # In a thread of its own, since an event loop may run in this one.
+    # In a thread of its own, since an event loop may run in this thread.
     results: list[T] = []
     errors: list[BusError] = []
 
     def run() -> None:
         try:
-            results.append(asyncio.run(_and_leave(work)))
+            results.append(asyncio.run(_run_and_disconnect(work)))
         except BusError as error:
             errors.append(error)
 
@@ -123,7 +126,7 @@ def _run(work: Callable[[], Coroutine[Any, Any, T]], seconds: float) -> T:
     return results[0]
 
 
-async def _and_leave(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+async def _run_and_disconnect(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     try:
         return await work()
     finally:
@@ -132,7 +135,7 @@ async def _and_leave(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
                 await _bus().reset()
 
 
-async def _tell(message: AccessChanged | CloseClient) -> None:
+async def _send_to_processes(message: AccessChanged | CloseClient) -> None:
     bus = _bus()
     bus.check_reach()
     await bus.tell_processes(message)

@@ -1,6 +1,6 @@
 """What a producer sends over the channel layer: batches of one metric type, numbered and encoded once.
 
-A publication can be sent again as it is; by its number the hub tells that it came before.
+A publication can be sent again unchanged: its number shows the history and the hub that it came before.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.numbering import Numbering
 from metrics_stream.core.protocol.positions import Position
 
-# Small enough that a batch never blocks a Redis connection for long, large enough that its overhead is gone.
+# Small enough that a batch never blocks a Redis connection for long, large enough that its overhead does not matter.
 MAX_BATCH_METRICS = 500
 MAX_BATCH_BYTES = 512 * 1024
 
@@ -39,20 +39,21 @@ class Publication:
 
     @property
     def count(self) -> int:
-        """How many metrics they are."""
+        """The number of metrics."""
         return len(self.metrics)
 
 
 class ProducerNumbering:
-    """Numbers what one producer publishes. For one thread or event loop: what it prepares is sent in that order."""
+    """The numbers of one producer. For one thread or event loop: send what it prepares in the same order."""
 
     def __init__(self, producer: str | None = None, known: Position | None = None) -> None:
-        """`producer` is by what it is told from others: None is a name that nobody had yet."""
+        """`producer` identifies the producer; None makes a new, unique id."""
         self.turn = asyncio.Lock()
-        """Held from preparing to having sent, by those who share the publisher: connections keep no order."""
+        """Held from `prepare` until the batch is sent, if several tasks share the numbering: connections do not keep
+        an order."""
         self.id = producer or uuid.uuid4().hex
         self.known = known
-        """How far the history was when it last took something from here."""
+        """The position that the history had when it last took a batch of this producer."""
         self._numbering = Numbering()
 
     def prepare(self, batch: Sequence[Metric]) -> Publication:
@@ -61,13 +62,13 @@ class ProducerNumbering:
         return Publication(batch, _encode(batch), self, number)
 
     def learn(self, metric_type: str, epoch: str, end: int) -> None:
-        """Remember that the history of a type has come to `end`."""
+        """Remember that the history of a type has reached the offset `end`."""
         before = self.known.offsets if self.known is not None and self.known.epoch == epoch else {}
         self.known = Position(epoch, {**before, metric_type: end})
 
 
 def batches(metrics: Sequence[Metric]) -> Iterable[list[Metric]]:
-    """Split metrics into runs of one type, each small enough for one message; the order within a type stays."""
+    """Split metrics into batches of one type, each small enough for one message; keep the order within a type."""
     by_type: dict[str, list[Metric]] = {}
     for metric in metrics:
         by_type.setdefault(metric.metric_type, []).append(metric)

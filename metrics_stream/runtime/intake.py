@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-from metrics_stream.bus.bus import Published
+from metrics_stream.bus.messages import Published
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.numbering import Continuity, Heard
 from metrics_stream.core.protocol.codes import GapReason

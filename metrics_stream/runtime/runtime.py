@@ -10,7 +10,8 @@ from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 from metrics_stream.bus import bus as bus_module
-from metrics_stream.bus.bus import AccessChanged, Bus, CanaryMessage, CloseClient, Published, StatsRequest
+from metrics_stream.bus.bus import Bus
+from metrics_stream.bus.messages import AccessChanged, CanaryMessage, CloseClient, Published, StatsRequest
 from metrics_stream.conf import StreamSettings, get_settings
 from metrics_stream.core.errors import BusError
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode, GapReason

@@ -16,7 +16,8 @@ from typing import Any
 
 import psutil
 
-from metrics_stream.bus.bus import Bus, StatsRequest
+from metrics_stream.bus.bus import Bus
+from metrics_stream.bus.messages import StatsRequest
 from metrics_stream.conf import StreamSettings
 from metrics_stream.core.delivery.explanation import Question
 from metrics_stream.core.errors import BusError

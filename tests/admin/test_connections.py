@@ -16,7 +16,8 @@ from django.urls import reverse
 
 from metrics_stream.broadcast import broadcast_agent_metrics, broadcast_system_metrics
 from metrics_stream.bus import processes as control
-from metrics_stream.bus.bus import CloseClient, declare_server
+from metrics_stream.bus.bus import declare_server
+from metrics_stream.bus.messages import CloseClient
 from metrics_stream.core.delivery.explanation import Question
 from metrics_stream.models import AccessPolicy, Connection
 from metrics_stream.routing import stream_application

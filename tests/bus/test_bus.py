@@ -8,7 +8,8 @@ import pytest_asyncio
 
 from metrics_stream.broadcast import make_metric
 from metrics_stream.bus import bus as bus_module
-from metrics_stream.bus.bus import Bus, Published, StatsRequest
+from metrics_stream.bus.bus import Bus
+from metrics_stream.bus.messages import Published, StatsRequest
 from metrics_stream.bus.publication import MAX_BATCH_METRICS
 from metrics_stream.core.delivery.explanation import Question
 from metrics_stream.core.errors import BusError, NotSharedError

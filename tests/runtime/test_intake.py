@@ -8,7 +8,8 @@ import pytest_asyncio
 
 from metrics_stream.broadcast import make_metric
 from metrics_stream.bus import bus as bus_module
-from metrics_stream.bus.bus import Bus, Published
+from metrics_stream.bus.bus import Bus
+from metrics_stream.bus.messages import Published
 from metrics_stream.bus.publication import ProducerNumbering
 from metrics_stream.conf import get_settings
 from metrics_stream.history import ActiveRun, open_history
