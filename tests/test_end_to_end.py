@@ -17,8 +17,8 @@ import psutil
 import pytest
 import websockets
 
+from tests.support.exposition import values_of
 from tests.support.stack import ROOT, Stack
-from tests.views.test_prometheus import values_of
 
 pytestmark = pytest.mark.valkey
 

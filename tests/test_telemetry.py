@@ -3,23 +3,9 @@ import json
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from metrics_stream.core.metrics.catalogue import STREAM
-from metrics_stream.runtime.health import health
-from metrics_stream.telemetry import AGE_SECONDS, Histogram, Sample, Telemetry
+from metrics_stream.telemetry import AGE_SECONDS, Histogram, Telemetry
 
 VALUES = st.lists(st.floats(0, 100), max_size=50)
-
-
-def sample(at: float, telemetry: Telemetry, **changes) -> Sample:
-    values = {
-        "process": "host:1",
-        "pid": 1,
-        "views": 2,
-        "bus_live": True,
-        "cpu_seconds": 1.0,
-        "memory_bytes": 50_000_000,
-    }
-    return Sample(at=at, telemetry=telemetry, **{**values, **changes})
 
 
 def observed(values) -> Histogram:
@@ -79,29 +65,3 @@ def test_a_snapshot_is_json_and_has_the_percentiles():
     assert snapshot["closes_by_code"] == {"4008": 1}
     assert 0.15 < snapshot["age_seconds_p50"] <= 0.2
     assert snapshot["flush_seconds_p99"] is None
-
-
-def test_health_tells_rates_and_percentiles_of_the_time_between_two_samples():
-    telemetry = Telemetry(started_at=900.0, connected_clients=3)
-    telemetry.age_seconds.observe(50.0, times=1000)  # long ago: of no concern now
-    before = sample(1000.0, telemetry.copy())
-    telemetry.metrics_received += 20
-    telemetry.metrics_sent += 60
-    telemetry.bytes_sent += 250_000
-    telemetry.gaps_by_reason["bus"] += 4
-    telemetry.dropped_by_reason["bus"] += 9
-    telemetry.age_seconds.observe(0.09, times=100)
-    now = sample(1002.0, telemetry, cpu_seconds=1.5, bus_live=False)
-    data = health(now, before)
-    assert data["metrics_received_per_second"] == 10
-    assert data["metrics_sent_per_second"] == 30
-    assert data["sent_mbps"] == 1.0
-    assert data["gaps_per_second"] == 2
-    unheard = dict.fromkeys(("pending_overflow", "slow_consumer", "history", "internal"), 0)
-    assert data["gaps_by_reason"] == {**unheard, "bus": 4}
-    assert data["dropped_by_reason"] == {**unheard, "bus": 9}
-    assert 50 < data["age_p50_ms"] < data["age_p99_ms"] <= 100
-    assert data["flush_p99_ms"] is None
-    assert (data["clients"], data["views"], data["status"]) == (3, 2, "degraded")
-    assert (data["cpu_utilization"], data["memory_mb"], data["uptime_seconds"]) == (0.25, 50.0, 102)
-    assert set(data) == {field.name for field in STREAM.fields}

@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from metrics_stream.broadcast import make_metric
 from metrics_stream.bus import bus as bus_module
 from metrics_stream.bus.bus import Bus
 from metrics_stream.bus.messages import Published, StatsRequest
 from metrics_stream.bus.publication import MAX_BATCH_METRICS
 from metrics_stream.core.delivery.explanation import Question
 from metrics_stream.core.errors import BusError, NotSharedError
+from tests.support.numbered import numbered_metrics
 
 
 @pytest.fixture(params=["memory", pytest.param("valkey", marks=pytest.mark.valkey)])
@@ -42,20 +42,16 @@ async def receive(bus: Bus) -> object:
     return message.metrics if isinstance(message, Published) else message
 
 
-def metrics(count: int, metric_type: str = "system"):
-    return [make_metric(metric_type, {"n": number}, timestamp=float(number)) for number in range(count)]
-
-
 async def test_what_is_published_arrives_in_order_and_unchanged(listener):
     await listener.join("system")
-    published = metrics(3)
+    published = numbered_metrics(3)
     await make_bus().publish(published)
     assert await receive(listener) == published
 
 
 async def test_only_joined_types_are_heard(listener):
     await listener.join("hero")
-    await make_bus().publish([*metrics(1, "system"), *metrics(1, "hero")])
+    await make_bus().publish([*numbered_metrics(1, "system"), *numbered_metrics(1, "hero")])
     assert [metric.metric_type for metric in await receive(listener)] == ["hero"]
 
 
@@ -63,21 +59,21 @@ async def test_a_type_that_was_left_is_not_heard(listener):
     await listener.join("system")
     await listener.join("hero")
     await listener.leave("system")
-    await make_bus().publish([*metrics(1, "system"), *metrics(1, "hero")])
+    await make_bus().publish([*numbered_metrics(1, "system"), *numbered_metrics(1, "hero")])
     assert [metric.metric_type for metric in await receive(listener)] == ["hero"]
 
 
 async def test_joining_again_does_not_double_anything(listener):
     for _ in range(3):
         await listener.join("system")
-    await make_bus().publish(metrics(1))
-    await make_bus().publish(metrics(2))
+    await make_bus().publish(numbered_metrics(1))
+    await make_bus().publish(numbered_metrics(2))
     assert [len(await receive(listener)) for _ in range(2)] == [1, 2]
 
 
 async def test_a_large_publication_is_split_and_keeps_its_order(listener):
     await listener.join("system")
-    published = metrics(MAX_BATCH_METRICS + 10)
+    published = numbered_metrics(MAX_BATCH_METRICS + 10)
     await make_bus().publish(published)
     assert [*await receive(listener), *await receive(listener)] == published
 
@@ -87,8 +83,8 @@ async def test_every_process_that_listens_hears_it(listener):
     await second.open()
     for bus in (listener, second):
         await bus.join("system")
-    await make_bus().publish(metrics(1))
-    assert await receive(listener) == await receive(second) == metrics(1)
+    await make_bus().publish(numbered_metrics(1))
+    assert await receive(listener) == await receive(second) == numbered_metrics(1)
 
 
 async def test_statistics_are_gathered_from_who_answers(listener):
@@ -103,7 +99,9 @@ async def test_statistics_are_gathered_from_who_answers(listener):
 
 
 async def test_a_question_about_a_client_reaches_all_and_is_answered_once(listener):
-    question = Question(client_id="c", metric_type="system", source="a", newest=metrics(1)[0], history_seconds=9.0)
+    question = Question(
+        client_id="c", metric_type="system", source="a", newest=numbered_metrics(1)[0], history_seconds=9.0
+    )
 
     async def answer() -> None:
         request = await receive(listener)
@@ -135,7 +133,7 @@ async def test_many_who_publish_at_once_on_one_loop_lose_nothing(listener):
     await listener.join("system")
     bus = make_bus()
     # Each publication is split, and the parts of several come in between each other.
-    await asyncio.gather(*(bus.publish(metrics(MAX_BATCH_METRICS + 1)) for _ in range(5)))
+    await asyncio.gather(*(bus.publish(numbered_metrics(MAX_BATCH_METRICS + 1)) for _ in range(5)))
     received = [await receive(listener) for _ in range(10)]
     assert sorted(map(len, received)) == [1] * 5 + [MAX_BATCH_METRICS] * 5
 
@@ -143,7 +141,7 @@ async def test_many_who_publish_at_once_on_one_loop_lose_nothing(listener):
 async def test_outside_a_server_the_in_memory_layer_says_what_to_do(monkeypatch):
     monkeypatch.setattr(bus_module._Server, "declared", False)
     with pytest.raises(NotSharedError, match="Set REDIS_URL for both"):
-        await make_bus().publish(metrics(1))
+        await make_bus().publish(numbered_metrics(1))
 
 
 async def test_an_unreachable_redis_is_an_error_with_its_reason(settings):
@@ -154,7 +152,7 @@ async def test_an_unreachable_redis_is_an_error_with_its_reason(settings):
         }
     }
     with pytest.raises(BusError, match="could not publish"):
-        await make_bus().publish(metrics(1))
+        await make_bus().publish(numbered_metrics(1))
 
 
 async def test_a_layer_that_hangs_is_given_up_at_the_deadline(settings):
@@ -178,7 +176,7 @@ async def test_a_layer_that_hangs_is_given_up_at_the_deadline(settings):
     }
     bus = Bus(group_prefix="test_bus", timeout_seconds=0.1)
     with pytest.raises(BusError, match=r"took more than 0\.1 s to publish"):
-        await bus.publish(metrics(1))
+        await bus.publish(numbered_metrics(1))
     await bus._layer.flush()
     await asyncio.wait_for(gone.wait(), 5)
     server.close()

@@ -1,13 +1,13 @@
 from metrics_stream.broadcast import make_metric
 from metrics_stream.bus.publication import batches
-from tests.bus.test_bus import metrics
+from tests.support.numbered import numbered_metrics
 
 
 def test_batches_keep_the_order_within_a_type():
-    mixed = [metric for pair in zip(metrics(3), metrics(3, "hero"), strict=True) for metric in pair]
+    mixed = [metric for pair in zip(numbered_metrics(3), numbered_metrics(3, "hero"), strict=True) for metric in pair]
     split = list(batches(mixed))
     assert [{metric.metric_type for metric in batch} for batch in split] == [{"system"}, {"hero"}]
-    assert split[0] == metrics(3)
+    assert split[0] == numbered_metrics(3)
 
 
 def test_batches_are_bounded_in_bytes():

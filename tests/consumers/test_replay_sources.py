@@ -19,7 +19,7 @@ from metrics_stream.history import Bounds
 from metrics_stream.history.memory import MemoryHistory
 from metrics_stream.history.recent_series import RecentSeries
 from metrics_stream.runtime.runtime import get_runtime, stop_runtime
-from tests.history.test_history import Producer, redis_history
+from tests.support.history import Producer, redis_history
 from tests.support.recording import START, Recording, start_run
 from tests.support.recording import metric as metric_of_run
 from tests.support.replays import connected

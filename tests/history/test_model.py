@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from metrics_stream.core.protocol.positions import Position
 from metrics_stream.history import Bounds, History
 from metrics_stream.history.memory import MemoryHistory
-from tests.history.test_history import Producer, redis_history
+from tests.support.history import Producer, redis_history
 
 BOUNDS = Bounds(900.0, 60, 3_000)
 TYPES = ("system", "hero", "agent")

@@ -10,10 +10,7 @@ from metrics_stream.core.delivery.pending import Delivery
 from metrics_stream.core.delivery.selection import Selection
 from metrics_stream.core.errors import BusError
 from metrics_stream.runtime.runtime import get_runtime, stop_runtime
-from tests.runtime import test_runtime
-from tests.runtime.test_runtime import Inbox
-
-client = test_runtime.client
+from tests.support.inbox import Inbox
 
 
 async def test_what_could_not_be_filled_in_when_it_was_missed_comes_as_soon_as_it_can(client, monkeypatch):

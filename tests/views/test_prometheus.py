@@ -2,23 +2,11 @@ import os
 import subprocess
 import sys
 
-from prometheus_client.parser import text_string_to_metric_families
-
 from metrics_stream.runtime import workers
 from metrics_stream.telemetry import Telemetry
 from metrics_stream.views.prometheus import exposition
-from tests.test_telemetry import sample
-
-
-def values_of(body: bytes) -> dict[str, float]:
-    """Return every value by its name and labels, as a Prometheus server would read them."""
-    found = {}
-    for family in text_string_to_metric_families(body.decode()):
-        assert family.documentation
-        for item in family.samples:
-            labels = ",".join(f"{name}={value}" for name, value in item.labels.items())
-            found[f"{item.name.removeprefix('metrics_stream_')}{{{labels}}}"] = item.value
-    return found
+from tests.support.exposition import values_of
+from tests.support.samples import sample
 
 
 def counted(clients: int, sent: int) -> Telemetry:

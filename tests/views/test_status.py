@@ -15,8 +15,8 @@ from metrics_stream.models import RecorderState, TestRun
 from metrics_stream.runs import lifecycle as runs
 from metrics_stream.runtime.runtime import get_runtime, stop_runtime
 from metrics_stream.views import readiness
-from tests.runtime.test_runtime import Inbox
-from tests.views.test_prometheus import values_of
+from tests.support.exposition import values_of
+from tests.support.inbox import Inbox
 
 OK = {"channel layer": "ok", "clients": "ok", "database": "ok", "recorder": "ok"}
 

@@ -1,0 +1,9 @@
+"""Metrics that are easy to tell apart."""
+
+from metrics_stream.broadcast import make_metric
+from metrics_stream.core.metrics.metric import Metric
+
+
+def numbered_metrics(count: int, metric_type: str = "system") -> list[Metric]:
+    """Return metrics whose number and timestamp count up from 0."""
+    return [make_metric(metric_type, {"n": number}, timestamp=float(number)) for number in range(count)]
