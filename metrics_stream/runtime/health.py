@@ -1,4 +1,4 @@
-"""The `stream` metric: how a process has fared between two samples of its counters."""
+"""The data of the `stream` metric: what a process did between two samples of its counters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from metrics_stream.telemetry import Histogram, Sample
 
 
 def health(now: Sample, before: Sample) -> dict[str, Any]:
-    """Return the fields of a `stream` metric; rates and percentiles are those of the time between the samples."""
+    """Return the fields of a `stream` metric; rates and percentiles cover the time between the samples."""
     seconds = max(0.001, now.at - before.at)
     telemetry, earlier = now.telemetry, before.telemetry
 

@@ -1,7 +1,7 @@
-"""Hands what is published to the hub: once, in the order of the history, with what the channel layer lost filled in.
+"""The intake passes published metrics to the hub: once, in the order of the history, with losses filled in.
 
-Between bus and hub. A channel layer loses messages without a word and may bring one twice; where they stand in the
-history says so. Without a history the numbers of producers do, and what is missing is announced as a gap.
+A channel layer can lose a message unnoticed, or deliver it twice. The places of batches in the history show both.
+Without a history the numbers of the producers do, and what is missing is announced as a gap.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from metrics_stream.telemetry import Telemetry
 
 
 class Intake:
-    """The way of metrics into the hub of one process."""
+    """Passes the metrics that the bus delivers to the hub of one process."""
 
     def __init__(self, hub: Hub, history: History | None, telemetry: Telemetry) -> None:
         self._hub = hub
         self._history = history
         self._telemetry = telemetry
         self._continuity = Continuity()
-        # Types of which nothing was heard yet in this epoch.
+        # Types without any batch yet in this epoch, for which it is unknown whether metrics are missing before it.
         self._unsure: set[str] = set()
-        # What arrives while the history is read must not pass in front of what is read.
+        # A batch that arrives while the history is read must not overtake what is read.
         self._turn = asyncio.Lock()
 
     async def begin(self, metric_types: Iterable[str]) -> None:
-        """Take these types from now on; to be called before their groups are joined, and `catch_up` afterwards.
+        """Take these types from now on. Call it before their groups are joined, and `catch_up` afterwards.
 
-        Types that are taken already stay where they are, so that what was lost meanwhile is filled in.
+        Types that are taken already keep their offset, so that losses in between are filled in.
         """
         for metric_type in metric_types:
             self._continuity.begin(metric_type)
@@ -49,14 +49,14 @@ class Intake:
                 self._hub.offsets.update(heads.offsets)
 
     def end(self, metric_type: str) -> None:
-        """Take a type no more."""
+        """Stop taking a type."""
         self._continuity.end(metric_type)
         self._hub.offsets.pop(metric_type, None)
 
     async def take(self, published: Published) -> None:
-        """Hand on what arrived, after what is missing before it and unless it came before.
+        """Pass a batch to the hub, after the metrics that are missing before it, unless it came before.
 
-        Raises BusError when the history does not answer; `catch_up` makes up for it.
+        Raise BusError when the history does not answer; a later `catch_up` fills in the loss.
         """
         if not published.metrics:
             return
@@ -71,7 +71,7 @@ class Intake:
                 await self._fill_in([batch.metric_type])
 
     async def catch_up(self, metric_types: Iterable[str]) -> None:
-        """Hand on what was published and did not arrive; without a history, tell that something may be missing."""
+        """Pass on what was published and did not arrive; without a history, announce that metrics may be missing."""
         if self._history is None:
             self._hub.announce_gap(GapReason.BUS, metric_types=frozenset(metric_types))
             return
@@ -95,7 +95,7 @@ class Intake:
         self._hub.publish(metrics)
 
     def _follow_epoch(self, batch: HistoryBatch, heard: Heard | None) -> None:
-        """Go on in a new epoch; whether something is missing before it, the numbers of producers say, type by type."""
+        """Enter the epoch of a batch; announce a gap unless the producer's number shows that nothing is missing."""
         hub, metric_type = self._hub, batch.metric_type
         if batch.epoch > hub.epoch:
             self._unsure = set(hub.offsets)
@@ -109,26 +109,26 @@ class Intake:
             hub.announce_gap(GapReason.HISTORY, metric_types=frozenset({metric_type}), dropped=known)
 
     def _take_next(self, batch: HistoryBatch) -> bool:
-        """Hand on a stretch that follows what was taken, or that was taken before; return False for any other."""
+        """Pass on what is new of a batch and return True; return False if metrics are missing before it."""
         hub = self._hub
         reached = hub.offsets.get(batch.metric_type)
         if reached is None:
-            return True  # nobody wants the type any more, or the history of it is about to be asked for
+            return True  # the type is not wanted any more, or `begin` is about to ask the history for its end
         if batch.epoch < hub.epoch:
-            return True  # later epochs have greater names; what is still on its way from this one has been announced
+            return True  # later epochs have greater names; the gap for this older epoch has been announced already
         if batch.first > reached:
             return False
         if batch.end > reached:
-            self._hand_on(batch.after(reached))
+            self._pass_on(batch.after(reached))
         return True
 
-    def _hand_on(self, batch: HistoryBatch) -> None:
-        # First: what makes the hub fail must not come again and again.
+    def _pass_on(self, batch: HistoryBatch) -> None:
+        # Before the call: a batch that makes the hub fail must not come again and again.
         self._hub.offsets[batch.metric_type] = batch.end
         self._hub.publish(tag_runs(batch))
 
     async def _fill_in(self, metric_types: list[str]) -> None:
-        """Hand on what the history has behind what was taken."""
+        """Pass on what the history has after the offsets that the hub has reached."""
         assert self._history is not None, "without a history nothing can be filled in"
         is_last = not metric_types
         while not is_last:
@@ -138,16 +138,16 @@ class Intake:
             for metric_type, count in page.lost.items():
                 hub.announce_gap(GapReason.HISTORY, metric_types=frozenset({metric_type}), dropped=count)
             for batch in page.batches:
-                # Nobody may want a type any more by now; whoever wants it later begins where it stands then.
+                # A type may have been left meanwhile; if it is wanted again, it begins at the end of that time.
                 if batch.metric_type in hub.offsets:
                     self._telemetry.metrics_refilled += len(batch.metrics)
-                    self._hand_on(batch)
+                    self._pass_on(batch)
             metric_types = [item for item in metric_types if item in hub.offsets]
             hub.offsets.update({item: page.position.offsets[item] for item in metric_types})
             is_last = page.is_last
 
     def _enter(self, epoch: str) -> None:
-        """Go on in an epoch; what came before of the types that are taken has ended with the last."""
+        """Enter an epoch; a new one announces a gap for all types, since the rest of the old one is gone."""
         hub = self._hub
         if hub.epoch == epoch:
             return

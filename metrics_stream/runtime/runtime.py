@@ -112,7 +112,7 @@ class Runtime:
         """Drop the connections to the channel layer, open new ones and join all groups again."""
         await self.bus.reset()
         await _end_tasks(self._bus_tasks)
-        self.membership.begin_anew()
+        self.membership.note_reset()
         self._start_bus_tasks()
 
     async def stop(self) -> None:
