@@ -13,8 +13,8 @@ class MetricsStreamConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register the checks, and listen to changes of what people may see."""
-        from metrics_stream import checks  # noqa: F401  importing registers checks
+        """Register the system checks, and connect the signals that report changed permissions."""
+        from metrics_stream import checks  # noqa: F401  importing registers the checks
         from metrics_stream.access import signals
 
         signals.connect()

@@ -1,4 +1,4 @@
-"""System checks: what can be misconfigured is found by `manage.py check`, with a hint that can be pasted.
+"""System checks: `manage.py check` finds misconfigurations and prints a hint that can be pasted.
 
 | id | what it finds |
 |---|---|
@@ -7,11 +7,9 @@
 | metrics_stream.E003 | ASGI_APPLICATION is not set |
 | metrics_stream.E004 | SECRET_KEY can be guessed, outside DEBUG |
 | metrics_stream.E005 | ALLOWED_HOSTS holds `*`, outside DEBUG |
-| metrics_stream.W001 | daphne is installed but not first, or not at all, so `runserver` serves no sockets |
-| metrics_stream.W002 | channels_redis.core is used, which dies when idle |
+| metrics_stream.W001 | daphne is not first in INSTALLED_APPS, so `runserver` serves no WebSockets |
+| metrics_stream.W002 | the channel layer is channels_redis.core, which stops receiving when idle |
 | metrics_stream.W003 | the in-memory channel layer in a deployment (only with `check --deploy`) |
-
-Room: beside urls; imports the settings only.
 """
 
 from __future__ import annotations
@@ -24,11 +22,10 @@ from django.core.exceptions import ImproperlyConfigured
 
 from metrics_stream.conf import parse_settings
 
-PUBSUB = "channels_redis.pubsub.RedisPubSubChannelLayer"
 CORE = "channels_redis.core.RedisChannelLayer"
 IN_MEMORY = "channels.layers.InMemoryChannelLayer"
 
-# Of letters and digits these are 190 bits. What the documents and Django put in the place of a key is none.
+# 32 random letters and digits are 190 bits. The placeholders of the documents and of Django are not secret.
 MIN_KEY_LENGTH = 32
 MIN_KEY_CHARACTERS = 5
 PLACEHOLDERS = ("change-me", "changeme", "django-insecure", "put-fifty-random", "random-characters")
@@ -41,7 +38,7 @@ REDIS_HINT = (
 
 @register(Tags.compatibility)
 def check_overlay(**_: Any) -> list[CheckMessage]:
-    """Find what METRICS_STREAM cannot hold."""
+    """Find unknown keys and bad values in METRICS_STREAM."""
     overlay = getattr(settings, "METRICS_STREAM", {})
     try:
         if not isinstance(overlay, dict):
@@ -55,7 +52,7 @@ def check_overlay(**_: Any) -> list[CheckMessage]:
 
 @register(Tags.compatibility)
 def check_channel_layer(**_: Any) -> list[CheckMessage]:
-    """Find a channel layer that is missing, or the one that loses its connection when nothing happens."""
+    """Find a missing channel layer, or the one whose receivers stop when idle."""
     backend = _backend()
     if backend is None:
         return [
@@ -68,7 +65,7 @@ def check_channel_layer(**_: Any) -> list[CheckMessage]:
     if backend == CORE:
         return [
             Warning(
-                f"The channel layer is {CORE}, whose receivers die after five idle seconds with current redis-py.",
+                f"The channel layer is {CORE}, whose receivers stop after five idle seconds with current redis-py.",
                 hint=REDIS_HINT,
                 id="metrics_stream.W002",
             )
@@ -78,7 +75,7 @@ def check_channel_layer(**_: Any) -> list[CheckMessage]:
 
 @register(Tags.compatibility)
 def check_server(**_: Any) -> list[CheckMessage]:
-    """Find settings with which no server answers a socket."""
+    """Find settings with which a server does not answer WebSockets."""
     found: list[CheckMessage] = []
     if not getattr(settings, "ASGI_APPLICATION", None):
         found.append(
@@ -91,7 +88,7 @@ def check_server(**_: Any) -> list[CheckMessage]:
     if not next(iter(settings.INSTALLED_APPS), "").startswith("daphne"):
         found.append(
             Warning(
-                "daphne is not the first of INSTALLED_APPS; runserver would not answer WebSockets.",
+                "daphne is not the first entry of INSTALLED_APPS; runserver would not answer WebSockets.",
                 hint='INSTALLED_APPS = ["daphne", …]',
                 id="metrics_stream.W001",
             )
@@ -101,13 +98,13 @@ def check_server(**_: Any) -> list[CheckMessage]:
 
 @register(Tags.security)
 def check_secret_key(**_: Any) -> list[CheckMessage]:
-    """Find a key that somebody could guess, and forge sessions with."""
+    """Find a key that an attacker could guess to forge sessions."""
     key = str(settings.SECRET_KEY)
     if settings.DEBUG or not (problem := _weakness(key)):
         return []
     return [
         Error(
-            f"SECRET_KEY {problem}; whoever guesses it is whom they want to be.",
+            f"SECRET_KEY {problem}; an attacker who guesses it can sign in as anyone.",
             hint="SECRET_KEY=\"$(python3 -c 'import secrets; print(secrets.token_urlsafe(50))')\"",
             id="metrics_stream.E004",
         )
@@ -116,12 +113,12 @@ def check_secret_key(**_: Any) -> list[CheckMessage]:
 
 @register(Tags.security)
 def check_hosts(**_: Any) -> list[CheckMessage]:
-    """Find that every host name is allowed: then pages of every site may open sockets, with the viewer's session."""
+    """Find that every host name is allowed: then pages of any site may open WebSockets with the viewer's session."""
     if settings.DEBUG or "*" not in settings.ALLOWED_HOSTS:
         return []
     return [
         Error(
-            "ALLOWED_HOSTS holds '*', with which pages of any site may open sockets here.",
+            "ALLOWED_HOSTS contains '*', so pages of any site may open WebSockets here with the viewer's session.",
             hint="ALLOWED_HOSTS=metrics.example.com,127.0.0.1",
             id="metrics_stream.E005",
         )
@@ -130,7 +127,7 @@ def check_hosts(**_: Any) -> list[CheckMessage]:
 
 @register(Tags.compatibility, deploy=True)
 def check_deployment(**_: Any) -> list[CheckMessage]:
-    """Find a channel layer that serves a single process only."""
+    """Find a channel layer that serves only one process."""
     if _backend() != IN_MEMORY or settings.DEBUG:
         return []
     return [
@@ -143,13 +140,13 @@ def check_deployment(**_: Any) -> list[CheckMessage]:
 
 
 def _weakness(key: str) -> str:
-    """Return what is wrong with a key, without telling it."""
+    """Return what is wrong with a key, without revealing it."""
     if found := next((word for word in PLACEHOLDERS if word in key.lower()), None):
-        return f"is a placeholder ({found!r} is in it)"
+        return f"is a placeholder (it contains {found!r})"
     if len(key) < MIN_KEY_LENGTH:
-        return f"has {len(key)} characters; allowed: at least {MIN_KEY_LENGTH}, random ones"
+        return f"has {len(key)} characters; allowed: at least {MIN_KEY_LENGTH} random characters"
     if len(set(key)) < MIN_KEY_CHARACTERS:
-        return f"has {len(set(key))} different characters; allowed: random ones"
+        return f"has {len(set(key))} different characters; allowed: random characters"
     return ""
 
 

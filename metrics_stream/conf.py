@@ -1,6 +1,7 @@
-"""The settings of this app: `METRICS_STREAM = {...}` laid over documented defaults.
+"""The settings of this app: the dict `METRICS_STREAM` overrides documented defaults.
 
-Read once, frozen, dropped when Django announces a changed setting. Callers fetch it at the edge and pass values down.
+They are parsed once, frozen, and parsed again when Django reports a changed setting. Views, consumers and commands
+fetch them and pass values down.
 """
 
 from __future__ import annotations
@@ -18,133 +19,136 @@ from django.core.signals import setting_changed
 from metrics_stream.core.metrics.catalogue import ALL, BUILTIN_TYPES, SLUG_PATTERN, Catalogue, MetricType
 from metrics_stream.core.metrics.metric import MAX_METRIC_BYTES
 
-# What channel layers allow in a group name, short enough that a metric type fits behind it.
+# The characters that channel layers allow in a group name, short enough for a metric type to follow.
 _GROUP_PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 
-# 0 keeps nothing for the first, and for ever for the others.
+# 0 means "keep nothing" for the first, and "keep for ever" for the others.
 _MAY_BE_ZERO = frozenset({"HISTORY_SECONDS", "RECORD_RAW_DAYS", "RECORD_1S_DAYS", "RECORD_10S_DAYS", "RECORD_60S_DAYS"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamSettings:
-    """Every key of `METRICS_STREAM`; the lower-case name here is the upper-case key there."""
+    """The keys of `METRICS_STREAM`: a lower-case name here is an upper-case key there."""
 
     extra_metric_types: tuple[MetricType, ...] = ()
-    """More metric types: `{"cloudwatch": "CloudWatch"}`, slug to label. Each gets its own group."""
+    """More metric types, slug to label: `{"cloudwatch": "CloudWatch"}`. Each has a group of its own."""
 
     source: str = field(default_factory=socket.gethostname)
-    """What `source` is when a producer names none. Default: the host name."""
+    """The `source` of metrics if the producer names none. Default: the host name."""
 
     group_prefix: str = "metrics_stream"
-    """What the names of the channel-layer groups start with; two installations on one Redis need two."""
+    """The prefix of names on the channel layer; two installations on one Redis need different prefixes."""
 
     max_clients: int = 10_000
-    """Sockets one process takes before it answers 4013."""
+    """WebSockets that one process accepts before it closes with 4013."""
 
     max_clients_per_user: int = 100
-    """How many of them may belong to one user or token before the next is answered 4013."""
+    """How many of them may belong to one user or token; the next is closed with 4013."""
 
     max_clients_per_address: int = 1_000
     """The same for one network address; this machine's own is not counted."""
 
     authenticate_seconds: float = 10.0
-    """How long a client without a session or token may take to show one, before 4502."""
+    """How long a client without session or token may take to send a token before 4502."""
 
     recheck_seconds: float = 30.0
-    """How often it is looked up what those who are connected may see, besides when it changes."""
+    """How often the permissions of connected clients are checked, in addition to the check on each change."""
 
     share_session_days: float = 400.0
-    """How long a browser goes on with a share link that was opened in it; the link may end sooner, no browser later."""
+    """How long a browser can use a share link that was opened in it, unless the link ends sooner.
+
+    Browsers keep no cookie for longer than the default.
+    """
 
     max_message_bytes: int = 65_536
-    """The largest message a client may send; one byte more is answered 4509."""
+    """The largest message of a client; a larger one closes with 4509."""
 
     messages_per_second: float = 10.0
-    """How many messages a client may send each second, on average, before 4029."""
+    """Messages a client may send each second on average before 4029."""
 
     message_burst: int = 20
-    """How many it may send at once."""
+    """Messages a client may send at once."""
 
     max_errors_per_minute: int = 5
-    """The error within a minute that closes the socket with 4501."""
+    """After this many errors within a minute, the client is closed with 4501."""
 
     max_filter_terms: int = 1_000
-    """The most agent ids, sources or fields one filter may name."""
+    """Agent ids, sources or fields that one filter may name."""
 
     max_pending_metrics: int = 10_000
-    """Metrics one view keeps between two frames; past it the oldest go and a `gap` says so."""
+    """Metrics that a view keeps between two frames; beyond it the oldest are dropped, with a `gap`."""
 
     max_pending_bytes: int = 4_000_000
-    """The same in bytes; what is more than 1 MB leaves in several frames at once."""
+    """The same in bytes; more than 1 MB is sent in several frames at once."""
 
     slow_client_bytes: int = 1_000_000
-    """What is kept for a client that is still busy with its last frame, before it is reduced to the newest."""
+    """Bytes kept for a client that is busy with its last frame, before only the newest metrics are kept."""
 
     slow_client_seconds: float = 10.0
-    """How long a client may take nothing of a frame that is on its way before it is closed with 4008."""
+    """How long a client may read nothing of a frame before it is closed with 4008."""
 
     drain_seconds: float = 5.0
-    """In the course of how long at most a server that stops closes its clients, so that they come back spread out."""
+    """A stopping server spreads its closes over at most this many seconds, so that clients return spread out."""
 
     max_metric_bytes: int = MAX_METRIC_BYTES
-    """The largest metric the helper takes, as JSON."""
+    """The largest metric that the helper accepts, as JSON."""
 
     ingest_max_body_bytes: int = 1_000_000
-    """The largest body of a request that publishes, as it is sent; one byte more is answered 413."""
+    """The largest body of a request that publishes, as it is sent; a larger one is answered with 413."""
 
     ingest_max_unpacked_bytes: int = 4_000_000
-    """The same for what a gzip holds."""
+    """The same after decompression."""
 
     ingest_max_metrics: int = 1_000
-    """How many metrics one request may publish."""
+    """Metrics that one request may publish."""
 
     ingest_requests_per_second: float = 20.0
-    """How many requests one token may publish with each second, on average, before 429; ten seconds' worth at once."""
+    """Requests that a token may send each second on average before 429, ten seconds' worth at once."""
 
     ingest_metrics_per_second: float = 2_000.0
     """The same for metrics."""
 
     ingest_guesses_per_minute: float = 60.0
-    """How many requests without a valid token one network address may send before 429."""
+    """Requests without a valid token that one network address may send before 429."""
 
     ingest_max_sources: int = 100
-    """How many sources one token may publish as."""
+    """Sources that one token may publish as."""
 
     ingest_max_agents: int = 1_000
-    """How many agents one token may publish of."""
+    """Agents that one token may publish."""
 
     ingest_max_open_runs: int = 20
-    """How many test runs that have not ended one token may have started."""
+    """Test runs that one token may have started and that have not ended."""
 
     rejoin_seconds: float = 20.0
-    """How often the hub joins its groups again, since channel layers forget memberships."""
+    """How often a process joins its channel-layer groups again, because layers forget memberships."""
 
     bus_timeout_seconds: float = 5.0
-    """The deadline of every single call to the channel layer."""
+    """The deadline of each call to the channel layer."""
 
     history_seconds: float = 900.0
-    """How long metrics are kept for clients that come or come back; 0 keeps none."""
+    """How long published metrics are kept for new and returning clients; 0: not at all."""
 
     history_metrics: int = 200_000
-    """How many of each metric type are kept for them at most."""
+    """The maximum number of metrics of each type that are kept."""
 
     history_bytes: int = 100_000_000
-    """The same in bytes, which comes first for metrics of more than 500 bytes."""
+    """The same in bytes, which applies first for metrics of more than 500 bytes."""
 
     record_raw_days: float = 30.0
-    """How long the metrics of a test run are kept whole, for replays and exports; 0 keeps them for ever."""
+    """For how many days the metrics of a test run are kept whole, for replays and exports; 0: for ever."""
 
     record_1s_days: float = 30.0
-    """How long its series are kept in buckets of 1 s."""
+    """The same for its series in buckets of 1 s."""
 
     record_10s_days: float = 365.0
     """The same for buckets of 10 s."""
 
     record_60s_days: float = 0.0
-    """The same for buckets of 60 s, which a run's summary is made of."""
+    """The same for buckets of 60 s, from which a run's summary is made."""
 
     stale_after_seconds: float = 10.0
-    """When a page marks a panel as stale that got no new value."""
+    """After this time without new metrics, a page marks a panel as stale."""
 
     def catalogue(self) -> Catalogue:
         """Return the metric types of this installation."""
@@ -153,12 +157,12 @@ class StreamSettings:
 
 @cache
 def _catalogue(extra_metric_types: tuple[MetricType, ...]) -> Catalogue:
-    # Asked for with every metric that is published.
+    # Cached, since it is needed for every metric that is published.
     return Catalogue(extra_metric_types)
 
 
 def parse_settings(overlay: dict[str, Any]) -> StreamSettings:
-    """Return the settings with `overlay` laid over the defaults; raise ImproperlyConfigured naming the key."""
+    """Return the settings with `overlay` over the defaults; raise ImproperlyConfigured that names the key."""
     known = {item.name.upper(): item.name for item in fields(StreamSettings)}
     values: dict[str, Any] = {}
     for key, value in overlay.items():
@@ -180,7 +184,7 @@ def _parse_value(key: str, value: Any) -> Any:
     if kind == "str":
         if isinstance(value, str) and value:
             return value
-        raise ImproperlyConfigured(f"METRICS_STREAM[{key!r}] is {value!r}; it must be a text that is not empty")
+        raise ImproperlyConfigured(f"METRICS_STREAM[{key!r}] is {value!r}; it must be a text and not empty")
     allowed = int if kind == "int" else int | float
     is_number = isinstance(value, allowed) and not isinstance(value, bool)
     if is_number and (0 < value < float("inf") or (value == 0 and key in _MAY_BE_ZERO)):

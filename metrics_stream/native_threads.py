@@ -1,13 +1,13 @@
 """Threads and locks of the operating system, also in a program that gevent has patched, as Locust does.
 
-There `threading.Thread` is a greenlet, and a loop of asyncio in a greenlet is the running loop of all the others. So
-`Broadcaster` runs in a native thread, with the original locks. What gevent replaced hangs when two native threads want
-the same of it at the same time (seen with the locks of log handlers and of imports), so that thread stays away from it:
-its event loop is uvloop, which needs neither Python's selectors nor its sockets and name resolution; it logs through a
-greenlet; and what it would import is imported before it starts.
+In such a program `threading.Thread` is a greenlet, and an asyncio loop in a greenlet is the running loop of all other
+greenlets. So `Broadcaster` runs in a native thread, with the original locks. Whatever gevent has replaced can hang when
+two native threads use it at the same time (seen with the locks of log handlers and of imports), so the native thread
+avoids it: its event loop is uvloop, which needs neither Python's selectors nor its sockets and name resolution; it logs
+through a greenlet; and its modules are imported before it starts.
 
-A process of its own for publishing would keep clear of gevent altogether. It would also need the settings, the queue,
-its counters and its errors on both sides of a pipe, and a second or so and 60 MB at each start.
+A separate process for publishing would avoid gevent altogether. It would also need the settings, the queue, the
+counters and the errors on both sides of a pipe, and about a second and 60 MB at each start.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ T = TypeVar("T")
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
-# How long a `wait_until` may sleep past the moment: unnoticeable after a test, and little work while it waits.
+# How much longer than necessary `wait_until` may sleep: unnoticeable after a test, and little work while it waits.
 _POLL_SECONDS = 0.005
 
 
 def _gevent_monkey() -> Any:
-    """Return the module that has patched this program, or None."""
+    """Return gevent's module `monkey` if it has patched this program, else None."""
     monkey = sys.modules.get("gevent.monkey")
     return monkey if monkey and any(map(monkey.is_module_patched, ("threading", "socket", "select"))) else None
 
@@ -45,32 +45,32 @@ def _original(name: str) -> Any:
 
 
 def new_lock() -> Any:
-    """Return a re-entrant lock. Hold it for moments only: a greenlet that waits for it stops all of them."""
+    """Return a re-entrant lock. Hold it only briefly: a greenlet that waits for it stops all greenlets."""
     return _original("RLock")()
 
 
 class Signal:
-    """Wakes the one thread that waits for it, which then has to look for itself what is new."""
+    """Wakes the one thread that waits for it; that thread must find out itself what is new."""
 
     def __init__(self) -> None:
         self._lock = _original("allocate_lock")()
         self._lock.acquire()
 
     def set(self) -> None:
-        """End the wait, or the next one."""
-        with suppress(RuntimeError):  # it is set already
+        """End the current wait or, if there is none, the next one."""
+        with suppress(RuntimeError):  # the signal is set already
             self._lock.release()
 
     def wait(self, timeout: float = -1) -> None:
-        """Wait until it is set, at most `timeout` seconds, and unset it."""
+        """Wait until the signal is set, at most `timeout` seconds, and unset it."""
         self._lock.acquire(timeout=timeout)
 
 
 def wait_until(condition: Callable[[], object], timeout: float) -> bool:
     """Return True as soon as `condition` holds, False after `timeout` seconds.
 
-    It asks again and again, since nothing else wakes greenlets and threads alike: to sleep is cooperative where gevent
-    has patched it.
+    It polls, since nothing else wakes both greenlets and threads: where gevent has patched the program, sleeping lets
+    other greenlets run.
     """
     deadline = time.monotonic() + timeout
     while not condition():
@@ -81,10 +81,10 @@ def wait_until(condition: Callable[[], object], timeout: float) -> bool:
 
 
 def prepare() -> None:
-    """Import what a native thread may not; raise NativeThreadError when it could run no event loop in this program."""
+    """Import what a native thread must not import; raise NativeThreadError if it could not run an event loop here."""
     if _gevent_monkey():
-        importlib.import_module("gevent").get_hub()  # a hub imports its parts when the first one is made
-        importlib.import_module("encodings.idna")  # host names are encoded with it
+        importlib.import_module("gevent").get_hub()  # making the first hub imports its parts
+        importlib.import_module("encodings.idna")  # it encodes host names
         try:
             importlib.import_module("uvloop")
         except ImportError as error:
@@ -94,9 +94,9 @@ def prepare() -> None:
 
 
 def result_of(call: Callable[[], Coroutine[Any, Any, T]], name: str, timeout: float) -> T:
-    """Return what a coroutine returns, run in a native thread of its own, or raise what it raises; TimeoutError.
+    """Return the result of a coroutine, run in a new native thread; raise its exception, or TimeoutError.
 
-    For code that may run in a greenlet, or in a thread in which an event loop runs. Other greenlets go on meanwhile.
+    For callers that may be in a greenlet, or in a thread with a running event loop. Other greenlets run meanwhile.
     """
     results: list[T] = []
     errors: list[Exception] = []
@@ -116,7 +116,7 @@ def result_of(call: Callable[[], Coroutine[Any, Any, T]], name: str, timeout: fl
 
 
 class NativeThread:
-    """A daemon thread that runs `target` with an event loop; it starts at once."""
+    """A daemon thread that runs `target` with a new event loop; it starts at once."""
 
     def __init__(self, target: Callable[[NativeThread, asyncio.AbstractEventLoop], None], name: str) -> None:
         self.ended = False
@@ -131,14 +131,14 @@ class NativeThread:
         _original("start_new_thread")(self._run, (new_event_loop,))
 
     def check(self) -> None:
-        """Raise NativeThreadError when gevent has patched the program since the thread was started."""
+        """Raise NativeThreadError if gevent has patched the program since the thread was started."""
         if self._hub is None and _gevent_monkey():
             raise NativeThreadError(
                 "gevent has patched this program while metrics were published; call monkey.patch_all() before"
             )
 
     def log(self, logger: logging.Logger, level: int, message: str, *args: object, **options: Any) -> None:
-        """Log from this thread. Under gevent a greenlet does it, since the locks of handlers are gevent's there."""
+        """Log from this thread; under gevent through a greenlet, since the locks of the handlers are gevent's."""
         if self._hub is None:
             logger.log(level, message, *args, **options)
         elif self._hub.loop is not None:
@@ -155,7 +155,7 @@ class NativeThread:
                 loop.close()
         finally:
             if self._hub is not None:
-                # libuv's sockets made a hub for this thread when redis-py set their options.
+                # Setting socket options in redis-py made a gevent hub for this thread.
                 importlib.import_module("gevent").get_hub().destroy(destroy_loop=True)
             self.ended = True
 

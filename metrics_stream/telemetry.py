@@ -1,4 +1,4 @@
-"""What one process counts of itself: plain attributes, so that counting costs one addition, and a snapshot of them."""
+"""The counters of one process: plain attributes, so that counting costs one addition, and snapshots of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-# Upper bounds of buckets. The work of the hub is short; ages reach from a frame's linger to the longest interval.
+# Upper bounds of buckets. The work of the hub is short; ages range from a frame's linger to the longest interval.
 WORK_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 AGE_SECONDS = (0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0)
 LAG_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -17,7 +17,7 @@ LAG_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5
 
 @dataclass(slots=True)
 class Histogram:
-    """How often values fell into which bucket. `counts` has one more entry than `bounds`, for what is above them."""
+    """How many values fell into each bucket. `counts` has one entry more than `bounds`, for values above all bounds."""
 
     bounds: tuple[float, ...]
     counts: list[int] = field(default_factory=list)
@@ -27,28 +27,28 @@ class Histogram:
         self.counts = self.counts or [0] * (len(self.bounds) + 1)
 
     def observe(self, value: float, times: int = 1) -> None:
-        """Count `value`, `times` times over."""
+        """Count `value`, `times` times."""
         self.counts[bisect_left(self.bounds, value)] += times
         self.total += value * times
 
     def add(self, other: Histogram) -> None:
-        """Count what another histogram with the same bounds has counted."""
+        """Add the counts of another histogram with the same bounds."""
         self.counts = [mine + its for mine, its in zip(self.counts, other.counts, strict=True)]
         self.total += other.total
 
     def since(self, earlier: Histogram) -> Histogram:
-        """Return what was counted after `earlier`, a copy of this histogram, was made."""
+        """Return what was counted since `earlier`, a copy of this histogram, was made."""
         counts = [now - then for now, then in zip(self.counts, earlier.counts, strict=True)]
         return Histogram(self.bounds, counts, self.total - earlier.total)
 
     def copy(self) -> Histogram:
-        """Return a histogram that later counting leaves as it is."""
+        """Return a histogram that later counting does not change."""
         return Histogram(self.bounds, list(self.counts), self.total)
 
     def quantile(self, share: float) -> float | None:
-        """Return the value below which `share` (0-1) of all lie, evenly spread within its bucket; None without any.
+        """Return the value below which `share` (0-1) of all values lie, interpolated in its bucket; None if empty.
 
-        What lies above the last bound counts as that bound, as in Prometheus' `histogram_quantile`.
+        Values above the last bound count as that bound, as in Prometheus' `histogram_quantile`.
         """
         rank = share * sum(self.counts)
         if not rank:
@@ -56,7 +56,7 @@ class Histogram:
         below, lower = 0, 0.0
         for bound, count in zip(self.bounds, self.counts, strict=False):
             if count and below + count >= rank:
-                # Rounding must not carry it over the bound.
+                # Rounding must not lift it above the bound.
                 return min(bound, lower + (bound - lower) * (rank - below) / count)
             below, lower = below + count, bound
         return self.bounds[-1]
@@ -70,47 +70,47 @@ class Telemetry:
     connected_clients: int = 0
     total_connected: int = 0
     refused_clients: int = 0
-    """Over MAX_CLIENTS, or sockets and pages over the cap on connections."""
+    """Clients over MAX_CLIENTS, and WebSockets and pages over the limit on connections."""
     messages_received: int = 0
     messages_sent: int = 0
     """Frames of every kind, to all clients together."""
     frames_encoded: int = 0
-    """Data frames built; the fewer per frame sent, the more clients shared a view."""
+    """Data frames built; the fewer per frame sent, the more clients share a view."""
     metrics_received: int = 0
-    """Metrics that came over the bus."""
+    """Metrics that arrived over the bus."""
     metrics_refilled: int = 0
-    """Metrics among them that the bus lost and the history had."""
+    """Those of them that the bus lost and the history had."""
     metrics_sent: int = 0
     """Metrics in data frames, to all clients together."""
     bytes_sent: int = 0
-    """Bytes of data frames, before the transport compresses and frames them."""
+    """Bytes of data frames, before compression and WebSocket framing."""
     metrics_dropped: int = 0
-    """Metrics that one client or another was told about in a `gap`."""
+    """Metrics that a `gap` reported to some client."""
     dropped_by_reason: dict[str, int] = field(default_factory=Counter)
     gaps_by_reason: dict[str, int] = field(default_factory=Counter)
-    """Announcements of a `gap`, to all clients together."""
+    """`gap` messages, to all clients together."""
     closes_by_code: dict[int, int] = field(default_factory=Counter)
-    """Sockets that the server closed."""
+    """WebSockets that the server closed."""
     protocol_errors: int = 0
     slow_clients_closed: int = 0
     bus_failures: int = 0
     hub_failures: int = 0
-    """Exceptions within the hub; clients that were concerned heard of a `gap`."""
+    """Exceptions in the hub; affected clients got a `gap`."""
     metrics_ingested: int = 0
     """Metrics that programs published over HTTP."""
     ingest_metrics_refused: dict[str, int] = field(default_factory=Counter)
-    """Metrics among theirs that were not taken, by reason."""
+    """Metrics published over HTTP that were refused, by reason."""
     ingest_requests_refused: dict[str, int] = field(default_factory=Counter)
-    """Requests of programs of which nothing was taken, by reason."""
+    """HTTP requests of programs that were refused as a whole, by reason."""
     flush_seconds: Histogram = field(default_factory=lambda: Histogram(WORK_SECONDS))
-    """How long it took to encode the frame of one view and to write it to its clients."""
+    """The time to encode the frame of one view and to write it to its clients."""
     age_seconds: Histogram = field(default_factory=lambda: Histogram(AGE_SECONDS))
-    """How old the oldest metric of a frame was when it was written, once for each client."""
+    """The age of the oldest metric of a frame when it was written, once for each client."""
     loop_lag_seconds: Histogram = field(default_factory=lambda: Histogram(LAG_SECONDS))
-    """How late the event loop came to what it had to do."""
+    """How late the event loop ran what was due."""
 
     def snapshot(self) -> dict[str, Any]:
-        """Return all counters and the uptime in seconds; of histograms the median and the 99th percentile."""
+        """Return all counters, the uptime in seconds, and the median and 99th percentile of each histogram."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
         counters = {
             name: dict(value) if isinstance(value, dict) else value
@@ -125,7 +125,7 @@ class Telemetry:
         return {**counters, **quantiles, "uptime_seconds": round(time.time() - self.started_at, 3)}
 
     def copy(self) -> Telemetry:
-        """Return counters that later counting leaves as they are."""
+        """Return counters that later counting does not change."""
         return deepcopy(self)
 
     def histograms(self) -> dict[str, Histogram]:
@@ -138,12 +138,12 @@ class Telemetry:
 
 
 of_process = Telemetry()
-"""What this process has done; the hub counts in it, and what is beside and below the hub."""
+"""The counters of this process."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What one process has counted and what it is, at one instant; `at` is in seconds since 1970."""
+    """The counters and the state of one process at one instant; `at` is in seconds since 1970."""
 
     process: str
     """Host and process id, `host:123`."""

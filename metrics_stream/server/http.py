@@ -1,9 +1,9 @@
 """The HTTP protocol class for uvicorn: `uvicorn --http metrics_stream.server.http:PatientHttpProtocol`.
 
-It is uvicorn's own but for the stop of a server: that closes a connection without a request at once, and a client whose
-first request is on its way sees it reset. When workers are replaced one after the other, nobody should notice. A
-process that has all the connections it takes still answers those that watch over it. And a connection must ask for
-something in time.
+It differs from uvicorn's own class in three points. A server that stops waits a moment for the first request of a
+connection; uvicorn would close it at once, and a client whose request is on its way would see a reset, also when
+workers are replaced one after the other. A process at its limit of connections still answers health checks and
+`/metrics`. A connection must send a complete request head in time.
 """
 
 from __future__ import annotations
@@ -16,19 +16,20 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from metrics_stream.telemetry import of_process
 
-# Far longer than from the start of a connection to its request, far shorter than a stop may take.
+# Much longer than a client needs to send its first request, much shorter than a stop may take.
 FIRST_REQUEST_SECONDS = 0.5
 
-# From the start of a connection, or of a request on it, to the end of the request's head. Whoever sends nothing, or a
-# byte now and then, would have one of the connections that a process takes for good.
+# From the start of a connection, or of a request on it, to the end of the request head. Without a limit, a client that
+# sends nothing, or a byte now and then, would occupy one of the connections of the process for ever.
 HEAD_SECONDS = 10.0
 
-# Whatever the application's addresses begin with. Refused, they would have a process restarted that is only busy.
+# The last part of the path of health checks and of /metrics. If they were refused, a supervisor would restart a process
+# that is only busy.
 WATCHED_PAGES = frozenset({"healthz", "readyz", "metrics"})
 
 
 class PatientHttpProtocol(HttpToolsProtocol):
-    """uvicorn's httptools protocol, which waits a moment for the first request of a connection at a stop."""
+    """uvicorn's httptools protocol with patience at a stop and limits for slow clients."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -36,24 +37,24 @@ class PatientHttpProtocol(HttpToolsProtocol):
         self._head_timer: TimerHandle | None = None
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
-        """Begin to wait for a request."""
+        """Start the connection, and the time limit for its first request head."""
         super().connection_made(transport)
         self._expect_head()
 
     def data_received(self, data: bytes) -> None:
-        """Read; the time for a request goes on however many bytes come of its head."""
+        """Read data; parts of a request head do not extend its time limit."""
         super().data_received(data)
-        # With its timer for an idle connection uvicorn is done at the first byte of the next request.
+        # uvicorn's own timer for idle connections ends with the first byte of the next request.
         if self.cycle is None or self.cycle.response_complete:
             self._expect_head()
 
     def on_headers_complete(self) -> None:
-        """Go on with a request, or with the handshake of a socket."""
+        """Process a request or the handshake of a WebSocket."""
         self._forget_head()
         super().on_headers_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End."""
+        """End the connection and its timers."""
         self._forget_head()
         super().connection_lost(exc)
 
@@ -68,7 +69,7 @@ class PatientHttpProtocol(HttpToolsProtocol):
             self._head_timer = None
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        """Answer a request; past the cap on connections `app` is what answers 503."""
+        """Answer a request; over the limit on connections, uvicorn passes the `app` that answers 503."""
         if app is service_unavailable:
             if cycle.scope["path"].rpartition("/")[2] in WATCHED_PAGES:
                 app = self.app
@@ -77,14 +78,14 @@ class PatientHttpProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def handle_websocket_upgrade(self) -> None:
-        """Go on as a socket, which ends in its own way when the server stops."""
+        """Hand the connection over to the WebSocket protocol, which has its own way to stop."""
         super().handle_websocket_upgrade()
         if self._stop_timer is not None:
             self._stop_timer.cancel()
             self.transport.get_protocol().shutdown()  # type: ignore[attr-defined]
 
     def shutdown(self) -> None:
-        """Close when what is going on has ended."""
+        """Close the connection after its current or first request."""
         if self.cycle is None:
             self._stop_timer = self.loop.call_later(FIRST_REQUEST_SECONDS, super().shutdown)
         else:

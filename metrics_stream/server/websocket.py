@@ -1,9 +1,9 @@
 """The WebSocket protocol class for uvicorn: `uvicorn --ws metrics_stream.server.websocket:StreamSocketProtocol`.
 
-It offers the ASGI extension `metrics_stream.shared_text`, by which a message for many sockets is framed and compressed
-once. And it ends what uvicorn's own class lets stay for good: there a close waits behind the data that a client does
-not take, and a transport that is closed waits until its buffer is empty. Here a close is written at once, and a
-connection that does not end in time is cut.
+It offers the ASGI extension `metrics_stream.shared_text`, with which a message for many WebSockets is framed and
+compressed once. And it ends connections that uvicorn's own class can keep for ever: there a close waits behind data
+that the client does not read, and a closed transport waits until its buffer is empty. Here a close is written at once,
+and a connection that does not end in time is cut.
 """
 
 from __future__ import annotations
@@ -35,29 +35,30 @@ from metrics_stream.telemetry import of_process
 
 logger = logging.getLogger(__name__)
 
-# With fewer clients than this times the setting DRAIN_SECONDS, a stop takes less than that.
+# With fewer clients than this times DRAIN_SECONDS, a stop takes less than DRAIN_SECONDS.
 DRAINED_PER_SECOND = 200
-# How long a client has to answer a close before its connection is cut; less when the server itself waits to stop.
+# How long a client has to answer a close before its connection is cut; less while a stopping server waits for it.
 CLOSE_SECONDS = 5.0
 GOODBYE_SECONDS = 2.0
-# What a slow client has not taken waits in the hub, where newer metrics replace it, and not by the megabyte in the
-# kernel, where it grows old.
+# Data for a slow client waits in the hub, where newer metrics replace it. In the kernel, megabytes of it would wait and
+# grow old.
 UNSENT_BYTES = 65_536
-# Libraries send one in 20 s; a flood of them would keep the hub from its work.
+# Libraries send one ping in 20 s; a flood of pings would keep the hub from its work.
 PINGS_PER_SECOND = 100
-# When a client that found no room may try again.
-RETRY_SECONDS = (2, 10)
-# How often the log tells of those that find none: they come back again and again.
-REFUSALS_TOLD_SECONDS = 10.0
+# The range from which `Retry-After` is chosen for a client over the limit on connections.
+RETRY_AFTER_SECONDS = (2, 10)
+# How often refused connections are logged at most, since refused clients come back again and again.
+LOG_REFUSALS_SECONDS = 10.0
 
 GOING_AWAY_REASON = "the server stops; come back in a moment"
 GOING_AWAY = PreparedMessage(encode(Error(code=ErrorCode.GOING_AWAY, message=GOING_AWAY_REASON)).encode())
 
 
 class SharedDeflate(PerMessageDeflate):
-    """permessage-deflate whose own messages refer to no others, since shared ones come between them.
+    """permessage-deflate that compresses unshared messages without context, since shared ones come between them.
 
-    That is allowed whatever was agreed. Shared messages may refer to shared ones, for a peer that keeps its context.
+    This is allowed whatever was negotiated. Shared messages may refer to earlier shared ones if the peer keeps its
+    context.
     """
 
     def __init__(self, agreed: PerMessageDeflate) -> None:
@@ -72,37 +73,38 @@ class SharedDeflate(PerMessageDeflate):
 
 
 class SharedDeflateFactory(ServerPerMessageDeflateFactory):
-    """Agrees on permessage-deflate as it always does, and uses it as SharedDeflate."""
+    """Negotiates permessage-deflate as usual, and uses SharedDeflate for it."""
 
     def process_request_params(
         self, params: Sequence[tuple[str, str | None]], accepted_extensions: Sequence[Extension]
     ) -> tuple[list[tuple[str, str | None]], SharedDeflate]:
-        """Return what is answered to an offer, and the extension."""
+        """Return the answer to an offer, and the extension."""
         answer, agreed = super().process_request_params(params, accepted_extensions)
         return answer, SharedDeflate(agreed)
 
 
 class StreamSocketProtocol(WebSocketsSansIOProtocol):
-    """uvicorn's `websockets-sansio` with shared messages and an end for clients that do not read."""
+    """uvicorn's `websockets-sansio` with shared messages, which also ends clients that do not read."""
 
-    tell_of_refusals_at = 0.0
-    """By the loop's clock, of all sockets of the process."""
+    log_refusals_at = 0.0
+    """When the next refusal is logged, in the loop's time; for all connections of the process."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.close_timeout = CLOSE_SECONDS
         self._window_bits: int | None = None
-        # Where the row of shared messages stands that the client has, and how many bytes of it, without others between.
+        # The point in a sequence of shared messages that the client has reached, and how many bytes of the sequence it
+        # has received without other messages in between.
         self._keeps_context = False
         self._context: CompressionContext | None = None
         self._context_bytes = 0
-        # Bytes since the beginning: what the peer had acknowledged at the last look, what was written before a ping.
+        # Bytes since the connection began: acknowledged by the peer at the last check, and written before a ping.
         self._acknowledged = 0
         self._written_before_ping = 0
         self._cut_timer: TimerHandle | None = None
         self._client_id = ""
-        # The server has begun to stop before the handshake was answered.
-        self._stops = False
+        # True if the server began to stop before the handshake was answered.
+        self._is_stopping = False
         self._pings = 0
         self._pings_since = 0.0
         if self.config.ws_per_message_deflate:
@@ -110,14 +112,14 @@ class StreamSocketProtocol(WebSocketsSansIOProtocol):
             self.conn = ServerProtocol(extensions=[factory], max_size=self.config.ws_max_size, logger=self.conn.logger)
 
     def connection_made(self, transport: BaseTransport) -> None:
-        """Begin; let the kernel keep little of what the peer does not take."""
+        """Start the connection; limit how much unsent data the kernel keeps."""
         super().connection_made(transport)
         connection = transport.get_extra_info("socket")
         if hasattr(socket, "TCP_NOTSENT_LOWAT") and connection.family in (socket.AF_INET, socket.AF_INET6):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
 
     def handle_connect(self, event: Any) -> None:
-        """Answer the handshake and offer the extension; past the cap on connections answer 503."""
+        """Answer the handshake and offer the extension; over the limit on connections answer 503."""
         limit = self.config.limit_concurrency
         if limit is not None and len(self.connections) > limit:
             self._refuse(event, limit)
@@ -128,21 +130,21 @@ class StreamSocketProtocol(WebSocketsSansIOProtocol):
                 if isinstance(extension, SharedDeflate):
                     self._window_bits = extension.local_max_window_bits
                     self._keeps_context = extension.peer_keeps_context
-            # The application starts in a task of its own, so it does not have the scope yet.
+            # The application starts in its own task, so it has not seen the scope yet.
             self.scope["extensions"][EXTENSION] = {
                 "write": self.write_shared,
                 "drained": self.writable.wait,
                 "backlog": self.backlog,
-                "name": self.take_name,
+                "name": self.set_client_id,
             }
 
     def write_shared(self, messages: Sequence[PreparedMessage]) -> bool:
-        """Write shared messages at once, all of them; False when the socket takes none now."""
+        """Write all of these shared messages at once and return True; False if the socket accepts none now."""
         if (
             self.close_sent
             or not self.handshake_complete
             or not self.writable.is_set()
-            # When the peer has closed, too: uvicorn answers that at once and closes the transport.
+            # Also true when the peer has closed: uvicorn answers at once and closes the transport.
             or self.transport.is_closing()
         ):
             return False
@@ -159,30 +161,30 @@ class StreamSocketProtocol(WebSocketsSansIOProtocol):
         if before is None or before is not self._context:
             self._context_bytes = 0
         else:
-            # A client that came into the row midway lacks what was before, to which the form may refer.
+            # A client that joined the sequence midway lacks earlier messages that the compressed form may refer to.
             in_context = self._context_bytes >= len(before.tail)
         self._context = message.after
         self._context_bytes += len(message.data)
         return message.wire(self._window_bits, in_context=in_context)
 
-    def take_name(self, client_id: str) -> None:
-        """Hear by what id the log knows this client."""
+    def set_client_id(self, client_id: str) -> None:
+        """Set the id of this client in the log."""
         self._client_id = client_id
 
     def backlog(self) -> int:
-        """Return how many bytes were written that the peer's machine has not acknowledged yet."""
+        """Return how many written bytes the peer's machine has not acknowledged yet."""
         return self.transport.get_write_buffer_size() + _unacknowledged(self.transport)
 
     async def send(self, message: Any) -> None:
-        """Send; a close does not wait for room in the write buffer."""
+        """Send a message of the application; a close does not wait for room in the write buffer."""
         is_close = message["type"] == "websocket.close" and self.handshake_complete and not self.close_sent
         if is_close:
-            # Lets the close pass in front of the frame that waits; that one is refused afterwards.
+            # The close overtakes a frame that waits for room; that frame is refused afterwards.
             self.writable.set()
         await super().send(message)
         if message["type"] == "websocket.send":
             self._context = None
-        elif message["type"] == "websocket.accept" and self._stops:
+        elif message["type"] == "websocket.accept" and self._is_stopping:
             self.shutdown()
         if is_close and self.close_timer is not None:
             self.close_timer.cancel()
@@ -190,27 +192,27 @@ class StreamSocketProtocol(WebSocketsSansIOProtocol):
 
     def _refuse(self, event: Any, limit: int) -> None:
         of_process.refused_clients += 1
-        if self.loop.time() >= StreamSocketProtocol.tell_of_refusals_at:
-            StreamSocketProtocol.tell_of_refusals_at = self.loop.time() + REFUSALS_TOLD_SECONDS
+        if self.loop.time() >= StreamSocketProtocol.log_refusals_at:
+            StreamSocketProtocol.log_refusals_at = self.loop.time() + LOG_REFUSALS_SECONDS
             logger.warning("%d connections are open already, and more are refused", limit)
         self.request = event
         response = self.conn.reject(
             HTTPStatus.SERVICE_UNAVAILABLE, f"{limit} connections are open already; come back\n"
         )
-        response.headers["Retry-After"] = str(random.randint(*RETRY_SECONDS))  # noqa: S311  spreads load, hides nothing
+        response.headers["Retry-After"] = str(random.randint(*RETRY_AFTER_SECONDS))  # noqa: S311  spreads load, hides nothing
         self.handshake_complete = self.close_sent = True
         self.conn.send_response(response)
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.transport.close()
 
     def shutdown(self) -> None:
-        """Close when the server stops: in the course of a few seconds, so that clients do not come back all at once."""
+        """Close because the server stops: at a random moment, so that not all clients return at once."""
         if self.close_sent:
             super().shutdown()
             return
         if not self.handshake_complete:
-            # The client hears of the stop once it is in; refused now, it would think that something is broken.
-            self._stops = True
+            # The client is told after the handshake; if it were refused now, it would look like a fault.
+            self._is_stopping = True
             self.loop.call_later(self.close_timeout, self._end_handshake)
             return
         spread = min(get_settings().drain_seconds, len(self.connections) / DRAINED_PER_SECOND)
@@ -224,7 +226,7 @@ class StreamSocketProtocol(WebSocketsSansIOProtocol):
         if self.close_sent or self.conn.state is not State.OPEN or self.transport.is_closing():
             return
         self.stop_keepalive()
-        # Some servers and proxies drop close reasons, so the reason comes in an error frame too.
+        # Some servers and proxies drop close reasons, so an error frame carries the reason, too.
         self.transport.write(GOING_AWAY.wire(self._window_bits))
         self.conn.send_close(CloseCode.GOING_AWAY, GOING_AWAY_REASON)
         self._end(CloseCode.GOING_AWAY)
@@ -232,7 +234,7 @@ class StreamSocketProtocol(WebSocketsSansIOProtocol):
         self.transport.resume_reading()
 
     def handle_ping(self) -> None:
-        """Answer a ping; not while earlier data waits, since a client may flood us with pings and read no answers."""
+        """Answer a ping unless data waits: a client may send many pings and read no answers."""
         now = self.loop.time()
         if now - self._pings_since >= 1:
             self._pings_since, self._pings = now, 0
@@ -242,11 +244,11 @@ class StreamSocketProtocol(WebSocketsSansIOProtocol):
         elif self.writable.is_set():
             super().handle_ping()
         else:
-            # Its answer is thrown away: RFC 6455, 5.5.3, asks for one to the most recent ping only.
+            # Discard the answer: RFC 6455, 5.5.3, requires one only to the most recent ping.
             self.conn.data_to_send()
 
     def _fail(self, code: CloseCode, reason: str) -> None:
-        """Close at once, and look at nothing more of what the client sends."""
+        """Close at once and ignore what the client still sends."""
         if self.close_sent:
             return
         self.stop_keepalive()
@@ -255,7 +257,7 @@ class StreamSocketProtocol(WebSocketsSansIOProtocol):
         self._count_close(code, reason)
 
     def _count_close(self, code: int, reason: str) -> None:
-        """Count, and tell the log of, a close that neither the hub nor the application knows of."""
+        """Count and log a close that neither the hub nor the application has caused."""
         of_process.closes_by_code[code] += 1
         logger.info(
             "a client at %s is closed with %d: %s",
@@ -264,7 +266,7 @@ class StreamSocketProtocol(WebSocketsSansIOProtocol):
         )
 
     def handle_parser_exception(self) -> None:
-        """Close: the peer broke the rules of WebSocket."""
+        """Close because the peer violated the WebSocket protocol."""
         close = self.conn.close_sent
         if close is not None and self.handshake_complete and not self.close_sent:
             self._count_close(close.code, close.reason)
@@ -272,7 +274,7 @@ class StreamSocketProtocol(WebSocketsSansIOProtocol):
         self._cut_later()
 
     def handle_close(self, event: Any) -> None:
-        """Answer a close; a peer that takes nothing more does not keep what still waits for it."""
+        """Answer a close; cut the connection later, even if data still waits for the peer."""
         super().handle_close(event)
         self._cut_later()
 
@@ -281,34 +283,34 @@ class StreamSocketProtocol(WebSocketsSansIOProtocol):
             self._cut_timer = self.loop.call_later(self.close_timeout, self.transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End."""
+        """End the connection and its timer."""
         if self._cut_timer is not None:
             self._cut_timer.cancel()
         super().connection_lost(exc)
 
     def _end(self, code: CloseCode) -> None:
-        """Write the close, tell the application, and leave the client a moment to read it."""
+        """Write the close frame, tell the application, and give the client a moment to read it."""
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.close_sent = True
         self.queue.put_nowait({"type": "websocket.disconnect", "code": int(code)})
-        # Closed with input unread, the connection would be reset before the client has the reason.
+        # If it were closed with unread input, the connection would be reset before the client has the reason.
         self.close_timer = self.loop.call_later(GOODBYE_SECONDS, self.transport.abort)
 
     def send_keepalive_ping(self) -> None:
-        """Ping, and remember what the peer has to take before it sees the ping."""
+        """Send a ping, and remember how much the peer must receive before the ping."""
         self._acknowledged = _acknowledged(self.transport)
         self._written_before_ping = self._acknowledged + self.backlog()
         super().send_keepalive_ping()
 
     def keepalive_timeout(self) -> None:
-        """Close a connection whose peer answers no ping, and cut it when that does not end it.
+        """Close a connection whose peer does not answer a ping, and cut it if the close does not end it.
 
-        A peer that is slow but takes what was written before the ping has not had it yet, and gets more time.
+        A peer that slowly receives what was written before the ping does not have the ping yet, and gets more time.
         """
         acknowledged = min(_acknowledged(self.transport), self._written_before_ping)
         if acknowledged > self._acknowledged:
             self._acknowledged = acknowledged
-            assert self.config.ws_ping_timeout is not None, "without one there is no timeout"
+            assert self.config.ws_ping_timeout is not None, "without ws_ping_timeout this timer is never set"
             self.pong_timer = self.loop.call_later(self.config.ws_ping_timeout, self.keepalive_timeout)
             return
         if not self.close_sent and not self.transport.is_closing():
@@ -318,7 +320,7 @@ class StreamSocketProtocol(WebSocketsSansIOProtocol):
 
 
 def _acknowledged(transport: BaseTransport) -> int:
-    """Return how many bytes the peer's machine has acknowledged since the beginning, 0 where the kernel cannot tell."""
+    """Return how many bytes the peer's machine has acknowledged in total, 0 where the kernel does not tell."""
     connection = transport.get_extra_info("socket")
     try:
         # Linux, struct tcp_info: tcpi_bytes_acked stands at byte 120.
@@ -328,11 +330,11 @@ def _acknowledged(transport: BaseTransport) -> int:
 
 
 def _unacknowledged(transport: BaseTransport) -> int:
-    """Return how many bytes wait in the kernel; without them a client that reads slowly would seem not to read."""
+    """Return how many bytes wait in the kernel: if they were not counted, a slow reader would look like none."""
     connection = transport.get_extra_info("socket")
-    if connection is None or connection.fileno() < 0:  # lost already
+    if connection is None or connection.fileno() < 0:  # the connection is lost already
         return 0
     try:
         return int(struct.unpack("i", fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, b"\0\0\0\0"))[0])
-    except OSError:  # a kind of socket that cannot tell
+    except OSError:  # this kind of socket does not tell
         return 0

@@ -102,7 +102,7 @@ async def test_a_client_that_breaks_the_rules_is_closed_and_counted(counted):
 
 
 async def test_past_the_cap_a_handshake_is_answered_503(monkeypatch, caplog):
-    monkeypatch.setattr(StreamSocketProtocol, "tell_of_refusals_at", 0.0)
+    monkeypatch.setattr(StreamSocketProtocol, "log_refusals_at", 0.0)
     before = of_process.refused_clients
     async with serving(limit_concurrency=2) as (url, application):
         async with websockets.connect(url), websockets.connect(url):
