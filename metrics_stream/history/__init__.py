@@ -1,7 +1,6 @@
-"""The recent past of what is published, numbered and in order: in memory, or in Redis Streams for several processes.
+"""The recent past of published metrics, numbered and in order: in memory, or in Redis for several processes.
 
-Room: above the settings, below the bus that appends to it. Which of the two it is follows from the channel layer, so
-that metrics and their past always go the same way.
+The channel layer decides which of the two is used, so that metrics and their history always go the same way.
 """
 
 from __future__ import annotations
@@ -20,21 +19,21 @@ __all__ = ["ActiveRun", "Bounds", "History", "Page", "Placed", "open_history"]
 
 
 class _Kind(NamedTuple):
-    """What two histories on the same channel layer may differ in."""
+    """The settings in which two histories on the same channel layer may differ."""
 
     bounds: Bounds
     prefix: str
     timeout_seconds: float
 
 
-# One for all threads and event loops of a process, for as long as its channel layer lives.
+# Shared by all threads and event loops of a process, for as long as its channel layer lives.
 _histories: WeakKeyDictionary[object, dict[_Kind, History]] = WeakKeyDictionary()
 
 
 def open_history(settings: StreamSettings) -> History | None:
-    """Return the history of this installation; None when it is turned off, or the channel layer has no place for it.
+    """Return the history of this installation; None if it is turned off or the channel layer is not supported.
 
-    It connects to nothing yet. Several calls return the same one.
+    It does not connect yet. Several calls return the same object.
     """
     layer = get_channel_layer()
     if layer is None or not settings.history_seconds:
@@ -58,6 +57,6 @@ def _open(layer: BaseChannelLayer, kind: _Kind) -> History | None:
 
     from metrics_stream.history.redis import RedisHistory
 
-    # With several hosts the channel layer spreads its groups over them; the history needs one order of all.
+    # With several hosts the channel layer spreads its groups over them; the history needs one order over all metrics.
     host = decode_hosts(django_settings.CHANNEL_LAYERS["default"].get("CONFIG", {}).get("hosts"))[0]
     return RedisHistory(host, bounds=kind.bounds, prefix=kind.prefix, timeout_seconds=kind.timeout_seconds)

@@ -1,7 +1,4 @@
-"""Calls to what is shared between processes, the channel layer and the history: each has a deadline.
-
-Below bus and history, which raise the same error for the same Redis.
-"""
+"""The deadline of calls to the channel layer and to the history in Redis, with one error for both."""
 
 from __future__ import annotations
 
@@ -16,13 +13,16 @@ from metrics_stream.core.errors import BusError
 T = TypeVar("T")
 
 
-async def within(seconds: float, awaitable: Awaitable[T], what: str) -> T:
-    """Return what is awaited; raise BusError saying `what` could not be done when it fails or takes longer."""
+async def within(seconds: float, awaitable: Awaitable[T], action: str) -> T:
+    """Return the result of `awaitable`; raise BusError when it fails or takes longer than `seconds`.
+
+    `action` completes the message: "the channel layer could not publish".
+    """
     try:
         async with asyncio.timeout(seconds):
             return await awaitable
     except TimeoutError as error:
-        raise BusError(f"the channel layer took more than {seconds:g} s to {what}") from error
+        raise BusError(f"the channel layer took more than {seconds:g} s to {action}") from error
     except (RedisError, OSError) as error:
-        # redis-py appends every sentinel's own words to its own, behind a colon.
-        raise BusError(f"the channel layer could not {what}: {str(error).partition(' : ')[0]}") from error
+        # redis-py appends the message of every sentinel to its own, after a colon.
+        raise BusError(f"the channel layer could not {action}: {str(error).partition(' : ')[0]}") from error

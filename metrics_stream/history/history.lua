@@ -1,25 +1,26 @@
--- The history in Redis: every change and every look at it is one call of this script, so nothing comes between.
+-- The history in Redis. Each change and each read is one call of this script, so other calls cannot come between.
 --
--- ARGV: the name of the operation, its question in MessagePack, and for `append` the metrics in MessagePack.
--- KEYS: the state, the active runs, and for `append` what is remembered of the producer. The names of the others are
--- made from the state's, the epoch and the metric type, so that what an earlier epoch left behind is never mixed in:
---   (stream)           an entry for each stretch; its id is the offset of its end, so XRANGE finds it by offset
---   .marks             sorted set: places by time, "offset:bytes" being what came before the place
+-- ARGV: the name of the operation, its request in MessagePack, and for `append` the metrics in MessagePack.
+-- KEYS: the state, the active runs, and for `append` the last numbers of the producer. The names of other keys consist
+-- of the name of the state, the epoch and the metric type, so that data of an earlier epoch is never mixed in:
+--   (stream)           an entry for each batch; its id is the offset of its end, so XRANGE finds it by offset
+--   .marks             sorted set: positions by time, as "offset:bytes", the numbers of metrics and bytes before it
 --   .newest            sorted set: the keys of metrics by the offset of the newest metric of each
---   .newest_stretches  hash: these metrics, each as a stretch of its own
+--   .newest_stretches  hash: these metrics, each as a batch of its own
+-- (In the names of keys and fields a batch is a "stretch": a Redis may still hold data of earlier versions.)
 --
--- What lies between two marks is dropped at once. It is at most `mark_seconds` and 1/MARKS of what may be kept, unless
--- it is a single stretch.
+-- Batches between two marks are dropped together. They cover at most `mark_seconds` and 1/MARKS of what may be kept,
+-- unless it is a single batch.
 
 local STATE, RUNS, PRODUCER = KEYS[1], KEYS[2], KEYS[3]
-local ask = cmsgpack.unpack(ARGV[2])
+local request = cmsgpack.unpack(ARGV[2])
 
 local MARKS = 64
--- What nothing is added to any more goes so much later than it could.
+-- Keys that nothing is added to expire this much later than necessary.
 local SPARE_SECONDS = 60
--- The numbers go on after a long silence: clients and recordings hold places in them.
+-- Offsets continue after a long silence, since clients and recordings hold positions.
 local STATE_SECONDS = 30 * 86400
--- Lua's stack takes a few thousand arguments.
+-- Lua's stack holds a few thousand arguments.
 local MANY = 1000
 local EMPTY_MAP = "\128"
 
@@ -31,7 +32,7 @@ end
 
 local time = redis.call("TIME")
 local clock = tonumber(time[1]) + tonumber(time[2]) / 1000000
--- In the order of publishing, also when the clock is set back.
+-- Times must not decrease, also when the clock is set back.
 local now = math.max(clock, tonumber(state.at or 0))
 
 local function key(metric_type, part)
@@ -42,7 +43,7 @@ local function end_of(metric_type)
   return tonumber(state["end:" .. metric_type] or 0)
 end
 
--- Epochs begin with a number that rises: the time in milliseconds, or more where a clock was set back.
+-- Epochs begin with a rising number: the time in milliseconds, or more if a clock was set back.
 local function number_of(epoch)
   return tonumber(string.sub(epoch, 1, 13)) or 0
 end
@@ -56,7 +57,7 @@ local function begin(after)
     end
   end
   now = clock
-  state = {epoch = string.format("%013.0f", math.max(math.floor(now * 1000), after + 1)) .. ask.seed}
+  state = {epoch = string.format("%013.0f", math.max(math.floor(now * 1000), after + 1)) .. request.seed}
   redis.call("DEL", STATE)
   redis.call("HSET", STATE, "epoch", state.epoch)
   redis.call("EXPIRE", STATE, STATE_SECONDS)
@@ -78,20 +79,20 @@ local function first_mark(metric_type, from)
   return parse_mark(redis.call("ZRANGEBYSCORE", key(metric_type, ".marks"), from, "+inf", "WITHSCORES", "LIMIT", 0, 1))
 end
 
--- How many metrics came before the oldest that is young enough.
+-- Return the number of metrics before the oldest that is young enough.
 local function first_kept(metric_type)
-  local mark = first_mark(metric_type, now - ask.seconds)
+  local mark = first_mark(metric_type, now - request.seconds)
   return mark and mark.offset or end_of(metric_type)
 end
 
--- Drop what is too old, and make room for what brings the type to `head` and `bytes`.
+-- Drop what is too old, and make room for a batch that brings the type to `head` and `bytes`.
 local function trim(metric_type, head, bytes)
   local marks = key(metric_type, ".marks")
-  local dropped = redis.call("ZREMRANGEBYSCORE", marks, "-inf", string.format("(%.17g", now - ask.seconds))
+  local dropped = redis.call("ZREMRANGEBYSCORE", marks, "-inf", string.format("(%.17g", now - request.seconds))
   local oldest = parse_mark(redis.call("ZRANGE", marks, 0, 0, "WITHSCORES"))
-  -- Until the next mark, no more is added than what is left free here.
+  -- Until the next mark, at most as much is added as stays free here.
   local share = 1 - 1 / MARKS
-  while oldest and (head - oldest.offset > ask.metrics * share or bytes - oldest.bytes > ask.bytes * share) do
+  while oldest and (head - oldest.offset > request.metrics * share or bytes - oldest.bytes > request.bytes * share) do
     dropped = dropped + redis.call("ZREMRANGEBYRANK", marks, 0, 0)
     oldest = parse_mark(redis.call("ZRANGE", marks, 0, 0, "WITHSCORES"))
   end
@@ -109,17 +110,17 @@ local function trim(metric_type, head, bytes)
   end
 end
 
--- Begin a new mark where the last one is full, and return whether it did.
+-- Set a new mark if the last one is full; return whether a mark was set.
 local function mark(metric_type, first, bytes_before, head, bytes)
   local marks = key(metric_type, ".marks")
   local last = parse_mark(redis.call("ZREVRANGE", marks, 0, 0, "WITHSCORES"))
-  if last and now < last.at + ask.mark_seconds and head - last.offset <= ask.metrics / MARKS
-    and bytes - last.bytes <= ask.bytes / MARKS then
+  if last and now < last.at + request.mark_seconds and head - last.offset <= request.metrics / MARKS
+    and bytes - last.bytes <= request.bytes / MARKS then
     return false
   end
-  -- First of all, since it frees memory where Redis has none left.
+  -- Before anything is added, since it frees memory if Redis has none left.
   trim(metric_type, head, bytes)
-  -- Padded, since marks of the same instant are in the order of their texts.
+  -- Padded, since Redis sorts marks of the same instant by their text.
   redis.call("ZADD", marks, now, string.format("%016.0f:%.0f", first, bytes_before))
   return true
 end
@@ -146,22 +147,22 @@ local function pack_map(map)
   return next(map) and cmsgpack.pack(map) or EMPTY_MAP
 end
 
--- Return a Stretch; `metrics` is an array in MessagePack.
-local function pack_stretch(metric_type, first, order, metrics, runs)
+-- Return a HistoryBatch; `metrics` is an array in MessagePack.
+local function pack_batch(metric_type, first, order, metrics, runs)
   return "\151" .. cmsgpack.pack(metric_type, state.epoch, first, order, now) .. metrics .. pack_map(runs)
 end
 
--- Return an array of stretches: one text for all, since redis-py reads a thousand texts slowly.
-local function pack_stretches(stretches)
-  local n = #stretches
-  return string.char(221, 0, math.floor(n / 65536) % 256, math.floor(n / 256) % 256, n % 256) .. table.concat(stretches)
+-- Return an array of batches as one text, since redis-py reads a thousand texts slowly.
+local function pack_batches(batches)
+  local n = #batches
+  return string.char(221, 0, math.floor(n / 65536) % 256, math.floor(n / 256) % 256, n % 256) .. table.concat(batches)
 end
 
 local function is_behind_known()
-  if ask.known_epoch ~= state.epoch then
-    return number_of(ask.known_epoch) > number_of(state.epoch)
+  if request.known_epoch ~= state.epoch then
+    return number_of(request.known_epoch) > number_of(state.epoch)
   end
-  for metric_type, offset in pairs(ask.known_offsets) do
+  for metric_type, offset in pairs(request.known_offsets) do
     if offset > end_of(metric_type) then
       return true
     end
@@ -172,45 +173,45 @@ end
 local operations = {}
 
 function operations.append()
-  local metric_type, metrics = ask.metric_type, ARGV[3]
+  local metric_type, metrics = request.metric_type, ARGV[3]
   if is_behind_known() then
-    begin(math.max(number_of(ask.known_epoch), number_of(state.epoch)))
+    begin(math.max(number_of(request.known_epoch), number_of(state.epoch)))
   end
   local field = metric_type .. ":" .. state.epoch
   local number, placed = string.match(redis.call("HGET", PRODUCER, field) or "", "^(%d+):(.*)$")
   number = tonumber(number)
-  if number == ask.number then
+  if number == request.number then
     return placed
-  elseif number and number > ask.number then
+  elseif number and number > request.number then
     return redis.error_reply(
-      string.format("ERR the history got number %.0f of a producer after its number %.0f", ask.number, number))
+      string.format("ERR the history got number %.0f of a producer after its number %.0f", request.number, number))
   end
 
   local first, bytes_before = end_of(metric_type), tonumber(state["bytes:" .. metric_type] or 0)
-  local head, bytes, order = first + ask.count, bytes_before + #metrics, tonumber(state.order or 0) + 1
+  local head, bytes, order = first + request.count, bytes_before + #metrics, tonumber(state.order or 0) + 1
   local is_marked = mark(metric_type, first, bytes_before, head, bytes)
-  local runs = active_runs_of(ask.sources)
+  local runs = active_runs_of(request.sources)
   placed = "\149" .. cmsgpack.pack(state.epoch, first, order, now) .. pack_map(runs)
 
   local stream, newest = key(metric_type), key(metric_type, ".newest")
-  redis.call("XADD", stream, string.format("%.0f-0", head), "order", order, "count", ask.count,
-    "stretch", pack_stretch(metric_type, first, order, metrics, runs))
-  local offsets, stretches = {}, {}
-  for _, item in ipairs(ask.newest) do
+  redis.call("XADD", stream, string.format("%.0f-0", head), "order", order, "count", request.count,
+    "stretch", pack_batch(metric_type, first, order, metrics, runs))
+  local offsets, batches = {}, {}
+  for _, item in ipairs(request.newest) do
     local name, index, start, length, source = unpack(item)
     local body = "\145" .. string.sub(metrics, start + 1, start + length)
     table.insert(offsets, first + index)
     table.insert(offsets, name)
-    table.insert(stretches, name)
-    table.insert(stretches, pack_stretch(metric_type, first + index, order, body, {[source] = runs[source]}))
+    table.insert(batches, name)
+    table.insert(batches, pack_batch(metric_type, first + index, order, body, {[source] = runs[source]}))
   end
   redis.call("ZADD", newest, unpack(offsets))
-  redis.call("HSET", newest .. "_stretches", unpack(stretches))
+  redis.call("HSET", newest .. "_stretches", unpack(batches))
   redis.call("HSET", STATE, "order", order, "at", string.format("%.6f", now), "end:" .. metric_type,
     string.format("%.0f", head), "bytes:" .. metric_type, string.format("%.0f", bytes))
-  redis.call("HSET", PRODUCER, field, string.format("%.0f:", ask.number) .. placed)
+  redis.call("HSET", PRODUCER, field, string.format("%.0f:", request.number) .. placed)
 
-  local seconds = math.ceil(ask.seconds) + SPARE_SECONDS
+  local seconds = math.ceil(request.seconds) + SPARE_SECONDS
   redis.call("EXPIRE", PRODUCER, seconds)
   if is_marked then
     for _, name in ipairs({stream, stream .. ".marks", newest, newest .. "_stretches"}) do
@@ -223,48 +224,48 @@ end
 
 function operations.heads()
   local ends = {}
-  for index, metric_type in ipairs(ask.metric_types) do
+  for index, metric_type in ipairs(request.metric_types) do
     ends[index] = end_of(metric_type)
   end
   return cmsgpack.pack({state.epoch, ends})
 end
 
--- Step to the next stretch of a type: a few at a time are fetched, since most pages take only few.
+-- Step to the next batch of a type. Fetch a few at a time, since most pages take only a few.
 local function advance(reader)
   reader.index = reader.index + 1
   local entry = reader.entries[reader.index]
   if not entry then
-    -- The entry whose id is the offset ends there, and is before this one.
+    -- The entry with this offset as id ends there, so it comes before.
     local from = string.format("%.0f-1", reader.stop)
     reader.entries = redis.call("XRANGE", key(reader.metric_type), from, "+", "COUNT", reader.many)
     reader.index, reader.many = 1, math.min(reader.many * 2, 64)
     entry = reader.entries[1]
     if not entry then
-      reader.stretch = nil
+      reader.batch = nil
       return
     end
     reader.stop = tonumber(string.match(entry[1], "^%d+")) - tonumber(entry[2][4])
   end
   local values = entry[2]
-  reader.order, reader.count, reader.stretch = tonumber(values[2]), tonumber(values[4]), values[6]
+  reader.order, reader.count, reader.batch = tonumber(values[2]), tonumber(values[4]), values[6]
   reader.stop = reader.stop + reader.count
 end
 
 local function open_reader(metric_type, offset, limit)
   local head, lost = end_of(metric_type), 0
-  if ask.epoch ~= state.epoch then
+  if request.epoch ~= state.epoch then
     offset, lost = 0, -1
   elseif offset > head then
     offset, lost = head, -1
   end
-  if ask.until_epoch and ask.until_epoch ~= state.epoch then
-    limit = 0  -- nothing in this epoch came before a place in another one
+  if request.until_epoch and request.until_epoch ~= state.epoch then
+    limit = 0  -- no metric of this epoch came before a position of another one
   end
   limit = math.min(head, limit or head)
   local reader = {metric_type = metric_type, entries = {}, index = 0, many = 1, limit = limit}
   reader.stop = math.max(offset, first_kept(metric_type))
   advance(reader)
-  local first = reader.stretch and math.min(reader.stop - reader.count, limit) or limit
+  local first = reader.batch and math.min(reader.stop - reader.count, limit) or limit
   if first > offset and lost == 0 then
     lost = first - offset
   end
@@ -276,7 +277,7 @@ local function first_in_order(readers)
   local best
   for index = 1, #readers do
     local reader = readers[index]
-    if reader.stretch and reader.reached < reader.limit and (not best or reader.order < best.order) then
+    if reader.batch and reader.reached < reader.limit and (not best or reader.order < best.order) then
       best = reader
     end
   end
@@ -284,17 +285,17 @@ local function first_in_order(readers)
 end
 
 function operations.since()
-  local readers, stretches, metrics, bytes = {}, {}, 0, 0
-  for index, item in ipairs(ask.types) do
+  local readers, batches, metrics, bytes = {}, {}, 0, 0
+  for index, item in ipairs(request.types) do
     readers[index] = open_reader(unpack(item))
   end
   local reader = first_in_order(readers)
   while reader do
-    metrics, bytes = metrics + reader.count, bytes + #reader.stretch
-    if #stretches > 0 and (metrics > ask.max_metrics or bytes > ask.max_bytes) then
+    metrics, bytes = metrics + reader.count, bytes + #reader.batch
+    if #batches > 0 and (metrics > request.max_metrics or bytes > request.max_bytes) then
       break
     end
-    stretches[#stretches + 1] = reader.stretch
+    batches[#batches + 1] = reader.batch
     reader.reached = math.min(reader.stop, reader.limit)
     advance(reader)
     reader = first_in_order(readers)
@@ -303,14 +304,14 @@ function operations.since()
   for index, item in ipairs(readers) do
     types[index] = {item.metric_type, item.reached, item.lost, item.limit}
   end
-  return {cmsgpack.pack({state.epoch, reader == nil, types}), pack_stretches(stretches)}
+  return {cmsgpack.pack({state.epoch, reader == nil, types}), pack_batches(batches)}
 end
 
 function operations.since_time()
   local offsets = {}
-  -- All behind a mark was published within `mark_seconds` of it, or is behind the next one.
-  local from = math.max(ask.instant - ask.mark_seconds, now - ask.seconds)
-  for index, metric_type in ipairs(ask.metric_types) do
+  -- A metric after a mark was published within `mark_seconds` of it, or comes after the next mark.
+  local from = math.max(request.instant - request.mark_seconds, now - request.seconds)
+  for index, metric_type in ipairs(request.metric_types) do
     local found = first_mark(metric_type, from)
     offsets[index] = found and found.offset or end_of(metric_type)
   end
@@ -318,26 +319,26 @@ function operations.since_time()
 end
 
 function operations.newest()
-  local stretches = {}
-  for _, metric_type in ipairs(ask.metric_types) do
+  local batches = {}
+  for _, metric_type in ipairs(request.metric_types) do
     local newest = key(metric_type, ".newest")
     local keys = redis.call("ZRANGEBYSCORE", newest, first_kept(metric_type), "+inf")
     for start = 1, #keys, MANY do
       local last = math.min(start + MANY - 1, #keys)
-      for _, stretch in ipairs(redis.call("HMGET", newest .. "_stretches", unpack(keys, start, last))) do
-        if stretch then
-          table.insert(stretches, stretch)
+      for _, batch in ipairs(redis.call("HMGET", newest .. "_stretches", unpack(keys, start, last))) do
+        if batch then
+          table.insert(batches, batch)
         end
       end
     end
   end
-  return pack_stretches(stretches)
+  return pack_batches(batches)
 end
 
 function operations.oldest_at()
   local oldest
-  for _, metric_type in ipairs(ask.metric_types) do
-    local found = first_mark(metric_type, now - ask.seconds)
+  for _, metric_type in ipairs(request.metric_types) do
+    local found = first_mark(metric_type, now - request.seconds)
     if found and (not oldest or found.at < oldest) then
       oldest = found.at
     end

@@ -1,7 +1,7 @@
-"""What a history does: it numbers what is published, keeps the recent past of it, and hands it out again in order.
+"""What a history does: it numbers published metrics, keeps the recent ones, and returns them in order.
 
-A batch of metrics that was published at once becomes a stretch, which is kept or dropped as a whole. Nothing that is
-handed out has a run in its bodies yet: `tag_runs` puts it there from the runs of the stretch.
+Metrics that are published together are one batch, which is kept or dropped as a whole. The bodies of returned metrics
+do not contain the test run yet: `tag_runs` adds it from the runs of the batch.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from metrics_stream.conf import StreamSettings
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.positions import HistoryBatch, Position
 
-# Redis does nothing else while it reads a page: 10 ms, or 30 where each metric was published alone.
+# Redis does nothing else while it reads a page: for 10 ms, or for 30 ms if each metric was published alone.
 PAGE_METRICS = 5_000
 PAGE_BYTES = 4_000_000
 
 Key = tuple[str, str, tuple[str, ...]]
-"""What `Metric.key` is."""
+"""The type of `Metric.key`."""
 
 
 class Bounds(NamedTuple):
-    """What is kept of each metric type at most. The newest stretch stays even where it alone is more."""
+    """The most that is kept of each metric type. The newest batch is kept even if it alone is more."""
 
     seconds: float
     metrics: int
@@ -30,19 +30,19 @@ class Bounds(NamedTuple):
 
     @classmethod
     def of(cls, settings: StreamSettings) -> Self:
-        """Return what the settings say."""
+        """Return the bounds in the settings."""
         return cls(settings.history_seconds, settings.history_metrics, settings.history_bytes)
 
 
 class ActiveRun(NamedTuple):
-    """A test run that is going on, and the sources whose metrics belong to it; none named means every one."""
+    """A test run in progress, and the sources whose metrics belong to it; no sources mean all sources."""
 
     id: str
     sources: tuple[str, ...] = ()
 
 
 class Placed(NamedTuple):
-    """Where a batch stands in the history: the fields of `Stretch` that the history gives it."""
+    """The place of a batch in the history: the fields of `HistoryBatch` that the history assigns."""
 
     epoch: str
     first: int
@@ -52,12 +52,13 @@ class Placed(NamedTuple):
 
 
 class Page(NamedTuple):
-    """What came after a position, or the first part of it.
+    """The metrics after a position, or the first part of them.
 
-    `stretches` are in the order of publishing, and hold nothing at or before the position that was asked for.
-    `position` is reached when they are taken. `is_last` says that nothing is left behind it, up to `until` or to what
-    was known when it was read. `lost` names the types of which something was gone: how many metrics, or None where that
-    cannot be known because the position is from another epoch. They count as passed: no other page names them again.
+    `batches` are in the order of publishing and contain nothing at or before the position that was asked for.
+    `position` is reached after them. `is_last` says that no further metrics follow, up to `until` or to the end at the
+    time of reading. `lost` maps metric types to the number of metrics that were dropped before they could be read, or
+    to None if the number is unknown because the position is of another epoch. `position` is beyond the lost metrics:
+    no later page reports them again.
     """
 
     batches: list[HistoryBatch]
@@ -67,21 +68,21 @@ class Page(NamedTuple):
 
 
 class History(Protocol):
-    """The recent past of what is published. Its methods raise BusError when they fail or take too long."""
+    """The recent past of published metrics. Its methods raise BusError when they fail or take too long."""
 
     async def append(
         self, batch: Sequence[Metric], *, payload: bytes, producer: str, number: int, known: Position | None
     ) -> Placed:
-        """Keep a batch of one metric type, and return where it stands; `payload` is the batch in MessagePack.
+        """Keep a batch of one metric type and return its place; `payload` is the batch in MessagePack.
 
-        The numbers of a producer rise, by metric type. The last one once more returns the same place and keeps
-        nothing, so that a producer that got no answer can ask again; an earlier one is refused.
-        `known` is a place that the producer has seen. When the history has not come that far, since it was restored
-        from an old copy or a replica took over, places would mean something else than before: a new epoch begins.
+        The numbers of a producer rise, for each metric type. The last number again returns the same place and keeps
+        nothing, so that a producer that got no answer can repeat its call; an earlier number is refused.
+        `known` is a position that the producer has seen. If the history has not reached it, because it was restored
+        from an old copy or a replica took over, its offsets have another meaning than before: a new epoch begins.
         """
 
     async def heads(self, metric_types: Iterable[str]) -> Position:
-        """Return where the history of these types ends now."""
+        """Return the position at which the history of these types ends now."""
 
     async def since(
         self,
@@ -91,29 +92,29 @@ class History(Protocol):
         max_metrics: int = PAGE_METRICS,
         max_bytes: int = PAGE_BYTES,
     ) -> Page:
-        """Return what came after `position`, of its types, and up to `until` if that is given.
+        """Return the metrics after `position`, of its types, up to `until` if it is given.
 
-        A page has one stretch more than `max_metrics` or `max_bytes` allow only when it has no other. A position of
-        another epoch is followed by all that is kept, and one that the history has not reached by its end.
+        A page exceeds `max_metrics` or `max_bytes` only if it consists of a single batch. After a position of another
+        epoch come all metrics that are kept; after one that the history has not reached comes its end.
         """
 
     async def since_time(self, metric_types: Iterable[str], seconds_since_1970: float) -> Position:
-        """Return a place before everything that was published at that instant or later, at most a second too early."""
+        """Return a position before all metrics published at that instant or later, at most a second too early."""
 
     async def newest(self, metric_types: Iterable[str]) -> list[HistoryBatch]:
-        """Return the newest metric of each `Metric.key`, each in a stretch of its own, in the order of publishing."""
+        """Return the newest metric of each `Metric.key`, each as a batch of its own, in the order of publishing."""
 
     async def oldest_at(self, metric_types: Iterable[str]) -> float | None:
-        """Return when the oldest was published that is kept of these types; None when nothing is."""
+        """Return when the oldest metric that is kept of these types was published; None if none is kept."""
 
     async def set_active_runs(self, runs: Sequence[ActiveRun]) -> None:
-        """Say which runs are going on, the one that was started last at the end, for what is published from now on."""
+        """Set the runs in progress, in the order of their starts; they apply to metrics published from now on."""
 
     async def active_runs(self) -> tuple[ActiveRun, ...]:
-        """Return which runs are going on."""
+        """Return the runs in progress."""
 
     async def close(self) -> None:
-        """Close what this event loop has open; harmless when nothing is, and usable again afterwards."""
+        """Close the connections of this event loop; the history can be used again afterwards."""
 
 
 def runs_of(sources: Iterable[str], active: Sequence[ActiveRun]) -> dict[str, tuple[str, ...]]:

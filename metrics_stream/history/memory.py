@@ -1,4 +1,4 @@
-"""The history of a server that is one process: in its memory, gone when it ends."""
+"""The history of a server with a single process: in its memory, gone when the process ends."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from metrics_stream.history.interface import (
     runs_of,
 )
 
-# Producers whose last number is remembered; past it the one that was silent longest is forgotten.
+# The number of producers whose last number is remembered; beyond it the producer that was silent longest is forgotten.
 MAX_PRODUCERS = 10_000
 
 
@@ -38,7 +38,7 @@ class _Kept(NamedTuple):
 
 
 class _Ring:
-    """The stretches of one metric type, and of each key the offset of its newest metric."""
+    """The batches of one metric type, and for each key the offset of its newest metric."""
 
     def __init__(self) -> None:
         self.end = 0
@@ -49,7 +49,7 @@ class _Ring:
 
     @property
     def first(self) -> int:
-        """How many metrics came before the oldest that is kept."""
+        """The number of metrics before the oldest that is kept."""
         return self._kept[self._start].batch.first if self._start < len(self._kept) else self.end
 
     @property
@@ -65,11 +65,11 @@ class _Ring:
             self._newest.move_to_end(key)
 
     def trim(self, bounds: Bounds, now: float) -> None:
-        start, newest_stretch = self._start, len(self._kept) - 1
-        while self._start <= newest_stretch:
+        start, newest_batch = self._start, len(self._kept) - 1
+        while self._start <= newest_batch:
             batch, size = self._kept[self._start]
             too_much = self.end - batch.first > bounds.metrics or self._bytes > bounds.bytes
-            if now - batch.published_at <= bounds.seconds and not (too_much and self._start < newest_stretch):
+            if now - batch.published_at <= bounds.seconds and not (too_much and self._start < newest_batch):
                 break
             self._bytes -= size
             self._start += 1
@@ -78,20 +78,20 @@ class _Ring:
         first = self.first
         while self._newest and next(iter(self._newest.values())) < first:
             self._newest.popitem(last=False)
-        # Not one by one, so that each costs the same however many there are.
+        # In large parts, so that the cost of each batch does not depend on how many are kept.
         if self._start * 2 > len(self._kept):
             del self._kept[: self._start]
             self._start = 0
 
     def after(self, offset: int, until: int) -> Iterator[HistoryBatch]:
-        """Return what lies between two offsets."""
+        """Return the metrics between two offsets."""
         index = bisect_right(self._kept, offset, lo=self._start, key=lambda kept: kept.batch.end)
         while offset < until and index < len(self._kept) and (batch := self._kept[index].batch).first < until:
             yield batch.after(offset).before(until)
             index += 1
 
     def offset_at(self, instant: float) -> int:
-        """Return how many came before the first that was published at an instant or later."""
+        """Return the number of metrics before the first that was published at an instant or later."""
         index = bisect_left(self._kept, instant, lo=self._start, key=lambda kept: kept.batch.published_at)
         return self._kept[index].batch.first if index < len(self._kept) else self.end
 
@@ -100,7 +100,7 @@ class _Ring:
 
 
 class MemoryHistory:
-    """A bounded ring for each metric type. Safe to use from several threads and event loops."""
+    """A bounded ring for each metric type. It can be used from several threads and event loops."""
 
     def __init__(self, bounds: Bounds, *, now: Callable[[], float] = time.time) -> None:
         self._bounds = bounds
@@ -109,7 +109,7 @@ class MemoryHistory:
         _all.add(self)
 
     def forget(self) -> None:
-        """Begin anew: nothing is kept, in a new epoch, and nobody holds the lock."""
+        """Drop everything, begin a new epoch and release the lock."""
         self._lock = threading.Lock()
         self._active: tuple[ActiveRun, ...] = ()
         self._last_at = 0.0
@@ -124,7 +124,7 @@ class MemoryHistory:
     async def append(
         self, batch: Sequence[Metric], *, payload: bytes, producer: str, number: int, known: Position | None
     ) -> Placed:
-        """Keep a batch."""
+        """Keep a batch; see History."""
         metric_type = batch[0].metric_type
         with self._lock:
             if known is not None and known.epoch == self._epoch and self._is_behind(known):
@@ -149,7 +149,7 @@ class MemoryHistory:
 
     def _append(self, metric_type: str, batch: Sequence[Metric], size: int) -> Placed:
         ring = self._rings.setdefault(metric_type, _Ring())
-        # In the order of publishing, also when the clock is set back.
+        # Times must not decrease, also when the clock is set back.
         self._last_at = max(self._last_at, self._now())
         self._order += 1
         runs = runs_of({metric.source for metric in batch}, self._active)
@@ -159,7 +159,7 @@ class MemoryHistory:
         return placed
 
     async def heads(self, metric_types: Iterable[str]) -> Position:
-        """Return where the types end."""
+        """Return where the types end; see History."""
         with self._lock:
             return Position(self._epoch, {item: self._end(item) for item in metric_types})
 
@@ -183,7 +183,7 @@ class MemoryHistory:
         max_metrics: int = PAGE_METRICS,
         max_bytes: int = PAGE_BYTES,
     ) -> Page:
-        """Return what came after a position."""
+        """Return the metrics after a position; see History."""
         with self._lock:
             offsets: dict[str, int] = {}
             ends: dict[str, int] = {}
@@ -196,7 +196,7 @@ class MemoryHistory:
                     asked = 0 if position.epoch != self._epoch else ring.end
                 end = ring.end
                 if until is not None:
-                    # Nothing in this epoch came before a place in another one.
+                    # No metric of this epoch came before a position of another one.
                     end = min(end, until.offsets.get(metric_type, end)) if until.epoch == self._epoch else 0
                 offsets[metric_type] = min(max(asked, ring.first), max(asked, end))
                 ends[metric_type] = end
@@ -215,35 +215,35 @@ class MemoryHistory:
             return Page(batches, Position(self._epoch, offsets), is_last, lost)
 
     async def since_time(self, metric_types: Iterable[str], seconds_since_1970: float) -> Position:
-        """Return the place before an instant."""
+        """Return the position before an instant; see History."""
         with self._lock:
             rings = self._trimmed(metric_types)
             offsets = {item: ring.offset_at(seconds_since_1970) for item, ring in rings.items()}
             return Position(self._epoch, offsets)
 
     async def newest(self, metric_types: Iterable[str]) -> list[HistoryBatch]:
-        """Return the newest of each key."""
+        """Return the newest metric of each key; see History."""
         with self._lock:
             return list(
                 merge(*(ring.newest() for ring in self._trimmed(metric_types).values()), key=lambda batch: batch.order)
             )
 
     async def oldest_at(self, metric_types: Iterable[str]) -> float | None:
-        """Return when the oldest was published."""
+        """Return when the oldest metric was published; see History."""
         with self._lock:
             rings = self._trimmed(metric_types).values()
             return min((ring.oldest_at for ring in rings if ring.oldest_at is not None), default=None)
 
     async def set_active_runs(self, runs: Sequence[ActiveRun]) -> None:
-        """Say which runs are going on."""
+        """Set the runs in progress."""
         self._active = tuple(runs)
 
     async def active_runs(self) -> tuple[ActiveRun, ...]:
-        """Return which runs are going on."""
+        """Return the runs in progress."""
         return self._active
 
     async def close(self) -> None:
-        """Do nothing: the history is the process's, and no loop has anything open."""
+        """Do nothing: no event loop has a connection."""
 
 
 _all: WeakSet[MemoryHistory] = WeakSet()
@@ -254,5 +254,5 @@ def _forget_all() -> None:
         history.forget()
 
 
-# The parent's past is not the child's, and a thread of the parent may have held the lock.
+# A forked child must not have the history of its parent, and a thread of the parent may have held the lock.
 os.register_at_fork(after_in_child=_forget_all)

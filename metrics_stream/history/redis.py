@@ -1,4 +1,4 @@
-"""The history of an installation of several processes: in the Redis that carries the channel layer."""
+"""The history of an installation with several processes: in the Redis of the channel layer."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ logger = logging.getLogger(__name__)
 _SCRIPT = Path(__file__).with_name("history.lua").read_text()
 _SCRIPT_ID = sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
-# Redis does one thing at a time: more questions at once would only cost more connections.
-MAX_QUESTIONS_AT_ONCE = 8
+# Redis does one thing at a time: more calls at once would only cost more connections.
+MAX_CALLS_AT_ONCE = 8
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.decode
 _decode_placed = msgspec.msgpack.Decoder(Placed).decode
-_decode_stretches = msgspec.msgpack.Decoder(list[HistoryBatch]).decode
-_decode_stretch = msgspec.msgpack.Decoder(HistoryBatch).decode
+_decode_batches = msgspec.msgpack.Decoder(list[HistoryBatch]).decode
+_decode_batch = msgspec.msgpack.Decoder(HistoryBatch).decode
 _decode_parts = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 _decode_runs = msgspec.msgpack.Decoder(tuple[ActiveRun, ...]).decode
 
 
 class _Reached(NamedTuple):
-    """How far a page came in one type: to `offset`, or to `limit` where it is the last one; -1 lost is unknown."""
+    """How far a page reaches in one type: to `offset`, on the last page to `limit`; `lost` is -1 if unknown."""
 
     metric_type: str
     offset: int
@@ -63,21 +63,23 @@ _decode_page = msgspec.msgpack.Decoder(tuple[str, bool, list[_Reached]]).decode
 
 
 class _Link(NamedTuple):
+    """The connections of one event loop."""
+
     client: Redis
-    questions: asyncio.Semaphore
+    reading: asyncio.Semaphore
 
 
 class RedisHistory:
-    """Streams in Redis. For all threads and event loops of a process: each loop has connections of its own."""
+    """Streams in Redis. It can be used from several threads and event loops: each loop has its own connections."""
 
     def __init__(self, host: dict[str, Any], *, bounds: Bounds, prefix: str, timeout_seconds: float) -> None:
-        """Take `host` as the channel layer does: one of its `hosts`, decoded."""
-        # A connection may have broken since the last call, and everything may be asked twice. Every call has a deadline
-        # here; with one of its own, redis-py makes a task of each send.
+        """`host` is one of the channel layer's `hosts`, decoded."""
+        # Retry once: a connection may have broken since the last call, and every call may be repeated. No socket
+        # timeout, since every call here has a deadline, and with a timeout redis-py makes a task for each send.
         self._host = {"retry": Retry(NoBackoff(), 1), "socket_timeout": None, **host}
         self._prefix = f"{prefix}.history"
         self._timeout = timeout_seconds
-        self._question = {
+        self._common = {
             "seconds": bounds.seconds,
             "metrics": bounds.metrics,
             "bytes": bounds.bytes,
@@ -89,9 +91,9 @@ class RedisHistory:
     async def append(
         self, batch: Sequence[Metric], *, payload: bytes, producer: str, number: int, known: Position | None
     ) -> Placed:
-        """Keep a batch."""
+        """Keep a batch; see History."""
         metric_type = batch[0].metric_type
-        question = {
+        request = {
             "metric_type": metric_type,
             "count": len(batch),
             "number": number,
@@ -100,20 +102,20 @@ class RedisHistory:
             "sources": list({metric.source for metric in batch}),
             "newest": _newest_in(batch, payload),
         }
-        answer = await self._ask("append", question, "keep metrics in the history", producer, payload)
+        answer = await self._call_script("append", request, "keep metrics in the history", producer, payload)
         return _decode_placed(answer)
 
     async def heads(self, metric_types: Iterable[str]) -> Position:
-        """Return where the types end."""
-        return await self._place("heads", list(metric_types))
+        """Return where the types end; see History."""
+        return await self._find_position("heads", list(metric_types))
 
     async def since_time(self, metric_types: Iterable[str], seconds_since_1970: float) -> Position:
-        """Return the place before an instant."""
-        return await self._place("since_time", list(metric_types), instant=seconds_since_1970)
+        """Return the position before an instant; see History."""
+        return await self._find_position("since_time", list(metric_types), instant=seconds_since_1970)
 
-    async def _place(self, operation: str, metric_types: list[str], **question: float) -> Position:
-        asked = {"metric_types": metric_types, **question}
-        epoch, offsets = _decode(await self._ask(operation, asked, "find a place in the history"))
+    async def _find_position(self, operation: str, metric_types: list[str], **options: float) -> Position:
+        request = {"metric_types": metric_types, **options}
+        epoch, offsets = _decode(await self._call_script(operation, request, "find a place in the history"))
         return Position(epoch, dict(zip(metric_types, offsets, strict=True)))
 
     async def since(
@@ -124,44 +126,44 @@ class RedisHistory:
         max_metrics: int = PAGE_METRICS,
         max_bytes: int = PAGE_BYTES,
     ) -> Page:
-        """Return what came after a position."""
+        """Return the metrics after a position; see History."""
         limits = until.offsets if until is not None else {}
-        question = {
+        request = {
             "epoch": position.epoch,
             "until_epoch": until.epoch if until is not None else None,
             "types": [(item, offset, limits.get(item)) for item, offset in position.offsets.items()],
             "max_metrics": max_metrics,
             "max_bytes": max_bytes,
         }
-        header, body = await self._ask("since", question, "read the history")
+        header, body = await self._call_script("since", request, "read the history")
         epoch, is_last, types = _decode_page(header)
         asked = position.offsets if position.epoch == epoch else {}
         limits = {item.metric_type: item.limit for item in types}
-        found, unreadable = _stretches_in(body)
+        found, unreadable = _batches_in(body)
         batches = [batch.after(asked.get(batch.metric_type, 0)).before(limits[batch.metric_type]) for batch in found]
         lost = {item.metric_type: item.lost if item.lost > 0 else None for item in types if item.lost}
         lost.update(dict.fromkeys(unreadable))
         return Page(batches, Position(epoch, {item.metric_type: item.offset for item in types}), is_last, lost)
 
     async def newest(self, metric_types: Iterable[str]) -> list[HistoryBatch]:
-        """Return the newest of each key."""
-        answer = await self._ask("newest", {"metric_types": list(metric_types)}, "read the history")
-        return sorted(_stretches_in(answer)[0], key=lambda batch: (batch.order, batch.first))
+        """Return the newest metric of each key; see History."""
+        answer = await self._call_script("newest", {"metric_types": list(metric_types)}, "read the history")
+        return sorted(_batches_in(answer)[0], key=lambda batch: (batch.order, batch.first))
 
     async def oldest_at(self, metric_types: Iterable[str]) -> float | None:
-        """Return when the oldest was published."""
-        answer = await self._ask("oldest_at", {"metric_types": list(metric_types)}, "read the history")
+        """Return when the oldest metric was published; see History."""
+        answer = await self._call_script("oldest_at", {"metric_types": list(metric_types)}, "read the history")
         return msgspec.msgpack.decode(answer, type=float | None)
 
     async def set_active_runs(self, runs: Sequence[ActiveRun]) -> None:
-        """Say which runs are going on."""
+        """Set the runs in progress."""
         client = self._link().client
         key = f"{self._prefix}.runs"
         call = client.set(key, _encode(list(runs))) if runs else client.delete(key)
         await within(self._timeout, call, "keep the active runs")
 
     async def active_runs(self) -> tuple[ActiveRun, ...]:
-        """Return which runs are going on."""
+        """Return the runs in progress."""
         answer = await within(self._timeout, self._link().client.get(f"{self._prefix}.runs"), "read the active runs")
         return _decode_runs(answer) if isinstance(answer, bytes) else ()
 
@@ -171,24 +173,24 @@ class RedisHistory:
         if link is not None:
             await link.client.aclose(close_connection_pool=True)
 
-    # --- talking to Redis ---
+    # --- calls to Redis ---
 
-    async def _ask(
-        self, operation: str, question: dict[str, Any], what: str, producer: str | None = None, *payload: bytes
+    async def _call_script(
+        self, operation: str, request: dict[str, Any], action: str, producer: str | None = None, *payload: bytes
     ) -> Any:
         link = self._link()
         keys = [self._prefix, f"{self._prefix}.runs"]
         if producer is not None:
             keys.append(f"{self._prefix}.producer.{producer}")
-        arguments = (len(keys), *keys, operation, _encode({**self._question, **question}), *payload)
+        arguments = (len(keys), *keys, operation, _encode({**self._common, **request}), *payload)
         call = _evaluate(link.client, arguments)
         try:
-            # What is published never waits behind those who read.
-            return await within(self._timeout, call if producer is not None else _in_turn(link, call), what)
+            # Publishing never waits behind readers.
+            return await within(self._timeout, call if producer is not None else _in_turn(link, call), action)
         except BusError as error:
             if isinstance(error.__cause__, OutOfMemoryError):
                 raise BusError(
-                    f"the channel layer could not {what}: Redis has no memory left; give it more, or lower "
+                    f"the channel layer could not {action}: Redis has no memory left; give it more, or lower "
                     "HISTORY_SECONDS, HISTORY_METRICS or HISTORY_BYTES"
                 ) from error
             raise
@@ -198,7 +200,7 @@ class RedisHistory:
         link = self._links.get(loop)
         if link is None:
             client = Redis(connection_pool=create_pool(self._host))
-            link = self._links[loop] = _Link(client, asyncio.Semaphore(MAX_QUESTIONS_AT_ONCE))
+            link = self._links[loop] = _Link(client, asyncio.Semaphore(MAX_CALLS_AT_ONCE))
             _before_close(loop, self.close)
         return link
 
@@ -212,35 +214,35 @@ async def _evaluate(client: Redis, arguments: tuple[Any, ...]) -> Any:
 
 async def _in_turn(link: _Link, call: Coroutine[Any, Any, Any]) -> Any:
     try:
-        async with link.questions:
+        async with link.reading:
             return await call
     finally:
         call.close()
 
 
-def _stretches_in(body: bytes) -> tuple[list[HistoryBatch], set[str]]:
-    """Return the stretches of an answer, and the types of those that cannot be read.
+def _batches_in(body: bytes) -> tuple[list[HistoryBatch], set[str]]:
+    """Return the batches of an answer, and the types of batches that cannot be decoded.
 
-    One that some other program or version wrote must not hide what is beside it, nor be read in vain again and again.
+    A batch that another program or version wrote must not hide the others, nor be read in vain again and again.
     """
     try:
-        return _decode_stretches(body), set()
+        return _decode_batches(body), set()
     except msgspec.MsgspecError:
         pass
     found: list[HistoryBatch] = []
     unreadable: set[str] = set()
     for part in _decode_parts(body):
         try:
-            found.append(_decode_stretch(part))
+            found.append(_decode_batch(part))
         except msgspec.MsgspecError as error:
             metric_type = _decode(part)[0]
-            logger.warning("a stretch of %s in the history cannot be read and is left out: %s", metric_type, error)
+            logger.warning("a batch of %s in the history cannot be decoded and is ignored: %s", metric_type, error)
             unreadable.add(metric_type)
     return found, unreadable
 
 
 def _newest_in(batch: Sequence[Metric], payload: bytes) -> list[tuple[str, int, int, int, str]]:
-    """Return for each key a short name of it, and the index, start, length and source of its newest metric."""
+    """Return a short name of each key, and the index, start, length and source of its newest metric in the batch."""
     lengths = [len(memoryview(part)) for part in _decode_parts(payload)]
     starts = list(accumulate(lengths, initial=len(payload) - sum(lengths)))
     return [
@@ -254,7 +256,7 @@ def _newest_in(batch: Sequence[Metric], payload: bytes) -> list[tuple[str, int, 
 
 
 def _before_close(loop: asyncio.AbstractEventLoop, action: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Do something on a loop when it is closed, as channels_redis does: nothing else tells who made only the loop."""
+    """Run `action` on a loop when it is closed, as channels_redis does: plain code closes a loop without notice."""
     close = loop.close
 
     def closing() -> None:

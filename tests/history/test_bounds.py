@@ -40,7 +40,7 @@ async def test_what_exceeds_the_bytes_is_dropped(open_history):
         assert page.lost.get("system", 0) == page.batches[0].first
 
 
-async def test_a_stretch_that_is_larger_than_the_bounds_stays_until_the_next_one(open_history):
+async def test_a_batch_that_is_larger_than_the_bounds_stays_until_the_next_one(open_history):
     history = open_history(Bounds(900.0, 10, 10))
     producer = Producer(history)
     for expected in (20, 40):

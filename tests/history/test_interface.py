@@ -88,7 +88,7 @@ async def test_producers_at_the_same_time_lose_nothing_and_keep_their_order(hist
 # --- reading ---
 
 
-async def test_a_place_inside_a_stretch_cuts_it(history):
+async def test_a_position_inside_a_batch_cuts_it(history):
     producer = Producer(history)
     for _ in range(3):
         await producer.publish(4)

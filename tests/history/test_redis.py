@@ -208,7 +208,7 @@ async def test_what_cannot_be_read_is_lost_and_hides_nothing_beside_it(history, 
     assert timestamps(page.batches) == [0, 1, 3, 4, 0]
     assert page.lost == {"system": None}
     assert page.position.offsets == {"system": 5, "hero": 1}
-    assert "a stretch of system in the history cannot be read" in caplog.text
+    assert "a batch of system in the history cannot be decoded" in caplog.text
     assert timestamps(await history.newest(["system", "hero"])) == [4, 0]
 
 
@@ -239,7 +239,7 @@ async def test_active_runs_stay_until_they_are_set_again(server, history):
     assert not keys(server)
 
 
-async def test_all_that_is_kept_beside_the_stretches_is_bounded(server):
+async def test_all_that_is_kept_beside_the_batches_is_bounded(server):
     history = redis_history(server.url, Bounds(900.0, 200, 100_000_000), prefix="test")
     producer = Producer(history)
     for number in range(1_000):

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from metrics_stream.history.redis import MAX_QUESTIONS_AT_ONCE, RedisHistory
+from metrics_stream.history.redis import MAX_CALLS_AT_ONCE, RedisHistory
 from tests.support.history import Producer, read, redis_history, start, timestamps
 from tests.support.stack import ROOT, eventually
 
@@ -26,7 +26,7 @@ async def test_many_who_read_at_once_share_few_connections(server, history):
     position = await start(history)
     pages = await asyncio.gather(*(history.since(position) for _ in range(200)))
     assert all(timestamps(page.batches) == [0] for page in pages)
-    assert len(server.command("CLIENT", "LIST").splitlines()) <= MAX_QUESTIONS_AT_ONCE + 1
+    assert len(server.command("CLIENT", "LIST").splitlines()) <= MAX_CALLS_AT_ONCE + 1
 
 
 async def test_loops_of_threads_have_connections_of_their_own_that_end_with_them(server, history):
