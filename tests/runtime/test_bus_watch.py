@@ -70,7 +70,7 @@ async def test_a_redis_that_hangs_is_announced_and_so_is_its_return_and_nothing_
 async def test_a_silent_bus_is_looked_for_before_and_after_each_attempt_so_that_none_adds_to_the_delay(
     client, monkeypatch
 ):
-    monkeypatch.setattr(bus_watch, "CANARY_SECONDS", 0.02)
+    monkeypatch.setattr(bus_watch, "CANARY_SECONDS", 0.05)
     runtime = get_runtime()
     await runtime.membership.wait_joined(("system",))
     events = []
@@ -82,12 +82,12 @@ async def test_a_silent_bus_is_looked_for_before_and_after_each_attempt_so_that_
     monkeypatch.setattr(runtime.bus, "send_canary", hang)
     monkeypatch.setattr(runtime.bus_watch, "judge", lambda now: events.append("look"))
     watch = asyncio.create_task(runtime.bus_watch.run())
-    async with asyncio.timeout(10):
-        while events.count("attempt") < 5:
+    # After a period in which the loop was blocked, which a busy machine may do, nothing is judged; so wait for two
+    # periods in a row that were not.
+    async with asyncio.timeout(30):
+        while "look attempt look look attempt" not in " ".join(events):
             await asyncio.sleep(0)
     watch.cancel()
-    # After a period in which the loop was blocked, which a busy machine may do, nobody looks.
-    assert "look attempt look look attempt" in " ".join(events)
 
 
 @pytest.mark.valkey

@@ -4,12 +4,13 @@ import os
 import pwd
 import secrets
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from tests.support.stack import free_port
 
 
 def find_binaries() -> Path | None:
@@ -48,9 +49,7 @@ def running_postgresql(binaries: Path) -> Iterator[str]:
     for path in (folder, folder / "password"):
         os.chown(path, user.pw_uid, user.pw_gid)
     data = str(folder / "data")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     try:
         run("initdb", "-D", data, "-U", "tests", "-A", "scram-sha-256", f"--pwfile={folder / 'password'}", "-N")
         # -F: what a crash of the machine would lose is no loss here.

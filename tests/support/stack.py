@@ -7,6 +7,7 @@ import contextlib
 import inspect
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -23,11 +24,22 @@ import psutil
 ROOT = Path(__file__).resolve().parents[2]
 
 
+# Below the ports that kernels give to outgoing connections: one of those may take a port that is only looked up here.
+PORTS = range(20_000, 32_000)
+
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port on which nothing listens, and that this process has not had before."""
+    # Not the seeded generator: test processes with the same seed would all try the same ports.
+    for port in random.SystemRandom().sample(PORTS, len(PORTS)):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            if port not in _given:
+                probe.bind(("127.0.0.1", port))
+                _given.add(port)
+                return port
+    raise AssertionError(f"none of the ports from {PORTS.start} to {PORTS.stop - 1} is free")
 
 
 async def eventually(condition: Callable[[], object], seconds: float, *, every_seconds: float = 0.02) -> None:
