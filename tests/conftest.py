@@ -1,4 +1,4 @@
-"""What every test may use: a fresh in-memory layer, a real Valkey and a real PostgreSQL."""
+"""Fixtures for every test: a fresh in-memory layer, a real Valkey and a real PostgreSQL."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from django.db import connections
 from metrics_stream.bus import bus
 from tests.support.postgresql import find_binaries, running_postgresql
 
-# A machine that is busy makes examples slow, which is no fault of what they try.
+# A busy machine makes examples slow, which is not a fault of the tested code.
 hypothesis.settings.register_profile(
     "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
 )
@@ -24,7 +24,7 @@ hypothesis.settings.load_profile("patient")
 def django_db_modify_db_settings(
     django_db_modify_db_settings_parallel_suffix: None, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Keep SQLite's database in a file, as it is in production: in memory, threads do not wait for each other."""
+    """Keep SQLite's database in a file, as in production: in memory, threads do not wait for each other."""
     settings = connections["default"].settings_dict
     if settings["ENGINE"] == "django.db.backends.sqlite3":
         settings["TEST"]["NAME"] = str(tmp_path_factory.mktemp("database") / "db.sqlite3")
@@ -32,7 +32,7 @@ def django_db_modify_db_settings(
 
 @pytest.fixture(autouse=True)
 def fresh_channel_layer(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Give every test a channel layer that has seen nothing, in a process that is no server yet."""
+    """Give every test a new channel layer, in a process that is not a server yet."""
     monkeypatch.setattr(bus._Server, "declared", False)
     monkeypatch.setattr(bus._Server, "loop", None)
     channel_layers.backends.clear()
@@ -42,7 +42,7 @@ def fresh_channel_layer(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def no_connection_left_behind() -> Iterator[None]:
-    """Drop what a test left open in the thread for synchronous code: Channels looks after it in tests without one."""
+    """Close the connections that a test left open in the thread for synchronous code."""
     yield
     SyncToAsync.single_thread_executor.submit(_drop_connections).result()
 
@@ -60,7 +60,7 @@ SECRETS = re.compile(r"mst_[0-9a-f]{8}_[0-9a-f]{16}|correct horse|only-for-tests
 
 @pytest.fixture(scope="session", autouse=True)
 def no_secret_in_any_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Look through what all servers and proxies of the suite have logged, once they have ended."""
+    """Search the logs of all servers and proxies of the test run, after they have ended."""
     yield
     for log in tmp_path_factory.getbasetemp().rglob("*.log"):
         if found := SECRETS.search(log.read_text(errors="replace")):
@@ -68,7 +68,7 @@ def no_secret_in_any_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
 
 
 def skip_or_fail(variable: str, reason: str) -> None:
-    """Skip for `reason`, or fail where the environment says that the thing must be there."""
+    """Skip for `reason`, or fail if the environment variable requires what is missing."""
     if os.environ.get(variable) == "1":
         pytest.fail(f"{reason} ({variable}=1)")
     pytest.skip(reason)

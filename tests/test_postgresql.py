@@ -1,4 +1,4 @@
-"""What is stored is stored by PostgreSQL as it is by SQLite: the same tests, with a real server."""
+"""The storage tests pass on a real PostgreSQL as they do on SQLite."""
 
 import importlib.util
 import itertools
@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.conftest import skip_or_fail
 
 ROOT = Path(__file__).resolve().parent.parent
-# What writes to the database or depends on how it orders, locks and compares.
+# Tests of code that writes to the database or depends on how it orders, locks and compares.
 PATTERNS = (
     "runs/test_*.py",
     "api/test_*.py",

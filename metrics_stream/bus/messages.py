@@ -5,7 +5,7 @@
 | `metrics.publish` | Published | metrics of one type |
 | `stats.request` | StatsRequest | asks the server processes for statistics, or about one client |
 | `access.changed` | AccessChanged | permissions have changed |
-| `client.close` | CloseClient | closes a client of whichever process |
+| `client.close` | CloseClient | closes a client of any process |
 | `bus.canary` | CanaryMessage | from a process to itself: shows that the layer carries messages |
 
 Metrics travel as one msgpack blob: the in-memory layer deep-copies what it is given, and copying a blob costs nothing.
@@ -44,7 +44,7 @@ class AccessChanged:
 
 @dataclass(frozen=True, slots=True)
 class CloseClient:
-    """Close a client, whichever process it is connected to."""
+    """Close a client, in the process that it is connected to."""
 
     client_id: str
     reason: str

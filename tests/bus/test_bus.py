@@ -28,7 +28,7 @@ def make_bus() -> Bus:
 
 @pytest_asyncio.fixture
 async def listener(layer: str) -> AsyncIterator[Bus]:
-    """A bus that listens on the running loop, as the hub's does."""
+    """Make a bus that listens on the running loop, as the hub's does."""
     bus_module.declare_server()
     bus_module.listen_on(asyncio.get_running_loop())
     bus = make_bus()
@@ -109,7 +109,7 @@ async def test_a_question_about_a_client_reaches_all_and_is_answered_once(listen
         await listener.reply_stats(request, {"process": "p1"})
 
     answering = asyncio.create_task(answer())
-    # Long before the time is up.
+    # It returns long before the time is up.
     async with asyncio.timeout(30):
         assert await make_bus().ask_about_client(question, wait_seconds=600) == {"process": "p1"}
     await answering
@@ -132,7 +132,7 @@ async def test_a_message_that_holds_no_metrics_is_left_out(listener, message):
 async def test_many_who_publish_at_once_on_one_loop_lose_nothing(listener):
     await listener.join("system")
     bus = make_bus()
-    # Each publication is split, and the parts of several come in between each other.
+    # Each publication is split, and the parts of several publications interleave.
     await asyncio.gather(*(bus.publish(numbered_metrics(MAX_BATCH_METRICS + 1)) for _ in range(5)))
     received = [await receive(listener) for _ in range(10)]
     assert sorted(map(len, received)) == [1] * 5 + [MAX_BATCH_METRICS] * 5

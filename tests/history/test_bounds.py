@@ -22,7 +22,7 @@ async def test_what_exceeds_the_count_is_dropped_and_counted_as_lost(open_histor
     page = await history.since(await start(history, "system", "hero"), max_metrics=1)
     kept = 2_800 - page.lost["system"]
     assert 950 <= kept <= 1_000
-    # Named once, though nothing of the type is on the first page: it is passed by that.
+    # Reported once, although the first page has no metric of the type: the position of the page is beyond them.
     assert (page.batches[0].metric_type, page.position.offsets) == ("hero", {"system": 2_800 - kept, "hero": 2})
     rest = await read(history, page.position)
     assert timestamps([batch for page in rest for batch in page.batches]) == list(range(2_800 - kept, 2_800))
@@ -71,7 +71,7 @@ async def test_what_is_too_old_is_never_handed_out_though_nothing_new_comes(open
     assert await history.since(Position(begin.epoch, {"system": 1})) == (
         *([], Position(begin.epoch, {"system": 3}), True, {"system": 2}),
     )
-    # The numbers go on.
+    # The offsets continue.
     assert (await producer.publish()).first == 3
 
 
@@ -94,7 +94,7 @@ async def test_a_position_of_another_epoch_is_followed_by_all_that_is_kept(histo
     page = await history.since(other, max_metrics=1)
     assert timestamps(page.batches) == [0, 1, 2]
     assert page[1:] == (Position(epoch, {"system": 3, "hero": 0}), True, {"system": None, "hero": None})
-    # Up to where the other epoch had come, nothing is in this one.
+    # No metric of this epoch is before a position of another one.
     page = await history.since(other, until=other)
     assert page == ([], Position(epoch, {"system": 0, "hero": 0}), True, {"system": None, "hero": None})
     here = Position(epoch, {"system": 1})

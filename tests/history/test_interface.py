@@ -53,7 +53,7 @@ async def test_the_same_once_more_is_kept_once(history):
     await other.publish()
     assert await producer.send(batch, number=7) == placed
     assert (await history.heads(["system"])).offsets == {"system": 3}
-    # Numbers are a producer's own, for each type.
+    # Each producer has its own numbers for each type.
     assert (await other.send(batch, number=7)).first == 3
     assert (await producer.send([metric(1, "hero")], number=7)).first == 0
 
@@ -172,10 +172,10 @@ async def test_a_producer_that_has_seen_more_begins_a_new_epoch(history):
     assert await history.heads(["system", "hero"]) == Position(placed.epoch, {"system": 1, "hero": 0})
     assert timestamps((await history.since(await start(history, "system", "hero"))).batches) == [4]
     assert len(await history.newest(["system", "hero"])) == 1
-    # The others, which know only the old epoch, go on in the new one.
+    # Other producers, which know only the old epoch, continue in the new one.
     hero.known = Position(old.epoch, {"hero": 1})
     assert (await hero.publish())[:2] == (placed.epoch, 0)
-    # What was kept in the old epoch is gone, so the same once more is kept.
+    # What was kept in the old epoch is gone, so a repetition is kept.
     assert await producer.send([metric(9)], number=producer.number) == placed
 
 
@@ -283,7 +283,7 @@ async def test_what_is_published_while_a_run_is_active_has_it(history):
     assert [msgspec.json.decode(item.body).get("run") for item in tag_runs(page.batches[1])] == [
         *("soak-1", "soak-2", None)
     ]
-    # The runs are those of the time of publishing, also when it is published again later.
+    # The runs are those at the time of publishing, also for a repetition.
     assert (await producer.send(batch, number=producer.number)).runs == {}
 
 

@@ -15,7 +15,7 @@ from tests.support.history import MANY, Producer, metric, start, timestamps
 
 @pytest.fixture
 def restless_threads():
-    """Threads that take turns as often as they can."""
+    """Make threads take turns as often as possible."""
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield
@@ -56,7 +56,7 @@ def test_a_forked_child_begins_with_nothing():
         child = os.fork()
         if child == 0:  # no pytest in here: leave through _exit
             code = 1
-            signal.alarm(10)  # it would wait for a lock that nobody lets go
+            signal.alarm(10)  # if the lock were still held, the child would wait for ever
             try:
                 page = asyncio.run(read_all(history))
                 code = 0 if page.batches == [] and page.position.epoch != epoch else 2

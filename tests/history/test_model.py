@@ -1,4 +1,4 @@
-"""Whatever is published and read in whatever order: a reader gets each metric once, or is told how many are gone."""
+"""Publishing and reading in any order: a reader gets each metric once, or learns how many are gone."""
 
 import asyncio
 
@@ -16,13 +16,13 @@ TYPES = ("system", "hero", "agent")
 
 publishing = st.tuples(st.sampled_from(TYPES), st.integers(1, 9))
 reading = st.tuples(st.just("read"), st.integers(1, 40))
-# Until it is at its end as it was at a moment.
+# Read until the end that the history had at the beginning.
 catching_up = st.tuples(st.just("catch up"), st.integers(1, 40))
 steps = st.lists(publishing | reading | catching_up, max_size=60)
 
 
 class Reader:
-    """Follows a history page by page, and holds each page against what is due."""
+    """Follows a history page by page, and checks each page."""
 
     def __init__(self, history: History, position: Position) -> None:
         self.history = history

@@ -11,7 +11,7 @@ from tests.support.history import Producer, start, timestamps
 
 
 class SharedLayer(BaseChannelLayer):
-    """A channel layer that joins processes in some other way."""
+    """A channel layer that connects processes in another way."""
 
 
 def test_a_process_has_one_history_for_its_channel_layer():

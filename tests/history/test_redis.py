@@ -79,7 +79,7 @@ async def test_what_takes_too_long_is_an_error_and_asked_again_is_kept_once(serv
     server.signal(signal.SIGCONT)
     assert (await producer.send(batch, number=2)).first == 1
     await producer.send(producer.metrics(1), number=3)
-    # The requests that nobody waits for any more have been executed by now, before or after the last one.
+    # Redis has executed the abandoned calls by now, before or after the last one.
     await history.close()
     assert (await history.heads(["system"])).offsets == {"system": 4}
     await history.close()
@@ -139,7 +139,7 @@ async def test_an_old_copy_begins_a_new_epoch_with_the_first_producer_that_knows
     placed = await producer.publish()
     assert (placed.epoch > old.epoch, placed.first) == (True, 0)
     assert not keys(server, f"*{old.epoch}*")
-    # A copy from before that is behind too, though what its own epoch says is not.
+    # An older copy is behind, too, although the position in its own epoch is not.
     producer.known = Position(placed.epoch, {"system": 1})
     with redis.Redis.from_url(server.url) as client:
         client.flushall()
@@ -152,7 +152,7 @@ async def test_an_old_copy_begins_a_new_epoch_with_the_first_producer_that_knows
 async def test_a_clock_that_is_set_back_changes_no_order(server, history):
     producer = Producer(history)
     await producer.publish()
-    # As after an hour in which the clock was ahead.
+    # As if the clock had been an hour ahead.
     ahead = time.time() + 3_600
     server.command("HSET", "test.history", "at", f"{ahead:.6f}")
     placed = [await producer.publish(count) for count in (8, 2, 3)]

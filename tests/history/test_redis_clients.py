@@ -35,7 +35,7 @@ async def test_loops_of_threads_have_connections_of_their_own_that_end_with_them
 
     def publish() -> None:
         asyncio.run(Producer(history).publish(2))
-        # Plain code makes such loops, and closes them without another word.
+        # Plain code makes such loops, and closes only the loop.
         loop = asyncio.new_event_loop()
         loop.run_until_complete(Producer(history, "hero").publish())
         loop.close()

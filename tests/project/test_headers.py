@@ -1,4 +1,4 @@
-"""What every response tells browsers, and that our templates need no exception from it."""
+"""The security headers of every response, and that our templates need no exception from them."""
 
 import re
 
@@ -24,7 +24,7 @@ POLICY = {
     "frame-ancestors 'none'",
 }
 
-# The shortest way to each kind of response: pages, redirects, errors, JSON, plain text.
+# An example of each kind of response: pages, redirects, errors, JSON, plain text.
 ADDRESSES = {
     "/": 200,
     "/console/": 200,

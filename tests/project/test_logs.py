@@ -12,7 +12,7 @@ from project.logs import Outage, logging_configuration
 
 @pytest.fixture
 def written(request):
-    """Configure a logger as the project does, writing into a text."""
+    """Return what a logger with the project's configuration writes."""
     configuration = logging_configuration(request.param, "INFO")
     stream = io.StringIO()
     configuration["handlers"]["console"]["stream"] = stream

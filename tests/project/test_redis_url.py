@@ -1,4 +1,4 @@
-"""What REDIS_URL can name besides one plain Redis: the master that sentinels name at the moment, and TLS."""
+"""REDIS_URL: a plain Redis, the current master of sentinels, and TLS."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ PASSWORD = "pass/word"
 ENCODED = "pass%2Fword"
 
 
-# --- what it may say ---
+# --- allowed and refused values ---
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_passwords_stay_out_of_errors(url):
 
 
 class Servers:
-    """Processes of the embedded Valkey's program, each on a port of its own."""
+    """Processes of the embedded Valkey, each on its own port."""
 
     def __init__(self, binary: Path, folder: Path) -> None:
         self._binary = binary
@@ -177,7 +177,7 @@ def servers(tmp_path: Path) -> Iterator[Servers]:
 
 @contextlib.asynccontextmanager
 async def served(folder: Path, redis_url: str) -> AsyncIterator[Stack]:
-    """Serve on a Redis; the database stays without tables, as only presets and pages need them."""
+    """Serve with a Redis; the database has no tables, since only presets and pages need them."""
     stack = Stack(folder, redis_url)
     try:
         await asyncio.to_thread(stack.start)
@@ -194,7 +194,7 @@ async def test_the_stream_follows_the_sentinels_to_another_master(servers, tmp_p
     master = await asyncio.to_thread(servers.start)
     replica = await asyncio.to_thread(servers.start, "--replicaof", "127.0.0.1", str(master), "--primaryauth", PASSWORD)
     sentinel = await asyncio.to_thread(servers.start_sentinel, master)
-    # One of the sentinels is away all the time.
+    # One of the sentinels does not exist.
     url = f"redis+sentinel://:{ENCODED}@127.0.0.1:{free_port()},127.0.0.1:{sentinel}/stream/0"
     async with served(tmp_path, url) as stack:
         with Producer(stack) as producer:
@@ -204,7 +204,7 @@ async def test_the_stream_follows_the_sentinels_to_another_master(servers, tmp_p
                 async with Control(stack) as newcomer:
                     for client in (control, newcomer):
                         await client.catches_up(15)
-                    # The producer is sooner back than the hub; the next canary tells of it, at most a second later.
+                    # The producer is back before the hub; the next canary reveals the loss, at most a second later.
                     await eventually(lambda: control.gaps or not control.missing, 3)
                 assert await asyncio.to_thread(servers.master, sentinel) == replica
             await asyncio.to_thread(producer.stop)
@@ -215,7 +215,7 @@ async def test_the_stream_follows_the_sentinels_to_another_master(servers, tmp_p
 
 @contextlib.asynccontextmanager
 async def tls_before(port: int, context: ssl.SSLContext) -> AsyncIterator[int]:
-    """Serve what listens on `port` over TLS, on the port that is returned."""
+    """Accept TLS on the yielded port, and forward to `port`."""
 
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):

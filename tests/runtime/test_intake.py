@@ -1,4 +1,4 @@
-"""What arrives at the hub: once, in order, with what the channel layer lost filled in from the history."""
+"""The hub gets metrics once and in order; what the channel layer lost is filled in from the history."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -28,7 +28,7 @@ def history(request, settings):
 
 
 class RecordingHub(Hub):
-    """A real hub that also keeps what was published to it and which gaps were announced."""
+    """A real hub that also keeps the published metrics and the announced gaps."""
 
     def __init__(self):
         limits = HubLimits(
@@ -48,7 +48,7 @@ class RecordingHub(Hub):
 
 
 class Line:
-    """A bus that listens, whose messages the test hands to the intake, or not."""
+    """A bus that listens; the test passes its messages to the intake, or loses them."""
 
     def __init__(self, history):
         bus_module.declare_server()
@@ -65,7 +65,7 @@ class Line:
         await self.bus.join("system")
 
     async def publish(self, *numbers):
-        """Publish metrics in one message each, and return what came out of the channel layer."""
+        """Publish metrics in one message each, and return the messages that arrived."""
         messages = []
         for number in numbers:
             await self.bus.send(self.numbering.prepare([metric(number)]))
@@ -191,7 +191,7 @@ async def test_a_new_epoch_goes_on_without_a_gap_when_no_number_is_missing(line)
     line.hub.offsets["system"] = 7
     for message in await line.publish(2, 3):
         await line.intake.take(message)
-    assert line.numbers == [1, 1, 2, 3]  # all of the new epoch; the first was taken under the name of another
+    assert line.numbers == [1, 1, 2, 3]  # the first comes again, since it was taken in another epoch
     assert line.hub.gaps == []
 
 

@@ -1,4 +1,4 @@
-"""What the runtime does when something under it fails."""
+"""The runtime when a part under it fails."""
 
 import asyncio
 
@@ -51,7 +51,7 @@ async def test_a_server_that_started_before_redis_recovers_by_itself(valkey_url,
     )
     with pytest.raises(BroadcastError):
         await broadcast_system_metrics({"n": 0})
-    # Returns although nothing is joined: the client is told what it will get.
+    # It returns although nothing is joined: the subscription is confirmed.
     await runtime.membership.wait_joined(("system",))
     with ValkeyServer(port=port, data_dir=tmp_path):
         async with asyncio.timeout(10):

@@ -1,4 +1,4 @@
-"""The protocol class on its own: a small application in a real uvicorn, asked over plain connections."""
+"""The HTTP protocol class alone: a small application in a real uvicorn, with plain connections as clients."""
 
 import asyncio
 import contextlib
@@ -72,7 +72,7 @@ async def test_a_request_that_was_on_its_way_when_the_server_stopped_is_answered
         late, unused = await connect(), await connect()
         await stop(server)
         assert await ask(late) == 200
-        # Neither that connection nor one that never asks for anything holds up the stop.
+        # Neither this connection nor one without any request delays the stop.
         assert await asyncio.wait_for(unused[0].read(), 5) == b""
         assert await asyncio.wait_for(late[0].read(), 5) == b""
 

@@ -1,4 +1,4 @@
-"""The same application on servers that know nothing of shared messages: every frame leaves by `websocket.send`."""
+"""The application on servers without shared messages: every frame is sent with `websocket.send`."""
 
 import asyncio
 import json
@@ -45,7 +45,7 @@ async def test_clients_get_what_is_live_and_what_was_before(server):
     async with websockets.connect(server.socket_url) as one, websockets.connect(server.socket_url) as other:
         for ws in (one, other):
             await hear(ws, "welcome")
-            # What the process says of itself, every second: nothing has to be published from outside.
+            # The process publishes this type itself every second, so the test need not publish.
             await ws.send(json.dumps({"type": "subscribe", "metric_types": ["stream"]}))
         updates = [await hear(ws, "metric_update") for ws in (one, other)]
         assert [update["data"]["metric_type"] for update in updates] == ["stream", "stream"]

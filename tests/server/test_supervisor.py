@@ -15,15 +15,15 @@ from uvicorn.supervisors import multiprocess
 from metrics_stream.server.supervisor import Supervisor, WorkerConfig
 from tests.support.stack import Stack, eventually
 
-CLIENTS = 6  # the kernel deals them out to the two workers
+CLIENTS = 6  # the kernel distributes them to the two workers
 
 
 async def application(*_: object) -> None:
-    """Serve nothing: nobody asks."""
+    """Serve nothing: no request comes."""
 
 
 class DiesWhenAsked(multiprocess.Process):
-    """A worker that is killed after it was asked whether it lives, and before it answers."""
+    """A worker that dies after the supervisor's ping, before it answers."""
 
     def pong(self) -> None:
         self.child_conn.recv()
@@ -32,7 +32,7 @@ class DiesWhenAsked(multiprocess.Process):
 
 @pytest.fixture
 def own_signals() -> Iterator[None]:
-    """Put back the handlers of signals, which a supervisor replaces."""
+    """Restore the signal handlers, which a supervisor replaces."""
     handlers = {number: signal.getsignal(number) for number in multiprocess.SIGNALS}
     yield
     for number, handler in handlers.items():
@@ -41,14 +41,14 @@ def own_signals() -> Iterator[None]:
 
 @pytest.fixture
 def stack(valkey_url: str, tmp_path: Path) -> Iterator[Stack]:
-    """A server of two workers that is not started yet."""
+    """Return a server of two workers that is not started yet."""
     stack = Stack(tmp_path, valkey_url, workers=2)
     yield stack
     stack.stop(signal.SIGKILL)
 
 
 async def kill_supervisor(stack: Stack) -> list[psutil.Process]:
-    """Kill it and return its two workers."""
+    """Kill the supervisor and return its two workers."""
     workers = [psutil.Process(pid) for pid in stack.worker_pids()]
     assert len(workers) == 2
     await asyncio.to_thread(stack.stop, signal.SIGKILL)
@@ -56,7 +56,7 @@ async def kill_supervisor(stack: Stack) -> list[psutil.Process]:
 
 
 async def end(workers: list[psutil.Process]) -> None:
-    """Wait until all have ended of themselves; leave none behind in any case."""
+    """Wait until all workers have ended by themselves; leave none behind in any case."""
     try:
         await eventually(lambda: not any(map(is_running, workers)), 30)
     finally:
@@ -66,7 +66,7 @@ async def end(workers: list[psutil.Process]) -> None:
 
 
 def is_running(process: psutil.Process) -> bool:
-    """Return whether a process runs; one that has ended may wait in the table for a parent to look after it."""
+    """Return whether a process runs; one that has ended can stay in the process table as a zombie."""
     try:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

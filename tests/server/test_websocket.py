@@ -1,4 +1,4 @@
-"""Messages over the WebSocket protocol class: a small application, asked by the `websockets` client."""
+"""Messages through the WebSocket protocol class: a small application and the `websockets` client."""
 
 import asyncio
 import contextlib
@@ -54,7 +54,7 @@ async def test_a_row_of_messages_arrives_whoever_came_midway_or_got_others_betwe
         assert await receive(first, 40) == expected
         await second.send("join")
         await receive(second, 1)
-        await first.send("mixed 3")  # messages of its own, which are no part of the row
+        await first.send("mixed 3")  # its own messages, which are not part of the sequence
         await receive(first, 3)
         for _ in range(2):
             await speaker.send("row 40")
@@ -95,7 +95,7 @@ async def test_bytes_that_come_one_by_one_are_understood():
         async def say():
             for byte in b"".join(client.data_to_send()):
                 writer.write(bytes((byte,)))
-                # The server, in this loop, reads it before the next.
+                # The server runs in this loop and reads the byte before the next one.
                 await asyncio.sleep(0)
                 await asyncio.sleep(0)
 

@@ -17,13 +17,13 @@ from tests.support.socket_server import UNREAD, receive, serving
 
 @pytest.fixture
 def counted(monkeypatch):
-    """Count the closes of this test alone."""
+    """Count only the closes of this test."""
     monkeypatch.setattr(of_process, "closes_by_code", Counter())
     return of_process.closes_by_code
 
 
 async def fill_buffers(ws, application, word):
-    """Have the application write until the socket takes no more."""
+    """Have the application write until the socket accepts no more."""
     await ws.send(word)
     async with asyncio.timeout(10):
         while not application.refused:
@@ -58,7 +58,7 @@ async def test_the_backlog_is_what_the_client_has_not_taken():
         await fill_buffers(ws, application, "fill")
         async with asyncio.timeout(10):
             before = application.backlog()
-            assert before >= 65_536  # uvicorn's mark, above which a socket takes nothing
+            assert before >= 65_536  # uvicorn's limit, above which a socket accepts nothing
             await ws.recv()
             while application.backlog() >= before:
                 await ws.recv()
@@ -140,7 +140,7 @@ async def test_a_server_that_stops_closes_its_clients_one_after_the_other_and_sa
     assert {(message["code"], code, why) for message, code, why, _ in said} == {("going_away", 4001, reason)}
     assert counted == {4001: 10}
     closed_at = sorted(instant for *_, instant in said)
-    assert closed_at[-1] - closed_at[0] > 0.05  # of half a second in which ten are spread by chance
+    assert closed_at[-1] - closed_at[0] > 0.05  # ten closes are spread at random over half a second
 
 
 async def test_a_client_that_goes_away_ends_the_application():

@@ -1,4 +1,4 @@
-"""What a hub would hear: every metric on the channel layer, as it arrives."""
+"""Everything that a hub would receive: every metric on the channel layer."""
 
 import asyncio
 import json
@@ -8,7 +8,7 @@ from metrics_stream.bus.bus import Bus
 
 
 class Listener:
-    """Collects what arrives on the running loop."""
+    """Receives on the running loop."""
 
     async def __aenter__(self):
         bus_module.declare_server()
@@ -23,7 +23,7 @@ class Listener:
         bus_module.listen_on(None)
 
     async def bodies(self, count):
-        """Return the next `count` metrics; a program that publishes them may take its time to start."""
+        """Return the next `count` metrics; a program that publishes them may start slowly."""
         received = []
         while len(received) < count:
             received += (await asyncio.wait_for(self.bus.receive(), 20)).metrics

@@ -1,4 +1,4 @@
-"""A PostgreSQL of our own, from the binaries of this machine, in a folder that goes away with it."""
+"""A PostgreSQL server for tests, from the binaries of this machine, in a temporary folder."""
 
 import os
 import pwd
@@ -23,13 +23,13 @@ def find_binaries() -> Path | None:
 
 @contextmanager
 def running_postgresql(binaries: Path) -> Iterator[str]:
-    """Run a server on a free port of this machine while the block lasts; give its DATABASE_URL."""
-    # PostgreSQL refuses root.
+    """Run a server on a free port during the block; yield its DATABASE_URL."""
+    # PostgreSQL refuses to run as root.
     user = pwd.getpwnam("nobody" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name)
     folder = Path(tempfile.mkdtemp(prefix="postgresql-"))
 
     def run(*arguments: str) -> None:
-        # A file and no pipe: the server inherits it, and a pipe would never end.
+        # A file instead of a pipe: the server inherits it and would keep a pipe open for ever.
         with (folder / "output").open("wb") as output:
             result = subprocess.run(
                 [binaries / arguments[0], *arguments[1:]],
@@ -52,7 +52,7 @@ def running_postgresql(binaries: Path) -> Iterator[str]:
     port = free_port()
     try:
         run("initdb", "-D", data, "-U", "tests", "-A", "scram-sha-256", f"--pwfile={folder / 'password'}", "-N")
-        # -F: what a crash of the machine would lose is no loss here.
+        # -F: tests need not survive a crash of the machine.
         options = f"-F -p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories=''"
         run("pg_ctl", "start", "-w", "-D", data, "-l", str(folder / "log"), "-o", options)
         try:

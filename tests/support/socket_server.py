@@ -16,7 +16,7 @@ UNREAD = {"compression": None, "max_queue": 1, "ping_interval": None}
 
 
 def in_row(number):
-    """Return a message that repeats the keys of the others, as metrics do."""
+    """Return a message of a sequence, with the same keys as the others, as metrics have."""
     return json.dumps({field: number * factor for factor, field in enumerate(FIELDS, start=7)})
 
 
@@ -88,7 +88,7 @@ class Application:
 
 @asynccontextmanager
 async def serving(**options):
-    """Run the server; yield its URL and the application, and fail if a shared message was refused wrongly."""
+    """Run the server; yield its URL and the application. Fail if an assertion of the application failed."""
     application = Application()
     config = uvicorn.Config(application, port=0, ws=StreamSocketProtocol, lifespan="off", log_level="error", **options)
     server = uvicorn.Server(config)

@@ -1,4 +1,4 @@
-"""The product as real processes: a server on a free port, with a database of its own, on a given Redis."""
+"""The product as real processes: a server on a free port with its own database, on a given Redis."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ import psutil
 ROOT = Path(__file__).resolve().parents[2]
 
 
-# Below the ports that kernels give to outgoing connections: one of those may take a port that is only looked up here.
+# Below the ports of outgoing connections: the kernel could give a port to one of them before the test listens on it.
 PORTS = range(20_000, 32_000)
 
 _given: set[int] = set()
 
 
 def free_port() -> int:
-    """Return a port on which nothing listens, and that this process has not had before."""
+    """Return a port on which nothing listens and that this process was not given before."""
     # Not the seeded generator: test processes with the same seed would all try the same ports.
     for port in random.SystemRandom().sample(PORTS, len(PORTS)):
         with socket.socket() as probe, contextlib.suppress(OSError):
@@ -43,7 +43,7 @@ def free_port() -> int:
 
 
 async def eventually(condition: Callable[[], object], seconds: float, *, every_seconds: float = 0.02) -> None:
-    """Return as soon as `condition` holds, which may be a coroutine function; fail when it does not in `seconds`."""
+    """Return as soon as `condition`, which may be a coroutine function, holds; fail if it does not within `seconds`."""
     deadline = time.monotonic() + seconds
     while not (await result if inspect.isawaitable(result := condition()) else result):
         assert time.monotonic() < deadline, f"not within {seconds:g} s"
@@ -51,7 +51,7 @@ async def eventually(condition: Callable[[], object], seconds: float, *, every_s
 
 
 def wait_until(condition: Callable[[], object], seconds: float) -> None:
-    """Do the same in plain code; it may run beside an event loop, as tests in a browser do."""
+    """Do the same as `eventually` in synchronous code, where an event loop may run, as in browser tests."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds:g} s"
@@ -59,7 +59,7 @@ def wait_until(condition: Callable[[], object], seconds: float) -> None:
 
 
 class Stack:
-    """A server process and its surroundings; `manage` runs commands beside it, as a second terminal would."""
+    """A server process and its environment; `manage` runs commands as in a second terminal."""
 
     def __init__(self, folder: Path, redis_url: str, *, workers: int = 1, **environment: str) -> None:
         self.folder = folder
@@ -95,7 +95,7 @@ class Stack:
         return done.stdout
 
     def publish(self, code: str, *, source: str = "producer") -> None:
-        """Run `code` in a process of its own, as a producer, with `stream` being the helper."""
+        """Run `code` in a producer process, where `stream` is a Broadcaster."""
         lines = ["import django; django.setup()", "from metrics_stream.broadcast import Broadcaster"]
         lines += [f"with Broadcaster(source={source!r}) as stream:", *(f"    {line}" for line in code.splitlines())]
         program = "\n".join([*lines, "    assert stream.flush(timeout=10), stream.last_error"])
@@ -107,7 +107,7 @@ class Stack:
             return json.load(answer)
 
     def worker_pids(self) -> set[int]:
-        """Return the processes that serve: the children where there are several, else the server itself."""
+        """Return the ids of the serving processes: the workers if there are several, else the server itself."""
         assert self.server is not None
         process = psutil.Process(self.server.pid)
         if self.workers == 1:
@@ -115,13 +115,13 @@ class Stack:
         pids = set()
         for child in process.children():
             with contextlib.suppress(psutil.NoSuchProcess):
-                # Beside them the supervisor has a helper that tracks what multiprocessing shares.
+                # The supervisor has one more child, the resource tracker of multiprocessing.
                 if child.status() != psutil.STATUS_ZOMBIE and "resource_tracker" not in " ".join(child.cmdline()):
                     pids.add(child.pid)
         return pids
 
     def launch(self) -> None:
-        """Start the server, and do not wait for it."""
+        """Start the server without waiting for it."""
         with self.log.open("ab") as log:
             self.server = subprocess.Popen(
                 [
@@ -141,7 +141,7 @@ class Stack:
         try:
             wait_until(self.answers, 30)
         except AssertionError as error:
-            # Workers outlive a parent that is killed for a moment, and would turn up in whatever has its port next.
+            # Workers outlive a killed supervisor for a moment, and could answer on the port of the next test.
             with contextlib.suppress(psutil.NoSuchProcess):
                 for pid in self.worker_pids() - {self.server.pid}:
                     psutil.Process(pid).kill()
