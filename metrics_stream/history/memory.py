@@ -167,7 +167,7 @@ class MemoryHistory:
         ring = self._rings.get(metric_type)
         return ring.end if ring is not None else 0
 
-    def _trimmed(self, metric_types: Iterable[str]) -> dict[str, _Ring]:
+    def _trim_rings(self, metric_types: Iterable[str]) -> dict[str, _Ring]:
         now = max(self._last_at, self._now())
         rings = {}
         for metric_type in metric_types:
@@ -188,7 +188,7 @@ class MemoryHistory:
             offsets: dict[str, int] = {}
             ends: dict[str, int] = {}
             lost: dict[str, int | None] = {}
-            rings = self._trimmed(position.offsets)
+            rings = self._trim_rings(position.offsets)
             for metric_type, ring in rings.items():
                 asked = position.offsets[metric_type]
                 if position.epoch != self._epoch or asked > ring.end:
@@ -217,7 +217,7 @@ class MemoryHistory:
     async def since_time(self, metric_types: Iterable[str], seconds_since_1970: float) -> Position:
         """Return the position before an instant; see History."""
         with self._lock:
-            rings = self._trimmed(metric_types)
+            rings = self._trim_rings(metric_types)
             offsets = {item: ring.offset_at(seconds_since_1970) for item, ring in rings.items()}
             return Position(self._epoch, offsets)
 
@@ -225,13 +225,15 @@ class MemoryHistory:
         """Return the newest metric of each key; see History."""
         with self._lock:
             return list(
-                merge(*(ring.newest() for ring in self._trimmed(metric_types).values()), key=lambda batch: batch.order)
+                merge(
+                    *(ring.newest() for ring in self._trim_rings(metric_types).values()), key=lambda batch: batch.order
+                )
             )
 
     async def oldest_at(self, metric_types: Iterable[str]) -> float | None:
         """Return when the oldest metric was published; see History."""
         with self._lock:
-            rings = self._trimmed(metric_types).values()
+            rings = self._trim_rings(metric_types).values()
             return min((ring.oldest_at for ring in rings if ring.oldest_at is not None), default=None)
 
     async def set_active_runs(self, runs: Sequence[ActiveRun]) -> None:

@@ -138,7 +138,7 @@ class Intake:
             for metric_type, count in page.lost.items():
                 hub.announce_gap(GapReason.HISTORY, metric_types=frozenset({metric_type}), dropped=count)
             for batch in page.batches:
-                # A type may have been left meanwhile; if it is wanted again, it begins at the end of that time.
+                # A type may have been left meanwhile; a later subscription begins at the end of the history then.
                 if batch.metric_type in hub.offsets:
                     self._telemetry.metrics_refilled += len(batch.metrics)
                     self._pass_on(batch)
