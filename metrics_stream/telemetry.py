@@ -1,13 +1,16 @@
-"""The counters of one process: plain attributes, so that counting costs one addition, and snapshots of them."""
+"""The counters of one process, and snapshots of them; counting costs additions to plain attributes."""
 
 from __future__ import annotations
 
 import time
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, fields
 from typing import Any
+
+from metrics_stream.core.protocol.codes import GapReason
 
 # Upper bounds of buckets. The work of the hub is short; ages range from a frame's linger to the longest interval.
 WORK_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
@@ -108,6 +111,28 @@ class Telemetry:
     """The age of the oldest metric of a frame when it was written, once for each client."""
     loop_lag_seconds: Histogram = field(default_factory=lambda: Histogram(LAG_SECONDS))
     """How late the event loop ran what was due."""
+
+    def count_connect(self) -> None:
+        """Count a client that the hub takes in."""
+        self.connected_clients += 1
+        self.total_connected += 1
+
+    def count_disconnect(self) -> None:
+        """Count a client that the hub forgets."""
+        self.connected_clients -= 1
+
+    def count_sent(self, *, messages: int, metrics: int = 0, size: int = 0) -> None:
+        """Count frames that are written, the metrics in them and their `size` in bytes, over all clients."""
+        self.messages_sent += messages
+        self.metrics_sent += metrics
+        self.bytes_sent += size
+
+    def count_loss(self, dropped: Mapping[GapReason, int | None], clients: int) -> None:
+        """Count the gaps that `clients` are told of, with the dropped metrics of each reason; None is unknown."""
+        for reason, count in dropped.items():
+            self.gaps_by_reason[reason] += clients
+            self.dropped_by_reason[reason] += (count or 0) * clients
+            self.metrics_dropped += (count or 0) * clients
 
     def snapshot(self) -> dict[str, Any]:
         """Return all counters, the uptime in seconds, and the median and 99th percentile of each histogram."""

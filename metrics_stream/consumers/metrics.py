@@ -215,7 +215,7 @@ class MetricsConsumer(AsyncWebsocketConsumer):
         """Send a message at once; it does not queue behind data."""
         if self._is_gone:
             return
-        self.runtime.telemetry.messages_sent += 1
+        self.runtime.telemetry.count_sent(messages=1)
         if self._is_admitted:
             self._client.count_message()
         await self.send(text_data=encode(message))

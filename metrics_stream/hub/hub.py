@@ -100,8 +100,7 @@ class Hub:
         share = Share(self._limits.slow_client_bytes)
         client = Client(client_id, sink, share, connected_at=connected_at, who=who, address=address)
         self.clients[client_id] = client
-        self.telemetry.connected_clients += 1
-        self.telemetry.total_connected += 1
+        self.telemetry.count_connect()
         return client
 
     def change(self, client: Client, selection: Selection, delivery: Delivery) -> None:
@@ -155,7 +154,7 @@ class Hub:
         client.mark_gone()
         client.wake_waiting()
         self._frame_sender.forget(client)
-        self.telemetry.connected_clients -= 1
+        self.telemetry.count_disconnect()
         self._on_interest(self.interest)
 
     # --- metrics in ---

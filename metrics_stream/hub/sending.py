@@ -43,9 +43,9 @@ class FrameSender:
         if not frames.texts:
             return failed
         telemetry, count = self._telemetry, len(clients)
-        telemetry.messages_sent += len(frames.texts) * count
-        telemetry.metrics_sent += frames.metrics * count
-        telemetry.bytes_sent += frames.size * count
+        telemetry.count_sent(
+            messages=len(frames.texts) * count, metrics=frames.metrics * count, size=frames.size * count
+        )
         if frames.loss:
             self._count_loss(clients, frames.loss)
         for client in clients:
@@ -63,12 +63,9 @@ class FrameSender:
         return failed
 
     def _count_loss(self, clients: Sequence[Client], loss: Loss) -> None:
+        self._telemetry.count_loss(loss.counts, len(clients))
         for client in clients:
             client.count_dropped(loss.known)
-            self._telemetry.metrics_dropped += loss.known
-            for reason, dropped in loss.counts.items():
-                self._telemetry.gaps_by_reason[reason] += 1
-                self._telemetry.dropped_by_reason[reason] += dropped or 0
 
     def end_write(self, client: Client) -> None:
         """Let a client be busy no more."""
