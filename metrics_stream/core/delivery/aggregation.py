@@ -12,10 +12,8 @@ from typing import Any
 import msgspec
 
 from metrics_stream.core.metrics.metric import Metric
-from metrics_stream.core.metrics.summaries import SKETCHES, Fields, Row, are_agents
-
-# What is raised for a body that is no metric. Only a producer that does not use the helper can publish such a one.
-MALFORMED = (msgspec.DecodeError, RecursionError)
+from metrics_stream.core.metrics.projection import AGENTS, Row, agents_by_id, are_agents, id_of
+from metrics_stream.core.metrics.summaries import SKETCHES, Fields
 
 # An interval is kept in up to so many parts, so that who comes in the middle gets a summary of what is published from
 # then on. Joining them takes as long as that many frames; who comes after so many gets some of what was before as well.
@@ -101,10 +99,10 @@ class Aggregate:
         if adds_sketches and body is not metric.body and b'"sketches"' in metric.body:
             _add_sketches(data, _decode(metric.body).data)
         # A projection may have left nothing of them.
-        agent_ids = () if type(data) is dict and "agents" not in data else metric.agent_ids
+        agent_ids = () if type(data) is dict and AGENTS not in data else metric.agent_ids
         entries: list[tuple[str | None, Any]] = [(None, data)]
         if are_agents(data):
-            entries = [(str(entry["agent_id"]), entry) for entry in data]
+            entries = [(id_of(entry), entry) for entry in data]
         for agent_id, entry in entries:
             key = (metric.metric_type, metric.source, agent_id, document.run)
             group = self._groups.pop(key, None) or _Group()
@@ -214,6 +212,6 @@ def _add_sketches(data: Any, whole: Any) -> None:
         if SKETCHES in whole:
             data[SKETCHES] = whole[SKETCHES]
     elif are_agents(data) and are_agents(whole):
-        by_id = {str(entry["agent_id"]): entry for entry in whole}
+        by_id = agents_by_id(whole)
         for entry in data:
-            _add_sketches(entry, by_id.get(str(entry["agent_id"])))
+            _add_sketches(entry, by_id.get(id_of(entry)))

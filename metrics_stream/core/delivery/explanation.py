@@ -19,6 +19,7 @@ from metrics_stream.core.metrics.catalogue import Catalogue
 from metrics_stream.core.metrics.encoding import encode_metric
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.metrics.permission import EVERYTHING, Grant, Permit
+from metrics_stream.core.metrics.projection import AGENT_ID, AGENTS, MALFORMED, entries_in
 from metrics_stream.core.protocol.messages import Filters
 
 # What of the filters' own order and words stands on the wire, and what a person calls it.
@@ -33,9 +34,6 @@ QUIET_SECONDS = 60.0
 # What the metric that is made up may name of filters and grants.
 _MOST_TRIED = 50
 _MOST_BYTES = 10_000_000
-
-# Malformed metrics come only from what does not use the helper; they are not delivered either.
-_MALFORMED = (msgspec.DecodeError, KeyError)
 
 Verdict = Literal["yes", "no", "note"]
 
@@ -112,7 +110,7 @@ def holds(body: bytes | None, agent_id: str, path: str) -> bool:
         return False
     try:
         data = msgspec.json.decode(body)["data"]
-    except _MALFORMED:
+    except MALFORMED:
         return False
     name = path.partition(".")[0]
     return any((not name or name in part) for part in _parts_of(data, agent_id))
@@ -120,15 +118,11 @@ def holds(body: bytes | None, agent_id: str, path: str) -> bool:
 
 def _parts_of(data: object, agent_id: str) -> Iterable[dict[str, object]]:
     """Return the objects in a metric's data in which a field is looked for."""
-    if isinstance(data, list):
-        return [item for item in data if isinstance(item, dict) and agent_id in ("", str(item.get("agent_id")))]
+    agents = data.get(AGENTS) if isinstance(data, dict) else data
+    named = [entry for found_id, entry in entries_in(agents) if agent_id in ("", found_id)]
     if not isinstance(data, dict):
-        return []
-    agents = data.get("agents")
-    if isinstance(agents, dict):
-        named = [item for key, item in agents.items() if isinstance(item, dict) and agent_id in ("", key)]
-    else:
-        named = list(_parts_of(agents, agent_id)) if isinstance(agents, list) else []
+        return named
+    # An object with agents belongs to none of them; one without is narrowed by no agent.
     return named if agent_id and agents else [data, *named]
 
 
@@ -181,8 +175,8 @@ def _probe_of(question: Question, situation: Situation) -> Metric:
     agents = {question.agent_id} if question.agent_id else _tried(filters.agent_ids, *(g.agent_ids for g in own))
     data: object = entry
     if kind.has_entries or question.agent_id:
-        entries = [{**entry, "agent_id": agent_id} for agent_id in sorted(agents) or ["agent"]]
-        data = entries if kind.has_entries else {"agents": entries}
+        entries = [{**entry, AGENT_ID: agent_id} for agent_id in sorted(agents) or ["agent"]]
+        data = entries if kind.has_entries else {AGENTS: entries}
     sources = _tried(filters.sources) or _tried(*(g.sources for g in own))
     source = question.source or (newest.source if newest is not None else min(sources, default="any"))
     return encode_metric(kind, data, timestamp=situation.wall_time, source=source, max_bytes=_MOST_BYTES)
@@ -294,7 +288,7 @@ def _common_steps(probe: Metric, question: Question, situation: Situation) -> It
 def _is_shown(probe: Metric, question: Question, filters: Filters, permit: Permit) -> bool:
     try:
         body = compile_projection(filters, permit)(DecodedMetric(probe))
-    except _MALFORMED:
+    except MALFORMED:
         return False
     return holds(body, question.agent_id if probe.agent_ids else "", question.field)
 

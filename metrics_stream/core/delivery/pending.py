@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from metrics_stream.core.delivery.aggregation import MALFORMED, Interval
+from metrics_stream.core.delivery.aggregation import Interval
 from metrics_stream.core.metrics.metric import Metric
+from metrics_stream.core.metrics.projection import MALFORMED
 from metrics_stream.core.protocol.codes import GapReason
 from metrics_stream.core.protocol.messages import BATCH_SIZE, BATCH_TIMEOUT_SECONDS, INTERVAL_SECONDS, Mode, clamp
 

@@ -18,13 +18,11 @@ from msgspec import UNSET, UnsetType
 from metrics_stream.core.errors import ProtocolError
 from metrics_stream.core.formatting import quote
 from metrics_stream.core.metrics.catalogue import ALL
-from metrics_stream.core.metrics.metric import IDENTITY_FIELDS, MAX_TERM_LENGTH, Metric
+from metrics_stream.core.metrics.metric import MAX_TERM_LENGTH, Metric
 from metrics_stream.core.metrics.permission import EVERYTHING, Permit
-from metrics_stream.core.metrics.projection import permitted_part
+from metrics_stream.core.metrics.projection import AGENTS, Data, Entry, Narrowing, may_hold_agents, project
 from metrics_stream.core.protocol.codes import ErrorCode
 from metrics_stream.core.protocol.messages import Filters
-
-Entry = dict[str, msgspec.Raw]
 
 
 class _Document(msgspec.Struct, omit_defaults=True):
@@ -33,15 +31,13 @@ class _Document(msgspec.Struct, omit_defaults=True):
     metric_type: msgspec.Raw
     timestamp: msgspec.Raw
     source: msgspec.Raw
-    data: Entry | list[Entry]
+    data: Data
     summary: Entry | UnsetType = UNSET
     worst: list[str] | UnsetType = UNSET
     run: str | UnsetType = UNSET
 
 
 _decode_document = msgspec.json.Decoder(_Document).decode
-_decode_agents = msgspec.json.Decoder(dict[str, Entry] | list[Entry]).decode
-_decode_id = msgspec.json.Decoder(str | int | float | bool | None).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -63,21 +59,20 @@ class DecodedMetric:
     def _restricted(self, permit: Permit) -> DecodedMetric | None:
         metric = self.metric
         grants = permit.grants_for(metric.metric_type, metric.source)
-        may_have_others = not metric.agent_ids and b'"agents"' in metric.body
+        may_have_others = not metric.agent_ids and may_hold_agents(metric.body)
         if any(grant.shows_whole(metric.agent_ids, may_have_others=may_have_others) for grant in grants):
             return self
         if not grants:
             return None
-        document = self.document
-        data = permitted_part(document.data, grants, has_agents=bool(metric.agent_ids))
+        narrowings = [Narrowing(grant.agent_ids, grant.fields) for grant in grants]
+        data = project(self.document.data, narrowings, has_agents=bool(metric.agent_ids), reads_every_id=True)
         if not data:
             return None
-        kept = msgspec.structs.replace(document, data=data)
         names = frozenset[str]().union(*data) if isinstance(data, list) else frozenset(data)
-        # What is summed up of agents under a key is named by them; the sums of all are not those of some.
-        _keep_summaries(kept, lambda path: (first := path.partition(".")[0]) in names and first != "agents")
+        # The paths of agents under a key begin with `agents`; summaries over all agents are not those of some.
+        body = _encode_part(self.document, data, lambda name: name in names and name != AGENTS)
         agent_ids = tuple(item for item in metric.agent_ids if any(grant.covers_agent(item) for grant in grants))
-        return DecodedMetric(msgspec.structs.replace(metric, agent_ids=agent_ids, body=_encode(kept)))
+        return DecodedMetric(msgspec.structs.replace(metric, agent_ids=agent_ids, body=body))
 
     @cached_property
     def document(self) -> _Document:
@@ -168,13 +163,13 @@ def check_filters(filters: Filters, *, max_terms: int) -> Filters:
 
 def compile_projection(filters: Filters, permit: Permit = EVERYTHING) -> Projection:
     """Return a callable that yields the JSON of what filters and permit leave of a metric, or None."""
-    project = _compile_filters(filters)
+    project_filtered = _compile_filters(filters)
     if permit == EVERYTHING:
-        return project
+        return project_filtered
 
     def project_permitted(decoded: DecodedMetric) -> bytes | None:
         permitted = decoded.under(permit)
-        return None if permitted is None else project(permitted)
+        return None if permitted is None else project_filtered(permitted)
 
     return project_permitted
 
@@ -188,33 +183,42 @@ def _compile_filters(filters: Filters) -> Projection:
     sources = frozenset(filters.sources)
     agent_ids = frozenset(filters.agent_ids)
     fields = frozenset(filters.fields)
+    of_all_agents = (Narrowing(frozenset(), fields),)
 
-    def project(decoded: DecodedMetric) -> bytes | None:
+    def keeps(name: str) -> bool:
+        return not fields or name in fields
+
+    def keeps_without_agents(name: str) -> bool:
+        # Where an agent was left out, the summaries of agents under a key go, too.
+        return name != AGENTS and keeps(name)
+
+    def project_filtered(decoded: DecodedMetric) -> bytes | None:
         metric = decoded.metric
         if sources and metric.source not in sources:
             return None
-        only_agents = None
+        narrowings = of_all_agents
         if agent_ids and metric.agent_ids:
             wanted = agent_ids.intersection(metric.agent_ids)
             if not wanted:
                 return None
-            # All wanted: what the producer encoded is what goes out.
-            only_agents = wanted if len(wanted) < len(set(metric.agent_ids)) else None
-        if only_agents is None and not fields:
+            # If all are wanted, the client gets what the producer encoded.
+            if len(wanted) < len(set(metric.agent_ids)):
+                narrowings = (Narrowing(wanted, fields),)
+        if narrowings is of_all_agents and not fields:
             return metric.body
         document = decoded.document
-        data = _project_data(document.data, only_agents, fields, has_agents=bool(metric.agent_ids))
+        data = project(document.data, narrowings, has_agents=bool(metric.agent_ids), reads_every_id=False)
         if not data:
             return None
-        kept = msgspec.structs.replace(document, data=data)
-        _keep_summaries(kept, _keep_paths(only_agents, fields))
-        return _encode(kept)
+        return _encode_part(document, data, keeps if narrowings is of_all_agents else keeps_without_agents)
 
-    return _project_fields_first(filters.fields, project) if fields and not sources and not agent_ids else project
+    if fields and not sources and not agent_ids:
+        return _project_fields_first(filters.fields, project_filtered)
+    return project_filtered
 
 
-def _project_fields_first(names: tuple[str, ...], project: Projection) -> Projection:
-    """Return what `project` does for a filter of fields alone, faster for an object: every such view does it anew."""
+def _project_fields_first(names: tuple[str, ...], project_filtered: Projection) -> Projection:
+    """Return a faster callable for a filter of fields alone, on objects: each view with such a filter runs it anew."""
     names = tuple(map(intern, names))
     # The last name twice: of one name alone, itemgetter returns no tuple.
     pick: Callable[[dict[str, bytes]], tuple[bytes, ...]] = itemgetter(*names, names[-1])
@@ -223,7 +227,7 @@ def _project_fields_first(names: tuple[str, ...], project: Projection) -> Projec
     def project_fields(decoded: DecodedMetric) -> bytes | None:
         head, parts, tail = decoded.parts
         if not parts:
-            return project(decoded)
+            return project_filtered(decoded)
         kept: Sequence[bytes]
         try:
             kept = pick(parts)[:-1]
@@ -235,60 +239,11 @@ def _project_fields_first(names: tuple[str, ...], project: Projection) -> Projec
     return project_fields
 
 
-def _keep_summaries(document: _Document, is_kept: Callable[[str], bool]) -> None:
-    """Leave in a document of our own only the summaries of the paths that are kept."""
-    if isinstance(document.summary, dict):
-        document.summary = {path: summed for path, summed in document.summary.items() if is_kept(path)}
-        document.worst = UNSET if document.worst is UNSET else [path for path in document.worst if is_kept(path)]
-
-
-def _keep_paths(only_agents: frozenset[str] | None, fields: frozenset[str]) -> Callable[[str], bool]:
-    """Return what says whether the filters leave the field of a path; those of agents under a key only when whole."""
-
-    def is_kept(path: str) -> bool:
-        first = path.partition(".")[0]
-        return (not fields or first in fields) and (only_agents is None or first != "agents")
-
-    return is_kept
-
-
-def _project_data(
-    data: Entry | list[Entry], only_agents: frozenset[str] | None, fields: frozenset[str], *, has_agents: bool
-) -> Entry | list[Entry]:
-    if isinstance(data, list):
-        kept = [entry for entry in data if only_agents is None or _id_of(entry) in only_agents]
-        return [part for entry in kept if (part := _project_entry(entry, fields))]
-    result = {key: value for key, value in data.items() if not fields or key in fields}
-    if has_agents:
-        # Named as a field, `agents` stays whole; else the fields are looked for in each of its entries.
-        agents = _project_agents(data["agents"], only_agents, fields if "agents" not in fields else frozenset())
-        result.pop("agents", None)
-        if agents is not None:
-            result["agents"] = agents
-    return result
-
-
-def _project_agents(raw: msgspec.Raw, only_agents: frozenset[str] | None, fields: frozenset[str]) -> msgspec.Raw | None:
-    agents = _decode_agents(raw)
-    if isinstance(agents, list):
-        entries = _project_data(agents, only_agents, fields, has_agents=True)
-        return msgspec.Raw(_encode(entries)) if entries else None
-    named = {
-        agent_id: projected
-        for agent_id, entry in agents.items()
-        if (only_agents is None or agent_id in only_agents) and (projected := _project_entry(entry, fields))
-    }
-    return msgspec.Raw(_encode(named)) if named else None
-
-
-def _project_entry(entry: Entry, fields: frozenset[str]) -> Entry:
-    """Return the entry's part in `fields` with its identity, or an empty one when none of the fields is there."""
-    if not fields:
-        return entry
-    if fields.isdisjoint(entry):
-        return {}
-    return {key: value for key, value in entry.items() if key in fields or key in IDENTITY_FIELDS}
-
-
-def _id_of(entry: Entry) -> str:
-    return str(_decode_id(entry["agent_id"]))
+def _encode_part(document: _Document, data: Data, keeps: Callable[[str], bool]) -> bytes:
+    """Return the document as JSON with this `data`; summaries stay for those fields for which `keeps` returns True."""
+    part = msgspec.structs.replace(document, data=data)
+    if isinstance(part.summary, dict):
+        part.summary = {path: summed for path, summed in part.summary.items() if keeps(path.partition(".")[0])}
+        if part.worst is not UNSET:
+            part.worst = [path for path in part.worst if keeps(path.partition(".")[0])]
+    return _encode(part)

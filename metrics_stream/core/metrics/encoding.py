@@ -17,7 +17,8 @@ import msgspec
 from metrics_stream.core.errors import MetricError, MetricTooBigError
 from metrics_stream.core.formatting import format_timestamp, quote
 from metrics_stream.core.metrics.catalogue import MetricType
-from metrics_stream.core.metrics.metric import MAX_TERM_LENGTH, Metric, agent_ids_in
+from metrics_stream.core.metrics.metric import MAX_TERM_LENGTH, Metric
+from metrics_stream.core.metrics.projection import agent_ids_in
 
 _NOT_DATA = (type, FunctionType, BuiltinFunctionType, MethodType, ModuleType)
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from metrics_stream.core.errors import SketchError
 from metrics_stream.core.metrics.catalogue import BUILTIN_TYPES, FieldKind
-from metrics_stream.core.metrics.metric import IDENTITY_FIELDS
+from metrics_stream.core.metrics.projection import IDENTITY_FIELDS, Row, agents_by_id, are_agents
 from metrics_stream.core.metrics.sketch import Sketch, decode_sketch
 
 # The key of an object under which its sketches stand, by the name that the percentiles have behind their `p99_`.
@@ -25,7 +25,6 @@ BIN_BYTES = 16
 # Objects that are nested deeper are taken as they came last. No metric that people read goes this deep.
 MAX_DEPTH = 8
 
-Row = dict[str, Any]
 NaturalKind = FieldKind | Literal["minimum"]
 
 _PERCENTILE = re.compile(r"p(\d{2,5})_(.+)")
@@ -134,8 +133,7 @@ class Fields:
             elif kind is dict and depth < MAX_DEPTH:
                 grown += self._fold_sketches(value) if name == SKETCHES else self._fold_object(name, value, depth)
             elif kind is list and depth < MAX_DEPTH and are_agents(value):
-                entries = {str(entry["agent_id"]): entry for entry in value}
-                grown += self._fold_object(name, entries, depth, is_list=True)
+                grown += self._fold_object(name, agents_by_id(value), depth, is_list=True)
             elif type(node) is not Numbers and type(node) is not Fields and (value is not None or node is None):
                 grown += 0 if name in fields else FIELD_BYTES
                 fields[name] = value
@@ -253,12 +251,3 @@ class Fields:
 def share_of(digits: str) -> float:
     """Return the share that the digits of a percentile's name mean: 95 → 0.95, 999 → 0.999."""
     return int(digits) / 100 if len(digits) < 3 or digits == "100" else float(f"0.{digits}")
-
-
-def are_agents(entries: Any) -> bool:
-    """Return whether this is a list of agents, which can be told apart."""
-    return (
-        type(entries) is list
-        and len(entries) > 0
-        and all(type(entry) is dict and "agent_id" in entry for entry in entries)
-    )

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from metrics_stream.core.metrics.metric import Metric
+from metrics_stream.core.metrics.projection import AGENTS, split_agents
 from metrics_stream.core.metrics.summaries import SKETCHES
 from metrics_stream.core.protocol.messages import Filters
 from metrics_stream.core.series.columns import Column, SeriesColumns, SeriesKey, downsample, make_grid
@@ -39,24 +40,9 @@ def readings(body: bytes) -> list[Reading]:
         data = _decode(body).data
     except (msgspec.DecodeError, RecursionError):
         return []
-    if type(data) is dict:
-        if "agents" not in data:
-            return [(None, *_numbers(data))]
-        agents = data.pop("agents", None)
-        return [(None, *_numbers(data)), *_entries(agents)]
-    return list(_entries(data))
-
-
-def _entries(agents: Any) -> Iterator[Reading]:
-    if type(agents) is dict:
-        for agent_id, entry in agents.items():
-            if type(entry) is dict:
-                entry.pop("agent_id", None)
-                yield (agent_id, *_numbers(entry))
-    elif type(agents) is list:
-        for entry in agents:
-            if type(entry) is dict and "agent_id" in entry:
-                yield (str(entry.pop("agent_id")), *_numbers(entry))
+    if type(data) is dict and AGENTS not in data:  # most metrics; the fold runs for each one
+        return [(None, *_numbers(data))]
+    return [(agent_id, *_numbers(entry)) for agent_id, entry in split_agents(data)]
 
 
 def _numbers(data: dict[str, Any]) -> tuple[tuple[str, ...], tuple[float, ...]]:

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from metrics_stream.core.errors import SketchError
+from metrics_stream.core.metrics.projection import split_agents
 from metrics_stream.core.metrics.sketch import EncodedSketch, Sketch, decode_sketch
 from metrics_stream.core.metrics.summaries import SKETCHES, Tally, share_of
 
@@ -40,13 +41,7 @@ def sketches_in(body: bytes) -> list[Found]:
         data = _decode(body).data
     except (msgspec.DecodeError, RecursionError):
         return []
-    agents = data.pop("agents", None) if type(data) is dict else data
-    entries: list[tuple[str | None, Any]] = [(None, data)] if type(data) is dict else []
-    if type(agents) is dict:
-        entries += agents.items()
-    elif type(agents) is list:
-        entries += [(str(item["agent_id"]), item) for item in agents if type(item) is dict and "agent_id" in item]
-    return [(agent_id, found) for agent_id, entry in entries if (found := dict(_collect(entry, "")))]
+    return [(agent_id, found) for agent_id, entry in split_agents(data) if (found := dict(_collect(entry, "")))]
 
 
 def _collect(data: Any, prefix: str) -> Iterator[tuple[str, EncodedSketch]]:

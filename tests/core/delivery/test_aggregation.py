@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from metrics_stream.core.delivery.aggregation import MALFORMED, MAX_PARTS, Interval
+from metrics_stream.core.delivery.aggregation import MAX_PARTS, Interval
 from metrics_stream.core.delivery.selection import DecodedMetric, compile_projection
 from metrics_stream.core.metrics.catalogue import BUILTIN_TYPES, Catalogue
 from metrics_stream.core.metrics.encoding import encode_metric
 from metrics_stream.core.metrics.metric import Metric
+from metrics_stream.core.metrics.projection import MALFORMED
 from metrics_stream.core.metrics.sketch import ACCURACY, Sketch
 from metrics_stream.core.metrics.summaries import kind_of, share_of
 from metrics_stream.core.protocol.messages import Filters

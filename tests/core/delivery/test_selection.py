@@ -8,30 +8,19 @@ from hypothesis import strategies as st
 from metrics_stream.core.delivery.aggregation import Interval
 from metrics_stream.core.delivery.selection import DecodedMetric, check_filters, compile_projection, expand
 from metrics_stream.core.errors import ProtocolError
-from metrics_stream.core.metrics.catalogue import AGENT, BUSINESS, SYSTEM, MetricType
-from metrics_stream.core.metrics.encoding import encode_metric
+from metrics_stream.core.metrics.catalogue import AGENT, BUSINESS, SYSTEM
 from metrics_stream.core.protocol.codes import ErrorCode
 from metrics_stream.core.protocol.messages import Filters
+from tests.support.agents import AGENTS, HELD, KEYED, metric
 
 EVERYTHING = ("system", "agent", "business", "hero", "presentation")
 ALLOWED = (*EVERYTHING, "stream")
-
-
-def metric(metric_type: MetricType, data, source="host1"):
-    return encode_metric(metric_type, data, timestamp=0.0, source=source, max_bytes=100_000)
 
 
 def project(filters, one):
     body = compile_projection(filters)(DecodedMetric(one))
     return None if body is None else json.loads(body)["data"]
 
-
-AGENTS = [
-    {"agent_id": "a1", "agent_name": "One", "current_load": 0.5, "status": "healthy"},
-    {"agent_id": "a2", "agent_name": "Two", "current_load": 0.7, "status": "degraded"},
-]
-HELD = {"total": 2, "agents": AGENTS}
-KEYED = {"total": 2, "agents": {"a1": {"load": 0.5, "status": "healthy"}, "a2": {"load": 0.7, "status": "degraded"}}}
 
 CASES = [
     ("no filter", Filters(), SYSTEM, {"throughput_tps": 1}, {"throughput_tps": 1}),

@@ -11,7 +11,7 @@ from metrics_stream.core.delivery.selection import DecodedMetric, Selection, com
 from metrics_stream.core.metrics.catalogue import AGENT, SYSTEM
 from metrics_stream.core.metrics.permission import EVERYTHING, NOTHING, Grant, Permit
 from metrics_stream.core.protocol.messages import Filters
-from tests.core.delivery.test_selection import AGENTS, HELD, KEYED, metric
+from tests.support.agents import AGENTS, HELD, KEYED, metric
 
 
 def grant(*metric_types, sources=(), agent_ids=(), fields=()):
