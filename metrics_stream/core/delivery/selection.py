@@ -207,7 +207,9 @@ def _compile_filters(filters: Filters) -> Projection:
         if narrowings is of_all_agents and not fields:
             return metric.body
         document = decoded.document
-        data = project(document.data, narrowings, has_agents=bool(metric.agent_ids), reads_every_id=False)
+        # A permit can have left out all agents that were under a key.
+        has_agents = bool(metric.agent_ids) and (isinstance(document.data, list) or AGENTS in document.data)
+        data = project(document.data, narrowings, has_agents=has_agents, reads_every_id=False)
         if not data:
             return None
         return _encode_part(document, data, keeps if narrowings is of_all_agents else keeps_without_agents)

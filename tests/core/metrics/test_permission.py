@@ -126,6 +126,14 @@ def test_a_clients_filters_narrow_what_it_may_see_and_never_widen_it():
     assert seen(one, may, filters=Filters(sources=("host2",))) is None
 
 
+def test_filters_leave_the_fields_beside_agents_of_which_nothing_may_be_seen():
+    may = grant("system", fields=["total"])
+    one = metric(SYSTEM, HELD)
+    for filters in (Filters(fields=("total", "load")), Filters(agent_ids=("a1",)), Filters(sources=("host1",))):
+        assert seen(one, may, filters=filters) == {"total": 2}
+    assert seen(one, may, filters=Filters(agent_ids=("a3",))) is None
+
+
 def test_a_metric_is_restricted_once_for_all_views_of_a_permit():
     decoded = DecodedMetric(metric(SYSTEM, {"a": 1, "b": 2}))
     may = permit(grant("system", fields=["a"]))
