@@ -1,28 +1,28 @@
-"""Every error that this package raises on purpose; each class says who raises it and who handles it.
+"""Every error that this package raises on purpose. Each class says who raises it and who handles it.
 
 MetricsStreamError
-├── MetricError               a producer's value is no metric
-│   └── MetricTooBigError
-├── SketchError               a sketch of a producer is malformed
+├── MetricError               a producer's value cannot become a metric
+│   └── MetricTooBigError     it has too many bytes as JSON
+├── SketchError               a producer's sketch is malformed
 ├── ProtocolError             a client's message cannot be accepted
 ├── BodyError                 the body of an HTTP request cannot be read
 ├── ItemError                 one item of a body cannot be published
 ├── RequestRefusedError       an HTTP request of a program is refused
-│   └── InvalidTokenError
-├── ClientRefusedError        a client is closed, with a code and a reason
-│   ├── AccessRefusedError    a credential gives no access
-│   │   └── NotAuthenticatedError
-│   └── LimitExceededError    a client takes or sends too much
+│   └── InvalidTokenError     it has no valid token
+├── ClientRefusedError        a WebSocket client may not stay connected
+│   ├── LimitExceededError    a client takes or sends too much
+│   └── AccessRefusedError    a credential gives no access
+│       └── NotAuthenticatedError  no credential was shown
 ├── BusError                  the channel layer or the history failed
-│   └── NotSharedError
-├── BroadcastError            metrics could not be handed over
-│   ├── RetryLaterError
-│   └── RejectedError
+│   └── NotSharedError        the in-memory layer reaches no other process
+├── BroadcastError            metrics could not be delivered
+│   ├── RetryLaterError       the server accepts nothing now
+│   └── RejectedError         the server will never accept anything
 ├── RunError                  a test run cannot be started or changed
-│   ├── NotRecordedError
-│   ├── RunUnavailableError
-│   │   └── RunStorageError
-│   └── RunOverError
+│   ├── NotRecordedError      no history, so no recording
+│   ├── RunUnavailableError   the storage of runs cannot be reached
+│   │   └── RunStorageError   the database cannot store runs
+│   └── RunOverError          the run has ended or was deleted
 ├── LeaseLostError            another process records now
 ├── NoAnswerError             a server gave no answer
 ├── NativeThreadError         a native thread cannot run an event loop
@@ -40,14 +40,14 @@ from metrics_stream.core.protocol.messages import Ref
 
 
 class MetricsStreamError(Exception):
-    """Base of every error that this package raises on purpose."""
+    """Base of every error here; management commands show its message instead of a traceback."""
 
 
 # --- metrics ---
 
 
 class MetricError(MetricsStreamError):
-    """A producer's value cannot become a metric; the helper raises it to its caller and names the path to the value."""
+    """The encoder raises it to the producer, with the path to the value; HTTP ingest answers `invalid_data`."""
 
     def __init__(self, message: str, *, path: str = "") -> None:
         super().__init__(message)
@@ -55,18 +55,18 @@ class MetricError(MetricsStreamError):
 
 
 class MetricTooBigError(MetricError):
-    """A metric has more bytes as JSON than allowed; raised by the encoder."""
+    """The encoder raises it to the producer; HTTP ingest answers `metric_too_big`."""
 
 
 class SketchError(MetricsStreamError):
-    """A producer's sketch is malformed; `decode_sketch` raises it to the code that merges sketches."""
+    """`decode_sketch` raises it; summaries and columns then leave the sketch out."""
 
 
 # --- clients and programs ---
 
 
 class ProtocolError(MetricsStreamError):
-    """A client's message cannot be accepted; raised by `parse` and by selections, answered by the consumer."""
+    """Parsing, selections and replays raise it; the consumer answers with an `error` message."""
 
     def __init__(self, code: ErrorCode, message: str, ref: Ref = UNSET) -> None:
         super().__init__(message)
@@ -76,7 +76,7 @@ class ProtocolError(MetricsStreamError):
 
 
 class BodyError(MetricsStreamError):
-    """The body of a request is no document or is too large; the view answers with `error`."""
+    """The readers in `core/formats` and the API views raise it; the view answers the request with `error`."""
 
     def __init__(self, error: RequestErrorCode, message: str) -> None:
         super().__init__(message)
@@ -84,7 +84,7 @@ class BodyError(MetricsStreamError):
 
 
 class ItemError(MetricsStreamError):
-    """An item is no metric, or none that this token may publish; the answer names `path` and `code`."""
+    """`read_item` and the limits of a token raise it; the view names `code` and `path` in its answer."""
 
     def __init__(self, code: ItemErrorCode, path: str, message: str) -> None:
         super().__init__(message)
@@ -93,7 +93,7 @@ class ItemError(MetricsStreamError):
 
 
 class RequestRefusedError(MetricsStreamError):
-    """Nothing of a request is accepted; the view answers with `error`, and `retry_seconds` where a retry can help."""
+    """The API raises it for a whole request; the view answers with `error`, and `retry_seconds` if a retry can help."""
 
     def __init__(self, error: RequestErrorCode, message: str, *, retry_seconds: float | None = None) -> None:
         super().__init__(message)
@@ -102,14 +102,14 @@ class RequestRefusedError(MetricsStreamError):
 
 
 class InvalidTokenError(RequestRefusedError):
-    """A request has no valid token; raised by the look-up of tokens, answered by the view."""
+    """The look-up of tokens raises it; the view answers 401."""
 
     def __init__(self, message: str) -> None:
         super().__init__(RequestErrorCode.NOT_AUTHENTICATED, message)
 
 
 class ClientRefusedError(MetricsStreamError):
-    """A client may not stay connected; the consumer sends `error` and the message, and closes with `code`."""
+    """Limits and access rules raise it; the consumer sends `error` with the message and closes with `code`."""
 
     def __init__(self, code: CloseCode, error: ErrorCode, message: str) -> None:
         super().__init__(message)
@@ -118,15 +118,15 @@ class ClientRefusedError(MetricsStreamError):
 
 
 class LimitExceededError(ClientRefusedError):
-    """A client takes or sends more than allowed; raised by its Limits, and the consumer closes it."""
+    """The limits of a client raise it; the consumer closes the client."""
 
 
 class AccessRefusedError(ClientRefusedError):
-    """A credential gives no access; the consumer closes the socket, a page asks to sign in or answers 401."""
+    """The access rules raise it; the consumer closes the socket, and a page asks to sign in or answers 401."""
 
 
 class NotAuthenticatedError(AccessRefusedError):
-    """No credential was shown yet; the consumer asks for a token, a page asks to sign in."""
+    """The access rules raise it if no credential was shown; the consumer asks for a token, a page to sign in."""
 
     def __init__(self, message: str = "sign in, or send `authenticate` with a token") -> None:
         super().__init__(CloseCode.NOT_AUTHENTICATED, ErrorCode.NOT_AUTHENTICATED, message)
@@ -136,22 +136,22 @@ class NotAuthenticatedError(AccessRefusedError):
 
 
 class BusError(MetricsStreamError):
-    """The channel layer or the history did not do what it was asked; callers retry or report it to the producer."""
+    """The bus and the history raise it; callers try again later, or report it to the producer."""
 
 
 class NotSharedError(BusError):
-    """The in-memory layer was used in a process without a server, so that no client could receive anything."""
+    """The bus raises it in a process without a server if the layer is in memory; the producer gets the message."""
 
 
 # --- publishing ---
 
 
 class BroadcastError(MetricsStreamError):
-    """The metrics could not be handed to the channel layer or the server; the message says why and what to do."""
+    """Transports raise it; the Broadcaster tries again, or raises it to the producer with advice what to do."""
 
 
 class RetryLaterError(BroadcastError):
-    """The server accepts nothing now; the sender waits at least `after_seconds`."""
+    """The HTTP sender raises it; the Broadcaster waits at least `after_seconds` before it tries again."""
 
     def __init__(self, message: str, after_seconds: float) -> None:
         super().__init__(message)
@@ -159,22 +159,22 @@ class RetryLaterError(BroadcastError):
 
 
 class RejectedError(BroadcastError):
-    """The server will never accept anything of this sender; the sender stops."""
+    """The HTTP sender raises it; the Broadcaster logs why and publishes nothing any more."""
 
 
 # --- test runs ---
 
 
 class RunError(MetricsStreamError):
-    """A test run cannot be started or changed as asked; the message says why and what is allowed."""
+    """The run stores raise it to the program that asked; API, admin and commands show what is allowed."""
 
 
 class NotRecordedError(RunError):
-    """There is no history, so that a test run could not be recorded; raised when one is started."""
+    """Starting a run raises it where there is no history to record from; the API answers `runs_off`."""
 
 
 class RunUnavailableError(RunError):
-    """The storage of test runs cannot be reached now; the same call may work after `after_seconds`."""
+    """The run stores raise it; a run block makes the same call again after `after_seconds`."""
 
     def __init__(self, message: str, *, after_seconds: float = 0.0) -> None:
         super().__init__(message)
@@ -182,27 +182,27 @@ class RunUnavailableError(RunError):
 
 
 class RunStorageError(RunUnavailableError):
-    """The database does not store test runs now, or never will; the message says what to do."""
+    """The lifecycle of runs raises it when the database fails; the API answers `unavailable`, the recorder waits."""
 
 
 class RunOverError(RunError):
-    """The test run has ended or no longer exists: nothing can be changed."""
+    """The run stores raise it for a run that has ended or was deleted; a run block stops its keep-alive."""
 
 
 class LeaseLostError(MetricsStreamError):
-    """Another process records now; the Writer raises it to its recorder, which stops."""
+    """The writer raises it because another process records now; the recorder logs it and waits."""
 
 
 # --- programs ---
 
 
 class NoAnswerError(MetricsStreamError):
-    """A server could not be reached or gave no answer; the message says which one and why."""
+    """The HTTP client raises it; transport and run store turn it into their own errors."""
 
 
 class NativeThreadError(MetricsStreamError):
-    """A native thread could not run an event loop in this program; the message says what to do."""
+    """`native_threads` raises it; the Broadcaster raises its own error with the same message, which says what to do."""
 
 
 class CollectorError(MetricsStreamError):
-    """A collector was asked for something that it cannot do; its constructor raises it, the commands show it."""
+    """Collectors raise it for settings out of their limits; the commands show it."""
