@@ -1,7 +1,7 @@
-"""Whether the bus carries, told from numbered messages that a process sends to itself over it.
+"""Judge whether the bus delivers, by numbered messages that a process sends to itself over it.
 
-Room: core. A lost connection to Redis comes back without a word, and what was published meanwhile is gone: only a
-message that should have arrived shows it.
+A lost connection to Redis is opened again silently, and messages published meanwhile are lost. Only a message that
+should have arrived and did not shows it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ BusState = Literal["live", "stale"]
 
 
 class Canary:
-    """Numbers what is sent, and judges by what comes back. Instants are seconds of one monotonic clock."""
+    """Numbers messages and judges by those that return. Instants are seconds of one monotonic clock."""
 
     def __init__(self, *, silent_seconds: float, now: float) -> None:
         self.state: BusState = "live"
@@ -28,22 +28,22 @@ class Canary:
 
     @property
     def is_awaited(self) -> bool:
-        """Whether the newest message that was sent has not come back."""
+        """Whether the newest message that was sent has not returned yet."""
         return self._heard < self._sent
 
     def sent(self) -> None:
-        """Hear that the next message was sent; one that could not be is not missed, and its number is next again."""
+        """Note that the next message was sent; if sending failed, do not call this, and the number is used again."""
         self._sent += 1
 
     def hear(self, number: int, now: float) -> bool:
-        """Take a message that came back; return True when others were lost before it."""
+        """Note a message that returned; return True if messages before it were lost."""
         lost = number > self._heard + 1
         self._heard = max(self._heard, number)
         self._heard_at = now
         return lost
 
     def judge(self, now: float) -> BusState | None:
-        """Return the new state when it has changed: stale after too long a silence, live when it is over."""
+        """Return the new state if it has changed (stale after too long a silence, else live), or None."""
         state: BusState = "stale" if now - self._heard_at > self._silent_seconds else "live"
         if state == self.state:
             return None

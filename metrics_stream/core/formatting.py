@@ -1,6 +1,6 @@
-"""Numbers, their units and lengths of time as a person reads them, for pages that the server writes.
+"""Format numbers with units, durations, instants and quoted values for pages and messages.
 
-Room: core. What a number looks like is what `client/format.js` makes of it in the browser; a test compares the two.
+Numbers look as `client/format.js` formats them in the browser; a test compares the two.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import msgspec
 NO_VALUE = "\u2013"
 _NO_BREAK = "\u00a0"
 
-# What stands behind a number of these units; others stand behind it as they are.
+# The suffix of a number for these units; any other unit is its own suffix.
 _SUFFIXES = {"ratio": "%", "percent": "%", "$": "", "count": "", "score": ""}
 
 _MAGNITUDES = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 
-# From here on a number is written with its power of ten; the largest one has 309 digits.
+# From here on a number is written with its power of ten; the largest float has 309 digits.
 _HUGE = 1e15
 
-# Seconds, the name of so many, and from how many seconds on it is used.
+# The length of a unit in seconds, its name, and from how many seconds on it is used.
 _LONG_TIMES = ((86_400, "d", 2 * 86_400), (3_600, "h", 5_995), (60, "min", 0))
 
 
@@ -39,7 +39,7 @@ def format_number(value: float | None, unit: str = "") -> str:
 
 
 def _parts(value: float, unit: str) -> tuple[str, str]:
-    """Return the number and what stands behind it."""
+    """Return the number and its suffix."""
     suffix = _SUFFIXES.get(unit, unit)
     size = abs(value)
     match unit:
@@ -70,17 +70,17 @@ def _percent(value: float) -> str:
     size = abs(value)
     if size >= 9_999.5:
         return _compact(value)
-    # Near the ends one decimal says too little: error rates live below 1 %, uptime above 99.9 %.
+    # One decimal is too coarse near both ends: error rates stay below 1 %, uptimes above 99.9 %.
     return _fixed(value, 2 if size < 0.995 or 99.9 < size < 100 else 1)
 
 
 def _compact(value: float) -> str:
-    """Return `value` with three significant digits or so: 0.034, 3.46, 87.2, 132, 12.3k, 4.56M."""
+    """Return `value` with about three significant digits: 0.034, 3.46, 87.2, 132, 12.3k, 4.56M."""
     size = abs(value)
     if size >= _HUGE:
         return _fixed(value, 0)
     for factor, letter in _MAGNITUDES:
-        # 999,950 would be rounded to "1,000k"; it is "1.00M". Whole numbers up to 9,999 stay whole.
+        # 999,950 must become "1.00M", not "1,000k". Whole numbers up to 9,999 stay whole.
         if size >= factor * 0.9995 and (factor > 1e3 or size >= 9_999.5):
             return _significant(value / factor) + letter
     return _fixed(value, 0) if size >= 999.5 else _significant(value)
@@ -97,13 +97,13 @@ def _significant(value: float) -> str:
 def _fixed(value: float, decimals: int) -> str:
     if abs(value) >= _HUGE:
         return f"{value:.2e}".replace("+", "")
-    # As in browsers: the shortest decimal that is this double, and ties away from zero.
+    # Round as browsers do: the shortest decimal that is this double, ties away from zero.
     rounded = Decimal(str(value)).quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP)
     return f"{abs(rounded) if rounded.is_zero() else rounded:,f}"
 
 
 def format_duration(seconds: float | None) -> str:
-    """Return a length of time in its two largest units, "1 h 4 min", "12 min 30 s"."""
+    """Return a duration in its two largest units, such as "1 h 4 min" or "12 min 30 s"."""
     if seconds is None:
         return NO_VALUE
     whole = max(0, round(seconds))

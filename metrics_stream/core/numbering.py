@@ -1,7 +1,7 @@
-"""Numbers on what producers publish, by which a hub tells what is missing and what came twice.
+"""Number the metrics that producers publish, so that a hub sees which are missing and which came twice.
 
-Room: core. A channel layer loses messages without a word, and brings one twice when its answer came too late and the
-producer sent it again.
+A channel layer loses messages silently. It delivers one twice if its answer came too late and the producer sent the
+message again.
 """
 
 from __future__ import annotations
@@ -10,29 +10,29 @@ from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-# Producers of one metric type that are remembered; past it the one that was silent longest is forgotten, and what it
-# publishes next is taken as its beginning.
+# So many producers of one metric type are remembered. Beyond that the one silent longest is forgotten, and its next
+# batch counts as its first.
 MAX_PRODUCERS = 10_000
 
-# What is late is told from what came before by the ranges that are missing; so many of one producer are remembered.
+# The ranges that are missing distinguish a late batch from a repeated one; so many of one producer are remembered.
 MAX_MISSING_RANGES = 16
 
 
 class Numbering:
-    """The numbers of one producer, a sequence for each metric type."""
+    """The numbers that one producer gives, in one sequence for each metric type."""
 
     def __init__(self) -> None:
         self._next: Counter[str] = Counter()
 
     def take(self, metric_type: str, count: int) -> int:
-        """Return the number of the first of `count` metrics; the others have those that follow."""
+        """Take `count` consecutive numbers and return the first of them."""
         first = self._next[metric_type]
         self._next[metric_type] += count
         return first
 
 
 class Heard(NamedTuple):
-    """What the numbers of a batch say: how many metrics are missing before it, and whether it came before."""
+    """What the numbers of a batch tell: how many metrics are missing before it, and whether it is a repetition."""
 
     missing: int
     repeated: bool
@@ -52,28 +52,28 @@ class _Sequence:
             return Heard(missing, repeated=False)
         for index, (start, stop) in enumerate(self.missing):
             if start <= first and end <= stop:
-                # Late, since some layers do not keep the order; said to be missing already, and better now than never.
+                # Some layers do not keep the order. The batch was reported as missing; deliver it late all the same.
                 self.missing[index : index + 1] = [(a, b) for a, b in ((start, first), (end, stop)) if a < b]
                 return Heard(0, repeated=False)
         return Heard(0, repeated=True)
 
 
 class Continuity:
-    """Follows the numbers of all producers, of the metric types that are heard."""
+    """Follows the numbers of all producers, for the metric types that the process receives."""
 
     def __init__(self) -> None:
         self._sequences: dict[str, OrderedDict[str, _Sequence]] = {}
 
     def begin(self, metric_type: str) -> None:
-        """Follow a metric type from now on; harmless when it is followed already."""
+        """Follow a metric type from now on, if it is not followed already."""
         self._sequences.setdefault(metric_type, OrderedDict())
 
     def end(self, metric_type: str) -> None:
-        """Follow it no more; what is published meanwhile will not count as missing."""
+        """Stop following a metric type; metrics published until the next `begin` do not count as missing."""
         self._sequences.pop(metric_type, None)
 
     def hear(self, producer: str, metric_type: str, *, first: int, count: int) -> Heard:
-        """Take a batch that arrived; the first of a producer says nothing about what came before it."""
+        """Note a batch that arrived; before the first batch of a producer nothing counts as missing."""
         sequences = self._sequences.get(metric_type)
         if sequences is None:
             return Heard(0, repeated=False)

@@ -1,10 +1,10 @@
-"""How much somebody may do each second, and how much at once. Room: core."""
+"""Limit how much a client or program may do each second, and how much at once."""
 
 from __future__ import annotations
 
 
 class TokenBucket:
-    """A bucket that holds `burst` and fills with `per_second`; instants are seconds of a clock that never goes back."""
+    """A bucket that holds `burst` tokens and refills at `per_second`. Instants are seconds of a monotonic clock."""
 
     __slots__ = ("_at", "_burst", "_left", "per_second")
 
@@ -15,19 +15,19 @@ class TokenBucket:
         self._at = now
 
     def take(self, amount: float, now: float) -> float:
-        """Take `amount` and return 0; or take nothing, and return in how many seconds it will be there.
+        """Take `amount` and return 0; or take nothing and return the seconds until it is available.
 
-        More than the bucket holds is given when it is full, and owed.
+        An amount larger than the bucket is given when the bucket is full; the rest is a debt.
         """
         self._left = min(self._burst, self._left + (now - self._at) * self.per_second)
         self._at = now
         missing = min(amount, self._burst) - self._left
-        # What is computed to be there after a wait may lack the last bit.
+        # After exactly the returned wait, rounding can leave the bucket short by the last bit.
         if missing > 1e-9:
             return missing / self.per_second
         self._left -= amount
         return 0.0
 
     def give_back(self, amount: float) -> None:
-        """Put back what was taken and not used."""
+        """Put back an amount that was taken and not used."""
         self._left = min(self._burst, self._left + amount)

@@ -265,7 +265,7 @@ class ConnectionsTests(TransactionTestCase):
         page = page_of(socket.id)
         assert "agent of a, 2 agents" in await text_of(browser, page)
         for asked, gets, text in (
-            ("metric_type=agent&agent_id=x", True, "Nothing waits; a metric that came now would leave in"),
+            ("metric_type=agent&agent_id=x", True, "Nothing waits; a metric that arrived now would be sent in"),
             ("metric_type=agent&agent_id=y", False, "It wants only: x. The metric is of y."),
             ("metric_type=agent&agent_id=x&field=status", True, "The newest of agent, agent x is"),
             ("metric_type=hero", False, "It has subscribed to agent only; the client has to send `subscribe`."),

@@ -1,6 +1,6 @@
-"""The metrics of an interval folded into one for each type, source and agent: what mode `aggregate` delivers.
+"""Fold the metrics of an interval into one for each type, source and agent, as mode `aggregate` delivers them.
 
-Room: core. Metrics are folded as they come, so what is kept grows with the number of different fields, not of metrics.
+Metrics are folded as they arrive, so memory grows with the number of different fields, not with that of metrics.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.metrics.projection import AGENTS, Row, agents_by_id, are_agents, id_of
 from metrics_stream.core.metrics.summaries import SKETCHES, Fields
 
-# An interval is kept in up to so many parts, so that who comes in the middle gets a summary of what is published from
-# then on. Joining them takes as long as that many frames; who comes after so many gets some of what was before as well.
+# An interval has up to so many parts, so that a client that joins in the middle gets a summary of the metrics from then
+# on. Joining parts takes as long as so many frames. A client that joins later also gets a bit of what came before it.
 MAX_PARTS = 32
 
 
@@ -31,7 +31,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class _Group:
-    """What came of one type, source and agent, while one test run was the active one of the source."""
+    """The metrics of one type, source and agent, as long as the source has the same active test run."""
 
     __slots__ = ("agent_ids", "count", "fields", "grown", "other", "seconds", "sequence", "size", "timestamp")
 
@@ -58,7 +58,7 @@ class _Group:
         self.count += 1
 
     def merge(self, later: _Group) -> None:
-        """Take in what came later."""
+        """Fold in the metrics of a later group."""
         self.sequence, self.timestamp, self.seconds = later.sequence, later.timestamp, later.seconds
         self.name_agents(later.agent_ids)
         self.count += later.count
@@ -69,7 +69,7 @@ class _Group:
             self.fields.merge(later.fields)
 
     def name_agents(self, agent_ids: tuple[str, ...]) -> None:
-        """Note whose agents are in it."""
+        """Note which agents the metrics are of."""
         if self.agent_ids != agent_ids:
             self.agent_ids = tuple(dict.fromkeys((*self.agent_ids, *agent_ids)))
 
@@ -78,27 +78,27 @@ _Key = tuple[str, str, str | None, str | None]
 
 
 class Aggregate:
-    """The metrics of a part of an interval."""
+    """The metrics of one part of an interval."""
 
     def __init__(self) -> None:
-        # The one that was changed last is at the end.
+        # In the order of their last change.
         self._groups: dict[_Key, _Group] = {}
         self.size = 0
-        """What this takes in memory and in a frame, roughly, in bytes."""
+        """About what this takes in memory and in a frame, in bytes."""
 
     def __len__(self) -> int:
         return len(self._groups)
 
     def add(self, sequence: int, metric: Metric, body: bytes, *, adds_sketches: bool = True) -> None:
-        """Fold in the metric whose projection is `body`; raise one of MALFORMED when that is none.
+        """Fold in the metric whose projection is `body`; raise one of MALFORMED if the body is no metric.
 
-        `adds_sketches` lets percentiles that the projection kept be told from the sketches that it left out.
+        With `adds_sketches`, percentiles in the projection are computed from sketches that the projection left out.
         """
         document = _decode(body)
         data = document.data
         if adds_sketches and body is not metric.body and b'"sketches"' in metric.body:
             _add_sketches(data, _decode(metric.body).data)
-        # A projection may have left nothing of them.
+        # The projection may have left out all agents.
         agent_ids = () if type(data) is dict and AGENTS not in data else metric.agent_ids
         entries: list[tuple[str | None, Any]] = [(None, data)]
         if are_agents(data):
@@ -115,7 +115,7 @@ class Aggregate:
             self.size += group.size
 
     def drop_oldest(self, *, is_last: bool) -> str | None:
-        """Forget what was changed longest ago, and return its metric type; None when only one metric is left."""
+        """Drop the group changed longest ago and return its metric type; None if only one metric is left."""
         key, group = next(iter(self._groups.items()))
         if is_last and len(self._groups) == 1 and group.count == 1:
             return None
@@ -124,14 +124,14 @@ class Aggregate:
         return key[0]
 
     def merge(self, later: Aggregate) -> None:
-        """Take in what came later, and leave that as it is."""
+        """Fold in a later part, without changing it."""
         for key, group in later._groups.items():
             mine = self._groups.pop(key, None) or _Group()
             mine.merge(group)
             self._groups[key] = mine
 
     def metrics(self, *, keeps_sketches: bool) -> Iterator[tuple[int, Metric]]:
-        """Yield one metric for each type, source and agent, and the sequence of the newest that is in it."""
+        """Yield the summary for each type, source and agent, with the sequence of the newest metric in it."""
         for (metric_type, source, agent_id, run), group in self._groups.items():
             summary: Row = {}
             worst: list[str] = []
@@ -156,10 +156,10 @@ class Aggregate:
 
 
 class Interval:
-    """The metrics of an interval, in parts that begin where `cut` was called."""
+    """The metrics of an interval, in parts that begin at each `cut`."""
 
     def __init__(self, start: int, keeps_sketches: bool) -> None:
-        """Begin with the metric of sequence `start`; `keeps_sketches` leaves the merged sketches in the data."""
+        """Begin with the metric of sequence `start`; with `keeps_sketches` the data contains the merged sketches."""
         self._starts = [start]
         self._parts = [Aggregate()]
         self._keeps_sketches = keeps_sketches
@@ -170,31 +170,31 @@ class Interval:
 
     @property
     def size(self) -> int:
-        """What this takes in memory and in a frame, roughly, in bytes."""
+        """About what this takes in memory and in a frame, in bytes."""
         return sum(part.size for part in self._parts) if len(self._parts) > 1 else self._parts[0].size
 
     def add(self, sequence: int, metric: Metric, body: bytes) -> None:
-        """Fold in the metric whose projection is `body`; raise one of MALFORMED when that is none."""
+        """Fold in the metric whose projection is `body`; raise one of MALFORMED if the body is no metric."""
         if self._rendered:
             self._rendered = {}
-        # Where sketches go out, those that the projection left out must not: nobody knows who may see them.
+        # If sketches are sent, those that the projection left out stay out: the client may not be allowed to see them.
         self._parts[-1].add(sequence, metric, body, adds_sketches=not self._keeps_sketches)
 
     def cut(self, sequence: int) -> None:
-        """Let a part begin with the metric of `sequence`, which comes next."""
+        """Begin a part with the next metric, which has this sequence."""
         if len(self._parts[-1]) and len(self._parts) < MAX_PARTS:
             self._starts.append(sequence)
             self._parts.append(Aggregate())
             self._rendered = {}
 
     def drop_oldest(self) -> str | None:
-        """Forget what was changed longest ago, and return its metric type; None when only one metric is left."""
+        """Drop the group changed longest ago and return its metric type; None if only one metric is left."""
         self._rendered = {}
         part = next((part for part in self._parts if len(part)), None)
         return None if part is None else part.drop_oldest(is_last=part is self._parts[-1])
 
     def since(self, sequence: int) -> list[tuple[int, Metric]]:
-        """Return the summaries from the cut at `sequence` on, with the sequence of the newest metric in each."""
+        """Return the summaries since the cut at `sequence`, each with the sequence of the newest metric in it."""
         first = max(0, bisect_right(self._starts, sequence) - 1)
         if first not in self._rendered:
             whole = self._parts[first]
@@ -207,7 +207,7 @@ class Interval:
 
 
 def _add_sketches(data: Any, whole: Any) -> None:
-    """Add the sketches that a filter of fields left out, since percentiles that it kept belong to them."""
+    """Add the sketches that a filter of fields left out, because the percentiles that it kept need them."""
     if type(data) is dict and type(whole) is dict:
         if SKETCHES in whole:
             data[SKETCHES] = whole[SKETCHES]

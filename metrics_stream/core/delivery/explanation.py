@@ -1,7 +1,6 @@
-"""Why a client gets a metric, or does not: step by step, in words, by the very functions that deliver.
+"""Explain step by step why a client gets a metric or not, using the same functions that deliver.
 
-Room: core. What is asked about is tried on a metric: the newest that was published, or, where there is none like it,
-one made up for the purpose.
+The question is tried on a sample metric: the newest one published that fits, or one made up for the purpose.
 """
 
 from __future__ import annotations
@@ -22,24 +21,24 @@ from metrics_stream.core.metrics.permission import EVERYTHING, Grant, Permit
 from metrics_stream.core.metrics.projection import AGENT_ID, AGENTS, MALFORMED, entries_in
 from metrics_stream.core.protocol.messages import Filters
 
-# What of the filters' own order and words stands on the wire, and what a person calls it.
+# The filters in the order in which they are explained, with a noun for people.
 FILTER_WORDS = {"agent_ids": "agents", "fields": "fields", "sources": "sources"}
 
-# A list of names longer than this is cut; the page is for people.
+# Longer lists of names are cut, to keep the page readable.
 MOST_NAMES = 6
 
-# Older than this, the newest metric is worth a remark: something has stopped publishing.
-QUIET_SECONDS = 60.0
+# If the newest metric is older, the page remarks on it: the producer has stopped publishing.
+OUTDATED_SECONDS = 60.0
 
-# What the metric that is made up may name of filters and grants.
-_MOST_TRIED = 50
-_MOST_BYTES = 10_000_000
+# A metric that is made up has at most so many agents and fields of filters and grants.
+_MOST_SAMPLE_NAMES = 50
+_MOST_SAMPLE_BYTES = 10_000_000
 
 Verdict = Literal["yes", "no", "note"]
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """Which client is asked about, and which metric; without a metric type only what the client is.
+    """The client and the metric that are asked about; without a metric type only the client is described.
 
     An empty source, agent or field means any.
     """
@@ -50,17 +49,17 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     agent_id: str = ""
     field: str = ""
     newest: Metric | None = None
-    """The newest of the history that it fits, as far as whoever asks may see it."""
+    """The newest metric of the history that fits, as far as the person who asks may see it."""
     newest_of_type: Metric | None = None
-    """The newest of the metric type, of whatever source."""
+    """The newest metric of the type, from any source."""
     history_seconds: float = 0.0
-    """How far back both were looked for; 0 where there is no history."""
+    """How far back both were searched; 0 without a history."""
     asker_sees_all: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
-    """How things stand with a client and the process that has it. Instants are those of the hub's clock."""
+    """The state of a client and of its server process. Instants are those of the hub's clock."""
 
     catalogue: Catalogue
     wall_time: float
@@ -77,14 +76,14 @@ class Situation:
     waiting_metrics: int = 0
     dropped_metrics: int = 0
     last_frame_at: float = float("-inf")
-    """Of the client itself, which may be out of step with its view."""
+    """The last frame of the client itself, which can differ from that of its view."""
     view_frame_at: float = float("-inf")
     due_at: float | None = None
-    """When the frame leaves that something waits for already."""
+    """When the frame for the metrics that wait is due."""
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One question on the way from the producer to the client, and its answer."""
+    """One check on the way from the producer to the client, and its result."""
 
     title: str
     verdict: Verdict
@@ -92,7 +91,7 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class Explanation(msgspec.Struct, frozen=True):
-    """All steps, and what follows from them."""
+    """All steps and their conclusion."""
 
     gets: bool
     summary: str
@@ -100,12 +99,12 @@ class Explanation(msgspec.Struct, frozen=True):
 
 
 def fits(metric: Metric, *, source: str, agent_id: str) -> bool:
-    """Return whether a metric is one of those asked about; empty means any."""
+    """Return whether a metric is of this source and agent; an empty one means any."""
     return (not source or metric.source == source) and (not agent_id or agent_id in metric.agent_ids)
 
 
 def holds(body: bytes | None, agent_id: str, path: str) -> bool:
-    """Return whether the JSON of a metric shows a field of an agent; empty means any. None shows nothing."""
+    """Return whether the JSON of a metric contains a field of an agent; empty means any. None contains nothing."""
     if body is None:
         return False
     try:
@@ -117,7 +116,7 @@ def holds(body: bytes | None, agent_id: str, path: str) -> bool:
 
 
 def _parts_of(data: object, agent_id: str) -> Iterable[dict[str, object]]:
-    """Return the objects in a metric's data in which a field is looked for."""
+    """Return the objects in a metric's data that can hold a field of the agent."""
     agents = data.get(AGENTS) if isinstance(data, dict) else data
     named = [entry for found_id, entry in entries_in(agents) if agent_id in ("", found_id)]
     if not isinstance(data, dict):
@@ -127,14 +126,14 @@ def _parts_of(data: object, agent_id: str) -> Iterable[dict[str, object]]:
 
 
 def explain(question: Question, situation: Situation) -> Explanation:
-    """Return why the client gets what is asked about, or why not."""
+    """Return why the client gets the metric in question, or why not."""
     known = situation.catalogue.types.get(question.metric_type)
     if known is None:
         names = ", ".join(situation.catalogue.slugs)
         return _conclude([Step("Metric type", "no", f"{quote(question.metric_type)} is unknown; there are: {names}.")])
-    probe = _probe_of(question, situation)
-    filters = list(_filter_steps(probe, question, situation.selection.filters))
-    access = _access_step(probe, question, situation.permit)
+    sample = _find_or_make_sample(question, situation)
+    filters = list(_filter_steps(sample, question, situation.selection.filters))
+    access = _access_step(sample, question, situation.permit)
     steps = [
         Step("Metric type", "yes", f"{known.slug} is known here as {known.label}."),
         _published_step(question, situation),
@@ -144,10 +143,10 @@ def explain(question: Question, situation: Situation) -> Explanation:
         *filters,
     ]
     if len(filters) > 0 and all(step.verdict == "yes" for step in [access, *filters]):
-        steps += _common_steps(probe, question, situation)
+        steps += _common_steps(sample, question, situation)
     steps += [_delivery_step(situation.delivery), _client_step(situation)]
     if all(step.verdict != "no" for step in steps):
-        steps.append(_frame_step(probe, situation))
+        steps.append(_frame_step(sample, situation))
     return _conclude(steps)
 
 
@@ -158,94 +157,96 @@ def _conclude(steps: list[Step]) -> Explanation:
     return Explanation(False, f"It does not get this metric, because of: {', '.join(against)}.", steps)
 
 
-# --- the metric that is tried ---
+# --- the sample ---
 
 
-def _probe_of(question: Question, situation: Situation) -> Metric:
+def _find_or_make_sample(question: Question, situation: Situation) -> Metric:
     newest = question.newest
     if newest is not None and holds(newest.body, question.agent_id, question.field):
         return newest
     filters, grants = situation.selection.filters, situation.permit.grants or frozenset()
     kind = situation.catalogue.types[question.metric_type]
     own = [grant for grant in grants if kind.slug in grant.metric_types]
-    names = {question.field.partition(".")[0]} if question.field else _tried(filters.fields, *(g.fields for g in own))
+    names = (
+        {question.field.partition(".")[0]} if question.field else _join_terms(filters.fields, *(g.fields for g in own))
+    )
     if not question.field:
         names |= {field.name for field in kind.fields} or {"value"}
     entry: dict[str, object] = dict.fromkeys(sorted(names), 0)
-    agents = {question.agent_id} if question.agent_id else _tried(filters.agent_ids, *(g.agent_ids for g in own))
+    agents = {question.agent_id} if question.agent_id else _join_terms(filters.agent_ids, *(g.agent_ids for g in own))
     data: object = entry
     if kind.has_entries or question.agent_id:
         entries = [{**entry, AGENT_ID: agent_id} for agent_id in sorted(agents) or ["agent"]]
         data = entries if kind.has_entries else {AGENTS: entries}
-    sources = _tried(filters.sources) or _tried(*(g.sources for g in own))
+    sources = _join_terms(filters.sources) or _join_terms(*(g.sources for g in own))
     source = question.source or (newest.source if newest is not None else min(sources, default="any"))
-    return encode_metric(kind, data, timestamp=situation.wall_time, source=source, max_bytes=_MOST_BYTES)
+    return encode_metric(kind, data, timestamp=situation.wall_time, source=source, max_bytes=_MOST_SAMPLE_BYTES)
 
 
-def _tried(*terms: Iterable[str]) -> set[str]:
-    return set(sorted({name for each in terms for name in each})[:_MOST_TRIED])
+def _join_terms(*terms: Iterable[str]) -> set[str]:
+    return set(sorted({name for each in terms for name in each})[:_MOST_SAMPLE_NAMES])
 
 
-# --- the steps, in the order in which a metric takes them ---
+# --- the steps, in the order in which a metric passes them ---
 
 
 def _published_step(question: Question, situation: Situation) -> Step:
     title = "Published lately"
     newest, of_type = question.newest, question.newest_of_type
-    asked = _asked(question)
+    asked = _describe_question(question)
     if not question.history_seconds:
-        return Step(title, "note", "There is no history here, so nobody knows.")
+        return Step(title, "note", "There is no history here, so this is unknown.")
     if newest is None:
         kept = format_duration(question.history_seconds)
         nothing = f"Nothing of {asked} was published in the last {kept}"
         if not question.asker_sees_all:
             return Step(title, "note", f"{nothing} that you may see yourself.")
         if of_type is not None and (question.source or question.agent_id):
-            nothing += f"; the newest {of_type.metric_type} metric is {_described(of_type, situation.wall_time)}"
+            nothing += f"; the newest {of_type.metric_type} metric is {_describe_age(of_type, situation.wall_time)}"
         return Step(title, "no", f"{nothing}.")
-    text = f"The newest of {asked} is {_described(newest, situation.wall_time)}"
+    text = f"The newest of {asked} is {_describe_age(newest, situation.wall_time)}"
     if question.field and not holds(newest.body, question.agent_id, question.field):
         verdict: Verdict = "no" if question.asker_sees_all else "note"
         seen = "" if question.asker_sees_all else " that you may see yourself"
         return Step(title, verdict, f"{text}, and has no field {quote(question.field)}{seen}.")
-    quiet = situation.wall_time - newest.timestamp > QUIET_SECONDS
-    return Step(title, "note" if quiet else "yes", f"{text}.")
+    is_outdated = situation.wall_time - newest.timestamp > OUTDATED_SECONDS
+    return Step(title, "note" if is_outdated else "yes", f"{text}.")
 
 
-def _asked(question: Question) -> str:
+def _describe_question(question: Question) -> str:
     parts = [question.metric_type]
     parts += [f"source {question.source}"] if question.source else []
     parts += [f"agent {question.agent_id}"] if question.agent_id else []
     return ", ".join(parts)
 
 
-def _described(metric: Metric, wall_time: float) -> str:
-    return f"{_seconds(wall_time - metric.timestamp)} old, of source {metric.source}"
+def _describe_age(metric: Metric, wall_time: float) -> str:
+    return f"{_format_seconds(wall_time - metric.timestamp)} old, of source {metric.source}"
 
 
 def _bus_step(problem: str | None) -> Step:
     if problem is None:
-        return Step("Channel layer", "yes", "It carries what the clients of this server process want.")
+        return Step("Channel layer", "yes", "It delivers what the clients of this server process have subscribed to.")
     return Step("Channel layer", "no", f"{problem[:1].upper()}{problem[1:]}.")
 
 
-def _access_step(probe: Metric, question: Question, permit: Permit) -> Step:
+def _access_step(sample: Metric, question: Question, permit: Permit) -> Step:
     title = "Access"
     if permit.grants is None:
         return Step(title, "yes", "It may see everything.")
     if not permit.grants:
-        return Step(title, "no", "It may see nothing of what is live.")
-    grants = sorted(permit.grants, key=_grant_words)
-    through = [grant for grant in grants if _is_shown(probe, question, Filters(), Permit(frozenset({grant})))]
+        return Step(title, "no", "It may see no live metrics.")
+    grants = sorted(permit.grants, key=_describe_grant)
+    through = [grant for grant in grants if _is_shown(sample, question, Filters(), Permit(frozenset({grant})))]
     if through:
-        return Step(title, "yes", f"Let through by: {'; or '.join(map(_grant_words, through))}.")
-    return Step(title, "no", f"It may see only: {'; or '.join(map(_grant_words, grants))}.")
+        return Step(title, "yes", f"Let through by: {'; or '.join(map(_describe_grant, through))}.")
+    return Step(title, "no", f"It may see only: {'; or '.join(map(_describe_grant, grants))}.")
 
 
-def _grant_words(grant: Grant) -> str:
-    text = f"metrics of {_names(grant.metric_types) or 'no type'}"
+def _describe_grant(grant: Grant) -> str:
+    text = f"metrics of {_list_names(grant.metric_types) or 'no type'}"
     narrowed = [("sources", grant.sources), ("agents", grant.agent_ids), ("fields", grant.fields)]
-    return text + "".join(f", only the {noun} {_names(terms)}" for noun, terms in narrowed if terms)
+    return text + "".join(f", only the {noun} {_list_names(terms)}" for noun, terms in narrowed if terms)
 
 
 def _subscription_step(question: Question, selection: Selection) -> Step:
@@ -255,42 +256,40 @@ def _subscription_step(question: Question, selection: Selection) -> Step:
     return Step("Subscription", "no", f"{has or 'It has subscribed to nothing'}; the client has to send `subscribe`.")
 
 
-def _filter_steps(probe: Metric, question: Question, filters: Filters) -> Iterable[Step]:
+def _filter_steps(sample: Metric, question: Question, filters: Filters) -> Iterable[Step]:
     if filters == Filters():
         yield Step("Filters", "yes", "It has set none.")
     for name, noun in FILTER_WORDS.items():
         terms: tuple[str, ...] = getattr(filters, name)
         if terms:
-            lets_through = _is_shown(probe, question, Filters(**{name: terms}), EVERYTHING)
-            text = f"It wants only: {_names(terms)}." + (
-                "" if lets_through else f" {_has_words(probe, name, question)}"
+            lets_through = _is_shown(sample, question, Filters(**{name: terms}), EVERYTHING)
+            text = f"It wants only: {_list_names(terms)}." + (
+                "" if lets_through else f" {_describe_sample(sample, name, question)}"
             )
             yield Step(f"Filter of {noun}", "yes" if lets_through else "no", text)
 
 
-def _has_words(probe: Metric, name: str, question: Question) -> str:
+def _describe_sample(sample: Metric, name: str, question: Question) -> str:
     if name == "sources":
-        return f"The metric is of {probe.source}."
+        return f"The metric is of {sample.source}."
     if name == "agent_ids":
-        return f"The metric is of {_names((question.agent_id,) if question.agent_id else probe.agent_ids)}."
+        return f"The metric is of {_list_names((question.agent_id,) if question.agent_id else sample.agent_ids)}."
     return (
         f"That leaves nothing of {quote(question.field)}." if question.field else "That leaves nothing of the metric."
     )
 
 
-def _common_steps(probe: Metric, question: Question, situation: Situation) -> Iterable[Step]:
-    if not _is_shown(probe, question, situation.selection.filters, situation.permit):
-        yield Step(
-            "Access and filters together", "no", "What it may see and what its filters leave have nothing in common."
-        )
+def _common_steps(sample: Metric, question: Question, situation: Situation) -> Iterable[Step]:
+    if not _is_shown(sample, question, situation.selection.filters, situation.permit):
+        yield Step("Access and filters together", "no", "Its access and its filters together leave nothing.")
 
 
-def _is_shown(probe: Metric, question: Question, filters: Filters, permit: Permit) -> bool:
+def _is_shown(sample: Metric, question: Question, filters: Filters, permit: Permit) -> bool:
     try:
-        body = compile_projection(filters, permit)(DecodedMetric(probe))
+        body = compile_projection(filters, permit)(DecodedMetric(sample))
     except MALFORMED:
         return False
-    return holds(body, question.agent_id if probe.agent_ids else "", question.field)
+    return holds(body, question.agent_id if sample.agent_ids else "", question.field)
 
 
 def _delivery_step(delivery: Delivery) -> Step:
@@ -299,7 +298,7 @@ def _delivery_step(delivery: Delivery) -> Step:
         case "latest":
             text = f"Mode latest: the newest of each source and its agents, {every}; a newer one replaces it before."
         case "aggregate":
-            text = f"Mode aggregate: in its place goes a summary of all that came, {every}."
+            text = f"Mode aggregate: a summary of all metrics since the last frame replaces it, {every}."
         case _:
             text = (
                 f"Mode all: every metric, in frames {every}, once {delivery.batch_size} wait or "
@@ -312,37 +311,45 @@ def _client_step(situation: Situation) -> Step:
     title = "Client"
     waiting = f" {situation.waiting_metrics:,} metrics wait for it." if situation.waiting_metrics else ""
     if situation.dropped_metrics:
-        waiting += f" It has been told of {situation.dropped_metrics:,} that were dropped before."
+        waiting += f" It was told of {situation.dropped_metrics:,} that were dropped before."
     if situation.is_replaying:
-        return Step(title, "no", "It watches a replay, and gets what is live again when it sends `live`.")
+        return Step(title, "no", "It watches a replay; it gets live metrics again after it sends `live`.")
     if situation.is_held:
-        return Step(title, "note", f"What was published before is being sent to it first.{waiting}")
+        return Step(title, "note", f"It is being sent what was published before.{waiting}")
     if situation.busy_seconds is not None:
         rest = "" if situation.backlog_bytes is None else f", {situation.backlog_bytes:,} bytes of it are left"
         text = (
-            f"It has not taken all of its last frame for {_seconds(situation.busy_seconds)}{rest}. After "
+            f"It has not accepted all of its last frame for {_format_seconds(situation.busy_seconds)}{rest}. After "
             f"{situation.slow_after_seconds:g} s without any progress it is closed.{waiting}"
         )
         return Step(title, "note", text)
-    return Step(title, "note" if situation.dropped_metrics else "yes", f"It takes what it is sent.{waiting}")
+    return Step(title, "note" if situation.dropped_metrics else "yes", f"It accepts what it is sent.{waiting}")
 
 
-def _frame_step(probe: Metric, situation: Situation) -> Step:
+def _frame_step(sample: Metric, situation: Situation) -> Step:
     title = "Next frame"
     now, floor_at = situation.now, situation.last_frame_at + situation.delivery.interval_seconds
     if situation.due_at is not None:
-        return Step(title, "yes", f"Due in {_seconds(max(situation.due_at, floor_at) - now)}, with what waits.")
-    pending = Pending(situation.delivery, max_metrics=2, max_bytes=_MOST_BYTES, last_frame_at=situation.view_frame_at)
-    pending.add(probe, probe.body, now)
+        return Step(
+            title,
+            "yes",
+            f"Due in {_format_seconds(max(situation.due_at, floor_at) - now)}, with the metrics that wait.",
+        )
+    pending = Pending(
+        situation.delivery, max_metrics=2, max_bytes=_MOST_SAMPLE_BYTES, last_frame_at=situation.view_frame_at
+    )
+    pending.add(sample, sample.body, now)
     due_at = max(now if pending.due_at is None else pending.due_at, floor_at)
-    return Step(title, "yes", f"Nothing waits; a metric that came now would leave in {_seconds(due_at - now)}.")
+    return Step(
+        title, "yes", f"Nothing waits; a metric that arrived now would be sent in {_format_seconds(due_at - now)}."
+    )
 
 
-def _names(terms: Collection[str]) -> str:
+def _list_names(terms: Collection[str]) -> str:
     names = sorted(terms)
     beyond = len(names) - MOST_NAMES
     return ", ".join(names[:MOST_NAMES]) + (f" and {beyond:,} more" if beyond > 0 else "")
 
 
-def _seconds(seconds: float) -> str:
+def _format_seconds(seconds: float) -> str:
     return f"{max(0.0, seconds):.2f} s" if seconds < 10 else format_duration(seconds)

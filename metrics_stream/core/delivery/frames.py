@@ -1,4 +1,4 @@
-"""What leaves for a client together: what is missing and the metrics, as texts that sockets may share. Room: core."""
+"""Build the frames for a window of metrics: a gap for each reason of loss, then the data, as shareable messages."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from metrics_stream.core.protocol.messages import Gap
 from metrics_stream.core.protocol.parsing import encode, encode_metrics
 from metrics_stream.core.protocol.prepared_message import CompressionContext, PreparedMessage
 
-# Client libraries take messages of up to 1 MiB unless told otherwise.
+# By default, client libraries accept messages of up to 1 MiB.
 MAX_FRAME_BYTES = 1_000_000
 
 
 class Frames(NamedTuple):
-    """Texts in order, and what they amount to: metrics in the last `data_texts` of them, bytes in all."""
+    """Messages in order: the last `data_texts` of them hold `metrics` metrics; all have `size` bytes together."""
 
     texts: tuple[PreparedMessage, ...]
     metrics: int
@@ -33,9 +33,9 @@ def build_frames(
     position: str | None = None,
     replayed: bool = False,
 ) -> Frames:
-    """Return a gap for each reason of a loss, then the metrics, which go on with the row at `context`.
+    """Return a gap for each reason of a loss, then the metrics, whose compression continues at `context`.
 
-    `position` is reached with the last of them, and so is said in the last frame only.
+    Only the last frame has the `position`, because a client reaches it with the last metric.
     """
     metric_types = tuple(sorted(loss.metric_types))
     gaps = [
@@ -50,7 +50,7 @@ def build_frames(
 def _data_texts(
     items: list[Item], context: CompressionContext | None, is_for_many: bool, position: str | None, replayed: bool
 ) -> Iterator[PreparedMessage]:
-    """Yield the frame of these metrics, or several when one would be too large for clients."""
+    """Yield one frame of these metrics, or several if one would be too large for clients."""
     data = encode_metrics([item.body for item in items], position=position, replayed=replayed)
     half = len(items) // 2
     if len(data) <= MAX_FRAME_BYTES or not half:

@@ -1,6 +1,6 @@
-"""When a frame is due and what it holds: the metrics of one view between two frames, and the share of a busy client.
+"""Hold the metrics of a view until its next frame is due, and the share of a client that is busy.
 
-Room: core. No clock: every method that needs an instant takes `now`, in seconds of any one monotonic clock.
+There is no clock here: methods that need an instant take `now`, in seconds of one monotonic clock.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from metrics_stream.core.metrics.projection import MALFORMED
 from metrics_stream.core.protocol.codes import GapReason
 from metrics_stream.core.protocol.messages import BATCH_SIZE, BATCH_TIMEOUT_SECONDS, INTERVAL_SECONDS, Mode, clamp
 
-# A frame that becomes due by an arriving metric waits this long for what arrives with it: producers publish several
-# types at once, and 20 ms are not seen by a person.
+# A frame that an arriving metric makes due waits this long for metrics that arrive with it: producers publish several
+# types at once, and a person does not notice 20 ms.
 LINGER_SECONDS = 0.02
 
 Key = tuple[str, str, tuple[str, ...]]
@@ -27,7 +27,7 @@ Key = tuple[str, str, tuple[str, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """How a client wants its metrics. Hashable: equal wishes share a view."""
+    """How a client wants its metrics delivered. Hashable: clients with equal deliveries share a view."""
 
     interval_seconds: float = 1.0
     batch_size: int = 10
@@ -36,7 +36,7 @@ class Delivery:
 
     @classmethod
     def clamped(cls, *, interval_seconds: float, batch_size: int, batch_timeout_seconds: float, mode: Mode) -> Delivery:
-        """Return a delivery whose numbers were moved into what the protocol allows."""
+        """Return a delivery whose numbers are clamped to the bounds of the protocol."""
         return cls(
             clamp(interval_seconds, INTERVAL_SECONDS),
             int(clamp(batch_size, BATCH_SIZE)),
@@ -46,9 +46,9 @@ class Delivery:
 
 
 class Item(msgspec.Struct, frozen=True, gc=False):
-    """A metric and what the view's selection left of it. `sequence` counts the view's items since it began.
+    """A metric and its part for the view's selection. `sequence` numbers the items of the view.
 
-    Many wait at a time, and none of them refers back to anything, so the garbage collector need not look at them.
+    Many wait at a time, and none is part of a reference cycle, so the garbage collector need not track them.
     """
 
     sequence: int
@@ -58,7 +58,7 @@ class Item(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(slots=True)
 class Loss:
-    """What a client does not get, by reason: how many metrics (None where nobody knows), and of which types."""
+    """The metrics that a client does not get: their number by reason (None if it is unknown), and their types."""
 
     counts: dict[GapReason, int | None] = field(default_factory=dict)
     metric_types: set[str] = field(default_factory=set)
@@ -68,11 +68,11 @@ class Loss:
 
     @property
     def known(self) -> int:
-        """How many metrics are known to be missing."""
+        """The number of metrics that are known to be missing."""
         return sum(count or 0 for count in self.counts.values())
 
     def add(self, reason: GapReason, count: int | None, metric_types: Iterable[str]) -> None:
-        """Count `count` more metrics as lost; None, once said, stays."""
+        """Count `count` more metrics as lost. Once the number is unknown (None), it stays so."""
         before = self.counts.get(reason, 0)
         self.counts[reason] = None if count is None or before is None else before + count
         self.metric_types.update(metric_types)
@@ -83,15 +83,15 @@ class Loss:
             self.add(reason, 1, (item.metric.metric_type,))
 
     def merge(self, other: Loss) -> None:
-        """Take in what `other` counted."""
+        """Add the counts of another loss."""
         for reason, count in other.counts.items():
             self.add(reason, count, other.metric_types)
 
 
 class Window(NamedTuple):
-    """What one frame interval gathered, oldest first: the sequences from `start` up to `end`, less the loss.
+    """The metrics of one frame interval, oldest first: the sequences from `start` up to `end`, less the loss.
 
-    In mode `aggregate` it is all in `interval`, and `items` are the summaries of the whole of it.
+    In mode `aggregate` they are in `interval`, and `items` are the summaries of all of it.
     """
 
     items: list[Item]
@@ -102,7 +102,7 @@ class Window(NamedTuple):
     interval: Interval | None = None
 
     def since(self, sequence: int) -> tuple[list[Item], Loss]:
-        """Return the part of a client that came at `sequence`: its items, and what of its own was lost."""
+        """Return the items and the loss of a client that joined at `sequence`."""
         if sequence <= self.start:
             return self.items, self.loss
         if self.interval is not None:
@@ -110,7 +110,8 @@ class Window(NamedTuple):
         else:
             items = [item for item in self.items if item.sequence >= sequence]
         loss = Loss()
-        # What the other modes replaced is not lost, so there only the whole window's loss is known, as an upper bound.
+        # In the other modes newer metrics replace older ones, which is no loss. There only the loss of the whole window
+        # is known, which is an upper bound.
         missing = self.end - sequence - len(items) if self.mode == "all" else self.loss.known
         if missing and self.loss:
             loss.add(GapReason.PENDING_OVERFLOW, missing, self.loss.metric_types)
@@ -118,7 +119,7 @@ class Window(NamedTuple):
 
 
 class Pending:
-    """The metrics of one view since its last frame, bounded in number and bytes; the oldest go first.
+    """The metrics of one view since its last frame, bounded in number and bytes. The oldest are dropped first.
 
     `due_at` is the instant at which the next frame is due, or None while nothing is pending.
     """
@@ -132,7 +133,7 @@ class Pending:
         last_frame_at: float = -math.inf,
         keeps_sketches: bool = False,
     ) -> None:
-        """`keeps_sketches` leaves the merged sketches in the summaries of mode `aggregate`."""
+        """With `keeps_sketches` the summaries of mode `aggregate` contain the merged sketches."""
         self.delivery = delivery
         self.last_frame_at = last_frame_at
         self.due_at: float | None = None
@@ -154,15 +155,15 @@ class Pending:
         return Interval(self.next_sequence, self._keeps_sketches) if self.delivery.mode == "aggregate" else None
 
     def mark(self) -> int:
-        """Return the sequence from which on the items are those of a client that comes now; for `Window.since`."""
+        """Return the sequence of the first item for a client that joins now; pass it to `Window.since`."""
         interval = self._interval
-        # Behind the cut the same fields come again, which must not cost anyone what is before it.
+        # A new part holds the same fields once more. That must not push out the metrics of other clients.
         if interval and 2 * interval.size <= self._max_bytes and 2 * len(interval) <= self._max_metrics:
             interval.cut(self.next_sequence)
         return self.next_sequence
 
     def add(self, metric: Metric, body: bytes, now: float) -> bool:
-        """Take one metric in; return True when that settles or changes when the next frame is due."""
+        """Add one metric; return True if `due_at` has changed."""
         items = self._items
         sequence = self.next_sequence
         self.next_sequence = sequence + 1
@@ -177,17 +178,17 @@ class Pending:
         self._bytes += len(body) + 1
         if len(items) > self._max_metrics or self._bytes > self._max_bytes:
             self._drop_oldest()
-        # Between the first metric and the one that fills the batch no metric makes a frame due earlier.
+        # Only the first metric, and the one that completes a batch, can change when the frame is due.
         if self.due_at is not None and len(items) != self.delivery.batch_size:
             return False
         before, self.due_at = self.due_at, self._due_after(now)
         return self.due_at != before
 
     def has_room(self, body: bytes, *, max_bytes: int) -> bool:
-        """Whether a metric can be added and nothing is dropped, neither here nor in a share of `max_bytes`."""
+        """Return whether a metric can be added without a drop, both here and in a share of `max_bytes`."""
         max_bytes = min(max_bytes, self._max_bytes)
         if self._interval is not None:
-            # By how much a summary grows is not known before.
+            # How much a summary will grow is not known in advance.
             return 2 * self._interval.size <= max_bytes and 2 * len(self._interval) <= self._max_metrics
         fits = len(self._items) < self._max_metrics and self._bytes + len(body) < max_bytes
         return fits or not self._items
@@ -224,13 +225,13 @@ class Pending:
         return due if self.due_at is None else min(self.due_at, due)
 
     def peek(self) -> Window:
-        """Return what is pending, and leave it."""
+        """Return what is pending, without taking it."""
         interval = self._interval
         items = list(self._items.values()) if interval is None else _items_of(interval, self._start)
         return Window(items, self._start, self.next_sequence, self._loss, self.delivery.mode, interval)
 
     def take(self, now: float) -> Window:
-        """Return what is pending as one frame's window, and begin the next."""
+        """Return what is pending as the window of one frame, and begin the next window."""
         window = self.peek()
         self._items = {}
         self._bytes = 0
@@ -243,10 +244,10 @@ class Pending:
 
 
 class Share:
-    """What waits for one client that could not take part in its view's last frames.
+    """The metrics that wait for one client that was busy when its view sent frames.
 
-    Kept whole up to `max_bytes`; past that, the newest per type, source and agents, and the rest counted as lost. In
-    mode `aggregate` the summaries of two intervals stay two.
+    All are kept up to `max_bytes`. Beyond that the newest for each type, source and agents stay, and the others count
+    as lost. In mode `aggregate` the summaries of two intervals are not merged.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -257,11 +258,11 @@ class Share:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing waits."""
+        """Whether neither metrics nor a loss wait."""
         return not self.items and not self.loss.counts
 
     def add(self, items: list[Item], loss: Loss, mode: Mode) -> None:
-        """Take in items, which are newer than all that is here, and what was lost of them."""
+        """Add items, which are newer than all that wait, and their loss."""
         self.items = self.items + items
         self._bytes += sum(map(size_of, items))
         self.loss.merge(loss)
@@ -284,7 +285,7 @@ class Share:
         self._bytes = sum(map(size_of, items))
 
     def take(self) -> tuple[list[Item], Loss]:
-        """Return all of it and begin anew."""
+        """Return all that waits and start empty."""
         taken = self.items, self.loss
         self.items, self.loss, self._bytes = [], Loss(), 0
         return taken
@@ -295,7 +296,7 @@ def _items_of(interval: Interval, sequence: int) -> list[Item]:
 
 
 def newest(items: list[Item]) -> list[Item]:
-    """Return the newest item per metric type, source and agents, in the order of publishing."""
+    """Return the newest item for each metric type, source and agents, in the order of publishing."""
     by_key: dict[Key, Item] = {}
     for item in items:
         by_key.pop(item.metric.key, None)
@@ -304,5 +305,5 @@ def newest(items: list[Item]) -> list[Item]:
 
 
 def size_of(item: Item) -> int:
-    """Return what the item takes in a frame: its JSON and a comma."""
+    """Return the bytes that the item takes in a frame: its JSON and a comma."""
     return len(item.body) + 1

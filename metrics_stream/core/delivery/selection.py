@@ -1,7 +1,7 @@
-"""What a client wants, and the wish compiled into a callable: metric in, its JSON or nothing out.
+"""What a client has selected, compiled into a callable from a metric to the JSON for the client, or None.
 
-Room: core. A metric that a selection takes whole is forwarded as the bytes its producer made; only a filter on
-agents or fields decodes, and then once per metric, whichever number of views ask.
+A metric that is selected whole is forwarded as the bytes of its producer. Only filters and grants for agents or fields
+decode it, once for all views.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from metrics_stream.core.protocol.messages import Filters
 
 
 class _Document(msgspec.Struct, omit_defaults=True):
-    """A metric, or what stands for the metrics of an interval; its `summary` and `worst` name fields by their paths."""
+    """A metric, or the summary of an interval; `summary` and `worst` name fields by their paths."""
 
     metric_type: msgspec.Raw
     timestamp: msgspec.Raw
@@ -42,21 +42,21 @@ _encode = msgspec.json.Encoder().encode
 
 
 class DecodedMetric:
-    """One metric as the hub received it; decoded at most once, when the first view asks for a part of it."""
+    """One metric as the hub received it; decoded at most once, when the first view needs a part of it."""
 
     def __init__(self, metric: Metric) -> None:
         self.metric = metric
         self._under: dict[Permit, DecodedMetric | None] = {}
 
     def under(self, permit: Permit) -> DecodedMetric | None:
-        """Return what a permit leaves of it, None when that is nothing; found once for all views of the permit."""
+        """Return the part that a permit shows, or None; computed once for all views of the permit."""
         if permit.grants is None:
             return self
         if permit not in self._under:
-            self._under[permit] = self._restricted(permit)
+            self._under[permit] = self._restrict(permit)
         return self._under[permit]
 
-    def _restricted(self, permit: Permit) -> DecodedMetric | None:
+    def _restrict(self, permit: Permit) -> DecodedMetric | None:
         metric = self.metric
         grants = permit.grants_for(metric.metric_type, metric.source)
         may_have_others = not metric.agent_ids and may_hold_agents(metric.body)
@@ -76,14 +76,14 @@ class DecodedMetric:
 
     @cached_property
     def document(self) -> _Document:
-        """The decoded body; shared by all views, so nobody changes it."""
+        """The decoded body. All views share it, so it must not be changed."""
         return _decode_document(self.metric.body)
 
     @cached_property
     def parts(self) -> tuple[bytes, dict[str, bytes], bytes]:
-        """What stands before the fields of an object, every field as JSON, and what stands behind them.
+        """The JSON before the fields of an object, each field as JSON, and the JSON behind them.
 
-        There are none where there are agents, or no object, or a summary.
+        Without fields if the metric has agents or a summary, or its data is no object.
         """
         document = self.document
         if self.metric.agent_ids or not isinstance(document.data, dict) or document.summary is not UNSET:
@@ -102,7 +102,7 @@ class DecodedMetric:
 
 
 def permitted_metrics(metrics: Iterable[Metric], permit: Permit) -> Iterator[Metric]:
-    """Yield what a permit leaves of metrics."""
+    """Yield the parts of metrics that a permit shows."""
     for metric in metrics:
         permitted = DecodedMetric(metric).under(permit)
         if permitted is not None:
@@ -114,9 +114,9 @@ Projection = Callable[[DecodedMetric], bytes | None]
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What a client gets: metric types in catalogue order, narrowed by its filters and by what it may see.
+    """What a client gets: metric types in catalogue order, narrowed by its filters and its permit.
 
-    Equal selections share a view.
+    Clients with equal selections share a view.
     """
 
     metric_types: tuple[str, ...] = ()
@@ -125,12 +125,12 @@ class Selection:
 
     @property
     def is_narrowed(self) -> bool:
-        """Whether something of its metric types may be left out, so that nobody knows how much of a loss is its own."""
+        """Whether metrics of its types can be left out, so that its share of a loss is unknown."""
         return self.filters != Filters() or self.permit != EVERYTHING
 
 
 def expand(asked: Iterable[str], allowed: tuple[str, ...], everything: tuple[str, ...]) -> frozenset[str]:
-    """Return the metric types meant by `asked`, `all` standing for `everything`; raise ProtocolError on others."""
+    """Return the metric types that `asked` names, with `all` replaced; raise ProtocolError for unknown ones."""
     asked = frozenset(asked)
     for item in sorted(asked):
         if item != ALL and item not in allowed:
@@ -142,7 +142,7 @@ def expand(asked: Iterable[str], allowed: tuple[str, ...], everything: tuple[str
 
 
 def check_filters(filters: Filters, *, max_terms: int) -> Filters:
-    """Return `filters` without repetitions, in sorted order; raise ProtocolError when there is too much of it."""
+    """Return `filters` sorted and without repetitions; raise ProtocolError if terms are too many or too long."""
     clean = {}
     for name in Filters.__struct_fields__:
         terms: tuple[str, ...] = getattr(filters, name)
@@ -162,7 +162,7 @@ def check_filters(filters: Filters, *, max_terms: int) -> Filters:
 
 
 def compile_projection(filters: Filters, permit: Permit = EVERYTHING) -> Projection:
-    """Return a callable that yields the JSON of what filters and permit leave of a metric, or None."""
+    """Return a callable from a metric to the JSON that filters and permit leave of it, or None."""
     project_filtered = _compile_filters(filters)
     if permit == EVERYTHING:
         return project_filtered
@@ -175,10 +175,10 @@ def compile_projection(filters: Filters, permit: Permit = EVERYTHING) -> Project
 
 
 def _compile_filters(filters: Filters) -> Projection:
-    """Return a callable that yields the JSON of what `filters` leave of a metric, or None when nothing is left.
+    """Return a callable from a metric to the JSON that filters leave of it, or None.
 
-    `sources` and `agent_ids` leave out metrics and entries; metrics that have no agents pass `agent_ids` untouched.
-    `fields` keeps those keys of the object, or of each agent entry, whose identity always stays.
+    `sources` leaves out metrics; `agent_ids` leaves out agents, and does not narrow metrics without agents. `fields`
+    keeps these keys of the object, or of each agent's entry, whose identity always stays.
     """
     sources = frozenset(filters.sources)
     agent_ids = frozenset(filters.agent_ids)
@@ -222,7 +222,7 @@ def _compile_filters(filters: Filters) -> Projection:
 def _project_fields_first(names: tuple[str, ...], project_filtered: Projection) -> Projection:
     """Return a faster callable for a filter of fields alone, on objects: each view with such a filter runs it anew."""
     names = tuple(map(intern, names))
-    # The last name twice: of one name alone, itemgetter returns no tuple.
+    # Repeat the last name: with a single name, itemgetter returns no tuple.
     pick: Callable[[dict[str, bytes]], tuple[bytes, ...]] = itemgetter(*names, names[-1])
     join = b",".join
 
@@ -235,7 +235,7 @@ def _project_fields_first(names: tuple[str, ...], project_filtered: Projection) 
             kept = pick(parts)[:-1]
         except KeyError:
             kept = [parts[name] for name in names if name in parts]
-        # Added up: three times as fast as formatted.
+        # Concatenation is three times as fast as formatting.
         return head + join(kept) + tail if kept else None
 
     return project_fields

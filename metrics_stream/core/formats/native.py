@@ -1,7 +1,7 @@
-"""What a program sends over HTTP to be published: a body becomes metrics, or errors that name item and path.
+"""The native format of HTTP ingest: read metrics from a body, or errors with their path in the item.
 
-Room: core. A body is one JSON item, a list of them, `{"metrics": [...]}`, or a line of JSON for each (NDJSON). It comes
-from outside, so everything is decoded and encoded anew, and no step does more than its limit allows.
+A body is one JSON item, a list of items, `{"metrics": [...]}`, or one line of JSON for each item (NDJSON). It is not
+trusted: everything is decoded and encoded again, and each step has a limit.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from metrics_stream.core.protocol.parsing import describe_malformed
 
 Format = Literal["json", "ndjson"]
 
-# Objects and lists within each other in the data of one metric; those of the catalogue need five.
+# The depth of nested objects and lists in the data of one metric; metrics of the catalogue need five.
 MAX_DEPTH = 20
 
 KEYS = ("metric_type", "data", "timestamp", "source")
 
-# What no database stores, and what makes a line of a log two.
+# Characters that no database stores, and those that break a line of a log.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
-# Whole numbers that do not fit 64 bits are left to Python, and to nobody else who reads them.
+# Integers that do not fit 64 bits: Python can read them, most other programs cannot.
 _LONG_NUMBER = re.compile(rb"\d{19}")
 _WHOLE = (-(2**63), 2**64 - 1)
 
-# Numbers that may be too large for a float: with an exponent, or with hundreds of digits. No digit is looked at twice.
+# Numbers that can be too large for a float: with an exponent, or hundreds of digits. Reads each digit only once.
 _NUMBER = re.compile(rb"(?<![\d.])-?(?:\d++(?:\.\d++)?[eE]\+?\d++|\d{309,}+(?:\.\d++)?)")
 
 _decode = msgspec.json.Decoder().decode
@@ -46,7 +46,7 @@ _decode = msgspec.json.Decoder().decode
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a token may publish: types by slug, sources (an empty set is every one), and whose metrics they are else."""
+    """What a token may publish: types by slug, sources (an empty set means all), and the source if an item has none."""
 
     types: Mapping[str, MetricType]
     sources: frozenset[str]
@@ -58,31 +58,31 @@ class Terms:
 
 
 def inflate(body: bytes, *, max_bytes: int) -> bytes:
-    """Return what a gzip holds; raise BadBody when it is none, or as soon as it has more than `max_bytes`."""
+    """Return the content of a gzip; raise BodyError if it is malformed, or as soon as it exceeds `max_bytes`."""
     inflater = zlib.decompressobj(wbits=31)
     try:
-        # Never 0, which would mean no limit.
+        # One byte more than allowed; 0 would mean no limit.
         unpacked = inflater.decompress(body, max_bytes + 1)
     except zlib.error as error:
-        raise BodyError(RequestErrorCode.NOT_A_DOCUMENT, f"the body is no gzip: {error}") from error
+        raise BodyError(RequestErrorCode.NOT_A_DOCUMENT, f"the body is not gzip: {error}") from error
     if len(unpacked) > max_bytes:
         raise BodyError(
             RequestErrorCode.TOO_LARGE,
             f"the body has more than {max_bytes:,} bytes unpacked; send it in several requests",
         )
     if not inflater.eof or inflater.unused_data:
-        what = "goes on after its end" if inflater.eof else "ends too early"
-        raise BodyError(RequestErrorCode.NOT_A_DOCUMENT, f"the gzip {what}; allowed: one complete member")
+        fault = "continues after its end" if inflater.eof else "ends too early"
+        raise BodyError(RequestErrorCode.NOT_A_DOCUMENT, f"the gzip {fault}; allowed: one complete member")
     return unpacked
 
 
 def items_in(body: bytes, form: Format, *, max_items: int) -> Iterator[Any]:
-    """Yield the items of a body, and for a line that is no JSON a BadItem; raise BadBody for what is no document."""
+    """Yield the items of a body, an ItemError for a line that is not JSON; raise BodyError if the body is malformed."""
     return _lines(body, max_items) if form == "ndjson" else iter(_document(body, max_items))
 
 
 def decode_json(body: bytes) -> Any:
-    """Return what a body is; raise BadBody when it is no JSON."""
+    """Return the decoded body; raise BodyError if it is not JSON."""
     try:
         return _decode(body)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
@@ -110,7 +110,7 @@ def _document(body: bytes, max_items: int) -> list[Any]:
 
 
 def _lines(body: bytes, max_items: int) -> Iterator[Any]:
-    # Lines that are empty cost little, but not nothing.
+    # Empty lines are allowed, but each costs a little time.
     if body.count(b"\n") > 2 * max_items:
         raise _too_many(max_items)
     count = 0
@@ -137,7 +137,7 @@ def _too_many(max_items: int) -> BodyError:
 def _reason(error: Exception, document: bytes) -> str:
     if isinstance(error, RecursionError):
         return f"it is nested too deeply; allowed: objects and lists at most {MAX_DEPTH} deep in the data of a metric"
-    if isinstance(error, msgspec.ValidationError):  # of what may be anything, only a number can be wrong
+    if isinstance(error, msgspec.ValidationError):  # the decoder accepts any type, so only a number can be invalid
         number = next((match[0] for match in _NUMBER.finditer(document) if _is_too_large(match[0])), b"a number in it")
         return f"{quote(msgspec.Raw(number))} does not fit 64 bits; {_FITTING}"
     return describe_malformed(error, document)
@@ -158,7 +158,7 @@ _KINDS: dict[type, str] = {bool: "boolean", str: "text", list: "list", dict: "ob
 
 
 def read_item(item: Any, terms: Terms, now: float) -> Metric:
-    """Return the metric that an item is; raise BadItem. `now`, in seconds since 1970, is when it has no timestamp."""
+    """Return an item as a metric; raise ItemError. Without a timestamp it is of `now`, in seconds since 1970."""
     if isinstance(item, ItemError):
         raise item
     if not isinstance(item, dict):
@@ -179,7 +179,7 @@ def read_item(item: Any, terms: Terms, now: float) -> Metric:
         )
     source = _source(item.get("source"), terms)
     timestamp = _timestamp(item.get("timestamp"), now)
-    if fault := _too_deep(item["data"], "data", MAX_DEPTH):
+    if fault := _find_too_deep(item["data"], "data", MAX_DEPTH):
         raise ItemError(
             ItemErrorCode.NESTED_TOO_DEEPLY,
             fault,
@@ -193,7 +193,7 @@ def read_item(item: Any, terms: Terms, now: float) -> Metric:
         raise ItemError(ItemErrorCode.METRIC_TOO_BIG, "data", str(error)) from error
     except MetricError as error:
         raise ItemError(ItemErrorCode.INVALID_DATA, error.path or "data", str(error)) from error
-    if _LONG_NUMBER.search(metric.body) and (too_large := _too_large(item["data"], "data")):
+    if _LONG_NUMBER.search(metric.body) and (too_large := _find_too_large(item["data"], "data")):
         raise ItemError(ItemErrorCode.INVALID_DATA, *too_large)
     for agent_id in metric.agent_ids:
         if not _is_name(agent_id):
@@ -213,8 +213,8 @@ def _source(given: Any, terms: Terms) -> str:
         raise ItemError(ItemErrorCode.INVALID_SOURCE, "source", f"source is {quote(given)}; {_NAME}")
     source = terms.default_source if given is None else given
     if terms.sources and source not in terms.sources:
-        what = "source is missing" if given is None else f"source {quote(given)} is not one of this token"
-        raise ItemError(ItemErrorCode.UNKNOWN_SOURCE, "source", f"{what}; allowed: {', '.join(sorted(terms.sources))}")
+        fault = "source is missing" if given is None else f"source {quote(given)} is not one of this token"
+        raise ItemError(ItemErrorCode.UNKNOWN_SOURCE, "source", f"{fault}; allowed: {', '.join(sorted(terms.sources))}")
     return source
 
 
@@ -233,14 +233,14 @@ def _timestamp(given: Any, now: float) -> float:
         ) from error
 
 
-def _too_deep(value: Any, path: str, left: int) -> str | None:
-    """Return the path to what is nested deeper than `left` levels, None when nothing is."""
+def _find_too_deep(value: Any, path: str, left: int) -> str | None:
+    """Return the path to a value nested deeper than `left` levels, or None."""
     if not isinstance(value, dict | list):
         return None
     if not left:
         return path
     for step, child in _children(value):
-        if isinstance(child, dict | list) and (found := _too_deep(child, path + step, left - 1)):
+        if isinstance(child, dict | list) and (found := _find_too_deep(child, path + step, left - 1)):
             return found
     return None
 
@@ -248,12 +248,12 @@ def _too_deep(value: Any, path: str, left: int) -> str | None:
 _FITTING = f"allowed: whole numbers from {_WHOLE[0]} to {_WHOLE[1]}, others up to ±1.8e308"
 
 
-def _too_large(value: Any, path: str) -> tuple[str, str] | None:
-    """Return the path to a number that does not fit 64 bits and what is wrong with it, None when there is none."""
+def _find_too_large(value: Any, path: str) -> tuple[str, str] | None:
+    """Return the path to a number that does not fit 64 bits, with an error message, or None."""
     if isinstance(value, dict | list):
-        # Most of what there is needs no look, and some bodies have millions of it.
+        # Most values are floats and texts, and some bodies have millions of them; skip these without a call.
         pairs = ((step, child) for step, child in _children(value) if not isinstance(child, float | str))
-        return next((found for step, child in pairs if (found := _too_large(child, path + step))), None)
+        return next((found for step, child in pairs if (found := _find_too_large(child, path + step))), None)
     if isinstance(value, int) and not _WHOLE[0] <= value <= _WHOLE[1]:
         return path, f"`{path}` is {quote(value)}, a number that does not fit 64 bits; {_FITTING}"
     return None

@@ -1,4 +1,8 @@
-"""The metric types of an installation and their known fields: labels, units and bounds."""
+"""The metric types of an installation and their known fields: labels, units and bounds.
+
+The catalogue describes fields for panels and checks. It never decides what is delivered: fields that are not listed
+here are delivered unchanged.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ import msgspec
 FieldKind = Literal["gauge", "rate", "counter", "maximum", "percentile", "text", "object"]
 
 ALL = "all"
-"""The word with which a client asks for every metric type that it may see and that is about a stress test."""
+"""The word by which a client asks for every metric type that it may see, except those about the service itself."""
 
 # A slug becomes part of a channel-layer group name, which must stay under 100 ASCII characters.
 SLUG_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,39}")
@@ -22,9 +26,9 @@ SLUG_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,39}")
 class Field:
     """One field of a metric type.
 
-    `unit` is what a person reads behind the number: `ms`, `tps`, `Mbps`, `$`, `months`, `ratio` (0-1, shown as per
+    `unit` is shown behind the number: `ms`, `tps`, `Mbps`, `$`, `months`, `ratio` (0-1, shown as per
     cent), `percent` (0-100), `count`, `score`, or empty for text and objects.
-    `minimum` and `maximum` are the bounds a sane value stays within, or None.
+    `minimum` and `maximum` are the bounds of plausible values, or None.
     """
 
     name: str
@@ -45,10 +49,10 @@ class MetricType:
     has_entries: bool = False
     """True when `data` is a list of entries (agents) rather than one object."""
     about_service: bool = False
-    """True for what the service says of itself: a client gets it when it names it, and not by `all`."""
+    """True for metrics about the service itself: `all` does not include them, a client must name the type."""
 
     def field(self, name: str) -> Field | None:
-        """Return the field called `name`, or None for one the catalogue does not list."""
+        """Return the field called `name`, or None if the catalogue does not list it."""
         return next((field for field in self.fields if field.name == name), None)
 
 
@@ -206,19 +210,19 @@ BUILTIN_TYPES: tuple[MetricType, ...] = (SYSTEM, AGENT, BUSINESS, HERO, PRESENTA
 
 
 class Catalogue:
-    """The metric types of one installation: the built-in ones and what settings add, in that order."""
+    """The metric types of one installation: the built-in types, then those that settings add."""
 
     def __init__(self, extra_types: tuple[MetricType, ...] = ()) -> None:
         self.types: dict[str, MetricType] = {item.slug: item for item in (*BUILTIN_TYPES, *extra_types)}
 
     @cached_property
     def slugs(self) -> tuple[str, ...]:
-        """All slugs, in the order in which they are listed to people."""
+        """All slugs, in the order in which they are shown."""
         return tuple(self.types)
 
     @cached_property
     def all_slugs(self) -> tuple[str, ...]:
-        """What `all` means to a client that may see everything."""
+        """The slugs that `all` stands for if a client may see everything."""
         return tuple(slug for slug, item in self.types.items() if not item.about_service)
 
     def choices(self) -> list[tuple[str, str]]:
@@ -226,7 +230,7 @@ class Catalogue:
         return [(item.slug, item.label) for item in self.types.values()]
 
     def describe(self) -> list[dict[str, Any]]:
-        """Return the catalogue as plain JSON-able data, for pages."""
+        """Return the catalogue as data that JSON can hold, for pages."""
         return [
             {
                 "slug": item.slug,

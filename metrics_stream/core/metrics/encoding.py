@@ -1,7 +1,7 @@
-"""A producer's value made into a metric: converted, checked and encoded to JSON bytes, once.
+"""Convert, check and encode a producer's value into the JSON bytes of a metric, once.
 
-Room: core. Dataclasses, dicts, msgspec structs, pydantic models and plain objects are taken as objects; datetimes,
-enums, Decimals, UUIDs and numpy scalars are converted; NaN and infinities become null.
+Dataclasses, dicts, msgspec structs, pydantic models and plain objects become objects. Datetimes, enums, Decimals, UUIDs
+and numpy scalars are converted. NaN and infinities become null.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _NOT_DATA = (type, FunctionType, BuiltinFunctionType, MethodType, ModuleType)
 
 
 def encode_metric(metric_type: MetricType, data: Any, *, timestamp: float, source: str, max_bytes: int) -> Metric:
-    """Return the metric that `data` is; raise MetricError naming the path to what cannot be one.
+    """Return `data` as a metric; raise MetricError with the path to a value that cannot be part of one.
 
     `timestamp` is in seconds since the epoch, UTC.
     """
     if not source or len(source) > MAX_TERM_LENGTH:
         raise MetricError(f"source is {quote(source)}; it must have 1 to {MAX_TERM_LENGTH} characters")
     if metric_type.has_entries and not isinstance(data, list | tuple):
-        # One agent may come without a list around it.
+        # A producer may pass one agent without a list.
         data = list(data) if _is_iterable(data) else [data]
     body = encode_value(data)
     agent_ids = agent_ids_in(body)
@@ -59,13 +59,13 @@ def _check_shape(metric_type: MetricType, body: bytes, agent_ids: tuple[str, ...
     if metric_type.has_entries:
         if body != b"[]" and not agent_ids:
             raise MetricError(
-                f"{metric_type.slug}: data must be a list of objects with an `agent_id`, got {_shown(body)}"
+                f"{metric_type.slug}: data must be a list of objects with an `agent_id`, got {_abbreviate(body)}"
             )
         return
-    raise MetricError(f"{metric_type.slug}: data must be an object, got {_shown(body)}")
+    raise MetricError(f"{metric_type.slug}: data must be an object, got {_abbreviate(body)}")
 
 
-def _shown(body: bytes) -> str:
+def _abbreviate(body: bytes) -> str:
     text = body[:80].decode(errors="replace")
     return text if len(body) <= 80 else text + "…"
 
@@ -75,11 +75,11 @@ def _is_iterable(data: Any) -> bool:
 
 
 def encode_value(data: Any) -> bytes:
-    """Return `data` as JSON; raise MetricError naming the path to what cannot be converted."""
+    """Return `data` as JSON; raise MetricError with the path to a value that cannot be converted."""
     try:
         body = _encode(data)
         if b"NaN" in body or b"Infinity" in body or b"nan" in body:
-            # Perhaps in a text, perhaps a Decimal that is no number, which the encoder lets through.
+            # It may be part of a text, or a Decimal that is NaN, which the encoder does not convert.
             body = _encode(_without_nan(msgspec.to_builtins(data, enc_hook=_convert, builtin_types=(Decimal,))))
     except (TypeError, ValueError, RecursionError, OverflowError) as error:
         path, value = _find_fault(data, "data", depth=0)
@@ -99,7 +99,7 @@ def _without_nan(value: Any) -> Any:
 
 
 def _convert(value: Any) -> Any:
-    """Return something that JSON has for a value it does not know; raise TypeError when there is nothing."""
+    """Return a value that JSON can hold for one that it cannot; raise TypeError if there is none."""
     match value:
         case bool() | int() | float() | str():  # subclasses, np.float64 among them
             return next(kind(value) for kind in (int, float, str) if isinstance(value, kind))
@@ -121,12 +121,12 @@ _encode = msgspec.json.Encoder(enc_hook=_convert, decimal_format="number").encod
 # The end of the year 9999, beyond which no datetime exists.
 _END_OF_TIME = 253_402_300_800
 
-# Deeper than any metric; a cycle is found here instead of at the recursion limit.
+# Deeper than any metric; ends the search in a cycle before the recursion limit does.
 _MAX_DEPTH = 50
 
 
 def _find_fault(value: Any, path: str, depth: int) -> tuple[str, Any]:
-    """Return the path to the innermost value that does not encode, and the value."""
+    """Return the path to the innermost value that cannot be encoded, and the value."""
     children: Iterable[tuple[str, Any]] = ()
     if isinstance(value, list | tuple):
         children = ((f"{path}[{index}]", item) for index, item in enumerate(value))
@@ -148,13 +148,13 @@ def _describe(value: Any) -> str:
         return f"a {type(value).__name__} that is nested too deeply or has keys that are no texts"
     try:
         text = repr(value)
-    except Exception:  # a producer's own __repr__ may do anything
+    except Exception:  # a producer's own __repr__ can raise anything
         text = "a value"
     return f"{text[:80].encode(errors='backslashreplace').decode()} ({type(value).__qualname__})"
 
 
 def epoch_seconds(instant: datetime | float | None, now: float) -> float:
-    """Return a producer's timestamp in seconds since the epoch: a datetime (naive means UTC), a number, or `now`."""
+    """Return a producer's timestamp in seconds since the epoch; a naive datetime is UTC, None means `now`."""
     if instant is None:
         return now
     if isinstance(instant, datetime):

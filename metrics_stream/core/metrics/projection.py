@@ -1,8 +1,8 @@
 """The shape of agent data, and the projection of a metric's data onto the agents and fields that may be shown.
 
 A metric's data is an object, or a list of agents. An agent is an object with an `agent_id`. An object can hold agents
-under the key `agents`: in a list, or in an object that is keyed by their ids. No other module knows this shape.
-Filters and grants use the same projection; for grants it is a security boundary.
+under the key `agents`: in a list, or in an object that is keyed by their ids. Filters and grants use the same
+projection; for grants it is a security boundary.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ AGENT_ID = "agent_id"
 # These fields tell an agent from its neighbours; they stay in every part of it.
 IDENTITY_FIELDS = frozenset({AGENT_ID, "agent_name"})
 
-# Reading the data of a body raises one of these when the body is no metric, or not the one that its `agent_ids`
-# promise. Only a producer that does not use the helper can publish such a body.
+# Reading the data of a body raises one of these if the body is no metric, or its agents are not those in `agent_ids`.
+# Only a producer that does not use the helper can publish such a body.
 MALFORMED = (msgspec.DecodeError, KeyError, RecursionError)
 
 Row = dict[str, Any]
@@ -43,7 +43,7 @@ _decode_holder = msgspec.json.Decoder(_AgentHolder).decode
 
 
 def may_hold_agents(body: bytes) -> bool:
-    """Return whether JSON can have the key `agents`; decides without decoding."""
+    """Return whether the JSON can contain the key `agents`, without decoding it."""
     return b'"agents"' in body
 
 
@@ -76,9 +76,9 @@ def entries_in(agents: Any) -> Iterator[tuple[str | None, Row]]:
 
 
 def split_agents(data: Any) -> list[tuple[str | None, Row]]:
-    """Return the object without its agents, under None, and each agent's entry under its id; leave out all else.
+    """Return the object without its agents, with None, and the entry of each agent with its id; skip anything else.
 
-    Takes `agents` out of `data`, and `agent_id` out of the entries.
+    Removes `agents` from `data`, and `agent_id` from the entries.
     """
     parts: list[tuple[str | None, Row]] = []
     agents = data
@@ -98,7 +98,7 @@ def id_of(entry: Row) -> str:
 
 
 def are_agents(entries: Any) -> bool:
-    """Return whether this is a list of agents and of nothing else; an empty list is none."""
+    """Return whether this is a list of one or more agents, and of nothing else."""
     return (
         type(entries) is list
         and len(entries) > 0
@@ -115,7 +115,7 @@ def agents_by_id(agents: list[Row]) -> dict[str, Row]:
 
 
 class Narrowing(NamedTuple):
-    """Show these agents, and of each these fields; an empty set names all of them."""
+    """The agents to show, and the fields of each; an empty set means all."""
 
     agent_ids: frozenset[str]
     fields: frozenset[str]
@@ -134,14 +134,14 @@ _encode = msgspec.json.Encoder().encode
 def project(data: Data, narrowings: Sequence[Narrowing], *, has_agents: bool, reads_every_id: bool) -> Data:
     """Return what at least one of the narrowings shows of a metric's data; empty when that is nothing.
 
-    `fields` names keys of the object or of each agent entry, and an entry keeps its identity. The key `agents` itself,
-    named as a field, shows entries whole. An object that has no agents is not narrowed by `agent_ids`, except that
-    an `agents` in it which may hold something of unknown agents is shown only where all agents are.
-    `reads_every_id` raises one of MALFORMED for an agent without an id even if all agents are shown.
+    `fields` names keys of the object, or of each agent's entry, which keeps its identity. If it names `agents` itself,
+    the entries under this key are shown whole. `agent_ids` do not narrow an object without agents; but a list or an
+    object that it has under `agents` is shown only by a narrowing for all agents. With `reads_every_id` an agent
+    without an id raises one of MALFORMED even if all agents are shown.
     """
     if isinstance(data, list):
         return _project_list(data, narrowings, reads_ids=has_agents and (reads_every_id or _names_agents(narrowings)))
-    fields = _fields_of_anyone(narrowings)
+    fields = _join_fields(narrowings)
     shown = dict(data) if fields is _ALL_FIELDS else {key: value for key, value in data.items() if key in fields}
     if has_agents:
         agents = _project_agents(data[AGENTS], narrowings, reads_every_id=reads_every_id)
@@ -149,7 +149,7 @@ def project(data: Data, narrowings: Sequence[Narrowing], *, has_agents: bool, re
         if agents is not None:
             shown[AGENTS] = agents
     elif AGENTS in shown and bytes(shown[AGENTS])[:1] in b"[{" and not _shows_all_agents_whole(narrowings):
-        # A list or an object can hold data of agents that are not in order, and so of nobody knows which ones.
+        # A list or an object can hold data of agents without a valid id, which no grant for single agents covers.
         del shown[AGENTS]
     return shown
 
@@ -176,7 +176,7 @@ def _project_list(entries: list[Entry], narrowings: Sequence[Narrowing], *, read
         # Filters, and most permits, are one narrowing: look up its fields once instead of for each agent.
         agent_ids = narrowings[0].agent_ids
         entries = [entry for entry in entries if str(_decode_id(entry[AGENT_ID])) in agent_ids or not agent_ids]
-    fields = _fields_of_anyone(narrowings)
+    fields = _join_fields(narrowings)
     return [part for entry in entries if (part := _pick(entry, fields))]
 
 
@@ -187,7 +187,7 @@ def _project_keyed(agents: dict[str, Entry], narrowings: Sequence[Narrowing]) ->
             for agent_id, entry in agents.items()
             if (part := _pick(entry, _fields_of_agent(narrowings, agent_id)))
         }
-    agent_ids, fields = narrowings[0].agent_ids, _fields_of_anyone(narrowings)
+    agent_ids, fields = narrowings[0].agent_ids, _join_fields(narrowings)
     return {
         agent_id: part
         for agent_id, entry in agents.items()
@@ -205,12 +205,12 @@ def _pick(entry: Entry, fields: frozenset[str]) -> Entry:
 
 
 def _fields_of_agent(narrowings: Sequence[Narrowing], agent_id: str) -> frozenset[str]:
-    """Return the fields that the narrowings show of one agent."""
-    return _fields_of_anyone([item for item in narrowings if not item.agent_ids or agent_id in item.agent_ids])
+    """Return the fields that the narrowings show of an agent."""
+    return _join_fields([item for item in narrowings if not item.agent_ids or agent_id in item.agent_ids])
 
 
-def _fields_of_anyone(narrowings: Sequence[Narrowing]) -> frozenset[str]:
-    """Return the fields that the narrowings name between them, whichever agents they name."""
+def _join_fields(narrowings: Sequence[Narrowing]) -> frozenset[str]:
+    """Return the fields that at least one narrowing names, for whichever agents."""
     if len(narrowings) == 1:
         return narrowings[0].fields or _ALL_FIELDS
     if any(not item.fields for item in narrowings):

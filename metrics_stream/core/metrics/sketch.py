@@ -1,8 +1,8 @@
-"""A sketch of many values that tells their percentiles and can be merged with others: a DDSketch.
+"""DDSketch: a summary of many values that gives their percentiles and can be merged with other sketches.
 
-Room: core. Values are counted in bins whose bounds grow by a constant factor, so that every percentile is within
-ACCURACY of the exact one, whichever way sketches were merged. The numbers of the bins are those of DDSketch's
-logarithmic mapping (https://www.vldb.org/pvldb/vol12/p2195-masson.pdf), which other languages have libraries for.
+Values are counted in bins whose bounds grow by a constant factor, so that every percentile is within ACCURACY of the
+exact one, in whatever order sketches were merged. Bins are numbered as in DDSketch's logarithmic mapping
+(https://www.vldb.org/pvldb/vol12/p2195-masson.pdf), for which other languages have libraries.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from metrics_stream.core.errors import SketchError
 
 ACCURACY = 0.01
 
-# The natural logarithm of the factor between the bounds of a bin. Bin n holds what is over e^(WIDTH * (n - 1)), up to
-# and with e^(WIDTH * n).
+# The natural logarithm of the factor between the bounds of a bin. Bin n holds values over e^(WIDTH * (n - 1)), up to
+# and including e^(WIDTH * n).
 WIDTH = math.log1p(2 * ACCURACY / (1 - ACCURACY))
 
-# What is not over SMALLEST counts as zero; what is not under LARGEST, and what is no number, does not count.
+# A value up to SMALLEST counts as zero. A value from LARGEST on, or NaN, does not count.
 SMALLEST = 1e-9
 LARGEST = 1e300
 
-# The same bound as DDSketch's own. It spans 17 powers of ten: nothing that is measured in a test reaches it. Past it
-# the lowest bins become one, which leaves the high percentiles as they are.
+# The default bound of DDSketch. It spans 17 powers of ten, more than any measurement in a test. Beyond it the lowest
+# bins are joined, which leaves the high percentiles as they are.
 MAX_BINS = 2048
 
 _MAX_BIN = math.ceil(math.log(LARGEST) / WIDTH)
@@ -35,9 +35,9 @@ _Bin = Annotated[int, msgspec.Meta(ge=-_MAX_BIN, le=_MAX_BIN)]
 
 
 class EncodedSketch(msgspec.Struct, frozen=True):
-    """A sketch as it stands in a metric; `bins` has the count of each bin by its number.
+    """A sketch as it is encoded in a metric; `bins` has the count of each bin by its number.
 
-    `max` is the highest value; without it a percentile may be told as up to ACCURACY over it.
+    `max` is the highest value. Without it a percentile can exceed the highest value by up to ACCURACY.
     """
 
     accuracy: float
@@ -47,7 +47,7 @@ class EncodedSketch(msgspec.Struct, frozen=True):
 
 
 class Sketch:
-    """Counts values and tells their percentiles; may be used from several threads."""
+    """Counts values and returns their percentiles. Thread-safe."""
 
     __slots__ = ("_bins", "_lock", "_max", "_zeros")
 
@@ -67,11 +67,11 @@ class Sketch:
 
     @property
     def bin_count(self) -> int:
-        """How many bins hold something."""
+        """The number of bins in use."""
         return len(self._bins)
 
     def add(self, value: float, *, count: int = 1) -> None:
-        """Count one value, a duration say, which is not negative; with `count`, so many that are equal."""
+        """Count a value, such as a duration, that is not negative; `count` equal values at once."""
         if count < 1:
             raise ValueError(f"count is {count}; it must be at least 1")
         number = None
@@ -95,7 +95,7 @@ class Sketch:
             self._bins[lowest] += self._bins.pop(number)
 
     def take(self) -> Sketch:
-        """Return a sketch of what was counted until now, and begin anew; no value is in both or in none."""
+        """Return a sketch of the values counted so far and start empty; each value is in exactly one of the two."""
         taken = Sketch()
         with self._lock:
             taken._bins, taken._zeros, taken._max = self._bins, self._zeros, self._max
@@ -103,7 +103,7 @@ class Sketch:
         return taken
 
     def merge(self, other: Sketch | EncodedSketch) -> None:
-        """Count what `other` has counted."""
+        """Add the counts of another sketch."""
         encoded = other.encode() if isinstance(other, Sketch) else other
         with self._lock:
             bins = self._bins
@@ -116,9 +116,9 @@ class Sketch:
                 self._collapse()
 
     def quantile(self, share: float) -> float | None:
-        """Return the value that `share` (0 to 1) of the values are not over, or None while there are none.
+        """Return the quantile for `share` (0 to 1), or None if no value was counted.
 
-        That is the value at the place `floor(share * (count - 1))` of the sorted values, counted from 0.
+        That is the value with the index `floor(share * (count - 1))` among the sorted values.
         """
         with self._lock:
             count = self._zeros + sum(self._bins.values())
@@ -130,24 +130,24 @@ class Sketch:
                 if passed > rank:
                     break
                 passed += self._bins[number]
-                # Of the values of a bin, this one is in relation as far from the highest as from the lowest.
+                # This value has the same relative distance to both bounds of the bin.
                 value = math.exp(WIDTH * number) * (1 - ACCURACY)
-            # Nobody should see a percentile that is over the maximum.
+            # A percentile must not exceed the maximum that is shown beside it.
             return min(value, self._max)
 
     def encode(self) -> EncodedSketch:
-        """Return what goes into a metric under `sketches`."""
+        """Return the sketch as it is sent in a metric under `sketches`."""
         with self._lock:
             known_max = self._max if math.isfinite(self._max) else None
             return EncodedSketch(accuracy=ACCURACY, bins=dict(self._bins), zeros=self._zeros, max=known_max)
 
 
 def decode_sketch(value: Any) -> EncodedSketch:
-    """Return the sketch that a decoded JSON value is; raise SketchError when it is none, or of another accuracy."""
+    """Return a decoded JSON value as a sketch; raise SketchError if it is malformed or has another accuracy."""
     try:
         encoded = msgspec.convert(value, EncodedSketch, str_keys=True)
     except msgspec.ValidationError as error:
-        raise SketchError(f"no sketch: {error}") from error
+        raise SketchError(f"not a sketch: {error}") from error
     if encoded.accuracy != ACCURACY:
         raise SketchError(f"the sketch has the accuracy {encoded.accuracy}; allowed: {ACCURACY}")
     return encoded

@@ -1,7 +1,7 @@
-"""What the fields of an object amount to over an interval. Room: core.
+"""Summarise the fields of an object over an interval.
 
-What a field becomes depends on its kind: the mean of a gauge or rate, the last value of a counter, the highest of a
-maximum. Percentiles are never averaged: they come from merged sketches, or are the worst of the interval.
+The kind of a field decides what becomes of it: the mean of a gauge or rate, the last value of a counter, the highest
+value of a maximum. Percentiles are never averaged: they come from merged sketches, or are the worst of the interval.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from metrics_stream.core.metrics.catalogue import BUILTIN_TYPES, FieldKind
 from metrics_stream.core.metrics.projection import IDENTITY_FIELDS, Row, agents_by_id, are_agents
 from metrics_stream.core.metrics.sketch import Sketch, decode_sketch
 
-# The key of an object under which its sketches stand, by the name that the percentiles have behind their `p99_`.
+# The key of an object that holds its sketches. The name of a sketch is that of its percentiles without `p99_`.
 SKETCHES = "sketches"
 
-# What a summarised field and a bin of a sketch take in memory and in a frame, roughly; for the bounds of a view.
+# About what a summarised field and a bin of a sketch take in memory and in a frame; for the bounds of a view.
 FIELD_BYTES = 150
 BIN_BYTES = 16
 
-# Objects that are nested deeper are taken as they came last. No metric that people read goes this deep.
+# Of objects nested deeper only the last value is kept. No metric that people read is nested this deep.
 MAX_DEPTH = 8
 
 NaturalKind = FieldKind | Literal["minimum"]
 
 _PERCENTILE = re.compile(r"p(\d{2,5})_(.+)")
-# How fields of unknown names are taken; the first that fits, else gauges.
+# The kinds of fields that the catalogue does not know, by their names: the first rule that fits, else gauge.
 _NAME_RULES: tuple[tuple[NaturalKind, re.Pattern[str]], ...] = (
     ("percentile", re.compile(r"(.+_)?p\d{2,5}(_.+)?")),
     ("maximum", re.compile(r"max(_.+)?|.+_max|peak_.+|.+_peak")),
@@ -40,7 +40,7 @@ _KINDS = {field.name: field.kind for metric_type in BUILTIN_TYPES for field in m
 
 @lru_cache(maxsize=10_000)
 def kind_of(name: str) -> NaturalKind:
-    """Return what kind of number a field holds: as the catalogue says, in which types agree, or by a rule."""
+    """Return the kind of a field: the catalogue's, on which all its types agree, else the one that a rule gives."""
     known = _KINDS.get(name)
     if known not in (None, "text", "object"):
         return known
@@ -48,12 +48,12 @@ def kind_of(name: str) -> NaturalKind:
 
 
 def is_percentile(path: str) -> bool:
-    """Return whether the field at a dotted path holds a percentile, of which no mean says anything."""
+    """Return whether the field at a dotted path holds a percentile, whose mean would be meaningless."""
     return kind_of(path.rpartition(".")[2]) == "percentile"
 
 
 class Numbers:
-    """What the numbers of one field amount to."""
+    """The summary of the numbers of one field."""
 
     __slots__ = ("count", "last", "least", "most", "total")
 
@@ -63,13 +63,13 @@ class Numbers:
         self.total = float(value)
 
     def copy(self) -> Numbers:
-        """Return one that others do not change."""
+        """Return a copy."""
         copy = Numbers(self.last)
         copy.count, copy.total, copy.least, copy.most = self.count, self.total, self.least, self.most
         return copy
 
     def merge(self, later: Numbers) -> None:
-        """Take in the numbers of the same field that came later."""
+        """Add the numbers of the same field that came later."""
         self.count += later.count
         self.total += later.total
         self.least = min(self.least, later.least)
@@ -78,23 +78,23 @@ class Numbers:
 
     @property
     def mean(self) -> float:
-        """The mean; never outside of what it is the mean of, however the additions were rounded."""
+        """The mean, kept within the least and the highest number even if additions were rounded."""
         if self.least == self.most:
             return self.last
         return min(self.most, max(self.least, self.total / self.count))
 
 
 class Tally(NamedTuple):
-    """The merged sketches of one name, and in how many metrics they came."""
+    """The merged sketches of one name, and the number of metrics that they came in."""
 
     sketch: Sketch
     metrics: int
 
 
 class Fields:
-    """The fields of an object over an interval: Numbers, Fields of an object in it, or what came last of all else.
+    """The fields of an object over an interval: Numbers, Fields for a nested object, or the last value of any other.
 
-    A field that held numbers once is numeric, whatever else it held; one that held objects is an object.
+    A field that held a number once stays numeric, whatever else comes; one that held an object stays an object.
     """
 
     __slots__ = ("fields", "has_numbers", "is_list", "last", "tallies")
@@ -105,10 +105,10 @@ class Fields:
         self.last: Row = {}
         self.has_numbers = False
         self.is_list = False
-        """Whether these are agents by their ids, which came in a list."""
+        """Whether these are agents by their ids that came as a list."""
 
     def fold(self, row: Row, depth: int = 0) -> int:
-        """Take one object in; return by how many bytes that made this grow."""
+        """Fold one object in; return by about how many bytes the summary grew."""
         fields, grown = self.fields, 0
         self.last = row
         for name, value in row.items():
@@ -129,7 +129,7 @@ class Fields:
                         self.has_numbers = True
                         grown += FIELD_BYTES
                 except OverflowError:
-                    continue  # an integer that no float can hold, which JSON has, is no number to anyone
+                    continue  # JSON allows integers that no float can hold
             elif kind is dict and depth < MAX_DEPTH:
                 grown += self._fold_sketches(value) if name == SKETCHES else self._fold_object(name, value, depth)
             elif kind is list and depth < MAX_DEPTH and are_agents(value):
@@ -158,7 +158,7 @@ class Fields:
             try:
                 encoded = decode_sketch(value)
             except SketchError:
-                continue  # the percentiles that came with it are counted without it, which tells
+                continue  # its percentiles count without a sketch, so `_render_percentile` does not use the merged one
             sketch, metrics = self.tallies.get(name) or Tally(Sketch(), 0)
             before = sketch.bin_count
             sketch.merge(encoded)
@@ -167,7 +167,7 @@ class Fields:
         return grown
 
     def merge(self, later: Fields) -> None:
-        """Take in what came later, and leave that as it is."""
+        """Fold in the fields of a later part, without changing that part."""
         fields = self.fields
         for name, node in later.fields.items():
             mine = fields.get(name)
@@ -193,12 +193,12 @@ class Fields:
         self.is_list = later.is_list
 
     def render(self, summary: Row, worst: list[str], path: str = "", *, keeps_sketches: bool = False) -> Any:
-        """Return the object that stands for the interval; write what its numbers amount to into `summary`, by path.
+        """Return the object that represents the interval; write the summaries of its numbers to `summary`, by path.
 
-        The percentiles that no sketch tells are named in `worst`.
+        `worst` gets the paths of percentiles that are the worst of the interval, because sketches were missing.
         """
         data = self.last
-        # An object within that has no numbers is one value, which came last; `data` itself and agents are many.
+        # A nested object without numbers counts as one value: the last one. `data` itself never does.
         if self.has_numbers or not path:
             data = {}
             for name, node in self.fields.items():
@@ -230,16 +230,16 @@ class Fields:
             case "minimum":
                 return numbers.least
             case "percentile":
-                return self._percentile(name, numbers, worst, path)
+                return self._render_percentile(name, numbers, worst, path)
         return numbers.mean
 
-    def _percentile(self, name: str, numbers: Numbers, worst: list[str], path: str) -> float:
+    def _render_percentile(self, name: str, numbers: Numbers, worst: list[str], path: str) -> float:
         if numbers.count == 1:
             return numbers.last
         tally = None
         if match := _PERCENTILE.fullmatch(name):
             tally = self.tallies.get(match[2])
-        # A metric whose sketch is missing or malformed is not in the merged one, which would tell too little.
+        # If the sketch of one metric is missing or malformed, the merged sketch lacks its values.
         if match and tally and tally.metrics >= numbers.count:
             found = tally.sketch.quantile(share_of(match[1]))
             if found is not None:
@@ -249,5 +249,5 @@ class Fields:
 
 
 def share_of(digits: str) -> float:
-    """Return the share that the digits of a percentile's name mean: 95 → 0.95, 999 → 0.999."""
+    """Return the share for the digits in a percentile's name: 95 → 0.95, 999 → 0.999."""
     return int(digits) / 100 if len(digits) < 3 or digits == "100" else float(f"0.{digits}")

@@ -1,4 +1,4 @@
-"""The messages of the wire protocol, version 1, both ways, and the bounds of what may be in them.
+"""The messages of the wire protocol, version 1, in both directions, and the bounds of their values.
 
     client → server           reply
     subscribe                 subscription_confirmed
@@ -15,7 +15,7 @@
     server → client, unasked: authentication_required, welcome, metric_update, metric_batch, backfill, gap, status,
     replay_state, error
 
-Room: core. How text becomes a message and a message text is in `protocol`.
+`parsing` turns text into messages and messages into text.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ MAX_POINTS = (10, 2000)
 DEFAULT_MAX_POINTS = 300
 SPEED = (0.25, 60.0)
 
-# A ref only has to tell one reply from another; a long one would be a cheap way to make the server send much.
+# A ref only distinguishes replies; a long one would be a cheap way to make the server send much.
 MAX_REF_LENGTH = 200
-# The whole numbers that JavaScript holds exactly.
+# The largest integer that JavaScript holds exactly.
 MAX_REF_NUMBER = 2**53 - 1
 Mode = Literal["all", "latest", "aggregate"]
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -52,15 +52,15 @@ Ref = str | int | UnsetType
 
 
 class ClientMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", forbid_unknown_fields=True):
-    """What every message of a client may carry."""
+    """Base of all messages from clients; each can have a `ref`, which the reply repeats."""
 
     ref: Ref = UNSET
 
 
 class Backfilled(ClientMessage, frozen=True):
-    """What messages may carry after which a client wants to see what came before, as columns of at most so many points.
+    """Base of messages that can ask for the past: series over `backfill_seconds`, of at most `max_points` points.
 
-    `resume_from` is a `position`: the metrics after it come first, whole and in order.
+    `resume_from`, where a message has it, is a `position`: the metrics after it come first, complete and in order.
     """
 
     backfill_seconds: float | UnsetType = UNSET
@@ -68,20 +68,20 @@ class Backfilled(ClientMessage, frozen=True):
 
 
 class Subscribe(Backfilled, frozen=True, tag="subscribe"):
-    """Add metric types to those the client gets; `all` means every one it may see."""
+    """Subscribe to metric types, in addition to earlier ones; `all` means every type that the client may see."""
 
     metric_types: tuple[str, ...] = ("all",)
     resume_from: str | UnsetType = UNSET
 
 
 class Unsubscribe(ClientMessage, frozen=True, tag="unsubscribe"):
-    """Take metric types away; `all` leaves none."""
+    """Unsubscribe from metric types; `all` removes every type, including those outside `all`."""
 
     metric_types: tuple[str, ...]
 
 
 class Filters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What narrows a selection; an empty list is no filter."""
+    """The filters of a client; an empty list does not filter."""
 
     agent_ids: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
@@ -95,13 +95,13 @@ class SetFilters(ClientMessage, frozen=True, tag="set_filters"):
 
 
 class SetUpdateInterval(ClientMessage, frozen=True, tag="set_update_interval"):
-    """Set the least time between two data frames, in seconds."""
+    """Set the shortest time between two data frames, in seconds."""
 
     interval_seconds: float
 
 
 class SetBatching(ClientMessage, frozen=True, tag="set_batching"):
-    """Set what is given of batch size, batch timeout in seconds, and mode."""
+    """Set batch size, batch timeout in seconds, or mode; a missing one stays as it is."""
 
     batch_size: int | UnsetType = UNSET
     batch_timeout_seconds: float | UnsetType = UNSET
@@ -115,19 +115,19 @@ class GetLatest(ClientMessage, frozen=True, tag="get_latest"):
 
 
 class Ping(ClientMessage, frozen=True, tag="ping"):
-    """Ask whether the server is there, and what time it has."""
+    """Ask for a sign of life and the server's time."""
 
 
 class Authenticate(ClientMessage, frozen=True, tag="authenticate"):
-    """Show a token, for clients that cannot set the header `Authorization`; the first message, if at all."""
+    """Send a token, for clients that cannot set the header `Authorization`; must be the first message."""
 
     token: str
 
 
 class Replay(Backfilled, frozen=True, tag="replay"):
-    """Show what a test run recorded, or what the history keeps, `from` an instant (ISO 8601), instead of what is live.
+    """Replay a recorded test run, or the history, `from` an instant (ISO 8601), instead of live metrics.
 
-    Without `from` a run begins at its start. `speed` is in seconds of the past for each second.
+    Without `from` a run is replayed from its start. `speed` is in recorded seconds per second.
     """
 
     run: str | UnsetType = UNSET
@@ -137,23 +137,23 @@ class Replay(Backfilled, frozen=True, tag="replay"):
 
 
 class Seek(Backfilled, frozen=True, kw_only=True, tag="seek"):
-    """Go on with the replay at another instant (ISO 8601)."""
+    """Continue the replay at another instant (ISO 8601)."""
 
     to: str
 
 
 class Pause(ClientMessage, frozen=True, tag="pause"):
-    """Halt the replay."""
+    """Pause the replay."""
 
 
 class Resume(ClientMessage, frozen=True, tag="resume"):
-    """Go on with the replay, at another speed where one is given."""
+    """Continue the replay, at another speed if one is given."""
 
     speed: float | UnsetType = UNSET
 
 
 class Live(Backfilled, frozen=True, tag="live"):
-    """End the replay and go on with what is published now."""
+    """End the replay and continue with live metrics."""
 
     resume_from: str | UnsetType = UNSET
 
@@ -180,17 +180,17 @@ CLIENT_MESSAGES: tuple[type[ClientMessage], ...] = get_args(AnyClientMessage)
 
 
 class ServerMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
-    """Base of what the server sends."""
+    """Base of all messages from the server."""
 
 
 class Reply(ServerMessage, frozen=True, kw_only=True):
-    """Base of what answers a message and repeats its `ref`."""
+    """Base of replies, which repeat the `ref` of the message that they answer."""
 
     ref: Ref = UNSET
 
 
 class Subscription(msgspec.Struct, frozen=True, kw_only=True):
-    """Selection and delivery in force for one client."""
+    """The selection and delivery that are in force for one client."""
 
     metric_types: tuple[str, ...]
     filters: Filters
@@ -202,7 +202,7 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What a client may send, so that it need not find out by being refused."""
+    """The limits of what a client may send, so that it can keep to them."""
 
     message_bytes: int
     messages_per_second: float
@@ -216,11 +216,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_points: tuple[int, int] = MAX_POINTS
     speed: tuple[float, float] = SPEED
     history_seconds: float = 0.0
-    """For how long the past is kept; 0: not at all."""
+    """How long the history keeps metrics; 0 without a history."""
 
 
 class Welcome(Reply, frozen=True, tag="welcome"):
-    """The first message to a client that is taken in; the reply to `authenticate`."""
+    """The first message to a client that is accepted; also the reply to `authenticate`."""
 
     client_id: str
     timestamp: str
@@ -232,15 +232,15 @@ class Welcome(Reply, frozen=True, tag="welcome"):
 
 
 class AuthenticationRequired(ServerMessage, frozen=True, tag="authentication_required"):
-    """The first message to a client that has shown nothing yet: `authenticate` has to come in time."""
+    """The first message to a client without a credential, which must send `authenticate` in time."""
 
     within_seconds: float
 
 
 class SubscriptionConfirmed(Reply, frozen=True, tag="subscription_confirmed"):
-    """The metric types the client gets from now on, and from which `position`.
+    """The metric types that the client gets from now on, starting at `position`.
 
-    `recovered` answers `resume_from`: whether every metric since then comes.
+    `recovered` answers `resume_from`: whether every metric since that position will come.
     """
 
     metric_types: tuple[str, ...]
@@ -278,7 +278,7 @@ class Latest(Reply, frozen=True, tag="latest"):
 
 
 class Pong(Reply, frozen=True, tag="pong"):
-    """The server's time, and the position the client has reached."""
+    """The server's time, and the position that the client has reached."""
 
     timestamp: str
     position: str | UnsetType = UNSET
@@ -287,7 +287,7 @@ class Pong(Reply, frozen=True, tag="pong"):
 class MetricUpdate(ServerMessage, frozen=True, tag="metric_update"):
     """One metric.
 
-    `position` is the place in the history that is reached with it; `replayed` marks what is from the past.
+    `position` is the client's position in the history after this metric; `replayed` marks metrics from the past.
     """
 
     data: msgspec.Raw
@@ -296,7 +296,7 @@ class MetricUpdate(ServerMessage, frozen=True, tag="metric_update"):
 
 
 class MetricBatch(ServerMessage, frozen=True, tag="metric_batch"):
-    """Several metrics, in the order of publishing; the rest as in `metric_update`."""
+    """Several metrics, in the order of publishing; the other keys are as in `metric_update`."""
 
     count: int
     data: list[msgspec.Raw]
@@ -307,8 +307,8 @@ class MetricBatch(ServerMessage, frozen=True, tag="metric_batch"):
 class Series(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One field of one source (and agent) over time: columns with an entry for each bucket that has a value.
 
-    Without `min` and `max` both are `last` in every bucket. `percentile` is what a percentile was in each bucket of a
-    test run that sums up several: that of all that was measured, or with `is_worst` the worst that came.
+    Without `min` and `max` both equal `last` in every bucket. `percentile` is set for a percentile whose buckets hold
+    several values of a test run: the percentile of all measured values, or with `is_worst` the worst one.
     """
 
     metric_type: str
@@ -324,7 +324,7 @@ class Series(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Backfill(ServerMessage, frozen=True, kw_only=True, tag="backfill"):
-    """A part of what came before: bucket k covers `bucket_seconds` from `from` + k · `bucket_seconds` on."""
+    """A part of the past as series: bucket k begins at `from` + k · `bucket_seconds`."""
 
     metric_types: tuple[str, ...]
     from_: str = msgspec.field(name="from")
@@ -335,7 +335,7 @@ class Backfill(ServerMessage, frozen=True, kw_only=True, tag="backfill"):
 
 
 class ReplayState(Reply, frozen=True, tag="replay_state"):
-    """Where a replay stands: at which instant, between which two, how fast."""
+    """The state of a replay: its instant, its bounds in time, its speed."""
 
     state: PlayState
     run: str | None = None
@@ -346,7 +346,7 @@ class ReplayState(Reply, frozen=True, tag="replay_state"):
 
 
 class Gap(ServerMessage, frozen=True, tag="gap"):
-    """Something is missing before the next data frame; `dropped` is null where the number cannot be known."""
+    """Metrics are missing before the next data frame; `dropped` is null if their number is unknown."""
 
     reason: GapReason
     dropped: int | None
@@ -354,7 +354,7 @@ class Gap(ServerMessage, frozen=True, tag="gap"):
 
 
 class Status(ServerMessage, frozen=True, tag="status"):
-    """The channel layer went silent (`stale`) or carries again (`live`); sent when that changes."""
+    """The channel layer has become silent (`stale`) or delivers again (`live`); sent when that changes."""
 
     bus: BusState
 
@@ -375,7 +375,7 @@ SERVER_MESSAGES = _leaves(ServerMessage)
 
 
 def message_name(message: type[msgspec.Struct]) -> str:
-    """Return the value of `type` by which `message` is known on the wire."""
+    """Return the value of `type` for a message class."""
     return str(message.__struct_config__.tag)
 
 
@@ -388,5 +388,5 @@ def client_message_keys() -> dict[str, list[str]]:
 
 
 def clamp(value: float, bounds: tuple[float, float]) -> float:
-    """Return `value` moved into `bounds`."""
+    """Return the value within `bounds` that is nearest to `value`."""
     return min(max(value, bounds[0]), bounds[1])

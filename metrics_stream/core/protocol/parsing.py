@@ -1,7 +1,6 @@
-"""The doors of the wire protocol: `parse` lets messages in, `encode` lets them out; what cannot enter is explained.
+"""Parse client messages and encode server messages; explain what is wrong with a message.
 
-Room: core. Past `parse` there are only objects; before `encode` there are only objects. What messages there are stands
-in `messages`.
+This is the only place where text becomes a message object, and a message object text. The classes are in `messages`.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ def encode(message: ServerMessage) -> str:
 
 
 def encode_metrics(bodies: list[bytes], *, position: str | None = None, replayed: bool = False) -> bytes:
-    """Return the data frame for metrics that are JSON already: an update for one, a batch for more."""
+    """Return the data frame for encoded metrics: a `metric_update` for one, a `metric_batch` for more."""
     place = UNSET if position is None else position
     past = True if replayed else UNSET
     if len(bodies) == 1:
@@ -52,9 +51,9 @@ def encode_metrics(bodies: list[bytes], *, position: str | None = None, replayed
 
 
 def parse_instant(name: str, text: str) -> float:
-    """Return the instant that `text` says (ISO 8601; without a zone it is UTC), in seconds since 1970.
+    """Return the instant in `text` (ISO 8601, UTC without a zone) in seconds since 1970.
 
-    Raises ProtocolError, which calls the value `name`.
+    Raises ProtocolError; its message calls the value `name`.
     """
     try:
         instant = datetime.fromisoformat(text)
@@ -67,7 +66,7 @@ def parse_instant(name: str, text: str) -> float:
 
 
 def parse(text: str) -> AnyClientMessage:
-    """Return the message in `text`, or raise ProtocolError naming the value that was wrong and what is allowed."""
+    """Return the message in `text`; raise ProtocolError with the offending value and what is allowed."""
     try:
         message: AnyClientMessage = _decoder.decode(text)
     except msgspec.ValidationError as error:
@@ -91,7 +90,7 @@ _NOT_FINITE = re.compile("-?(?:nan|inf)", re.IGNORECASE)
 
 
 def describe_malformed(error: Exception, document: str | bytes) -> str:
-    """Return why `document` is no JSON, with what stands where the fault is."""
+    """Return why `document` is not JSON, with the text at the fault."""
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
     if not (match := _INVALID_BYTE.search(str(error))):
@@ -123,12 +122,12 @@ _KNOWN = {message_name(message): message for message in CLIENT_MESSAGES}
 
 
 def _explain(text: str, reason: str) -> ProtocolError:
-    """Turn msgspec's reason into words of this protocol: where, which value, what is allowed."""
+    """Turn msgspec's reason into an error of this protocol: path, value and what is allowed."""
     reason, _, path = reason.partition(" - at `")
     path = path.rstrip("`")
     try:
-        document = _as_sent(text)
-    except (ValueError, RecursionError):  # sound up to the fault, unreadable behind it
+        document = _decode_as_sent(text)
+    except (ValueError, RecursionError):  # msgspec stopped at the first fault; the text behind it is not JSON
         return ProtocolError(ErrorCode.INVALID_MESSAGE, _explain_unreadable(reason, path))
     sent = document if isinstance(document, dict) else {}
     ref = sent.get("ref", UNSET)
@@ -141,28 +140,28 @@ def _explain(text: str, reason: str) -> ProtocolError:
     if match := _MISSING_KEY.match(reason):
         return ProtocolError(ErrorCode.INVALID_MESSAGE, f"the key `{match[1]}` is missing in {quote(text)}", ref)
     if match := _UNKNOWN_KEY.match(reason):
-        # Only a type that came twice may be no text here.
+        # `type` is a text here, unless the key came twice.
         owner = Filters if path == "$.filters" else _KNOWN.get(str(sent.get("type")), ClientMessage)
         return ProtocolError(ErrorCode.INVALID_MESSAGE, f"unknown key {quote(match[1])}; {_keys_of(owner)}", ref)
-    # Of a number that is too large for anything msgspec does not say what it expects there.
+    # For a number beyond all bounds msgspec does not say what it expects there.
     expected = match[1] if (match := _EXPECTED.match(reason)) else _expected_at(path, sent)
-    must = _must(path, expected)
-    value = quote(_follow(document, path))
-    return ProtocolError(ErrorCode.INVALID_MESSAGE, f"`{_name(path)}` is {value}; {must}", ref)
+    allowed = _describe_allowed(path, expected)
+    value = quote(_value_at(document, path))
+    return ProtocolError(ErrorCode.INVALID_MESSAGE, f"`{_format_path(path)}` is {value}; {allowed}", ref)
 
 
 def _explain_unreadable(reason: str, path: str) -> str:
-    """Say as much as msgspec knows of a document that cannot be read to its end: not its type, and no value."""
+    """Return what msgspec knows of a document that cannot be read to its end: neither its type nor the value."""
     if match := _UNKNOWN_KEY.match(reason):
         allowed = _keys_of(Filters) if path == "$.filters" else "allowed are those of its `type`"
         return f"unknown key {quote(match[1])}; {allowed}"
     if match := _EXPECTED.match(reason):
         value = _WORDS.get(match[2], match[2]) if match[2] else "something else"
-        return f"`{_name(path)}` is {value}; {_must(path, match[1])}"
-    return f"`{_name(path)}` is wrong: {reason}"
+        return f"`{_format_path(path)}` is {value}; {_describe_allowed(path, match[1])}"
+    return f"`{_format_path(path)}` is wrong: {reason}"
 
 
-def _name(path: str) -> str:
+def _format_path(path: str) -> str:
     return path.removeprefix("$").removeprefix(".") or "message"
 
 
@@ -170,8 +169,8 @@ def _keys_of(owner: type[msgspec.Struct]) -> str:
     return "allowed: " + ", ".join((*(() if owner is Filters else ("type",)), *owner.__struct_encode_fields__))
 
 
-def _must(path: str, expected: str) -> str:
-    """Say what is allowed at `path`, where msgspec expects a value of the type `expected`."""
+def _describe_allowed(path: str, expected: str) -> str:
+    """Return what is allowed at `path`, where msgspec expects a value of the type `expected`."""
     if path == "$.mode":
         return f"allowed: {', '.join(MODES)}"
     words = _WORDS.get(expected, expected)
@@ -180,28 +179,28 @@ def _must(path: str, expected: str) -> str:
     return f"it must be {words}"
 
 
-def _as_sent(text: str) -> Any:
-    """Return the document in `text` with its numbers as they are written, those included that no computer holds.
+def _decode_as_sent(text: str) -> Any:
+    """Return the document in `text` with its numbers as they are written, even those that no number type can hold.
 
-    Raises ValueError, or RecursionError, for what is no JSON.
+    Raises ValueError or RecursionError if the text is not JSON.
     """
-    document = json.loads(text, parse_int=_whole_number, parse_float=_written, parse_constant=_written)
-    # Half a surrogate pair is JSON to Python alone; no error could name it.
+    document = json.loads(text, parse_int=_keep_long_integer, parse_float=_keep_number, parse_constant=_keep_number)
+    # Only Python accepts half a surrogate pair as JSON; an error message could not contain it.
     msgspec.json.encode(document)
     return document
 
 
-def _written(text: str) -> msgspec.Raw:
+def _keep_number(text: str) -> msgspec.Raw:
     return msgspec.Raw(text.encode())
 
 
-def _whole_number(text: str) -> int | msgspec.Raw:
-    # As many digits as fit 64 bits in any case.
-    return int(text) if len(text) < 19 else _written(text)
+def _keep_long_integer(text: str) -> int | msgspec.Raw:
+    # So many digits fit 64 bits in any case.
+    return int(text) if len(text) < 19 else _keep_number(text)
 
 
 def _expected_at(path: str, sent: dict[str, Any]) -> str:
-    """Return what msgspec expects at `path`, as it says of null there."""
+    """Return what msgspec expects at `path`, found by converting a null at that place."""
     probe: Any = None
     for key, index in reversed(_STEP.findall(path)):
         probe = [probe] if index else {key: probe}
@@ -215,10 +214,10 @@ def _expected_at(path: str, sent: dict[str, Any]) -> str:
     return "another value"
 
 
-def _follow(document: Any, path: str) -> Any:
+def _value_at(document: Any, path: str) -> Any:
     try:
         for key, index in _STEP.findall(path):
             document = document[int(index)] if index else document[key]
-    except (KeyError, IndexError, TypeError):  # a repeated key: the last one won here, another one was wrong
+    except (KeyError, IndexError, TypeError):  # a repeated key: here the last one counts, but another one was wrong
         return "…"
     return document

@@ -1,7 +1,7 @@
-"""Places in the history: which metrics came before, by metric type, in one epoch.
+"""Positions in the history: the number of metrics of each type that were published before, in one epoch.
 
-Room: core. Within an epoch the metrics of a type are counted from 0 in the order of publishing. A place is said by how
-many came before it. An epoch ends when the history is lost, and with it every place in it.
+Within an epoch the metrics of a type are numbered from 0 in the order of publishing. An epoch ends when the history is
+lost; its positions are invalid from then on.
 """
 
 from __future__ import annotations
@@ -21,29 +21,28 @@ from metrics_stream.core.protocol.codes import ErrorCode
 _EPOCH = re.compile(r"[0-9a-z]{1,32}")
 MAX_POSITION_LENGTH = 4_000
 
-# Offsets beyond it come from no history: 9 quadrillion metrics.
+# No history reaches larger offsets: 9 quadrillion metrics.
 MAX_OFFSET = 2**53 - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A place in the history: how many metrics of each type came before it, in the epoch."""
+    """A position in the history: the number of metrics of each type before it, in the epoch."""
 
     epoch: str
     offsets: Mapping[str, int]
 
     def text(self) -> str:
-        """Return the position as clients get it, and hand it back without looking into it."""
+        """Return the position as text; clients send it back unchanged and do not parse it."""
         return position_text(self.epoch, self.offsets)
 
 
 class HistoryBatch(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Metrics of one type that were published at once, and where they stand in the history.
+    """Metrics of one type that were published together, and their position in the history.
 
-    `first` is the number of the first of them, so `first` of that type came before. `order` compares stretches of all
-    types in the order of publishing. `published_at` is when the history took them, in seconds since 1970 by its clock.
-    `runs` are the ids of the test runs that were active then, for each source of the metrics that had any, the
-    one that was started last at the end.
+    `first` is the number of the first metric: so many of its type came before. `order` compares batches of all types in
+    the order of publishing. `published_at` is when the history stored them, in seconds since 1970 by its clock. `runs`
+    are the ids of the test runs that were active then, by source; the run that was started last is at the end.
     """
 
     metric_type: str
@@ -56,27 +55,27 @@ class HistoryBatch(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def end(self) -> int:
-        """How many metrics of the type came up to and with the last of these."""
+        """The number of metrics of the type up to and including the last of these."""
         return self.first + len(self.metrics)
 
     def after(self, offset: int) -> HistoryBatch:
-        """Return what is left of it behind `offset`."""
+        """Return the part of the batch from `offset` on."""
         missing = offset - self.first
         if missing <= 0:
             return self
         return msgspec.structs.replace(self, first=offset, metrics=self.metrics[missing:])
 
     def before(self, offset: int) -> HistoryBatch:
-        """Return what of it came up to `offset`."""
+        """Return the part of the batch before `offset`."""
         if offset >= self.end:
             return self
         return msgspec.structs.replace(self, metrics=self.metrics[: max(0, offset - self.first)])
 
 
 def tag_runs(batch: HistoryBatch) -> list[Metric]:
-    """Return the metrics with `run` as the last key of their bodies, where their source had an active run.
+    """Return the metrics with `run` as the last key of their bodies, if their source had an active run.
 
-    Of several runs it is the one that was started last. What has no run is the same object as before.
+    Of several runs it is the one that was started last. A metric without a run stays the same object.
     """
     if not batch.runs:
         return batch.metrics
@@ -96,10 +95,10 @@ def position_text(epoch: str, offsets: Mapping[str, int]) -> str:
 
 
 def parse_position(text: str) -> Position:
-    """Return the position that `text` says; raise ProtocolError when it is none."""
+    """Return the position in `text`; raise ProtocolError if it is malformed."""
     epoch, colon, rest = text.partition(":")
     if not colon or len(text) > MAX_POSITION_LENGTH or not _EPOCH.fullmatch(epoch):
-        raise _wrong(text)
+        raise _invalid_position(text)
     return Position(epoch, dict(_parse_offsets(text, rest)))
 
 
@@ -107,13 +106,13 @@ def _parse_offsets(text: str, rest: str) -> Iterator[tuple[str, int]]:
     for item in rest.split(",") if rest else ():
         metric_type, _, offset = item.partition("=")
         if not SLUG_PATTERN.fullmatch(metric_type) or not (offset.isascii() and offset.isdigit() and len(offset) < 17):
-            raise _wrong(text)
+            raise _invalid_position(text)
         if int(offset) > MAX_OFFSET:
-            raise _wrong(text)
+            raise _invalid_position(text)
         yield metric_type, int(offset)
 
 
-def _wrong(text: str) -> ProtocolError:
+def _invalid_position(text: str) -> ProtocolError:
     return ProtocolError(
         ErrorCode.INVALID_MESSAGE,
         f"`resume_from` is {quote(text)}; it must be a `position` as the server sent it",

@@ -1,8 +1,8 @@
-"""One series over time as columns: joined, downsampled, and packed for the database.
+"""Series over time as columns: merge, downsample, and pack them for the database.
 
-Room: core. A series is one field of one metric type, source and agent. A field is a dotted path below `data`, or below
-an agent's entry. Every bucket knows count, minimum, maximum, sum and last value, so that buckets can be joined to
-wider ones, and a peak survives it. Instants are in seconds since 1970; bucket b begins at b times its width.
+A series is one field of one metric type, source and agent. A field is a dotted path below `data`, or below an agent's
+entry. Each bucket has count, minimum, maximum, sum and last value, so that buckets can be joined to wider ones without
+losing a peak. Instants are in seconds since 1970; bucket b begins at b times its width.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from metrics_stream.core.series.sketch_columns import PackedSketch, SketchColumn
 
 
 class SeriesKey(NamedTuple):
-    """Where the numbers that come together belong; `agent_id` is None for what no agent says."""
+    """The origin of a series; `agent_id` is None for numbers that belong to no agent."""
 
     metric_type: str
     source: str
@@ -32,9 +32,9 @@ class SeriesKey(NamedTuple):
 class SeriesColumns(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One series over time: columns with an entry for each bucket that has a value.
 
-    Bucket k covers `starts_at` + k · `bucket_seconds` to the next. `percentile` is there for a percentile of which a
-    bucket sums up several: that of everything measured in it, where all values came with sketches; else the worst that
-    came, which `is_worst` says. Of what is recent, no sketches are kept, and there is none.
+    Bucket k begins at `starts_at` + k · `bucket_seconds`. `percentile` is set for a field that is a percentile where
+    buckets hold several values: the percentile of everything measured in the bucket if all values came with sketches,
+    else the worst value, and then `is_worst` is True. The recent past keeps no sketches, so it has no `percentile`.
     """
 
     metric_type: str
@@ -59,7 +59,7 @@ def permitted_series(series: Iterable[SeriesColumns], permit: Permit) -> list[Se
 
 
 class Grid(NamedTuple):
-    """The buckets of an answer: `length` of them from bucket `first` on, each of `factor` narrower ones."""
+    """The buckets of an answer: `length` buckets from `first` on, each as wide as `factor` narrow ones."""
 
     first: int
     length: int
@@ -67,10 +67,10 @@ class Grid(NamedTuple):
 
 
 def make_grid(since: float, until: float, *, bucket_seconds: int, max_points: int) -> Grid:
-    """Return the narrowest buckets, of whole multiples of `bucket_seconds`, of which `max_points` cover the time.
+    """Return the narrowest grid, in multiples of `bucket_seconds`, that covers the time with `max_points` buckets.
 
-    They lie at multiples of their width, so that the next answer for a moving window has the same ones. As one bucket
-    cannot cover every time in this way, 2 points are the least.
+    Buckets begin at multiples of their width, so that the next answer for a moving window has the same ones. One bucket
+    cannot cover every time in this way, so at least 2 are allowed.
     """
     max_points = max(2, max_points)
     first, last = int(since // bucket_seconds), int(max(since, until) // bucket_seconds)
@@ -80,8 +80,8 @@ def make_grid(since: float, until: float, *, bucket_seconds: int, max_points: in
     return Grid(first // factor, last // factor - first // factor + 1, factor)
 
 
-def is_asked(field: str, fields: Collection[str]) -> bool:
-    """Return whether a filter lets a field through: it names it, or an object that it is in, or nothing at all."""
+def is_selected(field: str, fields: Collection[str]) -> bool:
+    """Return whether a filter selects a field: it names the field, the object that holds it, or is empty."""
     return not fields or field in fields or ("." in field and field.partition(".")[0] in fields)
 
 
@@ -122,7 +122,7 @@ class Column:
             self.merge(late)
             return
         count = len(values)
-        # Made floats before anything is changed.
+        # Convert to float first: if that raises, nothing has changed.
         last = float(values[-1])
         if count > 1 or not self.is_single:
             low, high, total = float(min(values)), float(max(values)), float(sum(values))
@@ -135,7 +135,7 @@ class Column:
         self.lasts.append(last)
 
     def merge(self, other: Column) -> None:
-        """Add the buckets of `other`, which came later: where both have one, the last value is the other's."""
+        """Merge the buckets of `other`, which came later: if both have a bucket, its last value is the other's."""
         if not self.buckets or (other.buckets and other.buckets[0] > self.buckets[-1]):
             self._splice(len(self.buckets), len(self.buckets), other)
             return
@@ -152,7 +152,7 @@ class Column:
             self.totals[at] += other.totals[place]
 
     def replace(self, first: int, end: int, other: Column) -> None:
-        """Put the buckets of `other` in the place of those from `first` up to before `end`."""
+        """Replace the buckets from `first` up to before `end` by those of `other`."""
         self._splice(bisect_left(self.buckets, first), bisect_left(self.buckets, end), other)
 
     def _splice(self, begin: int, end: int, other: Column) -> None:
@@ -178,7 +178,7 @@ class Column:
         return part
 
     def widened(self, bounds: Bounds) -> Column:
-        """Return a column of wider buckets, those of `bounds_of(self.buckets, …)`."""
+        """Return a column of wider buckets; `bounds` comes from `bounds_of(self.buckets, …)`."""
         wide = Column()
         edges = bounds.edges
         cuts = [slice(begin, end) for begin, end in pairwise(edges)]
@@ -196,7 +196,7 @@ class Column:
 
 
 class Bounds(NamedTuple):
-    """Wider buckets, and where in the columns of the narrower ones each of them begins and the last ends."""
+    """Wider buckets, and the indexes at which each begins in the columns of the narrow ones; the last is the end."""
 
     buckets: list[int]
     edges: list[int]
@@ -225,22 +225,22 @@ def downsample(
     fields: Collection[str] = (),
     sketches: SketchColumns | None = None,
 ) -> Iterator[SeriesColumns]:
-    """Return the series of one key on a grid one after the other, those of `fields` only where there are any."""
+    """Yield the series of one key on a grid; only those of `fields`, if there are any."""
     end = grid.first + grid.length
     buckets: array[int] | None = None
     bounds = Bounds([], [0])
     merged = SketchColumns()
     if sketches:
         merged.merge(sketches, factor=grid.factor)
-    # They may change between one series and the next.
+    # The caller can change `columns` between two series.
     for field, column in list(columns.items()):
-        if not is_asked(field, fields):
+        if not is_selected(field, fields):
             continue
         part = column.between(grid.first * grid.factor, end * grid.factor)
         if not part.buckets:
             continue
         if grid.factor > 1:
-            # Fields of a metric come together, so mostly this is found out once for all of them.
+            # The fields of a metric arrive together, so they mostly have the same buckets: compute these once.
             if part.buckets != buckets:
                 buckets, bounds = part.buckets, bounds_of(part.buckets, grid.factor)
             part = part.widened(bounds)
@@ -267,8 +267,8 @@ def downsample(
 class _Block(msgspec.Struct, array_like=True, gc=False):
     """The columns of fields that have the same buckets with the same counts.
 
-    `steps` are the distances between buckets, as are those of `counts` between counts. `values` has the lasts of all
-    fields one after the other, and if a count is above 1 the minima, maxima and sums.
+    `steps` are the distances between buckets. `values` has the last values of all fields, one field after the other,
+    then the minima, maxima and sums if a count is above 1.
     """
 
     fields: list[str]
@@ -288,9 +288,9 @@ _decode_payload = msgspec.msgpack.Decoder(_Payload).decode
 
 
 def pack(columns: Mapping[str, Column], sketches: SketchColumns | None = None, *, level: int = 6) -> bytes:
-    """Return columns as the database keeps them; `unpack` is the other way."""
+    """Return columns as the database stores them; `unpack` reverses it."""
     blocks = []
-    for (buckets, counts), fields in _alike(columns):
+    for (buckets, counts), fields in _group_alike(columns):
         parts = [columns[field] for field in fields]
         values = array("d")
         for part in parts:
@@ -304,7 +304,7 @@ def pack(columns: Mapping[str, Column], sketches: SketchColumns | None = None, *
     return zlib.compress(_encode_payload(_Payload(blocks, sketches.packed() if sketches else [])), level)
 
 
-def _alike(columns: Mapping[str, Column]) -> Iterable[tuple[tuple[tuple[int, ...], tuple[int, ...]], list[str]]]:
+def _group_alike(columns: Mapping[str, Column]) -> Iterable[tuple[tuple[tuple[int, ...], tuple[int, ...]], list[str]]]:
     alike: dict[tuple[tuple[int, ...], tuple[int, ...]], list[str]] = {}
     for field, column in columns.items():
         if column.buckets:
@@ -320,7 +320,7 @@ class Unpacked(NamedTuple):
 
 
 def unpack(payload: bytes | memoryview, *, fields: Collection[str] = ()) -> Unpacked:
-    """Return what `pack` packed; of the columns those of `fields` only, where there are any."""
+    """Return what `pack` has packed; only the columns of `fields`, if there are any."""
     columns = {}
     decoded = _decode_payload(zlib.decompress(payload))
     for block in decoded.blocks:
@@ -329,7 +329,7 @@ def unpack(payload: bytes | memoryview, *, fields: Collection[str] = ()) -> Unpa
         values = _unshuffle(block.values)
         length, width = len(buckets), len(buckets) * len(block.fields)
         for place, field in enumerate(block.fields):
-            if not is_asked(field, fields):
+            if not is_selected(field, fields):
                 continue
             column = columns[field] = Column()
             column.buckets, column.counts = buckets[:], counts[:]
@@ -344,7 +344,7 @@ def unpack(payload: bytes | memoryview, *, fields: Collection[str] = ()) -> Unpa
 
 
 def _shuffle(values: array[float]) -> bytes:
-    """Return the first bytes of all values, then the second ones and so on: neighbours are alike and compress well."""
+    """Return the first bytes of all values, then the second bytes and so on: alike neighbours compress well."""
     if sys.byteorder == "big":
         values = values[:]
         values.byteswap()

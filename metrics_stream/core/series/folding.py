@@ -1,7 +1,7 @@
-"""Metrics folded into columns: every number in them, in buckets of time.
+"""Fold every number in metrics into columns, in buckets of time.
 
-Room: core. Numbers are found in objects at any depth, under dotted paths, and in the entries of agents. Other lists,
-texts, truth values and nulls have no place in a chart.
+Numbers are found in objects at any depth, under dotted paths, and in the entries of agents. Other lists, texts,
+booleans and nulls are left out, because no chart can draw them.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from metrics_stream.core.metrics.summaries import SKETCHES
 from metrics_stream.core.protocol.messages import Filters
 from metrics_stream.core.series.columns import Column, SeriesColumns, SeriesKey, downsample, make_grid
 
-# More series than dashboards can show. A producer that counts up its field names, say, stops here.
+# More series than dashboards can show. It stops a producer that puts a counter into its field names.
 MAX_SERIES = 20_000
 
 NO_FILTERS = Filters()
 
 Reading = tuple[str | None, tuple[str, ...], tuple[float, ...]]
-"""The agent, or None; fields; and the value of each."""
+"""The agent, or None; the fields; the value of each field."""
 
 
 class _Body(msgspec.Struct, gc=False):
@@ -35,7 +35,7 @@ _NUMBERS = frozenset({int, float})
 
 
 def readings(body: bytes) -> list[Reading]:
-    """Return the numbers in the body of a metric, those of each agent for themselves."""
+    """Return the numbers in the body of a metric, separately for each agent."""
     try:
         data = _decode(body).data
     except (msgspec.DecodeError, RecursionError):
@@ -66,7 +66,7 @@ def _collect(data: dict[str, Any], prefix: str, fields: list[str], numbers: list
 
 
 def matches(key: SeriesKey, metric_types: Collection[str], filters: Filters) -> bool:
-    """Return whether a selection has anything of a key; what no agent says passes a filter of agents, as when live."""
+    """Return whether a selection includes a key; as for live metrics, `agent_ids` do not narrow data without agents."""
     return (
         (not metric_types or key.metric_type in metric_types)
         and (not filters.sources or key.source in filters.sources)
@@ -75,7 +75,7 @@ def matches(key: SeriesKey, metric_types: Collection[str], filters: Filters) -> 
 
 
 class _Group:
-    """What belongs to one key: a column for each field, and what came for the newest bucket."""
+    """The columns of one key by field, and the values for the newest bucket."""
 
     __slots__ = ("bucket", "columns", "key", "rows")
 
@@ -87,9 +87,9 @@ class _Group:
 
 
 class Folder:
-    """Takes metrics as they come, and has their series over time.
+    """Folds metrics as they arrive and returns their series over time.
 
-    Holds at most `max_series` series; what would be one more is left out, and `is_full` says so.
+    Holds at most `max_series` series. Beyond that, new series are left out and `is_full` is True.
     """
 
     def __init__(self, *, bucket_seconds: int = 1, max_series: int = MAX_SERIES) -> None:
@@ -100,14 +100,14 @@ class Folder:
         self._groups: dict[tuple[str, str, str | None], _Group] = {}
 
     def add(self, metric: Metric) -> None:
-        """Fold one metric in."""
+        """Fold in one metric."""
         for agent_id, fields, values in readings(metric.body):
             self.put((metric.metric_type, metric.source, agent_id), metric.timestamp, fields, values)
 
     def put(
         self, key: tuple[str, str, str | None], timestamp: float, fields: tuple[str, ...], values: tuple[float, ...]
     ) -> None:
-        """Fold in what `readings` found for one key."""
+        """Fold in the values that `readings` found for one key."""
         group = self._groups.get(key)
         if group is None:
             if self._series_count >= self.max_series:
@@ -122,11 +122,11 @@ class Folder:
         if bucket > group.bucket:
             group.bucket = bucket
             group.rows.append((fields, values))
-        else:  # it came late
+        else:  # the metric is late
             self._append(group, bucket, [(field, (value,)) for field, value in zip(fields, values, strict=True)])
 
     def _settle(self, group: _Group) -> None:
-        """Move what came for the newest bucket to the columns."""
+        """Move the values for the newest bucket to the columns."""
         rows = group.rows
         if not rows:
             return
@@ -156,11 +156,11 @@ class Folder:
             try:
                 column.add(bucket, values)
             except OverflowError:
-                # JSON has integers that no float can hold. Nobody can draw them.
+                # JSON allows integers that no float can hold. No chart can draw them.
                 continue
 
     def columns(self, key: SeriesKey) -> Mapping[str, Column]:
-        """Return the columns of one key by field, as they are now; they are the folder's own."""
+        """Return the current columns of one key by field; they belong to the folder."""
         group = self._groups.get(key)
         if group is None:
             return {}
@@ -168,7 +168,7 @@ class Folder:
         return group.columns
 
     def put_before(self, key: SeriesKey, columns: Mapping[str, Column]) -> None:
-        """Take in columns whose values came before all that was added; they are the folder's from now on."""
+        """Add columns whose values are older than all that was added; they belong to the folder from now on."""
         group = self._groups.setdefault(key, _Group(key))
         self._settle(group)
         for field, column in columns.items():
@@ -196,12 +196,12 @@ class Folder:
             del self._groups[group.key]
 
     def bucket_of(self, at: float) -> int:
-        """Return the number of the bucket that an instant is in."""
+        """Return the number of the bucket that contains an instant."""
         return int(at // self.bucket_seconds)
 
     @property
     def keys(self) -> list[SeriesKey]:
-        """Return the keys of what there is."""
+        """All keys that have series."""
         return [group.key for group in self._groups.values()]
 
     def series(
@@ -213,9 +213,9 @@ class Folder:
         filters: Filters = NO_FILTERS,
         max_points: int = 300,
     ) -> list[SeriesColumns]:
-        """Return the series between two instants, each with at most `max_points` buckets; all have the same ones.
+        """Return the series between two instants, on one grid of at most `max_points` buckets.
 
-        `metric_types` and what is in `filters` narrow them, as they do live; where one is empty, it does not.
+        `metric_types` and `filters` narrow them as they narrow live metrics; an empty one narrows nothing.
         """
         return list(
             self.each_series(
@@ -226,7 +226,7 @@ class Folder:
     def each_series(
         self, *, since: float, until: float, metric_types: Collection[str], filters: Filters, max_points: int
     ) -> Iterator[SeriesColumns]:
-        """Return the same one after the other; what is added or dropped meanwhile may be in it or not."""
+        """Yield the same series one by one; metrics that are added or dropped meanwhile may be included or not."""
         grid = make_grid(since, until, bucket_seconds=self.bucket_seconds, max_points=max_points)
         for group in list(self._groups.values()):
             if matches(group.key, metric_types, filters):

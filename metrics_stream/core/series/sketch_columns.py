@@ -1,7 +1,7 @@
-"""The sketches of metrics over time: merged by bucket, so that a percentile is that of all values in it.
+"""Merge the sketches of metrics by bucket, so that a percentile is that of all values in the bucket.
 
-Room: core. The sketch of a name tells the percentiles of the fields beside it: that of `response_time_ms` tells
-`p95_response_time_ms`. Names have the path of the object in front, as fields have.
+A sketch gives the percentiles of the fields beside it: `response_time_ms` gives `p95_response_time_ms`. Names
+of sketches begin with the path of their object, as fields do.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from metrics_stream.core.metrics.projection import split_agents
 from metrics_stream.core.metrics.sketch import EncodedSketch, Sketch, decode_sketch
 from metrics_stream.core.metrics.summaries import SKETCHES, Tally, share_of
 
-# Of one key. Names that count up would fill the database with sketches of one value each.
+# For one key. Names with a counter in them would fill the database with sketches of a single value.
 MAX_NAMES = 100
 
 _PERCENTILE = re.compile(r"(.+\.)?p(\d{2,5})_([^.]+)")
@@ -34,7 +34,7 @@ Found = tuple[str | None, dict[str, EncodedSketch]]
 
 
 def sketches_in(body: bytes) -> list[Found]:
-    """Return the sketches in the body of a metric, those of each agent for themselves; what is none is left out."""
+    """Return the sketches in the body of a metric, separately for each agent; leave out malformed ones."""
     if b'"sketches"' not in body:
         return []
     try:
@@ -55,11 +55,11 @@ def _collect(data: Any, prefix: str) -> Iterator[tuple[str, EncodedSketch]]:
                 try:
                     yield prefix + sketch_name, decode_sketch(encoded)
                 except SketchError:
-                    continue  # the percentile then has fewer sketches than values, which tells
+                    continue  # the percentile then has fewer sketches than values, so `percentiles` does not use them
 
 
 class SketchColumns:
-    """The merged sketches of one key by name and bucket, each with the number of metrics that they came in."""
+    """The merged sketches of one key by name and bucket, each with the number of metrics it comes from."""
 
     def __init__(self) -> None:
         self._columns: dict[str, dict[int, Tally]] = {}
@@ -68,7 +68,7 @@ class SketchColumns:
         return bool(self._columns)
 
     def add(self, name: str, bucket: int, sketch: Sketch | EncodedSketch, metrics: int = 1) -> None:
-        """Merge a sketch into that of its bucket, and leave it as it is."""
+        """Merge a sketch into that of its bucket, without changing `sketch`."""
         column = self._columns.get(name)
         if column is None:
             if len(self._columns) >= MAX_NAMES:
@@ -90,9 +90,9 @@ class SketchColumns:
             self._columns[name] = {bucket: tally for bucket, tally in column.items() if not first <= bucket < end}
 
     def percentiles(self, field: str, buckets: Sequence[int], counts: Sequence[int]) -> list[float] | None:
-        """Return a percentile of all values in each bucket, or None when the field is none or lacks sketches.
+        """Return the percentile of all values in each bucket; None if the field is no percentile or lacks sketches.
 
-        `counts` says how many values the field has in each bucket: each must have come with its sketch.
+        `counts` has the number of values in each bucket. Each value must have come with its sketch.
         """
         if not self._columns or not (match := _PERCENTILE.fullmatch(field)):
             return None
@@ -107,7 +107,7 @@ class SketchColumns:
         return found
 
     def packed(self) -> list[PackedSketch]:
-        """Return what goes into a payload."""
+        """Return the sketches as a payload stores them."""
         return [
             PackedSketch(name, bucket, tally.metrics, tally.sketch.encode())
             for name, column in self._columns.items()

@@ -60,7 +60,7 @@ def test_a_metric_that_nothing_stops_is_explained_to_the_next_frame():
         ("Next frame", "yes"),
     ]
     assert step(explanation, "Published lately").text == "The newest of system is 1.00 s old, of source a."
-    assert step(explanation, "Next frame").text == "Nothing waits; a metric that came now would leave in 0.02 s."
+    assert step(explanation, "Next frame").text == "Nothing waits; a metric that arrived now would be sent in 0.02 s."
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_a_metric_that_nothing_stops_is_explained_to_the_next_frame():
             "Channel layer",
             "The channel layer has been silent.",
         ),
-        (question(), situation(allowed=NOTHING), "Access", "It may see nothing of what is live."),
+        (question(), situation(allowed=NOTHING), "Access", "It may see no live metrics."),
         (
             question(),
             situation(allowed=permit("hero")),
@@ -179,14 +179,14 @@ def test_what_stops_a_metric_is_named_with_its_values(asked, given, title, text)
             "note",
             "The newest of system is 5\u00a0min",
         ),
-        (question(), situation(is_held=True), "Client", "note", "What was published before is being sent to it first."),
+        (question(), situation(is_held=True), "Client", "note", "It is being sent what was published before."),
         (
             question(),
             situation(busy_seconds=4.0, backlog_bytes=5_000, waiting_metrics=12, dropped_metrics=3),
             "Client",
             "note",
-            "It has not taken all of its last frame for 4.00 s, 5,000 bytes of it are left. After 10 s without any "
-            "progress it is closed. 12 metrics wait for it. It has been told of 3 that were dropped before.",
+            "It has not accepted all of its last frame for 4.00 s, 5,000 bytes of it are left. After 10 s without any "
+            "progress it is closed. 12 metrics wait for it. It was told of 3 that were dropped before.",
         ),
         (
             question(),
@@ -200,7 +200,7 @@ def test_what_stops_a_metric_is_named_with_its_values(asked, given, title, text)
             situation(delivery=Delivery(mode="aggregate")),
             "Delivery",
             "note",
-            "Mode aggregate: in its place",
+            "Mode aggregate: a summary of all metrics",
         ),
         (
             question("agent", agents("x"), field="status"),
@@ -209,20 +209,20 @@ def test_what_stops_a_metric_is_named_with_its_values(asked, given, title, text)
             "yes",
             "It wants only: status.",
         ),
-        (question(), situation(due_at=100.4), "Next frame", "yes", "Due in 0.40 s, with what waits."),
+        (question(), situation(due_at=100.4), "Next frame", "yes", "Due in 0.40 s, with the metrics that wait."),
         (
             question(),
             situation(due_at=100.4, last_frame_at=99.8),
             "Next frame",
             "yes",
-            "Due in 0.80 s, with what waits.",
+            "Due in 0.80 s, with the metrics that wait.",
         ),
         (
             question(),
             situation(view_frame_at=99.9, last_frame_at=99.9),
             "Next frame",
             "yes",
-            "Nothing waits; a metric that came now would leave in 0.90 s.",
+            "Nothing waits; a metric that arrived now would be sent in 0.90 s.",
         ),
     ],
 )
