@@ -14,6 +14,7 @@ from metrics_stream.core.delivery.frames import Frames, build_frames
 from metrics_stream.core.delivery.pending import Delivery, Item, Loss, Share, Window, newest
 from metrics_stream.core.delivery.selection import DecodedMetric, Selection, compile_projection
 from metrics_stream.core.metrics.metric import Metric
+from metrics_stream.core.metrics.projection import MALFORMED
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode, GapReason
 from metrics_stream.core.protocol.messages import Status
 from metrics_stream.core.protocol.parsing import encode
@@ -21,7 +22,7 @@ from metrics_stream.core.protocol.positions import Position, position_text
 from metrics_stream.core.protocol.prepared_message import PreparedMessage
 from metrics_stream.hub.clients import Client, ClientState, Clock, HubLimits, Sink, Timer, View
 from metrics_stream.hub.sending import FrameSender
-from metrics_stream.hub.views import MALFORMED, Views, filter_again, log_malformed, project_metric, project_metrics
+from metrics_stream.hub.views import Views, filter_again, log_malformed, project_metric, project_metrics
 from metrics_stream.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)

@@ -109,7 +109,7 @@ def answer_question(
         selection=client.selection,
         delivery=client.delivery,
         is_replaying=client.state is ClientState.REPLAYING,
-        is_held=client.state is ClientState.RECOVERING,
+        is_recovering=client.state is ClientState.RECOVERING,
         busy_seconds=None if client.busy_since is None else now - client.busy_since,
         slow_after_seconds=slow_after_seconds,
         backlog_bytes=client.backlog,

@@ -6,12 +6,11 @@ import logging
 from collections.abc import Iterable, Iterator
 from weakref import WeakValueDictionary
 
-import msgspec
-
 from metrics_stream.core.delivery.pending import Delivery, Item, Loss, Pending
 from metrics_stream.core.delivery.selection import DecodedMetric, Projection, Selection, compile_projection
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.metrics.permission import Permit
+from metrics_stream.core.metrics.projection import MALFORMED
 from metrics_stream.core.protocol.codes import GapReason
 from metrics_stream.core.protocol.messages import Filters
 from metrics_stream.hub.clients import Client, View
@@ -21,10 +20,6 @@ logger = logging.getLogger(__name__)
 # Changing a selection filters again what was pending. The bound keeps a client that changes its selection ten times a
 # second from costing the others time; what is beyond it is announced as a gap.
 MAX_CARRIED_METRICS = 1_000
-
-# What a projection raises for a malformed metric. Only a producer that does not use the broadcaster can publish one; it
-# must not stop the others.
-MALFORMED = (msgspec.DecodeError, KeyError)
 
 
 class Views:

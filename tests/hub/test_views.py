@@ -157,12 +157,13 @@ def test_carrying_over_is_bounded_and_announced(harness):
     assert sink.metrics == [0, *range(11, MAX_CARRIED_METRICS + 11)]
 
 
-def test_a_malformed_metric_of_a_foreign_producer_stops_no_client(harness):
+@pytest.mark.parametrize("body", [b'{"data": [1', b'{"data":{"a":%b' % (b"[" * 10_000)], ids=["cut off", "nested"])
+def test_a_malformed_metric_of_a_foreign_producer_stops_no_client(harness, body):
     _, sink = harness.join(Selection(("system",), Filters(fields=("n",))))
     other, everything = harness.join(delivery=Delivery(interval_seconds=60.0))
     harness.publish(1)
     harness.clock.advance(1.0)
-    harness.hub.publish([Metric("system", "host1", 0.0, (), b'{"data": [1'), make_numbered(2)])
+    harness.hub.publish([Metric("system", "host1", 0.0, (), body), make_numbered(2)])
     harness.clock.advance(1.0)
     assert sink.metrics == [1, 2]
     # What waits for a client is filtered once more when it changes its mind.

@@ -69,7 +69,7 @@ class Situation:
     selection: Selection
     delivery: Delivery
     is_replaying: bool = False
-    is_held: bool = False
+    is_recovering: bool = False
     busy_seconds: float | None = None
     slow_after_seconds: float = 10.0
     backlog_bytes: int | None = None
@@ -314,7 +314,7 @@ def _client_step(situation: Situation) -> Step:
         waiting += f" It was told of {situation.dropped_metrics:,} that were dropped before."
     if situation.is_replaying:
         return Step(title, "no", "It watches a replay; it gets live metrics again after it sends `live`.")
-    if situation.is_held:
+    if situation.is_recovering:
         return Step(title, "note", f"It is being sent what was published before.{waiting}")
     if situation.busy_seconds is not None:
         rest = "" if situation.backlog_bytes is None else f", {situation.backlog_bytes:,} bytes of it are left"

@@ -179,7 +179,7 @@ def test_what_stops_a_metric_is_named_with_its_values(asked, given, title, text)
             "note",
             "The newest of system is 5\u00a0min",
         ),
-        (question(), situation(is_held=True), "Client", "note", "It is being sent what was published before."),
+        (question(), situation(is_recovering=True), "Client", "note", "It is being sent what was published before."),
         (
             question(),
             situation(busy_seconds=4.0, backlog_bytes=5_000, waiting_metrics=12, dropped_metrics=3),
