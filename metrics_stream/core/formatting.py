@@ -122,11 +122,18 @@ def format_timestamp(seconds: float) -> str:
 
 
 def quote(value: Any, *, limit: int = 60) -> str:
-    """Return `value` for an error message: as JSON, shortened."""
-    if not isinstance(value, str):
+    """Return `value` for a message, cut to `limit` characters: a text in quotes, anything else as JSON if possible."""
+    if isinstance(value, str):
+        return repr(value if len(value) <= limit else value[:limit] + "…")
+    try:
+        # JSON has no NaN and no infinities; msgspec would write null.
+        is_json = not isinstance(value, float) or math.isfinite(value)
+        text = msgspec.json.encode(value).decode() if is_json else repr(value)
+    except (OverflowError, TypeError, ValueError, RecursionError):
         try:
-            text = msgspec.json.encode(value).decode()
-        except OverflowError:  # an integer beyond 64 bits
-            text = str(value)
-        return text if len(text) <= limit else text[:limit] + "…"
-    return repr(value if len(value) <= limit else value[:limit] + "…")
+            text = repr(value)
+        except RecursionError:
+            return "a value that is nested too deeply"
+        except ValueError:  # Python writes no integers of more than 4,300 digits
+            return "a number of too many digits"
+    return text if len(text) <= limit else text[:limit] + "…"

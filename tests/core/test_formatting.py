@@ -1,10 +1,10 @@
-"""Numbers and lengths of time as people read them; that browsers show the same is tested in one."""
+"""Numbers, durations and quoted values as people read them; a browser test compares the browser's numbers."""
 
 import math
 
 import pytest
 
-from metrics_stream.core.formatting import NO_VALUE, format_duration, format_number
+from metrics_stream.core.formatting import NO_VALUE, format_duration, format_number, quote
 
 
 @pytest.mark.parametrize(
@@ -60,3 +60,35 @@ def test_a_number_has_its_unit(value, unit, text):
 )
 def test_a_duration_has_its_two_largest_units(seconds, text):
     assert format_duration(seconds).replace("\u00a0", " ") == text
+
+
+def nest(depth):
+    value = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("a'b\n", '"a\'b\\n"'),
+        ("x" * 61, f"'{'x' * 60}…'"),
+        (None, "null"),
+        (True, "true"),
+        (0.5, "0.5"),
+        (math.nan, "nan"),
+        ([1, "a"], '[1,"a"]'),
+        ({"a": "x" * 60}, '{"a":"' + "x" * 54 + "…"),
+        (2**70, "1180591620717411303424"),
+        (10**400, "1" + "0" * 59 + "…"),
+        (10**5_000, "a number of too many digits"),
+        (object, "<class 'object'>"),
+        ("\ud800", "'\\ud800'"),
+        (["\ud800"], "['\\ud800']"),
+        (nest(100_000), "a value that is nested too deeply"),
+    ],
+    ids=lambda value: repr(value)[:20] if not isinstance(value, list | int) else "value",
+)
+def test_a_value_is_quoted(value, text):
+    assert quote(value) == text
