@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 # So many producers of one metric type are remembered. Beyond that the one silent longest is forgotten, and its next
 # batch counts as its first.
-MAX_PRODUCERS = 10_000
+MAX_FOLLOWED_PRODUCERS = 10_000
 
 # The ranges that are missing distinguish a late batch from a repeated one; so many of one producer are remembered.
 MAX_MISSING_RANGES = 16
@@ -80,7 +80,7 @@ class Continuity:
         sequence = sequences.get(producer)
         if sequence is None:
             sequences[producer] = _Sequence(first + count)
-            if len(sequences) > MAX_PRODUCERS:
+            if len(sequences) > MAX_FOLLOWED_PRODUCERS:
                 sequences.popitem(last=False)
             return Heard(0, repeated=False)
         sequences.move_to_end(producer)

@@ -67,7 +67,7 @@ def test_following_again_what_is_followed_forgets_nothing(continuity):
 
 
 def test_what_is_remembered_is_bounded(continuity, monkeypatch):
-    monkeypatch.setattr(numbering, "MAX_PRODUCERS", 2)
+    monkeypatch.setattr(numbering, "MAX_FOLLOWED_PRODUCERS", 2)
     monkeypatch.setattr(numbering, "MAX_MISSING_RANGES", 2)
     hear(continuity, (0, 1), producer="first")
     hear(continuity, (0, 1), producer="second")

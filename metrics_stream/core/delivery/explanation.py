@@ -25,7 +25,7 @@ from metrics_stream.core.protocol.messages import Filters
 FILTER_WORDS = {"agent_ids": "agents", "fields": "fields", "sources": "sources"}
 
 # Longer lists of names are cut, to keep the page readable.
-MOST_NAMES = 6
+MOST_LISTED_NAMES = 6
 
 # If the newest metric is older, the page remarks on it: the producer has stopped publishing.
 OUTDATED_SECONDS = 60.0
@@ -347,8 +347,8 @@ def _frame_step(sample: Metric, situation: Situation) -> Step:
 
 def _list_names(terms: Collection[str]) -> str:
     names = sorted(terms)
-    beyond = len(names) - MOST_NAMES
-    return ", ".join(names[:MOST_NAMES]) + (f" and {beyond:,} more" if beyond > 0 else "")
+    beyond = len(names) - MOST_LISTED_NAMES
+    return ", ".join(names[:MOST_LISTED_NAMES]) + (f" and {beyond:,} more" if beyond > 0 else "")
 
 
 def _format_seconds(seconds: float) -> str:

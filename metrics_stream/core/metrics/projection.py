@@ -63,6 +63,14 @@ def agent_ids_in(data: bytes) -> tuple[str, ...]:
 # --- decoded data: the agents one by one ---
 
 
+class _Body(msgspec.Struct, gc=False):
+    data: Any
+
+
+decode_body = msgspec.json.Decoder(_Body).decode
+"""Return an object whose `data` is the decoded data of a metric; raise one of MALFORMED."""
+
+
 def entries_in(agents: Any) -> Iterator[tuple[str | None, Row]]:
     """Yield each object in a list of agents, or in an object keyed by their ids, with its id; None if it has no id."""
     if type(agents) is dict:

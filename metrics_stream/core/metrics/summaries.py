@@ -23,7 +23,7 @@ FIELD_BYTES = 150
 BIN_BYTES = 16
 
 # Of objects nested deeper only the last value is kept. No metric that people read is nested this deep.
-MAX_DEPTH = 8
+MAX_SUMMARISED_DEPTH = 8
 
 NaturalKind = FieldKind | Literal["minimum"]
 
@@ -130,9 +130,9 @@ class Fields:
                         grown += FIELD_BYTES
                 except OverflowError:
                     continue  # JSON allows integers that no float can hold
-            elif kind is dict and depth < MAX_DEPTH:
+            elif kind is dict and depth < MAX_SUMMARISED_DEPTH:
                 grown += self._fold_sketches(value) if name == SKETCHES else self._fold_object(name, value, depth)
-            elif kind is list and depth < MAX_DEPTH and are_agents(value):
+            elif kind is list and depth < MAX_SUMMARISED_DEPTH and are_agents(value):
                 grown += self._fold_object(name, agents_by_id(value), depth, is_list=True)
             elif type(node) is not Numbers and type(node) is not Fields and (value is not None or node is None):
                 grown += 0 if name in fields else FIELD_BYTES

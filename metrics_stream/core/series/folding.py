@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from metrics_stream.core.metrics.metric import Metric
-from metrics_stream.core.metrics.projection import AGENTS, split_agents
+from metrics_stream.core.metrics.projection import AGENTS, MALFORMED, decode_body, split_agents
 from metrics_stream.core.metrics.summaries import SKETCHES
 from metrics_stream.core.protocol.messages import Filters
 from metrics_stream.core.series.columns import Column, SeriesColumns, SeriesKey, downsample, make_grid
@@ -26,19 +24,14 @@ Reading = tuple[str | None, tuple[str, ...], tuple[float, ...]]
 """The agent, or None; the fields; the value of each field."""
 
 
-class _Body(msgspec.Struct, gc=False):
-    data: Any
-
-
-_decode = msgspec.json.Decoder(_Body).decode
 _NUMBERS = frozenset({int, float})
 
 
 def readings(body: bytes) -> list[Reading]:
     """Return the numbers in the body of a metric, separately for each agent."""
     try:
-        data = _decode(body).data
-    except (msgspec.DecodeError, RecursionError):
+        data = decode_body(body).data
+    except MALFORMED:
         return []
     if type(data) is dict and AGENTS not in data:  # most metrics; the fold runs for each one
         return [(None, *_numbers(data))]

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from metrics_stream.core.errors import SketchError
-from metrics_stream.core.metrics.projection import split_agents
+from metrics_stream.core.metrics.projection import MALFORMED, decode_body, split_agents
 from metrics_stream.core.metrics.sketch import EncodedSketch, Sketch, decode_sketch
 from metrics_stream.core.metrics.summaries import SKETCHES, Tally, share_of
 
@@ -22,12 +22,6 @@ MAX_NAMES = 100
 
 _PERCENTILE = re.compile(r"(.+\.)?p(\d{2,5})_([^.]+)")
 
-
-class _Body(msgspec.Struct, gc=False):
-    data: Any
-
-
-_decode = msgspec.json.Decoder(_Body).decode
 
 Found = tuple[str | None, dict[str, EncodedSketch]]
 """The agent, or None, and its sketches by name."""
@@ -38,8 +32,8 @@ def sketches_in(body: bytes) -> list[Found]:
     if b'"sketches"' not in body:
         return []
     try:
-        data = _decode(body).data
-    except (msgspec.DecodeError, RecursionError):
+        data = decode_body(body).data
+    except MALFORMED:
         return []
     return [(agent_id, found) for agent_id, entry in split_agents(data) if (found := dict(_collect(entry, "")))]
 
