@@ -25,7 +25,7 @@ def test_a_number_that_is_missing_means_a_loss(canary):
     assert not canary.hear(send(canary), 104.0)
 
 
-def test_what_could_not_be_sent_is_not_missed_even_when_it_arrives(canary):
+def test_a_message_that_could_not_be_sent_is_not_missed(canary):
     canary.hear(send(canary), 101.0)
     unsent = canary.next_number
     assert not canary.hear(unsent, 102.0)
@@ -33,7 +33,7 @@ def test_what_could_not_be_sent_is_not_missed_even_when_it_arrives(canary):
     assert not canary.hear(send(canary), 104.0)
 
 
-def test_one_that_has_not_come_back_is_awaited(canary):
+def test_a_message_that_has_not_returned_is_awaited(canary):
     assert not canary.is_awaited
     number = send(canary)
     assert canary.is_awaited
@@ -49,7 +49,7 @@ def test_a_late_or_repeated_number_is_no_loss(canary):
     assert not canary.hear(send(canary), 104.0)
 
 
-def test_silence_makes_stale_and_the_next_message_live_again(canary):
+def test_silence_makes_the_bus_stale_and_a_message_makes_it_live(canary):
     assert canary.judge(104.0) is None
     assert canary.judge(104.1) == "stale"
     assert canary.judge(110.0) is None

@@ -21,7 +21,7 @@ def hear(continuity, *batches, producer="p", metric_type="system"):
     return [continuity.hear(producer, metric_type, first=first, count=count) for first, count in batches]
 
 
-def test_each_metric_type_has_numbers_of_its_own():
+def test_each_metric_type_has_its_own_numbers():
     numbers = Numbering()
     assert [numbers.take("system", 3), numbers.take("hero", 1), numbers.take("system", 2)] == [0, 0, 3]
 
@@ -30,21 +30,21 @@ def test_each_metric_type_has_numbers_of_its_own():
     ("batches", "heard"),
     [
         ([(0, 3), (3, 1), (4, 2)], [NEW, NEW, NEW]),
-        ([(70, 3), (73, 1)], [NEW, NEW]),  # what was published before anybody listened is not missing
+        ([(70, 3), (73, 1)], [NEW, NEW]),  # metrics published before the type was followed are not missing
         ([(0, 3), (5, 1)], [NEW, missing(2)]),
         ([(0, 3), (5, 1), (9, 1)], [NEW, missing(2), missing(3)]),
         ([(0, 3), (0, 3), (3, 1)], [NEW, REPEATED, NEW]),
-        ([(5, 3), (2, 3)], [NEW, REPEATED]),  # before the beginning: nobody can tell, and it is too late anyway
-        ([(0, 1), (4, 1), (1, 1), (3, 1), (2, 1)], [NEW, missing(3), NEW, NEW, NEW]),  # late, and taken
+        ([(5, 3), (2, 3)], [NEW, REPEATED]),  # from before the first batch: unknown, and too late anyway
+        ([(0, 1), (4, 1), (1, 1), (3, 1), (2, 1)], [NEW, missing(3), NEW, NEW, NEW]),  # late, but accepted
         ([(0, 1), (4, 1), (1, 1), (1, 1)], [NEW, missing(3), NEW, REPEATED]),
         ([(0, 1), (4, 1), (2, 1), (2, 1), (5, 1)], [NEW, missing(3), NEW, REPEATED, NEW]),
     ],
 )
-def test_numbers_tell_what_is_missing_and_what_came_twice(continuity, batches, heard):
+def test_numbers_show_missing_and_repeated_metrics(continuity, batches, heard):
     assert hear(continuity, *batches) == heard
 
 
-def test_producers_and_types_have_nothing_to_do_with_each_other(continuity):
+def test_producers_and_types_are_independent(continuity):
     continuity.begin("hero")
     hear(continuity, (0, 3))
     assert hear(continuity, (0, 3), producer="q") == [NEW]
@@ -52,21 +52,21 @@ def test_producers_and_types_have_nothing_to_do_with_each_other(continuity):
     assert hear(continuity, (3, 1)) == [NEW]
 
 
-def test_what_is_published_while_nobody_listens_is_not_missing(continuity):
+def test_metrics_published_while_a_type_is_not_followed_are_not_missing(continuity):
     hear(continuity, (0, 3))
     continuity.end("system")
-    assert hear(continuity, (7, 1)) == [NEW]  # still on its way when the type was left
+    assert hear(continuity, (7, 1)) == [NEW]  # it was still on its way when following ended
     continuity.begin("system")
     assert hear(continuity, (20, 1), (22, 1)) == [NEW, missing(1)]
 
 
-def test_following_again_what_is_followed_forgets_nothing(continuity):
+def test_following_a_type_twice_forgets_nothing(continuity):
     hear(continuity, (0, 3))
     continuity.begin("system")
     assert hear(continuity, (4, 1)) == [missing(1)]
 
 
-def test_what_is_remembered_is_bounded(continuity, monkeypatch):
+def test_memory_for_producers_is_bounded(continuity, monkeypatch):
     monkeypatch.setattr(numbering, "MAX_FOLLOWED_PRODUCERS", 2)
     monkeypatch.setattr(numbering, "MAX_MISSING_RANGES", 2)
     hear(continuity, (0, 1), producer="first")
@@ -75,6 +75,6 @@ def test_what_is_remembered_is_bounded(continuity, monkeypatch):
     hear(continuity, (0, 1), producer="third")
     assert hear(continuity, (2, 1), producer="first") == [NEW]
     assert hear(continuity, (9, 1), producer="second") == [NEW]
-    # The oldest of three ranges is forgotten, so what is late of it counts as a repetition.
+    # The oldest of three ranges is forgotten, so a late batch of it counts as a repetition.
     hear(continuity, (10, 1), (12, 1), (14, 1), (16, 1), producer="fourth")
     assert hear(continuity, (11, 1), (13, 1), producer="fourth") == [REPEATED, NEW]

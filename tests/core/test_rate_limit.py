@@ -12,14 +12,14 @@ def test_a_burst_and_then_the_rate():
     assert token_bucket.take(1, 10.5) == 0.5
 
 
-def test_what_is_refused_takes_nothing():
+def test_a_refusal_takes_nothing():
     token_bucket = TokenBucket(1.0, 3.0, now=0.0)
     assert token_bucket.take(3, 0.0) == 0.0
     assert token_bucket.take(2, 1.0) == 1.0
     assert token_bucket.take(1, 1.0) == 0.0
 
 
-def test_more_than_the_burst_is_given_when_it_is_full_and_owed():
+def test_more_than_the_burst_is_given_by_a_full_bucket_as_a_debt():
     token_bucket = TokenBucket(1.0, 10.0, now=0.0)
     assert token_bucket.take(25, 0.0) == 0.0
     assert token_bucket.take(1, 0.0) == 16.0
@@ -27,7 +27,7 @@ def test_more_than_the_burst_is_given_when_it_is_full_and_owed():
     assert token_bucket.take(25, 25.0) == 0.0
 
 
-def test_what_is_given_back_does_not_pass_the_burst():
+def test_giving_back_does_not_exceed_the_burst():
     token_bucket = TokenBucket(1.0, 2.0, now=0.0)
     assert token_bucket.take(1, 0.0) == 0.0
     token_bucket.give_back(5)
@@ -46,7 +46,7 @@ def test_never_more_than_the_burst_and_the_rate_allow(steps, per_second, burst):
 
 
 @given(st.floats(0.01, 1000), st.floats(0.1, 1000), st.floats(1, 1000))
-def test_after_the_wait_it_is_there(amount, per_second, burst):
+def test_after_the_wait_the_amount_is_available(amount, per_second, burst):
     token_bucket = TokenBucket(per_second, burst, 0.0)
     token_bucket.take(burst, 0.0)
     wait = token_bucket.take(amount, 0.0)

@@ -37,14 +37,14 @@ def test_an_aggregate_is_a_metric_with_a_summary():
     ]
 
 
-def test_one_metric_stands_for_itself():
+def test_a_single_metric_is_its_own_aggregate():
     row = {"throughput_tps": 0.1, "p99_response_time_ms": 66.61, "requests_total": 7, "note": None, "tags": ["a", 1]}
     document = one_of(row)
     assert document["data"] == row
     assert "worst" not in document
 
 
-def test_each_type_source_agent_and_run_has_one_of_its_own_the_last_changed_at_the_end():
+def test_each_type_source_agent_and_run_has_its_own_aggregate_in_order_of_change():
     metrics = [
         metric({"x": 1}),
         metric({"x": 2}, source="host2"),
@@ -137,12 +137,12 @@ def test_summaries_equal_those_of_the_raw_metrics_wherever_the_interval_is_cut(p
             assert_summarises(document, by_source[document["source"]])
 
 
-def test_the_mean_is_within_what_it_is_the_mean_of():
+def test_the_mean_stays_within_its_numbers():
     assert one_of(*[{"x": 0.1}] * 10, {"x": 0.1})["data"]["x"] == 0.1
     assert one_of({"x": 1.5e308}, {"x": 1.6e308})["data"]["x"] <= 1.6e308
 
 
-# --- the ends ---
+# --- bounds and malformed input ---
 
 
 def test_sketches_survive_a_cut():
@@ -161,7 +161,7 @@ def test_sketches_survive_a_cut():
     assert data["p99_response_time_ms"] == pytest.approx(every[math.floor(0.99 * (len(every) - 1))], rel=ACCURACY)
 
 
-def test_an_interval_is_cut_only_where_something_came_and_only_so_often():
+def test_an_interval_is_cut_only_after_new_metrics_and_up_to_a_bound():
     interval = Interval(0, False)
     interval.cut(0)
     one = metric({"x": 1})
@@ -177,7 +177,7 @@ def test_an_interval_is_cut_only_where_something_came_and_only_so_often():
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"[]", b'{"data":{}}', b'{"timestamp":"t","data":{"x":NaN}}', b'{"a":' * 9_999]
 )
-def test_a_body_that_is_no_metric_is_told(body):
+def test_a_malformed_body_raises(body):
     interval = Interval(0, False)
     with pytest.raises(MALFORMED):
         interval.add(0, Metric("system", "host1", 0.0, (), body), body)
@@ -185,14 +185,14 @@ def test_a_body_that_is_no_metric_is_told(body):
 
 
 @pytest.mark.parametrize("data", [b"5", b"null", b'"x"', b"[1,2]", b"9" * 400, b'{"x":%b}' % (b"9" * 400)])
-def test_data_of_any_shape_is_taken(data):
+def test_data_of_any_shape_is_accepted(data):
     body = b'{"metric_type":"system","timestamp":"t","source":"s","data":%b}' % data
     one = Metric("system", "s", 0.0, (), body)
     metrics = [metric({"x": 1}, source="s"), one, one]
     assert len(aggregated(metrics)) == 1
 
 
-def test_what_is_nested_deeper_than_anyone_reads_is_taken_as_it_came_last():
+def test_the_last_of_deeply_nested_objects_is_kept():
     def nest(value, depth):
         return value if depth == 0 else {"x": nest(value, depth - 1)}
 
@@ -201,7 +201,7 @@ def test_what_is_nested_deeper_than_anyone_reads_is_taken_as_it_came_last():
     assert document["summary"] == {}
 
 
-def test_what_was_changed_longest_ago_is_dropped_first():
+def test_the_group_changed_longest_ago_is_dropped_first():
     metrics = [metric({"x": 1}, source=source) for source in ("a", "b", "a", "c")]
     interval = fold(metrics)
     before = interval.size
@@ -213,7 +213,7 @@ def test_what_was_changed_longest_ago_is_dropped_first():
     assert [one.source for _, one in interval.since(0)] == ["c"]
 
 
-def test_what_an_interval_takes_grows_with_fields_and_bins_and_not_with_metrics():
+def test_the_size_of_an_interval_grows_with_fields_and_bins_not_with_metrics():
     rows = [{"x": 1.0, "deep": {"y": 2.0}, **shares_of([5.0, 5.0, 80.0])}] * 3
     sizes = [fold([metric(row) for row in rows[:count]]).size for count in (1, 3)]
     assert sizes[0] == sizes[1]

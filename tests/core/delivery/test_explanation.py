@@ -1,4 +1,4 @@
-"""Why a client gets a metric: each thing that lets one through or stops it, by the functions that deliver."""
+"""Why a client gets a metric: each step that lets it through or stops it, as the delivery itself decides."""
 
 from dataclasses import replace
 
@@ -45,7 +45,7 @@ def step(explanation, title):
     return next(one for one in explanation.steps if one.title == title)
 
 
-def test_a_metric_that_nothing_stops_is_explained_to_the_next_frame():
+def test_a_delivered_metric_is_explained_up_to_the_next_frame():
     explanation = explain(question(), situation())
     assert explanation.gets
     assert [(one.title, one.verdict) for one in explanation.steps] == [
@@ -146,7 +146,7 @@ def test_a_metric_that_nothing_stops_is_explained_to_the_next_frame():
         ),
     ],
 )
-def test_what_stops_a_metric_is_named_with_its_values(asked, given, title, text):
+def test_each_step_that_stops_a_metric_names_its_values(asked, given, title, text):
     explanation = explain(asked, given)
     assert not explanation.gets
     assert [one.title for one in explanation.steps if one.verdict == "no"] == [title]
@@ -226,14 +226,14 @@ def test_what_stops_a_metric_is_named_with_its_values(asked, given, title, text)
         ),
     ],
 )
-def test_what_lets_a_metric_through_or_alters_it_is_said_with_its_values(asked, given, title, verdict, text):
+def test_each_step_that_lets_a_metric_through_names_its_values(asked, given, title, verdict, text):
     explanation = explain(asked, given)
     assert explanation.gets, explanation.summary
     assert step(explanation, title).verdict == verdict
     assert step(explanation, title).text.startswith(text)
 
 
-def test_an_access_and_filters_that_have_nothing_in_common_are_named_together():
+def test_access_and_filters_that_leave_nothing_together_are_named():
     data = {"error_rate": 0.1, "queue_depth": 3}
     given = situation(filters=Filters(fields=("queue_depth",)), allowed=permit("system", fields=["error_rate"]))
     explanation = explain(question("system", metric(SYSTEM, data)), given)
@@ -252,7 +252,7 @@ def test_every_question_has_an_answer_without_anything_published(metric_type, fi
     assert all(one.text for one in explanation.steps)
 
 
-def test_a_malformed_metric_is_no_fault_of_the_explanation():
+def test_a_malformed_metric_does_not_break_the_explanation():
     newest = msgspec.structs.replace(metric(), body=b"{")
     assert not explain(question("system", newest, field="error_rate"), situation()).gets
 

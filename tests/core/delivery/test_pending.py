@@ -60,7 +60,7 @@ def test_a_window_holds_everything_in_order_and_the_next_begins_empty():
     assert view.take(3.0).items == []
 
 
-def test_past_the_bound_the_oldest_go_and_are_counted():
+def test_beyond_the_bound_the_oldest_are_dropped_and_counted():
     view = pending(max_metrics=3)
     for number in range(5):
         add(view, number, 1.0, metric_type="hero" if number == 0 else "system")
@@ -94,7 +94,7 @@ def test_latest_keeps_the_newest_per_type_source_and_agents():
     assert not window.loss
 
 
-def test_who_came_within_the_window_gets_the_part_since_then():
+def test_a_client_that_joins_within_a_window_gets_the_part_since_then():
     view = pending(max_metrics=3)
     add(view, 0, 1.0)
     add(view, 1, 1.0)
@@ -157,7 +157,7 @@ def test_aggregate_keeps_one_summary_per_type_source_and_agent_and_the_next_inte
     assert means(view.take(4.0).items) == [("host1", 9, 1)]
 
 
-def test_who_comes_within_an_interval_gets_the_summary_of_what_came_since():
+def test_a_client_that_joins_within_an_interval_gets_the_summary_since_then():
     view = pending(mode="aggregate")
     gather(view, 1.0, gauge(1), gauge(2))
     joined = view.mark()
@@ -181,7 +181,7 @@ def test_a_mark_is_the_next_sequence(mode):
     assert view.mark() == 1
 
 
-def test_what_is_peeked_at_is_not_what_comes_later():
+def test_a_peeked_window_does_not_change_later():
     view = pending(mode="aggregate")
     gather(view, 1.0, gauge(1))
     before = view.peek()
@@ -189,7 +189,7 @@ def test_what_is_peeked_at_is_not_what_comes_later():
     assert (means(before.items), means(view.peek().items)) == ([("host1", 1, 1)], [("host1", 2.0, 2)])
 
 
-def test_past_the_bound_the_summaries_changed_longest_ago_go_and_are_counted():
+def test_beyond_the_bound_the_summaries_changed_longest_ago_are_dropped_and_counted():
     view = pending(mode="aggregate", max_metrics=2)
     gather(view, 1.0, gauge(1, source="a", metric_type="hero"), *(gauge(number, source="b") for number in range(5)))
     joined = view.mark()
@@ -201,7 +201,7 @@ def test_past_the_bound_the_summaries_changed_longest_ago_go_and_are_counted():
 
 
 @pytest.mark.parametrize("bound", [{"max_metrics": 7}, {"max_bytes": 4_000}])
-def test_clients_that_come_cost_nobody_a_summary(bound):
+def test_clients_that_join_push_out_no_summary_of_others(bound):
     view = pending(mode="aggregate", **bound)
     for _ in range(5):
         gather(view, 1.0, *(gauge(1, source=source) for source in "abc"))
@@ -227,7 +227,7 @@ def test_a_single_metric_over_the_bound_is_still_summarised():
     assert means(view.take(2.0).items) == [("host1", 1, 1)]
 
 
-def test_what_is_no_metric_is_told_and_does_not_stop_the_others():
+def test_a_malformed_metric_is_counted_and_does_not_stop_the_others():
     view = pending(mode="aggregate")
     assert gather(view, 1.0, metric(1), gauge(1), metric(2)) == [True, False, False]
     window = view.take(2.0)
@@ -235,7 +235,7 @@ def test_what_is_no_metric_is_told_and_does_not_stop_the_others():
     assert window.loss == Loss({GapReason.INTERNAL: 2}, {"system"})
 
 
-def test_the_merged_sketches_stay_when_they_are_asked_for():
+def test_merged_sketches_are_kept_on_request():
     sketch = b'"sketches":{"x":{"accuracy":0.01,"bins":{"5":1}}}'
     body = b'{"timestamp":"t","data":{"p99_x":1,%b}}' % sketch
     one = Metric("system", "s", 0.0, (), body)
@@ -263,7 +263,7 @@ def test_the_summaries_of_two_intervals_wait_as_two():
     assert not loss
 
 
-def test_past_the_bound_of_a_share_the_newest_summaries_stay_and_the_others_are_counted():
+def test_beyond_the_bound_of_a_share_the_newest_summaries_stay_and_the_others_are_counted():
     windows = list(windows_of(1, 5, 9))
     share = Share(max_bytes=2 * len(windows[0].items[0].body) + 20)
     for window in windows:
@@ -290,7 +290,7 @@ def test_a_share_is_kept_whole_up_to_its_bound():
     assert share.is_empty
 
 
-def test_past_its_bound_a_share_is_reduced_to_the_newest_and_says_so():
+def test_beyond_its_bound_a_share_keeps_the_newest_and_counts_the_others():
     share = Share(max_bytes=18)
     share.add(items(metric(1), metric(2, source="b"), metric(3), metric(4)), Loss(), "all")
     taken, loss = share.take()
@@ -329,5 +329,5 @@ def test_delivery_is_clamped(given, effective):
     assert (delivery.interval_seconds, delivery.batch_size, delivery.batch_timeout_seconds) == effective
 
 
-def test_the_linger_is_not_seen_by_a_person():
+def test_the_linger_is_too_short_to_notice():
     assert LINGER_SECONDS <= 0.02

@@ -95,7 +95,7 @@ FILTERS = [
 
 
 @pytest.mark.parametrize("filters", FILTERS)
-def test_what_filters_leave_says_its_run(filters):
+def test_a_filtered_metric_keeps_its_run(filters):
     one = metric(SYSTEM, {"a": 1, "b": 2})
     one = msgspec.structs.replace(one, body=one.body[:-1] + b',"run":"so\\"ak"}')
     whole = json.loads(one.body)
@@ -132,7 +132,7 @@ def test_summaries_of_agents_keep_what_the_filters_leave_of_them():
     assert narrowed(Filters(fields=("agents",)), held)[1] == ["agents.a1.current_load", "agents.a2.current_load"]
 
 
-def test_a_metric_taken_whole_is_the_bytes_of_its_producer():
+def test_a_metric_selected_whole_is_the_bytes_of_its_producer():
     one = metric(AGENT, AGENTS)
     for filters in (Filters(), Filters(sources=("host1",)), Filters(agent_ids=("a1", "a2"))):
         assert compile_projection(filters)(DecodedMetric(one)) is one.body
@@ -165,7 +165,7 @@ def test_fields_leave_exactly_what_they_name(data, fields):
         (("all", "stream"), set(ALLOWED)),
     ],
 )
-def test_all_means_every_type_but_what_the_service_says_of_itself(asked, meant):
+def test_all_means_every_type_except_those_about_the_service(asked, meant):
     assert expand(asked, ALLOWED, EVERYTHING) == meant
 
 
@@ -189,7 +189,7 @@ def test_equal_filters_are_equal_however_they_were_written():
         (Filters(sources=("x" * 201,)), ErrorCode.INVALID_MESSAGE),
     ],
 )
-def test_too_much_of_a_filter_is_refused(filters, code):
+def test_a_filter_with_too_many_or_too_long_terms_is_refused(filters, code):
     with pytest.raises(ProtocolError) as caught:
         check_filters(filters, max_terms=1000)
     assert caught.value.code == code

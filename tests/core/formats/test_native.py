@@ -95,7 +95,7 @@ def test_whole_numbers_that_do_not_fit_are_named_and_leave_the_other_metrics_alo
     ],
     ids=lambda value: value[:9],
 )
-def test_what_cannot_be_read_says_where_and_what_is_allowed(value, words):
+def test_errors_name_the_place_and_what_is_allowed(value, words):
     body = b'{"a":%s,"b":1}' % value.encode()
     with pytest.raises(BodyError) as error:
         items(body)

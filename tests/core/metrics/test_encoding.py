@@ -96,7 +96,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("value", "words"), REFUSED, ids=range(len(REFUSED)))
-def test_what_cannot_be_converted_is_named_by_its_path(value, words):
+def test_a_value_that_cannot_be_converted_is_named_by_its_path(value, words):
     with pytest.raises(MetricError) as caught:
         encode_value(value)
     assert words in str(caught.value)
@@ -131,7 +131,7 @@ def test_a_metric_on_the_wire():
     assert one.agent_ids == ()
 
 
-def test_agents_are_known_by_their_ids():
+def test_a_metric_has_the_ids_of_its_agents():
     assert encode(AGENT, [{"agent_id": "a"}, {"agent_id": 7}]).agent_ids == ("a", "7")
     assert encode(SYSTEM, {"agents": {"x": {"load": 1}, "y": {}}}).agent_ids == ("x", "y")
     assert encode(SYSTEM, {"agents": [{"agent_id": "a"}]}).agent_ids == ("a",)

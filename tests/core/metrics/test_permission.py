@@ -1,4 +1,4 @@
-"""What a permit leaves of metrics: tables of what is in and what is out, and that nothing else ever comes through."""
+"""What a permit leaves of metrics: tables of data and parts, and that nothing else is ever shown."""
 
 import json
 
@@ -56,7 +56,7 @@ CASES = [
     ),
     ("a list of agents and others", SYSTEM, {"agents": [*AGENTS, 1]}, [grant("system", agent_ids=["a1"])], None),
     (
-        "what nobody can tell whose it is, for all agents",
+        "agents without valid ids, for all agents",
         SYSTEM,
         {"agents": [1]},
         [grant("system", agent_ids=["a1"]), grant("system", fields=["agents"])],
@@ -103,11 +103,11 @@ CASES = [
 @pytest.mark.parametrize(
     ("metric_type", "data", "grants", "expected"), [case[1:] for case in CASES], ids=[c[0] for c in CASES]
 )
-def test_what_is_left(metric_type, data, grants, expected):
+def test_grants_leave(metric_type, data, grants, expected):
     assert seen(metric(metric_type, data), *grants) == expected
 
 
-def test_what_may_be_seen_whole_is_forwarded_as_it_came():
+def test_a_metric_that_is_shown_whole_is_forwarded_unchanged():
     one = metric(AGENT, AGENTS)
     for whole in (
         EVERYTHING,
@@ -126,7 +126,7 @@ def test_a_clients_filters_narrow_what_it_may_see_and_never_widen_it():
     assert seen(one, may, filters=Filters(sources=("host2",))) is None
 
 
-def test_filters_leave_the_fields_beside_agents_of_which_nothing_may_be_seen():
+def test_filters_leave_the_fields_beside_agents_that_grants_hide():
     may = grant("system", fields=["total"])
     one = metric(SYSTEM, HELD)
     for filters in (Filters(fields=("total", "load")), Filters(agent_ids=("a1",)), Filters(sources=("host1",))):
@@ -163,7 +163,7 @@ def test_series_follow_the_same_rules():
     assert not NOTHING.shows("hero", "x", None, "y")
 
 
-def test_a_selection_knows_whether_something_may_be_left_out():
+def test_a_selection_knows_whether_it_can_leave_metrics_out():
     assert not Selection(("system",)).is_narrowed
     assert Selection(("system",), permit=NOTHING).is_narrowed
     assert Selection(("system",), Filters(fields=("a",))).is_narrowed
@@ -183,7 +183,7 @@ entries = st.lists(
 
 
 @given(entries, st.frozensets(grants, max_size=3))
-def test_every_value_that_comes_through_is_one_that_some_grant_shows(data, granted):
+def test_every_value_that_is_left_is_shown_by_a_grant(data, granted):
     may = Permit(granted)
     left = list(permitted_metrics([metric(AGENT, data)], may))
     got = {

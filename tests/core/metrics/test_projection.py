@@ -228,7 +228,7 @@ def places(data):
 
 
 @given(metric_data | malformed_lists, st.booleans(), st.lists(st.builds(Narrowing, terms, fields), max_size=3))
-def test_data_that_is_not_what_its_metric_promises_shows_no_more(data, has_agents, narrowings):
+def test_malformed_data_shows_no_more_than_the_reference(data, has_agents, narrowings):
     decoded = msgspec.json.decode(encoded(data), type=Entry | list[Entry])
     try:
         expected = comparable(part_of(data, has_agents, narrowings))

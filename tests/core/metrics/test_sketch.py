@@ -1,4 +1,4 @@
-"""Percentiles of sketches against those of all the values, whichever way the sketches were merged."""
+"""Percentiles of sketches, merged in any order, against those of all values."""
 
 import json
 import math
@@ -64,7 +64,7 @@ def test_every_percentile_is_within_the_accuracy_of_the_exact_one(name, count):
 
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
 @pytest.mark.parametrize("seed", range(3))
-def test_merging_in_any_order_and_through_json_tells_the_same(name, seed):
+def test_merging_in_any_order_and_through_json_gives_the_same_percentiles(name, seed):
     values = samples(name, 3_000, seed)
     source = random.Random(seed)
     cuts = sorted(source.sample(range(len(values)), 20))
@@ -108,7 +108,7 @@ def test_without_a_highest_value_in_one_of_the_merged_the_percentiles_stay_withi
     assert through_json(sketch).max is None
 
 
-def test_what_is_no_positive_number_counts_as_zero_or_not_at_all():
+def test_a_value_that_is_not_positive_counts_as_zero_or_not_at_all():
     sketch = sketch_of([0, -3.5, SMALLEST, math.nan, math.inf, LARGEST, 5])
     assert len(sketch) == 4
     assert sketch.quantile(0.5) == 0.0
@@ -124,7 +124,7 @@ def test_equal_values_are_counted_at_once():
         at_once.add(1.0, count=0)
 
 
-def test_past_the_bound_the_lowest_bins_become_one_and_high_percentiles_stay():
+def test_beyond_the_bound_the_lowest_bins_are_joined_and_high_percentiles_stay():
     values = [1.03**power for power in range(-500, 2_000)]
     sketch = sketch_of([*values, *values])
     other = sketch_of(values[:1_000])
@@ -133,7 +133,7 @@ def test_past_the_bound_the_lowest_bins_become_one_and_high_percentiles_stay():
     assert_agree(sketch, [*values, *values, *values[:1_000]], [0.5, 0.9, 0.99, 1.0])
 
 
-def test_taking_begins_anew():
+def test_taking_leaves_an_empty_sketch():
     sketch = sketch_of([1.0, 2.0])
     taken = sketch.take()
     assert (len(taken), len(sketch)) == (2, 0)
@@ -143,7 +143,7 @@ def test_taking_begins_anew():
     assert taken.quantile(1.0) == pytest.approx(2.0, rel=WITHIN)
 
 
-def test_threads_lose_no_value_to_each_other_nor_to_who_takes():
+def test_no_value_is_lost_between_threads_that_add_and_take():
     sketch, total, taken = Sketch(), Sketch(), []
     threads = [
         threading.Thread(target=lambda seed=seed: [sketch.add(value) for value in samples("lognormal", 5_000, seed)])
@@ -166,7 +166,7 @@ def test_the_encoding_is_the_documented_one():
         "zeros": 1,
         "max": 100.0,
     }
-    # Where the documents say that bin n ends.
+    # The documented end of bin n.
     assert [math.ceil(math.log(value) / math.log(1.01 / 0.99)) for value in (10.0, 100.0)] == [116, 231]
 
 
@@ -191,7 +191,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize("value", WRONG, ids=json.dumps)
-def test_what_is_no_sketch_is_refused(value):
+def test_a_malformed_sketch_is_refused(value):
     with pytest.raises(SketchError):
         decode_sketch(value)
 

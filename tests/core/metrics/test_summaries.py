@@ -16,7 +16,7 @@ KINDS = [
     # name, values, what it becomes
     ("throughput_tps", [1.0, 2.0, 6.0], 3.0),  # rate
     ("cpu_utilization", [0.2, 0.4], pytest.approx(0.3)),  # gauge
-    ("queue_depth", [3, 3], 3),  # a gauge that stands still
+    ("queue_depth", [3, 3], 3),  # a gauge that does not change
     ("requests_total", [5, 9, 7], 7),  # counter
     ("money_saved", [5, 9], 9),  # counter by the catalogue, not by its name
     ("max_response_time_ms", [5, 90, 7], 90),  # maximum
@@ -47,11 +47,11 @@ KINDS = [
     ("is_up", [True, False], False),
     ("hosts", [["a"], ["a", "b"]], ["a", "b"]),
     ("labels", [{"a": "x", "b": "y"}, {"a": "z"}], {"a": "z"}),
-    # null says nothing
+    # null changes nothing
     ("queue_depth", [None, 4, None], 4),
     ("status", ["healthy", None], "healthy"),
     ("anything", [None, None], None),
-    # a number, once there, is not covered by what is none
+    # once a field is numeric, other values do not replace it
     ("anything", [1.0, "n/a", 3.0, "n/a"], 2.0),
     ("anything", ["n/a", 2.0], 2.0),
     ("anything", [{"x": 1}, 2.0, {"x": 3}], 2.0),
@@ -60,13 +60,13 @@ KINDS = [
 
 
 @pytest.mark.parametrize(("name", "values", "becomes"), KINDS)
-def test_what_a_field_becomes(name, values, becomes):
+def test_the_kind_of_a_field_decides_its_value(name, values, becomes):
     data = one_of(*({name: value} for value in values))["data"]
     assert data == {name: becomes}
     assert isinstance(data[name], int) == isinstance(becomes, int)
 
 
-def test_no_two_types_mean_different_things_by_one_name():
+def test_a_field_has_the_same_kind_in_all_types():
     kinds = {(field.name, field.kind) for metric_type in BUILTIN_TYPES for field in metric_type.fields}
     assert len({name for name, _ in kinds}) == len(kinds)
     assert {kind_of(name) for name, kind in kinds if kind == "counter"} == {"counter"}
@@ -126,7 +126,7 @@ def test_identity_is_no_number():
     assert list(document["summary"]) == ["load"]
 
 
-def test_a_list_without_agents_is_taken_as_it_came_last():
+def test_the_last_list_without_agents_is_kept():
     assert [item["data"] for item in aggregated([metric([], "agent"), metric([], "agent")])] == [[]]
 
 
@@ -216,7 +216,7 @@ def test_a_filter_that_keeps_a_percentile_need_not_keep_its_sketch(in_list):
     assert "sketches" not in data
 
 
-def test_the_merged_sketch_stays_for_those_who_ask_for_it():
+def test_the_merged_sketch_is_kept_on_request():
     windows = [lognormal(300, 1), lognormal(300, 2)]
     document = one_of(*map(shares_of, windows), filters=Filters(fields=("sketches",)), keeps_sketches=True)
     merged = json.loads(msgspec.json.encode(sketch_of(windows[0] + windows[1])))

@@ -131,13 +131,13 @@ def test_a_number_too_large_for_a_computer_is_named_with_what_is_allowed(message
 @pytest.mark.parametrize(
     ("name", "bounds"), [("batch_size", "1 to 1000"), ("max_points", "10 to 2000")], ids=["size", "points"]
 )
-def test_what_is_no_whole_number_is_named_with_its_bounds(name, bounds, number):
+def test_a_value_that_is_no_integer_is_named_with_its_bounds(name, bounds, number):
     kind = "set_batching" if name == "batch_size" else "subscribe"
     with pytest.raises(ProtocolError, match=rf"^`{name}` is {number[:60]}…?; it must be a whole number from {bounds}$"):
         protocol.parse(f'{{"type":"{kind}","{name}":{number}}}')
 
 
-def test_a_mode_of_another_type_is_told_which_modes_there_are():
+def test_a_mode_of_the_wrong_type_gets_the_allowed_modes():
     with pytest.raises(ProtocolError, match="`mode` is 1e999; allowed: all, latest, aggregate"):
         protocol.parse('{"type":"set_batching","mode":1e999}')
 
@@ -209,7 +209,7 @@ def test_timestamps_are_iso_8601_in_utc(seconds, text):
     assert format_timestamp(seconds) == text
 
 
-def test_close_codes_say_by_their_range_whether_to_come_back():
+def test_the_range_of_a_close_code_says_whether_to_reconnect():
     stay_away = {code.name for code in codes.CloseCode if 4500 <= code <= 4999}
     come_back = {code.name for code in codes.CloseCode if 4000 <= code <= 4499}
     assert stay_away == {"BAD_PROTOCOL", "FORBIDDEN", "NOT_AUTHENTICATED", "MESSAGE_TOO_BIG"}

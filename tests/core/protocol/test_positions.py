@@ -21,7 +21,7 @@ OFFSETS = st.dictionaries(TYPES, st.integers(0, MAX_OFFSET), max_size=20)
 
 
 @given(EPOCHS, OFFSETS)
-def test_a_position_is_what_its_text_says(epoch, offsets):
+def test_a_position_survives_its_text(epoch, offsets):
     position = Position(epoch, offsets)
     assert parse_position(position.text()) == position
     assert position_text(epoch, offsets) == position.text()
@@ -43,7 +43,7 @@ def test_the_text_of_a_position():
         "e:" + ",".join(f"t{number}=1" for number in range(MAX_POSITION_LENGTH // 4)),
     ],
 )
-def test_a_wrong_text_is_named(text):
+def test_a_malformed_position_is_quoted(text):
     with pytest.raises(ProtocolError, match="must be a `position` as the server sent it") as raised:
         parse_position(text)
     assert len(str(raised.value)) < 300
@@ -69,7 +69,7 @@ def batch(count: int, first: int = 10, **fields) -> HistoryBatch:
 
 
 @given(st.integers(0, 5), st.integers(0, 20), st.integers(0, 20))
-def test_what_is_left_of_a_stretch_between_two_places(count, offset, until):
+def test_a_batch_is_cut_between_two_offsets(count, offset, until):
     whole = batch(count)
     assert whole.end == 10 + count
     for part, numbers in (
@@ -84,12 +84,12 @@ def test_what_is_left_of_a_stretch_between_two_places(count, offset, until):
     assert whole.before(10 + count) is whole
 
 
-def test_a_stretch_survives_msgpack():
+def test_a_batch_survives_msgpack():
     whole = batch(3, runs={"a": ("r1", "r2")})
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(whole), type=HistoryBatch) == whole
 
 
-def test_a_stretch_without_runs_keeps_its_metrics():
+def test_a_batch_without_runs_keeps_its_metrics():
     whole = batch(3)
     assert tag_runs(whole) is whole.metrics
 

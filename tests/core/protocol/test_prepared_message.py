@@ -42,7 +42,7 @@ def frames(count):
 
 
 @pytest.mark.parametrize("window_bits", [9, 12, 15])
-def test_in_context_it_is_smaller_and_inflates_for_those_who_got_the_row(window_bits):
+def test_in_context_it_is_smaller_and_inflates_for_receivers_of_the_sequence(window_bits):
     receiver = PerMessageDeflate(False, True, window_bits, 15)
     context, alone, together = None, 0, 0
     for data in frames(200):
@@ -56,7 +56,7 @@ def test_in_context_it_is_smaller_and_inflates_for_those_who_got_the_row(window_
     assert len(context.tail) == CONTEXT_BYTES
 
 
-def test_what_is_not_compressed_leaves_the_row_as_it_is():
+def test_an_uncompressed_message_does_not_change_the_context():
     first = PreparedMessage(LONG)
     short = PreparedMessage(b"{}", first.after)
     assert short.after is first.after

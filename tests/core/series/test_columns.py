@@ -1,4 +1,4 @@
-"""Columns of buckets: joined in any order, widened and packed, they say what their values say."""
+"""Columns of buckets, merged in any order, widened and packed, against their values."""
 
 import struct
 from array import array
@@ -23,7 +23,7 @@ def column_of(decoded_metrics):
 
 def values_by_bucket(decoded_metrics, factor=1):
     found: dict[int, list[float]] = {}
-    # Within a bucket the order of coming counts, between buckets that of time.
+    # Within a bucket the order of arrival counts, between buckets the order of time.
     for bucket, values in sorted(decoded_metrics, key=lambda decoded: decoded[0]):
         found.setdefault(bucket // factor, []).extend(values)
     return found
@@ -69,7 +69,7 @@ def test_replacing_leaves_the_rest_alone(before, after, first, length):
 
 
 @given(st.lists(ARRIVALS, max_size=4))
-def test_what_was_packed_is_unpacked_to_the_last_bit(many):
+def test_columns_survive_packing_to_the_last_bit(many):
     columns = {f"field_{number}": column_of(decoded_metrics) for number, decoded_metrics in enumerate(many)}
     found, _ = unpack(pack(columns))
     assert found.keys() == {field for field, column in columns.items() if column.buckets}
@@ -85,7 +85,7 @@ def test_packed_columns_are_the_same_on_every_machine():
     assert bytes(value[place] for place in range(8) for value in little_endian) in pack({"load": column}, level=0)
 
 
-def test_only_asked_fields_are_unpacked():
+def test_only_selected_fields_are_unpacked():
     columns = {"load": column_of([(1, [1.0])]), "cost.total": column_of([(1, [2.0])]), "cost": column_of([(2, [3.0])])}
     assert list(unpack(pack(columns), fields=("cost.total",)).columns) == ["cost.total"]
     assert sorted(unpack(pack(columns), fields=("cost",)).columns) == ["cost", "cost.total"]
@@ -101,7 +101,7 @@ def test_integer_that_is_no_float_changes_nothing():
 
 
 @given(st.floats(0, 4e9), st.floats(0, 1e6), st.sampled_from([1, 10, 60]), st.integers(2, 2000))
-def test_grid_covers_the_time_with_at_most_the_asked_points(since, seconds, bucket_seconds, max_points):
+def test_grid_covers_the_time_with_at_most_the_points_allowed(since, seconds, bucket_seconds, max_points):
     until = since + seconds
     grid = make_grid(since, until, bucket_seconds=bucket_seconds, max_points=max_points)
     width = grid.factor * bucket_seconds

@@ -63,7 +63,7 @@ def expected_series(decoded_metrics, width):
 
 
 @given(METRICS, st.integers(2, 60), st.booleans())
-def test_series_say_what_the_metrics_say(decoded_metrics, max_points, is_looked_at_meanwhile):
+def test_series_have_the_values_of_the_metrics(decoded_metrics, max_points, is_looked_at_meanwhile):
     folder = Folder()
     for at, source, data in decoded_metrics:
         folder.add(metric(float(at), data, source=source))
@@ -126,7 +126,7 @@ def drop_before(folder, at):
         folder.drop(key, 0, folder.bucket_of(at))
 
 
-def test_what_is_forgotten_makes_room():
+def test_dropped_series_make_room():
     folder = Folder(max_series=2)
     folder.add(metric(1.0, {"a": 1, "b": 2}))
     folder.add(metric(5.0, {"a": 3}))

@@ -1,4 +1,4 @@
-"""Which sketches of a metric are found, and which percentiles they tell."""
+"""Which sketches of a metric are found, and which percentiles they give."""
 
 import json
 
@@ -38,7 +38,7 @@ def test_body_that_is_no_metric_has_no_sketches():
     assert sketches_in(b'{"sketches"') == []
 
 
-def test_percentile_is_told_where_every_value_came_with_its_sketch():
+def test_percentile_is_given_if_every_value_came_with_its_sketch():
     columns = SketchColumns()
     columns.add("ms", 1, sketch_of(*range(1, 51)).encode())
     columns.add("ms", 1, sketch_of(*range(51, 101)).encode())
@@ -53,7 +53,7 @@ def test_percentile_is_told_where_every_value_came_with_its_sketch():
     assert columns.percentiles("max_ms", [1], [1]) is None
 
 
-def test_merging_leaves_what_is_merged_alone():
+def test_merging_does_not_change_the_merged_sketches():
     narrow, wide = SketchColumns(), SketchColumns()
     for bucket, value in ((9, 1.0), (10, 5.0), (19, 6.0)):
         narrow.add("ms", bucket, sketch_of(value))
