@@ -8,23 +8,21 @@ from metrics_stream.core import errors
 TREE_LINE = re.compile(r"^(?P<indent>[│ ├└─]*)(?P<name>[A-Z]\w+)", re.MULTILINE)
 
 
-def drawn_tree():
-    """Return (depth, name) for each class in the drawing."""
-    return [
-        (len(line["indent"]) // 4, line["name"])
-        for line in TREE_LINE.finditer(errors.__doc__)
-        if line["name"] != "Every"
-    ]
-
-
-def class_tree(parent=errors.MetricsStreamError, depth=0):
-    """Return (depth, name) for each class, in the order in which classes are defined."""
-    children = [kind for kind in parent.__subclasses__() if kind.__module__ == errors.__name__]
-    return [(depth, parent.__name__), *(place for child in children for place in class_tree(child, depth + 1))]
+def drawn_parents():
+    """Return the name of each class in the drawing with that of the class above it."""
+    parents, path = {}, []
+    for line in TREE_LINE.finditer(errors.__doc__):
+        if line["name"] != "Every":
+            del path[len(line["indent"]) // 4 :]
+            parents[line["name"]] = path[-1] if path else None
+            path.append(line["name"])
+    return parents
 
 
 def test_drawing_shows_the_classes():
-    assert drawn_tree() == class_tree()
+    defined = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if kind.__module__ == errors.__name__]
+    parents = {kind.__name__: kind.__base__.__name__ for kind in defined}
+    assert drawn_parents() == {**parents, "MetricsStreamError": None}
 
 
 def test_each_class_has_one_line_of_documentation():

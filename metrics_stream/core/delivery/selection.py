@@ -220,7 +220,7 @@ def _compile_filters(filters: Filters) -> Projection:
 
 
 def _project_fields_first(names: tuple[str, ...], project_filtered: Projection) -> Projection:
-    """Return a faster callable for a filter of fields alone, on objects: each view with such a filter runs it anew."""
+    """Return a faster callable for a filter of fields alone, on objects: each such view runs it for every metric."""
     names = tuple(map(intern, names))
     # Repeat the last name: with a single name, itemgetter returns no tuple.
     pick: Callable[[dict[str, bytes]], tuple[bytes, ...]] = itemgetter(*names, names[-1])
