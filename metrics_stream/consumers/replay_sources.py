@@ -27,7 +27,7 @@ from metrics_stream.runs import reader
 from metrics_stream.runs import series as run_series
 from metrics_stream.runtime.runtime import Runtime
 
-PAGE_METRICS = 1_000
+REPLAY_PAGE_METRICS = 1_000
 
 # The newest metric of each kind at an instant is looked for in this much time before the instant. If one is not there,
 # it is looked for in all that is kept, unless that is more metrics of a type than can be read in a tenth of a second.
@@ -97,7 +97,7 @@ class HistoryReplaySource:
 
     async def read(self, mark: HistoryMark) -> Pages:
         """Return what follows a mark."""
-        page = await self._history.since(mark.position, max_metrics=PAGE_METRICS)
+        page = await self._history.since(mark.position, max_metrics=REPLAY_PAGE_METRICS)
         moments = [
             Moment(batch.published_at, tag_runs(batch))
             for batch in page.batches
@@ -136,7 +136,7 @@ class HistoryReplaySource:
     ) -> AsyncIterator[HistoryBatch]:
         is_last = not position.offsets
         while not is_last:
-            page = await self._history.since(position, until=until, max_metrics=PAGE_METRICS)
+            page = await self._history.since(position, until=until, max_metrics=REPLAY_PAGE_METRICS)
             for batch in page.batches:
                 if not _is_before(batch, at):
                     return
@@ -214,7 +214,7 @@ class RecordingReplaySource:
 
     async def read(self, mark: int) -> Pages:
         """Return the moments after a number."""
-        page = await _read_metrics(self._run, cursor=mark, limit=PAGE_METRICS)
+        page = await _read_metrics(self._run, cursor=mark, limit=REPLAY_PAGE_METRICS)
         tagged = [Moment(item.published_at, [tag_run(item.metric, self._run.slug)]) for item in page.items]
         is_last = page.is_last
         if is_last and self.is_growing:

@@ -14,7 +14,7 @@ from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.positions import HistoryBatch, Position
 
 # Redis does nothing else while it reads a page: for 10 ms, or for 30 ms if each metric was published alone.
-PAGE_METRICS = 5_000
+DEFAULT_PAGE_METRICS = 5_000
 PAGE_BYTES = 4_000_000
 
 Key = tuple[str, str, tuple[str, ...]]
@@ -89,7 +89,7 @@ class History(Protocol):
         position: Position,
         *,
         until: Position | None = None,
-        max_metrics: int = PAGE_METRICS,
+        max_metrics: int = DEFAULT_PAGE_METRICS,
         max_bytes: int = PAGE_BYTES,
     ) -> Page:
         """Return the metrics after `position`, of its types, up to `until` if it is given.

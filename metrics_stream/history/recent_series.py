@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 # This many metrics are folded at a time, about 3 ms; the event loop does other things in between.
 SLICE_METRICS = 200
-PAGE_METRICS = 2_000
+SERIES_PAGE_METRICS = 2_000
 
 # The same bound for work that is not counted in metrics.
 SLICE_SECONDS = 0.003
@@ -99,7 +99,7 @@ class RecentSeries:
     async def _fold_page(self, metric_types: Collection[str]) -> bool:
         """Fold one page of the history; return whether it was the last one."""
         position = Position(self._epoch or "0", {item: self._offsets.get(item, 0) for item in metric_types})
-        page = await self._history.since(position, max_metrics=PAGE_METRICS)
+        page = await self._history.since(position, max_metrics=SERIES_PAGE_METRICS)
         if page.position.epoch != self._epoch:
             self._begin_epoch(page.position.epoch, metric_types)
         self._offsets.update(page.position.offsets)

@@ -24,8 +24,8 @@ from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.positions import HistoryBatch, Position
 from metrics_stream.history.deadline import within
 from metrics_stream.history.interface import (
+    DEFAULT_PAGE_METRICS,
     PAGE_BYTES,
-    PAGE_METRICS,
     ActiveRun,
     Bounds,
     Page,
@@ -123,7 +123,7 @@ class RedisHistory:
         position: Position,
         *,
         until: Position | None = None,
-        max_metrics: int = PAGE_METRICS,
+        max_metrics: int = DEFAULT_PAGE_METRICS,
         max_bytes: int = PAGE_BYTES,
     ) -> Page:
         """Return the metrics after a position; see History."""
