@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from metrics_stream.collectors.demo.business import COST_SHARES, roi_percentage
+from metrics_stream.collectors.demo.business import roi_percentage
 from metrics_stream.collectors.demo.latency import Latency, Mixture
-from metrics_stream.collectors.demo.scenario import CYCLE_SECONDS
+from metrics_stream.collectors.demo.scenario import COST_SHARES, CYCLE_SECONDS
 from metrics_stream.collectors.demo.simulation import DemoStep, DemoTest
 from metrics_stream.core.errors import CollectorError
 from metrics_stream.core.metrics.catalogue import AGENT, BUSINESS, HERO, PRESENTATION, SYSTEM, MetricType

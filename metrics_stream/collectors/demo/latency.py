@@ -1,7 +1,7 @@
 """Response times of the simulated agents: each a lognormal distribution, together a mixture of them.
 
-Part of the demo; pure. Percentiles of the system come from the mixture, so that a single slow agent shows in p99
-long before it shows in the average, as it does in life.
+Percentiles of the system come from the mixture: a single slow agent shows in p99 long before it shows in the average,
+as in real systems.
 """
 
 from __future__ import annotations

@@ -1,83 +1,134 @@
-"""The story of the simulated stress test: how much load it asks for at which moment, and which agent gets ill when.
+"""The scenario of the simulated stress test: its story as one table, and the numbers that shape it.
 
-Part of the demo; pure. Everything is a share of the cycle, so that a test of ten seconds tells the same story as one of
-four minutes.
+Instants are shares of the cycle, so that a test of ten seconds tells the same story as one of four minutes.
 """
 
 from __future__ import annotations
 
+import math
 import random
-from dataclasses import dataclass
+from bisect import bisect_right
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Phase = Literal["ramp", "plateau", "spike", "recovery"]
+Curve = tuple[tuple[float, float], ...]
+"""Points of an instant, as a share of the cycle, and the value there."""
 
 CYCLE_SECONDS = 240.0
 """An endless test repeats its story after this time: long enough for a chart of five minutes to hold one of each."""
 
-PHASES: tuple[tuple[float, Phase], ...] = ((0.20, "ramp"), (0.52, "plateau"), (0.66, "spike"), (1.0, "recovery"))
-"""The share of the cycle at which each phase ends."""
-
-# Share of the cycle → load, as a share of what the healthy agents can do together. The spike's two points stand for 1
-# here and are replaced by the cycle's own peak. The ends are equal, so that cycles join.
-_LOAD: tuple[tuple[float, float], ...] = (
-    (0.00, 0.22), (0.04, 0.34), (0.20, 0.70), (0.36, 0.68), (0.52, 0.72),
-    (0.55, 1.00), (0.62, 1.00), (0.66, 0.66), (0.80, 0.55), (1.00, 0.22),
-)  # fmt: skip
-_PEAK_POINTS = frozenset({0.55, 0.62})
-
-# Share of the cycle → how ill the failing agent is, 0 to 1. It happens on the plateau, where nothing else explains it.
-_ILLNESS: tuple[tuple[float, float], ...] = ((0.24, 0.0), (0.33, 1.0), (0.40, 1.0), (0.48, 0.0))
+PEAK = math.inf
+"""Stands for the load at the height of the spike, which each cycle draws from PEAK_LOAD."""
+PEAK_LOAD = (1.04, 1.10)
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """What the story says of one instant."""
+class Row(NamedTuple):
+    """A row of the scenario; None leaves the value to the curve through the rows around it."""
+
+    at: float
+    phase: Phase
+    """From this row on."""
+    load: float | None
+    """Requests asked for, as a share of what all agents can do when healthy."""
+    illness: float | None
+    """How ill the failing agent is: 0 is well, 1 is at its worst."""
+
+
+# The agent fails on the plateau, where nothing else explains the errors. The ends are equal, so that cycles join.
+SCENARIO = (
+    Row(0.00, "ramp", 0.22, 0.0),
+    Row(0.04, "ramp", 0.34, None),
+    Row(0.20, "plateau", 0.70, None),
+    Row(0.24, "plateau", None, 0.0),
+    Row(0.33, "plateau", None, 1.0),
+    Row(0.36, "plateau", 0.68, None),
+    Row(0.40, "plateau", None, 1.0),
+    Row(0.48, "plateau", None, 0.0),
+    Row(0.52, "spike", 0.72, None),
+    Row(0.55, "spike", PEAK, None),
+    Row(0.62, "spike", PEAK, None),
+    Row(0.66, "recovery", 0.66, None),
+    Row(0.80, "recovery", 0.55, None),
+    Row(1.00, "recovery", 0.22, 0.0),
+)
+
+STORIES: dict[Phase, str] = {
+    "ramp": "Load is rising. {tps:,.0f} transactions per second are answered in {avg:,.0f} ms on average.",
+    "plateau": "Steady load: {tps:,.0f} transactions per second, {healthy} of {agents} agents healthy.",
+    "spike": "A spike tests the limits: {tps:,.0f} transactions per second, {errors:.1%} of them failing.",
+    "recovery": "The spike is over. Responses are back at {avg:,.0f} ms on average and the queues are draining.",
+}
+
+ROLES = ("Fraud scorer", "Identity check", "Payment router", "Sanctions screen", "Risk review")
+
+AGENT_RANGES = {
+    "capacity_tps": (170.0, 230.0),
+    "service_ms": (18.0, 32.0),
+    "false_positive_rate": (0.006, 0.011),
+    "false_negative_rate": (0.03, 0.06),
+}
+"""Each agent draws its constants from these ranges."""
+
+# Noise → its spread, and its memory in seconds.
+AGENT_NOISE = {"latency": (0.05, 4.0), "error": (0.2, 8.0), "quality": (0.06, 20.0), "share": (0.03, 6.0)}
+MONEY_NOISE = {"fraud_share": (0.08, 15.0), "amount": (0.10, 10.0)}
+SYSTEM_NOISE = {"load": (0.02, 3.0), "cpu": (0.02, 3.0), "memory": (0.004, 10.0), "size": (0.03, 5.0)}
+
+BASELINE_COST = 0.19
+"""Dollars that one transaction cost before (rules and manual review)."""
+BASELINE_RESPONSE_MS = 180.0
+BASELINE_FRAUD_SHARE = 0.006
+"""The share of transactions that are attempted fraud, around which the present share wanders."""
+FRAUD_DOLLARS = 95.0
+INVESTMENT = 2_400_000.0
+MONTHLY_TRANSACTIONS = 1_500_000
+MAX_PAYBACK_MONTHS = 120.0
+
+COST_SHARES = {"bedrock": 0.52, "lambda": 0.19, "dynamodb": 0.14, "ecs": 0.09, "cloudwatch": 0.06}
+"""What the money is spent on; the shares add up to 1."""
+
+COMPETITORS: dict[str, tuple[float, bool]] = {
+    "throughput_tps": (0.45, True),
+    "avg_response_time_ms": (145.0, False),
+    "p99_response_time_ms": (620.0, False),
+    "error_rate": (0.012, False),
+    "cost_per_transaction": (0.17, False),
+    "fraud_detection_accuracy": (0.962, True),
+}
+"""Field → the average of the competitors, and whether more is better; throughput as a share of the test's capacity."""
+
+
+class Moment(NamedTuple):
+    """What the scenario says of one instant."""
 
     cycle: int
     phase: Phase
     load: float
-    """Requests asked for, as a share of what all agents can do when healthy."""
     illness: float
-    """How ill the failing agent is: 0 is well, 1 is at its worst."""
     failing_agent: int
-    """Which agent it is in this cycle, as an index."""
+    """The index of the agent that fails in this cycle."""
 
 
-class Scenario:
-    """The story of one seed; with a duration it is told once, else again and again."""
-
-    def __init__(self, seed: int, agents: int, duration_seconds: float) -> None:
-        self._seed = seed
-        self._agents = agents
-        self._duration = duration_seconds
-
-    def at(self, elapsed_seconds: float) -> Moment:
-        """Return the moment `elapsed_seconds` after the start; past the end of a finite test, its last one."""
-        if self._duration > 0:
-            cycle, share = 0, min(1.0, elapsed_seconds / self._duration)
-        else:
-            cycle = int(elapsed_seconds // CYCLE_SECONDS)
-            share = elapsed_seconds / CYCLE_SECONDS - cycle
-        # From the seed and the cycle alone, so that it does not matter when and how often this is called.
-        chance = random.Random(f"{self._seed}/{cycle}")  # noqa: S311
-        failing_agent = chance.randrange(self._agents)
-        peak = chance.uniform(1.04, 1.10)
-        load = tuple((point, peak if point in _PEAK_POINTS else value) for point, value in _LOAD)
-        return Moment(
-            cycle=cycle,
-            phase=next(phase for end, phase in PHASES if share < end or end == 1.0),
-            load=_interpolate(load, share),
-            illness=_interpolate(_ILLNESS, share),
-            failing_agent=failing_agent,
-        )
+def moment_at(elapsed_seconds: float, *, seed: int, agents: int, duration_seconds: float) -> Moment:
+    """Return the moment `elapsed_seconds` after the start; with a duration of 0 the cycle repeats, else it stops."""
+    if duration_seconds > 0:
+        cycle, share = 0, min(1.0, elapsed_seconds / duration_seconds)
+    else:
+        cycle = int(elapsed_seconds // CYCLE_SECONDS)
+        share = elapsed_seconds / CYCLE_SECONDS - cycle
+    # From the seed and the cycle alone, so that it does not matter when and how often this is called.
+    chance = random.Random(f"{seed}/{cycle}")  # noqa: S311
+    failing_agent = chance.randrange(agents)
+    peak = chance.uniform(*PEAK_LOAD)
+    load = tuple((row.at, peak if row.load == PEAK else row.load) for row in SCENARIO if row.load is not None)
+    illness = tuple((row.at, row.illness) for row in SCENARIO if row.illness is not None)
+    phase = SCENARIO[bisect_right(SCENARIO, share, key=lambda row: row.at) - 1].phase
+    return Moment(cycle, phase, _interpolate(load, share), _interpolate(illness, share), failing_agent)
 
 
-def _interpolate(points: tuple[tuple[float, float], ...], at: float) -> float:
-    """Return the value at `at` between the points, eased in and out; before and after them, the end's."""
-    if at <= points[0][0]:
-        return points[0][1]
+def _interpolate(points: Curve, at: float) -> float:
+    """Return the value at `at` between the points, eased in and out."""
     for (left, before), (right, after) in pairwise(points):
         if at < right:
             share = (at - left) / (right - left)
