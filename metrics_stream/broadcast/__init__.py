@@ -1,11 +1,10 @@
-"""The helper that producers call; import its public names from here.
+"""The functions and the class that producers call; import the public names from here.
 
-Publishing over HTTP imports neither Django nor Channels: what needs them is imported when it is used.
+Publishing over HTTP imports neither Django nor Channels: what needs them is imported where it is used.
 """
 
-from metrics_stream.broadcast.broadcaster import (
-    Broadcaster,
-    MetricInput,
+from metrics_stream.broadcast.broadcaster import Broadcaster, stress_test_run
+from metrics_stream.broadcast.functions import (
     broadcast,
     broadcast_agent_metrics,
     broadcast_business_metrics,
@@ -14,8 +13,8 @@ from metrics_stream.broadcast.broadcaster import (
     broadcast_presentation_data,
     broadcast_system_metrics,
     make_metric,
-    stress_test_run,
 )
+from metrics_stream.broadcast.transport import MetricInput
 from metrics_stream.core.errors import BroadcastError, RunError
 from metrics_stream.core.metrics.sketch import Sketch
 

@@ -1,6 +1,4 @@
-"""The helper that producers call: asynchronous functions, and `Broadcaster` for threads and plain synchronous code.
-
-await broadcast_system_metrics({"throughput_tps": 950.0})
+"""`Broadcaster`, with which threads and synchronous code publish, and the block that is a test run.
 
 with Broadcaster() as stream:
     stream.broadcast_system_metrics({"throughput_tps": 950.0})
@@ -15,107 +13,39 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from types import TracebackType
-from typing import Any, NamedTuple, NotRequired, Self, TypedDict
+from typing import Any, NamedTuple, Self
 from weakref import WeakSet
 
 from metrics_stream import native_threads
 from metrics_stream.broadcast.run_block import RunBlock, RunOptions
-from metrics_stream.broadcast.transport import Batch, Timestamp, Transport
+from metrics_stream.broadcast.transport import Batch, MetricInput, Timestamp, Transport
 from metrics_stream.core.errors import BroadcastError, NativeThreadError, RejectedError, RetryLaterError
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.native_threads import NativeThread
 
-# What needs Django is imported when it is used: programs that publish over HTTP need not have it.
-
 logger = logging.getLogger(__name__)
 
-# So many leave the queue at once, and may be lost when the program is killed.
+# At most this many metrics leave the queue at once; they are lost when the program is killed before they are sent.
 MAX_TAKEN = 500
-RETRY_SECONDS = (0.1, 2.0)
+# The first wait before a batch is sent again, and the longest.
+RESEND_SECONDS = (0.1, 2.0)
 EXIT_FLUSH_SECONDS = 2.0
 
 
-class MetricInput(TypedDict):
-    """One metric as `broadcast_many` takes it."""
-
-    metric_type: str
-    data: Any
-    timestamp: NotRequired[Timestamp]
-    source: NotRequired[str | None]
-
-
-def make_metric(metric_type: str, data: Any, timestamp: Timestamp = None, source: str | None = None) -> Metric:
-    """Return the metric that `data` is, encoded; raise MetricError naming what is wrong and what is allowed."""
-    from metrics_stream.broadcast import layer as layer_transport
-
-    return layer_transport.make_metric(metric_type, data, timestamp, source)
-
-
-# --- asynchronous ---
-
-
-async def broadcast(metric_type: str, data: Any, timestamp: Timestamp = None, *, source: str | None = None) -> None:
-    """Publish one metric; return when the channel layer has it.
-
-    Raises MetricError for a value that cannot be a metric, BroadcastError when the channel layer does not take it.
-    """
-    await _publish([make_metric(metric_type, data, timestamp, source)])
-
-
-async def broadcast_many(items: Iterable[MetricInput]) -> None:
-    """Publish several metrics at once, in order; nothing is published when one of them cannot be a metric."""
-    await _publish([make_metric(**item) for item in items])
-
-
-async def _publish(metrics: list[Metric]) -> None:
-    from metrics_stream.broadcast import layer as layer_transport
-
-    await layer_transport.publish(metrics)
-
-
-async def broadcast_system_metrics(data: Any, timestamp: Timestamp = None, *, source: str | None = None) -> None:
-    """Publish system metrics: throughput, latency, errors, resources."""
-    await broadcast("system", data, timestamp, source=source)
-
-
-async def broadcast_agent_metrics(data: Any, timestamp: Timestamp = None, *, source: str | None = None) -> None:
-    """Publish the metrics of agents: a list of objects with `agent_id`, or one of them."""
-    await broadcast("agent", data, timestamp, source=source)
-
-
-async def broadcast_business_metrics(data: Any, timestamp: Timestamp = None, *, source: str | None = None) -> None:
-    """Publish business metrics: fraud, cost, return on investment."""
-    await broadcast("business", data, timestamp, source=source)
-
-
-async def broadcast_hero_metrics(data: Any, timestamp: Timestamp = None, *, source: str | None = None) -> None:
-    """Publish the few large numbers of a presentation."""
-    await broadcast("hero", data, timestamp, source=source)
-
-
-async def broadcast_presentation_data(data: Any, timestamp: Timestamp = None, *, source: str | None = None) -> None:
-    """Publish a complete package for a presentation."""
-    await broadcast("presentation", data, timestamp, source=source)
-
-
-# --- threads and synchronous code ---
-
-
 class Outage(NamedTuple):
-    """A time in which nothing is taken."""
+    """A time in which nothing can be sent."""
 
     began_at: float
     dropped_before: int
 
 
 class Broadcaster:
-    """Publishes from a thread of its own: every call returns at once and never blocks the stress test.
+    """Publishes from its own thread: every call returns at once and never blocks the stress test.
 
-    Over the channel layer, or with `url` and `token` over HTTP, for which nothing has to be set up. Metrics wait in a
-    queue of `max_queued`; past it the oldest are dropped and counted. What is not taken is tried again. Safe to use
-    from several threads, in a program that gevent has patched, where only the greenlet that flushes or closes waits,
-    and after a fork, where the child starts empty.
+    It publishes over the channel layer or, with `url` and `token`, over HTTP without any Django settings. Metrics wait
+    in a queue of `max_queued`; when it is full, the oldest are dropped and counted. What could not be sent is sent
+    again. It is safe to use from several threads, in a program that gevent has patched (only the greenlet that flushes
+    or closes waits), and after a fork (the child starts empty).
     """
 
     def __init__(
@@ -129,11 +59,11 @@ class Broadcaster:
     ) -> None:
         """Raise BroadcastError when nothing published from this process could reach a client.
 
-        `insecure` allows an address with http:// that is not this machine: whoever is on the way can read the token.
+        `insecure` allows http:// to other machines, where everyone on the network path can read the token.
         """
         if max_queued < 1:
             raise ValueError(f"max_queued is {max_queued}; it must be at least 1")
-        self._transport = _transport(url, token, insecure=insecure)
+        self._transport = _open_transport(url, token, insecure=insecure)
         self._transport.check_reach()
         try:
             native_threads.prepare()
@@ -149,26 +79,26 @@ class Broadcaster:
         self.published = 0
         self.dropped = 0
         self.last_error: str | None = None
-        """Why nothing leaves at the moment, or None."""
+        """Why nothing can be sent at the moment, or None."""
         self._queue: deque[Metric] = deque()
         self._in_flight = 0
         self._outage: Outage | None = None
-        self._is_refused = False
+        self._is_rejected = False
         self._faults: set[str] = set()
         self._lock = native_threads.new_lock()
-        self._news = native_threads.Signal()
+        self._wakeup = native_threads.Signal()
         self._thread: NativeThread | None = None
 
     @property
     def queued(self) -> int:
-        """Metrics that have not left yet."""
+        """Count the metrics that are not sent yet."""
         with self._lock:
             return len(self._queue) + self._in_flight
 
     # --- publishing ---
 
     def broadcast(self, metric_type: str, data: Any, timestamp: Timestamp = None, *, source: str | None = None) -> None:
-        """Queue one metric; raise MetricError for a value that cannot be one."""
+        """Queue one metric; raise MetricError for a value that cannot be a metric."""
         source = self._source if source is None else source
         self._enqueue([self._transport.make_metric(metric_type, data, timestamp, source)])
 
@@ -190,11 +120,11 @@ class Broadcaster:
         self.broadcast("business", data, timestamp, source=source)
 
     def broadcast_hero_metrics(self, data: Any, timestamp: Timestamp = None, *, source: str | None = None) -> None:
-        """Queue the few large numbers of a presentation."""
+        """Queue the headline numbers of a presentation."""
         self.broadcast("hero", data, timestamp, source=source)
 
     def broadcast_presentation_data(self, data: Any, timestamp: Timestamp = None, *, source: str | None = None) -> None:
-        """Queue a complete package for a presentation."""
+        """Queue everything that a presentation shows."""
         self.broadcast("presentation", data, timestamp, source=source)
 
     # --- test runs ---
@@ -208,13 +138,13 @@ class Broadcaster:
         tags: Iterable[str] = (),
         notes: str = "",
     ) -> RunBlock:
-        """Return a block that is a test run, kept where the metrics go; by default those of this Broadcaster's source.
+        """Return a block that is a test run, stored where the metrics go; see the function `stress_test_run`.
 
-        It is as that of the function `stress_test_run`.
+        By default the metrics of this Broadcaster's source belong to it.
         """
         own = (self._source or self._transport.source,) if sources is None else sources
         options: RunOptions = {"name": name, "sources": own, "target_tps": target_tps, "tags": tags, "notes": notes}
-        return _block(self._transport, options)
+        return _make_block(self._transport, options)
 
     # --- the queue ---
 
@@ -222,19 +152,19 @@ class Broadcaster:
         with self._lock:
             if self._closed:
                 raise BroadcastError("this Broadcaster is closed; make a new one")
-            if self._is_refused:
+            if self._is_rejected:
                 self.dropped += len(metrics)
                 return
-            self._check_thread()
+            self._ensure_thread()
             was_empty = not self._queue
             self._queue.extend(metrics)
             while self._queue and self.queued > self._max_queued:
                 self._queue.popleft()
                 self.dropped += 1
         if was_empty:
-            self._news.set()
+            self._wakeup.set()
 
-    def _check_thread(self) -> None:
+    def _ensure_thread(self) -> None:
         try:
             if self._thread is None:
                 self._thread = NativeThread(self._run, "metrics-broadcaster")
@@ -242,14 +172,14 @@ class Broadcaster:
         except NativeThreadError as error:
             raise BroadcastError(str(error)) from error
 
-    # --- waiting and ending ---
+    # --- flushing and closing ---
 
     def flush(self, timeout: float = 5.0) -> bool:
-        """Wait until everything queued has left; return False when that took longer than `timeout` seconds."""
-        return native_threads.wait_until(lambda: self.queued == 0, timeout) and not self._is_refused
+        """Wait until everything queued is sent; return False when that took longer than `timeout` seconds."""
+        return native_threads.wait_until(lambda: self.queued == 0, timeout) and not self._is_rejected
 
     def close(self, timeout: float = 5.0) -> bool:
-        """Flush, then end the thread; return False when something could not leave within `timeout` seconds."""
+        """Flush, then end the thread; return False when something could not be sent within `timeout` seconds."""
         self.flush(timeout)
         with self._lock:
             self._closed = True
@@ -257,11 +187,11 @@ class Broadcaster:
             self.dropped += len(self._queue)
             self._queue.clear()
             thread = self._thread
-        self._news.set()
+        self._wakeup.set()
         if thread is not None:
             native_threads.wait_until(lambda: thread.ended, timeout)
         _open.discard(self)
-        # What is still in flight may yet arrive; nobody will know.
+        # What is still in flight may arrive, but no answer will tell.
         lost = self.dropped - dropped_before + self.queued
         if lost:
             logger.warning("%d metrics were not published: %s", lost, self.last_error or "no time was left")
@@ -270,46 +200,48 @@ class Broadcaster:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     # --- the thread ---
 
     def _run(self, thread: NativeThread, loop: asyncio.AbstractEventLoop) -> None:
-        sender = self._transport.begin()
+        sender = self._transport.open_sender()
         try:
             while self._wait_for_metrics():
                 with self._lock:
                     taken = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_TAKEN))]
                     self._in_flight = len(taken)
                 for batch in sender.pack(taken):
-                    published = self._publish(batch, thread, loop)
+                    published = self._send(batch, thread, loop)
                     with self._lock:
                         self._in_flight -= batch.count
                         self.published += published
                         self.dropped += batch.count - published
         except RejectedError as error:
-            self._give_up(error, thread)
+            self._stop_publishing(error, thread)
         finally:
             loop.run_until_complete(sender.close())
 
     def _wait_for_metrics(self) -> bool:
         while not self._queue and not self._closed:
-            self._news.wait()
-        self._closes_within(self._transport.linger_seconds)
+            self._wakeup.wait()
+        self._wait_for_close(self._transport.linger_seconds)
         return bool(self._queue)
 
-    def _closes_within(self, seconds: float) -> bool:
+    def _wait_for_close(self, seconds: float) -> bool:
+        """Return True as soon as this is closed, False after `seconds`."""
         deadline = time.monotonic() + seconds
         while not self._closed and (left := deadline - time.monotonic()) > 0:
-            self._news.wait(left)
+            self._wakeup.wait(left)
         return self._closed
 
-    def _publish(self, batch: Batch, thread: NativeThread, loop: asyncio.AbstractEventLoop) -> int:
-        """Try until it is taken, and return how many of its metrics are; 0 when it never will. Raises NeverTaken."""
-        wait = RETRY_SECONDS[0]
+    def _send(self, batch: Batch, thread: NativeThread, loop: asyncio.AbstractEventLoop) -> int:
+        """Send a batch until it is accepted; return how many of its metrics were, 0 when none ever will be.
+
+        Raises RejectedError when the server will accept nothing more.
+        """
+        wait = RESEND_SECONDS[0]
         while True:
             try:
                 outcome = loop.run_until_complete(batch.send())
@@ -322,7 +254,7 @@ class Broadcaster:
                     thread.log(logger, logging.WARNING, "metrics wait to be published: %s", error)
                 least = error.after_seconds if isinstance(error, RetryLaterError) else 0.0
             except Exception as error:
-                # Nothing that trying again would mend; the thread goes on with what comes next.
+                # Sending it again would not help; the thread continues with the next batch.
                 self.last_error = f"{type(error).__name__}: {error}"
                 message = "%d metrics could not be published and are dropped"
                 thread.log(logger, logging.ERROR, message, batch.count, exc_info=error)
@@ -332,18 +264,18 @@ class Broadcaster:
                 self._end_outage(thread)
                 for kind in outcome.faults.keys() - self._faults:
                     self._faults.add(kind)
-                    thread.log(logger, logging.ERROR, "%s (said once for each kind)", outcome.faults[kind])
+                    thread.log(logger, logging.ERROR, "%s (logged once for each kind)", outcome.faults[kind])
                 return batch.count - outcome.refused
-            # In the queue they count against its bound: a long outage costs the oldest, never memory.
-            if self._closes_within(max(wait, least)):
+            # Metrics in flight count against the bound of the queue: a long outage drops the oldest, and memory stays.
+            if self._wait_for_close(max(wait, least)):
                 return 0
-            wait = min(wait * 2, RETRY_SECONDS[1])
+            wait = min(wait * 2, RESEND_SECONDS[1])
 
-    def _give_up(self, error: RejectedError, thread: NativeThread) -> None:
-        """Publish nothing any more, and let the stress test go on."""
+    def _stop_publishing(self, error: RejectedError, thread: NativeThread) -> None:
+        """Drop everything from now on, so that the stress test can continue."""
         with self._lock:
             self.last_error = str(error)
-            self._is_refused = True
+            self._is_rejected = True
             self.dropped += len(self._queue) + self._in_flight
             self._queue.clear()
             self._in_flight = 0
@@ -359,7 +291,7 @@ class Broadcaster:
         thread.log(logger, logging.WARNING, message, seconds, self.queued, dropped)
 
 
-def _transport(url: str | None, token: str | None, *, insecure: bool) -> Transport:
+def _open_transport(url: str | None, token: str | None, *, insecure: bool) -> Transport:
     if url is None and token is None:
         from metrics_stream.broadcast.layer import LayerTransport
 
@@ -379,7 +311,7 @@ def _for_each_open(action: Callable[[Broadcaster], object]) -> None:
         action(broadcaster)
 
 
-# A forked child has neither the thread nor a right to the parent's metrics: it starts empty, with a lock of its own.
+# A forked child has no thread, and the metrics are its parent's: it starts empty, with its own lock.
 os.register_at_fork(after_in_child=lambda: _for_each_open(Broadcaster._reset))
 atexit.register(_for_each_open, lambda broadcaster: broadcaster.close(EXIT_FLUSH_SECONDS))
 
@@ -398,21 +330,18 @@ def stress_test_run(
     token: str | None = None,
     insecure: bool = False,
 ) -> RunBlock:
-    """Return a block, for `with` and `async with`, that is a test run; it gives the run, which has a `slug`.
+    """Return a block, for `with` and `async with`, that is a test run and yields the run, which has a `slug`.
 
-    It is kept in the server's database, or with `url` and `token` started over HTTP. `sources` are those whose metrics
-    belong to it: None is what this program publishes as, the setting SOURCE or over HTTP the host name, and an empty
-    one every source of which the token may start runs. The run ends as the block does: `completed`, `failed` with the
-    exception in its notes, or `cancelled`. Raises RunError when it cannot be started, for want of a database, say.
+    The run is stored in the server's database or, with `url` and `token`, started over HTTP. The metrics of `sources`
+    belong to it: None is the source of this program (the setting SOURCE, over HTTP the host name), an empty one every
+    source for which the token may start runs. The run ends as the block does: `completed`, `failed` with the exception
+    in its notes, or `cancelled`. Raises RunError when it cannot be started, for example without a database.
     """
-    transport = _transport(url, token, insecure=insecure)
+    transport = _open_transport(url, token, insecure=insecure)
     own = (transport.source,) if sources is None else sources
-    return _block(transport, {"name": name, "sources": own, "target_tps": target_tps, "tags": tags, "notes": notes})
+    options: RunOptions = {"name": name, "sources": own, "target_tps": target_tps, "tags": tags, "notes": notes}
+    return _make_block(transport, options)
 
 
-def _block(transport: Transport, options: RunOptions) -> RunBlock:
-    return RunBlock(transport.run_store(options), flush=_flush_all)
-
-
-def _flush_all() -> None:
-    _for_each_open(Broadcaster.flush)
+def _make_block(transport: Transport, options: RunOptions) -> RunBlock:
+    return RunBlock(transport.run_store(options), flush=lambda: _for_each_open(Broadcaster.flush))

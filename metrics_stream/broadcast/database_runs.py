@@ -1,19 +1,17 @@
-"""The test run of a block of code, stored in the database of this program."""
+"""Store the test run of a block of code in the database of this program."""
 
 from __future__ import annotations
 
 from django.db import close_old_connections, connections
 
 from metrics_stream.broadcast.run_block import RunOptions
-from metrics_stream.core.errors import (
-    RunOverError,
-)
+from metrics_stream.core.errors import RunOverError
 from metrics_stream.models import TestRun
 from metrics_stream.runs import lifecycle
 
 
 class DatabaseRunStore:
-    """Keeps the run of a block in the database of this program, which is the server's."""
+    """Stores the run of a block in the database of this program, which is the server's database."""
 
     def __init__(self, options: RunOptions) -> None:
         self._options = options
@@ -21,27 +19,27 @@ class DatabaseRunStore:
 
     @property
     def alive_seconds(self) -> float:
-        """How often `keep_alive` is called."""
+        """Return the time between two calls of `keep_alive`."""
         return lifecycle.ALIVE_SECONDS
 
     def start(self) -> TestRun:
-        """Start the run."""
+        """Start the run and return it."""
         self._run = lifecycle.start(**self._options, watched=True)
         return self._run
 
     def keep_alive(self) -> None:
-        """Say that the program is still there."""
+        """Report that the program still runs."""
         close_old_connections()
         if not lifecycle.keep_alive(self._run):
             raise RunOverError(f"the test run {self._run.slug!r} has ended")
 
     def stop(self, status: str, note: str) -> None:
-        """End the run."""
+        """End the run, and update the one that `start` returned."""
         close_old_connections()
         run = self._run
         ended = lifecycle.stop(run, status, note=note)
         run.status, run.ended_at, run.notes = ended.status, ended.ended_at, ended.notes
 
     def close(self) -> None:
-        """Close the connections of the block's thread."""
+        """Close the database connections of the block's thread."""
         connections.close_all()

@@ -1,6 +1,6 @@
-"""Publishing over HTTP, for programs anywhere: to `/api/metrics/` of a server, with a token.
+"""Publish over HTTP, from programs on any machine: to `/api/metrics/` of a server, with a token.
 
-Needs nothing but msgspec and the standard library.
+Needs only msgspec and the standard library.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from metrics_stream.core.metrics.metric import MAX_METRIC_BYTES, Metric
 
 PATH = "/api/metrics/"
 
-# Less than half of what a server takes by default, in metrics and in bytes.
-MAX_PARCEL_METRICS = 400
-MAX_PARCEL_BYTES = 1_000_000
+# Less than half of what a server accepts by default, in metrics and in bytes.
+MAX_BATCH_METRICS = 400
+MAX_BATCH_BYTES = 1_000_000
 
-# From connecting to the end of the answer.
+# From the start of the connection to the end of the answer.
 REQUEST_SECONDS = 10.0
 
 _TYPES = {item.slug: item for item in BUILTIN_TYPES}
@@ -38,19 +38,19 @@ _TYPES = {item.slug: item for item in BUILTIN_TYPES}
 class HttpTransport:
     """Publishes over HTTP with a token."""
 
-    # A request costs more than a message on a channel layer, and a server takes only so many a second.
+    # A request costs more than a message on a channel layer, and a server accepts only so many per second.
     linger_seconds = 0.1
 
     def __init__(self, url: str, token: str, *, insecure: bool = False) -> None:
-        """Raise ValueError for an address or token that cannot be one; nothing connects yet."""
+        """Raise ValueError for an invalid address or token; nothing connects yet."""
         self._server = server_of(url, token, insecure=insecure)
         self.source = socket.gethostname()
 
     def check_reach(self) -> None:
-        """Do nothing: whether the server is there is seen when something is sent."""
+        """Do nothing: whether the server can be reached shows when something is sent."""
 
     def make_metric(self, metric_type: str, data: object, timestamp: Timestamp, source: str | None) -> Metric:
-        """Return the metric that `data` is; whether its type exists, the server says."""
+        """Return `data` as an encoded metric; the server decides whether its type exists."""
         known = _TYPES.get(metric_type)
         if known is None:
             if not SLUG_PATTERN.fullmatch(metric_type):
@@ -66,12 +66,12 @@ class HttpTransport:
             max_bytes=MAX_METRIC_BYTES,
         )
 
-    def begin(self) -> Sender:
-        """Return a way with a connection of its own."""
+    def open_sender(self) -> Sender:
+        """Return a sender with its own connection."""
         return _HttpSender(self._server)
 
     def run_store(self, options: RunOptions) -> RunStore:
-        """Return the server."""
+        """Return a store at the server."""
         return HttpRunStore(self._server, options)
 
 
@@ -81,8 +81,8 @@ class _HttpSender:
         self._connection = Connection(server, request_seconds=REQUEST_SECONDS)
 
     def pack(self, metrics: Sequence[Metric]) -> Iterable[Batch]:
-        for bodies in _portions(metrics):
-            # The body of a metric is what the server takes as an item.
+        for bodies in _split(metrics):
+            # The server reads the body of a metric as one item.
             body = zlib.compress(b"\n".join(bodies), 6, wbits=31)
             yield _HttpBatch(self._server, self._connection, len(bodies), body, uuid.uuid4().hex)
 
@@ -90,17 +90,17 @@ class _HttpSender:
         await self._connection.end()
 
 
-def _portions(metrics: Sequence[Metric]) -> Iterator[list[bytes]]:
-    portion: list[bytes] = []
+def _split(metrics: Sequence[Metric]) -> Iterator[list[bytes]]:
+    bodies: list[bytes] = []
     size = 0
     for metric in metrics:
-        if portion and (len(portion) >= MAX_PARCEL_METRICS or size + len(metric.body) > MAX_PARCEL_BYTES):
-            yield portion
-            portion, size = [], 0
-        portion.append(metric.body)
+        if bodies and (len(bodies) >= MAX_BATCH_METRICS or size + len(metric.body) > MAX_BATCH_BYTES):
+            yield bodies
+            bodies, size = [], 0
+        bodies.append(metric.body)
         size += len(metric.body)
-    if portion:
-        yield portion
+    if bodies:
+        yield bodies
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +123,12 @@ class _HttpBatch:
         except NoAnswerError as error:
             raise BroadcastError(str(error)) from error
         content = answer.content
-        said = self.server.without_token(str(content.get("message") or f"it says no more than {answer.status}"))
-        message = f"{address} answered {answer.status}: {said}"
+        message = self.server.describe_answer(address, answer)
         match answer.status:
             case 202:
                 return Outcome()
             case 207 | 422 if "errors" in content:
-                return self._outcome(content)
+                return self._read_outcome(content)
             case 401 | 403:
                 raise RejectedError(message)
             case 429 | 503:
@@ -138,7 +137,7 @@ class _HttpBatch:
                 return Outcome(self.count, {str(content.get("error", answer.status)): message})
         raise BroadcastError(message)
 
-    def _outcome(self, content: Mapping[str, Any]) -> Outcome:
+    def _read_outcome(self, content: Mapping[str, Any]) -> Outcome:
         errors = [error for error in content["errors"] if isinstance(error, dict)]
         counts = Counter(str(error.get("code")) for error in errors)
         faults = {

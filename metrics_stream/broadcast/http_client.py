@@ -1,7 +1,7 @@
-"""A connection to a server, for programs anywhere: what they publish and the runs that they start go over it.
+"""A connection to a server, over which programs publish metrics and start test runs.
 
-Needs nothing but msgspec and the standard library. The connection is asyncio's, since a native thread beside gevent may
-use no sockets of Python (see native_threads.py), and http.client has no others.
+Needs only msgspec and the standard library. The connection uses asyncio: beside gevent, a native thread must not use
+Python's sockets (see native_threads.py), and http.client has no others.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import msgspec
 
 from metrics_stream.core.errors import NoAnswerError
 
-# However long a server says that it wants to be left alone.
+# The longest wait that is accepted from the header `Retry-After`.
 MAX_RETRY_SECONDS = 60.0
 MAX_ANSWER_BYTES = 4_000_000
 MAX_HEADER_LINES = 100
@@ -31,7 +31,7 @@ _VISIBLE = re.compile(r"[!-~]+")
 
 
 class Address(NamedTuple):
-    """Where something is on a server; of the server itself the path is empty or ends without a slash."""
+    """An address on a server; the path of the server itself is empty or ends without a slash."""
 
     host: str
     port: int
@@ -39,38 +39,38 @@ class Address(NamedTuple):
     is_secure: bool
 
     def __str__(self) -> str:
-        return f"http{'s' if self.is_secure else ''}://{self.monitor}{self.path}"
+        return f"http{'s' if self.is_secure else ''}://{self.authority}{self.path}"
 
     def below(self, path: str) -> Address:
-        """Return the address of something on this server."""
+        """Return the address of a path below this one."""
         return self._replace(path=f"{self.path}{path}")
 
     @property
-    def monitor(self) -> str:
-        """Host and port, as the header `Host` has them."""
+    def authority(self) -> str:
+        """Return host and port as in the header `Host`."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == (443 if self.is_secure else 80) else f"{host}:{self.port}"
 
 
 def address_of(url: str, *, insecure: bool) -> Address:
-    """Return where a server is, whose path may be that of its first page or of `/api/metrics/`; raise ValueError."""
+    """Return the address of a server from that of its first page or of `/api/metrics/`; raise ValueError."""
     try:
         parts = urlsplit(url)
         port, host = parts.port, (parts.hostname or "").encode("idna").decode()
     except ValueError as error:
-        raise ValueError(f"url is {url!r}, which is no address: {error}") from error
+        raise ValueError(f"url is {url!r}, which is not an address: {error}") from error
     if parts.scheme not in ("https", "http") or not host or parts.query or parts.fragment or parts.username:
-        # Without its beginning, in which a password may stand.
+        # The part before the @ may hold a password.
         shown = url.rpartition("@")[2]
-        raise ValueError(f"url is {shown!r}; allowed: https://metrics.example.com and the like, without user and query")
+        raise ValueError(f"url is {shown!r}; allowed: one like https://metrics.example.com, without user and query")
     is_secure = parts.scheme == "https"
     if not (is_secure or insecure or _is_loopback(host)):
         raise ValueError(
-            f"url is {url!r}: over http:// everybody on the way can read the token. Take https://, or say insecure=True"
+            f"url is {url!r}: over http:// the network can read the token. Use https://, or set insecure=True"
         )
     path = parts.path.rstrip("/").removesuffix("/api/metrics")
     if path and not _VISIBLE.fullmatch(path):
-        raise ValueError(f"url is {url!r}; its path must be of printable ASCII characters")
+        raise ValueError(f"url is {url!r}; its path must have printable ASCII characters only")
     return Address(host, port or (443 if is_secure else 80), path, is_secure)
 
 
@@ -83,7 +83,7 @@ def _is_loopback(host: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where a server is, and what lets a program in there."""
+    """The address of a server, and a program's token for it."""
 
     address: Address
     token: str = field(repr=False)
@@ -93,17 +93,23 @@ class Server:
         """Return a text of the server as it may be logged."""
         return text.replace(self.token, "mst_…")[:500]
 
+    def describe_answer(self, address: Address, answer: Answer) -> str:
+        """Return an answer that is an error in words."""
+        message = answer.content.get("message")
+        text = f": {self.without_token(str(message))}" if message else " without a message"
+        return f"{address} answered {answer.status}{text}"
+
 
 def server_of(url: str, token: str, *, insecure: bool) -> Server:
-    """Return a server; raise ValueError for an address or token that cannot be one. Nothing connects yet."""
+    """Return a server; raise ValueError for an invalid address or token. Nothing connects yet."""
     address = address_of(url, insecure=insecure)
     if not _VISIBLE.fullmatch(token):
-        raise ValueError("token is empty or holds spaces or line ends; it looks like mst_…, and an admin makes it")
+        raise ValueError("token is empty or holds spaces or line ends; an admin makes one, and it looks like mst_…")
     return Server(address, token, ssl.create_default_context() if address.is_secure else None)
 
 
 class Answer(NamedTuple):
-    """What a server answered."""
+    """The answer of a server."""
 
     status: int
     headers: Mapping[str, str]
@@ -111,7 +117,7 @@ class Answer(NamedTuple):
 
     @property
     def content(self) -> Mapping[str, Any]:
-        """What the server says, empty where it says nothing that this understands."""
+        """Return the JSON object in the body; empty when the body is anything else."""
         try:
             content = msgspec.json.decode(self.body)
         except (msgspec.DecodeError, ValueError, RecursionError):
@@ -120,30 +126,30 @@ class Answer(NamedTuple):
 
     @property
     def retry_seconds(self) -> float:
-        """How long the server wants to be left alone."""
+        """Return how long the server asks to wait before the next request."""
         text = self.headers.get("retry-after", "")
         return min(float(text), MAX_RETRY_SECONDS) if text.isascii() and text.isdigit() else 1.0
 
 
 class Connection:
-    """One connection to the server, opened when it is needed and kept for the next request."""
+    """One connection to the server, opened when it is needed and kept open for the next request."""
 
     def __init__(self, server: Server, *, request_seconds: float) -> None:
-        """`request_seconds` are from connecting to the end of the answer."""
+        """`request_seconds` last from the start of the connection to the end of the answer."""
         self._server = server
         self._request_seconds = request_seconds
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def post(self, address: Address, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """Return the answer to a body that is sent to an address of the server; raise NoAnswerError."""
-        request = self._head(address, len(body), headers) + body
+        """Send a body to an address of the server and return the answer; raise NoAnswerError."""
+        request = self._make_head(address, len(body), headers) + body
         try:
             async with asyncio.timeout(self._request_seconds):
                 if self._streams is not None:
                     try:
                         return await self._send(request)
                     except (OSError, EOFError):
-                        # It was kept open and the server closed it meanwhile, which is no news.
+                        # The server closed the connection that was kept open, which is not an error.
                         self.close()
                 return await self._send(request)
         except TimeoutError as error:
@@ -157,9 +163,9 @@ class Connection:
             self.close()
             raise
 
-    def _head(self, address: Address, length: int, headers: Mapping[str, str]) -> bytes:
+    def _make_head(self, address: Address, length: int, headers: Mapping[str, str]) -> bytes:
         lines = {
-            "Host": address.monitor,
+            "Host": address.authority,
             "Authorization": f"Bearer {self._server.token}",
             **headers,
             "Content-Length": str(length),
@@ -186,13 +192,13 @@ class Connection:
         return Answer(status, headers, content)
 
     def close(self) -> None:
-        """Close the connection; the next request opens another."""
+        """Close the connection; the next request opens a new one."""
         if self._streams is not None:
             self._streams[1].close()
             self._streams = None
 
     async def end(self) -> None:
-        """Close the connection, and wait a moment until it is closed."""
+        """Close the connection, and wait up to one second until it is closed."""
         if self._streams is not None:
             writer = self._streams[1]
             self.close()
@@ -205,29 +211,29 @@ async def _read_head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]
     line = await _read_line(reader)
     version, _, rest = line.partition(" ")
     if not version.startswith("HTTP/1.") or not rest[:3].isdigit():
-        raise ValueError(f"it does not speak HTTP/1.1: {line[:60]!r}")
+        raise ValueError(f"the server does not speak HTTP/1.1: {line[:60]!r}")
     headers: dict[str, str] = {}
     for _ in range(MAX_HEADER_LINES):
         if not (line := await _read_line(reader)):
             return int(rest[:3]), headers
         name, _, value = line.partition(":")
         headers[name.strip().lower()] = value.strip()
-    raise ValueError(f"it sends more than {MAX_HEADER_LINES} headers")
+    raise ValueError(f"the server sent more than {MAX_HEADER_LINES} headers")
 
 
 async def _read_line(reader: asyncio.StreamReader) -> str:
     line = await reader.readline()
     if not line.endswith(b"\n"):
-        raise EOFError("the connection ended within an answer")
+        raise EOFError("the connection ended in the middle of an answer")
     return line.decode("latin-1").rstrip("\r\n")
 
 
 async def _read_body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> bytes:
-    """Return the body, whose length is said, or which ends with the connection."""
+    """Return the body, which has a length, comes in chunks or ends with the connection."""
     content = b""
     if headers.get("transfer-encoding", "").lower() == "chunked":
         while size := int((await _read_line(reader)).partition(";")[0], 16):
-            content += await reader.readexactly(_bounded(len(content) + size) - len(content))
+            content += await reader.readexactly(_check_size(len(content) + size) - len(content))
             await _read_line(reader)
         while await _read_line(reader):
             pass
@@ -235,12 +241,12 @@ async def _read_body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -
     if "content-length" not in headers:
         while part := await reader.read(65_536):
             content += part
-            _bounded(len(content))
+            _check_size(len(content))
         return content
-    return await reader.readexactly(_bounded(int(headers["content-length"])))
+    return await reader.readexactly(_check_size(int(headers["content-length"])))
 
 
-def _bounded(size: int) -> int:
+def _check_size(size: int) -> int:
     if not 0 <= size <= MAX_ANSWER_BYTES:
-        raise ValueError(f"its answer has {size} bytes; allowed: at most {MAX_ANSWER_BYTES}")
+        raise ValueError(f"the answer has {size} bytes; allowed: at most {MAX_ANSWER_BYTES}")
     return size

@@ -1,4 +1,4 @@
-"""Publishing over the channel layer, for programs that have Django's settings."""
+"""Publish over the channel layer, for programs that have Django's settings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from metrics_stream.history import open_history
 
 
 def make_metric(metric_type: str, data: object, timestamp: Timestamp = None, source: str | None = None) -> Metric:
-    """Return the metric that `data` is, encoded; raise MetricError naming what is wrong and what is allowed."""
+    """Return `data` as an encoded metric; raise MetricError naming what is wrong and what is allowed."""
     settings = get_settings()
     types = settings.catalogue().types
     if metric_type not in types:
@@ -33,14 +33,14 @@ def make_metric(metric_type: str, data: object, timestamp: Timestamp = None, sou
 
 
 async def publish(metrics: Sequence[Metric]) -> None:
-    """Publish metrics from the running event loop; raise BroadcastError when the channel layer does not take them."""
+    """Publish metrics from the running event loop; raise BroadcastError when the channel layer does not accept them."""
     try:
-        await _bus().publish(metrics)
+        await _open_bus().publish(metrics)
     except BusError as error:
         raise BroadcastError(str(error)) from error
 
 
-def _bus() -> Bus:
+def _open_bus() -> Bus:
     settings = get_settings()
     try:
         return Bus(
@@ -53,33 +53,33 @@ def _bus() -> Bus:
 
 
 class LayerTransport:
-    """Publishes over the channel layer of the settings, whichever that is when something leaves."""
+    """Publishes over the channel layer that the settings name at the time of sending."""
 
     linger_seconds = 0.01
 
     @property
     def source(self) -> str:
-        """The setting SOURCE."""
+        """Return the setting SOURCE."""
         return get_settings().source
 
     def check_reach(self) -> None:
         """Raise BroadcastError when the channel layer is in the memory of another process."""
         try:
-            _bus().check_reach()
+            _open_bus().check_reach()
         except BusError as error:
             raise BroadcastError(str(error)) from error
 
     def make_metric(self, metric_type: str, data: object, timestamp: Timestamp, source: str | None) -> Metric:
-        """Return the metric that `data` is."""
+        """Return `data` as an encoded metric."""
         return make_metric(metric_type, data, timestamp, source)
 
-    def begin(self) -> Sender:
-        """Return a way with numbers of its own."""
+    def open_sender(self) -> Sender:
+        """Return a sender that numbers its own publications."""
         return _LayerSender()
 
     def run_store(self, options: RunOptions) -> RunStore:
-        """Return the database."""
-        # Programs that only publish need neither models nor a database, and may begin before Django is set up.
+        """Return a store in the database."""
+        # Programs that only publish need neither models nor a database, and may start before Django is set up.
         from metrics_stream.broadcast.database_runs import DatabaseRunStore
 
         return DatabaseRunStore(options)
@@ -93,7 +93,7 @@ class _LayerSender:
         return (_LayerBatch(self._numbering.prepare(batch)) for batch in batches(metrics))
 
     async def close(self) -> None:
-        """Do nothing: the connections of a loop end with it."""
+        """Do nothing: the connections of an event loop end with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class _LayerBatch:
 
     async def send(self) -> Outcome:
         try:
-            await _bus().send(self.publication)
+            await _open_bus().send(self.publication)
         except BusError as error:
             raise BroadcastError(str(error)) from error
         return Outcome()

@@ -1,6 +1,6 @@
-"""A test run for as long as a block of code runs, wherever runs are kept: `with stress_test_run(...) as run`.
+"""A test run that lasts as long as a block of code, wherever runs are stored: `with stress_test_run(...) as run`.
 
-Imports nothing but core, so that programs start runs over HTTP without Django.
+Imports only core, so that programs start runs over HTTP without Django.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ from metrics_stream.core.formats.runs import CANCELLED, COMPLETED, FAILED
 
 logger = logging.getLogger(__name__)
 
-# How long a program tries to note how its run ended, and what it waits on top for the last try.
+# How long a program tries to end its run, and how much longer it waits for the last attempt.
 STOP_SECONDS = 15.0
 SPARE_SECONDS = 2.0
-RETRY_SECONDS = 0.5
+# The wait before a store that cannot be reached is called again.
+RUN_RETRY_SECONDS = 0.5
 
 
 class RunOptions(TypedDict):
-    """What is said of a run when it is started; the values are a producer's, and not checked yet."""
+    """The values with which a producer starts a run, not checked yet."""
 
     name: str
     sources: Iterable[str]
@@ -38,63 +39,63 @@ class RunOptions(TypedDict):
 
 
 class StartedRun(Protocol):
-    """What a block gives: a run in the database, or what a server has told of one."""
+    """What a block yields: a run in the database, or what a server has answered about one."""
 
     @property
     def slug(self) -> str:
-        """The name of the run in its address and in its metrics."""
+        """Return the name of the run in addresses and metrics."""
 
     @property
     def name(self) -> str:
-        """What is tested."""
+        """Return what is tested."""
 
     @property
     def status(self) -> str:
-        """Where the run stands; in and after the block, as far as the block knows."""
+        """Return the status of the run, as far as the block knows it."""
 
     @property
     def sources(self) -> Any:
-        """Whose metrics belong to it, a list of names; an empty one: those of every source."""
+        """Return the sources whose metrics belong to the run; an empty list is every source."""
 
     @property
     def started_at(self) -> datetime | None:
-        """When it began."""
+        """Return when the run started."""
 
     @property
     def ended_at(self) -> datetime | None:
-        """When it ended; None while it goes on."""
+        """Return when the run ended; None while it goes on."""
 
 
 class RunStore(Protocol):
-    """Where the run of a block is kept. One thread calls it, in which no event loop runs."""
+    """Stores the run of a block. One thread calls it, in which no event loop runs."""
 
     @property
     def alive_seconds(self) -> float:
-        """How often the program has to say that it is still there."""
+        """Return the time between two calls of `keep_alive`."""
 
     def start(self) -> StartedRun:
-        """Start the run and return it; raise RunError when that cannot be."""
+        """Start the run and return it; raise RunError when it cannot be started."""
 
     def keep_alive(self) -> None:
-        """Say that the program is still there; raise RunOverError when the run has ended, RunUnavailableError."""
+        """Report that the program still runs; raise RunOverError when the run has ended, RunUnavailableError."""
 
     def stop(self, status: str, note: str) -> None:
-        """End the run, and say so in what `start` gave; raise RunOverError, RunUnavailableError to be called again."""
+        """End the run, and update the one that `start` returned; raise RunOverError, RunUnavailableError."""
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close the connections."""
 
 
 class RunBlock:
     """Starts a test run, keeps it alive while the block runs, and ends it as the block ended.
 
     An exception makes it `failed`, with the exception in its notes; KeyboardInterrupt, a cancelled task and a killed
-    greenlet make it `cancelled`. All of it happens in a thread of its own, a greenlet in a program that gevent has
-    patched: so it asks nothing of the caller's event loop, connection or transaction.
+    greenlet make it `cancelled`. The block uses its own thread (a greenlet in a program that gevent has patched), so it
+    needs no event loop, database connection or transaction of the caller.
     """
 
     def __init__(self, run_store: RunStore, *, flush: Callable[[], object]) -> None:
-        """`flush` waits until what the program has published so far has left."""
+        """`flush` waits until everything that the program has published so far is sent."""
         self._run_store = run_store
         self._flush = flush
         self._pid = 0
@@ -103,7 +104,7 @@ class RunBlock:
         self._outcome: tuple[str, str] = (COMPLETED, "")
         self._run: StartedRun | None = None
         self._error: Exception | None = None
-        self._thread = threading.Thread(target=self._keep, name="metrics-run", daemon=True)
+        self._thread = threading.Thread(target=self._run_until_end, name="metrics-run", daemon=True)
 
     def __enter__(self) -> StartedRun:
         self._pid = os.getpid()
@@ -122,7 +123,7 @@ class RunBlock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if os.getpid() != self._pid:
-            return  # a forked child leaves the block of its parent
+            return  # A forked child leaves the block, and the run is its parent's.
         try:
             self._flush()
         finally:
@@ -147,7 +148,7 @@ class RunBlock:
 
     # --- the thread ---
 
-    def _keep(self) -> None:
+    def _run_until_end(self) -> None:
         try:
             try:
                 self._run = self._run_store.start()
@@ -162,23 +163,23 @@ class RunBlock:
             self._run_store.close()
 
     def _keep_alive(self, run: StartedRun) -> None:
-        is_known = True
+        is_reachable = True
         while not self._ending.wait(self._run_store.alive_seconds):
             try:
                 self._run_store.keep_alive()
             except RunUnavailableError as error:
-                if is_known:
+                if is_reachable:
                     logger.warning("the test run %s cannot be kept alive: %s", run.slug, error)
-                is_known = False
+                is_reachable = False
             except RunError as error:
-                # Trying again would not mend it. How the program ends is said all the same, and answered.
-                logger.warning("the test run %s is not kept alive any more: %s", run.slug, error)
+                # Another call would not help. The end of the program is reported nevertheless.
+                logger.warning("the test run %s is no longer kept alive: %s", run.slug, error)
                 self._ending.wait()
                 return
             else:
-                if not is_known:
+                if not is_reachable:
                     logger.warning("the test run %s is kept alive again", run.slug)
-                is_known = True
+                is_reachable = True
 
     def _stop(self, run: StartedRun) -> None:
         status, note = self._outcome
@@ -188,18 +189,18 @@ class RunBlock:
                 self._run_store.stop(status, note)
             except RunUnavailableError as error:
                 if (left := deadline - time.monotonic()) > 0:
-                    time.sleep(min(max(RETRY_SECONDS, error.after_seconds), left))
+                    time.sleep(min(max(RUN_RETRY_SECONDS, error.after_seconds), left))
                     continue
-                logger.error("the end of the test run %s could not be noted: %s", run.slug, error)  # noqa: TRY400
+                logger.error("the end of the test run %s could not be stored: %s", run.slug, error)  # noqa: TRY400
             except RunOverError as error:
-                logger.info("%s", error)  # somebody has ended it meanwhile, and that stands
+                logger.info("%s", error)  # It was ended elsewhere, and that end stays.
             except RunError as error:
-                logger.error("the end of the test run %s was not noted: %s", run.slug, error)  # noqa: TRY400
+                logger.error("the end of the test run %s was not stored: %s", run.slug, error)  # noqa: TRY400
             return
 
 
 def _outcome(error: BaseException | None) -> tuple[str, str]:
-    """Return the status in which a run ends, and what its notes say."""
+    """Return the status with which a run ends, and the text for its notes."""
     if error is None or (isinstance(error, SystemExit) and not error.code):
         return COMPLETED, ""
     if isinstance(error, Exception | SystemExit):

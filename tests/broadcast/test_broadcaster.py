@@ -7,8 +7,7 @@ import threading
 import pytest
 
 from metrics_stream import native_threads
-from metrics_stream.broadcast import Broadcaster, BroadcastError
-from metrics_stream.broadcast import broadcaster as module
+from metrics_stream.broadcast import Broadcaster, BroadcastError, functions
 from metrics_stream.bus import bus as bus_module
 from metrics_stream.bus.bus import Bus
 from metrics_stream.core.errors import MetricError
@@ -17,11 +16,11 @@ from tests.support.listener import Listener
 
 async def test_each_metric_type_has_its_function():
     async with Listener() as listener:
-        await module.broadcast_system_metrics({"n": 1})
-        await module.broadcast_agent_metrics([{"agent_id": "a"}])
-        await module.broadcast_business_metrics({"n": 2})
-        await module.broadcast_hero_metrics({"n": 3})
-        await module.broadcast_presentation_data({"n": 4})
+        await functions.broadcast_system_metrics({"n": 1})
+        await functions.broadcast_agent_metrics([{"agent_id": "a"}])
+        await functions.broadcast_business_metrics({"n": 2})
+        await functions.broadcast_hero_metrics({"n": 3})
+        await functions.broadcast_presentation_data({"n": 4})
         bodies = await listener.bodies(5)
     assert [body["metric_type"] for body in bodies] == ["system", "agent", "business", "hero", "presentation"]
 
@@ -29,8 +28,8 @@ async def test_each_metric_type_has_its_function():
 async def test_timestamp_and_source_are_the_producers(settings):
     settings.METRICS_STREAM = {"SOURCE": "this-host"}
     async with Listener() as listener:
-        await module.broadcast("system", {"n": 1}, 1.5, source="mine")
-        await module.broadcast_many([{"metric_type": "system", "data": {"n": 2}}])
+        await functions.broadcast("system", {"n": 1}, 1.5, source="mine")
+        await functions.broadcast_many([{"metric_type": "system", "data": {"n": 2}}])
         first, second = await listener.bodies(2)
     assert (first["timestamp"], first["source"]) == ("1970-01-01T00:00:01.500000Z", "mine")
     assert second["source"] == "this-host"
@@ -39,10 +38,10 @@ async def test_timestamp_and_source_are_the_producers(settings):
 async def test_many_are_all_or_none():
     async with Listener() as listener:
         with pytest.raises(MetricError, match="unknown metric type 'sytem'; allowed: system, agent"):
-            await module.broadcast_many(
+            await functions.broadcast_many(
                 [{"metric_type": "system", "data": {"n": 1}}, {"metric_type": "sytem", "data": {}}]
             )
-        await module.broadcast_system_metrics({"n": 2})
+        await functions.broadcast_system_metrics({"n": 2})
         assert [body["data"]["n"] for body in await listener.bodies(1)] == [2]
 
 
@@ -50,14 +49,14 @@ async def test_types_added_by_settings_are_published(settings):
     settings.METRICS_STREAM = {"EXTRA_METRIC_TYPES": {"cloudwatch": "CloudWatch"}}
     async with Listener() as listener:
         await listener.bus.join("cloudwatch")
-        await module.broadcast("cloudwatch", {"n": 1})
+        await functions.broadcast("cloudwatch", {"n": 1})
         assert (await listener.bodies(1))[0]["metric_type"] == "cloudwatch"
 
 
 async def test_outside_the_server_the_in_memory_layer_is_an_error(monkeypatch):
     monkeypatch.setattr(bus_module._Server, "declared", False)
     with pytest.raises(BroadcastError, match="Set REDIS_URL"):
-        await module.broadcast_system_metrics({"n": 1})
+        await functions.broadcast_system_metrics({"n": 1})
     with pytest.raises(BroadcastError, match="Set REDIS_URL"):
         Broadcaster()
 

@@ -307,9 +307,9 @@ async def test_what_is_sent(log):
 @pytest.mark.parametrize("status", [429, 503])
 async def test_a_server_that_asks_for_time_gets_it_and_the_same_key_again(status, monkeypatch, log):
     waits = []
-    closes_within = Broadcaster._closes_within
+    wait_for_close = Broadcaster._wait_for_close
     monkeypatch.setattr(
-        Broadcaster, "_closes_within", lambda self, seconds: waits.append(seconds) or closes_within(self, 0.001)
+        Broadcaster, "_wait_for_close", lambda self, seconds: waits.append(seconds) or wait_for_close(self, 0.001)
     )
     busy = answer(status, {"error": "busy", "message": f"later, {TOKEN}"}, "Retry-After: 7")
     async with Answers(busy, busy, ok(1)) as server:
@@ -373,7 +373,7 @@ async def test_every_form_of_an_answer_is_read(given):
     ids=["ssh", "headers", "huge", "no number", "long line", "404", "302", "500"],
 )
 async def test_what_is_no_answer_is_an_outage_and_tried_again(given, said, monkeypatch, log):
-    monkeypatch.setattr(broadcast, "RETRY_SECONDS", (0.001, 0.001))
+    monkeypatch.setattr(broadcast, "RESEND_SECONDS", (0.001, 0.001))
     async with Answers(given, ok(1)) as server:
         stream = Broadcaster(url=server.url, token=TOKEN)
         stream.broadcast_system_metrics({"n": 1})
@@ -393,7 +393,7 @@ async def test_a_request_that_is_refused_as_a_whole_is_dropped(status, log):
 
 
 async def test_metrics_leave_in_portions(monkeypatch):
-    monkeypatch.setattr(http_transport, "MAX_PARCEL_BYTES", 1_000)
+    monkeypatch.setattr(http_transport, "MAX_BATCH_BYTES", 1_000)
     async with Answers(*(ok(1) for _ in range(3))) as server:
         stream = Broadcaster(url=server.url, token=TOKEN)
         stream.broadcast_many([{"metric_type": "system", "data": {"text": "x" * 600}} for _ in range(3)])

@@ -207,7 +207,7 @@ def test_what_a_token_may_not_start_is_told_before_the_test(server):
         "the test run cannot be started; target_tps is nan; allowed: texts and finite numbers",
         "['mine', 'other']",
     ]
-    with pytest.raises(RunError, match="answered 403: the token is not for this; allowed: tokens with the scope runs"):
+    with pytest.raises(RunError, match="answered 403: the token does not allow this request; allowed: tokens with the scope runs"):
         stress_test_run("soak", url=server.url, token=server.tokens["publish"]).__enter__()
 
 
@@ -331,8 +331,8 @@ ENDED = answer(200, {"slug": "soak-1", "status": "completed", "ended_at": "2026-
 @pytest.fixture
 def log(monkeypatch, caplog):
     monkeypatch.setattr(logging.getLogger("metrics_stream"), "propagate", True)
-    monkeypatch.setattr(http_runs, "RETRY_SECONDS", 0.001)
-    monkeypatch.setattr(run_block, "RETRY_SECONDS", 0.001)
+    monkeypatch.setattr(http_runs, "RUN_RETRY_SECONDS", 0.001)
+    monkeypatch.setattr(run_block, "RUN_RETRY_SECONDS", 0.001)
     return caplog
 
 
@@ -404,7 +404,7 @@ async def test_a_server_that_stays_away_is_told_before_the_test(log, monkeypatch
         (answer(201, {}), "answered 201 without the slug of a run"),
         (started(slug="a/../../b"), "answered 201 without the slug"),
         (started(slug=7), "answered 201 without the slug"),
-        (answer(404, "nothing here"), "answered 404: it says no more than 404"),
+        (answer(404, "nothing here"), "answered 404 without a message"),
         (answer(302, {}, "Location: /login/"), "answered 302"),
         (answer(501, {"error": "runs_off", "message": "no history"}), "answered 501: no history"),
         (answer(409, {"error": "too_many_runs", "message": f"20 of {TOKEN}"}), "answered 409: 20 of mst_…"),
@@ -420,7 +420,7 @@ async def test_what_starts_no_run_is_told_at_once(given, said, log):
 
 
 async def test_how_often_to_be_alive_the_server_says_within_bounds(log, monkeypatch):
-    monkeypatch.setattr(http_runs, "ALIVE_SECONDS", (0.01, 0.02))
+    monkeypatch.setattr(http_runs, "ALIVE_BOUNDS", (0.01, 0.02))
     for seconds in (0, -1, 1e9):
         async with Answers(started(alive_seconds=seconds), usual=ALIVE) as server, run_at(server):
             await eventually(lambda server=server: server.paths.count("/api/runs/soak-1/alive/") > 1, 5)
@@ -429,7 +429,7 @@ async def test_how_often_to_be_alive_the_server_says_within_bounds(log, monkeypa
 
 
 async def test_a_run_that_somebody_else_has_ended_stays_as_it_is(log, monkeypatch):
-    monkeypatch.setattr(http_runs, "ALIVE_SECONDS", (0.01, 0.01))
+    monkeypatch.setattr(http_runs, "ALIVE_BOUNDS", (0.01, 0.01))
     over = answer(409, {"error": "run_ended", "message": "it is cancelled", "status": "cancelled"})
     async with Answers(started(), usual=over) as server, run_at(server) as run:
         await eventually(lambda: len(server.requests) > 1, 5)
@@ -453,7 +453,7 @@ async def test_a_revoked_token_costs_the_end_and_not_the_test(log):
         pass
     assert run.status == "running"
     [message] = messages(log)
-    assert message.startswith("the end of the test run soak-1 was not noted: ")
+    assert message.startswith("the end of the test run soak-1 was not stored: ")
     assert message.endswith("answered 401: the token mst_… has been revoked")
 
 

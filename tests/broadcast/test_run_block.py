@@ -45,7 +45,7 @@ class Kept:
 @pytest.fixture
 def log(monkeypatch, caplog):
     monkeypatch.setattr(logging.getLogger("metrics_stream"), "propagate", True)
-    monkeypatch.setattr(run_block, "RETRY_SECONDS", 0.001)
+    monkeypatch.setattr(run_block, "RUN_RETRY_SECONDS", 0.001)
     return caplog
 
 
@@ -79,7 +79,7 @@ def test_what_cannot_be_kept_alive_any_more_is_not_asked_again_and_its_end_is_sa
     kept = Kept(alive=[error])
     assert run(kept, until=lambda: kept.asked) == ["flush", ("completed", ""), "close"]
     assert kept.asked.count("alive") == 1
-    assert messages(log) == [f"the test run soak-1 is not kept alive any more: {error}"]
+    assert messages(log) == [f"the test run soak-1 is no longer kept alive: {error}"]
 
 
 def test_the_end_is_said_again_until_it_is_heard(log):
@@ -91,12 +91,12 @@ def test_the_end_is_said_again_until_it_is_heard(log):
 def test_an_end_that_nobody_hears_is_logged(log, monkeypatch):
     monkeypatch.setattr(run_block, "STOP_SECONDS", 0.0)
     run(Kept(stop=[RunUnavailableError("the server is away")]))
-    assert messages(log) == ["the end of the test run soak-1 could not be noted: the server is away"]
+    assert messages(log) == ["the end of the test run soak-1 could not be stored: the server is away"]
 
 
 def test_an_end_that_is_refused_is_logged_and_one_that_comes_too_late_is_no_error(log):
     run(Kept(stop=[RunError("the token is unknown")]))
-    assert messages(log) == ["the end of the test run soak-1 was not noted: the token is unknown"]
+    assert messages(log) == ["the end of the test run soak-1 was not stored: the token is unknown"]
     log.clear()
     assert run(Kept(stop=[RunOverError("it has ended")])) == ["flush", ("completed", ""), "close"]
     assert [record.levelname for record in log.records if record.levelno > logging.INFO] == []

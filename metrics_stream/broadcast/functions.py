@@ -1,0 +1,65 @@
+"""Asynchronous functions that publish over the channel layer of this program.
+
+await broadcast_system_metrics({"throughput_tps": 950.0})
+
+What needs Django is imported where it is used: programs that publish over HTTP need not have it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from metrics_stream.broadcast.transport import MetricInput, Timestamp
+from metrics_stream.core.metrics.metric import Metric
+
+
+def make_metric(metric_type: str, data: Any, timestamp: Timestamp = None, source: str | None = None) -> Metric:
+    """Return `data` as an encoded metric; raise MetricError naming what is wrong and what is allowed."""
+    from metrics_stream.broadcast import layer
+
+    return layer.make_metric(metric_type, data, timestamp, source)
+
+
+async def broadcast(metric_type: str, data: Any, timestamp: Timestamp = None, *, source: str | None = None) -> None:
+    """Publish one metric and return once the channel layer has it.
+
+    Raises MetricError for a value that cannot be a metric, BroadcastError when the channel layer does not accept it.
+    """
+    await _publish([make_metric(metric_type, data, timestamp, source)])
+
+
+async def broadcast_many(items: Iterable[MetricInput]) -> None:
+    """Publish several metrics at once, in order; nothing is published when one of them cannot be a metric."""
+    await _publish([make_metric(**item) for item in items])
+
+
+async def _publish(metrics: list[Metric]) -> None:
+    from metrics_stream.broadcast import layer
+
+    await layer.publish(metrics)
+
+
+async def broadcast_system_metrics(data: Any, timestamp: Timestamp = None, *, source: str | None = None) -> None:
+    """Publish system metrics: throughput, latency, errors, resources."""
+    await broadcast("system", data, timestamp, source=source)
+
+
+async def broadcast_agent_metrics(data: Any, timestamp: Timestamp = None, *, source: str | None = None) -> None:
+    """Publish the metrics of agents: a list of objects with `agent_id`, or one of them."""
+    await broadcast("agent", data, timestamp, source=source)
+
+
+async def broadcast_business_metrics(data: Any, timestamp: Timestamp = None, *, source: str | None = None) -> None:
+    """Publish business metrics: fraud, cost, return on investment."""
+    await broadcast("business", data, timestamp, source=source)
+
+
+async def broadcast_hero_metrics(data: Any, timestamp: Timestamp = None, *, source: str | None = None) -> None:
+    """Publish the headline numbers of a presentation."""
+    await broadcast("hero", data, timestamp, source=source)
+
+
+async def broadcast_presentation_data(data: Any, timestamp: Timestamp = None, *, source: str | None = None) -> None:
+    """Publish everything that a presentation shows."""
+    await broadcast("presentation", data, timestamp, source=source)
