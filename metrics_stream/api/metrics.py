@@ -1,7 +1,7 @@
-"""`POST /api/metrics/`: programs publish from outside, with a token, and hear what became of each metric.
+"""`POST /api/metrics/`: programs publish with a token, and the answer says what became of each metric.
 
-202 is answered only when all of it is in the history and on the channel layer. What cannot be read is the fault of a
-request (4xx) or of one metric (207, and 422 when it is all of them).
+The answer is 202 only when all metrics are in the history and on the channel layer. An error concerns the whole request
+(4xx) or single metrics (207, and 422 when none was accepted).
 """
 
 from __future__ import annotations
@@ -15,7 +15,14 @@ from typing import Any
 from django.http import HttpRequest, JsonResponse
 
 from metrics_stream.api.programs import Program, publishing_programs_of
-from metrics_stream.api.requests import body_of, for_programs, idempotency_key, key_of, quiet, refuse
+from metrics_stream.api.requests import (
+    for_programs,
+    make_publication_key,
+    read_body,
+    read_idempotency_key,
+    reject,
+    unlogged_response,
+)
 from metrics_stream.conf import get_settings
 from metrics_stream.core.errors import BusError, ItemError
 from metrics_stream.core.formats.native import Format, items_in, read_item
@@ -26,59 +33,59 @@ from metrics_stream.runtime.runtime import Runtime, get_runtime
 
 FORMATS: dict[str, Format] = {"application/json": "json", "application/x-ndjson": "ndjson"}
 
-# How many metrics are read before others get their turn: a few milliseconds of work.
+# So many metrics are read before other tasks get their turn: a few milliseconds of work.
 SLICE = 50
 
 
 @dataclass(slots=True)
 class Submission:
-    """What one request brings: its metrics by their place in it, and what is wrong with the others."""
+    """The content of a request: its valid metrics, and the errors of the others, by their index."""
 
     metrics: dict[int, Metric] = field(default_factory=dict)
     errors: dict[int, ItemError] = field(default_factory=dict)
 
     def describe_errors(self) -> list[dict[str, Any]]:
-        """Return the errors as they are answered."""
+        """Return the errors as the answer lists them."""
         return [
-            {"index": index, "path": bad.path, "code": bad.code, "message": str(bad)}
-            for index, bad in sorted(self.errors.items())
+            {"index": index, "path": error.path, "code": error.code, "message": str(error)}
+            for index, error in sorted(self.errors.items())
         ]
 
 
 @for_programs(AccessToken.Scope.PUBLISH)
 async def publish(request: HttpRequest, program: Program) -> JsonResponse:
-    """Publish what a program sends."""
+    """Publish the metrics that a program sends."""
     runtime = get_runtime()
-    publishers = publishing_programs_of(runtime)
-    key = key_of(request)
-    kind, body = body_of(request, FORMATS)
-    submission = await _read(body, FORMATS[kind], program)
-    publishers.take_metrics(program, len(submission.metrics) + len(submission.errors))
-    submission.errors |= await publishers.admit_names(program, submission.metrics)
-    for bad in submission.errors.values():
-        runtime.telemetry.ingest_metrics_refused[bad.code] += 1
+    programs = publishing_programs_of(runtime)
+    key = read_idempotency_key(request)
+    content_type, body = read_body(request, FORMATS)
+    submission = await _read_metrics(body, FORMATS[content_type], program)
+    programs.take_metrics(program, len(submission.metrics) + len(submission.errors))
+    submission.errors |= await programs.admit_names(program, submission.metrics)
+    for error in submission.errors.values():
+        runtime.telemetry.ingest_metrics_refused[error.code] += 1
     metrics = {index: metric for index, metric in submission.metrics.items() if index not in submission.errors}
-    once = idempotency_key(program, key, body)
-    repeated = once is not None and publishers.is_done(program, once)
+    publication = make_publication_key(program, key, body)
+    repeated = publication is not None and programs.is_published(program, publication)
     if not repeated:
-        if (unavailable := await _send(runtime, metrics, once)) is not None:
-            return unavailable
-        if once is not None:
-            publishers.note_done(program, once)
-    return _answer(submission, len(metrics), repeated=repeated)
+        if (rejection := await _publish_metrics(runtime, metrics, publication)) is not None:
+            return rejection
+        if publication is not None:
+            programs.note_published(program, publication)
+    return _make_answer(submission, len(metrics), repeated=repeated)
 
 
-def _answer(submission: Submission, accepted: int, *, repeated: bool) -> JsonResponse:
+def _make_answer(submission: Submission, accepted: int, *, repeated: bool) -> JsonResponse:
     content: dict[str, Any] = {"accepted": accepted}
     if repeated:
         content["repeated"] = True
     if not submission.errors:
         return JsonResponse(content, status=202)
     content["errors"] = submission.describe_errors()
-    return quiet(content, 207 if accepted else 422)
+    return unlogged_response(content, 207 if accepted else 422)
 
 
-async def _read(body: bytes, form: Format, program: Program) -> Submission:
+async def _read_metrics(body: bytes, form: Format, program: Program) -> Submission:
     submission = Submission()
     now = time.time()
     for index, item in enumerate(items_in(body, form, max_items=get_settings().ingest_max_metrics)):
@@ -86,16 +93,15 @@ async def _read(body: bytes, form: Format, program: Program) -> Submission:
             await asyncio.sleep(0)
         try:
             submission.metrics[index] = read_item(item, program.terms, now)
-        except ItemError as bad:
-            submission.errors[index] = bad
+        except ItemError as error:
+            submission.errors[index] = error
     return submission
 
 
-# --- publishing ---
-
-
-async def _send(runtime: Runtime, metrics: dict[int, Metric], once: bytes | None) -> JsonResponse | None:
-    """Publish metrics; return the answer when that does not work, which says what has been published all the same."""
+async def _publish_metrics(
+    runtime: Runtime, metrics: dict[int, Metric], publication: bytes | None
+) -> JsonResponse | None:
+    """Publish metrics; when that fails, return a rejection that says which of them were published nevertheless."""
     sent: set[int] = set()
 
     def note(batch: Sequence[Metric]) -> None:
@@ -103,11 +109,11 @@ async def _send(runtime: Runtime, metrics: dict[int, Metric], once: bytes | None
         runtime.telemetry.metrics_ingested += len(batch)
 
     try:
-        name = None if once is None else f"http.{once.hex()}"
+        name = None if publication is None else f"http.{publication.hex()}"
         await runtime.bus.publish(list(metrics.values()), idempotency_key=name, on_sent=note)
     except BusError as error:
         runtime.telemetry.bus_failures += 1
         unpublished = [index for index, metric in metrics.items() if id(metric) not in sent]
-        left = {"accepted": len(sent), "unpublished": unpublished} if sent else {"accepted": 0}
-        return refuse(runtime, RequestErrorCode.UNAVAILABLE, str(error), retry_seconds=2, **left)
+        accepted = {"accepted": len(sent), "unpublished": unpublished} if sent else {"accepted": 0}
+        return reject(runtime, RequestErrorCode.UNAVAILABLE, str(error), retry_seconds=2, **accepted)
     return None

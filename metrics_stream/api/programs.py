@@ -1,7 +1,7 @@
-"""Programs that publish over HTTP, or start runs: who they are, how much they may send, of how many sources and agents.
+"""Programs that publish over HTTP or start runs: their tokens, rates, sources and agents.
 
-One per runtime. The database is asked when a token was not seen for a moment and when a name is new, never for a metric
-that is like those before it. What is counted here holds for one server process.
+There is one `PublishingPrograms` per runtime. It asks the database when a token was not looked up for FRESH_SECONDS and
+when a source or agent is new, never for a metric like those before it. Rates hold for one server process.
 """
 
 from __future__ import annotations
@@ -10,11 +10,9 @@ import hashlib
 import logging
 import math
 import time
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeVar
 
 from channels.db import database_sync_to_async
 from django.db import DatabaseError, transaction
@@ -24,6 +22,7 @@ from metrics_stream.access.credentials import BEARER
 from metrics_stream.conf import StreamSettings, get_settings
 from metrics_stream.core.errors import InvalidTokenError, ItemError, RequestRefusedError
 from metrics_stream.core.formats.native import Terms
+from metrics_stream.core.lru import LruDict
 from metrics_stream.core.metrics.catalogue import ALL
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.codes import ItemErrorCode, RequestErrorCode
@@ -33,16 +32,16 @@ from metrics_stream.runtime.runtime import PerRuntime
 
 logger = logging.getLogger(__name__)
 
-# A token that is revoked publishes nothing any more after this long, whether or not somebody says so over the bus.
+# A revoked token stops publishing after this time at the latest, even when the bus does not announce the revocation.
 FRESH_SECONDS = 3.0
-# For so long a token that was valid stays so while the database is away.
+# For so long a token that was valid stays valid while the database cannot be reached.
 UNKNOWN_SECONDS = 300.0
-# How often it is looked up whether a token that has all its names got room for others.
+# How long the limit of names stands before the database is asked whether an admin has deleted some.
 FULL_SECONDS = 5.0
 
 BURST_SECONDS = 10.0
 
-# Past these the one that was silent longest is forgotten.
+# Past these limits, the entry that was not used for the longest time is forgotten.
 MAX_TOKENS = 10_000
 MAX_ADDRESSES = 10_000
 MAX_PUBLICATIONS = 10_000
@@ -50,13 +49,10 @@ MAX_PUBLICATIONS = 10_000
 SOURCE: str = TokenName.Kind.SOURCE.value
 AGENT: str = TokenName.Kind.AGENT.value
 
-K = TypeVar("K")
-V = TypeVar("V")
-
 
 @dataclass(slots=True)
 class Program:
-    """A token that is valid, and what is known of what it has published."""
+    """A program with a valid token, and what is known of its publications."""
 
     pk: int
     terms: Terms
@@ -66,11 +62,11 @@ class Program:
     requests: TokenBucket
     metrics: TokenBucket
     names: dict[str, set[str]] | None = None
-    """The sources and agents that it has published of; None before they were looked up."""
+    """Its sources and agents so far; None before they were looked up."""
     names_at: float = -math.inf
-    """When they were looked up last."""
-    done: OrderedDict[bytes, None] = field(default_factory=OrderedDict)
-    """What it has published under a key of its own lately."""
+    """When they were last looked up."""
+    published: LruDict[bytes, None] = field(default_factory=lambda: LruDict(MAX_PUBLICATIONS))
+    """The publication keys of its latest requests that had an Idempotency-Key."""
 
 
 class PublishingPrograms:
@@ -78,19 +74,19 @@ class PublishingPrograms:
 
     def __init__(self, settings: StreamSettings) -> None:
         self._settings = settings
-        self._programs: OrderedDict[bytes, Program] = OrderedDict()
-        self._guesses: OrderedDict[str, TokenBucket] = OrderedDict()
+        self._programs: LruDict[bytes, Program] = LruDict(MAX_TOKENS)
+        self._guesses: LruDict[str, TokenBucket] = LruDict(MAX_ADDRESSES)
 
-    # --- who it is ---
+    # --- tokens ---
 
     async def admit(self, scope: str, authorization: str, address: str) -> Program:
-        """Return whose token it is, for one request that its scopes have to allow; raise RequestRefused."""
+        """Return the program of a token for one request, which needs `scope`; raise RequestRefusedError."""
         now = time.monotonic()
         text = authorization[len(BEARER) :].strip() if authorization.lower().startswith(BEARER) else ""
         digest = hashlib.sha256(text.encode(errors="replace")).digest()
         program = self._programs.get(digest)
-        # Whoever was valid is not kept out by others who guess behind the same address.
-        guess = None if program is not None else self._guess(address, now)
+        # A known program is not refused because of others that guess tokens behind the same address.
+        guess = None if program is not None else self._take_guess(address, now)
         if not text:
             raise InvalidTokenError("a token is needed: send the header `Authorization: Bearer mst_…`")
         if program is None or now - program.looked_up_at >= FRESH_SECONDS:
@@ -101,16 +97,16 @@ class PublishingPrograms:
             guess.give_back(1)
         _take(program.requests, 1, now, RequestErrorCode.TOO_MANY_REQUESTS)
         if scope not in program.scopes:
-            raise RequestRefusedError(
-                RequestErrorCode.FORBIDDEN, f"the token is not for this; allowed: tokens with the scope {scope}"
-            )
+            message = f"the token does not allow this request; allowed: tokens with the scope {scope}"
+            raise RequestRefusedError(RequestErrorCode.FORBIDDEN, message)
         return program
 
-    def _guess(self, address: str, now: float) -> TokenBucket:
+    def _take_guess(self, address: str, now: float) -> TokenBucket:
+        """Count a request with an unknown token; return the bucket, to which a valid one is given back."""
         per_minute = self._settings.ingest_guesses_per_minute
-        token_bucket = _recent(self._guesses, address, MAX_ADDRESSES)
+        token_bucket = self._guesses.use(address)
         if token_bucket is None:
-            token_bucket = _put(self._guesses, address, TokenBucket(per_minute / 60, per_minute, now), MAX_ADDRESSES)
+            token_bucket = self._guesses.put(address, TokenBucket(per_minute / 60, per_minute, now))
         if wait := token_bucket.take(1, now):
             message = f"more than {per_minute:g} requests a minute without a valid token came from your address"
             raise RequestRefusedError(RequestErrorCode.TOO_MANY_REQUESTS, message, retry_seconds=wait)
@@ -123,13 +119,13 @@ class PublishingPrograms:
             if known is not None and now - known.looked_up_at < UNKNOWN_SECONDS:
                 return known
             logger.warning("a token cannot be looked up: %s", str(error).strip().partition("\n")[0])
-            message = "the token cannot be looked up; come back"
+            message = "the token cannot be looked up; try again later"
             raise RequestRefusedError(RequestErrorCode.UNAVAILABLE, message, retry_seconds=5) from error
         if token is None or token.revoked_at is not None or token.has_expired:
             self._programs.pop(digest, None)
             state = "is unknown" if token is None else "has expired" if token.has_expired else "has been revoked"
             raise InvalidTokenError(f"the token {state}")
-        terms, scopes = _terms_of(token), frozenset(token.scopes)
+        terms, scopes = _make_terms(token), frozenset(token.scopes)
         if known is None:
             program = Program(
                 token.pk,
@@ -137,27 +133,26 @@ class PublishingPrograms:
                 scopes,
                 token.expires_at,
                 now,
-                _token_bucket(self._settings.ingest_requests_per_second, now),
-                _token_bucket(self._settings.ingest_metrics_per_second, now),
+                _make_bucket(self._settings.ingest_requests_per_second, now),
+                _make_bucket(self._settings.ingest_metrics_per_second, now),
             )
-            # Two requests may have asked at once; both take from the allowances of the first.
-            return self._programs.get(digest) or _put(self._programs, digest, program, MAX_TOKENS)
+            # Two requests may have looked it up at once; both take from the buckets of the first.
+            return self._programs.get(digest) or self._programs.put(digest, program)
         known.terms, known.scopes, known.expires_at, known.looked_up_at = terms, scopes, token.expires_at, now
-        _put(self._programs, digest, known, MAX_TOKENS)
-        return known
+        return self._programs.put(digest, known)
 
-    # --- how much it sends ---
+    # --- rates ---
 
     def take_metrics(self, program: Program, count: int) -> None:
-        """Take so many metrics from what a program may publish; raise RequestRefused when they are too many."""
+        """Take `count` metrics from the rate of a program; raise RequestRefusedError when they are too many."""
         _take(program.metrics, count, time.monotonic(), RequestErrorCode.TOO_MANY_METRICS)
 
-    # --- of what ---
+    # --- sources and agents ---
 
     async def admit_names(self, program: Program, metrics: Mapping[int, Metric]) -> dict[int, ItemError]:
-        """Return what is wrong with metrics whose sources or agents are more than a program may have.
+        """Return an error for each metric whose sources or agents are more than the program may have.
 
-        The names of the others are remembered. Raises RequestRefused when that is not possible.
+        The names of the other metrics are stored. Raises RequestRefusedError when that is not possible.
         """
         names = program.names
         wanted = {index: _names_of(metric) for index, metric in metrics.items()}
@@ -168,31 +163,31 @@ class PublishingPrograms:
         limits = {SOURCE: self._settings.ingest_max_sources, AGENT: self._settings.ingest_max_agents}
         now = time.monotonic()
         if names is not None and now - program.names_at < FULL_SECONDS:
-            # Who invents names without end costs no more than a look into memory.
+            # A program that sends new names without end must not cause a query for each request.
             refused = _choose(wanted, names, limits)[0]
             if len(refused) == len(wanted):
                 return refused
         try:
             refused, names = await _claim(program.pk, wanted, limits)
         except DatabaseError as error:
-            logger.warning("new sources and agents cannot be noted: %s", str(error).strip().partition("\n")[0])
-            message = "new sources and agents cannot be noted; come back"
+            logger.warning("new sources and agents cannot be stored: %s", str(error).strip().partition("\n")[0])
+            message = "new sources and agents cannot be stored; try again later"
             raise RequestRefusedError(RequestErrorCode.UNAVAILABLE, message, retry_seconds=5) from error
         program.names, program.names_at = names, now
         return refused
 
-    # --- what it sends twice ---
+    # --- repeated requests ---
 
-    def is_done(self, program: Program, publication: bytes) -> bool:
-        """Return whether a program has published this here before."""
-        return publication in program.done
+    def is_published(self, program: Program, publication: bytes) -> bool:
+        """Return whether this process has published a request of this key for the program."""
+        return publication in program.published
 
-    def note_done(self, program: Program, publication: bytes) -> None:
-        """Remember for a while that a program has published this."""
-        _put(program.done, publication, None, MAX_PUBLICATIONS)
+    def note_published(self, program: Program, publication: bytes) -> None:
+        """Remember the key of a request that is published."""
+        program.published.put(publication, None)
 
 
-def _token_bucket(per_second: float, now: float) -> TokenBucket:
+def _make_bucket(per_second: float, now: float) -> TokenBucket:
     return TokenBucket(per_second, max(1.0, per_second * BURST_SECONDS), now)
 
 
@@ -203,23 +198,10 @@ def _take(token_bucket: TokenBucket, amount: float, now: float, error: RequestEr
         raise RequestRefusedError(error, message, retry_seconds=wait)
 
 
-def _recent(kept: OrderedDict[K, V], key: K, limit: int) -> V | None:
-    found = kept.get(key)
-    return None if found is None else _put(kept, key, found, limit)
-
-
-def _put(kept: OrderedDict[K, V], key: K, value: V, limit: int) -> V:
-    kept[key] = value
-    kept.move_to_end(key)
-    if len(kept) > limit:
-        kept.popitem(last=False)
-    return value
-
-
-def _terms_of(token: AccessToken) -> Terms:
+def _make_terms(token: AccessToken) -> Terms:
     settings = get_settings()
     catalogue = settings.catalogue()
-    # What the service says of itself has to be named.
+    # `all` does not include the metrics of the service itself: they must be listed by name.
     named = {*token.metric_types, *(catalogue.all_slugs if ALL in token.metric_types else ())}
     return Terms(
         types={slug: item for slug, item in catalogue.types.items() if slug in named},
@@ -245,7 +227,7 @@ def _is_known(wanted: Names, names: Mapping[str, set[str]]) -> bool:
 def _choose(
     wanted: Mapping[int, Names], names: Mapping[str, set[str]], limits: Mapping[str, int]
 ) -> tuple[dict[int, ItemError], list[tuple[str, str]]]:
-    """Return which metrics are refused because there would be too many names, and the new names of the others."""
+    """Return the metrics refused because of too many names, and the new names of the other metrics."""
     counts = {kind: len(names[kind]) for kind in names}
     new: dict[tuple[str, str], None] = {}
     refused: dict[int, ItemError] = {}
@@ -254,7 +236,7 @@ def _choose(
         for kind, count in counts.items():
             own_new = [name for its_kind, name in missing if its_kind == kind]
             if own_new and count + len(own_new) > limits[kind]:
-                refused[index] = _too_many(kind, own_new[0], limits[kind])
+                refused[index] = _make_limit_error(kind, own_new[0], limits[kind])
                 break
         else:
             new.update(dict.fromkeys(missing))
@@ -263,19 +245,19 @@ def _choose(
     return refused, list(new)
 
 
-def _too_many(kind: str, name: str, limit: int) -> ItemError:
+def _make_limit_error(kind: str, name: str, limit: int) -> ItemError:
     code, path = (
         (ItemErrorCode.TOO_MANY_SOURCES, "source") if kind == SOURCE else (ItemErrorCode.TOO_MANY_AGENTS, "data")
     )
-    return ItemError(code, path, f"{kind} {name!r} is new, and the token may publish of at most {limit:,} {kind}s")
+    return ItemError(code, path, f"{kind} {name!r} is new, and the token may publish for at most {limit:,} {kind}s")
 
 
-def _note_new(
+def _store_new_names(
     pk: int, wanted: Mapping[int, Names], limits: Mapping[str, int]
 ) -> tuple[dict[int, ItemError], dict[str, set[str]]]:
-    """Note the new names in the database; return which metrics are refused, and all the names that there are."""
+    """Store the new names in the database; return the metrics refused, and all names of the token."""
     with transaction.atomic():
-        # Two processes that note names at once would go past the limit together.
+        # Without the lock, two processes that store names at once would exceed the limit together.
         AccessToken.objects.select_for_update().filter(pk=pk).first()
         names: dict[str, set[str]] = {SOURCE: set(), AGENT: set()}
         for kind, name in TokenName.objects.filter(token=pk).values_list("kind", "name"):
@@ -295,9 +277,9 @@ def _find_token(text: str, scope: str) -> AccessToken | None:
     return token
 
 
-# In threads of their own: a page that takes long must not hold up what is published.
+# Outside Django's shared thread: a slow page must not delay publishing.
 _find = database_sync_to_async(_find_token, thread_sensitive=False)
-_claim = database_sync_to_async(_note_new, thread_sensitive=False)
+_claim = database_sync_to_async(_store_new_names, thread_sensitive=False)
 
 
 # Called with a runtime; the first request makes them.

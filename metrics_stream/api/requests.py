@@ -1,6 +1,6 @@
-"""What the addresses for programs have in common: a token lets in, a body has bounds, a refusal is JSON.
+"""What the addresses for programs have in common: tokens, bounds of bodies, rejections as JSON.
 
-Only tokens count here: a cookie opens nothing, so that no other site can use the browser of somebody who is signed in.
+Only tokens give access. Cookies do not count, so that no other site can use the browser of a user who is signed in.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from metrics_stream.core.protocol.codes import RequestErrorCode
 from metrics_stream.runtime.runtime import Runtime, get_runtime
 
 PATHS = ("/api/metrics/", "/api/runs/")
-"""What the addresses for programs begin with."""
+"""The paths of the addresses for programs start with one of these."""
 
 ENCODINGS = ("gzip", "identity")
 
 MAX_KEY_LENGTH = 200
 
-# A body of the largest size comes in far less over any line that a producer has.
+# A body of the largest size needs far less time over any network that a producer has.
 BODY_SECONDS = 30.0
 
 STATUSES = {
@@ -61,7 +61,7 @@ View = Callable[..., Coroutine[Any, Any, JsonResponse]]
 
 
 def for_programs(scope: str) -> Callable[[View], View]:
-    """Return a decorator for views of `(request, program, …)`, to which programs come whose token has this scope."""
+    """Return a decorator for views of `(request, program, …)` that admits programs whose token has this scope."""
 
     def decorate(view: View) -> View:
         @csrf_exempt
@@ -71,10 +71,10 @@ def for_programs(scope: str) -> Callable[[View], View]:
             try:
                 program = await _admit(request, scope, runtime)
                 return await view(request, program, *args, **kwargs)
-            except RequestRefusedError as refused:
-                response = refuse(runtime, refused.error, str(refused), retry_seconds=refused.retry_seconds)
-            except BodyError as bad:
-                response = refuse(runtime, bad.error, str(bad))
+            except RequestRefusedError as error:
+                response = reject(runtime, error.error, str(error), retry_seconds=error.retry_seconds)
+            except BodyError as error:
+                response = reject(runtime, error.error, str(error))
             if response.status_code == STATUSES[RequestErrorCode.FORBIDDEN]:
                 response["WWW-Authenticate"] = f'Bearer error="insufficient_scope", scope="{scope}"'
             return response
@@ -86,24 +86,25 @@ def for_programs(scope: str) -> Callable[[View], View]:
 
 async def _admit(request: HttpRequest, scope: str, runtime: Runtime) -> Program:
     if request.method != "POST":
-        raise BodyError(RequestErrorCode.METHOD_NOT_ALLOWED, f"{request.method} is not for this address; allowed: POST")
+        message = f"this address does not accept {request.method}; allowed: POST"
+        raise BodyError(RequestErrorCode.METHOD_NOT_ALLOWED, message)
     authorization, address = request.headers.get("Authorization", ""), request.META.get("REMOTE_ADDR") or ""
     return await publishing_programs_of(runtime).admit(scope, authorization, address)
 
 
-def refuse(
+def reject(
     runtime: Runtime, error: RequestErrorCode, message: str, *, retry_seconds: int | None = None, **more: Any
 ) -> JsonResponse:
-    """Return the answer to a request of which nothing is taken, and count it."""
+    """Build and count a rejection."""
     runtime.telemetry.ingest_requests_refused[error] += 1
     headers = dict(HEADERS.get(error, {}))
     if retry_seconds is not None:
         headers["Retry-After"] = str(retry_seconds)
-    return quiet({"error": error, "message": message, **more}, STATUSES[error], headers)
+    return unlogged_response({"error": error, "message": message, **more}, STATUSES[error], headers)
 
 
-def quiet(content: dict[str, Any], status: int, headers: dict[str, str] | None = None) -> JsonResponse:
-    """Return a response that Django does not log: whoever floods the server must not flood the log, and it counts."""
+def unlogged_response(content: dict[str, Any], status: int, headers: dict[str, str] | None = None) -> JsonResponse:
+    """Return a response that Django does not log: a flood of requests must not fill the log. Telemetry counts it."""
     response = JsonResponse(content, status=status, headers=headers)
     response._has_been_logged = True  # type: ignore[attr-defined]
     return response
@@ -112,8 +113,8 @@ def quiet(content: dict[str, Any], status: int, headers: dict[str, str] | None =
 # --- reading ---
 
 
-def key_of(request: HttpRequest) -> bytes | None:
-    """Return the Idempotency-Key of a request, None without one; raise BadBody for what cannot be one."""
+def read_idempotency_key(request: HttpRequest) -> bytes | None:
+    """Return the Idempotency-Key of a request, None without one; raise BodyError for an invalid one."""
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return None
@@ -124,15 +125,15 @@ def key_of(request: HttpRequest) -> bytes | None:
     return key.encode()
 
 
-def idempotency_key(program: Program, key: bytes | None, body: bytes) -> bytes | None:
-    """Return by what a request is known when it comes again: its key, of this program and with this body."""
+def make_publication_key(program: Program, key: bytes | None, body: bytes) -> bytes | None:
+    """Return what identifies a repeated request: a digest of program, Idempotency-Key and body; None without a key."""
     return None if key is None else blake2b(b"%d %b %b" % (program.pk, key, body), digest_size=16).digest()
 
 
-def body_of(request: HttpRequest, kinds: Collection[str], *, may_be_empty: bool = False) -> tuple[str, bytes]:
-    """Return of which of these kinds the body of a request is, and the body, unpacked; raise BadBody.
+def read_body(request: HttpRequest, kinds: Collection[str], *, may_be_empty: bool = False) -> tuple[str, bytes]:
+    """Return the content type of a request, which must be in `kinds`, and the body, unpacked; raise BodyError.
 
-    Where it may be empty, an empty one need not say of which kind it is.
+    With `may_be_empty`, an empty body needs no content type.
     """
     settings = get_settings()
     kind = request.content_type or ""
@@ -144,14 +145,14 @@ def body_of(request: HttpRequest, kinds: Collection[str], *, may_be_empty: bool 
         raise BodyError(
             RequestErrorCode.UNSUPPORTED, f"Content-Encoding is {encoding!r:.60}; allowed: {', '.join(ENCODINGS)}"
         )
-    # Not `request.body`, which has a limit of its own.
+    # Not `request.body`, which has another limit.
     body = request.read(settings.ingest_max_body_bytes + 1)
     if len(body) > settings.ingest_max_body_bytes:
-        raise BodyError(RequestErrorCode.TOO_LARGE, _too_large())
+        raise BodyError(RequestErrorCode.TOO_LARGE, _describe_limit())
     return kind, inflate(body, max_bytes=settings.ingest_max_unpacked_bytes) if encoding == "gzip" else body
 
 
-# --- below Django, which reads a body to its end before anybody is asked ---
+# --- before Django, which reads a body to its end before it calls a view ---
 
 Scope = Any
 Receive = Callable[[], Awaitable[Any]]
@@ -160,7 +161,7 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 def with_bounded_bodies(http: Application) -> Application:
-    """Return `http` without bodies of programs that are too large or too slow: they are answered at once."""
+    """Return `http` with bounds for the bodies of programs: one that is too large or too slow is rejected at once."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         if not scope["path"].startswith(PATHS):
@@ -169,14 +170,14 @@ def with_bounded_bodies(http: Application) -> Application:
         body = _BoundedBody(receive, get_settings().ingest_max_body_bytes)
         await http(scope, body.receive, send)
         if body.fault is not None:
-            message = _too_large() if body.fault == RequestErrorCode.TOO_LARGE else f"allowed: {BODY_SECONDS:g} s"
-            await _send_refusal(send, body.fault, message)
+            message = _describe_limit() if body.fault == RequestErrorCode.TOO_LARGE else f"allowed: {BODY_SECONDS:g} s"
+            await _send_rejection(send, body.fault, message)
 
     return answer
 
 
 class _BoundedBody:
-    """Hands on the body of a request; for Django, one that is too much looks like a client that went away."""
+    """Passes on the body of a request; past its bounds, it looks to Django like a client that disconnected."""
 
     def __init__(self, receive: Receive, max_bytes: int) -> None:
         self.fault: RequestErrorCode | None = None
@@ -192,27 +193,27 @@ class _BoundedBody:
             async with asyncio.timeout_at(self._deadline):
                 message = await self._receive()
         except TimeoutError:
-            return self._give_up(RequestErrorCode.TOO_SLOW)
+            return self._end_body(RequestErrorCode.TOO_SLOW)
         if message["type"] == "http.request":
             self._is_complete = not message.get("more_body", False)
             self._left -= len(message.get("body", b""))
             if self._left < 0:
-                return self._give_up(RequestErrorCode.TOO_LARGE)
+                return self._end_body(RequestErrorCode.TOO_LARGE)
         return message
 
-    def _give_up(self, fault: RequestErrorCode) -> dict[str, str]:
+    def _end_body(self, fault: RequestErrorCode) -> dict[str, str]:
         self.fault = fault
         self._is_complete = True
         return {"type": "http.disconnect"}
 
 
-async def _send_refusal(send: Send, error: RequestErrorCode, message: str) -> None:
-    response = refuse(get_runtime(), error, message)
-    # The rest of the body is not read.
+async def _send_rejection(send: Send, error: RequestErrorCode, message: str) -> None:
+    response = reject(get_runtime(), error, message)
+    # The rest of the body is not read, so the connection cannot be used again.
     headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
     await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
     await send({"type": "http.response.body", "body": response.content})
 
 
-def _too_large() -> str:
+def _describe_limit() -> str:
     return f"the body has more than {get_settings().ingest_max_body_bytes:,} bytes; send it in several requests"

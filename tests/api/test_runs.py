@@ -421,7 +421,7 @@ async def test_a_run_ends_once_and_who_comes_later_is_told_how(program):
     ended = (await program.stop(slug, {"status": "failed"})).json()
     for response in (await program.stop(slug), await program.alive(slug)):
         assert outcome(response) == (409, "run_ended")
-        assert response.json()["message"] == f"the test run {slug!r} has ended already: it is failed"
+        assert response.json()["message"] == f"the test run {slug!r} has already ended: it is failed"
         assert {key: response.json()[key] for key in ended} == ended
     assert (await only_run()).status == "failed"
 
@@ -464,7 +464,7 @@ async def test_a_program_that_falls_silent_has_failed(program):
 async def test_a_database_that_is_away_is_503_and_says_nothing_of_itself(program, monkeypatch):
     slug = await program.start()
     for error in (DatabaseError("password of postgres"), RunStorageError("password of postgres")):
-        for name in ("_start", "_keep_alive", "_stop"):
+        for name in ("_start_run", "_keep_alive", "_stop_run"):
             monkeypatch.setattr(remote_runs, name, mock.Mock(side_effect=error))
         for response in (
             await program.post(PATH, {"name": "soak"}),
