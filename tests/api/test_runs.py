@@ -1,81 +1,24 @@
-"""`/api/runs/`: which programs start, keep alive and end test runs, what they may ask, and what they are answered."""
+"""`/api/runs/`: how programs start, keep alive and end test runs, and what is answered."""
 
 import asyncio
 import gzip
-import json
-from datetime import timedelta
 from unittest import mock
 
-import hypothesis
 import pytest
 from asgiref.sync import sync_to_async
 from django.db import DatabaseError, connection
-from django.utils import timezone
-from hypothesis import strategies as st
 
-from metrics_stream.api import programs as publishers
-from metrics_stream.api import requests as http_entrance
-from metrics_stream.api import runs as remote_runs
+from metrics_stream.api import programs, requests, runs
 from metrics_stream.broadcast import broadcast_many
-from metrics_stream.bus import bus as bus_module
 from metrics_stream.conf import get_settings
-from metrics_stream.core.errors import BodyError, RunError, RunStorageError
-from metrics_stream.core.formats.runs import Start, read_start, read_stop
+from metrics_stream.core.errors import RunStorageError
 from metrics_stream.history import open_history
-from metrics_stream.models import AccessToken, TestRun
-from metrics_stream.runs import lifecycle as runs
-from metrics_stream.runs import recorder
-from metrics_stream.runtime.runtime import get_runtime, stop_runtime
-from tests.support.submissions import VALUES
+from metrics_stream.models import TestRun
+from metrics_stream.runs import lifecycle, recorder
+from metrics_stream.runtime.runtime import get_runtime
+from tests.support.api import RUNS_PATH, outcome
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-PATH = "/api/runs/"
-
-
-class Program:
-    """A program with a token, as the addresses see it."""
-
-    def __init__(self, client):
-        self.client = client
-
-    async def token(self, **values):
-        """Make a token and use it from now on."""
-        defaults = {"name": "CI", "scopes": ["runs"], "metric_types": ["all"]}
-        self.row, self.text = await sync_to_async(AccessToken.issue)(**{**defaults, **values})
-        return self.row
-
-    async def post(self, path, content=None, *, kind="application/json", **headers):
-        """Send a body: JSON, unless it is bytes, or none."""
-        body = content if isinstance(content, bytes) else b"" if content is None else json.dumps(content).encode()
-        headers = {"authorization": f"Bearer {self.text}", **{k.replace("_", "-"): v for k, v in headers.items()}}
-        return await self.client.generic("POST", path, body, content_type=kind, headers=headers)
-
-    async def start(self, **content):
-        """Start a run that can be started, and return its slug."""
-        response = await self.post(PATH, {"name": "soak", **content})
-        assert response.status_code == 201, response.content
-        return response.json()["slug"]
-
-    async def alive(self, slug, content=None, **headers):
-        return await self.post(f"{PATH}{slug}/alive/", content, **headers)
-
-    async def stop(self, slug, content=None, **headers):
-        return await self.post(f"{PATH}{slug}/stop/", content, **headers)
-
-
-@pytest.fixture
-async def program(async_client):
-    bus_module.declare_server()
-    get_runtime().telemetry.ingest_requests_refused.clear()
-    made = Program(async_client)
-    await made.token()
-    yield made
-    await stop_runtime()
-
-
-def outcome(response):
-    return response.status_code, response.json().get("error")
 
 
 async def only_run():
@@ -86,12 +29,9 @@ async def active():
     return {run.id: run.sources for run in await open_history(get_settings()).active_runs()}
 
 
-# --- starting ---
-
-
 async def test_a_run_is_started_with_all_that_is_said_of_it(program):
     wish = {"sources": ["a", "b", "a"], "target_tps": 200, "tags": ["x", "x"], "notes": "new cache"}
-    response = await program.post(PATH, {"name": "Checkout soak", **wish})
+    response = await program.post(RUNS_PATH, {"name": "Checkout soak", **wish})
     run = await only_run()
     assert (run.name, run.sources, run.target_tps, run.tags, run.notes) == (
         *("Checkout soak", ["a", "b"], 200.0),
@@ -105,7 +45,7 @@ async def test_a_run_is_started_with_all_that_is_said_of_it(program):
         "started_at": run.started_at.isoformat().replace("+00:00", "Z"),
         "ended_at": None,
         "sources": ["a", "b"],
-        "alive_seconds": runs.ALIVE_SECONDS,
+        "alive_seconds": lifecycle.ALIVE_SECONDS,
         "silent_seconds": recorder.SILENT_RUN_SECONDS,
     }
     assert await active() == {run.slug: ("a", "b")}
@@ -117,7 +57,7 @@ async def test_a_run_is_that_of_every_source_unless_the_token_is_narrowed(progra
     await program.token(name="narrow", sources=["b", "a"])
     for wish, sources in (({}, ["a", "b"]), ({"sources": []}, ["a", "b"]), ({"sources": ["b"]}, ["b"])):
         assert (await TestRun.objects.aget(slug=await program.start(**wish))).sources == sources
-    response = await program.post(PATH, {"name": "soak", "sources": ["b", "of others"]})
+    response = await program.post(RUNS_PATH, {"name": "soak", "sources": ["b", "of others"]})
     assert outcome(response) == (422, "invalid_run")
     assert response.json()["message"] == "source 'of others' is not one of this token; allowed: a, b"
 
@@ -163,7 +103,7 @@ async def test_metrics_of_its_sources_belong_to_it_and_end_with_it(program):
 )
 async def test_a_wrong_value_is_named_with_what_is_allowed(program, body, message):
     body = {"name": "soak", **body} if body and "nmae" not in body else body
-    response = await program.post(PATH, body)
+    response = await program.post(RUNS_PATH, body)
     assert outcome(response) == (422, "invalid_run")
     assert message in response.json()["message"]
     assert not await TestRun.objects.aexists()
@@ -171,18 +111,18 @@ async def test_a_wrong_value_is_named_with_what_is_allowed(program, body, messag
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b"7", b"null", b'"soak"', b"\xff", b"[" * 100_000, b'{"name": NaN}'])
 async def test_what_is_no_object_is_400(program, body):
-    for path in (PATH, f"{PATH}soak/alive/", f"{PATH}soak/stop/"):
+    for path in (RUNS_PATH, f"{RUNS_PATH}soak/alive/", f"{RUNS_PATH}soak/stop/"):
         assert outcome(await program.post(path, body)) == (400, "not_a_document")
 
 
 async def test_a_body_is_json_within_the_bounds(program, settings):
     settings.METRICS_STREAM = {"INGEST_MAX_BODY_BYTES": 300}
     for kind in ("application/x-ndjson", "application/x-www-form-urlencoded"):
-        assert outcome(await program.post(PATH, {"name": "soak"}, kind=kind)) == (415, "unsupported")
-    assert outcome(await program.post(PATH, {"name": "x" * 300})) == (413, "too_large")
+        assert outcome(await program.post(RUNS_PATH, {"name": "soak"}, kind=kind)) == (415, "unsupported")
+    assert outcome(await program.post(RUNS_PATH, {"name": "x" * 300})) == (413, "too_large")
     packed = gzip.compress(b'{"name": "packed"}')
-    assert (await program.post(PATH, packed, content_encoding="gzip")).status_code == 201
-    assert "allowed: POST" in (await program.client.get(PATH)).json()["message"]
+    assert (await program.post(RUNS_PATH, packed, content_encoding="gzip")).status_code == 201
+    assert "allowed: POST" in (await program.client.get(RUNS_PATH)).json()["message"]
 
 
 async def test_a_body_that_is_too_large_is_answered_before_its_end(program, settings):
@@ -199,36 +139,33 @@ async def test_a_body_that_is_too_large_is_answered_before_its_end(program, sett
         while (await receive())["type"] == "http.request":
             pass
 
-    for path in (PATH, f"{PATH}soak/alive/", f"{PATH}soak/stop/"):
-        await http_entrance.with_bounded_bodies(read)({"path": path}, receive, send)
+    for path in (RUNS_PATH, f"{RUNS_PATH}soak/alive/", f"{RUNS_PATH}soak/stop/"):
+        await requests.with_bounded_bodies(read)({"path": path}, receive, send)
     assert [message["status"] for message in sent if "status" in message] == [413] * 3
 
 
 async def test_without_a_history_no_run_is_started(program, settings):
     settings.METRICS_STREAM = {"HISTORY_SECONDS": 0}
-    response = await program.post(PATH, {"name": "soak"})
+    response = await program.post(RUNS_PATH, {"name": "soak"})
     assert outcome(response) == (501, "runs_off")
     assert not await TestRun.objects.aexists()
 
 
-# --- once ---
-
-
 async def test_a_start_that_comes_again_starts_nothing_twice(program):
     body = {"name": "soak", "tags": ["x"]}
-    first = await program.post(PATH, body, idempotency_key="build 7")
+    first = await program.post(RUNS_PATH, body, idempotency_key="build 7")
     get_runtime().owned.clear()  # as if another process were asked, which never heard of it
-    again = await program.post(PATH, body, idempotency_key="build 7")
+    again = await program.post(RUNS_PATH, body, idempotency_key="build 7")
     assert [answer.status_code for answer in (first, again)] == [201, 201]
     assert again.json() == {**first.json(), "repeated": True}
     await program.stop(first.json()["slug"])
-    again = await program.post(PATH, body, idempotency_key="build 7")
+    again = await program.post(RUNS_PATH, body, idempotency_key="build 7")
     assert (again.json()["slug"], again.json()["status"]) == (first.json()["slug"], "completed")
     assert await TestRun.objects.acount() == 1
 
 
 async def test_starts_that_come_at_once_start_one_run(program):
-    answers = await asyncio.gather(*(program.post(PATH, {"name": "soak"}, idempotency_key="x") for _ in range(4)))
+    answers = await asyncio.gather(*(program.post(RUNS_PATH, {"name": "soak"}, idempotency_key="x") for _ in range(4)))
     slugs = {answer.json()["slug"] for answer in answers if answer.status_code == 201}
     assert len(slugs) == 1
     assert await TestRun.objects.acount() == 1
@@ -236,20 +173,20 @@ async def test_starts_that_come_at_once_start_one_run(program):
 
 async def test_another_key_body_or_token_is_another_start(program):
     for body, key in (("soak", "1"), ("soak", "2"), ("other", "1")):
-        response = await program.post(PATH, {"name": body}, idempotency_key=key)
+        response = await program.post(RUNS_PATH, {"name": body}, idempotency_key=key)
         assert "repeated" not in response.json()
     await program.token(name="another")
-    response = await program.post(PATH, {"name": "soak"}, idempotency_key="1")
+    response = await program.post(RUNS_PATH, {"name": "soak"}, idempotency_key="1")
     assert "repeated" not in response.json()
     assert await TestRun.objects.acount() == 4
-    assert outcome(await program.post(PATH, {"name": "soak"}, idempotency_key="")) == (400, "invalid_key")
+    assert outcome(await program.post(RUNS_PATH, {"name": "soak"}, idempotency_key="")) == (400, "invalid_key")
 
 
 async def test_a_token_has_so_many_runs_open_at_most(program, settings):
     settings.METRICS_STREAM = {"INGEST_MAX_OPEN_RUNS": 2}
     first, second = [await program.start() for _ in range(2)]
-    await sync_to_async(runs.pause)(await TestRun.objects.aget(slug=second))
-    response = await program.post(PATH, {"name": "soak"})
+    await sync_to_async(lifecycle.pause)(await TestRun.objects.aget(slug=second))
+    response = await program.post(RUNS_PATH, {"name": "soak"})
     assert outcome(response) == (409, "too_many_runs")
     assert response.json()["message"].endswith(f"allowed: at most 2. Stop one of them: {first}, {second}")
     await program.stop(first)
@@ -258,112 +195,15 @@ async def test_a_token_has_so_many_runs_open_at_most(program, settings):
     await program.start()
 
 
-# --- who ---
-
-REFUSED = {
-    "no token": (401, "not_authenticated"),
-    "unknown": (401, "not_authenticated"),
-    "expired": (401, "not_authenticated"),
-    "revoked": (401, "not_authenticated"),
-    "a cookie": (401, "not_authenticated"),
-    "publishes": (403, "forbidden"),
-    "subscribes": (403, "forbidden"),
-}
-
-
-@pytest.mark.parametrize("who", REFUSED)
-@pytest.mark.parametrize("what", ["start", "alive", "stop"])
-async def test_who_may_not_is_refused_and_nothing_changes(program, who, what, admin_user):
-    slug = await program.start()
-    before = await only_run()
-    if who == "unknown":
-        program.text = "mst_00000000_" + "0" * 64
-    elif who == "expired":
-        await program.token(name=who, expires_at=timezone.now() - timedelta(seconds=1))
-    elif who == "revoked":
-        await sync_to_async((await program.token(name=who)).revoke)()
-    elif who in ("publishes", "subscribes"):
-        await program.token(name=who, scopes=[who.removesuffix("s").replace("publishe", "publish")])
-    elif who == "a cookie":
-        await program.client.aforce_login(admin_user)
-    headers = {"authorization": ""} if who in ("no token", "a cookie") else {}
-    path = {"start": PATH, "alive": f"{PATH}{slug}/alive/", "stop": f"{PATH}{slug}/stop/"}[what]
-    response = await program.post(path, {"name": "soak"} if what == "start" else None, **headers)
-    assert outcome(response) == REFUSED[who]
-    shown = response["WWW-Authenticate"]
-    assert shown == ("Bearer" if response.status_code == 401 else 'Bearer error="insufficient_scope", scope="runs"')
-    after = await only_run()
-    assert (after.status, after.alive_at, after.notes) == (before.status, before.alive_at, before.notes)
-
-
-async def test_a_token_for_runs_alone_publishes_nothing(program):
-    response = await program.post("/api/metrics/", {"metric_type": "system", "data": {"n": 1}})
-    assert outcome(response) == (403, "forbidden")
-    assert 'scope="publish"' in response["WWW-Authenticate"]
-    await program.token(name="both", scopes=["publish", "runs"])
-    response = await program.post("/api/metrics/", {"metric_type": "system", "data": {"n": 1}})
-    assert response.status_code == 202
-    await program.start()
-
-
-async def test_runs_of_others_look_like_none(program):
-    slug = await program.start()
-    by_hand = (await sync_to_async(runs.start)("by hand")).slug
-    await sync_to_async(runs.stop)(await TestRun.objects.aget(slug=by_hand))
-    await program.token(name="another")
-    for ask in (program.alive, program.stop):
-        answers = [await ask(name) for name in (slug, by_hand, "no-such-run")]
-        assert [outcome(answer) for answer in answers] == [(404, "unknown_run")] * 3
-        texts = {
-            answer.json()["message"].replace(name, "…")
-            for answer, name in zip(answers, (slug, by_hand, "no-such-run"), strict=True)
-        }
-        assert texts == {"there is no test run '…' that this token has started"}
-    assert (await TestRun.objects.aget(slug=slug)).status == "running"
-
-
-@pytest.mark.parametrize("slug", ["a%20b", "%00", "x" * 151, "%F0%9F%98%80", "..", "a'b", "a%0Ab"])
-async def test_what_is_no_slug_is_no_run(program, slug):
-    for what in ("alive", "stop"):
-        response = await program.post(f"{PATH}{slug}/{what}/")
-        assert outcome(response) == (404, "unknown_run")
-
-
-async def test_all_requests_of_a_token_count_together(program, settings):
-    settings.METRICS_STREAM = {"INGEST_REQUESTS_PER_SECOND": 0.3}
-    await stop_runtime()
-    slug = await program.start()
-    await program.alive(slug)
-    await program.stop(slug)
-    response = await program.alive(slug)
-    assert outcome(response) == (429, "too_many_requests")
-    assert 1 <= int(response["Retry-After"]) <= 4
-
-
-async def test_guessing_is_limited(program, settings):
-    settings.METRICS_STREAM = {"INGEST_GUESSES_PER_MINUTE": 2}
-    await stop_runtime()
-    answers = [await program.post(PATH, {}, authorization=f"Bearer mst_{n:08}_0") for n in range(3)]
-    assert [answer.status_code for answer in answers] == [401, 401, 429]
-
-
-async def test_a_deleted_token_starts_nothing(program):
-    await program.start()
-    await program.row.adelete()
-    assert outcome(await program.post(PATH, {"name": "soak"})) == (401, "not_authenticated")
-    run = await only_run()
-    assert (run.started_by, run.status) == (None, "running")
-
-
-# --- going on and ending ---
-
-
 async def test_a_run_is_kept_alive(program):
     slug = await program.start()
     before = await only_run()
     for body in (None, {}):
         response = await program.alive(slug, body)
-        assert (response.status_code, response.json()) == (200, {"slug": slug, "alive_seconds": runs.ALIVE_SECONDS})
+        assert (response.status_code, response.json()) == (
+            200,
+            {"slug": slug, "alive_seconds": lifecycle.ALIVE_SECONDS},
+        )
     assert (await only_run()).alive_at > before.alive_at
     assert (await program.alive(slug, kind="")).status_code == 200
     assert outcome(await program.alive(slug, {"status": "running"})) == (422, "invalid_run")
@@ -371,16 +211,16 @@ async def test_a_run_is_kept_alive(program):
 
 async def test_one_statement_keeps_a_run_alive(program, django_assert_num_queries, monkeypatch):
     slug = await program.start()
-    later = publishers.time.monotonic()
+    later = programs.time.monotonic()
 
     def ask():
         with django_assert_num_queries(1):
-            remote_runs._keep_alive(program.row.pk, slug)
+            runs._keep_alive(program.row.pk, slug)
 
     await sync_to_async(ask)()
     never = mock.AsyncMock(side_effect=AssertionError("asked"))
-    monkeypatch.setattr(publishers, "_find", never)
-    with mock.patch.object(publishers.time, "monotonic", return_value=later):
+    monkeypatch.setattr(programs, "_find", never)
+    with mock.patch.object(programs.time, "monotonic", return_value=later):
         assert (await program.alive(slug)).status_code == 200
 
 
@@ -435,7 +275,7 @@ async def test_a_run_that_was_deleted_is_unknown(program):
 
 async def test_a_paused_run_is_kept_alive_and_ends(program):
     slug = await program.start()
-    await sync_to_async(runs.pause)(await only_run())
+    await sync_to_async(lifecycle.pause)(await only_run())
     assert (await program.alive(slug)).status_code == 200
     assert (await program.stop(slug)).status_code == 200
 
@@ -465,9 +305,9 @@ async def test_a_database_that_is_away_is_503_and_says_nothing_of_itself(program
     slug = await program.start()
     for error in (DatabaseError("password of postgres"), RunStorageError("password of postgres")):
         for name in ("_start_run", "_keep_alive", "_stop_run"):
-            monkeypatch.setattr(remote_runs, name, mock.Mock(side_effect=error))
+            monkeypatch.setattr(runs, name, mock.Mock(side_effect=error))
         for response in (
-            await program.post(PATH, {"name": "soak"}),
+            await program.post(RUNS_PATH, {"name": "soak"}),
             await program.alive(slug),
             await program.stop(slug),
         ):
@@ -477,32 +317,5 @@ async def test_a_database_that_is_away_is_503_and_says_nothing_of_itself(program
 
 async def test_refusals_are_counted(program):
     await program.stop("no-such-run")
-    await program.post(PATH, {})
+    await program.post(RUNS_PATH, {})
     assert get_runtime().telemetry.ingest_requests_refused == {"unknown_run": 1, "invalid_run": 1}
-
-
-# --- whatever comes ---
-
-BODIES = (
-    st.fixed_dictionaries({"name": st.just("soak") | VALUES}, optional=dict.fromkeys(["sources", "tags"], VALUES))
-    | st.fixed_dictionaries({}, optional=dict.fromkeys(["name", "target_tps", "notes", "status", "note"], VALUES))
-    | VALUES
-).map(lambda value: json.dumps(value).encode()) | st.binary(max_size=50)
-
-
-@hypothesis.settings(
-    max_examples=200, deadline=None, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
-)
-@hypothesis.given(body=BODIES)
-def test_whatever_is_asked_is_a_start_or_an_error_that_is_documented(body):
-    for read in (lambda: read_start(body, ()), lambda: read_stop(body)):
-        try:
-            wish = read()
-        except BodyError as bad:
-            assert str(bad)
-            continue
-        if isinstance(wish, Start):
-            try:
-                runs.stop(runs.start(wish.name, sources=wish.sources, target_tps=wish.target_tps, tags=wish.tags))
-            except RunError as error:
-                assert not isinstance(error, RunStorageError), error
