@@ -1,6 +1,6 @@
-"""This machine as a `system` metric: processor, memory, network and disks, read by psutil.
+"""This machine as a `system` metric: processor, memory, network and disks, read with psutil.
 
-In a container the numbers are those of the machine around it, except the network, which is the container's own.
+In a container, the numbers are those of the host, except the network, which is the container's.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import psutil
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """The counters of one instant; bytes by interface, and None where the system does not tell."""
+    """The counters of one instant: bytes for each interface, and None where the system gives no disk counters."""
 
     read_at: float
     network: dict[str, tuple[int, int]]
@@ -25,13 +25,13 @@ class _Reading:
 class HostMetrics:
     """The machine's metrics since the previous call.
 
-    The constructor takes the first reading, so that the first `sample` has an interval to speak of: call it an
-    interval later. Rates are left out where no time has passed, and values that this system does not offer always.
+    The constructor takes the first reading; call `sample` one interval later. Rates are omitted when no time has
+    passed, and so are values that the system does not offer.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        # psutil measures from the previous call and answers the first one with a meaningless 0.
+        # psutil measures from the previous call, and the first call returns a meaningless 0.
         psutil.cpu_percent(interval=None)
         self._previous = self._read()
 
@@ -68,7 +68,7 @@ class HostMetrics:
 
 
 def _is_loopback(name: str, stats: Any) -> bool:
-    # Windows has no flags; there the interface says it in its name.
+    # Windows has no flags; there only the name tells.
     flags: str = getattr(stats, "flags", "")
     return "loopback" in flags.split(",") or name in {"lo", "lo0"} or name.lower().startswith("loopback")
 
@@ -76,7 +76,7 @@ def _is_loopback(name: str, stats: Any) -> bool:
 def _network_rates(
     before: dict[str, tuple[int, int]], after: dict[str, tuple[int, int]], seconds: float
 ) -> dict[str, float]:
-    # An interface that came or went in between has no interval; its counters since boot are not this interval's.
+    # An interface that appeared in between is left out: its counters since boot do not belong to this interval.
     shared = before.keys() & after.keys()
     received = sum(max(0, after[name][0] - before[name][0]) for name in shared) * 8 / 1e6 / seconds
     sent = sum(max(0, after[name][1] - before[name][1]) for name in shared) * 8 / 1e6 / seconds

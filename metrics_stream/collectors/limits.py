@@ -1,4 +1,4 @@
-"""What a collector may be asked for, checked at one place for the command line and for Python callers alike."""
+"""Checks of the arguments of collectors, the same for the command line and for Python callers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def number_between(name: str, value: Any, minimum: float, maximum: float) -> flo
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not minimum <= number <= maximum:
-        raise CollectorError(f"{name} is {_shown(value)}; allowed: a number from {minimum:g} to {maximum:g}")
+        raise CollectorError(f"{name} is {_quote_value(value)}; allowed: a number from {minimum:g} to {maximum:g}")
     return number
 
 
@@ -26,11 +26,11 @@ def integer_between(name: str, value: Any, minimum: int, maximum: int) -> int:
     except (TypeError, ValueError):
         number = None
     if number is None or not minimum <= number <= maximum:
-        raise CollectorError(f"{name} is {_shown(value)}; allowed: a whole number from {minimum} to {maximum}")
+        raise CollectorError(f"{name} is {_quote_value(value)}; allowed: a whole number from {minimum} to {maximum}")
     return number
 
 
-def _shown(value: Any) -> str:
-    """Return how a person typed `value`, short enough for one line."""
+def _quote_value(value: Any) -> str:
+    """Return `value` as it was typed, short enough for one line."""
     text = repr(value) if not isinstance(value, str) else f"'{value}'"
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,6 +1,6 @@
-"""When a producer takes its next step, and how it is told to stop.
+"""The times of a producer's steps, and the request to stop.
 
-Steps sit on a grid of the monotonic clock, so that the time a step takes never adds up to drift.
+Steps are on a grid of the monotonic clock, so that the duration of a step never adds up to drift.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-# What is due within this time is due now: a wait this short may end without the clock having moved.
+# A step due within this time is due now: such a short wait may end before the clock has moved.
 _CLOCK_GRAIN_SECONDS = 1e-6
 
 
 class Stop:
     """A request to stop that a signal handler may make while the same thread waits for it.
 
-    A threading.Event would not do: its lock is not reentrant, and a handler that interrupts `wait` at the wrong
-    moment would wait for itself. SimpleQueue.put is documented as reentrant.
+    A threading.Event does not work: its lock is not reentrant, and a handler that interrupts `wait` at the wrong moment
+    would wait for itself. SimpleQueue.put is documented as reentrant.
     """
 
     def __init__(self) -> None:
@@ -30,12 +30,12 @@ class Stop:
         self.requested = False
 
     def request(self) -> None:
-        """Ask for the stop; may be called from a signal handler and from any thread."""
+        """Request the stop, from a signal handler or any thread."""
         self.requested = True
         self._requests.put(None)
 
     def wait(self, seconds: float) -> bool:
-        """Return True as soon as the stop is requested, False after `seconds` without."""
+        """Return True as soon as the stop is requested, False after `seconds`."""
         if not self.requested:
             try:
                 self._requests.get(timeout=max(0.0, seconds))
@@ -46,10 +46,10 @@ class Stop:
 
 @contextmanager
 def stop_on_signals() -> Iterator[Stop]:
-    """Yield a Stop that SIGTERM and Ctrl-C request, and give the signals back to their former handlers at the end.
+    """Yield a Stop that SIGTERM and Ctrl-C request, and restore the former handlers at the end.
 
-    A second signal changes nothing: a group-wide Ctrl-C is often followed by a SIGTERM from the program's parent,
-    and the clean end that is under way has deadlines of its own. Outside the main thread no signal is handled.
+    A second signal changes nothing: a SIGTERM from the parent often follows a Ctrl-C to the whole group, and the clean
+    end that is already running has its own deadlines. Outside the main thread, no signal is handled.
     """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
@@ -64,7 +64,7 @@ def stop_on_signals() -> Iterator[Stop]:
         yield stop
     finally:
         for number, handler in former.items():
-            # None stands for a handler that was not installed from Python and cannot be put back.
+            # None stands for a handler that was not installed from Python and cannot be restored.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
@@ -79,13 +79,13 @@ def ticks(
 ) -> Iterator[float]:
     """Yield the scheduled time of each step, in seconds since the start, until stopped or past the duration.
 
-    Scheduled times are `interval_seconds` times `first`, `first` + 1 and so on. Steps that could not be taken in time
-    (a suspended process) are left out instead of being made up for in a burst. A duration of 0 has no end.
+    Scheduled times are `interval_seconds` times `first`, `first` + 1 and so on. Steps that were missed (in a suspended
+    process) are omitted instead of following in a burst. A duration of 0 has no end.
     """
     wait = wait or stop.wait
     started_at = clock()
     number = first
-    # A tick on the last instant counts, whatever the multiplication lost on the way there.
+    # The tolerance keeps a tick on the last instant despite rounding errors.
     last = math.inf if duration_seconds == 0 else math.floor(duration_seconds / interval_seconds + 1e-9)
     while number <= last and not stop.requested:
         elapsed = clock() - started_at

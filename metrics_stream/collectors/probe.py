@@ -1,7 +1,7 @@
-"""Real requests to a URL, at a steady rate, as part of a `system` metric.
+"""Real requests to a URL at a steady rate, as part of a `system` metric.
 
-The schedule is open: request number n is due at n / rate, whatever became of those before it, and its latency counts
-from when it was due. A slow target therefore shows as slow, instead of being asked less often (coordinated omission).
+The schedule is open: request number n is due at n / rate, however long earlier requests take, and its latency counts
+from when it was due. A slow target therefore shows as slow instead of getting fewer requests (coordinated omission).
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ logger = logging.getLogger(__name__)
 Outcome = Literal["success", "failure", "timeout"]
 
 RATE_LIMITS = (0.1, 1000.0)
-"""Requests per second. Above, one event loop in Python would measure itself rather than the target."""
+"""Requests per second. Above that, one event loop in Python would measure itself instead of the target."""
 
 TIMEOUT_LIMITS = (0.01, 60.0)
 
 MAX_IN_FLIGHT = 256
-"""Requests on their way at once; each holds a socket, and a process has about a thousand. What is due past it is
-not sent and counts as a timeout."""
+"""Requests in flight at once; each holds a socket, and a process has about a thousand. A request that is due past this
+limit is not sent and counts as a timeout."""
 
 
 def percentile(ordered: list[float], percent: int) -> float:
     """Return the nearest-rank percentile of ascending values: the smallest that `percent` of them do not exceed."""
-    # In whole numbers, since 0.07 * 100 is more than 7.
+    # Computed in whole numbers, since 0.07 * 100 is more than 7.
     rank = -(-len(ordered) * percent // 100)
     return ordered[max(1, rank) - 1]
 
 
 class Tally:
-    """What became of the requests, counted by the thread that sends them and taken by the one that publishes.
+    """Counts the outcomes of requests; the thread that sends them writes, and the one that publishes reads.
 
-    A response completes a request, whatever its status; 4xx and 5xx are failures nevertheless. A timeout is a
-    failure too. Latencies are those of completed requests.
+    A response completes a request, whatever its status, but 4xx and 5xx are failures. A timeout is a failure too.
+    Latencies are those of completed requests.
     """
 
     def __init__(self) -> None:
@@ -57,17 +57,17 @@ class Tally:
 
     @property
     def in_flight(self) -> int:
-        """Return how many requests wait for their response."""
+        """Return the number of requests that wait for their response."""
         return self._in_flight
 
     def start(self, lateness_ms: float) -> None:
-        """Count a request that goes out, `lateness_ms` after it was due."""
+        """Count a request that is sent `lateness_ms` after it was due."""
         with self._lock:
             self._in_flight += 1
             self._lateness_ms.append(lateness_ms)
 
     def finish(self, outcome: Outcome, latency_ms: float | None) -> None:
-        """Count the end of a request that was started; `latency_ms` is None where no response came."""
+        """Count the end of a request that was started; `latency_ms` is None without a response."""
         with self._lock:
             self._in_flight -= 1
             if latency_ms is not None:
@@ -75,22 +75,22 @@ class Tally:
         self.count(outcome)
 
     def abandon(self) -> None:
-        """Forget a request that was started and whose end nobody waits for."""
+        """Forget a request that was started and is cancelled."""
         with self._lock:
             self._in_flight -= 1
 
     def count(self, outcome: Outcome) -> None:
-        """Count an outcome; by itself, that of a request that could not even be started."""
+        """Count an outcome; called directly for a request that could not be started."""
         with self._lock:
             self._total += 1
             self._failed += outcome != "success"
             self._outcomes[outcome] += 1
 
     def take(self, seconds: float) -> dict[str, Any]:
-        """Return the `system` fields of the `seconds` since the previous call, and begin the next interval.
+        """Return the `system` fields of the `seconds` since the previous call, and start the next interval.
 
-        Counters run from the start. Where nothing ended in the interval, rates of error are left out, and where no
-        response came, response times: unknown is not zero.
+        Counters run from the start. Error rates are omitted when no request ended in the interval, and response times
+        when no response came: unknown is not zero.
         """
         with self._lock:
             latencies, self._latencies_ms = sorted(self._latencies_ms), []
@@ -122,11 +122,11 @@ class Tally:
 
 
 class Probe:
-    """Sends requests from a thread of its own between `start` and `close`; `sample` says how they went.
+    """Sends requests from its own thread between `start` and `close`; `sample` returns the results.
 
-    A target that is away, refuses, hangs or answers nonsense is counted and never ends the probe; `last_error` holds
-    the reason of the newest failure until a request succeeds. Redirects are not followed: they are an answer. Proxies
-    of the environment are not used, since it is the target that is measured.
+    A target that is down, refuses, hangs or sends invalid answers is counted and never ends the probe; `last_error` has
+    the reason of the latest failure until a request succeeds. Redirects are not followed: they are an answer. Proxies
+    of the environment are not used, because the target is to be measured.
     """
 
     def __init__(
@@ -160,18 +160,18 @@ class Probe:
         self.close()
 
     def start(self) -> None:
-        """Begin to send."""
+        """Start sending."""
         self._thread.start()
         self._ready.wait()
         self._sampled_at = self._clock()
 
     def close(self, timeout: float = 5.0) -> None:
-        """Stop sending and abandon what is in flight; closing twice is harmless."""
+        """Stop sending and cancel what is in flight; a second call does nothing."""
         if self._thread.is_alive() and self._loop is not None:
             try:
                 self._loop.call_soon_threadsafe(self._stopping.set)
-            except RuntimeError:  # the loop ended by itself just now
-                logger.debug("the probe had ended already")
+            except RuntimeError:  # The event loop has just ended.
+                logger.debug("the probe has already ended")
             self._thread.join(timeout)
 
     def sample(self) -> dict[str, Any]:
@@ -184,8 +184,8 @@ class Probe:
         try:
             asyncio.run(self._send_until_stopped())
         except Exception as error:
-            # The last stop before the thread ends: whoever reads `last_error` learns that nothing is sent any more.
-            self.last_error = f"the probe has ended: {_reason(error)}"
+            # The thread ends here, so `last_error` must say that nothing more is sent.
+            self.last_error = f"the probe has ended: {_describe_error(error)}"
             logger.exception("the probe of %s has ended", self.url.host)
         finally:
             self._ready.set()
@@ -195,14 +195,14 @@ class Probe:
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=self.max_in_flight)
         requests: set[asyncio.Task[None]] = set()
         async with httpx.AsyncClient(
-            # The deadline is kept below for the whole request; httpx knows timeouts of single operations only.
+            # `_request` has a deadline for the whole request; httpx only has timeouts of single operations.
             timeout=None,  # noqa: S113
             limits=limits,
             trust_env=False,
             verify=httpx.create_ssl_context(),
             headers={"user-agent": "metrics-stream-probe", "cache-control": "no-cache"},
         ) as client:
-            # Only now, since the first use of TLS costs tens of milliseconds that are not the target's.
+            # After the client is made: the first use of TLS takes tens of milliseconds that the target must not pay.
             started_at = self._loop.time()
             self._ready.set()
             number = 0
@@ -212,10 +212,10 @@ class Probe:
                 if ahead > 0:
                     await self._wait_for_stop(ahead)
                     continue
-                # A late probe must not send in one go what it has to make up for: what has ended counts first.
+                # A late probe must not send a burst: requests that have ended are counted first.
                 await asyncio.sleep(0)
                 number += 1
-                if reason := self._reason_not_to_send(-ahead):
+                if reason := self._find_reason_not_to_send(-ahead):
                     self.last_error = reason
                     self.tally.count("timeout")
                     continue
@@ -227,7 +227,7 @@ class Probe:
                 task.cancel()
             await asyncio.gather(*requests, return_exceptions=True)
 
-    def _reason_not_to_send(self, late_seconds: float) -> str | None:
+    def _find_reason_not_to_send(self, late_seconds: float) -> str | None:
         if self.tally.in_flight >= self.max_in_flight:
             return f"{self.tally.in_flight} requests are in flight; no more are sent"
         if late_seconds >= self.timeout_seconds:
@@ -246,7 +246,7 @@ class Probe:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout_at(due_at + self.timeout_seconds), client.stream("GET", self.url) as response:
-                # The body is part of the answer, and a connection is used again only after it was read.
+                # The body is part of the answer, and only after reading it can the connection be used again.
                 async for _ in response.aiter_raw():
                     pass
             latency_ms = (loop.time() - due_at) * 1000
@@ -259,10 +259,10 @@ class Probe:
             outcome = "timeout"
             self.last_error = f"no answer within {self.timeout_seconds:g} s"
         except (httpx.HTTPError, httpx.StreamError, OSError) as error:
-            self.last_error = _reason(error)
+            self.last_error = _describe_error(error)
         except Exception as error:
-            # Whatever a strange answer provokes in a parser is that request's failure, not the probe's.
-            self.last_error = _reason(error)
+            # An error of a parser about a strange answer is a failure of that request, not of the probe.
+            self.last_error = _describe_error(error)
             logger.exception("a request of the probe failed in an unexpected way")
         except asyncio.CancelledError:
             self.tally.abandon()
@@ -271,7 +271,7 @@ class Probe:
 
 
 def parse_url(url: str) -> httpx.URL:
-    """Return `url` as one that can be probed, or raise CollectorError naming it."""
+    """Return `url` as a URL that can be probed, or raise CollectorError naming it."""
     allowed = "allowed: an http:// or https:// URL with a host"
     try:
         parsed = httpx.URL(url)
@@ -283,6 +283,6 @@ def parse_url(url: str) -> httpx.URL:
     return parsed
 
 
-def _reason(error: Exception) -> str:
-    """Return an error as one line; many of httpx have no text of their own."""
+def _describe_error(error: Exception) -> str:
+    """Return an error as one line; many errors of httpx have no text."""
     return " ".join(str(error).split()) or type(error).__name__

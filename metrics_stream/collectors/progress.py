@@ -1,4 +1,4 @@
-"""The line that tells a person at a terminal, or the reader of a log, that a producer is alive."""
+"""A progress line, which shows at a terminal or in a log that a producer is working."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from collections.abc import Callable
 from typing import Protocol
 
 PLAIN_LINE_SECONDS = 10.0
-"""How often a line is written where it cannot be rewritten: often enough to see life, seldom enough for a log."""
+"""How often a line is written where it cannot be rewritten: rarely enough for a log."""
 
 
 class Output(Protocol):
-    """Where the line goes; Django's OutputWrapper and text streams around it fit."""
+    """What the line is written to, such as Django's OutputWrapper."""
 
     def write(self, msg: str = "", style_func: Callable[[str], str] | None = None, ending: str | None = None) -> object:
         """Write `msg` followed by `ending`."""
 
     def flush(self) -> object:
-        """Pass on what was written."""
+        """Flush what was written."""
 
     def isatty(self) -> bool:
-        """Tell whether a person's terminal is at the other end."""
+        """Return whether the output is a terminal."""
 
 
 class ProgressLine:
@@ -35,12 +35,12 @@ class ProgressLine:
         self._written_at: float | None = None
 
     def show(self, text: str) -> None:
-        """Show `text` as the present state; off a terminal, most calls write nothing."""
+        """Show `text` as the present state; without a terminal, most calls write nothing."""
         if self._quiet:
             return
         now = self._clock()
         if self._rewrites:
-            # One column stays free: some terminals wrap when the last one is written.
+            # One column stays free: some terminals wrap when the last column is written.
             width = max(20, shutil.get_terminal_size().columns - 1)
             self._output.write(f"\r\x1b[2K{text[:width]}", ending="")
         elif self._written_at is None or now - self._written_at >= PLAIN_LINE_SECONDS:
@@ -60,29 +60,29 @@ class ProgressLine:
 
 
 def clock_text(seconds: float) -> str:
-    """Return `seconds` as a person reads a stopwatch: 0:07, 12:30, 1:00:05."""
+    """Return `seconds` as on a stopwatch: 0:07, 12:30, 1:00:05."""
     whole = int(seconds)
     hours, minutes = divmod(whole // 60, 60)
     return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
 
 
 class Stream(Protocol):
-    """What the progress line tells of the helper through which a producer publishes."""
+    """The part of a Broadcaster that the progress line shows."""
 
     @property
     def published(self) -> int:
-        """Metrics handed to the channel layer."""
+        """Return the number of metrics that were published."""
 
     @property
     def dropped(self) -> int:
-        """Metrics given up, because nothing could leave for too long."""
+        """Return the number of metrics that were dropped because nothing could be sent for too long."""
 
     @property
     def last_error(self) -> str | None:
-        """Why nothing leaves at the moment."""
+        """Return why nothing can be sent at the moment."""
 
 
 def stream_text(stream: Stream) -> str:
-    """Return in words how publishing goes."""
+    """Return the state of publishing in words."""
     problem = f", not delivering: {stream.last_error}" if stream.last_error else ""
     return f"{stream.published:,} metrics published, {stream.dropped:,} dropped{problem}"

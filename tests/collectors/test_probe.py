@@ -162,8 +162,8 @@ def test_what_does_not_end_in_time_is_a_timeout(answer: Answer) -> None:
 
 def test_what_is_too_late_to_be_sent_is_a_timeout_of_this_machine() -> None:
     probe = Probe("http://127.0.0.1:9/", 1.0, timeout_seconds=0.5)
-    assert probe._reason_not_to_send(0.4) is None
-    assert probe._reason_not_to_send(0.5) == "this machine is too busy to probe: 0.5 s late"
+    assert probe._find_reason_not_to_send(0.4) is None
+    assert probe._find_reason_not_to_send(0.5) == "this machine is too busy to probe: 0.5 s late"
 
 
 @pytest.mark.parametrize("answer", [talk_nonsense, hang_up])

@@ -13,7 +13,7 @@ from tests.support.stack import ROOT, Stack, eventually
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"workers": 2}, "needs a channel layer that joins processes.*set REDIS_URL"),
+        ({"workers": 2}, "needs a channel layer between processes.*set REDIS_URL"),
         ({"workers": 0}, "--workers is 0; it must be 1 to 64"),
         ({"port": 70_000}, "--port is 70000; it must be 1 to 65535"),
     ],
@@ -50,5 +50,5 @@ async def test_where_few_files_may_be_open_the_server_refuses_before_they_run_ou
         stack.stop()
     log_text = stack.log.read_text()
     assert "may open 100 files" in log_text
-    assert "past 50 connections everything new is answered 503" in log_text
+    assert "past 50 connections new ones are answered 503" in log_text
     assert "Too many open files" not in log_text

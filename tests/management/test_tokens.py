@@ -59,7 +59,7 @@ def test_a_token_is_revoked_once(by, capsys):
     call_command("revoke_token", getattr(token, by))
     token.refresh_from_db()
     assert token.revoked_at is not None
-    with pytest.raises(CommandError, match="'k6' has been revoked already"):
+    with pytest.raises(CommandError, match="'k6' is already revoked"):
         call_command("revoke_token", "k6")
 
 

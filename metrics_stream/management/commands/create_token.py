@@ -17,35 +17,35 @@ MAX_DAYS = 36_500.0
 
 class Command(BaseCommand):
     help = (
-        "Make an access token for a program and print it. It is printed once: what is kept of it is a digest. Give it "
-        "to the program in its environment, and to nobody else."
+        "Create an access token for a program and print it. It is printed only once: the database stores a digest. "
+        "Give it to the program in its environment, and to nobody else."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("name", help="which program has it, and where; no other token has this name")
+        parser.add_argument("name", help="the program and its place; the name must be unique")
         parser.add_argument(
             "--scope",
             action="append",
             default=[],
             required=True,
             metavar="SCOPE",
-            help=f"what it is for: {', '.join(AccessToken.Scope.values)}; may be given several times",
+            help=f"what the token allows: {', '.join(AccessToken.Scope.values)}; may be repeated",
         )
         parser.add_argument(
             "--metric-type",
             action="append",
             default=[],
             metavar="TYPE",
-            help="only this metric type; may be given several times (default: all)",
+            help="allow only this metric type; may be repeated (default: all)",
         )
         parser.add_argument(
             "--source",
             action="append",
             default=[],
             metavar="SOURCE",
-            help="only metrics of this source; may be given several times (default: every one)",
+            help="allow only metrics of this source; may be repeated (default: every source)",
         )
-        parser.add_argument("--expires-in-days", metavar="N", help="for how many days it holds (default: for good)")
+        parser.add_argument("--expires-in-days", metavar="N", help="the token expires after N days (default: never)")
 
     def handle(self, name: str, **options: Any) -> None:
         days = options["expires_in_days"]
@@ -64,5 +64,5 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         except ValidationError as error:
             faults = (f"{column}: {' '.join(messages)}" for column, messages in error.message_dict.items())
-            raise CommandError(f"the token is not made; {'; '.join(faults)}") from error
+            raise CommandError(f"the token is not created; {'; '.join(faults)}") from error
         self.stdout.write(text)

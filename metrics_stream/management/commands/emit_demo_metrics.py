@@ -13,23 +13,23 @@ from metrics_stream.core.errors import MetricsStreamError
 
 class Command(BaseCommand):
     help = (
-        "Publish a simulated stress test: ramp, plateau, spike and recovery, an agent that fails and comes back, and "
-        "what it all earns, as metrics of all five types. The same seed gives the same test."
+        "Publish a simulated stress test as metrics of all five types: ramp, plateau, spike and recovery, an agent "
+        "that fails and recovers, costs and savings. The same seed gives the same test."
     )
-    # A producer needs no database and no pages, so their checks would only delay it.
+    # A producer needs neither a database nor pages, so their checks would only delay it.
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        # Values are checked in handle(), so that call_command() with numbers gets the same answers as the shell.
-        parser.add_argument("--seed", default=1, help="which test it is: a whole number (default 1)")
+        # Values are checked in handle(), so that call_command() with numbers gives the same errors as the shell.
+        parser.add_argument("--seed", default=1, help="a whole number that selects the test (default 1)")
         parser.add_argument("--rate", default=2.0, help="steps per second, 0.1 to 50 (default 2)")
         parser.add_argument(
             "--duration",
             default=0.0,
-            help="seconds; the whole story is told in this time (default 0: four-minute cycles until stopped)",
+            help="seconds in which the whole story takes place (default 0: cycles of four minutes until stopped)",
         )
-        parser.add_argument("--agents", default=5, help=f"how many agents take part, 1 to {MAX_AGENTS} (default 5)")
-        parser.add_argument("--source", default="demo", help="the source that the metrics name (default demo)")
+        parser.add_argument("--agents", default=5, help=f"the number of agents, 1 to {MAX_AGENTS} (default 5)")
+        parser.add_argument("--source", default="demo", help="the source of the metrics (default demo)")
         parser.add_argument("--quiet", action="store_true", help="show no progress")
 
     def handle(self, **options: Any) -> None:
@@ -55,7 +55,7 @@ class Command(BaseCommand):
 
 
 def publish_summary(stream: Broadcaster, step: DemoStep) -> None:
-    """Publish what people read rather than follow, and what once per second is enough for."""
+    """Publish the metrics for which once per second is enough."""
     stream.broadcast_business_metrics(step.business)
     stream.broadcast_hero_metrics(step.hero)
     stream.broadcast_presentation_data(step.presentation)

@@ -15,18 +15,18 @@ from metrics_stream.core.errors import MetricsStreamError
 
 class Command(BaseCommand):
     help = (
-        "Publish this machine's processor, memory, network and disk as system metrics; with --probe also the "
-        "throughput, response times and errors of real requests to a URL."
+        "Publish processor, memory, network and disk of this machine as system metrics; with --probe also throughput, "
+        "response times and errors of real requests to a URL."
     )
-    # A producer needs no database and no pages, so their checks would only delay it.
+    # A producer needs neither a database nor pages, so their checks would only delay it.
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        # Values are checked in handle(), so that call_command() with numbers gets the same answers as the shell.
+        # Values are checked in handle(), so that call_command() with numbers gives the same errors as the shell.
         parser.add_argument("--interval", default=1.0, help="seconds between two metrics, 0.1 to 3600 (default 1)")
         parser.add_argument("--probe", metavar="URL", help="an http or https URL to send requests to")
-        parser.add_argument("--rate", default=10.0, help="requests per second to it, 0.1 to 1000 (default 10)")
-        parser.add_argument("--source", help="the source that the metrics name (default: the SOURCE setting)")
+        parser.add_argument("--rate", default=10.0, help="requests per second to that URL, 0.1 to 1000 (default 10)")
+        parser.add_argument("--source", help="the source of the metrics (default: the SOURCE setting)")
         parser.add_argument("--duration", default=0.0, help="seconds (default 0: until stopped)")
         parser.add_argument("--quiet", action="store_true", help="show no progress")
 
@@ -56,7 +56,7 @@ class Command(BaseCommand):
 
 
 def state_text(metric: dict[str, Any], probe: Probe | None) -> str:
-    """Return the machine's state, and the probe's, in few words."""
+    """Return the state of the machine and of the probe in a few words."""
     text = f"cpu {metric['cpu_utilization']:.0%}, memory {metric['memory_utilization']:.0%}"
     if probe is None:
         return text

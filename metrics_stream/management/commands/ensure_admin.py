@@ -17,8 +17,8 @@ USERNAME = "admin"
 
 class Command(BaseCommand):
     help = (
-        f"Create the superuser {USERNAME!r} with a random password when there is no superuser yet, and write the "
-        "password to a file that only you can read. Otherwise do nothing."
+        f"Create the superuser {USERNAME!r} with a random password if there is no superuser yet, and write the "
+        "password to a file that only its owner can read. Otherwise do nothing."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -34,8 +34,8 @@ class Command(BaseCommand):
             return
         if users.filter(username=USERNAME).exists():
             raise CommandError(
-                f"The user {USERNAME!r} exists but is no superuser; "
-                "make one with `manage.py createsuperuser`, or rename that user."
+                f"The user {USERNAME!r} exists but is not a superuser; "
+                "create one with `manage.py createsuperuser`, or rename that user."
             )
         password = secrets.token_urlsafe(12)
         users.create_superuser(username=USERNAME, email="", password=password)
@@ -47,7 +47,7 @@ class Command(BaseCommand):
 
 
 def write_secret(path: Path, secret: str) -> None:
-    """Write `secret` to `path`, readable by its owner only from the first moment on."""
+    """Write `secret` to `path`, which only its owner can read from the start."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:

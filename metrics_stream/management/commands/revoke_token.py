@@ -9,7 +9,7 @@ from metrics_stream.models import AccessToken
 
 
 class Command(BaseCommand):
-    help = "Revoke an access token for good: what uses it stops within five seconds."
+    help = "Revoke an access token permanently: programs that use it lose access within five seconds."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("name", help="the name of the token, or its prefix: the eight characters after mst_")
@@ -21,7 +21,7 @@ class Command(BaseCommand):
             raise CommandError(f"unknown token {name!r}; valid ones: {', '.join(valid) or 'none'}")
         if found.revoked_at is not None:
             raise CommandError(
-                f"the token {found.name!r} has been revoked already, at {found.revoked_at:%Y-%m-%d %H:%M} UTC"
+                f"the token {found.name!r} is already revoked, since {found.revoked_at:%Y-%m-%d %H:%M} UTC"
             )
         found.revoke()
         self.stdout.write(f"Revoked {found.name}.")

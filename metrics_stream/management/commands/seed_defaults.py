@@ -11,8 +11,8 @@ from metrics_stream.defaults.seed import seed
 
 class Command(BaseCommand):
     help = (
-        "Create the default presets and dashboards that this database never had. What an admin changed or deleted "
-        "stays that way; running it again does no harm."
+        "Create the default presets and dashboards that this database never had. Changes and deletions by an admin "
+        "stay; it is safe to run the command again."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:

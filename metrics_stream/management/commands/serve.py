@@ -1,5 +1,3 @@
-"""Serve pages and sockets for real use."""
-
 import logging
 import os
 import resource
@@ -23,15 +21,15 @@ from metrics_stream.server.supervisor import Supervisor, WorkerConfig
 
 logger = logging.getLogger(__name__)
 
-# What a stop may take beyond DRAIN_SECONDS: clients answer the close, requests in progress end.
+# How much longer than DRAIN_SECONDS a stop may take: clients answer the close, requests in progress end.
 GRACEFUL_SECONDS = 6
 
-# How long a worker may take to start, or to answer its parent, before it is replaced.
+# A worker that takes longer to start or to answer its parent is replaced.
 WORKER_SECONDS = 30
 
-# Connections of pages and programs beyond MAX_CLIENTS; past them everything new is answered 503.
+# Connections of pages and programs in addition to MAX_CLIENTS; past them, new connections are answered 503.
 SPARE_CONNECTIONS = 1_000
-# Files that a process has open besides its connections, with room to spare; half of them where there are few.
+# Files that a process opens besides its connections, with a reserve; half of the limit where that is lower.
 SPARE_FILES = 500
 
 MAX_WORKERS = 64
@@ -39,8 +37,8 @@ MAX_WORKERS = 64
 
 class Command(BaseCommand):
     help = (
-        "Serve pages and sockets with uvicorn: the protocol class, the limits and the timeouts that this application "
-        "is made for. Several workers need a channel layer that joins processes (REDIS_URL)."
+        "Serve pages and WebSockets with uvicorn, with the protocol classes, limits and timeouts of this application. "
+        "Several workers need a channel layer between processes (REDIS_URL)."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -55,8 +53,8 @@ class Command(BaseCommand):
             raise CommandError(f"--workers is {workers}; it must be 1 to {MAX_WORKERS}")
         if workers > 1 and not layer_is_shared():
             raise CommandError(
-                f"--workers {workers} needs a channel layer that joins processes, and the in-memory one serves a "
-                "single process; set REDIS_URL, or leave --workers out"
+                f"--workers {workers} needs a channel layer between processes, and the in-memory one serves a single "
+                "process; set REDIS_URL, or omit --workers"
             )
         stream = get_settings()
         connections = _allow_connections(stream.max_clients + SPARE_CONNECTIONS)
@@ -65,7 +63,7 @@ class Command(BaseCommand):
 
     def _serve(self, host: str, port: int, workers: int, connections: int, stream: StreamSettings) -> None:
         if workers == 1:
-            # Several workers are replaced one after the other; a single one ends in order, for systemd to start again.
+            # Several workers are replaced one after the other; a single one stops, and systemd starts it again.
             signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
         module, _, name = str(settings.ASGI_APPLICATION).rpartition(".")
         options: dict[str, Any] = {
@@ -75,12 +73,12 @@ class Command(BaseCommand):
             "lifespan": "on",
             "http": "metrics_stream.server.http:PatientHttpProtocol",
             "ws": "metrics_stream.server.websocket:StreamSocketProtocol",
-            # Well above the protocol's own limit, so that the application can answer a message that is too big.
+            # Well above the application's limit, so that the application can answer a message that is too big.
             "ws_max_size": max(2**20, 2 * stream.max_message_bytes),
             "limit_concurrency": connections,
             "forwarded_allow_ips": getattr(settings, "FORWARDED_ALLOW_IPS", None),
             "timeout_graceful_shutdown": ceil(stream.drain_seconds) + GRACEFUL_SECONDS,
-            # Django's LOGGING formats what uvicorn says too.
+            # Django's LOGGING formats the messages of uvicorn too.
             "log_config": None,
             "log_level": "warning",
             "access_log": False,
@@ -88,14 +86,14 @@ class Command(BaseCommand):
         if workers == 1:
             uvicorn.run(**options)
         else:
-            # A worker that starts on a busy machine is not one that hangs.
+            # A long timeout, since a worker that starts slowly on a busy machine does not hang.
             config = WorkerConfig(**options, workers=workers, timeout_worker_healthcheck=WORKER_SECONDS)
             Supervisor(config, sockets=[config.bind_socket()]).run()
 
 
 @contextmanager
 def _workers_folder() -> Iterator[None]:
-    """Give the workers a folder in which they tell each other of their counters; in memory where there is one."""
+    """Give the workers a folder through which they share their counters; in memory where the system has that."""
     shared_memory = Path("/dev/shm")  # noqa: S108  mkdtemp makes the folder 0700
     with TemporaryDirectory(prefix="metrics-stream-", dir=shared_memory if shared_memory.is_dir() else None) as folder:
         os.environ[FOLDER_VARIABLE] = folder
@@ -105,14 +103,14 @@ def _workers_folder() -> Iterator[None]:
 def _allow_connections(wanted: int) -> int:
     """Let this process and its workers open files for `wanted` connections; return how many the system allows.
 
-    Past its limit on files a server accepts nothing any more, and nobody is told why: it must refuse before.
+    A server at its limit of files accepts no connection and gives no reason, so it must refuse connections before that.
     """
     files = _allow_files(wanted + SPARE_FILES)
     allowed = min(wanted, files - min(SPARE_FILES, files // 2))
     if allowed < wanted:
         logger.warning(
-            "this process may open %d files, which is fewer than MAX_CLIENTS needs (%d), so past %d connections "
-            "everything new is answered 503; raise the limit (systemd: LimitNOFILE=%d) or lower MAX_CLIENTS",
+            "this process may open %d files, fewer than MAX_CLIENTS needs (%d), so past %d connections new ones are "
+            "answered 503; raise the limit (systemd: LimitNOFILE=%d) or lower MAX_CLIENTS",
             *(files, wanted + SPARE_FILES, allowed, wanted + SPARE_FILES),
         )
     return allowed
@@ -125,6 +123,6 @@ def _allow_files(wanted: int) -> int:
     if soft != resource.RLIM_INFINITY and soft < allowed:
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-        except (OSError, ValueError):  # a sandbox may forbid it
+        except (OSError, ValueError):  # A sandbox may forbid it.
             allowed = soft
     return allowed

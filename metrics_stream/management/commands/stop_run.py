@@ -9,31 +9,31 @@ from django.utils import timezone
 from metrics_stream.collectors.progress import clock_text
 from metrics_stream.core.errors import RunError
 from metrics_stream.models import TestRun
-from metrics_stream.runs import lifecycle as runs
+from metrics_stream.runs import lifecycle
 
 
 class Command(BaseCommand):
-    help = "End a test run: the one that is named, or the only one that runs."
+    help = "End a test run: the named one, or the only one that is running."
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("slug", nargs="?", help="what `start_run` has printed (default: the only one that runs)")
+        parser.add_argument("slug", nargs="?", help="what `start_run` printed (default: the only run that is running)")
         parser.add_argument(
             "--status",
-            default=runs.Status.COMPLETED.value,
-            help=f"how it ended: {', '.join(runs.ENDED)} (default completed)",
+            default=lifecycle.Status.COMPLETED.value,
+            help=f"how it ended: {', '.join(lifecycle.ENDED)} (default completed)",
         )
 
     def handle(self, slug: str | None = None, **options: Any) -> None:
         try:
-            run = runs.stop(_choose(slug, runs.current()), options["status"])
+            run = lifecycle.stop(_choose_run(slug, lifecycle.current()), options["status"])
         except RunError as error:
             raise CommandError(str(error)) from error
         seconds = (timezone.now() - run.started_at).total_seconds() if run.started_at else 0
         self.stdout.write(f"{run.slug}: {run.status} after {clock_text(seconds)}")
 
 
-def _choose(slug: str | None, current: list[TestRun]) -> TestRun:
+def _choose_run(slug: str | None, current: list[TestRun]) -> TestRun:
     allowed = ", ".join(run.slug for run in current)
     if slug is None and len(current) > 1:
         raise CommandError(f"{len(current)} test runs are running; name one of them: {allowed}")

@@ -1,5 +1,3 @@
-"""Show who is connected to the running servers and what they get."""
-
 import asyncio
 import json
 from argparse import ArgumentParser
@@ -13,7 +11,7 @@ from metrics_stream.core.errors import BusError
 
 
 class Command(BaseCommand):
-    help = "Show the statistics of every running server process and of each of its clients."
+    help = "Show the statistics of every running server process and of each client."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -39,7 +37,7 @@ class Command(BaseCommand):
     def _show(self, stats: dict[str, Any]) -> None:
         self.stdout.write(self.style.MIGRATE_HEADING(f"{stats['process']}, up {_duration(stats['uptime_seconds'])}"))
         self.stdout.write(
-            f"  clients: {stats['connected_clients']} connected, {stats['total_connected']} in all, "
+            f"  clients: {stats['connected_clients']} connected, {stats['total_connected']} in total, "
             f"{stats['refused_clients']} refused, {stats['slow_clients_closed']} closed as slow"
         )
         self.stdout.write(
