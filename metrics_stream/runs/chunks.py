@@ -1,6 +1,6 @@
-"""Metrics as a recording keeps them: some hundred together, whole, in the order of publishing.
+"""Chunks: some hundred whole metrics of a recording, packed together in the order of publishing.
 
-Room: core. Bodies resemble each other, so that compressed together they take a fraction of their size.
+Bodies resemble each other, so that compressed together they take a fraction of their size.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from metrics_stream.core.metrics.metric import Metric
 
 
 class Recorded(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One metric of a recording, and when the history took it, in seconds since 1970: never before its predecessor."""
+    """One metric of a recording, and when the history got it, in seconds since 1970; never before its predecessor."""
 
     metric: Metric
     published_at: float
@@ -31,17 +31,17 @@ _decode = msgspec.msgpack.Decoder(_Chunk).decode
 
 
 def pack_metrics(recorded: list[Recorded], *, level: int = 6) -> bytes:
-    """Return metrics as the database keeps them; `unpack_metrics` is the other way, times to the millisecond."""
+    """Return metrics as the database stores them, times to the millisecond; `unpack_metrics` is the inverse."""
     first_at = recorded[0].published_at
     milliseconds = [round((item.published_at - first_at) * 1000) for item in recorded]
     data = _encode(_Chunk(first_at, milliseconds, [item.metric for item in recorded]))
-    # FILTERED passes over short matches, of which digits are full: a tenth smaller than without.
+    # Z_FILTERED ignores short matches, which digits are full of: the result is a tenth smaller.
     compressor = zlib.compressobj(level, strategy=zlib.Z_FILTERED)
     return compressor.compress(data) + compressor.flush()
 
 
 def unpack_metrics(payload: bytes | memoryview) -> list[Recorded]:
-    """Return what `pack_metrics` packed."""
+    """Return the metrics that `pack_metrics` packed."""
     chunk = _decode(zlib.decompress(payload))
     first_at = chunk.first_at
     return [
@@ -51,12 +51,12 @@ def unpack_metrics(payload: bytes | memoryview) -> list[Recorded]:
 
 
 def hash_key(key: tuple[str, str, tuple[str, ...]]) -> int:
-    """Return 32 bits that tell the key of a metric from others, on every machine."""
+    """Return a hash of 32 bits of the key of a metric, the same on every machine."""
     return zlib.crc32(_encode(key))
 
 
 def pack_keys(keys: Iterable[tuple[str, str, tuple[str, ...]]]) -> bytes:
-    """Return the hashes of keys as the database keeps them."""
+    """Return the hashes of keys as the database stores them."""
     return b"".join([number.to_bytes(4, "little") for number in sorted({hash_key(key) for key in keys})])
 
 

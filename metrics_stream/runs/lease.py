@@ -1,4 +1,4 @@
-"""The lease that makes one process the recorder."""
+"""The lease: the row of the database that says which process records."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from django.utils import timezone
 from metrics_stream.core.protocol.positions import Position
 from metrics_stream.models import RecorderState
 
-SILENT_SECONDS = 5.0
+# Another process takes over a lease that it has not seen renewed for this time.
+TAKEOVER_SECONDS = 5.0
 
-# Nobody whose clock is right is silent for that long, so a server that is started anew need not watch first.
-GONE_SECONDS = 60.0
+# A lease whose time is older than this is free: no holder with a correct clock is silent for so long. A server that was
+# just started need not watch it first.
+ABANDONED_SECONDS = 60.0
 
 
 class Lease:
-    """The right to record, held by at most one recorder.
+    """The right to record, which at most one recorder holds.
 
-    Whether the holder lives is told by its row changing, not by the time in it: clocks of machines differ.
+    A change of the row shows that the holder lives, not the time in it: the clocks of machines differ.
     """
 
     def __init__(self, holder: str, clock: Callable[[], float]) -> None:
@@ -30,7 +32,7 @@ class Lease:
         self._seen_at = 0.0
 
     def take(self) -> RecorderState | None:
-        """Return the state when the right to record is ours, or has just become so; None while it is another's."""
+        """Return the state when this recorder holds the lease or has just taken it; None while another one holds it."""
         state, _ = RecorderState.objects.get_or_create(pk=RecorderState.ROW)
         if state.holder == self.holder:
             return state
@@ -38,25 +40,25 @@ class Lease:
         seen = (state.holder, state.renewed_at)
         if seen != self._seen:
             self._seen, self._seen_at = seen, now
-        if not (self._is_free(state) or now - self._seen_at >= SILENT_SECONDS):
+        if not (self._is_free(state) or now - self._seen_at >= TAKEOVER_SECONDS):
             return None
-        # Only if nobody else has done so, and the holder has not come back, since the row was read.
+        # Only if neither another process has taken it nor the holder has renewed it since the row was read.
         unchanged = RecorderState.objects.filter(pk=state.pk, holder=state.holder, renewed_at=state.renewed_at)
         state.holder, state.renewed_at = self.holder, timezone.now()
         return state if unchanged.update(holder=state.holder, renewed_at=state.renewed_at) else None
 
     def renew(self, position: Position | None = None) -> None:
-        """Say that the holder lives; with a position, also how far it is."""
+        """Renew the lease; with a position, also store how far the recording is."""
         values: dict[str, Any] = {"renewed_at": timezone.now()}
         if position is not None:
             values["position"] = _to_json(position)
-        self._own().update(**values)
+        self._own_row().update(**values)
 
     def release(self) -> None:
-        """Let somebody else record at once."""
-        self._own().update(holder="")
+        """Let another process record at once."""
+        self._own_row().update(holder="")
 
-    def _own(self) -> Any:
+    def _own_row(self) -> Any:
         return RecorderState.objects.filter(pk=RecorderState.ROW, holder=self.holder)
 
     @staticmethod
@@ -64,7 +66,7 @@ class Lease:
         return (
             not state.holder
             or state.renewed_at is None
-            or timezone.now() - state.renewed_at > timedelta(seconds=GONE_SECONDS)
+            or timezone.now() - state.renewed_at > timedelta(seconds=ABANDONED_SECONDS)
         )
 
 

@@ -1,7 +1,7 @@
-"""Test runs as people and programs start and stop them: commands, admin and blocks of programs all come here.
+"""Start, change and end test runs, for commands, admin, the HTTP address and blocks of programs.
 
-The database is the truth. The history knows the active runs as well, so that each metric learns its runs when it is
-published; what a crash left different there, the recorder puts right within a second.
+The database is the truth. The history has the active runs too, so that each metric is assigned to its runs when it is
+published; when a crash leaves a difference, the recorder corrects the history within a second.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ Status = TestRun.Status
 OPEN = (Status.RUNNING, Status.PAUSED)
 ENDED = (Status.COMPLETED, Status.FAILED, Status.CANCELLED)
 
-# Before the date, so that the whole slug stays readable in a link.
+# So many characters of the name come into the slug, so that it stays readable in a link.
 _NAME_IN_SLUG = 60
-# How long a start or stop waits for the history on top of what each call to it may take.
+# How much longer than the timeout of its calls a start or stop waits for the history.
 _SPARE_SECONDS = 2.0
 
-# How often a program says that it is still there. A run whose program has been silent for
-# `recorder.SILENT_RUN_SECONDS` ends as failed.
+# How often a program reports that it still runs. A run whose program was silent for `recorder.SILENT_RUN_SECONDS` ends
+# as failed.
 ALIVE_SECONDS = 5.0
 
 # --- starting and changing ---
@@ -65,11 +65,11 @@ def start(
     started_by: AccessToken | None = None,
     start_key: str | None = None,
 ) -> TestRun:
-    """Start a test run and return it; from now on metrics of its sources belong to it.
+    """Start a test run and return it; from now on the metrics of its sources belong to it.
 
-    Without `sources` those of every source do. A `watched` run ends as failed when nobody says any more that it is
-    alive (`keep_alive`). `started_by` and `start_key` are the token of a program and its request, of which a run is
-    started once. Raises RunError naming the value that is wrong.
+    Without `sources`, those of every source do. A `watched` run ends as failed when `keep_alive` is no longer called.
+    `started_by` is the token of the program, and `start_key` identifies its request, which starts only one run. Raises
+    RunError naming the value that is wrong.
     """
     check_recordable()
     now = timezone.now()
@@ -80,113 +80,114 @@ def start(
         started_at=now,
         alive_at=now if watched else None,
         target_tps=target_tps,
-        tags=_texts("tags", tags),
-        sources=_texts("sources", sources),
+        tags=_read_texts("tags", tags),
+        sources=_read_texts("sources", sources),
         notes=notes,
         started_by=started_by,
         start_key=start_key,
     )
     try:
-        run.clean_fields(exclude={"started_by"})  # a token that was just read need not be looked for again
+        run.clean_fields(exclude={"started_by"})  # It would query the token again, which was just read.
     except ValidationError as error:
         texts = (f"{column}: {' '.join(messages)}" for column, messages in error.message_dict.items())
         raise RunError(f"the test run cannot be started; {'; '.join(texts)}") from error
-    with _storage():
+    with _translate_errors():
         run.save()
         transaction.on_commit(tell_history)
     return run
 
 
 def stop(run: TestRun, status: str = Status.COMPLETED, *, note: str = "", ended_at: datetime | None = None) -> TestRun:
-    """End a test run and return it as it is now; `note` is added to its notes. Raises RunError when it has ended."""
+    """End a test run and return its new state; `note` is added to its notes. Raises RunError when it has ended."""
     if status not in ENDED:
         raise RunError(f"a test run cannot end as {shorten(status)}; allowed: {', '.join(ENDED)}")
     return _change(run, OPEN, status, note=note, ended_at=ended_at or timezone.now())
 
 
 def fail(run: TestRun, note: str) -> TestRun:
-    """End a test run as failed, and say in its notes why."""
+    """End a test run as failed, and add the reason to its notes."""
     return stop(run, Status.FAILED, note=note)
 
 
 def cancel(run: TestRun) -> TestRun:
-    """End a test run that came to nothing."""
+    """End a test run as cancelled."""
     return stop(run, Status.CANCELLED)
 
 
 def pause(run: TestRun) -> TestRun:
-    """Interrupt a test run: what is published until `resume` does not belong to it."""
+    """Pause a test run: metrics published until `resume` do not belong to it."""
     return _change(run, (Status.RUNNING,), Status.PAUSED)
 
 
 def resume(run: TestRun) -> TestRun:
-    """Go on with a test run that was paused."""
+    """Resume a paused test run."""
     return _change(run, (Status.PAUSED,), Status.RUNNING)
 
 
 def keep_alive(run: TestRun) -> bool:
-    """Say that the program of a watched run is still there; return False when the run has ended meanwhile."""
+    """Note that the program of a watched run still runs; return False when the run has ended."""
     return mark_alive(TestRun.objects.filter(pk=run.pk))
 
 
-def mark_alive(found: QuerySet[TestRun]) -> bool:
-    """Do the same for the runs among `found` that have not ended; return whether there are any."""
-    with _storage():
-        return bool(found.filter(status__in=OPEN).update(alive_at=timezone.now()))
+def mark_alive(runs: QuerySet[TestRun]) -> bool:
+    """Note that the programs of the runs that have not ended still run; return whether there are any."""
+    with _translate_errors():
+        return bool(runs.filter(status__in=OPEN).update(alive_at=timezone.now()))
 
 
 def current() -> list[TestRun]:
-    """Return the runs that have not ended, paused ones too, the one started first at the beginning."""
-    with _storage():
+    """Return the runs that have not ended, including paused ones, the oldest first."""
+    with _translate_errors():
         return list(TestRun.objects.filter(status__in=OPEN).order_by("started_at", "pk"))
 
 
 def _change(
     run: TestRun, allowed: Iterable[str], status: str, *, note: str = "", ended_at: datetime | None = None
 ) -> TestRun:
-    with _storage(), transaction.atomic():
+    with _translate_errors(), transaction.atomic():
         found = TestRun.objects.select_for_update().filter(pk=run.pk).first()
         if found is None:
-            raise RunOverError(f"the test run {run.slug!r} does not exist any more")
+            raise RunOverError(f"the test run {run.slug!r} no longer exists")
         if found.status not in allowed:
             words = " or ".join(allowed)
             kind = RunOverError if found.status in ENDED else RunError
             raise kind(f"the test run {run.slug!r} is {found.status}, not {words}; it cannot become {status}")
         found.status = status
         found.ended_at = ended_at
-        found.notes = _with_note(found.notes, note)
+        found.notes = _add_note(found.notes, note)
         found.save(update_fields=["status", "ended_at", "notes"])
         transaction.on_commit(tell_history)
     return found
 
 
 def make_slug(name: str, started_at: datetime) -> str:
-    """Return a slug that no other run has: what can be read of the name, when it was started, four letters."""
+    """Return a slug that no other run has: from the name, the time of the start and four random letters."""
     letters = "".join(secrets.choice(string.ascii_lowercase) for _ in range(4))
     return f"{slugify(name)[:_NAME_IN_SLUG].strip('-') or 'run'}-{started_at:%Y%m%d-%H%M%S}-{letters}"
 
 
-def _texts(name: str, values: Any) -> list[str]:
+def _read_texts(name: str, values: Any) -> list[str]:
     if isinstance(values, str):
         raise RunError(f"{name} is {shorten(values)}; it must be a list of texts, such as [{shorten(values)}]")
     return list(dict.fromkeys(values))
 
 
-def _with_note(notes: str, note: str) -> str:
-    """Return the notes with one more paragraph, in which nothing unprintable is left; the end is cut if need be."""
+def _add_note(notes: str, note: str) -> str:
+    """Return the notes with one more paragraph, without unprintable characters, cut to the longest text allowed."""
     clean = "".join(char if char.isprintable() or char == "\n" else " " for char in note).strip()
     return f"{notes}\n\n{clean}".strip()[:MAX_TEXT_LENGTH] if clean else notes
 
 
 @contextmanager
-def _storage() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
+    """Raise RunStorageError for an error of the database."""
     try:
         yield
     except (DjangoDatabaseError, ImproperlyConfigured) as error:
         reason = str(error).strip().partition("\n")[0]
         raise RunStorageError(
-            f"test runs are kept in the server's database, and the one of this program does not do: {reason}. "
-            "Give this program the server's DATABASE_URL; if that is so already, call `manage.py migrate`"
+            f"test runs are stored in the server's database, and this program's database fails: {reason}. "
+            "Give this program the server's DATABASE_URL; if it has that already, run `manage.py migrate`"
         ) from error
 
 
@@ -194,24 +195,24 @@ def _storage() -> Iterator[None]:
 
 
 def check_recordable() -> None:
-    """Raise NotRecordedError when nothing keeps metrics for the recorder."""
+    """Raise NotRecordedError when there is no history from which to record."""
     if open_history(get_settings()) is None:
         raise NotRecordedError(
             "test runs are recorded from the history, and there is none: set METRICS_STREAM['HISTORY_SECONDS'] above "
-            "0, and take a Redis or the in-memory channel layer"
+            "0, and use Redis or the in-memory channel layer"
         )
 
 
 def active() -> tuple[ActiveRun, ...]:
-    """Return the runs to which metrics belong now, as the database has them, the one started first at the beginning."""
+    """Return the runs to which metrics belong now, as the database has them, the oldest first."""
     running = TestRun.objects.filter(status=Status.RUNNING).order_by("started_at", "pk")
     return tuple(ActiveRun(slug, tuple(sources)) for slug, sources in running.values_list("slug", "sources"))
 
 
 def tell_history() -> None:
-    """Tell the history which runs are active; when it is away, the recorder does so later.
+    """Set the active runs of the history; when it cannot be reached, the recorder does so later.
 
-    Two that do this at the same time can overtake each other, so it is right when it is still so afterwards.
+    Two processes that do this at the same time can overtake each other, so it repeats until nothing has changed.
     """
     runs = None
     try:
@@ -223,9 +224,9 @@ def tell_history() -> None:
 
 
 def _set_active_runs(runs: Sequence[ActiveRun]) -> None:
-    """Call the history from code that may run in a greenlet, or in a thread in which an event loop runs."""
+    """Call the history from code that may run in a greenlet or in a thread with a running event loop."""
     settings = get_settings()
-    # Not in the thread, since it imports: see native_threads.
+    # Outside the native thread, since this imports: see native_threads.
     history = open_history(settings)
     if history is None:
         return
@@ -241,6 +242,3 @@ def _set_active_runs(runs: Sequence[ActiveRun]) -> None:
         native_threads.result_of(call, "metrics-runs", limit)
     except TimeoutError as error:
         raise BusError(f"the history took more than {limit:g} s") from error
-
-
-# --- runs of this program's own blocks ---

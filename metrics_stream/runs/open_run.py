@@ -1,6 +1,6 @@
-"""One run while it is recorded: what is in memory between two writes, all of it also in the database.
+"""One run while it is recorded: the state in memory between two writes.
 
-So it can be dropped at any time, and is read again by whoever goes on.
+All of it is in the database too, so that it can be dropped at any time and another process can continue.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from metrics_stream.models import MetricChunk, SeriesGroup, TestRun, TierChunk
 from metrics_stream.runs.chunks import Recorded, pack_keys, pack_metrics, unpack_metrics
 from metrics_stream.runs.tiers import COARSE, FINEST, MINUTE, row_start
 
-# A chunk is closed at the first of these: what a reader holds at once, and what each write packs again.
+# A chunk is closed at the first of these limits: a reader holds a whole chunk, and each write packs the open one again.
 CHUNK_METRICS = 500
 CHUNK_BYTES = 500_000
 CHUNK_SECONDS = 60.0
 
-# A minute is closed when nothing came for it for so long; what comes later opens it again.
+# A minute is closed when nothing was added to it for this time; a later metric opens it again.
 QUIET_SECONDS = 10.0
-# And when this many later ones of its key are open: timestamps may be anything.
+# It is also closed when this many later minutes of its key are open: timestamps may be anything.
 MAX_OPEN_MINUTES = 3
 
-# What grows is packed again with every write.
+# Levels of compression. What still grows is packed again with every write.
 _OPEN_LEVEL = 1
 _CLOSED_LEVEL = 6
 
-# The list of known holes is read with the run by every page.
+# Every page that shows a run reads the list of its losses.
 MAX_LOST = 200
 
 _END_OF_TIME = 253_402_300_799
@@ -58,21 +58,21 @@ class TierRow:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What a write has to change in the database for one run."""
+    """The changes of one run that a write makes in the database."""
 
     chunks: list[MetricChunk]
     groups: list[SeriesGroup]
-    """New ones, and those that have new fields."""
+    """The groups that are new or have new fields."""
     rows: list[TierRow]
     columns: dict[str, Any]
-    """Of TestRun."""
+    """The columns of TestRun."""
 
 
 class OpenRun:
-    """Takes the metrics of one run, and says what has to be written for them."""
+    """Collects the metrics of one run, and returns the changes to write."""
 
     def __init__(self, run: TestRun) -> None:
-        """Go on where the database says that the recording stands."""
+        """Continue from the state in the database."""
         self.pk = run.pk
         self.slug = run.slug
         self._epoch: str | None = None
@@ -102,9 +102,9 @@ class OpenRun:
         self._sketches: dict[Place, SketchColumns] = {}
         self._changed: set[Place] = set()
         self._open: dict[Place, float] = {}
-        """The minutes that may still grow, and when something came for each of them last."""
+        """The minutes that may still grow, and when something was last added to each."""
         self._reopened: set[Place] = set()
-        """Those of them that were closed, so that the database has more of them than the folder."""
+        """The open minutes that were closed before: the database has more of them than the folder."""
         self._keys: dict[tuple[str, str, str | None], SeriesKey] = {}
         groups = {group.pk: group for group in SeriesGroup.objects.filter(run_id=self.pk)}
         self._groups = {key_of(group): group for group in groups.values()}
@@ -118,23 +118,23 @@ class OpenRun:
             self._open[place] = -math.inf
 
     def _restore(self, place: Place, stored: Unpacked) -> None:
-        """Take in what the database has of a minute, which came before all that is in memory."""
+        """Add what the database has of a minute, before everything in memory."""
         self._folder.put_before(place[0], stored.columns)
         if place in self._sketches:
             stored.sketches.merge(self._sketches[place])
         self._sketches[place] = stored.sketches
 
-    # --- taking ---
+    # --- collecting ---
 
     def offset(self, metric_type: str, epoch: str) -> int:
-        """Return how many metrics of the type are recorded, or were passed by, in the epoch."""
+        """Return up to which offset of the epoch the metrics of a type were recorded or skipped."""
         return self._offsets.get(metric_type, 0) if epoch == self._epoch else 0
 
     def take(
         self, metric: Metric, published_at: float, readings: Iterable[Reading], sketches: Iterable[Found], now: float
     ) -> None:
         """Record one metric; `readings` and `sketches` are those of its body."""
-        self._take_whole(metric, published_at)
+        self._add_to_chunk(metric, published_at)
         timestamp = metric.timestamp
         if not 0 <= timestamp <= _END_OF_TIME:
             return
@@ -151,7 +151,7 @@ class OpenRun:
                 self._changed.add(place)
         for agent_id, named in sketches:
             place = (self._key(metric.metric_type, metric.source, agent_id), minute)
-            # Without a number beside it a sketch is nobody's percentile.
+            # Without a number beside it, a sketch belongs to no percentile.
             if place in self._open:
                 columns = self._sketches.setdefault(place, SketchColumns())
                 for name, sketch in named.items():
@@ -165,17 +165,17 @@ class OpenRun:
             key = self._keys[raw] = SeriesKey(metric_type, _storable(source), agent_id and _storable(agent_id))
         return key
 
-    def _take_whole(self, metric: Metric, published_at: float) -> None:
+    def _add_to_chunk(self, metric: Metric, published_at: float) -> None:
         chunk = self._chunk
         if chunk and (
             len(chunk) >= CHUNK_METRICS
             or self._chunk_bytes >= CHUNK_BYTES
             or published_at - chunk[0].published_at >= CHUNK_SECONDS
         ):
-            self._finished.append(self._packed_chunk(_CLOSED_LEVEL))
+            self._finished.append(self._pack_chunk(_CLOSED_LEVEL))
             self._first_number += len(chunk)
             self._chunk_bytes = 0
-            # By the clock of the history, which may be set back; the order is told by it all the same.
+            # The clock of the history may be set back, but these times must show the order.
             published_at = max(published_at, chunk[-1].published_at)
             chunk = self._chunk = []
         elif chunk:
@@ -184,8 +184,8 @@ class OpenRun:
         self._chunk_bytes += len(metric.body)
         self._is_chunk_changed = True
 
-    def pass_by(self, metric_type: str, epoch: str, first: int, end: int, *, at: float, is_paused: bool) -> None:
-        """Note that the metrics from `first` up to before `end` have been seen; those before are lost if not seen."""
+    def skip_to(self, metric_type: str, epoch: str, first: int, end: int, *, at: float, is_paused: bool) -> None:
+        """Note that the metrics from `first` to before `end` were seen; those before `first` that were not are lost."""
         if epoch != self._epoch:
             if self._epoch is not None and not is_paused:
                 for known in sorted(self._offsets):
@@ -209,13 +209,13 @@ class OpenRun:
     # --- writing ---
 
     def changes(self, now: float, *, ends: bool = False) -> Changes:
-        """Return what has to be written, and take it for written; when the run `ends`, all is closed."""
-        due = self._due(now, ends=ends)
-        minutes = self._minutes(self._changed | due)
+        """Return what has to be written, and treat it as written; when the run `ends`, everything is closed."""
+        due = self._find_due(now, ends=ends)
+        minutes = self._load_minutes(self._changed | due)
         groups: dict[SeriesKey, SeriesGroup] = {}
         rows: list[TierRow] = []
         for (key, minute), part in list(minutes.items()):
-            group, is_changed = self._group(key, part.columns)
+            group, is_changed = self._find_group(key, part.columns)
             if not group.fields:
                 del minutes[key, minute]
                 continue
@@ -225,16 +225,16 @@ class OpenRun:
             payload = pack(*part, level=_OPEN_LEVEL if is_open else _CLOSED_LEVEL)
             rows.append(TierRow(group, FINEST, minute, is_open, payload))
             self._newest[key] = max(minute, self._newest.get(key, minute))
-        rows += self._coarse_rows({place: part for place, part in minutes.items() if place in due})
+        rows += self._make_coarse_rows({place: part for place, part in minutes.items() if place in due})
         for key, minute in due:
             self._folder.drop(key, minute, minute + MINUTE)
             self._sketches.pop((key, minute), None)
             del self._open[key, minute]
         self._changed = set()
-        return Changes(self._take_chunks(ends=ends), list(groups.values()), rows, self._run_columns())
+        return Changes(self._take_chunks(ends=ends), list(groups.values()), rows, self._make_run_columns())
 
-    def _due(self, now: float, *, ends: bool) -> set[Place]:
-        """Return the minutes to be closed."""
+    def _find_due(self, now: float, *, ends: bool) -> set[Place]:
+        """Return the minutes to close."""
         if ends:
             return set(self._open)
         due = {place for place, touched_at in self._open.items() if now - touched_at >= QUIET_SECONDS}
@@ -245,9 +245,9 @@ class OpenRun:
             due.update((key, minute) for minute in sorted(open_minutes)[:-MAX_OPEN_MINUTES])
         return due
 
-    def _minutes(self, places: set[Place]) -> dict[Place, Unpacked]:
-        """Return what is known of some minutes, including what the database has of those that were closed before."""
-        for place, stored in self._stored(FINEST, self._reopened):
+    def _load_minutes(self, places: set[Place]) -> dict[Place, Unpacked]:
+        """Return the content of some minutes, with what the database has of those that were closed before."""
+        for place, stored in self._load_rows(FINEST, self._reopened):
             self._restore(place, stored)
         self._reopened = set()
         found = {}
@@ -258,10 +258,10 @@ class OpenRun:
             found[key, minute] = Unpacked(columns, self._sketches.get((key, minute), SketchColumns()))
         return found
 
-    def _group(self, key: SeriesKey, columns: dict[str, Column]) -> tuple[SeriesGroup, bool]:
-        """Return the group of a key, and whether it has to be saved; take out of `columns` what is too much.
+    def _find_group(self, key: SeriesKey, columns: dict[str, Column]) -> tuple[SeriesGroup, bool]:
+        """Return the group of a key, and whether it has to be saved; remove series past the limit from `columns`.
 
-        Where nothing of a new key is left, the group has no fields and is not kept: names may count up without end.
+        When nothing of a new key remains, the group has no fields and is not stored: names may count up without end.
         """
         group = self._groups.get(key)
         is_changed = group is None
@@ -281,20 +281,20 @@ class OpenRun:
             self._groups[key] = group
         return group, is_changed
 
-    def _coarse_rows(self, closed: dict[Place, Unpacked]) -> Iterator[TierRow]:
-        """Return the rows of the coarser tiers with the closed minutes in them."""
+    def _make_coarse_rows(self, closed: dict[Place, Unpacked]) -> Iterator[TierRow]:
+        """Yield the rows of the coarser tiers that contain the closed minutes."""
         for tier in COARSE:
             into: dict[Place, list[int]] = defaultdict(list)
             for key, minute in closed:
                 into[key, row_start(tier, minute)].append(minute)
-            stored = dict(self._stored(tier, into.keys()))
+            stored = dict(self._load_rows(tier, into.keys()))
             for (key, starts_at), minutes in into.items():
                 row = stored.get((key, starts_at), Unpacked({}, SketchColumns()))
                 for minute in minutes:
                     put_minute(row, minute, closed[key, minute], tier)
                 yield TierRow(self._groups[key], tier, starts_at, False, pack(*row, level=_CLOSED_LEVEL))
 
-    def _stored(self, bucket_seconds: int, places: Collection[Place]) -> Iterator[tuple[Place, Unpacked]]:
+    def _load_rows(self, bucket_seconds: int, places: Collection[Place]) -> Iterator[tuple[Place, Unpacked]]:
         keys = {group.pk: key for key, _ in places if (group := self._groups.get(key)) is not None and group.pk}
         if not keys:
             return
@@ -308,11 +308,11 @@ class OpenRun:
     def _take_chunks(self, *, ends: bool) -> list[MetricChunk]:
         chunks, self._finished = self._finished, []
         if self._chunk and (self._is_chunk_changed or ends):
-            chunks.append(self._packed_chunk(_CLOSED_LEVEL if ends else _OPEN_LEVEL))
+            chunks.append(self._pack_chunk(_CLOSED_LEVEL if ends else _OPEN_LEVEL))
         self._is_chunk_changed = False
         return chunks
 
-    def _packed_chunk(self, level: int) -> MetricChunk:
+    def _pack_chunk(self, level: int) -> MetricChunk:
         chunk = self._chunk
         return MetricChunk(
             run_id=self.pk,
@@ -324,7 +324,7 @@ class OpenRun:
             payload=pack_metrics(chunk, level=level),
         )
 
-    def _run_columns(self) -> dict[str, Any]:
+    def _make_run_columns(self) -> dict[str, Any]:
         return {
             "metrics_recorded": self._first_number + len(self._chunk),
             "first_at": None if self._first_at == math.inf else _instant(self._first_at),
@@ -335,7 +335,7 @@ class OpenRun:
 
 
 def put_minute(row: Unpacked, minute: int, finest: Unpacked, bucket_seconds: int) -> None:
-    """Put a minute of the finest tier into a row of a coarser one, in the place of what it has of that minute."""
+    """Put a minute of the finest tier into a row of a coarser one; it replaces what the row has of that minute."""
     first, end = minute // bucket_seconds, (minute + MINUTE) // bucket_seconds
     for field, column in finest.columns.items():
         wide = column.widened(bounds_of(column.buckets, bucket_seconds))

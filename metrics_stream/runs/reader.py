@@ -1,4 +1,4 @@
-"""Reading the metrics of a recording as they were published."""
+"""Read the metrics of a recording as they were published."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.models import MetricChunk, TestRun
 from metrics_stream.runs.chunks import Recorded, unpack_keys, unpack_metrics
 
-# Chunks read at once by who goes through many; some megabytes at most.
+# So many chunks are read at once: some megabytes at most.
 _PAGE_CHUNKS = 10
 
 NEWEST_SECONDS = 900.0
-"""How old at most what `newest_before` returns is, as in the history with its default settings."""
+"""The greatest age of what `newest_before` returns; the history has the same by default."""
 
 
 class RecordedPage(msgspec.Struct, frozen=True):
-    """Metrics of a run in the order of publishing, and where to go on."""
+    """Metrics of a run in the order of publishing, and the cursor of the next page."""
 
     items: list[Recorded]
     cursor: int
-    """For the next page. It is a number: how many metrics of the run came before."""
+    """The number of metrics of the run before the next page."""
     is_last: bool
-    """True when nothing is recorded behind it by now."""
+    """True when nothing is recorded after this page so far."""
 
 
 def metrics(
@@ -36,9 +36,9 @@ def metrics(
     limit: int = 2_000,
     metric_types: Collection[str] = (),
 ) -> RecordedPage:
-    """Return metrics of a run from a cursor on, or those published at or after an instant, or from its start.
+    """Return metrics of a run from a cursor on, or from an instant of publishing on, or from its start.
 
-    At most `limit`, those of other types counted in: a page with few or none is not the last unless it says so.
+    A page covers at most `limit` metrics, including those of other types: only `is_last` says that it is the last.
     """
     chunks = MetricChunk.objects.filter(run=run).order_by("first_number")
     if cursor is not None:
@@ -50,7 +50,7 @@ def metrics(
     items: list[Recorded] = []
     taken = 0
     reached = cursor
-    for number, item in _numbered(chunks):
+    for number, item in _number_metrics(chunks):
         if (cursor is None or number >= cursor) and (cursor is not None or since is None or item.published_at >= since):
             if taken == limit:
                 return RecordedPage(items, number, is_last=False)
@@ -65,17 +65,17 @@ def metrics(
 
 
 def rows(run: TestRun, *, until: int | None = None) -> Iterator[Metric]:
-    """Yield all metrics of a run in the order of publishing, the first `until` of them where that is given.
+    """Yield the metrics of a run in the order of publishing, at most the first `until`.
 
-    Holds some chunks at a time, and no transaction while the caller works.
+    It holds some chunks at a time, and no transaction while the caller works.
     """
-    for number, item in _numbered(MetricChunk.objects.filter(run=run).order_by("first_number")):
+    for number, item in _number_metrics(MetricChunk.objects.filter(run=run).order_by("first_number")):
         if until is not None and number >= until:
             return
         yield item.metric
 
 
-def _numbered(chunks: QuerySet[MetricChunk]) -> Iterator[tuple[int, Recorded]]:
+def _number_metrics(chunks: QuerySet[MetricChunk]) -> Iterator[tuple[int, Recorded]]:
     reached = -1
     while page := list(chunks.filter(first_number__gt=reached)[:_PAGE_CHUNKS]):
         for chunk in page:
@@ -87,13 +87,13 @@ def newest_before(run: TestRun, at: float) -> list[Metric]:
     """Return the newest metric of each key published before an instant, in the order of publishing."""
     wanted: set[int] = set()
     needed: list[int] = []
-    # First only which keys are in which chunk, so that those with nothing new are not unpacked.
+    # Read first only which keys are in which chunk, so that chunks without a new key are not unpacked.
     chunks = MetricChunk.objects.filter(run=run, first_at__lt=at, last_at__gte=at - NEWEST_SECONDS)
     for pk, last_at, packed in chunks.order_by("-first_number").values_list("pk", "last_at", "keys"):
         keys = unpack_keys(packed)
         if not keys <= wanted:
             needed.append(pk)
-            # Of the chunk in which the instant lies, some may be behind it.
+            # The chunk that contains the instant may have some of its keys only after it.
             if last_at < at:
                 wanted |= keys
     newest: dict[tuple[str, str, tuple[str, ...]], tuple[int, Metric]] = {}

@@ -1,4 +1,4 @@
-"""What of a recording is kept for how long: whole metrics, and each tier of its series, from the end of the run on."""
+"""Retention: delete metrics and tiers of recordings that are older than the settings keep them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from django.db.models.functions import Length
 from metrics_stream.conf import StreamSettings
 from metrics_stream.models import MetricChunk, SeriesGroup, TestRun, TierChunk
 
-# Deleted at once: others write in between.
+# So many rows are deleted at once, so that other processes can write in between.
 _BATCH_ROWS = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What was deleted of a run, or would be: `what` as people call it, and how many rows and bytes that are."""
+    """What was deleted of a run, or would be: its name for people, and its rows and bytes."""
 
     run: TestRun
     what: str
@@ -27,9 +27,9 @@ class Pruned:
 
 
 def prune(settings: StreamSettings, *, now: datetime, dry_run: bool = False) -> Iterator[Pruned]:
-    """Delete what is older than settings allow, and say so for each run; a dry run only says so.
+    """Delete what is older than the settings allow, and yield what was deleted; a dry run only yields.
 
-    Nothing of a run is touched before it has ended and its recording too.
+    Runs are left alone until they and their recordings have ended.
     """
     kept_days = (
         ("metrics", settings.record_raw_days, MetricChunk.objects.all()),
@@ -45,7 +45,7 @@ def prune(settings: StreamSettings, *, now: datetime, dry_run: bool = False) -> 
     ):
         assert run.ended_at is not None
         for what, days, rows in kept_days:
-            # 0 keeps for ever, and so does what no calendar has.
+            # 0 keeps for ever. A division, since a timedelta of very many days would overflow.
             if days and (now - run.ended_at) / timedelta(days=1) > days:
                 pruned = _prune(run, what, rows.filter(run=run), dry_run=dry_run)
                 if pruned.rows:

@@ -1,4 +1,4 @@
-"""Reading the series of a recording: from the coarsest tier that is fine enough, and of what retention has left."""
+"""Read the series of a recording, from the coarsest tier that is fine enough and that retention has left."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from metrics_stream.models import SeriesGroup, TestRun, TierChunk
 from metrics_stream.runs.open_run import key_of, put_minute
 from metrics_stream.runs.tiers import FINEST, TIERS, row_start
 
-# One bucket of so many seconds holds all of a run.
+# One bucket of so many seconds contains every run.
 _END_OF_TIME = 253_402_300_800
 
 
 class SeriesSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """One series of a run in a line.
+    """The summary of one series of a run.
 
-    A percentile has no mean. Its `percentile` is that of all that was measured, where all values came with sketches;
-    else the worst of them, which `is_worst` says.
+    A percentile has no mean. Its `percentile` is that of all measurements when all values came with sketches; else it
+    is the worst value, and `is_worst` is True.
     """
 
     metric_type: str
@@ -40,7 +40,7 @@ class SeriesSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def keys(run: TestRun) -> list[tuple[SeriesKey, tuple[str, ...]]]:
-    """Return what was recorded: the fields of each metric type, source and agent."""
+    """Return the recorded fields of each metric type, source and agent."""
     return [(key_of(group), tuple(group.fields)) for group in SeriesGroup.objects.filter(run=run)]
 
 
@@ -56,10 +56,10 @@ def series(
     until: float | None = None,
     max_points: int = 300,
 ) -> list[SeriesColumns]:
-    """Return series of a run, each with at most `max_points` buckets; all have the same ones.
+    """Return series of a run with at most `max_points` buckets; all series have the same buckets.
 
-    `fields` names fields, or objects that fields are in. Without `since` and `until`, the whole run. Minimum and
-    maximum are those of all that was recorded in the bucket, whatever tier they come from.
+    `fields` names fields, or objects that contain fields. Without `since` and `until`, it is the whole run. Minimum and
+    maximum are exact for each bucket, whatever tier they come from.
     """
     narrowed = {"metric_type": metric_type, "source": source, "agent_id": agent_id}
     groups = SeriesGroup.objects.filter(
@@ -79,16 +79,16 @@ def summary(run: TestRun) -> list[SeriesSummary]:
         return []
     since, until = run.first_at.timestamp(), run.last_at.timestamp()
     groups = {group.pk: group for group in SeriesGroup.objects.filter(run=run)}
-    parts = _parts(groups.keys(), _choose_tier(groups.keys(), until - since, 1), since, until, ())
+    parts = _load(groups.keys(), _choose_tier(groups.keys(), until - since, 1), since, until, ())
     return [
-        _summed_up(key_of(groups[pk]), field, column, merged)
+        _summarize(key_of(groups[pk]), field, column, merged)
         for pk, part in parts.items()
-        for merged in [_merged(part.sketches)]
+        for merged in [_merge(part.sketches)]
         for field, column in part.columns.items()
     ]
 
 
-def _summed_up(key: SeriesKey, field: str, column: Column, sketches: SketchColumns) -> SeriesSummary:
+def _summarize(key: SeriesKey, field: str, column: Column, sketches: SketchColumns) -> SeriesSummary:
     count, most = sum(column.counts), max(column.highs)
     percentile, is_worst = None, False
     if is_percentile(field):
@@ -108,7 +108,7 @@ def _summed_up(key: SeriesKey, field: str, column: Column, sketches: SketchColum
     )
 
 
-def _merged(sketches: SketchColumns) -> SketchColumns:
+def _merge(sketches: SketchColumns) -> SketchColumns:
     merged = SketchColumns()
     merged.merge(sketches, factor=_END_OF_TIME)
     return merged
@@ -121,9 +121,9 @@ def overviews(
     max_points: int = 60,
     permit: Permit = EVERYTHING,
 ) -> dict[int, SeriesColumns]:
-    """Return one series that the permit shows of each run that has any, by the run's primary key.
+    """Return one series that the permit shows for each run that has one, by the primary key of the run.
 
-    `preferred` are metric types and fields; the first that a run has is taken, else the first field that it has.
+    `preferred` are metric types and fields; the first that a run has is used, else its first field.
     """
     times = {
         run.pk: (run.first_at.timestamp(), run.last_at.timestamp()) for run in runs if run.first_at and run.last_at
@@ -133,7 +133,7 @@ def overviews(
         groups[group.run_id].append(group)
     found = {}
     for pk, of_run in groups.items():
-        if (choice := _choose(of_run, preferred, permit)) is None:
+        if (choice := _choose_series(of_run, preferred, permit)) is None:
             continue
         group, field = choice
         since, until = times[pk]
@@ -143,7 +143,7 @@ def overviews(
     return found
 
 
-def _choose(
+def _choose_series(
     groups: list[SeriesGroup], preferred: Sequence[tuple[str, str]], permit: Permit
 ) -> tuple[SeriesGroup, str] | None:
     def is_shown(group: SeriesGroup, field: str) -> bool:
@@ -161,10 +161,10 @@ def _read(
 ) -> list[SeriesColumns]:
     by_pk = {group.pk: group for group in groups}
     tier = _choose_tier(by_pk.keys(), until - since, max_points)
-    parts = _parts(by_pk.keys(), tier, since, until, fields)
+    parts = _load(by_pk.keys(), tier, since, until, fields)
     grid = make_grid(since, until, bucket_seconds=tier, max_points=max_points)
     return [
-        _told(one)
+        _use_worst_percentile(one)
         for pk, group in by_pk.items()
         if pk in parts
         for one in downsample(
@@ -178,15 +178,15 @@ def _read(
     ]
 
 
-def _told(one: SeriesColumns) -> SeriesColumns:
-    """Return a series with the worst of each bucket where percentiles are several in one and no sketch tells theirs."""
+def _use_worst_percentile(one: SeriesColumns) -> SeriesColumns:
+    """Return a series of percentiles with the worst of each bucket, when a bucket has several and no sketches."""
     if one.percentile is not None or max(one.count) == 1 or not is_percentile(one.field):
         return one
     return msgspec.structs.replace(one, percentile=one.max, is_worst=True)
 
 
 def _choose_tier(group_ids: Collection[int], seconds: float, max_points: int) -> int:
-    """Return the coarsest tier of which `seconds` have that many buckets; what is kept of it, or of a neighbour."""
+    """Return the coarsest tier with at least `max_points` buckets in `seconds`, or the nearest that retention left."""
     fine = [tier for tier in TIERS if tier == FINEST or seconds / tier >= max_points]
     rest = [tier for tier in TIERS if tier not in fine]
     for tier in (fine[-1], *rest, *reversed(fine[:-1])):
@@ -195,13 +195,13 @@ def _choose_tier(group_ids: Collection[int], seconds: float, max_points: int) ->
     return FINEST
 
 
-def _parts(
+def _load(
     group_ids: Collection[int], tier: int, since: float, until: float, fields: Collection[str]
 ) -> dict[int, Unpacked]:
     found: dict[int, Unpacked] = defaultdict(lambda: Unpacked({}, SketchColumns()))
     rows = TierChunk.objects.filter(group_id__in=group_ids, starts_at__lte=until)
-    # Minutes that may still grow are not in the coarser tiers, or not all of them. They are read first: one that is
-    # closed meanwhile is then found twice, and replaced, instead of not at all.
+    # Open minutes are not in the coarser tiers, or not completely. They are read first: a minute that is closed in
+    # between is then found twice, and replaced, instead of not at all.
     growing = rows.filter(bucket_seconds=FINEST, is_open=True, starts_at__gte=row_start(FINEST, since))
     open_minutes = [] if tier == FINEST else list(growing.values_list("group_id", "starts_at", "payload"))
     of_tier = rows.filter(bucket_seconds=tier, starts_at__gte=row_start(tier, since)).order_by("starts_at")

@@ -1,10 +1,10 @@
-"""How wide the buckets of recorded series are, and how many of them a row of the database holds."""
+"""Tiers: the widths of the buckets of recorded series, and how many buckets a row of the database holds."""
 
 FINEST = 1
-"""Seconds. Metrics are folded into these; the coarser tiers are made of them, when nothing is added any more."""
+"""In seconds. Metrics are folded into this tier; a minute of it is folded into the coarser tiers when it is closed."""
 
 MINUTE = 60
-"""Seconds that a row of the finest tier spans; a multiple of every bucket, so that each is closed with its minute."""
+"""In seconds: the span of a row of the finest tier. Every bucket width divides it, so that buckets end with minutes."""
 
 COARSE = (10, 60)
 TIERS = (FINEST, *COARSE)
@@ -13,11 +13,11 @@ _BUCKETS_IN_COARSE_ROW = 180
 
 
 def span_seconds(bucket_seconds: int) -> int:
-    """Return how much time a row spans."""
+    """Return the seconds that a row of a tier spans."""
     return MINUTE if bucket_seconds == FINEST else bucket_seconds * _BUCKETS_IN_COARSE_ROW
 
 
 def row_start(bucket_seconds: int, at: float) -> int:
-    """Return when the row begins in which the instant lies."""
+    """Return the start of the row that holds the instant `at`."""
     span = span_seconds(bucket_seconds)
     return int(at // span) * span

@@ -1,4 +1,4 @@
-"""Recording: what the history has for test runs goes into the database, in one transaction with how far it went."""
+"""Write the metrics of test runs to the database, in one transaction with the position up to which they go."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from metrics_stream.runs.open_run import Changes, OpenRun
 
 
 class Writer:
-    """Writes what belongs to test runs; one at a time is the holder named in RecorderState.
+    """Writes the metrics of test runs; only the holder named in RecorderState writes.
 
-    What it keeps in memory is in the database too: when a write fails, or the state was changed by another, it reads
-    that again. So nothing is recorded twice and nothing is left out, whoever is killed when.
+    Its state in memory is in the database too: when a write fails or another process has changed the state, it is read
+    again. So nothing is recorded twice or left out, whenever a process is killed.
     """
 
     def __init__(self, *, now: Callable[[], float] = time.time) -> None:
@@ -30,24 +30,24 @@ class Writer:
         self._now = now
         self._runs: dict[int, OpenRun] = {}
         self._position: dict[str, Any] | None = None
-        """How far what is in memory went."""
+        """The position of the state in memory."""
         self._holder: str | None = None
 
     def write(self, batches: Sequence[HistoryBatch], position: Position, *, holder: str) -> None:
-        """Record the stretches, and that everything up to `position` is recorded.
+        """Record the batches, and store that everything up to `position` is recorded.
 
-        What a run has already is passed over. What is missing between its last position and these is noted in its
-        `lost`. Raises LeaseLost, and writes nothing, when `holder` is no longer the one who records.
+        Metrics that a run already has are skipped. What is missing between its last position and the batches is added
+        to its `lost`. Raises LeaseLostError, and writes nothing, when `holder` no longer holds the lease.
         """
-        self._check(holder)
+        self._check_lease(holder)
         now = self._now()
         try:
-            targets = self._load(batches)
+            targets = self._load_targets(batches)
             for batch in batches:
                 self._take(batch, targets, now)
             for run, is_paused in targets.values():
                 for metric_type, offset in position.offsets.items():
-                    run.pass_by(metric_type, position.epoch, offset, offset, at=now, is_paused=is_paused)
+                    run.skip_to(metric_type, position.epoch, offset, offset, at=now, is_paused=is_paused)
             changes = {pk: run.changes(now) for pk, run in self._runs.items()}
             self._save(changes, {"epoch": position.epoch, "offsets": dict(position.offsets)}, now)
         except BaseException:
@@ -55,10 +55,10 @@ class Writer:
             raise
 
     def finish(self, run_id: int) -> None:
-        """Close what is open of a run, and note that its recording has ended."""
+        """Close everything open of a run, and store that its recording has ended."""
         now = self._now()
         if self._holder is not None:
-            self._check(self._holder)
+            self._check_lease(self._holder)
         try:
             run = self._runs.get(run_id)
             if run is None:
@@ -74,12 +74,12 @@ class Writer:
             raise
         self._runs.pop(run_id, None)
 
-    def _check(self, holder: str) -> None:
-        """Make sure that `holder` records, and that what is in memory is what the database has."""
+    def _check_lease(self, holder: str) -> None:
+        """Check that `holder` holds the lease; forget the state in memory when the database has another."""
         state = RecorderState.objects.filter(pk=RecorderState.ROW).first()
         if state is None or state.holder != holder:
             self._forget()
-            raise _lost(holder, state)
+            raise _make_lease_error(holder, state)
         if holder != self._holder or state.position != self._position:
             self._forget()
         self._holder, self._position = holder, state.position
@@ -88,8 +88,8 @@ class Writer:
         self._runs.clear()
         self._holder = self._position = None
 
-    def _load(self, batches: Iterable[HistoryBatch]) -> dict[str, _Target]:
-        """Return the runs that are recorded or named in the stretches, by slug."""
+    def _load_targets(self, batches: Iterable[HistoryBatch]) -> dict[str, _Target]:
+        """Return the runs that are being recorded or that the batches name, by slug."""
         named = {slug for batch in batches for slugs in batch.runs.values() for slug in slugs}
         wanted = Q(started_at__isnull=False, recording_ended_at__isnull=True) | Q(slug__in=named)
         found = {run.pk: run for run in TestRun.objects.filter(wanted).only("slug", "status")}
@@ -99,7 +99,7 @@ class Writer:
         return {
             run.slug: _Target(self._runs[pk], run.status == TestRun.Status.PAUSED)
             for pk, run in found.items()
-            if pk in self._runs  # or it was deleted in this moment
+            if pk in self._runs  # Otherwise it was just deleted.
         }
 
     def _take(self, batch: HistoryBatch, targets: dict[str, _Target], now: float) -> None:
@@ -109,7 +109,7 @@ class Writer:
             if (of_source := [targets[slug] for slug in slugs if slug in targets])
         }
         for target in targets.values():
-            target.run.pass_by(
+            target.run.skip_to(
                 batch.metric_type,
                 batch.epoch,
                 batch.first,
@@ -131,7 +131,7 @@ class Writer:
             state = RecorderState.objects.select_for_update().filter(pk=RecorderState.ROW).first()
             if self._holder is not None:
                 if state is None or (state.holder, state.position) != (self._holder, self._position):
-                    raise _lost(self._holder, state)
+                    raise _make_lease_error(self._holder, state)
                 if position is not None:
                     state.position = position
                 state.renewed_at = datetime.fromtimestamp(now, UTC)
@@ -139,7 +139,7 @@ class Writer:
             for pk, of_run in changes.items():
                 if TestRun.objects.filter(pk=pk).update(**of_run.columns):
                     _save_chunks(of_run)
-                else:  # it was deleted in this moment
+                else:  # It was just deleted.
                     self._runs.pop(pk, None)
         if position is not None:
             self._position = position
@@ -177,6 +177,6 @@ def _save_chunks(changes: Changes) -> None:
     )
 
 
-def _lost(holder: str, state: RecorderState | None) -> LeaseLostError:
-    other = repr(state.holder) if state is not None and state.holder else "nobody"
-    return LeaseLostError(f"{holder!r} does not record any more; {other} does")
+def _make_lease_error(holder: str, state: RecorderState | None) -> LeaseLostError:
+    other = f"{state.holder!r} does" if state is not None and state.holder else "no process does"
+    return LeaseLostError(f"{holder!r} no longer records; {other}")

@@ -120,7 +120,7 @@ def test_a_run_ends_once():
 def test_a_run_that_was_deleted_is_told():
     run = runs.start("soak")
     TestRun.objects.all().delete()
-    with pytest.raises(RunError, match="does not exist any more"):
+    with pytest.raises(RunError, match="no longer exists"):
         runs.stop(run)
 
 

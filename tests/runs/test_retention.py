@@ -87,7 +87,7 @@ def test_defaults_keep_the_minutes_for_ever():
 def test_run_that_may_still_grow_is_left_alone(columns, settings):
     settings.METRICS_STREAM = days(of_raw=1, of_1s=1, of_10s=1, of_60s=1)
     run = recorded_run("soak", days_ago=11, **columns)
-    assert prune() == ["nothing is older than the settings keep"]
+    assert prune() == ["nothing is older than the settings allow"]
     assert left(run) == ALL
 
 
@@ -97,15 +97,15 @@ def test_it_says_what_it_deletes_and_a_dry_run_only_says_so(settings):
     assert prune(dry_run=True) == [
         "soak: would delete metrics, 0.0 MB",
         "soak: would delete buckets of 1 s, 0.0 MB",
-        "would delete 0.0 MB in all",
+        "would delete 0.0 MB in total",
     ]
     assert left(run) == ALL
     assert prune() == [
         "soak: deleted metrics, 0.0 MB",
         "soak: deleted buckets of 1 s, 0.0 MB",
-        "deleted 0.0 MB in all",
+        "deleted 0.0 MB in total",
     ]
-    assert prune() == ["nothing is older than the settings keep"]
+    assert prune() == ["nothing is older than the settings allow"]
 
 
 def test_bytes_are_those_that_were_stored():

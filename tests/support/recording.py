@@ -1,13 +1,25 @@
 """Metrics as a recorder gets them from the history, for tests of what is made of them."""
 
+import asyncio
+import json
+import random
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+import pytest
+
+from metrics_stream.broadcast import broadcast_many
+from metrics_stream.conf import get_settings
 from metrics_stream.core.metrics.catalogue import Catalogue
 from metrics_stream.core.metrics.encoding import encode_metric
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.positions import HistoryBatch, Position
+from metrics_stream.core.series.folding import readings
+from metrics_stream.history import open_history
 from metrics_stream.models import RecorderState, TestRun
+from metrics_stream.runs import reader
+from metrics_stream.runs import series as run_series
 from metrics_stream.runs.writer import Writer
 
 START = 1_800_000_000.0
@@ -85,3 +97,75 @@ class Recording:
         """Finish the recording of a run, and return the run as it is now."""
         self.writer.finish(run.pk)
         return TestRun.objects.get(pk=run.pk)
+
+
+# --- what is recorded ---
+
+
+def noise(seconds, *, rate=1.0, sources=("web-1", "web-2"), seed=1):
+    """Return metrics with random values, `rate` per second, in turn from each source."""
+    chance = random.Random(seed)
+    return [
+        metric(
+            number / rate,
+            {"tps": chance.random() * 1000, "total": number, "cost": {"sum": round(chance.gauss(0, 5), 2)}},
+            source=sources[number % len(sources)],
+        )
+        for number in range(int(seconds * rate))
+    ]
+
+
+def recorded(run):
+    """Return the metrics that are recorded of a run, in order."""
+    return list(reader.rows(run))
+
+
+def by_series(metrics):
+    """Return the values of each series with their times, in the order of publishing."""
+    found = defaultdict(list)
+    for item in metrics:
+        for agent_id, fields, values in readings(item.body):
+            for field, value in zip(fields, values, strict=True):
+                found[item.metric_type, item.source, agent_id, field].append((item.timestamp, value))
+    return found
+
+
+def check_series(run, metrics, **options):
+    """Compare the series of a run with what its metrics say; return them."""
+    series = run_series.series(run, **options)
+    expected = by_series(metrics)
+    assert {(one.metric_type, one.source, one.agent_id, one.field) for one in series} == expected.keys()
+    for one in series:
+        buckets = defaultdict(list)
+        for at, value in sorted(
+            expected[one.metric_type, one.source, one.agent_id, one.field], key=lambda pair: int(pair[0])
+        ):
+            buckets[int((at - one.starts_at) // one.bucket_seconds)].append(value)
+        assert one.buckets == sorted(buckets)
+        assert one.count == [len(buckets[bucket]) for bucket in one.buckets]
+        assert one.min == [min(buckets[bucket]) for bucket in one.buckets]
+        assert one.max == [max(buckets[bucket]) for bucket in one.buckets]
+        assert one.last == [buckets[bucket][-1] for bucket in one.buckets]
+        assert one.mean == pytest.approx([sum(buckets[bucket]) / len(buckets[bucket]) for bucket in one.buckets])
+    return series
+
+
+# --- through the history of this process ---
+
+
+def publish_numbers(*numbers, source="counter", metric_type="system"):
+    """Publish a metric for each number, in order."""
+    items = [{"metric_type": metric_type, "data": {"n": n}, "source": source} for n in numbers]
+    asyncio.run(broadcast_many(items))
+
+
+def recorded_numbers(run):
+    """Return the numbers that are recorded of a run, in order."""
+    bodies = [json.loads(bytes(metric.body)) for metric in reader.rows(run)]
+    assert TestRun.objects.get(pk=run.pk).metrics_recorded == len(bodies)
+    return [body["data"]["n"] for body in bodies]
+
+
+def active_slugs():
+    """Return the slugs of the runs that the history has as active."""
+    return [run.id for run in asyncio.run(open_history(get_settings()).active_runs())]

@@ -1,0 +1,137 @@
+"""The state of a run that is being recorded: bounded in names, series, losses and bytes."""
+
+import random
+
+import pytest
+from django.contrib.admin.utils import NestedObjects
+
+from metrics_stream.collectors.demo.simulation import DemoTest
+from metrics_stream.core.series.folding import readings
+from metrics_stream.models import MetricChunk, SeriesGroup, TestRun, TierChunk
+from metrics_stream.runs import open_run
+from metrics_stream.runs import series as run_series
+from tests.support.recording import Recording, metric, noise, recorded, start_run
+
+pytestmark = pytest.mark.django_db
+
+
+def lost(run):
+    run.refresh_from_db()
+    return [(entry["metric_type"], entry["count"], entry["reason"]) for entry in run.lost]
+
+
+def test_known_losses_stay_few(monkeypatch):
+    monkeypatch.setattr(open_run, "MAX_LOST", 3)
+    run, recording = start_run(), Recording("soak")
+    recording.record(metric(0))
+    for at in range(1, 6):
+        recording.publish(metric(at))
+        recording.record(metric(at))
+    assert lost(run) == [("system", 1, "history"), ("system", 1, "history"), ("system", 3, "history")]
+
+
+def test_names_that_no_database_can_store_are_recorded_nevertheless():
+    run, recording = start_run(), Recording("soak")
+    metrics = [
+        metric(1, {"bad\0name": 1, "tps": 2}, source="web\0"),
+        metric(2, [{"agent_id": "a" * 900 + "\0", "load": 3}], metric_type="agent"),
+    ]
+    recording.record(*metrics)
+    run = recording.end(run)
+    assert recorded(run) == metrics
+    assert [(one.source, one.agent_id, one.field) for one in run_series.series(run)] == [
+        ("web-1", "a" * 200, "load"),
+        ("web\ufffd", None, "tps"),
+    ]
+
+
+def test_series_of_a_run_are_bounded(monkeypatch):
+    monkeypatch.setattr(open_run, "MAX_SERIES", 5)
+    run, recording = start_run(), Recording("soak")
+    for at in range(10):
+        recording.record(metric(at * 100, {f"field_{at}": at, "tps": at}))
+    run = recording.end(run)
+    assert len(recorded(run)) == 10
+    assert {one.field for one in run_series.series(run)} == {"tps", *(f"field_{number}" for number in range(4))}
+    assert run_series.series(run, field="tps")[0].last == list(range(10))
+
+
+def test_ever_new_names_fill_neither_memory_nor_database(monkeypatch):
+    monkeypatch.setattr(open_run, "MAX_SERIES", 5)
+    run, recording = start_run(), Recording("soak")
+    for at in range(10):
+        recording.record(metric(at * 100, {"tps": at}, source=f"host-{at}"))
+    run = recording.end(run)
+    assert len(recorded(run)) == 10
+    assert {one.source for one in run_series.series(run)} == {f"host-{number}" for number in range(5)}
+    assert SeriesGroup.objects.filter(run=run).count() == 5
+    assert TierChunk.objects.filter(run=run, bucket_seconds=1).count() == 5
+
+
+def test_saving_a_run_does_not_overwrite_what_is_recorded_meanwhile():
+    run, recording = start_run(), Recording("soak")
+    edited = TestRun.objects.get(pk=run.pk)
+    recording.record(*noise(3))
+    edited.notes = "went well"
+    edited.save()
+    run.refresh_from_db()
+    assert (run.notes, run.metrics_recorded) == ("went well", 3)
+    assert run.history.count() == 2
+
+
+def test_deleting_a_run_deletes_its_recording_and_nothing_else():
+    run, recording = start_run(), Recording("soak")
+    recording.record(*noise(100))
+    collector = NestedObjects(using="default")
+    collector.collect([run])
+    assert collector.nested() == [run]
+    TestRun.objects.filter(pk=run.pk).delete()
+    for model in (TestRun, MetricChunk, SeriesGroup, TierChunk):
+        assert not model.objects.exists()
+
+
+def stored_bytes(run):
+    payloads = [
+        *MetricChunk.objects.filter(run=run).values_list("payload", flat=True),
+        *TierChunk.objects.filter(run=run).values_list("payload", flat=True),
+    ]
+    return sum(len(payload) for payload in payloads)
+
+
+def count_numbers(metrics):
+    return sum(len(values) for item in metrics for _, _, values in readings(item.body))
+
+
+def test_numbers_of_a_fast_test_take_less_than_20_bytes():
+    run, recording = start_run(), Recording("soak")
+    chance = random.Random(1)
+    metrics = [
+        metric(
+            number / 1000,
+            {f"field_number_{field}": chance.random() * 1000 for field in range(12)},
+            source=f"web-{number % 20}",
+        )
+        for number in range(3000)
+    ]
+    for start in range(0, 3000, 1000):
+        recording.record(*metrics[start : start + 1000], each=20)
+    run = recording.end(run)
+    assert stored_bytes(run) / count_numbers(metrics) < 14
+
+
+def test_numbers_of_the_demo_take_less_than_20_bytes():
+    run, recording = start_run(), Recording("soak")
+    demo = DemoTest(seed=1, agents=5)
+    metrics = []
+    for second in range(120):
+        step = demo.step(second + 1.0)
+        metrics += [
+            metric(second, step.system),
+            metric(second, step.agents, metric_type="agent"),
+            metric(second, step.business, metric_type="business"),
+            metric(second, step.hero, metric_type="hero"),
+            metric(second, step.presentation, metric_type="presentation"),
+        ]
+    recording.record(*metrics)
+    run = recording.end(run)
+    assert stored_bytes(run) / count_numbers(metrics) < 13
