@@ -1,5 +1,4 @@
 import asyncio
-import logging
 import os
 import re
 import threading
@@ -59,12 +58,6 @@ async def test_outside_the_server_the_in_memory_layer_is_an_error(monkeypatch):
         await functions.broadcast_system_metrics({"n": 1})
     with pytest.raises(BroadcastError, match="Set REDIS_URL"):
         Broadcaster()
-
-
-@pytest.fixture
-def log(monkeypatch, caplog):
-    monkeypatch.setattr(logging.getLogger("metrics_stream"), "propagate", True)
-    return caplog
 
 
 def in_thread(work):

@@ -10,6 +10,7 @@ from metrics_stream.broadcast.run_block import RunBlock
 from metrics_stream.core.errors import RunError, RunOverError, RunUnavailableError
 from metrics_stream.core.formats import runs as run_requests
 from metrics_stream.runs import lifecycle as runs
+from tests.support.programs import messages
 from tests.support.stack import wait_until
 
 RUN = SimpleNamespace(slug="soak-1")
@@ -43,20 +44,16 @@ class Kept:
 
 
 @pytest.fixture
-def log(monkeypatch, caplog):
-    monkeypatch.setattr(logging.getLogger("metrics_stream"), "propagate", True)
+def log(log, monkeypatch):
+    """The log, in tests that do not wait before they call again."""
     monkeypatch.setattr(run_block, "RUN_RETRY_SECONDS", 0.001)
-    return caplog
+    return log
 
 
 def run(kept, *, until=lambda: True):
     with RunBlock(kept, flush=lambda: kept.asked.append("flush")):
         wait_until(until, 5)
     return [word for word in kept.asked if word != "alive"]
-
-
-def messages(log):
-    return [record.getMessage() for record in log.records]
 
 
 def test_all_has_left_before_the_end_is_said(log):

@@ -1,4 +1,4 @@
-"""Programs on other machines, real processes with little installed; and a server that answers as it is told."""
+"""Programs on other machines: real processes with little installed, and a server that gives prepared answers."""
 
 import asyncio
 import json
@@ -8,11 +8,13 @@ import sys
 import textwrap
 import zlib
 
+from metrics_stream.broadcast import Broadcaster
+from tests.support.documents import FENCE, PRODUCERS
 from tests.support.stack import ROOT, free_port
 
 TOKEN = "mst_0badcafe_" + "5ec2e7" * 10
 
-# What a machine of a stress test need not have. Whoever imports one of them hears of it.
+# A machine of a stress test need not have these packages: here their import fails.
 WITHOUT = """
 import sys
 
@@ -44,17 +46,24 @@ def program(code, server, token, *, start=WITHOUT):
     return done
 
 
+def example(word, language=None):
+    """Return the code block of docs/producers.md that contains a word."""
+    blocks = [(tag, code) for tag, code in FENCE.findall(PRODUCERS.read_text()) if tag and word in code]
+    [found] = [code for tag, code in blocks if language in (None, tag)]
+    return found
+
+
 async def in_thread(work, *arguments, **options):
     return await asyncio.get_running_loop().run_in_executor(None, lambda: work(*arguments, **options))
 
 
 class Answers:
-    """A server that gives prepared answers, one a request, and remembers the requests; None ends the connection."""
+    """A server that gives prepared answers, one for each request, and keeps the requests; None ends the connection."""
 
     def __init__(self, *answers, usual=None, tls=None):
         self.answers = list(answers)
         self.usual = usual or answer(202, {"accepted": 1})
-        """What it gives when all of them are given."""
+        """The answer after all others were given."""
         self.requests = []
         self.paths = []
         self.connections = 0
@@ -99,3 +108,21 @@ CUT = b"\r\n\r\ncut"
 def answer(status, content, *headers):
     body = json.dumps(content).encode()
     return "\r\n".join([f"HTTP/1.1 {status} X", f"Content-Length: {len(body)}", *headers, "", ""]).encode() + body
+
+
+def accept(count):
+    """Return the answer of a server that accepts so many metrics."""
+    return answer(202, {"accepted": count})
+
+
+async def publish_one(server, **options):
+    """Publish one metric and return the closed Broadcaster."""
+    stream = Broadcaster(url=server.url, token=TOKEN, **options)
+    stream.broadcast_system_metrics({"n": 1})
+    await in_thread(stream.close, 10)
+    return stream
+
+
+def messages(log):
+    """Return the messages of a log."""
+    return [record.getMessage() for record in log.records]
