@@ -51,7 +51,7 @@ async def test_a_timestamp_is_iso_8601_or_seconds_or_now(publisher):
     assert before[:19] <= now[:19] <= timezone.now().isoformat()[:19]
 
 
-async def test_faults_name_item_and_path_and_the_others_are_published(publisher):
+async def test_errors_name_index_and_path_and_valid_metrics_are_published(publisher):
     bad = [
         [],
         {"data": {}},
@@ -97,14 +97,14 @@ async def test_faults_name_item_and_path_and_the_others_are_published(publisher)
     assert get_runtime().telemetry.ingest_metrics_refused["invalid_data"] == 5
 
 
-async def test_a_line_that_is_no_json_is_its_own_fault(publisher):
+async def test_a_line_that_is_not_json_is_the_only_one_refused(publisher):
     body = b'{"metric_type": \n' + json.dumps(item(1)).encode() + b"\n" + b"[" * 100_000
     response = await publisher.publish(body, kind="application/x-ndjson")
     assert (response.status_code, response.json()["accepted"]) == (207, 1)
     assert errors(response) == [(0, "", "not_json"), (2, "", "not_json")]
 
 
-async def test_when_all_are_wrong_it_is_422(publisher):
+async def test_a_request_without_a_valid_metric_is_422(publisher):
     response = await publisher.publish([item(1, metric_type="nope")])
     assert (response.status_code, response.json()["accepted"]) == (422, 0)
 
@@ -134,21 +134,21 @@ async def test_the_key_of_another_token_is_another_key(publisher):
 async def test_another_server_process_publishes_nothing_twice_either(valkey_layer, publisher):
     body = [item(number, source="one of several") for number in range(600)]
     await publisher.publish(body, idempotency_key="once")
-    get_runtime().owned.clear()  # as if it had never heard of it
+    get_runtime().owned.clear()  # Like a process that has not seen the key.
     assert (await publisher.publish(body, idempotency_key="once")).json() == {"accepted": 600}
     # Other tests have published on the same Valkey.
     own = [metric["data"]["n"] for metric in await published() if metric["source"] == "one of several"]
     assert own == list(range(600))
 
 
-async def test_what_is_not_in_the_history_is_not_accepted(publisher, monkeypatch):
+async def test_metrics_that_are_not_in_the_history_are_not_accepted(publisher, monkeypatch):
     monkeypatch.setattr(Bus, "_send", mock.AsyncMock(side_effect=BusError("the channel layer is away")))
     response = await publisher.publish([item(1)])
     assert (response.status_code, response["Retry-After"]) == (503, "2")
     assert response.json() == {"error": "unavailable", "message": "the channel layer is away", "accepted": 0}
 
 
-async def test_what_is_half_done_is_said_and_the_same_key_completes_it(publisher, monkeypatch):
+async def test_a_partial_failure_is_answered_and_the_same_key_completes_it(publisher, monkeypatch):
     send = Bus._send
 
     async def fail_for_hero(self, publication):

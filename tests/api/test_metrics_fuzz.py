@@ -8,10 +8,10 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @fuzz(300)
-async def test_whatever_is_sent_is_answered(door, request):  # noqa: F811
+async def test_every_request_with_metrics_is_answered(door, request):  # noqa: F811
     await door.check(request)
 
 
 @fuzz(100)
-async def test_whatever_is_asked_of_test_runs_is_answered(door, request):  # noqa: F811
+async def test_every_request_about_test_runs_is_answered(door, request):  # noqa: F811
     await door.check_runs(request)

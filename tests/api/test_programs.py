@@ -24,7 +24,7 @@ async def test_without_a_valid_token_it_is_401(publisher, header):
     assert await published() == []
 
 
-async def test_a_cookie_opens_nothing(publisher, admin_user):
+async def test_a_cookie_gives_no_access(publisher, admin_user):
     await publisher.client.aforce_login(admin_user)
     assert (await publisher.publish(item(1), authorization="")).status_code == 401
 
@@ -60,13 +60,13 @@ async def test_a_token_that_expires_while_it_is_remembered_is_401(publisher, mon
     assert (await publisher.publish(item(1))).status_code == 401
 
 
-async def test_a_use_is_noted(publisher):
+async def test_the_use_of_a_token_is_stored(publisher):
     await publisher.publish(item(1))
     await publisher.row.arefresh_from_db()
     assert publisher.row.last_used_at is not None
 
 
-async def test_without_the_database_known_tokens_go_on(publisher, monkeypatch):
+async def test_known_tokens_work_without_the_database(publisher, monkeypatch):
     assert (await publisher.publish(item(1))).status_code == 202
     later = programs.time.monotonic() + programs.FRESH_SECONDS
     monkeypatch.setattr(programs.time, "monotonic", lambda: later)
@@ -76,7 +76,7 @@ async def test_without_the_database_known_tokens_go_on(publisher, monkeypatch):
     assert (response.status_code, response["Retry-After"]) == (503, "5")
 
 
-async def test_a_type_that_is_not_allowed_reads_like_one_that_does_not_exist(publisher):
+async def test_a_forbidden_type_looks_like_an_unknown_one(publisher):
     await publisher.token(name="narrow", metric_types=["system", "hero"])
     response = await publisher.publish([item(1, metric_type=name) for name in ("agent", "nope", "stream")])
     assert [error["message"] for error in response.json()["errors"]] == [
@@ -84,7 +84,7 @@ async def test_a_type_that_is_not_allowed_reads_like_one_that_does_not_exist(pub
     ]
 
 
-async def test_what_the_service_says_of_itself_has_to_be_named(publisher):
+async def test_metrics_of_the_service_must_be_listed_by_name(publisher):
     assert (await publisher.publish(item(1, metric_type="stream"))).status_code == 422
     await publisher.token(name="service", metric_types=["all", "stream"])
     assert (await publisher.publish(item(1, metric_type="stream"))).status_code == 202
@@ -124,7 +124,7 @@ async def test_new_sources_and_agents_are_limited_and_kept(publisher, settings):
     assert get_runtime().telemetry.ingest_metrics_refused == {"too_many_sources": 1, "too_many_agents": 1}
 
 
-async def test_known_names_ask_the_database_nothing(publisher, monkeypatch):
+async def test_known_names_need_no_query(publisher, monkeypatch):
     await publisher.publish([item(1), {"metric_type": "agent", "data": {"agent_id": "a"}, "source": "load"}])
     never = mock.AsyncMock(side_effect=AssertionError("asked"))
     monkeypatch.setattr(programs, "_find", never)
@@ -136,7 +136,7 @@ async def test_known_names_ask_the_database_nothing(publisher, monkeypatch):
         assert response.status_code == 202
 
 
-async def test_who_invents_names_is_not_looked_up_each_time(publisher, settings, monkeypatch):
+async def test_names_past_the_limit_do_not_cause_a_query_each_time(publisher, settings, monkeypatch):
     settings.METRICS_STREAM = {"INGEST_MAX_SOURCES": 1}
     await stop_runtime()
     await publisher.publish([item(1), item(1, source="second")])
@@ -159,7 +159,7 @@ async def test_too_many_requests_and_metrics_are_429(publisher, settings):
     assert await numbers() == [1, 1]
 
 
-async def test_guessing_is_limited_and_does_not_keep_others_out(publisher, settings):
+async def test_guessing_is_limited_and_does_not_block_others(publisher, settings):
     settings.METRICS_STREAM = {"INGEST_GUESSES_PER_MINUTE": 3}
     await stop_runtime()
     assert (await publisher.publish(item(1))).status_code == 202

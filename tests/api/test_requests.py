@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
     [b" ", b"{", b"7", b'"text"', b"null", b"\xff", b"[" * 100_000, b'{"metrics": {}}', b'{"metrics": [], "a": 1}'],
     ids=repr,
 )
-async def test_what_is_no_document_is_400(publisher, body):
+async def test_a_body_that_is_not_a_document_is_400(publisher, body):
     response = await publisher.publish(body)
     assert (response.status_code, response.json()["error"]) == (400, "not_a_document")
     assert rejections() == {"not_a_document": 1}
@@ -49,7 +49,7 @@ async def test_a_body_over_the_limit_is_413(publisher, settings):
     assert rejections() == {"too_large": 3}
 
 
-async def test_a_bomb_is_unpacked_no_further_than_allowed(publisher):
+async def test_a_bomb_is_not_unpacked_past_the_limit(publisher):
     bomb = gzip.compress(b" " * 500_000_000, 9)
     assert len(bomb) < 1_000_000
     response = await publisher.publish(bomb, content_encoding="gzip")
@@ -62,7 +62,7 @@ async def test_a_bomb_is_unpacked_no_further_than_allowed(publisher):
     [b"no gzip", gzip.compress(b"[]")[:-4], gzip.compress(b"[]") * 2],
     ids=["none", "cut off", "two of them"],
 )
-async def test_what_is_no_gzip_is_400(publisher, body):
+async def test_a_body_that_is_not_gzip_is_400(publisher, body):
     response = await publisher.publish(body, content_encoding="gzip")
     assert (response.status_code, response.json()["error"]) == (400, "not_a_document")
 
@@ -74,7 +74,7 @@ async def test_other_methods_are_405(publisher, method):
 
 
 @pytest.mark.parametrize("key", ["", "x" * 201, "a\tb"])
-async def test_a_key_that_is_none_is_400(publisher, key):
+async def test_an_invalid_key_is_400(publisher, key):
     response = await publisher.publish(item(1), idempotency_key=key)
     assert (response.status_code, response.json()["error"]) == (400, "invalid_key")
 
@@ -121,7 +121,7 @@ async def test_a_body_that_never_ends_is_answered(publisher, monkeypatch):
     assert connection.sent[0]["status"] == 408
 
 
-async def test_other_addresses_are_left_alone(publisher, settings):
+async def test_other_addresses_have_no_bound(publisher, settings):
     settings.METRICS_STREAM = {"INGEST_MAX_BODY_BYTES": 1}
     connection = Connection()
     connection.messages = [{"type": "http.request", "body": b"123", "more_body": False}]

@@ -31,7 +31,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("who", REFUSED)
 @pytest.mark.parametrize("what", ["start", "alive", "stop"])
-async def test_who_may_not_is_refused_and_nothing_changes(program, who, what, admin_user):
+async def test_a_request_without_the_right_token_changes_nothing(program, who, what, admin_user):
     slug = await program.start()
     before = await only_run()
     if who == "unknown":
@@ -64,7 +64,7 @@ async def test_a_token_for_runs_alone_publishes_nothing(program):
     await program.start()
 
 
-async def test_runs_of_others_look_like_none(program):
+async def test_runs_of_other_tokens_look_unknown(program):
     slug = await program.start()
     by_hand = (await sync_to_async(lifecycle.start)("by hand")).slug
     await sync_to_async(lifecycle.stop)(await TestRun.objects.aget(slug=by_hand))
@@ -81,7 +81,7 @@ async def test_runs_of_others_look_like_none(program):
 
 
 @pytest.mark.parametrize("slug", ["a%20b", "%00", "x" * 151, "%F0%9F%98%80", "..", "a'b", "a%0Ab"])
-async def test_what_is_no_slug_is_no_run(program, slug):
+async def test_an_invalid_slug_is_an_unknown_run(program, slug):
     for what in ("alive", "stop"):
         response = await program.post(f"{RUNS_PATH}{slug}/{what}/")
         assert outcome(response) == (404, "unknown_run")

@@ -29,7 +29,7 @@ async def active():
     return {run.id: run.sources for run in await open_history(get_settings()).active_runs()}
 
 
-async def test_a_run_is_started_with_all_that_is_said_of_it(program):
+async def test_a_run_is_started_with_all_its_values(program):
     wish = {"sources": ["a", "b", "a"], "target_tps": 200, "tags": ["x", "x"], "notes": "new cache"}
     response = await program.post(RUNS_PATH, {"name": "Checkout soak", **wish})
     run = await only_run()
@@ -51,7 +51,7 @@ async def test_a_run_is_started_with_all_that_is_said_of_it(program):
     assert await active() == {run.slug: ("a", "b")}
 
 
-async def test_a_run_is_that_of_every_source_unless_the_token_is_narrowed(program):
+async def test_a_run_has_every_source_unless_the_token_is_limited(program):
     for wish in ({}, {"sources": []}):
         assert (await TestRun.objects.aget(slug=await program.start(**wish))).sources == []
     await program.token(name="narrow", sources=["b", "a"])
@@ -110,7 +110,7 @@ async def test_a_wrong_value_is_named_with_what_is_allowed(program, body, messag
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b"7", b"null", b'"soak"', b"\xff", b"[" * 100_000, b'{"name": NaN}'])
-async def test_what_is_no_object_is_400(program, body):
+async def test_a_body_that_is_not_an_object_is_400(program, body):
     for path in (RUNS_PATH, f"{RUNS_PATH}soak/alive/", f"{RUNS_PATH}soak/stop/"):
         assert outcome(await program.post(path, body)) == (400, "not_a_document")
 
@@ -151,10 +151,10 @@ async def test_without_a_history_no_run_is_started(program, settings):
     assert not await TestRun.objects.aexists()
 
 
-async def test_a_start_that_comes_again_starts_nothing_twice(program):
+async def test_a_repeated_start_starts_no_second_run(program):
     body = {"name": "soak", "tags": ["x"]}
     first = await program.post(RUNS_PATH, body, idempotency_key="build 7")
-    get_runtime().owned.clear()  # as if another process were asked, which never heard of it
+    get_runtime().owned.clear()  # Like a process that has not seen the key.
     again = await program.post(RUNS_PATH, body, idempotency_key="build 7")
     assert [answer.status_code for answer in (first, again)] == [201, 201]
     assert again.json() == {**first.json(), "repeated": True}
@@ -164,7 +164,7 @@ async def test_a_start_that_comes_again_starts_nothing_twice(program):
     assert await TestRun.objects.acount() == 1
 
 
-async def test_starts_that_come_at_once_start_one_run(program):
+async def test_starts_at_the_same_time_start_one_run(program):
     answers = await asyncio.gather(*(program.post(RUNS_PATH, {"name": "soak"}, idempotency_key="x") for _ in range(4)))
     slugs = {answer.json()["slug"] for answer in answers if answer.status_code == 201}
     assert len(slugs) == 1
@@ -182,7 +182,7 @@ async def test_another_key_body_or_token_is_another_start(program):
     assert outcome(await program.post(RUNS_PATH, {"name": "soak"}, idempotency_key="")) == (400, "invalid_key")
 
 
-async def test_a_token_has_so_many_runs_open_at_most(program, settings):
+async def test_the_open_runs_of_a_token_are_limited(program, settings):
     settings.METRICS_STREAM = {"INGEST_MAX_OPEN_RUNS": 2}
     first, second = [await program.start() for _ in range(2)]
     await sync_to_async(lifecycle.pause)(await TestRun.objects.aget(slug=second))
@@ -225,7 +225,7 @@ async def test_one_statement_keeps_a_run_alive(program, django_assert_num_querie
 
 
 @pytest.mark.parametrize("status", ["completed", "failed", "cancelled"])
-async def test_a_run_ends_as_it_is_told(program, status):
+async def test_a_run_ends_with_the_given_status(program, status):
     slug = await program.start(notes="before")
     response = await program.stop(slug, {"status": status, "note": "line\nred \x1b[31m"})
     run = await only_run()
@@ -235,7 +235,7 @@ async def test_a_run_ends_as_it_is_told(program, status):
     assert await active() == {}
 
 
-async def test_a_run_has_come_to_its_end_unless_it_is_said(program):
+async def test_a_run_is_completed_by_default(program):
     assert (await program.stop(await program.start())).json()["status"] == "completed"
 
 
@@ -249,14 +249,14 @@ async def test_a_run_has_come_to_its_end_unless_it_is_said(program):
         ({"notes": "x"}, "unknown key 'notes'; allowed: status, note"),
     ],
 )
-async def test_a_run_cannot_end_as_something_else(program, body, message):
+async def test_a_run_cannot_end_with_another_status(program, body, message):
     response = await program.stop(await program.start(), body)
     assert outcome(response) == (422, "invalid_run")
     assert message in response.json()["message"]
     assert (await only_run()).status == "running"
 
 
-async def test_a_run_ends_once_and_who_comes_later_is_told_how(program):
+async def test_a_run_ends_once_and_later_requests_get_its_status(program):
     slug = await program.start()
     ended = (await program.stop(slug, {"status": "failed"})).json()
     for response in (await program.stop(slug), await program.alive(slug)):
@@ -280,7 +280,7 @@ async def test_a_paused_run_is_kept_alive_and_ends(program):
     assert (await program.stop(slug)).status_code == 200
 
 
-async def test_a_program_that_falls_silent_has_failed(program):
+async def test_the_run_of_a_silent_program_has_failed(program):
     clock = mock.Mock(return_value=0.0)
 
     def fall_silent():
@@ -301,7 +301,7 @@ async def test_a_program_that_falls_silent_has_failed(program):
     assert outcome(await program.alive(slug)) == (409, "run_ended")
 
 
-async def test_a_database_that_is_away_is_503_and_says_nothing_of_itself(program, monkeypatch):
+async def test_an_outage_of_the_database_is_503_without_details(program, monkeypatch):
     slug = await program.start()
     for error in (DatabaseError("password of postgres"), RunStorageError("password of postgres")):
         for name in ("_start_run", "_keep_alive", "_stop_run"):

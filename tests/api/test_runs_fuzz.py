@@ -25,7 +25,7 @@ BODIES = (
     max_examples=200, deadline=None, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
 )
 @hypothesis.given(body=BODIES)
-def test_whatever_is_asked_is_a_start_or_an_error_that_is_documented(body):
+def test_every_body_is_valid_or_a_documented_error(body):
     for read in (lambda: read_start(body, ()), lambda: read_stop(body)):
         try:
             wish = read()

@@ -24,7 +24,7 @@ async def test_each_metric_type_has_its_function():
     assert [body["metric_type"] for body in bodies] == ["system", "agent", "business", "hero", "presentation"]
 
 
-async def test_timestamp_and_source_are_the_producers(settings):
+async def test_timestamp_and_source_come_from_the_producer(settings):
     settings.METRICS_STREAM = {"SOURCE": "this-host"}
     async with Listener() as listener:
         await functions.broadcast("system", {"n": 1}, 1.5, source="mine")
@@ -155,7 +155,7 @@ def wait_for_error(stream):
 
 
 @pytest.mark.valkey
-async def test_what_waited_for_redis_is_published_when_it_is_there(valkey_url, settings, log):
+async def test_metrics_that_waited_for_redis_are_published_when_it_runs(valkey_url, settings, log):
     dead = {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": ["redis://127.0.0.1:1"]}}
     settings.CHANNEL_LAYERS = {"default": dead}
     stream = Broadcaster(max_queued=2)
@@ -173,7 +173,7 @@ async def test_what_waited_for_redis_is_published_when_it_is_there(valkey_url, s
     assert re.fullmatch(r"metrics are published again after \d+\.\d s: 2 waited, 1 were dropped meanwhile", published)
 
 
-def test_what_is_lost_at_the_end_is_reported(dead_redis, log):
+def test_metrics_lost_on_closing_are_reported(dead_redis, log):
     stream = Broadcaster()
     stream.broadcast_many([{"metric_type": "system", "data": {"n": n}} for n in range(3)])
     wait_for_error(stream)
@@ -182,7 +182,7 @@ def test_what_is_lost_at_the_end_is_reported(dead_redis, log):
     assert stream.close(0.05), "nothing is left to lose"
 
 
-def test_a_bad_value_is_the_callers_error_at_once(dead_redis):
+def test_a_bad_value_is_an_error_of_the_caller_at_once(dead_redis):
     stream = Broadcaster()
     with pytest.raises(MetricError, match="`data.a`"):
         stream.broadcast_system_metrics({"a": object()})
@@ -192,7 +192,7 @@ def test_a_bad_value_is_the_callers_error_at_once(dead_redis):
     stream.close(0.1)
 
 
-async def test_a_fault_costs_its_batch_and_not_the_thread(monkeypatch, log):
+async def test_an_unexpected_error_drops_its_batch_and_not_the_thread(monkeypatch, log):
     send = Bus.send
 
     async def fail_once(self, publication):
@@ -219,7 +219,7 @@ def test_a_closed_broadcaster_says_so(dead_redis):
         stream.broadcast_system_metrics({"n": 1})
 
 
-def test_the_bound_of_the_queue_must_be_sane():
+def test_the_bound_of_the_queue_is_checked():
     bus_module.declare_server()
     with pytest.raises(ValueError, match="max_queued is 0"):
         Broadcaster(max_queued=0)
@@ -227,13 +227,13 @@ def test_the_bound_of_the_queue_must_be_sane():
 
 @pytest.mark.valkey
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-async def test_a_forked_child_publishes_its_own_and_not_its_parents(valkey_layer):
+async def test_a_forked_child_publishes_only_its_own_metrics(valkey_layer):
     def fork_and_publish():
         stream = Broadcaster(source="parent")
         stream.broadcast_system_metrics({"n": 0})
         stream.flush()
         child = os.fork()
-        if child == 0:  # no pytest in here: leave through _exit
+        if child == 0:  # Leave with _exit, so that pytest does not run in the child.
             code = 1
             try:
                 stream.broadcast_system_metrics({"n": 1}, source="child")

@@ -1,4 +1,4 @@
-"""`Broadcaster` in programs that gevent has patched, each a real one: what they publish arrives, and nothing stops."""
+"""`Broadcaster` in real programs that gevent has patched: their metrics arrive, and nothing blocks."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ TOOLS = """
 import gevent, json, os, sys, time
 
 class Ticker:
-    # Counts how often the hub comes round while something else goes on.
+    # Counts the turns of the hub of gevent while other work goes on.
     def __enter__(self):
         self.ticks, self.began_at = 0, time.monotonic()
         self.greenlet = gevent.spawn(self.run)
@@ -38,13 +38,13 @@ class Ticker:
     def __exit__(self, *_):
         self.greenlet.kill()
         self.seconds = time.monotonic() - self.began_at
-        # A hundred a second are due. A busy machine costs some of them, a blocked hub nearly all.
+        # A hundred turns per second are due. A busy machine loses some of them, a blocked hub nearly all.
         assert self.ticks > 5 * self.seconds, f"{self.ticks} ticks in {self.seconds} s"
 """
 
 
 class Program:
-    """A patched program that runs; when it ends, it must have ended well."""
+    """A patched program that runs; at its end, it must have succeeded."""
 
     def __init__(self, code, url, *, start=PATCH + DJANGO + HELPER):
         self.code = start + TOOLS + textwrap.dedent(code)
@@ -69,7 +69,7 @@ class Program:
         return self
 
     async def line(self):
-        """Return the next line that it prints."""
+        """Return the next line that the program prints."""
         return (await asyncio.wait_for(self.process.stdout.readline(), 30)).decode().strip()
 
     async def __aexit__(self, kind, *_):
@@ -184,7 +184,7 @@ async def test_a_program_that_is_patched_while_it_publishes_is_told(valkey_layer
     assert "call monkey.patch_all() before" in program.out
 
 
-async def test_without_uvloop_a_patched_program_is_told(valkey_layer):
+async def test_a_patched_program_without_uvloop_gets_an_error(valkey_layer):
     code = """
         sys.modules["uvloop"] = None
         try:
@@ -238,7 +238,7 @@ async def test_an_outage_costs_what_the_queue_cannot_hold_and_is_reported(redis,
         redis.kill()
         program.process.stdin.write(b"killed\n")
         assert await program.line() == "waiting"
-        # So that the listener is there first.
+        # The program waits, so that the listener subscribes first.
         program.process.send_signal(signal.SIGSTOP)
         await asyncio.to_thread(redis.start)
         settings.CHANNEL_LAYERS = {
@@ -256,7 +256,7 @@ async def test_an_outage_costs_what_the_queue_cannot_hold_and_is_reported(redis,
 
 
 async def test_the_log_is_written_in_the_thread_of_the_greenlets(unused_tcp_port):
-    # A native thread and greenlets that want the lock of one handler can hang each other for good.
+    # A native thread and greenlets that wait for the lock of one handler can block each other for ever.
     code = """
         import logging
         seen = []

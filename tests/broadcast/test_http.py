@@ -16,7 +16,7 @@ from tests.support.programs import (
 )
 
 
-async def test_what_is_sent(log):
+async def test_the_request_has_the_documented_form(log):
     async with Answers(accept(1)) as server:
         stream = await publish_one(server, source="me")
     [(headers, body)] = server.requests
@@ -31,7 +31,7 @@ async def test_what_is_sent(log):
 
 
 @pytest.mark.parametrize("status", [429, 503])
-async def test_a_server_that_asks_for_time_gets_it_and_the_same_key_again(status, monkeypatch, log):
+async def test_a_busy_server_gets_the_same_key_again_after_the_time_it_asks_for(status, monkeypatch, log):
     waits = []
     wait_for_close = Broadcaster._wait_for_close
     monkeypatch.setattr(
@@ -62,7 +62,7 @@ async def test_a_request_that_is_refused_as_a_whole_is_dropped(status, log):
     assert f"answered {status}: too much" in log.text
 
 
-async def test_metrics_leave_in_portions(monkeypatch):
+async def test_metrics_are_sent_in_several_batches(monkeypatch):
     monkeypatch.setattr(http, "MAX_BATCH_BYTES", 1_000)
     async with Answers(*(accept(1) for _ in range(3))) as server:
         stream = Broadcaster(url=server.url, token=TOKEN)

@@ -40,7 +40,7 @@ async def test_every_form_of_an_answer_is_read(given):
     ],
     ids=["ssh", "headers", "huge", "no number", "long line", "404", "302", "500"],
 )
-async def test_what_is_no_answer_is_an_outage_and_tried_again(given, said, monkeypatch, log):
+async def test_an_invalid_answer_is_an_outage_and_the_request_is_repeated(given, said, monkeypatch, log):
     monkeypatch.setattr(broadcaster, "RESEND_SECONDS", (0.001, 0.001))
     async with Answers(given, accept(1)) as server:
         stream = Broadcaster(url=server.url, token=TOKEN)
@@ -52,7 +52,7 @@ async def test_what_is_no_answer_is_an_outage_and_tried_again(given, said, monke
     assert TOKEN not in log.text
 
 
-async def test_one_connection_is_kept_and_one_that_was_closed_is_no_outage(log):
+async def test_a_connection_is_kept_open_and_a_closed_one_is_no_outage(log):
     async with Answers(accept(1), accept(1), accept(1)) as server:
         stream = Broadcaster(url=server.url, token=TOKEN)
         for n in range(2):
@@ -96,7 +96,7 @@ async def test_tls_is_verified(tmp_path, monkeypatch):
         ("https://bücher.example", "https://xn--bcher-kva.example/api/metrics/"),
     ],
 )
-def test_an_address_is_that_of_the_server(url, address):
+def test_an_address_leads_to_the_server(url, address):
     assert str(http_client.address_of(url, insecure=False).below(http.PATH)) == address
 
 
@@ -114,20 +114,20 @@ def test_over_plain_http_a_token_goes_to_this_machine_only(host):
         *("https://a:b@c/", "https://a/?b", "https://a/\r\nX: y", "https://a/ä"),
     ],
 )
-def test_what_is_no_address_is_the_callers_error(url):
+def test_an_invalid_address_is_an_error_of_the_caller(url):
     with pytest.raises(ValueError, match="url") as error:
         Broadcaster(url=url, token=TOKEN)
     assert "a:b" not in str(error.value)
 
 
 @pytest.mark.parametrize("token", ["", "a b", "a\r\nX: y", "ä"])
-def test_what_is_no_token_is_the_callers_error_and_is_not_repeated(token):
+def test_an_invalid_token_is_an_error_of_the_caller_and_is_not_shown(token):
     with pytest.raises(ValueError, match="token is empty or holds") as error:
         Broadcaster(url="https://localhost", token=token)
     assert "X: y" not in str(error.value)
 
 
-def test_the_token_stands_in_no_text_of_the_object():
+def test_the_token_is_in_no_text_of_the_object():
     stream = Broadcaster(url="https://localhost", token=TOKEN)
     assert TOKEN not in repr(stream) + repr(stream._transport)
     stream.close()

@@ -18,7 +18,7 @@ from metrics_stream.history import open_history
 from tests.support.programs import PATCH, WITHOUT, example, in_thread, program
 from tests.support.stack import ROOT, Stack
 
-# One process for all of them, since each takes its time to start.
+# One process makes all tokens, since each process takes a second to start.
 MAKE_TOKENS = """
 import json
 from metrics_stream.models import AccessToken
@@ -34,7 +34,7 @@ print(json.dumps({"any": make("any")[1], "narrow": narrow, "revoked": revoked_te
 
 
 class Server(Stack):
-    """A real server whose database has some tokens."""
+    """A real server with some tokens in its database."""
 
     def prepare(self):
         self.manage("migrate", "--verbosity", "0")
@@ -51,10 +51,10 @@ def server(valkey_url, tmp_path_factory):
 
 
 async def published(source):
-    """Return what the history on the server's Valkey keeps of a source."""
+    """Return the metrics of a source in the history on the server's Valkey."""
     history, position, is_last = open_history(get_settings()), Position("", {"system": 0, "agent": 0}), False
     found = []
-    while not is_last:  # other tests have published there as well
+    while not is_last:  # Other tests have published there as well.
         page = await history.since(position)
         found += [metric for batch in page.batches for metric in batch.metrics if metric.source == source]
         position, is_last = page.position, page.is_last
@@ -82,7 +82,7 @@ async def test_a_program_without_django_channels_and_redis_publishes(server, val
 
 
 @pytest.mark.valkey
-async def test_what_the_server_refuses_is_logged_once_for_each_kind(server, valkey_layer):
+async def test_refused_metrics_are_logged_once_for_each_kind(server, valkey_layer):
     token = server.tokens["narrow"]
     code = """
         with Broadcaster(source="narrow", url=url, token=token) as stream:
@@ -104,7 +104,7 @@ async def test_what_the_server_refuses_is_logged_once_for_each_kind(server, valk
 
 
 @pytest.mark.valkey
-async def test_a_token_that_is_revoked_ends_the_publishing_and_not_the_test(server, valkey_layer):
+async def test_a_revoked_token_ends_publishing_but_not_the_program(server, valkey_layer):
     token = server.tokens["revoked"]
     code = """
         stream = Broadcaster(url=url, token=token)
@@ -123,7 +123,7 @@ async def test_a_token_that_is_revoked_ends_the_publishing_and_not_the_test(serv
 
 
 @pytest.mark.valkey
-async def test_a_server_that_is_away_costs_nothing_and_nothing_comes_twice(server, valkey_url, valkey_layer, tmp_path):
+async def test_an_outage_of_the_server_loses_and_repeats_nothing(server, valkey_url, valkey_layer, tmp_path):
     token = server.tokens["any"]
     server = Stack(tmp_path, valkey_url, DATABASE_URL=server.environment["DATABASE_URL"])
     stream = Broadcaster(source="patient", url=server.url, token=token)
@@ -199,8 +199,8 @@ def start_k6_example(server, token):
 
 
 @pytest.mark.valkey
-async def test_the_samples_of_k6_are_counted_into_metrics_by_their_own_time(server, valkey_layer):
-    # As k6 does, in writes that hold the samples of 0.2 s; here all of them come at once.
+async def test_samples_of_k6_become_metrics_by_their_own_time(server, valkey_layer):
+    # k6 writes the samples of 0.2 s at a time; here all of them come at once.
     lines = ['{"type":"Metric","data":{"name":"http_reqs"},"metric":"http_reqs"}', "running (1s), 2/2 VUs"]
     for number in range(225):
         second = 10 + number / 100
@@ -213,9 +213,9 @@ async def test_the_samples_of_k6_are_counted_into_metrics_by_their_own_time(serv
         if number in (50, 150):
             lines += [point("vus", second, 2), point("vus_max", second, 4)]
     process = start_k6_example(server, server.tokens["any"])
-    printed, said = await in_thread(process.communicate, "\n".join(lines), timeout=30)
-    assert (process.returncode, printed, said) == (0, "running (1s), 2/2 VUs\n", "")
-    bodies = (await published("k6"))[-3:]  # another test publishes as k6, too
+    printed, errors = await in_thread(process.communicate, "\n".join(lines), timeout=30)
+    assert (process.returncode, printed, errors) == (0, "running (1s), 2/2 VUs\n", "")
+    bodies = (await published("k6"))[-3:]  # Another test publishes as k6, too.
     names = ("throughput_tps", "requests_total", "requests_successful", "requests_failed", "error_rate", "users")
     assert [[body["data"][name] for name in names] for body in bodies] == [
         [100.0, 100, 95, 5, 0.05, 2],
@@ -231,20 +231,20 @@ async def test_the_samples_of_k6_are_counted_into_metrics_by_their_own_time(serv
 
 
 @pytest.mark.valkey
-async def test_ctrl_c_leaves_the_end_to_k6(server, valkey_layer):
+async def test_ctrl_c_does_not_stop_the_example_before_k6(server, valkey_layer):
     process = start_k6_example(server, server.tokens["any"])
-    process.stdin.write((point("http_req_waiting", 1, 1) + "\n") * 1000)  # more than a pipe holds: it reads
+    process.stdin.write((point("http_req_waiting", 1, 1) + "\n") * 1000)  # more than a pipe holds
     process.stdin.flush()
     process.send_signal(signal.SIGINT)
-    printed, said = await in_thread(process.communicate, point("http_reqs", 59, 1) + "\nsummary\n", timeout=30)
-    assert (process.returncode, printed.splitlines()[-1], said) == (0, "summary", "")
+    printed, errors = await in_thread(process.communicate, point("http_reqs", 59, 1) + "\nsummary\n", timeout=30)
+    assert (process.returncode, printed.splitlines()[-1], errors) == (0, "summary", "")
     assert (await published("k6"))[-1]["timestamp"] == "2026-01-31T12:00:59.000000Z"
 
 
 @pytest.mark.valkey
-async def test_without_a_token_the_example_says_so_and_k6_is_not_left_without_a_reader(server):
+async def test_without_a_token_the_example_still_reads_the_output_of_k6(server):
     process = start_k6_example(server, None)
     samples = point("http_reqs", 1, 1) + "\n"
-    printed, said = await in_thread(process.communicate, samples * 1000 + "summary\n", timeout=30)
+    printed, errors = await in_thread(process.communicate, samples * 1000 + "summary\n", timeout=30)
     assert (process.returncode, printed) == (1, "summary\n")
-    assert said.startswith("k6_metrics.py: nothing is published: set METRICS_URL and METRICS_TOKEN")
+    assert errors.startswith("k6_metrics.py: nothing is published: set METRICS_URL and METRICS_TOKEN")

@@ -35,7 +35,7 @@ def run_at(server):
     return stress_test_run("soak", url=server.url, token=TOKEN)
 
 
-async def test_what_is_sent(log):
+async def test_the_request_has_the_documented_form(log):
     async with Answers(started(), ENDED) as server:
         async with stress_test_run("soak", sources=["me"], tags=("x",), url=server.url, token=TOKEN) as run:
             assert (run.slug, run.status, run.sources) == ("soak-1", "running", ["me"])
@@ -50,7 +50,7 @@ async def test_what_is_sent(log):
     assert messages(log) == []
 
 
-async def test_a_run_of_a_broadcaster_is_that_of_its_source(log):
+async def test_a_run_of_a_broadcaster_has_its_source(log):
     async with Answers(started(), ENDED, started(), ENDED) as server:
         for source in ("me", None):
             stream = Broadcaster(source=source, url=server.url, token=TOKEN)
@@ -71,7 +71,7 @@ async def test_a_run_of_a_broadcaster_is_that_of_its_source(log):
     ],
     ids=["closed", "cut off", "503", "500"],
 )
-async def test_a_start_whose_answer_was_lost_is_asked_again_with_its_key(lost, log):
+async def test_a_start_without_an_answer_is_repeated_with_its_key(lost, log):
     async with Answers(lost, started(), ENDED) as server, run_at(server) as run:
         assert run.slug == "soak-1"
     keys = [headers.get("Idempotency-Key") for headers, _ in server.requests]
@@ -81,7 +81,7 @@ async def test_a_start_whose_answer_was_lost_is_asked_again_with_its_key(lost, l
     assert TOKEN not in log.text
 
 
-async def test_a_server_that_stays_away_is_told_before_the_test(log, monkeypatch):
+async def test_a_server_that_stays_away_is_an_error_before_the_test(log, monkeypatch):
     monkeypatch.setattr(http_runs, "START_SECONDS", 0.05)
     async with Answers() as server:
         pass
@@ -101,7 +101,7 @@ async def test_a_server_that_stays_away_is_told_before_the_test(log, monkeypatch
         (answer(409, {"error": "too_many_runs", "message": f"20 of {TOKEN}"}), "answered 409: 20 of mst_…"),
     ],
 )
-async def test_what_starts_no_run_is_told_at_once(given, said, log):
+async def test_a_run_that_is_not_started_is_an_error_at_once(given, said, log):
     async with Answers(given) as server:
         block = run_at(server)
         with pytest.raises(RunError, match=re.escape(said)) as error:
@@ -110,7 +110,7 @@ async def test_what_starts_no_run_is_told_at_once(given, said, log):
     assert len(server.requests) == 1
 
 
-async def test_how_often_to_be_alive_the_server_says_within_bounds(log, monkeypatch):
+async def test_the_server_sets_the_keep_alive_interval_within_bounds(log, monkeypatch):
     monkeypatch.setattr(http_runs, "ALIVE_BOUNDS", (0.01, 0.02))
     for seconds in (0, -1, 1e9):
         async with Answers(started(alive_seconds=seconds), usual=ALIVE) as server, run_at(server):
@@ -119,7 +119,7 @@ async def test_how_often_to_be_alive_the_server_says_within_bounds(log, monkeypa
     assert run_store.alive_seconds == 5.0
 
 
-async def test_a_run_that_somebody_else_has_ended_stays_as_it_is(log, monkeypatch):
+async def test_a_run_that_was_ended_elsewhere_stays_as_it_is(log, monkeypatch):
     monkeypatch.setattr(http_runs, "ALIVE_BOUNDS", (0.01, 0.01))
     over = answer(409, {"error": "run_ended", "message": "it is cancelled", "status": "cancelled"})
     async with Answers(started(), usual=over) as server, run_at(server) as run:
@@ -129,7 +129,7 @@ async def test_a_run_that_somebody_else_has_ended_stays_as_it_is(log, monkeypatc
     assert [record.levelname for record in log.records] == ["WARNING", "INFO"]
 
 
-async def test_an_end_is_said_again_until_the_server_is_back(log):
+async def test_the_end_is_repeated_until_the_server_is_back(log):
     busy = answer(429, {"message": "later"}, "Retry-After: 0")
     async with Answers(started(), None, busy, busy, ENDED) as server, run_at(server) as run:
         pass
@@ -138,7 +138,7 @@ async def test_an_end_is_said_again_until_the_server_is_back(log):
     assert messages(log) == []
 
 
-async def test_a_revoked_token_costs_the_end_and_not_the_test(log):
+async def test_a_revoked_token_loses_the_end_of_the_run_but_not_the_test(log):
     refused = answer(401, {"error": "not_authenticated", "message": f"the token {TOKEN} has been revoked"})
     async with Answers(started(), refused) as server, stress_test_run("soak", url=server.url, token=TOKEN) as run:
         pass
@@ -148,7 +148,7 @@ async def test_a_revoked_token_costs_the_end_and_not_the_test(log):
     assert message.endswith("answered 401: the token mst_… has been revoked")
 
 
-async def test_all_that_was_published_has_left_before_the_end_is_said(log):
+async def test_published_metrics_are_sent_before_the_run_ends(log):
     async with Answers(started(), answer(202, {"accepted": 1}), ENDED) as server:
         stream = Broadcaster(source="me", url=server.url, token=TOKEN)
         async with stream.stress_test_run("soak"):
@@ -157,7 +157,7 @@ async def test_all_that_was_published_has_left_before_the_end_is_said(log):
     assert server.paths == ["/api/runs/", "/api/metrics/", "/api/runs/soak-1/stop/"]
 
 
-def test_what_is_no_address_or_token_is_the_callers_error():
+def test_an_invalid_address_or_token_is_an_error_of_the_caller():
     for options in (
         {"url": "localhost", "token": TOKEN},
         {"url": "https://localhost", "token": "a b"},

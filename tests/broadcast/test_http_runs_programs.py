@@ -16,7 +16,7 @@ from metrics_stream.broadcast import RunError, stress_test_run
 from tests.support.programs import PATCH, TOKEN, WITHOUT, example, in_thread, program
 from tests.support.stack import ROOT, Stack, wait_until
 
-# One process for all of them, since each takes its time to start.
+# One process makes all tokens, since each process takes a second to start.
 MAKE_TOKENS = """
 import json
 from metrics_stream.models import AccessToken
@@ -49,21 +49,21 @@ print(json.dumps([
 
 
 class Server(Stack):
-    """A real server whose database has some tokens."""
+    """A real server with some tokens in its database."""
 
     def prepare(self):
         self.manage("migrate", "--verbosity", "0")
         self.tokens = json.loads(self.manage("shell", "--verbosity", "0", code=MAKE_TOKENS).splitlines()[-1])
 
     def runs(self, name):
-        """Return what the database has of the runs of this name."""
+        """Return the runs of this name in the database."""
         found = json.loads(self.manage("shell", "--verbosity", "0", code=RUNS).splitlines()[-1])
         return [SimpleNamespace(**run) for run in found if run["name"] == name]
 
 
 @pytest.fixture(scope="module")
 def server(valkey_url, tmp_path_factory):
-    # Two processes: neither knows what the other one was asked.
+    # Two processes, which do not know the requests of each other.
     running = Server(tmp_path_factory.mktemp("runs"), valkey_url, workers=2)
     running.prepare()
     running.start()
@@ -185,7 +185,7 @@ def test_blocks_of_asyncio_of_greenlets_and_of_forks(server):
 
 
 @pytest.mark.valkey
-def test_what_a_token_may_not_start_is_told_before_the_test(server):
+def test_a_run_that_the_token_may_not_start_is_an_error_before_the_test(server):
     code = f"""
         {IMPORTS}
         wrong = {{"sources": ["of others"]}}, {{"tags": "soak", "sources": ()}}, {{"target_tps": float("nan")}}
@@ -206,14 +206,12 @@ def test_what_a_token_may_not_start_is_told_before_the_test(server):
         "the test run cannot be started; target_tps is nan; allowed: texts and finite numbers",
         "['mine', 'other']",
     ]
-    with pytest.raises(
-        RunError, match="answered 403: the token does not allow this request"
-    ):
+    with pytest.raises(RunError, match="answered 403: the token does not allow this request"):
         stress_test_run("soak", url=server.url, token=server.tokens["publish"]).__enter__()
 
 
 @pytest.mark.valkey
-def test_a_program_that_is_killed_is_not_heard_of_any_more(server):
+def test_a_killed_program_no_longer_keeps_its_run_alive(server):
     code = f"""{WITHOUT}
 {IMPORTS}
 import os, time
@@ -228,7 +226,7 @@ with stress_test_run("killed", url={server.url!r}, token=os.environ["METRICS_TOK
     wait_until(lambda: server.runs("killed")[0].alive_at > first, 20)
     process.kill()
     process.communicate()
-    # That it then fails, a minute later, is tested with the recorder's own clock.
+    # tests/runs/test_recorder.py tests that the run fails a minute later, with its own clock.
     last = server.runs("killed")[0].alive_at
     time.sleep(6)
     [run] = server.runs("killed")
@@ -236,12 +234,12 @@ with stress_test_run("killed", url={server.url!r}, token=os.environ["METRICS_TOK
 
 
 @pytest.mark.valkey
-def test_a_server_that_is_away_at_the_end_hears_of_it_when_it_is_back(valkey_url, server, tmp_path):
+def test_the_end_of_a_run_is_stored_after_an_outage_of_the_server(valkey_url, server, tmp_path):
     away = Server(tmp_path, valkey_url, DATABASE_URL=server.environment["DATABASE_URL"])
     away.start()
     with stress_test_run("patient", url=away.url, token=server.tokens["both"]) as run:
         away.stop(signal.SIGKILL)
-        # The end is said while nobody listens yet.
+        # The block ends before the server accepts connections.
         coming = threading.Timer(1.0, away.launch)
         coming.start()
     coming.join()
@@ -311,7 +309,7 @@ def test_the_examples_in_python_record_a_test(server, word, sources):
 
 
 @pytest.mark.valkey
-def test_without_uvloop_a_patched_program_is_told(server):
+def test_a_patched_program_without_uvloop_gets_an_error(server):
     code = f"""
         {IMPORTS}
         sys.modules["uvloop"] = None

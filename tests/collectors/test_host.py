@@ -1,4 +1,4 @@
-"""This machine's metrics: real ones within their bounds, and rates from counters that a table supplies."""
+"""The metrics of this machine: real ones within their bounds, and rates from counters of a table."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -34,7 +34,7 @@ def test_a_real_sample_is_within_bounds() -> None:
 
 @pytest.fixture
 def counters(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Replace psutil's network and disk counters by ones that the test sets."""
+    """Replace the network and disk counters of psutil by those of the test."""
     values: dict[str, Any] = {"network": {}, "disk": (0, 0)}
 
     def network(*, pernic: bool) -> dict[str, SimpleNamespace]:

@@ -1,4 +1,4 @@
-"""When steps are taken, how a producer is stopped, what its progress line shows, and which numbers it takes."""
+"""The times of steps, the request to stop, the progress line, and the checks of numbers."""
 
 import io
 import os
@@ -15,7 +15,7 @@ from metrics_stream.core.errors import CollectorError
 
 
 class FakeTime:
-    """A clock that moves only when somebody waits; `stop_at` requests the stop at that time."""
+    """A clock that moves only while code waits; `stop_at` requests the stop at that time."""
 
     def __init__(self, stop: Stop | None = None, stop_at: float = float("inf")) -> None:
         self.now = 1000.0
@@ -76,7 +76,7 @@ def test_waiting_ends_with_the_request() -> None:
     assert stop.wait(0.0) is False
     threading.Thread(target=stop.request).start()
     assert stop.wait(60.0) is True
-    assert stop.wait(60.0) is True, "a request is not used up by who waits first"
+    assert stop.wait(60.0) is True, "the first wait does not use up the request"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

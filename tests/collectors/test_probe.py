@@ -1,4 +1,4 @@
-"""The probe against a real HTTP server on this machine: fast, slow, failing, refusing, hanging, talking nonsense."""
+"""The probe against a real HTTP server on this machine: fast, slow, failing, refusing, hanging or invalid."""
 
 import contextlib
 import re
@@ -84,7 +84,7 @@ def hang(_client: Client, closing: threading.Event) -> None:
 
 
 def drip(client: Client, closing: threading.Event) -> None:
-    """Begin an answer in time, and never end it."""
+    """Start an answer in time, and never end it."""
     client.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nx")
     closing.wait()
 
@@ -156,7 +156,7 @@ def test_what_does_not_end_in_time_is_a_timeout(answer: Answer) -> None:
     assert (metric["error_rate"], metric["timeout_rate"]) == (1.0, 1.0)
     assert "avg_response_time_ms" not in metric
     assert metric["throughput_tps"] == 0
-    # A busy machine may be late by more than these 0.05 s itself, which the probe then says.
+    # A busy machine may itself be late by more than these 0.05 s, which the probe then reports.
     assert re.fullmatch(r"no answer within 0\.05 s|this machine is too busy to probe: .+ late", probe.last_error or "")
 
 
@@ -195,7 +195,7 @@ def test_a_target_that_is_away_and_comes_back() -> None:
 
 
 def test_a_slow_server_does_not_slow_the_schedule() -> None:
-    """Thirty requests are under way before the first is answered, and each counts from when it was due."""
+    """Thirty requests are in flight before the first is answered, and each counts from when it was due."""
     waiting, arrived = 0, threading.Condition()
 
     def answer(client: Client, closing: threading.Event) -> None:

@@ -1,4 +1,4 @@
-"""The project's ASGI application, with addresses that break things from within and one that shows what is left over."""
+"""The project's ASGI application, with addresses that cause faults and one that shows what the server holds."""
 
 import asyncio
 import gc
@@ -15,16 +15,16 @@ from project.asgi import application as healthy_application
 
 
 class InjectedError(Exception):
-    """What a test makes the server fail with."""
+    """The error with which a test makes the server fail."""
 
 
 def raise_once(owner, name):
-    """Let the next call of `owner.name` fail, and no later one."""
+    """Make only the next call of `owner.name` fail."""
 
     own = vars(owner).get(name)
 
     def fail(*args, **kwargs):
-        if own is None:  # the class has it
+        if own is None:  # It is an attribute of the class.
             delattr(owner, name)
         else:
             setattr(owner, name, own)
@@ -33,8 +33,8 @@ def raise_once(owner, name):
     setattr(owner, name, fail)
 
 
-def break_off_batches(times):
-    """Let `times` batches fail at what the last of several different filters takes of them."""
+def break_batches(times):
+    """Make `times` batches fail in the projection of the last of several different filters."""
     by_projection = get_runtime().hub._views.by_type["system"]
     project = list(by_projection)[-1]
     calls = itertools.count(1)
@@ -63,13 +63,13 @@ def show():
 FAULTS = {
     "show": show,
     "collect": gc.collect,
-    "block": lambda: time.sleep(3),  # the fault itself: nothing else runs on this loop meanwhile
-    # Where a batch of metrics enters the hub, where a frame is encoded, and where it leaves.
+    "block": lambda: time.sleep(3),  # The fault itself: nothing else runs on this event loop meanwhile.
+    # Where a batch of metrics enters the hub, where a frame is encoded, and where it is written.
     "publish": lambda: raise_once(get_runtime().hub, "publish"),
     "encode": lambda: raise_once(hub, "build_frames"),
     "write": lambda client_id: raise_once(get_runtime().hub.clients[client_id].sink, "write"),
-    # The first time a frame is due already perhaps, and leaves; the second time none is.
-    "project": lambda: break_off_batches(2),
+    # Twice: a frame may already be due and sent at the first failure, but not at the second.
+    "project": lambda: break_batches(2),
     "receive": lambda: raise_once(get_runtime().bus, "receive"),
 }
 
@@ -78,7 +78,7 @@ async def application(scope, receive, send):
     if scope["type"] != "http" or not scope["path"].startswith("/faults/"):
         await healthy_application(scope, receive, send)
         return
-    # An address is a fault's name and what it concerns, if anything: /faults/write/<client id>
+    # An address is the name of a fault and its arguments: /faults/write/<client id>
     name, *concerned = scope["path"].split("/")[2:]
     body = json.dumps(FAULTS[name](*concerned)).encode()
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})

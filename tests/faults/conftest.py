@@ -1,4 +1,4 @@
-"""Servers to break: one that survives its tests and serves a whole module, and a maker of others."""
+"""Servers for faults: one shared by the tests of a module, and a function that makes others."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -16,9 +16,9 @@ MakeStack = Callable[..., Stack]
 def fault_stack(
     folder: Path, redis_url: str, *, workers: int = 1, ping_seconds: float | None = None, **metrics_stream: Any
 ) -> Stack:
-    """Return a server that is not started yet, with a group of its own on the Redis.
+    """Return a server that is not started yet, with its own group on the Redis.
 
-    `ping_seconds` is how often it pings its clients and how long they may take to answer; None leaves both as they are.
+    `ping_seconds` is the interval of its pings and the limit for their answers; None keeps the defaults.
     """
     return Stack(
         folder,
@@ -33,7 +33,7 @@ def fault_stack(
 
 @pytest.fixture(scope="module")
 def stack(valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A server that every test of a module uses and none may end."""
+    """A server that all tests of a module use and none may stop."""
     shared = fault_stack(tmp_path_factory.mktemp("shared"), valkey_url)
     shared.start()
     yield shared
@@ -42,14 +42,14 @@ def stack(valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture(scope="module")
 def producer(stack: Stack) -> Iterator[Producer]:
-    """The counter that runs beside all tests of a module."""
+    """A producer that runs beside all tests of a module."""
     with Producer(stack) as running:
         yield running
 
 
 @pytest.fixture
 def make_stack(valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeStack]:
-    """A maker of started servers that a test may break; they end with it."""
+    """Return a function that starts servers, which the test may break; they stop with the test."""
     made: list[Stack] = []
 
     def make(*, redis_url: str = valkey_url, **options: Any) -> Stack:

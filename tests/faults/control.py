@@ -1,4 +1,4 @@
-"""A healthy client beside a fault, and the producer of what it watches: numbers in order, at a steady rate."""
+"""A healthy client beside a fault, and the producer of its metrics: numbers in order, at a steady rate."""
 
 import asyncio
 import itertools
@@ -15,7 +15,7 @@ from tests.support.stack import ROOT, Stack, eventually
 
 SOURCE = "counter"
 
-# Seldom enough that asking the server what it has is no load on it.
+# Rarely enough that the requests are no load on the server.
 POLL_SECONDS = 0.2
 
 PRODUCER = """
@@ -51,7 +51,7 @@ class Producer:
         )
 
     def stop(self) -> int:
-        """End it and return how many numbers it published; it must have published all of them."""
+        """Stop the process and return how many numbers it published; fail when it has not published all of them."""
         out, _ = self._process.communicate(timeout=20)
         made, published, dropped = map(int, out.split())
         assert (published, dropped) == (made, 0)
@@ -66,10 +66,10 @@ class Producer:
 
 
 class Ledger:
-    """What one client got of the numbers.
+    """The numbers that one client received.
 
-    `numbers` are in the order of arrival. `holes` are the jumps in them that no `gap` announced, neither with the
-    frame before the hole nor with the one after it.
+    `numbers` are in the order of arrival. `holes` are the missing numbers that no `gap` announced, neither with the
+    frame before them nor with the one after them.
     """
 
     def __init__(self) -> None:
@@ -84,7 +84,7 @@ class Ledger:
         self._gaps_before = self._gaps_now = 0
 
     def take(self, frame: dict[str, Any]) -> None:
-        """Take in one message of the server."""
+        """Read one message of the server."""
         match frame["type"]:
             case "welcome":
                 self.client_id = frame["client_id"]
@@ -113,22 +113,22 @@ class Ledger:
 
     @property
     def missing(self) -> int:
-        """How many numbers between the first and the last did not come."""
+        """Return how many numbers between the first and the last are missing."""
         return self.numbers[-1] - self.numbers[0] + 1 - len(set(self.numbers))
 
     def age(self, share: float) -> float:
-        """Return the age in seconds that this share (0-1) of the metrics did not exceed when they came."""
+        """Return the age in seconds that this share (0-1) of the metrics did not exceed on arrival."""
         return sorted(self.ages)[int(share * (len(self.ages) - 1))]
 
     def check(self) -> None:
-        """Prove that no number is missing unless a gap said so, and that none came twice or out of order."""
+        """Check that a gap announced each missing number, and that none came twice or out of order."""
         repeated = [(a, b) for a, b in itertools.pairwise(self.numbers) if b <= a]
         assert not repeated, f"twice or out of order: {repeated}"
         assert not self.holes, f"missing without a gap: {self.holes}"
 
 
 class Control(Ledger):
-    """A client that reads at once."""
+    """A client that reads without delay."""
 
     def __init__(self, stack: Stack, *, source: str = SOURCE, **options: Any) -> None:
         super().__init__()
@@ -142,7 +142,7 @@ class Control(Ledger):
         self._socket = await websockets.connect(self._stack.socket_url, **self._options)
         self.take(json.loads(await asyncio.wait_for(self._socket.recv(), 10)))
         assert self.client_id
-        for message in wishes(self._source):
+        for message in subscription_messages(self._source):
             await self._socket.send(json.dumps(message))
         self._reader = asyncio.create_task(self._read())
         return self
@@ -166,26 +166,26 @@ class Control(Ledger):
         await eventually(lambda: self.last_sent_at > now or self.close_code is not None, seconds)
         assert self.close_code is None, (self.close_code, self.errors)
 
-    async def heard_of_every_loss(self, seconds: float = 30.0) -> None:
-        """Prove that the socket is open, and that what was missed was announced; allow `seconds` for the recovery."""
+    async def assert_losses_announced(self, seconds: float = 30.0) -> None:
+        """Check that the socket is open and that missing numbers were announced; allow `seconds` for the recovery."""
         await self.catches_up(seconds)
         self.check()
         assert not self.errors, self.errors
 
-    async def noticed_nothing(self) -> None:
-        """Prove that no number is missing up to now, and that nothing else came than numbers."""
-        await self.heard_of_every_loss()
-        noticed = {"missing": self.missing, "gaps": self.gaps, "statuses": self.statuses}
-        assert not any(noticed.values()), noticed
+    async def assert_undisturbed(self) -> None:
+        """Check that no number is missing so far, and that only numbers came."""
+        await self.assert_losses_announced()
+        disturbances = {"missing": self.missing, "gaps": self.gaps, "statuses": self.statuses}
+        assert not any(disturbances.values()), disturbances
 
 
 async def catch_up(*controls: Control) -> None:
-    """Wait until each of these has got a metric that was published from now on."""
+    """Wait until each client has received a metric that was published from now on."""
     await asyncio.gather(*(control.catches_up() for control in controls))
 
 
 async def show(stack: Stack) -> dict[str, Any]:
-    """Return what the server has, as `application.show` describes it, without keeping other clients from reading."""
+    """Return what `application.show` returns, in a thread, so that other clients keep reading."""
     shown: dict[str, Any] = await asyncio.to_thread(stack.get, "/faults/show")
     return shown
 
@@ -199,8 +199,8 @@ async def wait_for_clients(stack: Stack, count: int, seconds: float) -> None:
     await eventually(condition, seconds, every_seconds=POLL_SECONDS)
 
 
-def wishes(source: str, *, fields: tuple[str, ...] = ("n",)) -> list[dict[str, Any]]:
-    """Return the messages by which a client asks for the numbers of a source, ten times a second."""
+def subscription_messages(source: str, *, fields: tuple[str, ...] = ("n",)) -> list[dict[str, Any]]:
+    """Return the messages that subscribe to the numbers of a source, ten times per second."""
     return [
         {"type": "set_update_interval", "interval_seconds": 0.1},
         {"type": "set_batching", "batch_timeout_seconds": 0},

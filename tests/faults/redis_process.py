@@ -12,7 +12,7 @@ from tests.support.stack import free_port, wait_until
 
 
 class RedisProcess:
-    """Without persistence: what it forgets when it is killed is part of the fault."""
+    """A Valkey without persistence: the loss of its data when it is killed is part of the fault."""
 
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
@@ -32,7 +32,7 @@ class RedisProcess:
         wait_until(self._answers, 10)
 
     def kill(self) -> None:
-        """End it as the kernel does, without a word to its clients."""
+        """Kill it, so that it cannot tell its clients."""
         self.signal(signal.SIGKILL)
         assert self._process is not None
         self._process.wait(10)

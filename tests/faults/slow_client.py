@@ -1,4 +1,4 @@
-"""A client that reads as slowly as a test wants, or not at all: a plain socket with small buffers."""
+"""A client that reads slowly or not at all: a plain socket with small buffers."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ STEP_SECONDS = 0.05
 
 
 class SlowClient(Ledger):
-    """Speaks WebSocket, without compression, over a socket that is read only when `read` says so."""
+    """Speaks WebSocket, without compression, over a socket that only `read` reads."""
 
     def __init__(self, stack: Stack) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class SlowClient(Ledger):
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        # What was not read makes this a reset, as when a program dies.
+        # Unread data makes this a reset, as when a program dies.
         self._socket.close()
 
     async def send(self, messages: Iterable[dict[str, Any]]) -> None:
@@ -51,13 +51,13 @@ class SlowClient(Ledger):
         await self._flush()
 
     async def ping(self, times: int = 1) -> None:
-        """Send WebSocket pings, as large as they may be."""
+        """Send WebSocket pings of the largest size."""
         for _ in range(times):
             self._protocol.send_ping(b"x" * 125)
         await self._flush()
 
     async def read(self, seconds: float, *, bytes_per_second: float) -> None:
-        """Read at this rate, until the server ends the connection or the time is over."""
+        """Read at this rate until the server ends the connection or the time is over."""
         began, allowed = time.monotonic(), 0
         while not self.ended and (passed := time.monotonic() - began) < seconds:
             due = int(passed * bytes_per_second) - allowed
@@ -71,14 +71,14 @@ class SlowClient(Ledger):
             await asyncio.sleep(STEP_SECONDS)
 
     async def read_to_the_end(self) -> None:
-        """Read at once whatever comes until the server ends the connection."""
+        """Read without delay until the server ends the connection."""
         async with asyncio.timeout(10):
             while not self.ended:
                 await self._receive(65_536)
 
     @property
     def close_code(self) -> int | None:
-        """With what the server closed, if it did."""
+        """Return the close code of the server; None while it has not closed."""
         return None if self._protocol.close_rcvd is None else self._protocol.close_rcvd.code
 
     async def _receive(self, count: int) -> None:

@@ -1,4 +1,4 @@
-"""Many connections at once, one after the other, and such whose other end has vanished."""
+"""Many connections at once and one after the other, and connections of clients that have vanished."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,7 @@ import time
 import pytest
 import websockets
 
-from tests.faults.control import SOURCE, Control, Producer, show, wait_for_clients, wishes
+from tests.faults.control import SOURCE, Control, Producer, show, subscription_messages, wait_for_clients
 from tests.faults.vanishing_proxy import VanishingProxy
 
 pytestmark = pytest.mark.valkey
@@ -21,15 +21,15 @@ async def test_five_hundred_connects_in_five_seconds(make_stack):
         async with Control(stack) as control, contextlib.AsyncExitStack() as clients:
             await control.catches_up()
 
-            async def come(number):
+            async def connect(number):
                 await asyncio.sleep(number / 100)
                 socket = await clients.enter_async_context(websockets.connect(stack.socket_url, compression=None))
                 return json.loads(await socket.recv())["type"]
 
             began = time.monotonic()
-            assert await asyncio.gather(*map(come, range(500))) == ["welcome"] * 500
+            assert await asyncio.gather(*map(connect, range(500))) == ["welcome"] * 500
             assert time.monotonic() - began < 8
-            await control.noticed_nothing()
+            await control.assert_undisturbed()
             assert control.age(0.5) < 0.5
             assert (await show(stack))["connected_clients"] == 501
         await wait_for_clients(stack, 0, 5)
@@ -38,27 +38,27 @@ async def test_five_hundred_connects_in_five_seconds(make_stack):
 @pytest.mark.parametrize(
     ("warm_up", "cycles"), [(60, 180), pytest.param(2_000, 10_000, marks=pytest.mark.faults)], ids=["short", "long"]
 )
-async def test_connecting_and_leaving_again_and_again_leaves_nothing_behind(make_stack, warm_up, cycles):
+async def test_many_cycles_of_connecting_and_leaving_leave_nothing_behind(make_stack, warm_up, cycles):
     stack = await asyncio.to_thread(make_stack)
     with Producer(stack):
         async with Control(stack) as control:
             await control.catches_up()
-            await come_and_go(stack, warm_up)
+            await connect_and_leave(stack, warm_up)
             before = await settled(stack)
-            await come_and_go(stack, cycles)
+            await connect_and_leave(stack, cycles)
             after = await settled(stack)
             assert after["total_connected"] - before["total_connected"] >= cycles * 0.7
             for quantity in ("connected_clients", "views", "tasks"):
                 assert after[quantity] <= before[quantity], quantity
-            # Pools keep another connection to Redis once two happened to ask at the same moment, the history's up to
-            # eight. A way to leave that left its file behind would show a sixth of the cycles: thirty at least.
+            # Pools keep another connection to Redis after two requests at the same moment, that of the history up to
+            # eight. A way to leave that leaks its file would leak in a sixth of the cycles: thirty files at least.
             assert after["fds"] <= before["fds"] + 10
             assert after["rss"] < before["rss"] + 8e6
-            await control.noticed_nothing()
+            await control.assert_undisturbed()
 
 
-async def come_and_go(stack, count):
-    """Connect `count` times, twenty at once, and leave in every way there is."""
+async def connect_and_leave(stack, count):
+    """Connect `count` times, twenty at once, and leave in each of WAYS_TO_LEAVE."""
     numbers = itertools.count()
 
     async def cycle():
@@ -82,7 +82,7 @@ async def subscribe_and_close(stack):
 
 async def subscribe_and_vanish(stack):
     async with websockets.connect(stack.socket_url, compression=None) as socket:
-        # A view of its own, which must go with it.
+        # The client has a view for itself, which must go with it.
         await socket.send(json.dumps({"type": "set_filters", "filters": {"sources": [str(id(socket))]}}))
         await socket.send(json.dumps({"type": "subscribe", "metric_types": ["system"]}))
         await socket.recv()
@@ -91,8 +91,8 @@ async def subscribe_and_vanish(stack):
 
 async def vanish_from_the_view_of_others(stack):
     async with websockets.connect(stack.socket_url, compression=None) as socket:
-        for wish in wishes(SOURCE):
-            await socket.send(json.dumps(wish))
+        for message in subscription_messages(SOURCE):
+            await socket.send(json.dumps(message))
         while "metric" not in json.loads(await socket.recv())["type"]:
             pass
         socket.transport.abort()
@@ -126,11 +126,11 @@ WAYS_TO_LEAVE = (
 
 
 async def settled(stack):
-    """Return what the server has once the last client that left is forgotten."""
+    """Return what the server holds once the last client that left is forgotten."""
     await wait_for_clients(stack, 1, 20)
     await asyncio.to_thread(stack.get, "/faults/collect")
     quantities = []
-    # What is about to end, a task or a connection to the database, may end a moment later.
+    # A task or a connection to the database that is about to end may do so a moment later.
     for _ in range(10):
         quantities.append(await show(stack))
         await asyncio.sleep(0.1)
@@ -144,16 +144,16 @@ async def settled(stack):
     [(1, 8), pytest.param(None, 60, marks=pytest.mark.faults)],
     ids=["short", "default"],
 )
-async def test_a_client_that_vanished_without_a_word_is_forgotten(make_stack, ping_seconds, patience):
+async def test_a_client_that_vanished_is_forgotten(make_stack, ping_seconds, patience):
     stack = await asyncio.to_thread(make_stack, ping_seconds=ping_seconds)
     with Producer(stack):
         async with Control(stack) as control, VanishingProxy(stack.port) as proxy:
             await control.catches_up()
             for messages in ([], [{"type": "subscribe"}]):
                 socket = await proxy.connect()
-                for wish in messages:
-                    await socket.send(json.dumps(wish))
+                for message in messages:
+                    await socket.send(json.dumps(message))
             assert (await show(stack))["connected_clients"] == 3
             proxy.vanish()
             await wait_for_clients(stack, 1, patience)
-            await control.noticed_nothing()
+            await control.assert_undisturbed()

@@ -1,4 +1,4 @@
-"""Messages that make no sense, by the thousand: each is answered or ends its own socket, and leaves nothing behind."""
+"""Thousands of invalid messages: each is answered or closes its own socket, and leaves nothing behind."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ from tests.support.stack import eventually
 
 pytestmark = pytest.mark.valkey
 
-# So many that it is not the limits that are tried.
+# High limits, so that the test does not only reach the limits.
 NO_LIMITS = {"MESSAGES_PER_SECOND": 1e6, "MESSAGE_BURST": 10**6, "MAX_ERRORS_PER_MINUTE": 10**6}
 MESSAGES_AT_ONCE = 20
 
@@ -47,12 +47,12 @@ messages = st.one_of(
 )
 
 
-def talk(stack, said):
-    """Say all of it on one socket; return the code with which it ended, None for one that still answers."""
+def send_all(stack, sent):
+    """Send messages on one socket; return its close code, None when the server still answers."""
     with connect(stack.socket_url, close_timeout=5) as socket:
         socket.recv(10)
         try:
-            for message in said:
+            for message in sent:
                 socket.send(message)
             socket.send('{"type":"ping","ref":"the last"}')
             while json.loads(socket.recv(20)).get("ref") != "the last":
@@ -63,11 +63,11 @@ def talk(stack, said):
 
 
 @pytest.mark.parametrize("count", [600, pytest.param(20_000, marks=pytest.mark.faults)], ids=["short", "long"])
-async def test_whatever_is_said_nobody_else_notices(make_stack, count):
+async def test_invalid_messages_do_not_disturb_other_clients(make_stack, count):
     stack = await asyncio.to_thread(make_stack, **NO_LIMITS)
     ends = []
 
-    # The seed of a failure is printed, and with it the messages; no deadline, since servers are shared and slow.
+    # A failure prints its seed and the messages. No deadline, since machines are shared and slow.
     @settings(
         max_examples=count // MESSAGES_AT_ONCE,
         deadline=None,
@@ -76,10 +76,10 @@ async def test_whatever_is_said_nobody_else_notices(make_stack, count):
         suppress_health_check=list(HealthCheck),
     )
     @given(st.lists(messages, min_size=MESSAGES_AT_ONCE, max_size=MESSAGES_AT_ONCE))
-    def fuzz(said):
-        end = talk(stack, said)
+    def fuzz(sent):
+        end = send_all(stack, sent)
         ends.append(end)
-        # 1007: a text that is no UTF-8 cannot be sent by this client, so the server never has to say so.
+        # Without 1007: this client cannot send a text that is not UTF-8.
         assert end is None or end in set(codes.CloseCode), end
 
     with Producer(stack):
@@ -87,7 +87,7 @@ async def test_whatever_is_said_nobody_else_notices(make_stack, count):
             await catch_up(control)
             before = await show(stack)
             await asyncio.to_thread(fuzz)
-            await control.noticed_nothing()
+            await control.assert_undisturbed()
             assert control.age(0.5) < 0.5
             await eventually(lambda: left_over(stack, before), 20, every_seconds=0.2)
     assert len(ends) * MESSAGES_AT_ONCE >= count

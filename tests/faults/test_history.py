@@ -1,4 +1,4 @@
-"""With a history, what the channel layer or a server loses reaches clients late instead of never."""
+"""With a history, metrics that the channel layer or a server loses reach clients late."""
 
 import asyncio
 import contextlib
@@ -10,13 +10,13 @@ import pytest
 import redis
 import websockets
 
-from tests.faults.control import SOURCE, Control, Ledger, Producer, wishes
+from tests.faults.control import SOURCE, Control, Ledger, Producer, subscription_messages
 
 pytestmark = pytest.mark.valkey
 
 
 @pytest.mark.parametrize("seconds", [4, pytest.param(60, marks=pytest.mark.faults)])
-async def test_a_subscription_that_is_killed_every_second_costs_clients_nothing(make_stack, valkey_url, seconds):
+async def test_clients_miss_nothing_when_redis_subscriptions_are_killed_every_second(make_stack, valkey_url, seconds):
     stack = await asyncio.to_thread(make_stack, workers=2)
     with redis.Redis.from_url(valkey_url) as admin, Producer(stack, per_second=200):
         async with Control(stack) as control, Control(stack) as other:
@@ -26,12 +26,12 @@ async def test_a_subscription_that_is_killed_every_second_costs_clients_nothing(
                 killed += await asyncio.to_thread(admin.client_kill_filter, _type="pubsub")
                 await asyncio.sleep(1)
             assert killed >= seconds / 2
-            await control.noticed_nothing()
-            await other.noticed_nothing()
+            await control.assert_undisturbed()
+            await other.assert_undisturbed()
 
 
 class Returning(Ledger):
-    """A client that comes back after every break, and resumes where it was."""
+    """A client that reconnects after every break, and resumes at its position."""
 
     def __init__(self, stack):
         super().__init__()
@@ -41,7 +41,7 @@ class Returning(Ledger):
 
     async def run(self):
         while True:
-            # A server that is being started refuses, and one that is killed breaks off.
+            # A server that is starting refuses connections, and one that is killed breaks them off.
             with contextlib.suppress(OSError, websockets.WebSocketException, EOFError):
                 await self._stay()
             await asyncio.sleep(0.1)
@@ -49,8 +49,8 @@ class Returning(Ledger):
     async def _stay(self):
         async with websockets.connect(self._stack.socket_url) as socket:
             back = {} if self._position is None else {"resume_from": self._position}
-            for wish in wishes(SOURCE):
-                await socket.send(json.dumps({**wish, **back} if wish["type"] == "subscribe" else wish))
+            for message in subscription_messages(SOURCE):
+                await socket.send(json.dumps({**message, **back} if message["type"] == "subscribe" else message))
             async for text in socket:
                 frame = json.loads(text)
                 self.take(frame)
@@ -60,7 +60,7 @@ class Returning(Ledger):
 
 
 @pytest.mark.parametrize("times", [1, pytest.param(8, marks=pytest.mark.faults)])
-async def test_clients_that_come_back_to_a_server_that_was_killed_have_missed_nothing(make_stack, times):
+async def test_clients_that_resume_after_a_server_was_killed_have_missed_nothing(make_stack, times):
     stack = await asyncio.to_thread(make_stack)
     with Producer(stack, per_second=200) as producer:
         client = Returning(stack)

@@ -1,4 +1,4 @@
-"""The recorder in real processes, of which some are killed: what a run recorded is what its producer published."""
+"""The recorder in real processes, some of which are killed: a run records exactly what its producer published."""
 
 import asyncio
 import contextlib
@@ -46,7 +46,7 @@ with stress_test_run("soak", url=os.environ["METRICS_URL"], token=os.environ["ME
 
 
 class Recording:
-    """What the database of a server has of its only run, read beside it."""
+    """The only run in the database of a server, read beside the server."""
 
     def __init__(self, stack):
         self.stack = stack
@@ -75,7 +75,7 @@ class Recording:
 
     @property
     def holder_pid(self):
-        """The process that records; 0 while none does."""
+        """Return the process that records; 0 while none does."""
         holder = self._column("holder", "recorderstate")
         return int(holder.split(":")[-2]) if holder else 0
 
@@ -83,7 +83,7 @@ class Recording:
         self.slug = self.stack.manage("start_run", "soak", "--source", SOURCE).strip()
 
     def end(self):
-        """End the run and wait until all of it is recorded."""
+        """End the run and wait until it is completely recorded."""
         self.stack.manage("stop_run")
         wait_until(lambda: self.has_ended, 30)
 
@@ -93,7 +93,7 @@ class Recording:
 
 @pytest.fixture
 def make_stack(tmp_path, valkey_url):
-    """A maker of a server that a test may break, with a history of its own on the Redis."""
+    """Return a function that starts a server, which the test may break, with its own history on the Redis."""
     made = []
 
     def make(**options):
@@ -116,7 +116,7 @@ def make_stack(tmp_path, valkey_url):
 
 
 @pytest.mark.parametrize("seconds", [6, pytest.param(600, marks=pytest.mark.faults)])
-def test_a_run_is_recorded_whole_while_the_server_is_killed_twice(make_stack, seconds):
+def test_a_run_is_recorded_completely_while_the_server_is_killed_twice(make_stack, seconds):
     per_second = 200
     stack = make_stack()
     recording = Recording(stack)
@@ -136,7 +136,7 @@ def test_a_run_is_recorded_whole_while_the_server_is_killed_twice(make_stack, se
 
 
 async def replayed(stack, slug):
-    """Return the numbers that a client gets when it plays the run at 60 times its speed."""
+    """Return the numbers that a client receives when it replays the run at 60 times its speed."""
     numbers = []
     async with websockets.connect(stack.socket_url, max_size=None) as socket:
         await socket.send(json.dumps({"type": "set_update_interval", "interval_seconds": 0.1}))
@@ -160,7 +160,7 @@ async def replayed(stack, slug):
     return numbers
 
 
-def test_another_worker_goes_on_when_the_one_that_records_is_killed(make_stack):
+def test_another_worker_records_when_the_recording_one_is_killed(make_stack):
     stack = make_stack(workers=2)
     recording = Recording(stack)
     recording.start()

@@ -1,4 +1,4 @@
-"""A server process is killed or told to stop, with clients on it and metrics on their way."""
+"""A server process is killed or told to stop while it has clients and metrics in flight."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ import time
 import psutil
 import pytest
 
-from tests.faults.control import Control, Producer, catch_up, wishes
+from tests.faults.control import Control, Producer, catch_up, subscription_messages
 from tests.faults.slow_client import SlowClient
 from tests.support.stack import eventually
 
@@ -20,16 +20,16 @@ EXIT_SECONDS = 15
 
 
 async def workers(stack):
-    """Return what each worker says of itself, by process id; what a killed one said is not among it."""
+    """Return the statistics of each live worker, by process id."""
     answers = json.loads(await asyncio.to_thread(stack.manage, "stream_stats", "--json", "--wait", "0.4"))
     return {int(answer["process"].rpartition(":")[2]): answer for answer in answers}
 
 
-async def test_a_killed_worker_is_replaced_and_the_clients_of_the_other_notice_nothing(make_stack):
+async def test_a_killed_worker_is_replaced_without_disturbing_the_clients_of_the_other(make_stack):
     stack = await asyncio.to_thread(make_stack, workers=2)
     with Producer(stack):
         async with contextlib.AsyncExitStack() as clients:
-            # The kernel deals connections out to the workers; among twelve, one is hardly left without.
+            # The kernel distributes connections to the workers; with twelve, each worker very likely has one.
             controls = [await clients.enter_async_context(Control(stack)) for _ in range(12)]
             await catch_up(*controls)
             before = await workers(stack)
@@ -45,7 +45,7 @@ async def test_a_killed_worker_is_replaced_and_the_clients_of_the_other_notice_n
                 orphan.check()
             again = [await clients.enter_async_context(Control(stack)) for _ in orphans]
             others = {*controls, *again}.difference(orphans)
-            await asyncio.gather(*(control.noticed_nothing() for control in others))
+            await asyncio.gather(*(control.assert_undisturbed() for control in others))
 
             await eventually(lambda: len(stack.worker_pids() - {victim}) == 2, 10)
             newcomers = stack.worker_pids() - before.keys()
@@ -54,16 +54,16 @@ async def test_a_killed_worker_is_replaced_and_the_clients_of_the_other_notice_n
                 answers = await workers(stack)
             assert answers.keys() == stack.worker_pids()
             assert sum(worker["connected_clients"] for worker in answers.values()) == len(controls)
-            await asyncio.gather(*(control.noticed_nothing() for control in others))
+            await asyncio.gather(*(control.assert_undisturbed() for control in others))
 
 
-async def test_a_server_that_is_told_to_stop_under_load_says_goodbye(make_stack):
+async def test_a_server_that_stops_under_load_closes_its_clients_with_a_reason(make_stack):
     stack = await asyncio.to_thread(make_stack, workers=2)
     with Producer(stack, per_second=100, padding=10_000):
         async with contextlib.AsyncExitStack() as clients:
             controls = [await clients.enter_async_context(Control(stack)) for _ in range(50)]
             stalled = await clients.enter_async_context(SlowClient(stack))
-            await stalled.send(wishes("counter", fields=()))
+            await stalled.send(subscription_messages("counter", fields=()))
             await catch_up(*controls)
             processes = [psutil.Process(pid) for pid in {stack.server.pid, *stack.worker_pids()}]
             began = time.monotonic()
@@ -79,7 +79,7 @@ async def test_a_server_that_is_told_to_stop_under_load_says_goodbye(make_stack)
     assert "Traceback" not in stack.log.read_text()
 
 
-async def test_a_stop_is_spread_so_that_clients_do_not_come_back_all_at_once(make_stack):
+async def test_a_stop_closes_clients_over_some_seconds_so_that_they_do_not_return_all_at_once(make_stack):
     stack = await asyncio.to_thread(make_stack)
     async with contextlib.AsyncExitStack() as clients:
         controls = [await clients.enter_async_context(Control(stack)) for _ in range(300)]
@@ -87,7 +87,7 @@ async def test_a_stop_is_spread_so_that_clients_do_not_come_back_all_at_once(mak
         await eventually(lambda: any(control.close_code for control in controls), 5)
         first = time.monotonic()
         await eventually(lambda: all(control.close_code for control in controls), 10)
-        # DRAINED_PER_SECOND in socket_protocol.py is 200.
+        # DRAINED_PER_SECOND in server/websocket.py is 200.
         assert 0.75 < time.monotonic() - first < 6
         await stopping
     assert {control.close_code for control in controls} == {4001}

@@ -1,4 +1,4 @@
-"""Clients that do not read, or hardly, or only pretend to be there; beside each of them one that notices nothing."""
+"""Clients that do not read, read slowly or only send pings, each beside one that must not be disturbed."""
 
 import asyncio
 import contextlib
@@ -9,27 +9,27 @@ import psutil
 import pytest
 
 from tests.faults.conftest import fault_stack
-from tests.faults.control import POLL_SECONDS, Control, Producer, show, wishes
+from tests.faults.control import POLL_SECONDS, Control, Producer, show, subscription_messages
 from tests.faults.slow_client import SlowClient
 from tests.support.stack import Stack
 
 pytestmark = pytest.mark.valkey
 
-# Four megabytes each second, so that the kernel's buffers are soon full. A healthy client wants the numbers alone.
+# Four megabytes per second, so that the buffers of the kernel are soon full. A healthy client reads only the numbers.
 PER_SECOND, PADDING = 100, 40_000
-EVERYTHING = wishes("counter", fields=())
+EVERYTHING = subscription_messages("counter", fields=())
 
 
-# Until then a server has published how it fares, and opened what it needs for that.
+# After this time, a server has published its own metrics, and opened the connections that it needs for that.
 WARM_SECONDS = 3
 
-# After so many seconds without progress the shared server closes a client, so that the quick tests are quick.
+# The shared server closes a client after so many seconds without progress, so that the tests are quick.
 IMPATIENT_SECONDS = 2
 
 
 @pytest.fixture(scope="module")
 def stack(valkey_url, tmp_path_factory) -> Iterator[Stack]:
-    """A server that soon loses its patience."""
+    """A server that closes slow clients soon."""
     shared = fault_stack(tmp_path_factory.mktemp("shared"), valkey_url, SLOW_CLIENT_SECONDS=IMPATIENT_SECONDS)
     shared.start()
     yield shared
@@ -38,7 +38,7 @@ def stack(valkey_url, tmp_path_factory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def producer(stack) -> Iterator[Producer]:
-    """The counter, with much to read."""
+    """A producer of large metrics."""
     with Producer(stack, per_second=PER_SECOND, padding=PADDING) as running:
         yield running
 
@@ -48,10 +48,10 @@ async def is_connected(stack, client):
 
 
 async def never_read(stack, *, within_seconds):
-    """Let clients never read and prove that nothing of them is left soon; another client notices nothing."""
+    """Check that clients that never read are soon closed and forgotten, without disturbing another client."""
     async with Control(stack) as control, contextlib.AsyncExitStack() as clients:
         await control.catches_up()
-        # What a server opens with its first clients, to Redis and elsewhere, it keeps.
+        # A server keeps the connections, to Redis and elsewhere, that it opens with its first clients.
         async with SlowClient(stack) as first:
             await first.send(EVERYTHING)
             await asyncio.sleep(POLL_SECONDS)
@@ -62,7 +62,7 @@ async def never_read(stack, *, within_seconds):
         stalled = [await clients.enter_async_context(SlowClient(stack)) for _ in range(10)]
         for client in stalled:
             await client.send(EVERYTHING)
-        # Who comes reads the history, which keeps up to eight connections to Redis once as many came at once.
+        # A new client reads the history, which keeps up to eight connections to Redis after as many clients at once.
         while (after := await show(stack))["connected_clients"] > 1 or after["fds"] > before["fds"] + 8:
             assert time.monotonic() - began < within_seconds, after
             await asyncio.sleep(POLL_SECONDS)
@@ -70,13 +70,13 @@ async def never_read(stack, *, within_seconds):
         assert after["rss"] < before["rss"] + 30e6
         for client in stalled:
             await client.read_to_the_end()
-            # The close stands behind what was written before, if it still came through.
+            # The close frame follows what was written before; it need not arrive.
             assert client.close_code in {4008, None}
-        await control.noticed_nothing()
+        await control.assert_undisturbed()
         assert control.age(0.9) < 1
 
 
-async def test_clients_that_never_read_are_closed_and_their_memory_comes_back(stack, producer):
+async def test_clients_that_never_read_are_closed_and_their_memory_is_freed(stack, producer):
     await never_read(stack, within_seconds=20)
 
 
@@ -88,27 +88,27 @@ async def test_clients_that_never_read_are_closed_within_thirty_seconds(make_sta
 
 
 async def read_slowly(stack, seconds, *, bytes_per_second):
-    """Read at this rate and prove that what comes is new, what does not is announced, and nobody else notices."""
+    """Check that a client that reads at this rate gets new metrics and gaps, without disturbing another client."""
     async with Control(stack) as control, SlowClient(stack) as slow:
         await control.catches_up()
         await slow.send(EVERYTHING)
         await slow.read(seconds, bytes_per_second=bytes_per_second)
-        # Asked of the server, since its close would stand behind what was written before.
+        # The server knows it, since a close frame would follow what was written before.
         assert await is_connected(stack, slow)
         assert slow.bytes_read > 0.8 * bytes_per_second * seconds
         slow.check()
         assert slow.numbers
         assert "slow_consumer" in {gap["reason"] for gap in slow.gaps}
-        await control.noticed_nothing()
+        await control.assert_undisturbed()
         assert control.age(0.9) < 1
 
 
-async def test_a_client_that_reads_slowly_gets_the_newest_and_stays(stack, producer):
+async def test_a_client_that_reads_slowly_gets_the_newest_and_stays_connected(stack, producer):
     await read_slowly(stack, 6, bytes_per_second=250_000)
 
 
 @pytest.mark.faults
-async def test_a_client_that_reads_ten_kilobytes_a_second_stays_as_long_as_it_likes(make_stack):
+async def test_a_client_that_reads_ten_kilobytes_a_second_stays_connected(make_stack):
     stack = await asyncio.to_thread(make_stack)
     with Producer(stack, per_second=PER_SECOND, padding=2_000):
         await read_slowly(stack, 90, bytes_per_second=10_000)
@@ -122,20 +122,20 @@ async def test_a_client_that_sends_pings_and_never_reads_is_closed_as_well(stack
             assert time.monotonic() - began < 15
             await pinging.ping()
             await asyncio.sleep(POLL_SECONDS)
-        await control.noticed_nothing()
+        await control.assert_undisturbed()
 
 
-async def test_a_client_that_does_nothing_but_ping_stays(stack, producer):
+async def test_a_client_that_only_pings_stays_connected(stack, producer):
     async with Control(stack) as control, SlowClient(stack) as pinging:
         began = time.monotonic()
         while time.monotonic() - began < IMPATIENT_SECONDS + 1:
             await pinging.ping()
             await pinging.read(0.1, bytes_per_second=100_000)
         assert not pinging.ended
-        await control.noticed_nothing()
+        await control.assert_undisturbed()
 
 
-async def test_a_flood_of_pings_whose_answers_nobody_reads_takes_no_memory(stack, producer):
+async def test_a_flood_of_pings_with_unread_answers_takes_no_memory(stack, producer):
     server = psutil.Process(stack.server.pid)
     async with Control(stack) as control, SlowClient(stack) as pinging:
         await control.catches_up()
@@ -144,7 +144,7 @@ async def test_a_flood_of_pings_whose_answers_nobody_reads_takes_no_memory(stack
             async with asyncio.timeout(3):
                 while not pinging.ended:
                     await pinging.ping(200)
-                    await asyncio.sleep(0)  # a socket that takes all of it at once would not let others in
+                    await asyncio.sleep(0)  # A socket that accepts everything at once would not yield to other tasks.
         assert server.memory_info().rss < before + 20e6
-        await control.noticed_nothing()
+        await control.assert_undisturbed()
         assert control.age(0.9) < 1

@@ -1,4 +1,4 @@
-"""A network that can drop a client: what is sent disappears both ways, and no connection ends."""
+"""A network that can drop a client: data disappears in both directions, and no connection ends."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -8,7 +8,7 @@ import websockets
 
 
 class VanishingProxy:
-    """Passes bytes between clients and a port until `vanish`, and from then on swallows them."""
+    """Passes bytes between clients and a port until `vanish`, and discards them from then on."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -30,8 +30,8 @@ class VanishingProxy:
         await self._server.wait_closed()
 
     async def connect(self) -> websockets.ClientConnection:
-        """Connect a client through the proxy; it has had its welcome."""
-        # Without pings of its own it notices as little as a machine without a network.
+        """Connect a client through the proxy, and read its welcome."""
+        # Without its own pings, the client notices nothing, like a machine that lost its network.
         url = f"ws://127.0.0.1:{self._own_port}/ws/metrics/"
         socket = await self._open.enter_async_context(
             websockets.connect(url, ping_interval=None, close_timeout=0.1, max_queue=None)
@@ -57,7 +57,7 @@ class VanishingProxy:
                 if not self._vanished:
                     writer.write(data)
             if self._vanished:
-                # The end does not come through either.
+                # The end of the connection is not passed on either.
                 await asyncio.Event().wait()
         finally:
             writer.transport.abort()

@@ -1,4 +1,4 @@
-"""The two producers as commands: what they publish and how often, how they end, and what they say when they cannot."""
+"""The two commands that publish: what and how often they publish, how they end, and their errors."""
 
 import io
 import os
@@ -19,12 +19,12 @@ from metrics_stream.management.commands import emit_demo_metrics, emit_host_metr
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# A program starts in a second; a machine that runs other things beside the tests needs much longer.
+# A program starts in a second, but needs much longer on a busy machine.
 PROGRAM_TIMEOUT_SECONDS = 60
 
 
 class RecordingBroadcaster:
-    """Takes what the real helper would take, and keeps it."""
+    """Takes the metrics that a Broadcaster would take, and keeps them."""
 
     made: list["RecordingBroadcaster"] = []
     dropped = 0
@@ -71,7 +71,7 @@ class RecordingBroadcaster:
 
 @pytest.fixture
 def recorded(monkeypatch: pytest.MonkeyPatch) -> list[RecordingBroadcaster]:
-    """Replace the helper by one that records, and waiting by nothing; return the recorders that were made."""
+    """Replace the Broadcaster by one that keeps metrics, and waits by nothing; return those that were made."""
 
     def ticks(interval: float, *, stop: pace.Stop, duration_seconds: float, first: int = 0) -> Any:
         return (n * interval for n in range(first, round(duration_seconds / interval) + 1))

@@ -249,7 +249,7 @@ async def test_tls_with_certificates_on_both_sides(servers, tmp_path):
         async with served(tmp_path, url) as stack:
             with Producer(stack) as producer:
                 async with Control(stack) as control:
-                    await control.noticed_nothing()
+                    await control.assert_undisturbed()
                 await asyncio.to_thread(producer.stop)
 
 

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from metrics_stream.core.errors import LeaseLostError
 from metrics_stream.models import RecorderState
-from metrics_stream.runs import lifecycle as runs
+from metrics_stream.runs import lifecycle
 from tests.support.recording import publish_numbers, recorded_numbers
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("serving")]
@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 def test_only_one_recorder_records(make_recorder):
     first, second = make_recorder("first"), make_recorder("second")
-    run = runs.start("soak")
+    run = lifecycle.start("soak")
     for number in range(3):
         publish_numbers(number)
         first.step()
@@ -27,7 +27,7 @@ def test_only_one_recorder_records(make_recorder):
 
 def test_another_recorder_takes_over_when_the_first_is_silent(make_recorder, clock):
     first, second = make_recorder("first"), make_recorder("second")
-    run = runs.start("soak")
+    run = lifecycle.start("soak")
     publish_numbers(1)
     first.step()
     publish_numbers(2)
@@ -39,7 +39,7 @@ def test_another_recorder_takes_over_when_the_first_is_silent(make_recorder, clo
     second.step()
     assert second.records
     assert recorded_numbers(run) == [1, 2]
-    # The first one was only slow, and comes back.
+    # The first one was only slow, and continues.
     publish_numbers(3)
     first.step()
     assert not first.records
@@ -48,7 +48,7 @@ def test_another_recorder_takes_over_when_the_first_is_silent(make_recorder, clo
 
 
 def test_a_recorder_that_loses_its_lease_during_a_step_writes_nothing(recorder, monkeypatch):
-    run = runs.start("soak")
+    run = lifecycle.start("soak")
     publish_numbers(1)
     recorder.step()
     publish_numbers(2)

@@ -1,4 +1,4 @@
-"""Test runs as they are started, changed and ended: in code, by the helper, by commands, in the admin."""
+"""Test runs are started, changed and ended in code, by a Broadcaster, by commands and in the admin."""
 
 import asyncio
 import io
@@ -14,18 +14,16 @@ from metrics_stream.conf import get_settings
 from metrics_stream.core.errors import RunError, RunStorageError
 from metrics_stream.history import ActiveRun, open_history
 from metrics_stream.models import TestRun
-from metrics_stream.runs import lifecycle as runs
+from metrics_stream.runs import lifecycle
+from tests.support.recording import active_slugs
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def active():
-    """Return the slugs that the history knows as active."""
-    return [run.id for run in asyncio.run(open_history(get_settings()).active_runs())]
-
-
-def test_a_run_is_started_with_all_that_is_said_of_it():
-    run = runs.start("Checkout soak", sources=["a", "b", "a"], target_tps=200, tags=("soak", "soak"), notes="new cache")
+def test_a_run_is_started_with_all_its_values():
+    run = lifecycle.start(
+        "Checkout soak", sources=["a", "b", "a"], target_tps=200, tags=("soak", "soak"), notes="new cache"
+    )
     stored = TestRun.objects.get()
     assert stored == run
     assert (stored.name, stored.status, stored.target_tps) == ("Checkout soak", "running", 200.0)
@@ -45,13 +43,13 @@ def test_a_run_is_started_with_all_that_is_said_of_it():
     ],
 )
 def test_every_name_makes_a_readable_slug(name, start):
-    slug = runs.start(name).slug
+    slug = lifecycle.start(name).slug
     assert slug.startswith(start)
     assert TestRun.objects.get(slug=slug).name == name
 
 
 def test_runs_of_the_same_name_have_slugs_of_their_own():
-    assert len({runs.start("soak").slug for _ in range(20)}) == 20
+    assert len({lifecycle.start("soak").slug for _ in range(20)}) == 20
 
 
 @pytest.mark.parametrize(
@@ -71,69 +69,69 @@ def test_runs_of_the_same_name_have_slugs_of_their_own():
 )
 def test_a_wrong_value_is_named_with_what_is_allowed(options, message):
     with pytest.raises(RunError, match=re.escape(message)):
-        runs.start(**{"name": "soak", **options})
+        lifecycle.start(**{"name": "soak", **options})
     assert not TestRun.objects.exists()
 
 
 def test_without_a_history_no_run_is_started(settings):
     settings.METRICS_STREAM = {"HISTORY_SECONDS": 0}
     with pytest.raises(RunError, match="set METRICS_STREAM\\['HISTORY_SECONDS'\\] above 0"):
-        runs.start("soak")
+        lifecycle.start("soak")
     assert not TestRun.objects.exists()
 
 
 def test_the_history_learns_of_every_change():
-    first, second = runs.start("first", sources=["a"]), runs.start("second")
+    first, second = lifecycle.start("first", sources=["a"]), lifecycle.start("second")
     history = open_history(get_settings())
     assert asyncio.run(history.active_runs()) == (ActiveRun(first.slug, ("a",)), ActiveRun(second.slug, ()))
-    runs.pause(first)
-    assert active() == [second.slug]
-    runs.stop(second)
-    assert active() == []
-    runs.resume(first)
-    assert active() == [first.slug]
-    runs.cancel(first)
-    assert active() == []
+    lifecycle.pause(first)
+    assert active_slugs() == [second.slug]
+    lifecycle.stop(second)
+    assert active_slugs() == []
+    lifecycle.resume(first)
+    assert active_slugs() == [first.slug]
+    lifecycle.cancel(first)
+    assert active_slugs() == []
 
 
 def test_a_run_ends_as_it_is_told():
     for status in ("completed", "failed", "cancelled"):
-        ended = runs.stop(runs.start(status), status)
+        ended = lifecycle.stop(lifecycle.start(status), status)
         assert (ended.status, ended.ended_at >= ended.started_at) == (status, True)
-    assert runs.current() == []
+    assert lifecycle.current() == []
 
 
 def test_a_run_cannot_end_as_something_else():
     with pytest.raises(RunError, match="cannot end as 'done'; allowed: completed, failed, cancelled"):
-        runs.stop(runs.start("soak"), "done")
+        lifecycle.stop(lifecycle.start("soak"), "done")
 
 
 def test_a_run_ends_once():
-    run = runs.start("soak")
-    ended = runs.stop(run)
-    for change in (runs.stop, runs.cancel, runs.pause, runs.resume):
+    run = lifecycle.start("soak")
+    ended = lifecycle.stop(run)
+    for change in (lifecycle.stop, lifecycle.cancel, lifecycle.pause, lifecycle.resume):
         with pytest.raises(RunError, match=f"{run.slug!r} is completed, not "):
             change(run)
     assert TestRun.objects.get().ended_at == ended.ended_at
 
 
 def test_a_run_that_was_deleted_is_told():
-    run = runs.start("soak")
+    run = lifecycle.start("soak")
     TestRun.objects.all().delete()
     with pytest.raises(RunError, match="no longer exists"):
-        runs.stop(run)
+        lifecycle.stop(run)
 
 
 def test_a_paused_run_is_still_current():
-    first, second = runs.start("first"), runs.start("second")
-    runs.pause(first)
-    assert runs.current() == [first, second]
+    first, second = lifecycle.start("first"), lifecycle.start("second")
+    lifecycle.pause(first)
+    assert lifecycle.current() == [first, second]
 
 
 def test_a_note_is_added_without_what_cannot_be_shown():
-    run = runs.fail(runs.start("soak", notes="before"), "line\nred \x1b[31m")
+    run = lifecycle.fail(lifecycle.start("soak", notes="before"), "line\nred \x1b[31m")
     assert run.notes == "before\n\nline\nred  [31m"
-    assert len(runs.fail(runs.start("soak", notes="x" * 4_990), "y" * 100).notes) == 5_000
+    assert len(lifecycle.fail(lifecycle.start("soak", notes="x" * 4_990), "y" * 100).notes) == 5_000
 
 
 def test_a_database_without_tables_is_told():
@@ -141,7 +139,7 @@ def test_a_database_without_tables_is_told():
         editor.delete_model(TestRun)
     try:
         with pytest.raises(RunStorageError, match="(no such table|does not exist).*DATABASE_URL.*manage.py migrate"):
-            runs.start("soak")
+            lifecycle.start("soak")
         with pytest.raises(RunStorageError, match="DATABASE_URL"), stress_test_run("soak"):
             pytest.fail("a run that was not started")
     finally:
@@ -149,24 +147,16 @@ def test_a_database_without_tables_is_told():
             editor.create_model(TestRun)
 
 
-# --- the helper ---
-
-
-@pytest.fixture
-def serving():
-    """Let this process count as a server, so that what it publishes is taken."""
-    from metrics_stream.bus.bus import declare_server
-
-    declare_server()
+# --- blocks ---
 
 
 def test_a_block_is_a_run_that_completes(serving):
     with stress_test_run("soak", tags=["a"], target_tps=5, notes="mine") as run:
-        assert active() == [run.slug]
+        assert active_slugs() == [run.slug]
         running = TestRun.objects.get()
         assert (running.status, running.tags, running.target_tps) == ("running", ["a"], 5.0)
         assert running.alive_at == running.started_at
-    assert active() == []
+    assert active_slugs() == []
     ended = TestRun.objects.get()
     assert (ended.status, ended.notes, ended.ended_at) == ("completed", "mine", run.ended_at)
 
@@ -205,12 +195,12 @@ def test_what_cannot_be_started_raises_before_the_block():
 
 def test_a_run_that_somebody_else_has_ended_stays_as_it_is():
     with stress_test_run("soak") as run:
-        runs.cancel(run)
+        lifecycle.cancel(run)
     assert TestRun.objects.get().status == "cancelled"
 
 
 def test_a_block_says_that_it_is_alive(monkeypatch):
-    monkeypatch.setattr(runs, "ALIVE_SECONDS", 0.02)
+    monkeypatch.setattr(lifecycle, "ALIVE_SECONDS", 0.02)
     with stress_test_run("soak") as run:
         from tests.support.stack import wait_until
 
@@ -270,7 +260,7 @@ def test_commands_start_and_stop_a_run():
 def test_stop_run_ends_the_one_that_is_named():
     first, second = call("start_run", "first"), call("start_run", "second")
     assert call("stop_run", second, "--status", "failed") == f"{second}: failed after 0:00"
-    assert [run.slug for run in runs.current()] == [first]
+    assert [run.slug for run in lifecycle.current()] == [first]
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_pages_join_without_a_gap(monkeypatch):
     assert pages == 7
     times = [item.published_at for item in found]
     assert times == sorted(times)
-    # Each stretch came when its last metric did.
+    # Each batch was published with its last metric.
     assert times[:4] == [START + 2, START + 2, START + 2, START + 5]
 
 
@@ -94,7 +94,7 @@ def test_newest_before_an_instant_is_one_of_each_key(monkeypatch):
     metrics = noise(60)
     recording.record(metrics[0], quiet, *metrics[1:])
     assert reader.newest_before(run, START + 40.5) == [quiet, metrics[39], metrics[40]]
-    # The chunk in which the instant lies has the other key only behind it.
+    # The chunk with the instant has the other key only after it.
     assert reader.newest_before(run, START + 39.5) == [quiet, metrics[38], metrics[39]]
     assert reader.newest_before(run, START) == []
     assert reader.newest_before(run, START + 2) == [metrics[0], quiet, metrics[1]]

@@ -9,7 +9,7 @@ from django.db import OperationalError
 from metrics_stream.conf import get_settings
 from metrics_stream.history import open_history
 from metrics_stream.models import MetricChunk, RecorderState, TestRun
-from metrics_stream.runs import lifecycle as runs
+from metrics_stream.runs import lifecycle
 from metrics_stream.runs import recorder as recorder_module
 from metrics_stream.runs.recorder import Recorder, lag_seconds, start_recorder, stop_recorder, the_recorder
 from tests.support.recording import active_slugs, publish_numbers, recorded_numbers
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 def test_what_is_published_during_a_run_is_recorded(recorder):
     publish_numbers(1)
     recorder.step()
-    run = runs.start("soak")
+    run = lifecycle.start("soak")
     publish_numbers(2, 3)
     recorder.step()
     assert recorded_numbers(run) == [2, 3]
@@ -33,11 +33,11 @@ def test_what_is_published_during_a_run_is_recorded(recorder):
 
 
 def test_a_run_that_ended_is_recorded_up_to_its_end(recorder):
-    run = runs.start("soak")
+    run = lifecycle.start("soak")
     publish_numbers(1)
     recorder.step()
     publish_numbers(2)
-    runs.stop(run)
+    lifecycle.stop(run)
     publish_numbers(3)
     assert TestRun.objects.get().recording_ended_at is None
     recorder.step()
@@ -50,9 +50,9 @@ def test_a_run_that_ended_is_recorded_up_to_its_end(recorder):
 
 def test_a_run_without_a_recorder_is_recorded_later(recorder):
     publish_numbers(0)
-    run = runs.start("soak")
+    run = lifecycle.start("soak")
     publish_numbers(1, 2)
-    runs.stop(run)
+    lifecycle.stop(run)
     publish_numbers(3)
     recorder.step()
     assert recorded_numbers(run) == [1, 2]
@@ -60,7 +60,7 @@ def test_a_run_without_a_recorder_is_recorded_later(recorder):
 
 
 def test_overlapping_runs_get_the_metrics_of_their_sources(recorder):
-    everything, one = runs.start("everything"), runs.start("one", sources=["a"])
+    everything, one = lifecycle.start("everything"), lifecycle.start("one", sources=["a"])
     publish_numbers(1, source="a")
     publish_numbers(2, source="b")
     recorder.step()
@@ -68,13 +68,13 @@ def test_overlapping_runs_get_the_metrics_of_their_sources(recorder):
 
 
 def test_metrics_during_a_pause_are_neither_recorded_nor_lost(recorder):
-    run = runs.start("soak")
+    run = lifecycle.start("soak")
     publish_numbers(1)
     recorder.step()
-    runs.pause(run)
+    lifecycle.pause(run)
     publish_numbers(2)
     recorder.step()
-    runs.resume(run)
+    lifecycle.resume(run)
     publish_numbers(3)
     recorder.step()
     assert recorded_numbers(run) == [1, 3]
@@ -82,7 +82,7 @@ def test_metrics_during_a_pause_are_neither_recorded_nor_lost(recorder):
 
 
 def test_more_than_a_page_is_recorded_in_one_step(recorder):
-    run = runs.start("soak")
+    run = lifecycle.start("soak")
     for first in range(0, 12_000, 400):
         publish_numbers(*range(first, first + 400))
     recorder.step()
@@ -101,7 +101,7 @@ def test_the_position_advances_while_nothing_is_recorded(recorder, clock):
 
 
 def test_a_database_error_loses_nothing(recorder, monkeypatch):
-    run = runs.start("soak")
+    run = lifecycle.start("soak")
     publish_numbers(1)
     recorder.step()
     publish_numbers(2)
@@ -119,7 +119,7 @@ def test_a_database_error_loses_nothing(recorder, monkeypatch):
 
 
 def test_wrong_active_runs_of_the_history_are_corrected(recorder):
-    run = runs.start("soak")
+    run = lifecycle.start("soak")
     asyncio.run(open_history(get_settings()).set_active_runs([]))
     recorder.step()
     assert active_slugs() == [run.slug]
@@ -132,7 +132,7 @@ def test_metrics_that_the_history_has_dropped_are_stored_as_lost(recorder, setti
     settings.METRICS_STREAM = {"HISTORY_METRICS": 10}
     bounded = Recorder(get_settings(), name="bounded")
     bounded.open()
-    run = runs.start("soak")
+    run = lifecycle.start("soak")
     publish_numbers(0)
     bounded.step()
     for number in range(1, 31):
@@ -150,10 +150,10 @@ def test_a_dropped_beginning_of_a_run_is_stored_as_lost(settings):
     late.open()
     place = asyncio.run(open_history(get_settings()).heads(["system"]))
     RecorderState.objects.create(pk=1, position={"epoch": place.epoch, "offsets": place.offsets})
-    run = runs.start("soak")
+    run = lifecycle.start("soak")
     for number in range(30):
         publish_numbers(number)
-    younger = runs.start("younger")
+    younger = lifecycle.start("younger")
     publish_numbers(30)
     late.step()
     late.close()
@@ -165,7 +165,7 @@ def test_a_dropped_beginning_of_a_run_is_stored_as_lost(settings):
 
 
 def test_a_run_that_is_deleted_during_recording_does_not_disturb_others(recorder):
-    run, other = runs.start("soak"), runs.start("other")
+    run, other = lifecycle.start("soak"), lifecycle.start("other")
     publish_numbers(1)
     recorder.step()
     TestRun.objects.filter(pk=run.pk).delete()
@@ -176,7 +176,7 @@ def test_a_run_that_is_deleted_during_recording_does_not_disturb_others(recorder
 
 
 def test_a_run_whose_program_is_silent_has_failed(recorder, clock):
-    watched, by_hand = runs.start("watched", watched=True), runs.start("by hand")
+    watched, by_hand = lifecycle.start("watched", watched=True), lifecycle.start("by hand")
     recorder.step()
     clock.now += 59
     recorder.step()
@@ -191,23 +191,23 @@ def test_a_run_whose_program_is_silent_has_failed(recorder, clock):
 
 
 def test_a_program_that_reports_keeps_its_run(recorder, clock):
-    run = runs.start("watched", watched=True)
+    run = lifecycle.start("watched", watched=True)
     for _ in range(4):
         recorder.step()
         clock.now += 50
-        assert runs.keep_alive(run)
+        assert lifecycle.keep_alive(run)
     assert TestRun.objects.get().status == "running"
 
 
 def test_silence_during_an_outage_of_the_database_fails_no_run(recorder, clock, monkeypatch):
-    runs.start("watched", watched=True)
+    lifecycle.start("watched", watched=True)
     recorder.step()
 
     def fail():
         raise OperationalError("the database is away")
 
     with monkeypatch.context() as broken:
-        broken.setattr(runs, "active", fail)
+        broken.setattr(lifecycle, "active", fail)
         with pytest.raises(OperationalError):
             recorder.step()
     clock.now += 100
@@ -222,19 +222,19 @@ def lag():
 def test_the_lag_is_the_waiting_time_of_the_oldest_metric(recorder):
     assert lag() is None
     recorder.step()
-    run = runs.start("soak")
+    run = lifecycle.start("soak")
     assert lag() == 0.0
     publish_numbers(1)
     assert 0 < lag() < 5
     recorder.step()
     assert lag() == 0.0
-    runs.stop(run)
+    lifecycle.stop(run)
     recorder.step()
     assert lag() is None
 
 
 def test_a_stop_records_the_rest_and_releases_the_lease(monkeypatch, make_recorder):
-    run = runs.start("soak")
+    run = lifecycle.start("soak")
     publish_numbers(1)
     monkeypatch.setattr(recorder_module, "STEP_SECONDS", 0.02)
     start_recorder("here")

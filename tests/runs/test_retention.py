@@ -29,7 +29,7 @@ def recorded_run(slug, *, days_ago, **columns):
 
 
 def left(run):
-    """Return what is there of a run: `metrics`, and the seconds of the tiers."""
+    """Return what is stored of a run: `metrics`, and the seconds of its tiers."""
     tiers = set(TierChunk.objects.filter(run=run).values_list("bucket_seconds", flat=True))
     return tiers | ({"metrics"} if MetricChunk.objects.filter(run=run).exists() else set())
 
@@ -41,7 +41,7 @@ def prune(**options):
 
 
 def days(**kept):
-    """Return METRICS_STREAM with what is kept for so many days; all else for ever."""
+    """Return METRICS_STREAM that keeps some data for so many days, and all other data for ever."""
     return {f"RECORD_{name}_DAYS": kept.get(f"of_{name.lower()}", 0) for name in ("RAW", "1S", "10S", "60S")}
 
 

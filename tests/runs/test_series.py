@@ -176,7 +176,7 @@ def sketched(at, values, **others):
     sketch = Sketch()
     for value in values:
         sketch.add(value)
-    # What is sent as p95 is wrong on purpose: only the sketches tell the right one.
+    # The value sent as p95 is wrong on purpose: only the sketches give the right one.
     return metric(at, {"p95_ms": 1.0, "sketches": {"ms": sketch.encode()}, **others})
 
 
@@ -191,7 +191,7 @@ def test_percentiles_come_from_merged_sketches_at_every_width():
             recording.new_writer()
     recording.now += 100
     recording.record()
-    # Closed by now, and opened again by what comes late.
+    # The minute is closed, and a late metric opens it again.
     values[33] = [5000.0] * 20
     recording.record(sketched(33, values[33]))
     for _ in range(2):

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db
 
 
 def contents():
-    """Return all that is stored of the runs, but for which rows hold it."""
+    """Return everything that is stored of the runs, whatever rows it is in."""
     runs = {run.slug: run for run in TestRun.objects.all()}
     return {
         slug: (
@@ -46,7 +46,7 @@ def test_recording_continues_exactly_after_a_kill(seed, monkeypatch):
         batches = [broken.publish(item) for item in part]
         broken.now = part[-1].timestamp
         if chance.random() < 0.5:
-            # Killed: in the middle, or when all was written but nobody said so; the next one reads it again.
+            # Killed in the middle, or after the write but before its position was stored: it is read again.
             cut = chance.randrange(len(batches))
             done = Position("e1", {"system": before.offsets.get("system", 0) + cut})
             broken.write(batches[:cut], done)
@@ -69,7 +69,7 @@ def test_metrics_that_a_run_already_has_are_skipped():
     recording.write([whole.before(6)], Position("e1", {"system": 6}))
     recording.write([whole])
     recording.write([whole, whole.after(4)])
-    # The recorder's own place is gone; that of the run is not.
+    # The position of the recorder is lost; that of the run is not.
     RecorderState.objects.update(position=None)
     recording.write([whole])
     assert recorded(run) == metrics
@@ -106,7 +106,7 @@ def test_a_writer_that_lost_its_lease_writes_nothing():
     first, second, third = noise(10), noise(20)[10:], noise(30)[20:]
     recording.record(*first)
     left = recording.writer
-    # Another one came, wrote, and left.
+    # Another writer takes the lease, writes, and releases it.
     RecorderState.objects.update(holder="other")
     batches = [recording.publish(item) for item in second]
     with pytest.raises(LeaseLostError, match=r"^'web-1:1:aaaa' no longer records; 'other' does$"):
@@ -212,7 +212,7 @@ def test_a_position_after_the_last_batch_shows_a_loss_too():
     run, recording = start_run(), Recording("soak")
     recording.record(metric(1), metric(2, metric_type="hero"))
     recording.write([], Position("e1", {"system": 6, "hero": 1, "agent": 7}))
-    # Of agents nobody knows where the run began.
+    # For agents, the position at the start of the run is unknown.
     assert lost(run) == [("system", 5, "history")]
 
 

@@ -1,4 +1,4 @@
-"""Metrics as a recorder gets them from the history, for tests of what is made of them."""
+"""Recordings for tests: metrics as a recorder reads them from the history, and what is recorded of them."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ from metrics_stream.runs import series as run_series
 from metrics_stream.runs.writer import Writer
 
 START = 1_800_000_000.0
-"""The beginning of a minute, and of an hour."""
+"""The start of a minute and of an hour."""
 
 HOLDER = "web-1:1:aaaa"
 
@@ -45,7 +45,7 @@ def start_run(slug: str = "soak", **columns) -> TestRun:
 
 
 class Recording:
-    """A history that counts, and a recorder's writer with the clock of the test."""
+    """A history with offsets, and the writer of a recorder with the clock of the test."""
 
     def __init__(self, *runs: str, epoch: str = "e1") -> None:
         self.runs = runs
@@ -57,7 +57,7 @@ class Recording:
         self.writer = self.new_writer()
 
     def new_writer(self) -> Writer:
-        """Return the writer of a recorder that has just come; the one before is forgotten, as by a kill."""
+        """Return the writer of a new recorder; the previous one is forgotten, as after a kill."""
         self.writer = Writer(now=lambda: self.now)
         return self.writer
 

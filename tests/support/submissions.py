@@ -1,4 +1,4 @@
-"""What anybody may send to `/api/metrics/`: requests that hypothesis makes up, and whether they are answered well."""
+"""Requests to the addresses for programs that hypothesis generates, and the check of their answers."""
 
 import asyncio
 import gzip
@@ -13,7 +13,7 @@ from django.core.asgi import get_asgi_application
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
-from metrics_stream.api import requests as http_entrance
+from metrics_stream.api import requests as api_requests
 from metrics_stream.bus import bus as bus_module
 from metrics_stream.models import AccessToken
 from metrics_stream.runtime.runtime import get_runtime, stop_runtime
@@ -59,7 +59,7 @@ def _lines(values):
 
 @st.composite
 def _spoilt(draw, bodies):
-    """Return a body with a piece cut out of it and another put there."""
+    """Return a body with a few bytes replaced by others."""
     body = draw(bodies)
     start = draw(st.integers(0, len(body)))
     end = draw(st.integers(start, min(len(body), start + 5)))
@@ -94,7 +94,7 @@ HEADERS = st.fixed_dictionaries(
 
 @st.composite
 def requests(draw):
-    """Return a method, headers (None for the token where it is right) and the parts of a body."""
+    """Return a method, headers (the token is None where it is the right one) and the parts of a body."""
     headers = draw(HEADERS)
     if draw(MOSTLY):
         headers.setdefault("content-type", draw(st.sampled_from(["application/json", "application/x-ndjson"])))
@@ -109,15 +109,15 @@ def requests(draw):
 
 
 class Door:
-    """The address as an ASGI server calls it, with all of Django behind it."""
+    """Django as an ASGI server calls it."""
 
     def __init__(self, token):
         self.token = token
-        self.application = http_entrance.with_bounded_bodies(get_asgi_application())
+        self.application = api_requests.with_bounded_bodies(get_asgi_application())
         self.statuses = {}
 
     async def send(self, method, headers, parts, path=PATH):
-        """Send a request, and return the status and what was answered."""
+        """Send a request, and return the status and the body of the answer."""
         messages = [{"type": "http.request", "body": part, "more_body": True} for part in parts]
         messages.append({"type": "http.request", "body": b"", "more_body": False})
         sent = []
@@ -149,10 +149,10 @@ class Door:
         return status, b"".join(message.get("body", b"") for message in sent[1:])
 
     async def check(self, request):
-        """Send a made-up request; whatever it is, the answer is one of those that are documented."""
+        """Send a generated request and check that the answer is a documented one."""
         method, _, parts = request
         status, body = await self.send(*request)
-        assert status in {202, 207, 422, *http_entrance.STATUSES.values()} - {503}, (status, request)
+        assert status in {202, 207, 422, *api_requests.STATUSES.values()} - {503}, (status, request)
         if method == "HEAD":
             return
         answer = json.loads(body)
@@ -165,10 +165,10 @@ class Door:
             assert {"error", "message"} <= set(answer), parts
 
     async def check_runs(self, request):
-        """Send a made-up request to the addresses of test runs; it is answered as documented, and none fails."""
+        """Send a generated request to the addresses of test runs and check that the answers are documented ones."""
         for path in ("/api/runs/", "/api/runs/none/alive/", "/api/runs/none/stop/"):
             status, body = await self.send(*request, path=path)
-            assert status in {201, *http_entrance.STATUSES.values()} - {503}, (status, path, request)
+            assert status in {201, *api_requests.STATUSES.values()} - {503}, (status, path, request)
             if request[0] != "HEAD":
                 assert {"error", "message"} <= set(json.loads(body)) or status == 201
                 assert self.token not in body.decode()
@@ -186,13 +186,13 @@ NO_LIMITS = {
 
 
 def fuzz(examples):
-    """Return a decorator that calls a test with so many requests, made from a seed that is printed when it fails."""
-    quiet = hypothesis.settings(
+    """Return a decorator that calls a test with so many requests; a failure prints the seed."""
+    settings = hypothesis.settings(
         max_examples=examples,
         deadline=None,
         suppress_health_check=list(HealthCheck),
     )
-    return lambda test: quiet(hypothesis.seed(SEED)(given(request=requests())(test)))
+    return lambda test: settings(hypothesis.seed(SEED)(given(request=requests())(test)))
 
 
 @pytest.fixture
@@ -205,7 +205,9 @@ async def door(settings):
     made = Door(text)
     await publish_one(made)
     tasks = len(asyncio.all_tasks())
-    failures = get_runtime().telemetry.hub_failures  # counted for the process, in which other tests have run
+    failures = (
+        get_runtime().telemetry.hub_failures
+    )  # The counters are those of the process, in which other tests have run.
     yield made
     await publish_one(made)
     assert len(asyncio.all_tasks()) == tasks
@@ -215,7 +217,7 @@ async def door(settings):
 
 
 async def publish_one(door):
-    """Publish a metric as it should be: those who send rubbish are in nobody's way."""
+    """Publish a valid metric, to check that invalid requests do not disturb others."""
     headers = {"authorization": None, "content-type": "application/json"}
     item = {"metric_type": "system", "data": {"n": 1}, "source": "healthy"}
     assert await door.send("POST", headers, [json.dumps(item).encode()]) == (202, b'{"accepted": 1}')
