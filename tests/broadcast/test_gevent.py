@@ -11,8 +11,8 @@ import pytest
 
 from metrics_stream.conf import get_settings
 from metrics_stream.history import open_history
-from tests.faults.redis_process import RedisProcess
 from tests.support.listener import Listener
+from tests.support.redis_process import RedisProcess
 from tests.support.stack import ROOT
 
 pytestmark = pytest.mark.valkey

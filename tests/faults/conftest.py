@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.control import Producer
+from tests.support.control import Producer
 from tests.support.stack import ROOT, Stack
 
 MakeStack = Callable[..., Stack]

@@ -11,7 +11,7 @@ from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
 from websockets.uri import parse_uri
 
-from tests.faults.control import Ledger
+from tests.support.control import Ledger
 from tests.support.stack import Stack
 
 RECEIVE_BUFFER_BYTES = 32 * 1024

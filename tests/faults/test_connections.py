@@ -9,8 +9,8 @@ import time
 import pytest
 import websockets
 
-from tests.faults.control import SOURCE, Control, Producer, show, subscription_messages, wait_for_clients
 from tests.faults.vanishing_proxy import VanishingProxy
+from tests.support.control import SOURCE, Control, Producer, show, subscription_messages, wait_for_clients
 
 pytestmark = pytest.mark.valkey
 

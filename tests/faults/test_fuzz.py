@@ -11,7 +11,7 @@ from websockets.sync.client import connect
 
 from metrics_stream.core.protocol import codes
 from metrics_stream.core.protocol.messages import CLIENT_MESSAGES, message_name
-from tests.faults.control import Control, Producer, catch_up, show
+from tests.support.control import Control, Producer, catch_up, show
 from tests.support.stack import eventually
 
 pytestmark = pytest.mark.valkey

@@ -10,7 +10,7 @@ import pytest
 import redis
 import websockets
 
-from tests.faults.control import SOURCE, Control, Ledger, Producer, subscription_messages
+from tests.support.control import SOURCE, Control, Ledger, Producer, subscription_messages
 
 pytestmark = pytest.mark.valkey
 

@@ -5,7 +5,7 @@ import contextlib
 
 import pytest
 
-from tests.faults.control import Control, catch_up
+from tests.support.control import Control, catch_up
 from tests.support.stack import eventually
 
 pytestmark = pytest.mark.valkey

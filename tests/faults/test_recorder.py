@@ -13,7 +13,7 @@ import time
 import pytest
 import websockets
 
-from tests.faults.control import SOURCE, Producer
+from tests.support.control import SOURCE, Producer
 from tests.support.stack import ROOT, Stack, wait_until
 
 pytestmark = pytest.mark.valkey

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults.conftest import fault_stack
-from tests.faults.control import Control, Producer, catch_up
-from tests.faults.redis_process import RedisProcess
+from tests.support.control import Control, Producer, catch_up
+from tests.support.redis_process import RedisProcess
 from tests.support.stack import Stack, eventually
 
 pytestmark = pytest.mark.valkey

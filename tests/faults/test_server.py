@@ -10,8 +10,8 @@ import time
 import psutil
 import pytest
 
-from tests.faults.control import Control, Producer, catch_up, subscription_messages
 from tests.faults.slow_client import SlowClient
+from tests.support.control import Control, Producer, catch_up, subscription_messages
 from tests.support.stack import eventually
 
 pytestmark = pytest.mark.valkey

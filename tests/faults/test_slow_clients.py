@@ -9,8 +9,8 @@ import psutil
 import pytest
 
 from tests.faults.conftest import fault_stack
-from tests.faults.control import POLL_SECONDS, Control, Producer, show, subscription_messages
 from tests.faults.slow_client import SlowClient
+from tests.support.control import POLL_SECONDS, Control, Producer, show, subscription_messages
 from tests.support.stack import Stack
 
 pytestmark = pytest.mark.valkey

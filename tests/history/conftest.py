@@ -9,8 +9,8 @@ import pytest_asyncio
 from metrics_stream.history import Bounds, History
 from metrics_stream.history.memory import MemoryHistory
 from metrics_stream.history.redis import RedisHistory
-from tests.faults.redis_process import RedisProcess
 from tests.support.history import MANY, redis_history
+from tests.support.redis_process import RedisProcess
 
 OpenHistory = Callable[[Bounds], History]
 

@@ -12,8 +12,8 @@ from metrics_stream.core.errors import BusError
 from metrics_stream.core.protocol.positions import Position
 from metrics_stream.history import ActiveRun, Bounds
 from metrics_stream.history.redis import RedisHistory
-from tests.faults.redis_process import RedisProcess
 from tests.support.history import Producer, metric, read, redis_history, start, timestamps
+from tests.support.redis_process import RedisProcess
 
 pytestmark = pytest.mark.valkey
 

@@ -16,8 +16,8 @@ from redis.asyncio.sentinel import SentinelManagedSSLConnection
 
 from project.redis_url import channel_layer_host
 from tests.conftest import skip_or_fail
-from tests.faults.control import Control, Producer
 from tests.support.certificates import Authority
+from tests.support.control import Control, Producer
 from tests.support.stack import Stack, eventually, free_port, wait_until
 
 PASSWORD = "pass/word"
