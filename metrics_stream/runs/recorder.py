@@ -56,7 +56,6 @@ class Recorder:
 
     def __init__(self, settings: StreamSettings, *, name: str, clock: Callable[[], float] = time.monotonic) -> None:
         """`name` is that of the process; two containers may use the same name, so the lease adds random letters."""
-        self.metrics_read = 0
         self._settings = settings
         self._types = tuple(settings.catalogue().types)
         self._clock = clock
@@ -215,7 +214,6 @@ class Recorder:
                 _store_losses(page, unfinished)
             if page.batches or page.position != position:
                 writer.write(page.batches, page.position, holder=self._lease.holder)
-            self.metrics_read += sum(len(batch.metrics) for batch in page.batches)
             self._position = position = page.position
             if page.is_last:
                 break
@@ -320,8 +318,3 @@ def stop_recorder() -> None:
     recorder, _Process.recorder = _Process.recorder, None
     if recorder is not None:
         recorder.stop()
-
-
-def the_recorder() -> Recorder | None:
-    """Return the recorder of this process, None when none runs."""
-    return _Process.recorder

@@ -1,6 +1,7 @@
 """The recorder, step by step: the metrics of a run are in the database, once and in order, whatever happens."""
 
 import asyncio
+import threading
 import time
 
 import pytest
@@ -11,7 +12,8 @@ from metrics_stream.history import open_history
 from metrics_stream.models import MetricChunk, RecorderState, TestRun
 from metrics_stream.runs import lifecycle
 from metrics_stream.runs import recorder as recorder_module
-from metrics_stream.runs.recorder import Recorder, lag_seconds, start_recorder, stop_recorder, the_recorder
+from metrics_stream.runs.recorder import Recorder, lag_seconds, start_recorder, stop_recorder
+from metrics_stream.runs.writer import Writer
 from tests.support.recording import active_slugs, publish_numbers, recorded_numbers
 from tests.support.stack import wait_until
 
@@ -234,20 +236,28 @@ def test_the_lag_is_the_waiting_time_of_the_oldest_metric(recorder):
 
 
 def test_a_stop_records_the_rest_and_releases_the_lease(monkeypatch, make_recorder):
+    written = []
+    write = Writer.write
+
+    def write_and_count(writer, batches, *arguments, **options):
+        write(writer, batches, *arguments, **options)
+        written.extend(metric for batch in batches for metric in batch.metrics)
+
+    monkeypatch.setattr(Writer, "write", write_and_count)
     run = lifecycle.start("soak")
     publish_numbers(1)
     monkeypatch.setattr(recorder_module, "STEP_SECONDS", 0.02)
     start_recorder("here")
     start_recorder("here")
     try:
-        wait_until(lambda: the_recorder().metrics_read == 1, 10)
+        wait_until(lambda: len(written) == 1, 10)
         monkeypatch.setattr(recorder_module, "STEP_SECONDS", 60.0)
         publish_numbers(2)
     finally:
         began = time.monotonic()
         stop_recorder()
     assert time.monotonic() - began < 2
-    assert the_recorder() is None
+    assert "metrics-recorder" not in {thread.name for thread in threading.enumerate()}
     assert recorded_numbers(run) == [1, 2]
     other = make_recorder("other")
     other.step()

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from metrics_stream.collectors.demo.latency import Latency
 from metrics_stream.collectors.demo.noise import Noise
@@ -21,21 +20,14 @@ BACKLOG_SECONDS = 0.4
 """How long a healthy agent would work on the longest backlog it keeps; what does not fit times out."""
 
 
-@dataclass(frozen=True, slots=True)
-class AgentState:
-    """One agent after a step: its published entry, and the exact values that the sums over all agents need."""
+class AgentState(NamedTuple):
+    """One agent after a step."""
 
     entry: dict[str, Any]
+    """As it is published."""
+    exact: dict[str, float]
+    """The values for averages over all agents, not rounded."""
     latency: Latency
-    throughput_tps: float
-    error_rate: float
-    timeout_rate: float
-    utilization: float
-    wait_ms: float
-    waiting: int
-    decision_accuracy: float
-    false_positive_rate: float
-    false_negative_rate: float
 
 
 class DemoAgent:
@@ -101,19 +93,17 @@ class DemoAgent:
             "false_positive_rate": round(false_positive_rate, 5),
             "false_negative_rate": round(false_negative_rate, 5),
         }
-        return AgentState(
-            entry=entry,
-            latency=latency,
-            throughput_tps=round(throughput, 2),
-            error_rate=error_rate,
-            timeout_rate=timeout_tps / throughput,
-            utilization=min(1.0, utilization),
-            wait_ms=wait_ms,
-            waiting=round(throughput * wait_ms / 1000),
-            decision_accuracy=accuracy,
-            false_positive_rate=false_positive_rate,
-            false_negative_rate=false_negative_rate,
-        )
+        exact = {
+            "error_rate": error_rate,
+            "timeout_rate": timeout_tps / throughput,
+            "utilization": min(1.0, utilization),
+            "wait_ms": wait_ms,
+            "waiting": round(throughput * wait_ms / 1000),
+            "decision_accuracy": accuracy,
+            "false_positive_rate": false_positive_rate,
+            "false_negative_rate": false_negative_rate,
+        }
+        return AgentState(entry, exact, latency)
 
     def _serve(self, seconds: float, offered_tps: float, capacity: float) -> tuple[float, float]:
         """Work on what arrives and on the backlog; return what was served and what timed out, per second."""

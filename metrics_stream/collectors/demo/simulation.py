@@ -72,7 +72,7 @@ class DemoTest:
             elapsed_seconds, seed=self.seed, agents=len(self._agents), duration_seconds=self.duration_seconds
         )
         states = self._advance_agents(seconds, moment)
-        mixture = Mixture([(state.throughput_tps, state.latency) for state in states])
+        mixture = Mixture([(state.entry["throughput_tps"], state.latency) for state in states])
         system = self._system(seconds, states, mixture, moment)
         business = self._ledger.advance(
             seconds,
@@ -106,10 +106,10 @@ class DemoTest:
         ]
 
     def _system(self, seconds: float, states: list[AgentState], mixture: Mixture, moment: Moment) -> dict[str, Any]:
-        throughput = round(sum(state.throughput_tps for state in states), 2)
+        throughput = round(sum(state.entry["throughput_tps"] for state in states), 2)
         total = sum(state.entry["requests_processed"] for state in states)
         failed = sum(state.entry["error_count"] for state in states)
-        busy = sum(state.utilization for state in states) / len(states)
+        busy = sum(state.exact["utilization"] for state in states) / len(states)
         # The slowest of n responses is about their percentile 1 - 1/n.
         p99 = mixture.percentile(0.99)
         slowest = mixture.percentile(max(0.99, 1 - 1 / (2 + throughput * max(seconds, 0.1))))
@@ -129,7 +129,7 @@ class DemoTest:
             "cpu_utilization": _clamped(0.05 + 0.86 * busy + self._noise.advance("cpu", seconds)),
             "memory_utilization": _clamped(0.38 + 0.24 * busy + self._noise.advance("memory", seconds)),
             "network_throughput_mbps": round(megabits * (1 + self._noise.advance("size", seconds)), 2),
-            "queue_depth": sum(state.waiting for state in states),
+            "queue_depth": sum(state.exact["waiting"] for state in states),
             "queue_latency_ms": round(_mean(states, "wait_ms"), 2),
             "phase": moment.phase,
         }
@@ -137,8 +137,8 @@ class DemoTest:
 
 def _mean(states: list[AgentState], name: str) -> float:
     """Return the average of a value of the agents, each with the weight of its requests."""
-    total = sum(state.throughput_tps for state in states)
-    return float(sum(state.throughput_tps * getattr(state, name) for state in states) / total)
+    weights = [state.entry["throughput_tps"] for state in states]
+    return float(sum(weight * state.exact[name] for weight, state in zip(weights, states, strict=True)) / sum(weights))
 
 
 def _clamped(ratio: float) -> float:
