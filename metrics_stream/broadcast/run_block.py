@@ -127,7 +127,7 @@ class RunBlock:
         try:
             self._flush()
         finally:
-            self._end(*_outcome(error))
+            self._end(*_describe_end(error))
         self._thread.join(STOP_SECONDS + SPARE_SECONDS)
 
     async def __aenter__(self) -> StartedRun:
@@ -199,7 +199,7 @@ class RunBlock:
             return
 
 
-def _outcome(error: BaseException | None) -> tuple[str, str]:
+def _describe_end(error: BaseException | None) -> tuple[str, str]:
     """Return the status with which a run ends, and the text for its notes."""
     if error is None or (isinstance(error, SystemExit) and not error.code):
         return COMPLETED, ""

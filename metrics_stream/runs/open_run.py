@@ -143,26 +143,28 @@ class OpenRun:
         minute = row_start(FINEST, timestamp)
         for agent_id, fields, values in readings:
             if fields:
-                place = (self._key(metric.metric_type, metric.source, agent_id), minute)
+                place = (self._find_key(metric.metric_type, metric.source, agent_id), minute)
                 if place not in self._open and minute <= self._newest.get(place[0], -1):
                     self._reopened.add(place)
                 self._folder.put(place[0], timestamp, fields, values)
                 self._open[place] = now
                 self._changed.add(place)
         for agent_id, named in sketches:
-            place = (self._key(metric.metric_type, metric.source, agent_id), minute)
+            place = (self._find_key(metric.metric_type, metric.source, agent_id), minute)
             # Without a number beside it, a sketch belongs to no percentile.
             if place in self._open:
                 columns = self._sketches.setdefault(place, SketchColumns())
                 for name, sketch in named.items():
-                    columns.add(_storable(name), int(timestamp), sketch)
+                    columns.add(_make_storable(name), int(timestamp), sketch)
 
-    def _key(self, metric_type: str, source: str, agent_id: str | None) -> SeriesKey:
+    def _find_key(self, metric_type: str, source: str, agent_id: str | None) -> SeriesKey:
         raw = (metric_type, source, agent_id)
         if (key := self._keys.get(raw)) is None:
             if len(self._keys) > MAX_SERIES:
                 self._keys.clear()
-            key = self._keys[raw] = SeriesKey(metric_type, _storable(source), agent_id and _storable(agent_id))
+            key = self._keys[raw] = SeriesKey(
+                metric_type, _make_storable(source), agent_id and _make_storable(agent_id)
+            )
         return key
 
     def _add_to_chunk(self, metric: Metric, published_at: float) -> None:
@@ -197,7 +199,7 @@ class OpenRun:
         self._offsets[metric_type] = max(end, known_offset or 0)
 
     def _note_loss(self, metric_type: str, count: int | None, reason: str, at: float) -> None:
-        entry = {"at": _instant(at).isoformat(), "metric_type": metric_type, "count": count, "reason": reason}
+        entry = {"at": _to_datetime(at).isoformat(), "metric_type": metric_type, "count": count, "reason": reason}
         if len(self._lost) < MAX_LOST:
             self._lost.append(entry)
             return
@@ -271,7 +273,7 @@ class OpenRun:
             )
         known = set(group.fields)
         for field in [field for field in columns if field not in known]:
-            if self._series_count >= MAX_SERIES or _storable(field) != field:
+            if self._series_count >= MAX_SERIES or _make_storable(field) != field:
                 del columns[field]
                 continue
             group.fields.append(field)
@@ -327,8 +329,8 @@ class OpenRun:
     def _make_run_columns(self) -> dict[str, Any]:
         return {
             "metrics_recorded": self._first_number + len(self._chunk),
-            "first_at": None if self._first_at == math.inf else _instant(self._first_at),
-            "last_at": None if self._last_at == -math.inf else _instant(self._last_at),
+            "first_at": None if self._first_at == math.inf else _to_datetime(self._first_at),
+            "last_at": None if self._last_at == -math.inf else _to_datetime(self._last_at),
             "lost": self._lost,
             "recorded_until": None if self._epoch is None else {"epoch": self._epoch, "offsets": self._offsets},
         }
@@ -349,10 +351,10 @@ def key_of(group: SeriesGroup) -> SeriesKey:
     return SeriesKey(group.metric_type, group.source, group.agent_id or None)
 
 
-def _storable(text: str) -> str:
+def _make_storable(text: str) -> str:
     """Return a text that every database can store in the column of a SeriesGroup."""
     return text.replace("\0", "\ufffd")[:MAX_TERM_LENGTH]
 
 
-def _instant(seconds_since_1970: float) -> datetime:
+def _to_datetime(seconds_since_1970: float) -> datetime:
     return datetime.fromtimestamp(seconds_since_1970, UTC)

@@ -247,7 +247,7 @@ def _store_losses(page: Page, unfinished: Iterable[TestRun]) -> None:
     for run in unfinished:
         started_at = run.started_at.timestamp() if run.started_at else now
         lost = [
-            {"at": _instant(at), "metric_type": metric_type, "count": None, "reason": "history"}
+            {"at": _to_iso(at), "metric_type": metric_type, "count": None, "reason": "history"}
             for metric_type in page.lost
             if started_at < (at := kept_from.get(metric_type, now))
         ]
@@ -255,7 +255,7 @@ def _store_losses(page: Page, unfinished: Iterable[TestRun]) -> None:
             TestRun.objects.filter(pk=run.pk, recorded_until__isnull=True).update(lost=lost)
 
 
-def _instant(seconds_since_1970: float) -> str:
+def _to_iso(seconds_since_1970: float) -> str:
     return datetime.fromtimestamp(seconds_since_1970, UTC).isoformat()
 
 

@@ -79,7 +79,7 @@ def summary(run: TestRun) -> list[SeriesSummary]:
         return []
     since, until = run.first_at.timestamp(), run.last_at.timestamp()
     groups = {group.pk: group for group in SeriesGroup.objects.filter(run=run)}
-    parts = _load(groups.keys(), _choose_tier(groups.keys(), until - since, 1), since, until, ())
+    parts = _load_parts(groups.keys(), _choose_tier(groups.keys(), until - since, 1), since, until, ())
     return [
         _summarize(key_of(groups[pk]), field, column, merged)
         for pk, part in parts.items()
@@ -161,7 +161,7 @@ def _read(
 ) -> list[SeriesColumns]:
     by_pk = {group.pk: group for group in groups}
     tier = _choose_tier(by_pk.keys(), until - since, max_points)
-    parts = _load(by_pk.keys(), tier, since, until, fields)
+    parts = _load_parts(by_pk.keys(), tier, since, until, fields)
     grid = make_grid(since, until, bucket_seconds=tier, max_points=max_points)
     return [
         _use_worst_percentile(one)
@@ -195,7 +195,7 @@ def _choose_tier(group_ids: Collection[int], seconds: float, max_points: int) ->
     return FINEST
 
 
-def _load(
+def _load_parts(
     group_ids: Collection[int], tier: int, since: float, until: float, fields: Collection[str]
 ) -> dict[int, Unpacked]:
     found: dict[int, Unpacked] = defaultdict(lambda: Unpacked({}, SketchColumns()))
