@@ -229,7 +229,7 @@ def locustfile(tmp_path):
         ),
         (
             {"METRICS_URL": "127.0.0.1:8000", "METRICS_TOKEN": "mst_1"},
-            "METRICS_URL and METRICS_TOKEN: url is '127.0.0.1:8000'; allowed: https://metrics.example.com and the like",
+            "METRICS_URL and METRICS_TOKEN: url is '127.0.0.1:8000'; allowed: one like https://metrics.example.com",
         ),
         (
             {"DJANGO_SETTINGS_MODULE": "project.settings", "DEBUG": "1"},
