@@ -35,8 +35,8 @@ logger = logging.getLogger(__name__)
 # A revoked token stops publishing after this time at the latest, even when the bus does not announce the revocation.
 FRESH_SECONDS = 3.0
 # For so long a token that was valid stays valid while the database cannot be reached.
-UNKNOWN_SECONDS = 300.0
-# How long the limit of names stands before the database is asked whether an admin has deleted some.
+TOKEN_UNKNOWN_SECONDS = 300.0
+# How often the database is asked whether a token at its limit of names has room again: an admin may delete names.
 FULL_SECONDS = 5.0
 
 BURST_SECONDS = 10.0
@@ -116,7 +116,7 @@ class PublishingPrograms:
         try:
             token = await _find(text, scope)
         except DatabaseError as error:
-            if known is not None and now - known.looked_up_at < UNKNOWN_SECONDS:
+            if known is not None and now - known.looked_up_at < TOKEN_UNKNOWN_SECONDS:
                 return known
             logger.warning("a token cannot be looked up: %s", str(error).strip().partition("\n")[0])
             message = "the token cannot be looked up; try again later"

@@ -161,7 +161,7 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 def with_bounded_bodies(http: Application) -> Application:
-    """Return `http` with bounds for the bodies of programs: one that is too large or too slow is rejected at once."""
+    """Return `http` with bounds for the bodies of programs: too large or too slow ones are rejected immediately."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         if not scope["path"].startswith(PATHS):

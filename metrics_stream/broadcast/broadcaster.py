@@ -25,7 +25,7 @@ from metrics_stream.native_threads import NativeThread
 
 logger = logging.getLogger(__name__)
 
-# At most this many metrics leave the queue at once; they are lost when the program is killed before they are sent.
+# At most this many metrics leave the queue together; they are lost when the program is killed before they are sent.
 MAX_TAKEN = 500
 # The first wait before a batch is sent again, and the longest.
 RESEND_SECONDS = (0.1, 2.0)
@@ -40,7 +40,7 @@ class Outage(NamedTuple):
 
 
 class Broadcaster:
-    """Publishes from its own thread: every call returns at once and never blocks the stress test.
+    """Publishes from its own thread: every call returns immediately and never blocks the stress test.
 
     It publishes over the channel layer or, with `url` and `token`, over HTTP without any Django settings. Metrics wait
     in a queue of `max_queued`; when it is full, the oldest are dropped and counted. What could not be sent is sent

@@ -30,7 +30,7 @@ async def broadcast(metric_type: str, data: Any, timestamp: Timestamp = None, *,
 
 
 async def broadcast_many(items: Iterable[MetricInput]) -> None:
-    """Publish several metrics at once, in order; nothing is published when one of them cannot be a metric."""
+    """Publish several metrics together, in order; nothing is published when one of them cannot be a metric."""
     await _publish([make_metric(**item) for item in items])
 
 

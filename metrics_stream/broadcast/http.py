@@ -23,11 +23,11 @@ from metrics_stream.core.metrics.catalogue import BUILTIN_TYPES, SLUG_PATTERN, M
 from metrics_stream.core.metrics.encoding import encode_metric, epoch_seconds
 from metrics_stream.core.metrics.metric import MAX_METRIC_BYTES, Metric
 
-PATH = "/api/metrics/"
+METRICS_PATH = "/api/metrics/"
 
 # Less than half of what a server accepts by default, in metrics and in bytes.
-MAX_BATCH_METRICS = 400
-MAX_BATCH_BYTES = 1_000_000
+MAX_REQUEST_METRICS = 400
+MAX_REQUEST_BYTES = 1_000_000
 
 # From the start of the connection to the end of the answer.
 REQUEST_SECONDS = 10.0
@@ -94,7 +94,7 @@ def _split(metrics: Sequence[Metric]) -> Iterator[list[bytes]]:
     bodies: list[bytes] = []
     size = 0
     for metric in metrics:
-        if bodies and (len(bodies) >= MAX_BATCH_METRICS or size + len(metric.body) > MAX_BATCH_BYTES):
+        if bodies and (len(bodies) >= MAX_REQUEST_METRICS or size + len(metric.body) > MAX_REQUEST_BYTES):
             yield bodies
             bodies, size = [], 0
         bodies.append(metric.body)
@@ -112,7 +112,7 @@ class _HttpBatch:
     key: str
 
     async def send(self) -> Outcome:
-        address = self.server.address.below(PATH)
+        address = self.server.address.below(METRICS_PATH)
         headers = {
             "Content-Type": "application/x-ndjson",
             "Content-Encoding": "gzip",

@@ -25,9 +25,9 @@ from metrics_stream.core.errors import NativeThreadError, NoAnswerError, RunErro
 
 logger = logging.getLogger(__name__)
 
-PATH = "/api/runs/"
+RUNS_PATH = "/api/runs/"
 
-# From the start of the connection to the end of the answer; several requests fit into run_block.STOP_SECONDS.
+# From the start of the connection to the end of the answer; several requests fit into run_block.RUN_STOP_SECONDS.
 RUN_REQUEST_SECONDS = 5.0
 # For how long a server that cannot be reached is asked to start a run.
 START_SECONDS = 10.0
@@ -96,7 +96,7 @@ class HttpRunStore:
         content = answer.content
         slug = content.get("slug")
         if not (isinstance(slug, str) and _SLUG.fullmatch(slug)):
-            raise RunError(f"{self._server.address.below(PATH)} answered 201 without the slug of a run")
+            raise RunError(f"{self._server.address.below(RUNS_PATH)} answered 201 without the slug of a run")
         self._run.slug = slug
         self._run.sources = content.get("sources", [])
         self._update_run(content)
@@ -132,7 +132,7 @@ class HttpRunStore:
 
     def _post(self, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         """Return a final answer; raise RunUnavailableError for none, and for one that asks for another attempt."""
-        address = self._server.address.below(f"{PATH}{path}")
+        address = self._server.address.below(f"{RUNS_PATH}{path}")
 
         async def call() -> Answer:
             connection = Connection(self._server, request_seconds=RUN_REQUEST_SECONDS)
@@ -154,7 +154,7 @@ class HttpRunStore:
 
     def _refusal(self, path: str, answer: Answer) -> RunError:
         is_over = answer.content.get("error") in ("run_ended", "unknown_run")
-        message = self._server.describe_answer(self._server.address.below(f"{PATH}{path}"), answer)
+        message = self._server.describe_answer(self._server.address.below(f"{RUNS_PATH}{path}"), answer)
         return (RunOverError if is_over else RunError)(message)
 
 

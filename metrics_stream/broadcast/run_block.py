@@ -22,7 +22,7 @@ from metrics_stream.core.formats.runs import CANCELLED, COMPLETED, FAILED
 logger = logging.getLogger(__name__)
 
 # How long a program tries to end its run, and how much longer it waits for the last attempt.
-STOP_SECONDS = 15.0
+RUN_STOP_SECONDS = 15.0
 SPARE_SECONDS = 2.0
 # The wait before a store that cannot be reached is called again.
 RUN_RETRY_SECONDS = 0.5
@@ -128,7 +128,7 @@ class RunBlock:
             self._flush()
         finally:
             self._end(*_describe_end(error))
-        self._thread.join(STOP_SECONDS + SPARE_SECONDS)
+        self._thread.join(RUN_STOP_SECONDS + SPARE_SECONDS)
 
     async def __aenter__(self) -> StartedRun:
         try:
@@ -183,7 +183,7 @@ class RunBlock:
 
     def _stop(self, run: StartedRun) -> None:
         status, note = self._outcome
-        deadline = time.monotonic() + STOP_SECONDS
+        deadline = time.monotonic() + RUN_STOP_SECONDS
         while True:
             try:
                 self._run_store.stop(status, note)

@@ -68,7 +68,7 @@ class HostMetrics:
 
 
 def _is_loopback(name: str, stats: Any) -> bool:
-    # Windows has no flags; there only the name tells.
+    # Windows has no flags, so there the name decides.
     flags: str = getattr(stats, "flags", "")
     return "loopback" in flags.split(",") or name in {"lo", "lo0"} or name.lower().startswith("loopback")
 

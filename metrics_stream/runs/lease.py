@@ -55,7 +55,7 @@ class Lease:
         self._own_row().update(**values)
 
     def release(self) -> None:
-        """Let another process record at once."""
+        """Release the lease, so that another process can record immediately."""
         self._own_row().update(holder="")
 
     def _own_row(self) -> Any:

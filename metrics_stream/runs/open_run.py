@@ -28,7 +28,7 @@ CHUNK_BYTES = 500_000
 CHUNK_SECONDS = 60.0
 
 # A minute is closed when nothing was added to it for this time; a later metric opens it again.
-QUIET_SECONDS = 10.0
+QUIET_MINUTE_SECONDS = 10.0
 # It is also closed when this many later minutes of its key are open: timestamps may be anything.
 MAX_OPEN_MINUTES = 3
 
@@ -239,7 +239,7 @@ class OpenRun:
         """Return the minutes to close."""
         if ends:
             return set(self._open)
-        due = {place for place, touched_at in self._open.items() if now - touched_at >= QUIET_SECONDS}
+        due = {place for place, touched_at in self._open.items() if now - touched_at >= QUIET_MINUTE_SECONDS}
         by_key = defaultdict(list)
         for key, minute in self._open:
             by_key[key].append(minute)

@@ -11,10 +11,10 @@ from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.models import MetricChunk, TestRun
 from metrics_stream.runs.chunks import Recorded, unpack_keys, unpack_metrics
 
-# So many chunks are read at once: some megabytes at most.
+# So many chunks are read with one query: some megabytes at most.
 _PAGE_CHUNKS = 10
 
-NEWEST_SECONDS = 900.0
+MAX_NEWEST_AGE_SECONDS = 900.0
 """The greatest age of what `newest_before` returns; the history has the same by default."""
 
 
@@ -88,7 +88,7 @@ def newest_before(run: TestRun, at: float) -> list[Metric]:
     wanted: set[int] = set()
     needed: list[int] = []
     # Read first only which keys are in which chunk, so that chunks without a new key are not unpacked.
-    chunks = MetricChunk.objects.filter(run=run, first_at__lt=at, last_at__gte=at - NEWEST_SECONDS)
+    chunks = MetricChunk.objects.filter(run=run, first_at__lt=at, last_at__gte=at - MAX_NEWEST_AGE_SECONDS)
     for pk, last_at, packed in chunks.order_by("-first_number").values_list("pk", "last_at", "keys"):
         keys = unpack_keys(packed)
         if not keys <= wanted:
@@ -99,6 +99,6 @@ def newest_before(run: TestRun, at: float) -> list[Metric]:
     newest: dict[tuple[str, str, tuple[str, ...]], tuple[int, Metric]] = {}
     for chunk in MetricChunk.objects.filter(pk__in=needed).order_by("first_number").iterator(chunk_size=_PAGE_CHUNKS):
         for number, item in enumerate(unpack_metrics(chunk.payload), chunk.first_number):
-            if at - NEWEST_SECONDS <= item.published_at < at:
+            if at - MAX_NEWEST_AGE_SECONDS <= item.published_at < at:
                 newest[item.metric.key] = (number, item.metric)
     return [metric for _, metric in sorted(newest.values(), key=lambda entry: entry[0])]

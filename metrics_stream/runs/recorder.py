@@ -48,11 +48,11 @@ CLOCK_SECONDS = 60.0
 # The first wait after a step that failed, and the longest.
 STEP_RETRY_SECONDS = (1.0, 30.0)
 # How long a server that stops waits for the recorder to record what is new since its last step.
-STOP_SECONDS = 2.0
+RECORDER_STOP_SECONDS = 2.0
 
 
 class Recorder:
-    """Records in a thread of its own from `start` to `stop`; `step` is one round of it."""
+    """Records in its own thread from `start` to `stop`; `step` is one round."""
 
     def __init__(self, settings: StreamSettings, *, name: str, clock: Callable[[], float] = time.monotonic) -> None:
         """`name` is that of the process; two containers may use the same name, so the lease adds random letters."""
@@ -81,11 +81,11 @@ class Recorder:
         self._thread.start()
 
     def stop(self) -> None:
-        """Record what is new, release the lease and end the thread, within STOP_SECONDS."""
-        self._stop_by = time.monotonic() + STOP_SECONDS / 2
+        """Record what is new, release the lease and end the thread, within RECORDER_STOP_SECONDS."""
+        self._stop_by = time.monotonic() + RECORDER_STOP_SECONDS / 2
         self._stopping.set()
         if self._thread.ident is not None:
-            self._thread.join(STOP_SECONDS)
+            self._thread.join(RECORDER_STOP_SECONDS)
 
     # --- the thread ---
 
@@ -314,7 +314,7 @@ def start_recorder(name: str) -> None:
 
 
 def stop_recorder() -> None:
-    """Stop the recorder of this process, if there is one, within STOP_SECONDS."""
+    """Stop the recorder of this process, if there is one, within RECORDER_STOP_SECONDS."""
     recorder, _Process.recorder = _Process.recorder, None
     if recorder is not None:
         recorder.stop()

@@ -12,7 +12,7 @@ from django.db.models.functions import Length
 from metrics_stream.conf import StreamSettings
 from metrics_stream.models import MetricChunk, SeriesGroup, TestRun, TierChunk
 
-# So many rows are deleted at once, so that other processes can write in between.
+# So many rows are deleted with one statement, so that other processes can write in between.
 _BATCH_ROWS = 500
 
 

@@ -97,7 +97,7 @@ async def test_tls_is_verified(tmp_path, monkeypatch):
     ],
 )
 def test_an_address_leads_to_the_server(url, address):
-    assert str(http_client.address_of(url, insecure=False).below(http.PATH)) == address
+    assert str(http_client.address_of(url, insecure=False).below(http.METRICS_PATH)) == address
 
 
 @pytest.mark.parametrize("host", ["metrics.example.com", "192.168.1.2", "localhost.example.com"])

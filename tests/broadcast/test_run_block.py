@@ -86,7 +86,7 @@ def test_the_end_is_repeated_until_it_is_stored(log):
 
 
 def test_an_end_that_cannot_be_keptd_is_logged(log, monkeypatch):
-    monkeypatch.setattr(run_block, "STOP_SECONDS", 0.0)
+    monkeypatch.setattr(run_block, "RUN_STOP_SECONDS", 0.0)
     run(Store(stop=[RunUnavailableError("the server is away")]))
     assert messages(log) == ["the end of the test run soak-1 could not be stored: the server is away"]
 

@@ -13,7 +13,7 @@ from metrics_stream.collectors.demo.latency import Latency
 from metrics_stream.collectors.demo.noise import Noise
 from metrics_stream.collectors.demo.scenario import AGENT_NOISE, AGENT_RANGES, ROLES
 
-STATUSES = {"healthy": 0.85, "degraded": 0.5, "unhealthy": 0.0}
+HEALTH_OF_STATUS = {"healthy": 0.85, "degraded": 0.5, "unhealthy": 0.0}
 """Status → the least `health_score` with which an agent has it, best first."""
 
 BACKLOG_SECONDS = 0.4
@@ -88,7 +88,7 @@ class DemoAgent:
             "current_load": round(min(1.0, utilization), 4),
             "concurrent_requests": round(throughput * mean_ms / 1000),
             "health_score": health,
-            "status": next(status for status, least in STATUSES.items() if health >= least),
+            "status": next(status for status, least in HEALTH_OF_STATUS.items() if health >= least),
             "decision_accuracy": round(accuracy, 5),
             "false_positive_rate": round(false_positive_rate, 5),
             "false_negative_rate": round(false_negative_rate, 5),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
-from metrics_stream.collectors.demo.agents import STATUSES
+from metrics_stream.collectors.demo.agents import HEALTH_OF_STATUS
 from metrics_stream.collectors.demo.scenario import BASELINE_COST, COMPETITORS, STORIES, Phase
 
 MAX_AGENT_NODES = 8
@@ -33,7 +33,7 @@ class Showcase:
     ) -> Entry:
         """Return the `presentation` metric of the step `at` seconds after the start."""
         self._remember(at, system, agents)
-        counts = {status: sum(agent["status"] == status for agent in agents) for status in STATUSES}
+        counts = {status: sum(agent["status"] == status for agent in agents) for status in HEALTH_OF_STATUS}
         saved, cost, uptime = business["money_saved"], business["total_cost"], hero["uptime_percentage"]
         highlights = [
             f"{business['fraud_detected']:,} frauds stopped, worth ${business['fraud_prevented_amount']:,.0f}",
@@ -143,7 +143,7 @@ def _agent_node(pool: list[Entry], *, y: float) -> Entry:
         first["agent_id"] if is_alone else f"{first['agent_id']}-{last['agent_id']}",
         "agent" if is_alone else "agent_pool",
         first["agent_name"] if is_alone else f"{len(pool)} agents",
-        max((agent["status"] for agent in pool), key=list(STATUSES).index),
+        max((agent["status"] for agent in pool), key=list(HEALTH_OF_STATUS).index),
         round(tps, 2),
         round(sum(agent["throughput_tps"] * agent["avg_response_time_ms"] for agent in pool) / tps, 2),
         round(sum(agent["throughput_tps"] * (1 - agent["success_rate"]) for agent in pool) / tps, 5),
