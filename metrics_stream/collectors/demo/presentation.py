@@ -8,8 +8,9 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+from metrics_stream.collectors.demo import scenario
 from metrics_stream.collectors.demo.agents import HEALTH_OF_STATUS
-from metrics_stream.collectors.demo.scenario import BASELINE_COST, COMPETITORS, STORIES, Phase
+from metrics_stream.collectors.demo.scenario import BASELINE_COST, COMPETITORS, Phase
 
 MAX_AGENT_NODES = 8
 """More agents are drawn as pools of neighbours: fifty nodes make no readable picture."""
@@ -34,15 +35,25 @@ class Showcase:
         """Return the `presentation` metric of the step `at` seconds after the start."""
         self._remember(at, system, agents)
         counts = {status: sum(agent["status"] == status for agent in agents) for status in HEALTH_OF_STATUS}
-        saved, cost, uptime = business["money_saved"], business["total_cost"], hero["uptime_percentage"]
-        highlights = [
-            f"{business['fraud_detected']:,} frauds stopped, worth ${business['fraud_prevented_amount']:,.0f}",
-            f"${saved:,.0f} saved for ${cost:,.0f} spent",
-            f"{uptime:.2f} % of all requests answered",
-            f"Peak of {self._peak_tps:,.0f} transactions per second",
-        ]
+        resilience = {
+            "phase": phase,
+            **{f"{status}_agents": count for status, count in counts.items()},
+            "availability_percentage": hero["uptime_percentage"],
+            "error_rate": system["error_rate"],
+            "peak_throughput_tps": self._peak_tps,
+            "incidents": self._incidents,
+            "recoveries": self._recoveries,
+            "last_recovery_seconds": self._last_recovery_seconds,
+        }
+        facts = business | hero | system | resilience | {"agents": len(agents)}
+        facts |= {"rate": scenario.RATE.format(**facts), "average": scenario.AVERAGE.format(**facts)}
+        highlights = list(scenario.HIGHLIGHTS)
         if self._last_recovery_seconds is not None:
-            highlights.append(f"Last failed agent back after {self._last_recovery_seconds:.0f} s")
+            highlights.append(scenario.RECOVERY_HIGHLIGHT)
+        failing = [agent["agent_name"] for agent in agents if agent["status"] == "unhealthy"]
+        story = scenario.STORIES[phase]
+        if failing:
+            story += scenario.ONE_FAILS if len(failing) == 1 else scenario.SEVERAL_FAIL
         return {
             "hero_metrics": hero,
             "system_metrics": system,
@@ -53,25 +64,16 @@ class Showcase:
                 "cost_per_transaction": business["cost_per_transaction"],
                 "baseline_cost_per_transaction": BASELINE_COST,
                 "savings_percentage": round(-business["cost_vs_baseline"], 2),
-                "total_cost": cost,
-                "money_saved": saved,
-                "net_gain": round(saved - cost, 2),
+                "total_cost": business["total_cost"],
+                "money_saved": business["money_saved"],
+                "net_gain": round(business["money_saved"] - business["total_cost"], 2),
                 "roi_percentage": business["roi_percentage"],
                 "payback_period_months": business["payback_period_months"],
             },
-            "resilience_demonstration": {
-                "phase": phase,
-                **{f"{status}_agents": count for status, count in counts.items()},
-                "availability_percentage": uptime,
-                "error_rate": system["error_rate"],
-                "peak_throughput_tps": self._peak_tps,
-                "incidents": self._incidents,
-                "recoveries": self._recoveries,
-                "last_recovery_seconds": self._last_recovery_seconds,
-            },
-            "business_narrative": _narrative(phase, system, agents, business),
-            "key_highlights": highlights,
-            "investor_profile": "Growth investor: looks for scale, unit economics and resilience under load.",
+            "resilience_demonstration": resilience,
+            "business_narrative": (story + scenario.RESULT).format(**facts, names=", ".join(failing)),
+            "key_highlights": [text.format(**facts) for text in highlights],
+            "investor_profile": scenario.INVESTOR,
         }
 
     def _remember(self, at: float, system: Entry, agents: list[Entry]) -> None:
@@ -99,11 +101,7 @@ class Showcase:
             "our_performance": ours,
             "competitor_avg": dict(self._competitors),
             "improvement_percentage": improvement,
-            "unique_advantages": [
-                "Every decision explained by the agent that made it",
-                "An agent that fails is relieved within seconds, without an operator",
-                "Cost per transaction falls as load rises",
-            ],
+            "unique_advantages": list(scenario.ADVANTAGES),
             "market_position": f"{place}: ahead of the competitors' average in {ahead} of {len(improvement)} measures",
         }
 
@@ -153,17 +151,3 @@ def _agent_node(pool: list[Entry], *, y: float) -> Entry:
 def _node(x: float, y: float, *values: Any) -> Entry:
     names = ("node_id", "node_type", "node_name", "status", "throughput", "latency_ms", "error_rate")
     return {**dict(zip(names, values, strict=True)), "position": {"x": x, "y": y}}
-
-
-def _narrative(phase: Phase, system: Entry, agents: list[Entry], business: Entry) -> str:
-    story = STORIES[phase].format(
-        tps=system["throughput_tps"],
-        avg=system["avg_response_time_ms"],
-        errors=system["error_rate"],
-        healthy=sum(agent["status"] == "healthy" for agent in agents),
-        agents=len(agents),
-    )
-    ill = [agent["agent_name"] for agent in agents if agent["status"] == "unhealthy"]
-    if ill:
-        story += f" {', '.join(ill)} {'is' if len(ill) == 1 else 'are'} failing; the others take over the work."
-    return f"{story} So far {business['transactions_processed']:,} transactions saved ${business['money_saved']:,.0f}."

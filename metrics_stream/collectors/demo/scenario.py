@@ -54,11 +54,31 @@ SCENARIO = (
 )
 
 STORIES: dict[Phase, str] = {
-    "ramp": "Load is rising. {tps:,.0f} transactions per second are answered in {avg:,.0f} ms on average.",
-    "plateau": "Steady load: {tps:,.0f} transactions per second, {healthy} of {agents} agents healthy.",
-    "spike": "A spike tests the limits: {tps:,.0f} transactions per second, {errors:.1%} of them failing.",
-    "recovery": "The spike is over. Responses are back at {avg:,.0f} ms on average and the queues are draining.",
+    "ramp": "Load is rising. {rate} are answered in {average} on average.",
+    "plateau": "Steady load: {rate}, {healthy_agents} of {agents} agents healthy.",
+    "spike": "A spike tests the limits: {rate}, {error_rate:.1%} of them failing.",
+    "recovery": "The spike is over. Responses are back at {average} on average and the queues are draining.",
 }
+RATE = "{throughput_tps:,.0f} transactions per second"
+AVERAGE = "{avg_response_time_ms:,.0f} ms"
+ONE_FAILS = " {names} is failing; the others take over the work."
+SEVERAL_FAIL = " {names} are failing; the others take over the work."
+RESULT = " So far {transactions_processed:,} transactions saved ${money_saved:,.0f}."
+
+HIGHLIGHTS = (
+    "{fraud_detected:,} frauds stopped, worth ${fraud_prevented_amount:,.0f}",
+    "${money_saved:,.0f} saved for ${total_cost:,.0f} spent",
+    "{uptime_percentage:.2f} % of all requests answered",
+    "Peak of {peak_throughput_tps:,.0f} transactions per second",
+)
+RECOVERY_HIGHLIGHT = "Last failed agent back after {last_recovery_seconds:.0f} s"
+
+ADVANTAGES = (
+    "Every decision explained by the agent that made it",
+    "An agent that fails is relieved within seconds, without an operator",
+    "Cost per transaction falls as load rises",
+)
+INVESTOR = "Growth investor: looks for scale, unit economics and resilience under load."
 
 ROLES = ("Fraud scorer", "Identity check", "Payment router", "Sanctions screen", "Risk review")
 
