@@ -17,7 +17,8 @@ from django.utils import timezone
 
 from metrics_stream.conf import get_settings
 from metrics_stream.core.metrics.permission import Grant
-from metrics_stream.models import ClientPreset, Dashboard, Panel, ShareLink
+from metrics_stream.models import ClientPreset, Dashboard, ShareLink
+from metrics_stream.models.panel_kinds import PANEL_KINDS
 
 SHARES_KEY = "metrics_stream_shares"
 """The key in a browser's session with the ids of the share links that were opened in it."""
@@ -35,23 +36,13 @@ def grants_of(dashboard: Dashboard) -> Iterator[Grant]:
         return
     kept = frozenset(preset.fields)
     shown: defaultdict[str, set[str]] = defaultdict(set)
-    for panel in dashboard.panels.exclude(kind=Panel.Kind.TEXT):
-        if not panel.problem:
-            shown[panel.metric_type] |= _fields_of(panel)
+    for panel in dashboard.panels.all():
+        if panel.shows_metrics and not panel.problem:
+            shown[panel.metric_type] |= PANEL_KINDS[panel.kind].read_fields(panel.fields)
     for metric_type, found in shown.items():
         fields = frozenset(found & kept if kept else found)
         if fields:  # a grant without fields would show every field
             yield Grant(frozenset({metric_type}), frozenset(preset.sources), frozenset(preset.agent_ids), fields)
-
-
-def _fields_of(panel: Panel) -> set[str]:
-    """Return the fields that the browser reads for a panel; the identity of an agent comes with every field."""
-    named = {path.partition(".")[0] for path in panel.fields}
-    if panel.kind == Panel.Kind.STATUS:
-        return {*named, "status"}
-    if panel.kind == Panel.Kind.FLOW:
-        return named or {"transaction_flow_data"}
-    return named
 
 
 def _names_except(preset: ClientPreset, *names: str) -> set[str]:

@@ -12,7 +12,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from simple_history.admin import SimpleHistoryAdmin
 
 from metrics_stream.conf import get_settings
-from metrics_stream.models import Panel
+from metrics_stream.models.panel_kinds import PANEL_KINDS
 
 admin.site.site_header = "Metrics Stream"
 admin.site.site_title = "Metrics Stream"
@@ -32,7 +32,7 @@ class StreamAdmin(SimpleHistoryAdmin):  # type: ignore[misc]  # the library is u
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], **kwargs: Any) -> HttpResponse:
         context["catalogue"] = get_settings().catalogue().describe()
-        context["options_of_kind"] = Panel.OPTIONS_OF_KIND
+        context["options_of_kind"] = {kind.slug: kind.options for kind in PANEL_KINDS.values()}
         response: HttpResponse = super().render_change_form(request, context, **kwargs)
         return response
 

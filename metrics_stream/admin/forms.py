@@ -19,6 +19,7 @@ from metrics_stream.conf import get_settings
 from metrics_stream.core.errors import RunError
 from metrics_stream.core.metrics.catalogue import ALL
 from metrics_stream.models import AccessPolicy, ClientPreset, Dashboard, Panel, ShareLink, TestRun
+from metrics_stream.models.panel_kinds import PANEL_KINDS
 from metrics_stream.models.validators import OPTIONS, shorten, validate_options
 from metrics_stream.runs import lifecycle as runs
 
@@ -203,9 +204,9 @@ class PanelForm(PanelModelForm):
     def clean(self) -> dict[str, Any] | None:
         """Gather the options that the panel's kind knows; leave out what is the default anyway."""
         cleaned = super().clean()
-        kind = self.cleaned_data.get("kind", "")
+        kind = PANEL_KINDS.get(self.cleaned_data.get("kind", ""))
         options = {}
-        for key in Panel.OPTIONS_OF_KIND.get(kind, ()):
+        for key in kind.options if kind else ():
             value = self.cleaned_data.get(f"option_{key}")
             if value in (None, "") or (key, value) in {("stacked", False), ("trend", True)}:
                 continue

@@ -1,5 +1,5 @@
-"""What is kept in the database: dashboards (`dashboards.py`), test runs (`runs.py`), who may what (`access.py`),
-who is connected (`connections.py`)."""
+"""The tables: dashboards (`dashboards.py`), test runs (`runs.py`), access (`access.py`), connected clients
+(`connections.py`)."""
 
 from metrics_stream.models.access import AccessPolicy, AccessToken, ShareLink, TokenName
 from metrics_stream.models.connections import Connection

@@ -1,6 +1,6 @@
-"""Who may see and publish what: tokens of programs, policies of people, links that show one dashboard to anybody.
+"""Who may see and publish what: tokens for programs, policies for people, links that show one dashboard to anyone.
 
-Room: models. What is secret is kept as a digest: it is random and long, so a plain hash of it cannot be reversed.
+Of a secret only the digest is stored. Secrets are long and random, so a plain hash cannot be reversed.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from metrics_stream.models.validators import (
 
 logger = logging.getLogger(__name__)
 
-TOKEN_MARK = "mst"  # noqa: S105  what every token begins with, so that it is found where it should not be
+TOKEN_MARK = "mst"  # noqa: S105  every token begins with it, so that scanners find leaked tokens
 PREFIX_LENGTH = 8
 SECRET_BYTES = 32
 
-# A dot may stand in an address as it is, and not in the two parts that it separates.
+# A dot needs no escape in an address, and occurs in neither of the two parts.
 _share_signer = signing.Signer(sep=".", salt="metrics_stream.share_link")
 
 
 def digest_of(secret: str) -> str:
-    """Return what is kept of a secret."""
+    """Return the digest of a secret, which is stored in its place."""
     return hashlib.sha256(secret.encode(errors="replace")).hexdigest()
 
 
@@ -49,7 +49,7 @@ def _types_field() -> models.JSONField[Any, Any]:
         default=list,
         blank=True,
         validators=[validate_permitted_types],
-        help_text="Nothing, unless they are named; `all` is every one.",
+        help_text="Grants nothing unless types are listed; `all` grants every type.",
     )
 
 
@@ -58,13 +58,13 @@ def _terms_field(label: str, help_text: str) -> models.JSONField[Any, Any]:
 
 
 class Revocable(models.Model):
-    """What holds until it expires or is revoked."""
+    """A grant that is valid until it expires or is revoked."""
 
     created_at = models.DateTimeField(auto_now_add=True)
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, editable=False, on_delete=models.SET_NULL, related_name="+"
     )
-    expires_at = models.DateTimeField("expires", null=True, blank=True, help_text="Never, when it is left empty.")
+    expires_at = models.DateTimeField("expires", null=True, blank=True, help_text="Empty: it never expires.")
     revoked_at = models.DateTimeField("revoked", null=True, blank=True, editable=False)
     last_used_at = models.DateTimeField("last used", null=True, blank=True, editable=False)
 
@@ -75,26 +75,26 @@ class Revocable(models.Model):
 
     @property
     def has_expired(self) -> bool:
-        """Whether its time is over."""
+        """Whether the time of expiry has passed."""
         return self.expires_at is not None and self.expires_at <= timezone.now()
 
     @property
     def is_valid(self) -> bool:
-        """Whether it opens anything now."""
+        """Whether it grants anything now."""
         return self.revoked_at is None and not self.has_expired
 
     def revoke(self) -> None:
-        """Let it open nothing any more, for good."""
+        """End the grant; this cannot be undone."""
         if self.revoked_at is None:
             self.revoked_at = timezone.now()
-            # For the history, whose pages leave out what no form edits.
+            # The pages of the history omit columns that no form edits, so the reason says it.
             self._change_reason = "revoked"
             self.save(update_fields=["revoked_at"])
 
     def note_use(self) -> None:
-        """Remember that it was used, to the minute; no signal is sent, since nothing about it changes.
+        """Store the time of use, to the minute, without sending a signal.
 
-        A database that takes nothing now keeps nobody out: the next use is remembered then.
+        A failing database does not refuse the client: a later use is stored instead.
         """
         now = timezone.now()
         if self.last_used_at is not None and now - self.last_used_at <= timedelta(minutes=1):
@@ -109,7 +109,7 @@ class Revocable(models.Model):
 
 
 class AccessToken(Revocable):
-    """What a program shows to get in; it is shown once, when it is made."""
+    """A program's credential; its text is shown once, when it is created."""
 
     class Scope(models.TextChoices):
         """What a token is for."""
@@ -119,18 +119,21 @@ class AccessToken(Revocable):
         RUNS = "runs", "Runs: start and stop test runs at /api/runs/"
 
     name = models.CharField(
-        max_length=100, unique=True, validators=[validate_printable], help_text="Which program has it, and where."
+        max_length=100,
+        unique=True,
+        validators=[validate_printable],
+        help_text="The program that uses the token, and its place.",
     )
     prefix = models.CharField(max_length=PREFIX_LENGTH, unique=True, editable=False)
     digest = models.CharField(max_length=64, editable=False)
     scopes = models.JSONField(default=list, validators=[validate_scopes])
     metric_types = _types_field()
-    sources = _terms_field("sources", "Only metrics of these sources. None: of every source.")
+    sources = _terms_field("sources", "Only metrics of these sources. Empty: every source.")
 
     history = HistoricalRecords(excluded_fields=["digest", "last_used_at"])
 
     class Meta:
-        """Order in lists."""
+        """The order in lists."""
 
         ordering = ["name"]
 
@@ -139,7 +142,7 @@ class AccessToken(Revocable):
 
     @classmethod
     def issue(cls, **values: Any) -> tuple[Self, str]:
-        """Return a new token, saved, and the text of it, which nobody can find out later."""
+        """Create and save a token; return it with its text, which cannot be recovered later."""
         token = cls(**values)
         text = token.renew()
         token.full_clean(exclude=["prefix", "digest"])
@@ -147,8 +150,8 @@ class AccessToken(Revocable):
         return token, text
 
     def renew(self) -> str:
-        """Give a token that is not saved yet its secret; return the whole text, `mst_PREFIX_SECRET`."""
-        # No underscore in the parts: it stands between them.
+        """Give an unsaved token its secret; return the whole text, `mst_PREFIX_SECRET`."""
+        # Hexadecimal parts have no underscore, which separates them.
         self.prefix = secrets.token_hex(PREFIX_LENGTH // 2)
         secret = secrets.token_hex(SECRET_BYTES)
         self.digest = digest_of(secret)
@@ -156,7 +159,7 @@ class AccessToken(Revocable):
 
     @classmethod
     def find(cls, text: str) -> AccessToken | None:
-        """Return the token of a text, None for one that is none; it may have expired or been revoked."""
+        """Return the token of a text, or None; it may be expired or revoked."""
         mark, _, rest = text.partition("_")
         prefix, _, secret = rest.partition("_")
         if mark != TOKEN_MARK or len(prefix) != PREFIX_LENGTH or not prefix.isascii() or not prefix.isalnum():
@@ -167,15 +170,15 @@ class AccessToken(Revocable):
         return token
 
     def allows(self, scope: str) -> bool:
-        """Return whether it is for that, and valid now."""
+        """Return whether the token is valid now and has the scope."""
         return self.is_valid and scope in self.scopes
 
 
 class TokenName(models.Model):
-    """A source or agent that a token has published of; how many there are is limited."""
+    """A source or agent that a token has published for; their number is limited."""
 
     class Kind(models.TextChoices):
-        """What the name is of."""
+        """What the name belongs to."""
 
         SOURCE = "source", "Source"
         AGENT = "agent", "Agent"
@@ -186,7 +189,7 @@ class TokenName(models.Model):
     first_seen_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
-        """Each name once."""
+        """Each name is stored once."""
 
         constraints = [models.UniqueConstraint(fields=["token", "kind", "name"], name="one_row_for_each_name")]
 
@@ -195,10 +198,10 @@ class TokenName(models.Model):
 
 
 class AccessPolicy(models.Model):
-    """What some people may see. Who has several sees what any of them shows; who has none sees nothing."""
+    """What some users may see. A user with several policies sees what any of them grants; with none, nothing."""
 
     class Runs(models.TextChoices):
-        """Which test runs may be looked at; of each only the metrics that the policy shows."""
+        """Which test runs are visible; of each, only the metrics that the policy grants."""
 
         NONE = "none", "No test runs"
         SOURCES = "sources", "Test runs of these sources only"
@@ -208,9 +211,11 @@ class AccessPolicy(models.Model):
     users = models.ManyToManyField(settings.AUTH_USER_MODEL, blank=True, related_name="+")
     groups = models.ManyToManyField(Group, blank=True, related_name="+")
     metric_types = _types_field()
-    sources = _terms_field("sources", "Only metrics of these sources. None: of every source.")
-    agent_ids = _terms_field("agents", "Only these agents. None: every one. Metrics without agents are not narrowed.")
-    fields = _terms_field("fields", "Only these fields of each metric or agent. None: every one.")
+    sources = _terms_field("sources", "Only metrics of these sources. Empty: every source.")
+    agent_ids = _terms_field(
+        "agents", "Only these agents. Empty: every agent. It does not affect metrics without agents."
+    )
+    fields = _terms_field("fields", "Only these fields of each metric or agent. Empty: every field.")
     all_dashboards = models.BooleanField(default=False, help_text="Every dashboard that is published.")
     dashboards = models.ManyToManyField(Dashboard, blank=True, related_name="+")
     runs = models.CharField("test runs", max_length=7, choices=Runs.choices, default=Runs.NONE)
@@ -218,7 +223,7 @@ class AccessPolicy(models.Model):
     history = HistoricalRecords(m2m_fields=[users, groups, dashboards])
 
     class Meta:
-        """Order in lists."""
+        """The order in lists."""
 
         ordering = ["name"]
         verbose_name_plural = "access policies"
@@ -228,10 +233,10 @@ class AccessPolicy(models.Model):
 
 
 class ShareLink(Revocable):
-    """An address that shows one dashboard, live or of one test run, to whoever has it."""
+    """An address that shows one dashboard, live or of one test run, to anyone who has it."""
 
     name = models.CharField(
-        max_length=100, validators=[validate_printable], help_text="Whom it is for: Lobby screen, investors of May."
+        max_length=100, validators=[validate_printable], help_text="Who or what it is for, such as: Lobby screen."
     )
     digest = models.CharField(max_length=64, unique=True, editable=False)
     dashboard = models.ForeignKey(Dashboard, on_delete=models.CASCADE, related_name="share_links")
@@ -241,13 +246,13 @@ class ShareLink(Revocable):
         blank=True,
         on_delete=models.CASCADE,
         related_name="share_links",
-        help_text="Shows this run. None: what is live.",
+        help_text="The link shows this test run. Empty: live metrics.",
     )
 
     history = HistoricalRecords(excluded_fields=["digest", "last_used_at"])
 
     class Meta:
-        """Order in lists."""
+        """The order in lists."""
 
         ordering = ["-created_at"]
 
@@ -256,7 +261,7 @@ class ShareLink(Revocable):
 
     @classmethod
     def issue(cls, **values: Any) -> tuple[Self, str]:
-        """Return a new link, saved, and the text of its address, which nobody can find out later."""
+        """Create and save a link; return it with the text of its address, which cannot be recovered later."""
         link = cls(**values)
         text = link.renew()
         link.full_clean(exclude=["digest"])
@@ -264,16 +269,16 @@ class ShareLink(Revocable):
         return link, text
 
     def renew(self) -> str:
-        """Give a link that is not saved yet its secret; return the text for its address, signed."""
+        """Give an unsaved link its secret; return the signed text for its address."""
         secret = secrets.token_urlsafe(SECRET_BYTES)
         self.digest = digest_of(secret)
         return _share_signer.sign(secret)
 
     @classmethod
     def find(cls, text: str) -> ShareLink | None:
-        """Return the link of a text, None for one that is none; it may have expired or been revoked.
+        """Return the link of a text, or None; it may be expired or revoked.
 
-        What this server has not signed is refused without asking the database.
+        A text that this server has not signed needs no query.
         """
         try:
             secret = _share_signer.unsign(text)
@@ -283,12 +288,12 @@ class ShareLink(Revocable):
 
     @property
     def is_valid(self) -> bool:
-        """Whether it opens anything now: for that its dashboard has to be published as well."""
+        """Whether it shows anything now; its dashboard must be published, too."""
         return super().is_valid and self.dashboard.published
 
     @property
     def state(self) -> str:
-        """Return how it stands, in a word or two for people."""
+        """Its state in a word or two for people."""
         if self.revoked_at is not None:
             return "revoked"
         if self.has_expired:
@@ -296,7 +301,7 @@ class ShareLink(Revocable):
         return "valid" if self.dashboard.published else "dashboard not published"
 
     def get_absolute_url(self) -> str:
-        """Return where it leads; the address that opens it is not kept."""
+        """Return the page that it leads to; the address that opens it is not stored."""
         address = reverse("metrics_stream:dashboard", args=[self.dashboard.slug])
-        # As client/time_link.js reads it.
+        # client/time_link.js reads it.
         return address if self.run is None else f"{address}?{urlencode({'run': self.run.slug})}"

@@ -1,4 +1,4 @@
-"""The clients that are connected, for the admin: its permissions and its page. They are in no table."""
+"""Connected clients, for the permissions and the page of the admin. They are in no table."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from django.db import models
 
 
 class Connection(models.Model):
-    """A client that is connected to some server process, as the admin and its log of changes call it."""
+    """A client that is connected to a server process, as named in the admin and its log of changes."""
 
     client_id = models.CharField(primary_key=True, max_length=32)
     who = models.CharField(max_length=200)
     address = models.CharField(max_length=200)
 
     class Meta:
-        """Without a table; who may look, and who may disconnect."""
+        """No table; the permissions to view and to disconnect."""
 
         managed = False
         default_permissions = ("view",)

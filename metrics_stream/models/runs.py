@@ -1,8 +1,8 @@
 """Test runs, and what was recorded of them.
 
-Room: models. Admins edit a run's name, target, tags and notes. The rest is written by the recorder, through
-`recordings`: raw metrics in publishing order (`MetricChunk`), and their numbers folded into buckets of 1, 10 and
-60 s (`TierChunk`, by `SeriesGroup`). What is in a payload is `core/columns.py`'s and `core/chunks.py`'s.
+Admins edit a run's name, target, tags and notes. The recorder writes the rest: raw metrics in publishing order
+(`MetricChunk`), and their numbers folded into buckets of 1, 10 and 60 s (`TierChunk`, by `SeriesGroup`). The formats of
+payloads are in `core/series/columns.py` and `runs/chunks.py`.
 """
 
 from __future__ import annotations
@@ -13,39 +13,39 @@ from django.core.validators import MinValueValidator
 from django.db import models
 from simple_history.models import HistoricalRecords
 
-from metrics_stream.core.formats import runs as run_requests
+from metrics_stream.core.formats import runs as run_formats
 from metrics_stream.models.validators import validate_finite, validate_printable, validate_terms, validate_text
 
 
 def delete_with_run(collector: Any, field: Any, sub_objs: Any, using: str) -> None:
-    """Delete what belongs to a run in one statement for each table (an `on_delete` of Django's).
+    """Delete the rows of a run with one statement for each table; an `on_delete` handler of Django.
 
-    CASCADE would do, but for the admin, which lists every row that goes along before it asks.
+    With CASCADE, the admin would list every row on its page of confirmation.
     """
     collector.fast_deletes.append(sub_objs)
 
 
-# Otherwise Django fetches the rows to see whether there are any.
+# Without this, Django fetches the rows to see whether there are any.
 delete_with_run.lazy_sub_objs = True  # type: ignore[attr-defined]
 
 
 class TestRun(models.Model):
-    """One stress test, from its start to its end; what was published meanwhile is recorded."""
+    """One stress test; metrics that are published between its start and its end are recorded."""
 
     # Keeps pytest from taking it for a class of tests.
     __test__ = False
 
     class Status(models.TextChoices):
-        """Where the run stands."""
+        """The state of the run."""
 
         NOT_STARTED = "not_started", "Not started"
         RUNNING = "running", "Running"
         PAUSED = "paused", "Paused"
-        COMPLETED = run_requests.COMPLETED, "Completed"
-        FAILED = run_requests.FAILED, "Failed"
-        CANCELLED = run_requests.CANCELLED, "Cancelled"
+        COMPLETED = run_formats.COMPLETED, "Completed"
+        FAILED = run_formats.FAILED, "Failed"
+        CANCELLED = run_formats.CANCELLED, "Cancelled"
 
-    # What the recorder and the running program write while people edit the run.
+    # Columns that the recorder and the running program write while people edit the run.
     RECORDED_COLUMNS = frozenset(
         {"alive_at", "first_at", "last_at", "metrics_recorded", "lost", "recorded_until", "recording_ended_at"}
     )
@@ -53,7 +53,7 @@ class TestRun(models.Model):
     slug = models.SlugField(
         max_length=150,
         unique=True,
-        help_text="The address of the run's page, and what `run` is in its metrics.",
+        help_text="Part of the address of the run's page, and the value of `run` in its metrics.",
     )
     name = models.CharField(max_length=100, validators=[validate_printable])
     status = models.CharField(max_length=20, choices=Status.choices, default=Status.NOT_STARTED, db_index=True)
@@ -65,17 +65,20 @@ class TestRun(models.Model):
         null=True,
         blank=True,
         validators=[validate_finite, MinValueValidator(0.0)],
-        help_text="In transactions per second. Empty: none.",
+        help_text="In transactions per second. Empty: no target.",
     )
     tags = models.JSONField(
-        default=list, blank=True, validators=[validate_terms], help_text="One a line. Runs are found by them."
+        default=list,
+        blank=True,
+        validators=[validate_terms],
+        help_text="One per line. The list of runs finds them.",
     )
-    notes = models.TextField(blank=True, validators=[validate_text], help_text="What was tested, and what came of it.")
+    notes = models.TextField(blank=True, validators=[validate_text], help_text="What was tested, and the result.")
     sources = models.JSONField(
         default=list,
         blank=True,
         validators=[validate_terms],
-        help_text="Host names, one a line. Only what these machines publish belongs to the run. Empty: every source.",
+        help_text="Host names, one per line. Only metrics of these machines belong to the run. Empty: every source.",
     )
 
     started_by = models.ForeignKey(
@@ -86,7 +89,7 @@ class TestRun(models.Model):
         on_delete=models.SET_NULL,
         related_name="runs",
         verbose_name="started by token",
-        help_text="The token of the program that started the run over HTTP, and may end it.",
+        help_text="The token of the program that started the run over HTTP and may end it.",
     )
     start_key = models.CharField(
         max_length=32,
@@ -94,26 +97,26 @@ class TestRun(models.Model):
         null=True,
         blank=True,
         editable=False,
-        help_text="By what the request that started the run is known when it comes again.",
+        help_text="The idempotency key: it identifies a repeated request to start the run.",
     )
     alive_at = models.DateTimeField(
         null=True,
         blank=True,
         editable=False,
-        help_text="When the program that started the run last said that it goes on. Empty: people start and stop it.",
+        help_text="When the program that started the run last reported to be alive. Empty: people start and stop it.",
     )
     first_at = models.DateTimeField(
-        "first metric", null=True, blank=True, editable=False, help_text="The earliest timestamp that was recorded."
+        "first metric", null=True, blank=True, editable=False, help_text="The earliest recorded timestamp."
     )
     last_at = models.DateTimeField(
-        "last metric", null=True, blank=True, editable=False, help_text="The latest timestamp that was recorded."
+        "last metric", null=True, blank=True, editable=False, help_text="The latest recorded timestamp."
     )
     metrics_recorded = models.PositiveBigIntegerField(default=0, editable=False)
     lost = models.JSONField(
         default=list,
         blank=True,
         editable=False,
-        help_text="What is known to be missing: objects of at, metric_type, count (null: unknown) and reason.",
+        help_text="Known losses: objects with at, metric_type, count (null: unknown) and reason.",
     )
     recorded_until = models.JSONField(
         null=True, blank=True, editable=False, help_text="The position up to which the run is recorded."
@@ -122,13 +125,13 @@ class TestRun(models.Model):
         null=True,
         blank=True,
         editable=False,
-        help_text="When the recorder had all of it. Empty: it has still to reach the end.",
+        help_text="When the recorder reached the end of the run. Empty: it has not reached it yet.",
     )
 
     history = HistoricalRecords(excluded_fields=sorted({*RECORDED_COLUMNS, "started_by", "start_key"}))
 
     class Meta:
-        """Order in lists: newest first."""
+        """The order in lists: newest first."""
 
         ordering = ["-created_at", "-pk"]
 
@@ -136,7 +139,7 @@ class TestRun(models.Model):
         return self.name
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save; what is in RECORDED_COLUMNS only if `update_fields` names it, since others write it meanwhile."""
+        """Save; RECORDED_COLUMNS only if `update_fields` names them, since other processes write them."""
         if not self._state.adding and kwargs.get("update_fields") is None and not kwargs.get("force_insert"):
             columns = {field.name for field in self._meta.concrete_fields if not field.primary_key}
             kwargs["update_fields"] = columns - self.RECORDED_COLUMNS
@@ -144,7 +147,7 @@ class TestRun(models.Model):
 
 
 class RecorderState(models.Model):
-    """Who records, and how far: one row, so that two processes never record at once."""
+    """Which process records, and how far; it has one row, so that two processes never record at once."""
 
     # The only row's primary key.
     ROW = 1
@@ -163,11 +166,11 @@ class RecorderState(models.Model):
 
 
 class MetricChunk(models.Model):
-    """Some hundred metrics of a run, one after the other as they were published, whole and compressed.
+    """Some hundred metrics of a run in publishing order, complete and compressed.
 
-    `first_number` is how many of the run came before. `first_at` and `last_at` say, in seconds since 1970, when the
-    history took the first and the last. `keys` are hashes of the metrics' keys, to find the newest of each without
-    unpacking. The open chunk, the last of its run, still grows.
+    `first_number` is the number of metrics of the run before it. `first_at` and `last_at` are the times, in seconds
+    since 1970, at which the history took the first and the last. `keys` are hashes of the metrics' keys, to find the
+    newest of each key without unpacking. The last chunk of a run is open: it still grows.
     """
 
     run = models.ForeignKey(TestRun, on_delete=delete_with_run, related_name="metric_chunks", db_index=False)
@@ -179,7 +182,7 @@ class MetricChunk(models.Model):
     payload = models.BinaryField()
 
     class Meta:
-        """One chunk for each place; found by number and by time."""
+        """Chunks are unique by number, and can be found by time."""
 
         ordering = ["first_number"]
         constraints = [models.UniqueConstraint(fields=["run", "first_number"], name="metrics_stream_metric_chunk")]
@@ -190,7 +193,7 @@ class MetricChunk(models.Model):
 
 
 class SeriesGroup(models.Model):
-    """The numbers that come together in a run: of one metric type, source, and agent (empty: none)."""
+    """The series of one metric type, source and agent (empty: none) in a run."""
 
     run = models.ForeignKey(TestRun, on_delete=delete_with_run, related_name="series_groups", db_index=False)
     metric_type = models.CharField(max_length=40)
@@ -199,7 +202,7 @@ class SeriesGroup(models.Model):
     fields = models.JSONField(default=list)
 
     class Meta:
-        """One group for each key."""
+        """Each key has one group."""
 
         ordering = ["metric_type", "source", "agent_id"]
         constraints = [
@@ -213,10 +216,10 @@ class SeriesGroup(models.Model):
 
 
 class TierChunk(models.Model):
-    """The buckets of one series group for a while: columns of count, min, max, sum and last for each field.
+    """Buckets of one series group: columns of count, min, max, sum and last for each field.
 
-    `starts_at` is in seconds since 1970. Only chunks of the finest tier are ever open: they may grow, and the coarser
-    tiers lack what is in them.
+    `starts_at` is in seconds since 1970. Only chunks of the finest tier can be open: they may grow, and the coarser
+    tiers do not contain them yet.
     """
 
     run = models.ForeignKey(TestRun, on_delete=delete_with_run, related_name="tier_chunks")
@@ -227,7 +230,7 @@ class TierChunk(models.Model):
     payload = models.BinaryField()
 
     class Meta:
-        """One chunk for each place; the open ones are found at once."""
+        """Chunks are unique by start; an index finds the open ones."""
 
         constraints = [
             models.UniqueConstraint(fields=["group", "bucket_seconds", "starts_at"], name="metrics_stream_tier_chunk")

@@ -1,7 +1,6 @@
-"""What may be stored in the fields of presets, dashboards and panels, with messages for the admin form.
+"""Validators of the models' columns, with messages for the forms of the admin.
 
-Every function takes the value, returns nothing and raises ValidationError naming the value and what is allowed.
-Room: below the models and their migrations; knows the settings and no model.
+Every `validate_…` takes a value, returns nothing, and raises ValidationError naming the value and what is allowed.
 """
 
 from __future__ import annotations
@@ -17,20 +16,20 @@ from metrics_stream.conf import get_settings
 from metrics_stream.core.metrics.catalogue import ALL
 
 SCOPES = ("subscribe", "publish", "runs")
-"""What a token can be for."""
+"""What a token can allow."""
 
 MAX_TERM_LENGTH = 200
 MAX_PANEL_FIELDS = 50
 MAX_TEXT_LENGTH = 5_000
 
-# Control characters and halves of surrogate pairs: the first are never meant, the second no database can store.
+# Control characters are never intended, and no database can store halves of surrogate pairs.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 _UNPRINTABLE_IN_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _PATH = re.compile(r"[^.\s]([^.]*[^.\s])?(\.[^.\s]([^.]*[^.\s])?)*")
 
 
 def shorten(value: object) -> str:
-    """Return `value` as it may stand in a message: its repr, cut to what fits a line."""
+    """Return the repr of `value` for a message, cut to 80 characters."""
     try:
         text = repr(value)
     except RecursionError:
@@ -39,7 +38,7 @@ def shorten(value: object) -> str:
 
 
 def outside(low: float, high: float) -> str:
-    """Return the message for a number that is not within `low` and `high`, for Django's own validators."""
+    """Return the message for a number outside `low` to `high`, for Django's own validators."""
     return f"%(show_value)s is out of range; allowed: {low} to {high}"
 
 
@@ -75,13 +74,13 @@ def validate_metric_type(value: str) -> None:
 
 
 def validate_metric_types(value: Any) -> None:
-    """Accept a list of metric types of this installation, each once; it may be empty."""
+    """Accept a list of different metric types of this installation, or an empty list."""
     for slug in _terms(value, limit=len(get_settings().catalogue().slugs)):
         validate_metric_type(slug)
 
 
 def validate_permitted_types(value: Any) -> None:
-    """Accept a list of metric types of this installation or the word `all`, each once; it may be empty."""
+    """Accept a list of different metric types of this installation, with or without `all`, or an empty list."""
     slugs = get_settings().catalogue().slugs
     for slug in _terms(value, limit=len(slugs) + 1):
         if slug != ALL:
@@ -89,23 +88,23 @@ def validate_permitted_types(value: Any) -> None:
 
 
 def validate_scopes(value: Any) -> None:
-    """Accept a list of what a token is for, at least one."""
+    """Accept a list of one or more scopes of a token."""
     scopes = _terms(value, limit=len(SCOPES))
     if not scopes or not set(scopes) <= set(SCOPES):
-        raise ValidationError(f"{shorten(value)} is no list of scopes; allowed: {', '.join(SCOPES)}, at least one")
+        raise ValidationError(f"{shorten(value)} is not a list of scopes; allowed: {', '.join(SCOPES)}, at least one")
 
 
 def validate_terms(value: Any) -> None:
-    """Accept a list of agent ids, sources or field names; it may be empty."""
+    """Accept a list of agent ids, sources or field names, or an empty list."""
     _terms(value, limit=int(get_settings().max_filter_terms))
 
 
 def validate_paths(value: Any) -> None:
-    """Accept a list of dotted paths into `data`; it may be empty."""
+    """Accept a list of dotted paths into `data`, or an empty list."""
     for path in _terms(value, limit=MAX_PANEL_FIELDS):
         if not _PATH.fullmatch(path):
             raise ValidationError(
-                f"{shorten(path)} is no field; allowed: a name, or names joined by single dots such as 'cost.total'"
+                f"{shorten(path)} is not a field; allowed: a name, or names joined by single dots such as 'cost.total'"
             )
 
 
@@ -145,7 +144,7 @@ OPTIONS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "text": ("a text", lambda value: isinstance(value, str)),
     "max_rows": ("a whole number from 1 to 500", _is_whole(1, 500)),
 }
-"""The options of a panel: what each may be, in words and as a check."""
+"""The options of a panel: the allowed values of each, in words and as a check."""
 
 
 def validate_options(value: Any) -> None:

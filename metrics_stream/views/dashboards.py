@@ -25,6 +25,7 @@ from metrics_stream.conf import get_settings
 from metrics_stream.core.metrics.catalogue import Catalogue, Field
 from metrics_stream.core.protocol.messages import client_message_keys
 from metrics_stream.models import ClientPreset, Dashboard, Panel, TestRun
+from metrics_stream.models.panel_kinds import TEXT
 from metrics_stream.runs.lifecycle import OPEN
 from metrics_stream.runtime import runtime
 from metrics_stream.views.prometheus import exposition
@@ -154,7 +155,7 @@ def showable(panel: Panel) -> Panel:
         pk=panel.pk,
         dashboard_id=panel.dashboard_id,
         title=panel.title or "Untitled panel",
-        kind=Panel.Kind.TEXT,
+        kind=TEXT.slug,
         size=panel.size if panel.size in Panel.Size.values else Panel.Size.MEDIUM,
         order=panel.order,
         options={"text": f"This panel cannot be shown. {problem}\n\nAn admin can mend it under Dashboards."},
@@ -170,7 +171,7 @@ def page_config(
     """
     stream = get_settings()
     catalogue = stream.catalogue()
-    shown_types = {panel.metric_type for panel in panels if panel.kind != Panel.Kind.TEXT}
+    shown_types = {panel.metric_type for panel in panels if panel.shows_metrics}
     preset = found.preset or ClientPreset.objects.filter(is_default=True).first()
     kind = found.kind if found.kind in Dashboard.Kind.values else Dashboard.Kind.STANDARD
     return {

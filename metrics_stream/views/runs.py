@@ -16,7 +16,7 @@ from metrics_stream.access.decorators import for_viewers
 from metrics_stream.access.grants import access_of, is_staff
 from metrics_stream.access.visibility import visible_dashboards
 from metrics_stream.core.formatting import format_timestamp
-from metrics_stream.models import Dashboard, Panel, TestRun
+from metrics_stream.models import Dashboard, TestRun
 from metrics_stream.runs.lifecycle import OPEN
 from metrics_stream.views.dashboards import page_cache
 from metrics_stream.views.run_facts import MOST_GROUPS, MOST_HOLES, facts, groups, holes
@@ -107,7 +107,7 @@ def dashboard_links(run: TestRun, dashboards: QuerySet[Dashboard], recorded: set
     links = []
     for dashboard in dashboards.prefetch_related("panels"):
         address = dashboard.get_absolute_url()
-        types = {panel.metric_type for panel in dashboard.panels.all() if panel.kind != Panel.Kind.TEXT}
+        types = {panel.metric_type for panel in dashboard.panels.all() if panel.shows_metrics}
         links.append(
             {
                 "title": dashboard.title,

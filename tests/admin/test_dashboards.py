@@ -156,7 +156,7 @@ def test_dashboard_is_made_with_its_panels_in_order(admin_client):
         ("metric_type", "sytem", "sytem is not one of the available choices."),
         ("metric_type", "", "choose the metric type that it shows."),
         ("fields", "", "names no field; name at least one."),
-        ("fields", "a..b", "&#x27;a..b&#x27; is no field; allowed: a name, or names joined by single dots"),
+        ("fields", "a..b", "&#x27;a..b&#x27; is not a field; allowed: a name, or names joined by single dots"),
         ("fields", NESTED, "has 10,000 characters; allowed: at most 200 for each entry"),
         ("fields", "\n".join(map(str, range(2000))), "the list has 2,000 entries; allowed: at most 50"),
         ("fields", "a\x00", "holds the character &#x27;\\x00&#x27;"),

@@ -3,6 +3,7 @@
 from metrics_stream.defaults.dashboards import DASHBOARD_SEEDS
 from metrics_stream.defaults.presets import preset_seeds
 from metrics_stream.models import ClientPreset, Dashboard, Panel
+from metrics_stream.models.panel_kinds import PANEL_KINDS
 from metrics_stream.models.validators import OPTIONS
 from tests.support.documents import DASHBOARDS, README, named, names, one_line, section, table
 
@@ -27,7 +28,7 @@ def test_panel_kinds_with_their_fields_and_options():
     words = {(1, None): "1 or more", (1, 1): "exactly 1", (0, None): "any number", (0, 1): "0 or 1", (0, 0): "none"}
     rows = table(DASHBOARDS, "Panels", "kind")
     assert {names(row["kind"])[0]: (row["fields"], tuple(names(row["options"]))) for row in rows} == {
-        kind: (words[Panel.FIELDS_OF_KIND[kind]], Panel.OPTIONS_OF_KIND.get(kind, ())) for kind in Panel.Kind.values
+        kind.slug: (words[kind.fields], kind.options) for kind in PANEL_KINDS.values()
     }
 
 

@@ -152,7 +152,7 @@ def test_dashboards_are_in_the_order_of_the_admin():
         ),
         (
             {"fields": ["a..b"]},
-            "fields: 'a..b' is no field; allowed: a name, or names joined by single dots such as 'cost.total'",
+            "fields: 'a..b' is not a field; allowed: a name, or names joined by single dots such as 'cost.total'",
         ),
         ({"fields": [str(number) for number in range(51)]}, "fields: the list has 51 entries; allowed: at most 50"),
         ({"kind": "pie"}, "kind: Value 'pie' is not a valid choice."),

@@ -1,0 +1,67 @@
+"""The kinds of panels: one row for each, read by the models, the admin, share links and the configuration of pages.
+
+The browser has a class `charts/<slug>.js` and a style sheet `css/charts/<slug>.css` for each row; the home page shows
+the icon `img/mini-<slug>.svg`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class PanelKind:
+    """What a panel of this kind needs, accepts and reads."""
+
+    slug: str
+    label: str
+    fields: tuple[int, int | None]
+    """The least and the greatest number of fields; None: no limit."""
+    options: tuple[str, ...] = ()
+    """Names in `validators.OPTIONS`."""
+    shows_metrics: bool = True
+    """False for a panel that needs no metric type, and a text instead."""
+    default_fields: tuple[str, ...] = ()
+    """What the browser reads where the panel names no field."""
+    extra_fields: tuple[str, ...] = ()
+    """What the browser reads beside the panel's fields; the identity of an agent comes with any field."""
+
+    def read_fields(self, named: Iterable[str]) -> set[str]:
+        """Return the fields of a metric that the browser reads for a panel with the paths `named`."""
+        paths = tuple(named) or self.default_fields
+        return {path.partition(".")[0] for path in (*paths, *self.extra_fields)}
+
+    def problem_with(self, count: int) -> str:
+        """Return why a panel cannot name `count` fields, as a sentence, or an empty text."""
+        least, most = self.fields
+        if count < least:
+            return f"The panel is of kind {self.label!r} and names no field; name at least one."
+        if most is not None and count > most:
+            allowed = "no field" if most == 0 else "one field"
+            return f"The panel is of kind {self.label!r} and names {count} fields; allowed: {allowed}."
+        return ""
+
+
+LINE = PanelKind("line", "Line chart", fields=(1, None), options=("window_seconds", "minimum", "maximum", "stacked"))
+TEXT = PanelKind("text", "Text", fields=(0, 0), options=("text",), shows_metrics=False)
+
+PANEL_KINDS = {
+    kind.slug: kind
+    for kind in (
+        LINE,
+        PanelKind("number", "Big number", fields=(1, 1), options=("trend", "window_seconds")),
+        PanelKind("gauge", "Gauge", fields=(1, 1), options=("minimum", "maximum")),
+        PanelKind("bar", "Bars", fields=(1, None), options=("minimum", "maximum", "max_rows")),
+        PanelKind("table", "Table", fields=(1, None), options=("max_rows",)),
+        PanelKind("status", "Status list", fields=(0, None), extra_fields=("status",)),
+        PanelKind("flow", "Flow of nodes", fields=(0, 1), default_fields=("transaction_flow_data",)),
+        TEXT,
+    )
+}
+"""By slug, in the order in which the admin offers them."""
+
+
+def kind_choices() -> list[tuple[str, str]]:
+    """Return the choices of `Panel.kind`; called by the field, so that migrations do not list the kinds."""
+    return [(kind.slug, kind.label) for kind in PANEL_KINDS.values()]
