@@ -29,7 +29,7 @@ from metrics_stream.models.panel_kinds import TEXT
 from metrics_stream.runs.lifecycle import OPEN
 from metrics_stream.runtime import runtime
 from metrics_stream.views.prometheus import exposition
-from metrics_stream.views.readiness import problems, recorder_lag_seconds
+from metrics_stream.views.status import problems, recorder_lag_seconds
 
 SOCKET_PATH = "/ws/metrics/"
 

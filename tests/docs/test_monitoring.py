@@ -3,7 +3,7 @@
 import re
 
 from metrics_stream.runtime.runtime import stop_runtime
-from metrics_stream.views import prometheus, readiness
+from metrics_stream.views import prometheus, status
 from tests.support.documents import FENCE, MONITORING, named, table
 
 
@@ -21,7 +21,7 @@ def test_everything_that_prometheus_gets():
 
 
 async def test_every_check_of_readyz(monkeypatch):
-    monkeypatch.setattr(readiness, "_missing_migrations", lambda: 0)
-    found = await readiness.problems()
+    monkeypatch.setattr(status, "_missing_migrations", lambda: 0)
+    found = await status.problems()
     await stop_runtime()
     assert named(table(MONITORING, "/readyz", "check")) == list(found)

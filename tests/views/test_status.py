@@ -14,7 +14,7 @@ from metrics_stream.bus.bus import declare_server
 from metrics_stream.models import RecorderState, TestRun
 from metrics_stream.runs import lifecycle as runs
 from metrics_stream.runtime.runtime import get_runtime, stop_runtime
-from metrics_stream.views import readiness
+from metrics_stream.views import status
 from tests.support.exposition import values_of
 from tests.support.inbox import Inbox
 
@@ -107,14 +107,14 @@ class ReadinessTests(TransactionTestCase):
 
 
 async def test_a_database_that_hangs_is_told_in_time(monkeypatch):
-    monkeypatch.setattr(readiness, "DATABASE_SECONDS", 0.05)
-    monkeypatch.setattr(readiness, "_missing_migrations", lambda: time.sleep(0.3))
-    assert await readiness._database_problem() == "the database took more than 0.05 s to answer"
+    monkeypatch.setattr(status, "DATABASE_SECONDS", 0.05)
+    monkeypatch.setattr(status, "_missing_migrations", lambda: time.sleep(0.3))
+    assert await status._database_problem() == "the database took more than 0.05 s to answer"
 
 
 async def test_a_database_that_is_away_is_told(monkeypatch):
     def refuse():
         raise OperationalError("unable to open database file")
 
-    monkeypatch.setattr(readiness, "_missing_migrations", refuse)
-    assert "unable to open" in await readiness._database_problem()
+    monkeypatch.setattr(status, "_missing_migrations", refuse)
+    assert "unable to open" in await status._database_problem()
