@@ -24,7 +24,7 @@ from metrics_stream.core.series.columns import SeriesColumns
 from metrics_stream.models import TestRun
 from metrics_stream.runs import series as run_series
 from metrics_stream.views import sparkline
-from metrics_stream.views.dashboards import describe_field
+from metrics_stream.views.page_config import describe_field
 
 # What stands for the load of a run, the best first. A run without them shows another series.
 LOAD_FIELDS = (

@@ -1,4 +1,4 @@
-"""Whether this process can do all it is there for, part by part."""
+"""Pages that say how this process fares, for load balancers, Prometheus and staff."""
 
 from __future__ import annotations
 
@@ -7,35 +7,80 @@ import asyncio
 from asgiref.sync import sync_to_async
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
 
+from metrics_stream.access.grants import is_staff
 from metrics_stream.core.errors import BusError
 from metrics_stream.runs import recorder
-from metrics_stream.runtime.runtime import get_runtime
+from metrics_stream.runtime import runtime
+from metrics_stream.views.prometheus import exposition
 
-# How long the database may take to answer.
+# The database must answer within this time.
 DATABASE_SECONDS = 3.0
 # A recorder that was killed is replaced within six seconds, and then has to catch up.
 RECORDER_SECONDS = 20.0
 
 
+@require_safe
+@never_cache
+def healthz(request: HttpRequest) -> HttpResponse:
+    """Answer `ok`, without asking the database or the channel layer."""
+    return HttpResponse("ok", content_type="text/plain; charset=utf-8")
+
+
+@require_safe
+@never_cache
+async def stats(request: HttpRequest) -> JsonResponse:
+    """Return the statistics of the process that answers; for staff only.
+
+    It is asynchronous because the statistics belong to the event loop that serves the WebSockets.
+    """
+    if not is_staff(await request.auser()):
+        return JsonResponse({"error": "the statistics are for staff; log in at the admin first"}, status=403)
+    return JsonResponse(runtime.snapshot())
+
+
+@require_safe
+@never_cache
+async def metrics(request: HttpRequest) -> HttpResponse:
+    """Return the counters of all server processes of this `manage.py serve` in the Prometheus format."""
+    alive, gone = runtime.samples()
+    body, content_type = exposition(alive, gone, accept=request.headers.get("Accept", ""))
+    return HttpResponse(body, content_type=content_type)
+
+
+@require_safe
+@never_cache
+async def readyz(request: HttpRequest) -> JsonResponse:
+    """Say whether each part of this process works; the status is 503 if one does not."""
+    lag = await recorder_lag_seconds()
+    found = await problems(lag)
+    checks = {part: problem or "ok" for part, problem in found.items()}
+    ready = not any(found.values())
+    answer = {"ready": ready, "checks": checks, "recorder_lag_seconds": None if lag is None else round(lag, 1)}
+    return JsonResponse(answer, status=200 if ready else 503)
+
+
 async def recorder_lag_seconds() -> float | None:
-    """Return how far test runs are behind in being recorded; None when none has to be, or it cannot be known."""
-    history = get_runtime().history
+    """Return how many seconds the recording of test runs is behind; None if nothing is recorded or it is unknown."""
+    history = runtime.get_runtime().history
     if history is None:
         return None
     try:
         async with asyncio.timeout(DATABASE_SECONDS):
             return await recorder.lag_seconds(history)
     except (TimeoutError, DatabaseError, BusError):
-        return None  # that part says so itself
+        return None  # `problems` reports that part
 
 
 async def problems(recorder_lag: float | None = None) -> dict[str, str | None]:
-    """Return by part what is wrong with it, None for a part that works; `recorder_lag` is `recorder_lag_seconds`."""
-    runtime = get_runtime()
-    clients, limit = len(runtime.hub.clients), runtime.settings.max_clients
+    """Return the problem of each part, None where it works; `recorder_lag` comes from `recorder_lag_seconds`."""
+    process = runtime.get_runtime()
+    clients, limit = len(process.hub.clients), process.settings.max_clients
     return {
-        "channel layer": runtime.bus_watch.find_problem(),
+        "channel layer": process.bus_watch.find_problem(),
         "clients": f"{clients} of {limit} are connected" if clients >= limit else None,
         "database": await _database_problem(),
         "recorder": _recorder_problem(recorder_lag),

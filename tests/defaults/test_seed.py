@@ -9,7 +9,7 @@ from django.core.management import CommandError, call_command
 
 from metrics_stream.conf import get_settings
 from metrics_stream.models import ClientPreset, Dashboard, Panel
-from metrics_stream.views.dashboards import page_config
+from metrics_stream.views.page_config import page_config
 
 pytestmark = pytest.mark.django_db
 

@@ -12,7 +12,7 @@ from django.urls import reverse
 from metrics_stream.conf import get_settings
 from metrics_stream.core.protocol.messages import CLIENT_MESSAGES, message_name
 from metrics_stream.models import ClientPreset, Dashboard, Panel, TestRun
-from metrics_stream.views.dashboards import MOST_RUNS, describe_field, page_config
+from metrics_stream.views.page_config import MOST_RUNS, describe_field, page_config
 
 CONTEXT_OF_EVERY_PAGE = [reverse("metrics_stream:index"), reverse("metrics_stream:console"), "/dashboards/operations/"]
 

@@ -1,0 +1,117 @@
+"""The configuration of a dashboard page, which the browser code in `static/metrics_stream/pages` reads as JSON."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.db.models import QuerySet
+from django.shortcuts import resolve_url
+
+from metrics_stream.conf import get_settings
+from metrics_stream.core.metrics.catalogue import Catalogue, Field
+from metrics_stream.models import ClientPreset, Dashboard, Panel, TestRun
+from metrics_stream.models.panel_kinds import TEXT
+
+SOCKET_PATH = "/ws/metrics/"
+
+# The runs that a dashboard offers for a replay; the list of runs has the older ones.
+MOST_RUNS = 50
+
+
+def showable(panel: Panel) -> Panel:
+    """Return `panel`, or an unsaved text panel that says why it cannot be shown."""
+    problem = panel.problem
+    if not problem:
+        return panel
+    return Panel(
+        pk=panel.pk,
+        dashboard_id=panel.dashboard_id,
+        title=panel.title or "Untitled panel",
+        kind=TEXT.slug,
+        size=panel.size if panel.size in Panel.Size.values else Panel.Size.MEDIUM,
+        order=panel.order,
+        options={"text": f"This panel cannot be shown. {problem}\n\nAn admin can mend it under Dashboards."},
+    )
+
+
+def page_config(
+    found: Dashboard, panels: list[Panel], *, is_live: bool = True, is_shared: bool = False
+) -> dict[str, Any]:
+    """Return all that the browser code knows about a dashboard and its panels, ready for JSON.
+
+    `is_live` says whether the viewer may see live metrics, `is_shared` whether a share link opened the page.
+    """
+    stream = get_settings()
+    catalogue = stream.catalogue()
+    shown_types = {panel.metric_type for panel in panels if panel.shows_metrics}
+    preset = found.preset or ClientPreset.objects.filter(is_default=True).first()
+    kind = found.kind if found.kind in Dashboard.Kind.values else Dashboard.Kind.STANDARD
+    return {
+        "socket_path": SOCKET_PATH,
+        "sign_in_path": None if is_shared else resolve_url(settings.LOGIN_URL),
+        "is_live": is_live,
+        "preset": preset.slug if preset else None,
+        "metric_types": [slug for slug in catalogue.slugs if slug in shown_types],
+        "stale_after_seconds": stream.stale_after_seconds,
+        "history_seconds": stream.history_seconds,
+        "dashboard": {"slug": found.slug, "title": found.title, "kind": kind},
+        "panels": [_describe(panel, catalogue) for panel in panels],
+    }
+
+
+def shown_runs(visible: QuerySet[TestRun], named: str | None) -> list[dict[str, str | None]]:
+    """Return the test runs that a dashboard offers, the newest first, and the run that its address names."""
+    started = visible.filter(started_at__isnull=False)
+    newest = started.order_by("-started_at").values("slug", "name", "status", "started_at", "ended_at")
+    found = list(newest[:MOST_RUNS])
+    # Databases refuse a NUL.
+    if named and "\0" not in named and all(run["slug"] != named for run in found):
+        found += newest.filter(slug=named)
+    return [
+        {
+            "id": run["slug"],
+            "name": run["name"],
+            "status": run["status"],
+            "started_at": _iso(run["started_at"]),
+            "ended_at": _iso(run["ended_at"]),
+        }
+        for run in found
+    ]
+
+
+def _iso(instant: datetime | None) -> str | None:
+    return None if instant is None else instant.isoformat()
+
+
+def _describe(panel: Panel, catalogue: Catalogue) -> dict[str, Any]:
+    return {
+        "id": panel.pk,
+        "title": panel.title,
+        "kind": panel.kind,
+        "metric_type": panel.metric_type,
+        "fields": [describe_field(catalogue, panel.metric_type, path) for path in panel.fields or []],
+        "unit": panel.unit,
+        "decimals": panel.decimals,
+        "warning_at": panel.warning_at,
+        "critical_at": panel.critical_at,
+        "size": panel.size,
+        "options": panel.options or {},
+    }
+
+
+def describe_field(catalogue: Catalogue, metric_type: str, path: str) -> dict[str, str]:
+    """Return path, label and unit of a field; the end of the path is the label of one that the catalogue lacks."""
+    name = path.rpartition(".")[2]
+    known = _find_field(catalogue, metric_type, name, nested="." in path)
+    label = known.label if known else name.replace("_", " ").capitalize()
+    return {"path": path, "label": label, "unit": known.unit if known else ""}
+
+
+def _find_field(catalogue: Catalogue, metric_type: str, name: str, *, nested: bool) -> Field | None:
+    own = catalogue.types.get(metric_type)
+    if not nested:
+        return own.field(name) if own else None
+    # Fields inside an object have names of other types: presentation has hero, system and business metrics inside.
+    return next((field for item in catalogue.types.values() if (field := item.field(name))), None)
