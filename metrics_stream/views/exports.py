@@ -1,14 +1,20 @@
-"""A run as a file for other programs: CSV or NDJSON, made piece by piece while it is sent.
+"""Recorded metrics as files: CSV with one value per row, and NDJSON with one metric per line.
 
-A piece is read and encoded in the thread that Django gives the request, so the event loop, with all its sockets, goes
-on meanwhile, and nobody holds more of the run than a piece.
+A file is made in pieces while it is sent, so no process holds more of a run than one piece. Each piece is read and
+encoded in the thread of the request, so the event loop serves its WebSockets in the meantime.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+import csv
+import io
+import zlib
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from functools import partial
+from itertools import chain, islice
+from typing import Any
 
+import msgspec
 from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse, HttpResponseGone, StreamingHttpResponse
 from django.http.response import HttpResponseBase
@@ -19,18 +25,26 @@ from metrics_stream.access.decorators import for_viewers
 from metrics_stream.access.grants import access_of
 from metrics_stream.core.delivery.selection import permitted_metrics
 from metrics_stream.core.errors import MetricsStreamError
-from metrics_stream.core.exports import csv_pieces, ndjson_pieces
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.metrics.permission import EVERYTHING, Permit
+from metrics_stream.core.metrics.summaries import SKETCHES
 from metrics_stream.models import TestRun
 from metrics_stream.runs import reader
 from metrics_stream.views.dashboards import page_cache
 from metrics_stream.views.run_lookup import find_run, is_whole
 
-# What becomes a piece at once. That takes some milliseconds, in which the event loop hardly gets the interpreter; then
-# it has it for itself until it asks for the next piece.
+# The size of a piece. One takes some milliseconds, in which the event loop hardly runs; then it has the interpreter
+# until it asks for the next piece.
 PIECE_ROWS = 500
 PIECE_METRICS = 500
+
+COLUMNS = ("timestamp", "metric_type", "source", "agent_id", "field", "value")
+
+# A spreadsheet reads a cell that begins with one of these, also after spaces, as a formula.
+_BEGINS_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+# Values that are nested deeper are written as JSON.
+_MAX_DEPTH = 50
 
 GONE = "The metrics of this run are not kept any more, only their summary is.\n"
 
@@ -39,7 +53,7 @@ GONE = "The metrics of this run are not kept any more, only their summary is.\n"
 @page_cache
 @for_viewers
 async def export_csv(request: HttpRequest, slug: str) -> HttpResponseBase:
-    """Return what was recorded as CSV, one value a row."""
+    """Return the recorded metrics of a run as CSV, one value per row."""
     return await _download(request, slug, "csv", "text/csv; charset=utf-8", csv_file)
 
 
@@ -47,31 +61,31 @@ async def export_csv(request: HttpRequest, slug: str) -> HttpResponseBase:
 @page_cache
 @for_viewers
 async def export_ndjson(request: HttpRequest, slug: str) -> HttpResponseBase:
-    """Return the metrics as they were recorded, one a line, compressed."""
+    """Return the recorded metrics of a run as compressed NDJSON, one metric per line."""
     return await _download(request, slug, "ndjson.gz", "application/gzip", ndjson_file)
 
 
 def csv_file(run: TestRun, permit: Permit = EVERYTHING) -> Iterator[bytes]:
-    """Yield the CSV file of what may be seen of a run."""
+    """Yield the CSV file of the permitted part of a run."""
     return csv_pieces(permitted_metrics(metrics_of(run), permit), rows=PIECE_ROWS)
 
 
 def ndjson_file(run: TestRun, permit: Permit = EVERYTHING) -> Iterator[bytes]:
-    """Yield the compressed NDJSON file of what may be seen of a run."""
+    """Yield the compressed NDJSON file of the permitted part of a run."""
     return ndjson_pieces(permitted_metrics(metrics_of(run), permit), lines=PIECE_METRICS)
 
 
 def metrics_of(run: TestRun) -> Iterator[Metric]:
-    """Yield what was recorded of a run when it was looked up, in the order of publishing.
+    """Yield the metrics that were recorded when the run was loaded, in publishing order.
 
-    Later metrics are not in it, so the file of a run that goes on has an end.
+    Later metrics are left out, so that the file of an active run has an end.
     """
     left = run.metrics_recorded
     for metric in reader.rows(run, until=run.metrics_recorded):
         yield metric
         left -= 1
     if left:
-        # A download that breaks off is seen; a file that only ends early is not.
+        # A person notices a download that breaks off, but not a file that ends early.
         raise MetricsStreamError(f"{left} metrics of the test run {run.slug!r} were deleted while it was exported")
 
 
@@ -82,7 +96,7 @@ async def _download(
     run = await sync_to_async(find_run)(access, slug)
     if not await sync_to_async(is_whole)(run):
         return HttpResponseGone(GONE, content_type="text/plain; charset=utf-8")
-    # The file of a run that goes on, or is still being recorded, says in its name until when it has it.
+    # The name of the file says how far it reaches where the recording goes on.
     until = "" if run.recording_ended_at else f"-until-{timezone.now():%Y%m%d-%H%M%S}"
     headers = {"Content-Disposition": f'attachment; filename="{run.slug}{until}.{ending}"'}
     if request.method == "HEAD":
@@ -91,7 +105,101 @@ async def _download(
 
 
 async def _streamed(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
-    # Django would read all of a plain iterator before it sends the first byte.
+    # Django would read all of a synchronous iterator before it sends the first byte.
     following = sync_to_async(partial(next, pieces, None))
     while (piece := await following()) is not None:
         yield piece
+
+
+class _Body(msgspec.Struct):
+    timestamp: str
+    data: Any
+
+
+_decode = msgspec.json.Decoder(_Body).decode
+
+
+def csv_pieces(metrics: Iterable[Metric], *, rows: int) -> Iterator[bytes]:
+    """Yield the CSV file of metrics, `rows` rows at a time: one row per value, in the order of the metrics.
+
+    A field inside an object is named by its dotted path, one inside a list by its index. Numbers stay as they are. A
+    text that a spreadsheet would read as a formula gets an apostrophe in front. The value of null is empty. Sketches
+    are left out.
+    """
+    found = chain([COLUMNS], (row for metric in metrics for row in _rows(metric)))
+    while piece := list(islice(found, rows)):
+        text = io.StringIO()
+        csv.writer(text).writerows(piece)
+        yield text.getvalue().encode()
+
+
+def _rows(metric: Metric) -> Iterator[tuple[Any, ...]]:
+    body = _decode(metric.body)
+    before = (body.timestamp, metric.metric_type, _cell(metric.source))
+    for agent_id, data in _entries(body.data):
+        agent = _cell(agent_id)
+        if isinstance(data, dict):
+            data.pop(SKETCHES, None)
+        for field, value in _leaves(data, "", 0):
+            yield (*before, agent, _cell(field), _cell(value))
+
+
+def _entries(data: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the data of a metric as (agent id, object): first without an agent, then of each agent."""
+    if isinstance(data, list):
+        yield from _agents(data)
+        return
+    agents = data.get("agents")
+    if isinstance(agents, dict) and all(isinstance(entry, dict) for entry in agents.values()):
+        agents = [{**entry, "agent_id": agent_id} for agent_id, entry in agents.items()]
+    if isinstance(agents, list):
+        yield "", {name: value for name, value in data.items() if name != "agents"}
+        yield from _agents(agents)
+    else:
+        yield "", data
+
+
+def _agents(entries: list[Any]) -> Iterator[tuple[str, Any]]:
+    for entry in entries:
+        if isinstance(entry, dict):
+            yield str(entry.pop("agent_id", "")), entry
+        else:
+            yield "", entry
+
+
+def _leaves(value: Any, path: str, depth: int) -> Iterator[tuple[str, Any]]:
+    if depth > _MAX_DEPTH:
+        yield path, msgspec.json.encode(value).decode()
+        return
+    match value:
+        case dict():
+            children: Iterable[tuple[Any, Any]] = value.items()
+        case list():
+            children = enumerate(value)
+        case _:
+            yield path, value
+            return
+    for key, item in children:
+        yield from _leaves(item, f"{path}.{key}" if path else str(key), depth + 1)
+
+
+def _cell(value: Any) -> Any:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case str() if value.startswith(_BEGINS_FORMULA):
+            return f"'{value}"
+        case _:
+            return value
+
+
+def ndjson_pieces(metrics: Iterable[Metric], *, lines: int) -> Iterator[bytes]:
+    """Yield the NDJSON file of metrics, compressed with gzip: each line is a metric as clients got it."""
+    # 16 + 15: a gzip file with the largest window. It holds no time, so the same run gives the same file.
+    compressor = zlib.compressobj(6, zlib.DEFLATED, 31)
+    bodies = (metric.body for metric in metrics)
+    while piece := list(islice(bodies, lines)):
+        # The compressor returns nothing until it has enough input.
+        if ready := compressor.compress(b"\n".join([*piece, b""])):
+            yield ready
+    yield compressor.flush()

@@ -6,10 +6,10 @@ import io
 
 import pytest
 
-from metrics_stream.core.exports import COLUMNS, csv_pieces, ndjson_pieces
 from metrics_stream.core.metrics.catalogue import AGENT, SYSTEM
 from metrics_stream.core.metrics.encoding import encode_metric
 from metrics_stream.core.metrics.metric import Metric
+from metrics_stream.views.exports import COLUMNS, csv_pieces, ndjson_pieces
 
 AT = "1970-01-01T00:01:40.500000Z"
 
