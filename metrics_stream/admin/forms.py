@@ -7,6 +7,7 @@ only translate between what a person types and what the columns hold. All of it 
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from django import forms
@@ -18,7 +19,7 @@ from metrics_stream.access.shares import grants_of
 from metrics_stream.conf import get_settings
 from metrics_stream.core.errors import RunError
 from metrics_stream.core.metrics.catalogue import ALL
-from metrics_stream.models import AccessPolicy, ClientPreset, Dashboard, Panel, ShareLink, TestRun
+from metrics_stream.models import AccessPolicy, AccessToken, ClientPreset, Dashboard, Panel, ShareLink, TestRun
 from metrics_stream.models.panel_kinds import PANEL_KINDS
 from metrics_stream.models.validators import OPTIONS, shorten, validate_options
 from metrics_stream.runs import lifecycle as runs
@@ -29,10 +30,10 @@ if TYPE_CHECKING:
     PanelModelForm = forms.ModelForm[Panel]
     RunModelForm = forms.ModelForm[TestRun]
     PolicyModelForm = forms.ModelForm[AccessPolicy]
-    ShareModelForm = forms.ModelForm[ShareLink]
+    GrantModelForm = forms.ModelForm[ShareLink | AccessToken]
 else:
     PresetModelForm = DashboardModelForm = PanelModelForm = RunModelForm = forms.ModelForm
-    PolicyModelForm = ShareModelForm = forms.ModelForm
+    PolicyModelForm = GrantModelForm = forms.ModelForm
 
 
 class LinesField(forms.CharField):
@@ -290,24 +291,28 @@ class AccessPolicyForm(PolicyModelForm):
             cast(forms.MultipleChoiceField, self.fields["metric_types"]).choices = _with_stored(choices, stored)
 
 
-class ShareLinkForm(ShareModelForm):
-    """Makes a share link, or changes its name and when it expires."""
+class GrantForm(GrantModelForm):
+    """Creates what gives access until it expires, or changes it."""
 
     access: Access
-    """What the person may see who makes it; nobody gives away more than that."""
+    """What the user may see who creates it; nobody can grant more."""
+
+    def clean_expires_at(self) -> datetime | None:
+        """Refuse a time in the past for a new grant; an older grant can be ended with it."""
+        expires_at: datetime | None = self.cleaned_data["expires_at"]
+        if self.instance.pk is None and expires_at is not None and expires_at <= timezone.now():
+            raise ValidationError(f"{expires_at:%Y-%m-%d %H:%M} is over; allowed: a time to come, or none")
+        return expires_at
+
+
+class ShareLinkForm(GrantForm):
+    """Creates a share link, or changes its name and expiry."""
 
     class Meta:
         """The columns that people fill."""
 
         model = ShareLink
         fields = ["name", "dashboard", "run", "expires_at"]
-
-    def clean_expires_at(self) -> Any:
-        """Refuse a time that is over when a link is made; an older link may be ended so."""
-        expires_at = self.cleaned_data["expires_at"]
-        if self.instance.pk is None and expires_at is not None and expires_at <= timezone.now():
-            raise ValidationError(f"{expires_at:%Y-%m-%d %H:%M} is over; allowed: a time to come, or none")
-        return expires_at
 
     def clean(self) -> dict[str, Any] | None:
         """Refuse to share what the person who makes the link may not see."""

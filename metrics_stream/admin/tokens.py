@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from django import forms
 from django.contrib import admin, messages
@@ -14,20 +14,15 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
 
-from metrics_stream.access.grants import Access, access_of
+from metrics_stream.access.grants import access_of
 from metrics_stream.admin.base import AuditedAdmin
-from metrics_stream.admin.forms import LinesField
+from metrics_stream.admin.forms import GrantForm, LinesField
 from metrics_stream.conf import get_settings
 from metrics_stream.core.formatting import NO_VALUE
 from metrics_stream.core.metrics.catalogue import ALL
 from metrics_stream.core.metrics.permission import Grant
 from metrics_stream.models import AccessToken, TokenName
 from metrics_stream.models.access import TOKEN_MARK
-
-if TYPE_CHECKING:
-    TokenModelForm = forms.ModelForm[AccessToken]
-else:
-    TokenModelForm = forms.ModelForm
 
 # Long enough for a season of stress tests; whoever wants one for ever says so.
 VALID_FOR = timedelta(days=90)
@@ -36,11 +31,8 @@ VALID_FOR = timedelta(days=90)
 MOST_NAMES = 300
 
 
-class AccessTokenForm(TokenModelForm):
-    """Makes a token, or changes what it is for; its secret is no field."""
-
-    access: Access
-    """What the person may see who makes it; nobody gives away more than that."""
+class AccessTokenForm(GrantForm):
+    """Creates a token, or changes what it allows; its secret is not a field."""
 
     scopes = forms.MultipleChoiceField(choices=AccessToken.Scope.choices, widget=forms.CheckboxSelectMultiple)
     metric_types = forms.MultipleChoiceField(
@@ -65,13 +57,6 @@ class AccessTokenForm(TokenModelForm):
         if "metric_types" in self.fields:  # not for those who may only look
             choices = [(ALL, "All of a stress test, also later ones"), *get_settings().catalogue().choices()]
             cast(forms.MultipleChoiceField, self.fields["metric_types"]).choices = choices
-
-    def clean_expires_at(self) -> Any:
-        """Refuse a time that is over when a token is made; an older token may be ended so."""
-        expires_at = self.cleaned_data["expires_at"]
-        if self.instance.pk is None and expires_at is not None and expires_at <= timezone.now():
-            raise ValidationError(f"{expires_at:%Y-%m-%d %H:%M} is over; allowed: a time to come, or none")
-        return expires_at
 
     def clean(self) -> dict[str, Any] | None:
         """Refuse a token that sees more than the person who makes it; what it publishes is another matter."""
