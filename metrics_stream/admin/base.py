@@ -32,7 +32,9 @@ class StreamAdmin(SimpleHistoryAdmin):  # type: ignore[misc]  # the library is u
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], **kwargs: Any) -> HttpResponse:
         context["catalogue"] = get_settings().catalogue().describe()
-        context["options_of_kind"] = {kind.slug: kind.options for kind in PANEL_KINDS.values()}
+        context["panel_kinds"] = {
+            kind.slug: {"options": kind.options, "shows_metrics": kind.shows_metrics} for kind in PANEL_KINDS.values()
+        }
         response: HttpResponse = super().render_change_form(request, context, **kwargs)
         return response
 

@@ -1,7 +1,7 @@
 """The tags of `{% load metrics_stream %}`.
 
-`module_script` loads a module script together with everything that it imports. A browser alone learns what a module
-imports only when it has that module: a page whose modules import each other four deep takes four more round trips.
+Tags for ES modules also link what a module imports, directly or not. Without these links a browser finds an import only
+when it has loaded the importing module: a page whose modules import each other four deep takes four more round trips.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import posixpath
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from django.conf import settings
@@ -19,27 +20,58 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from metrics_stream.access.grants import is_open
+from metrics_stream.models import Panel
 
 register = Library()
 register.simple_tag(is_open)
 
-# As modules here are written: each statement begins a line.
+# In this project each import statement begins a line.
 _IMPORTED = re.compile(r"""^(?:import|export)\s(?:[\w\s{},*$]*\sfrom\s)?\s*["'](\.{1,2}/[^"']+)["']""", re.MULTILINE)
 
 
 @register.simple_tag
 def module_script(path: str) -> SafeString:
-    """Return the tags that run a static ES module, and before them those that fetch what it imports.
-
-    `path` is as `{% static %}` takes it.
-    """
-    find = imported_modules if settings.DEBUG else _known_modules
-    links = format_html_join("\n", '<link rel="modulepreload" href="{}">', ((static(item),) for item in find(path)))
+    """Return the tags that load a static ES module and its imports, and run it; `path` is as for `{% static %}`."""
+    links = format_html_join("\n", '<link rel="modulepreload" href="{}">', ((static(item),) for item in _find(path)))
     return format_html('{}\n<script type="module" src="{}"></script>', links, static(path))
 
 
+@register.simple_tag
+def chart_styles(panels: Iterable[Panel]) -> SafeString:
+    """Return the links to the style sheets of the panels' kinds."""
+    paths = (f"metrics_stream/css/charts/{kind}.css" for kind in _kinds(panels))
+    return format_html_join("\n", '<link rel="stylesheet" href="{}">', ((static(path),) for path in paths))
+
+
+@register.simple_tag
+def chart_modules(panels: Iterable[Panel]) -> SafeString:
+    """Return the links that load the chart modules of the panels' kinds and their imports.
+
+    `charts/kinds.js` finds the module of a kind by `data-chart`.
+    """
+    charts = {kind: f"metrics_stream/charts/{kind}.js" for kind in _kinds(panels)}
+    imports = dict.fromkeys(item for path in charts.values() for item in _find(path))
+    return format_html(
+        "{}\n{}",
+        format_html_join(
+            "\n",
+            '<link rel="modulepreload" href="{}" data-chart="{}">',
+            ((static(path), kind) for kind, path in charts.items()),
+        ),
+        format_html_join("\n", '<link rel="modulepreload" href="{}">', ((static(item),) for item in imports)),
+    )
+
+
+def _kinds(panels: Iterable[Panel]) -> list[str]:
+    return sorted({panel.kind for panel in panels})
+
+
+def _find(path: str) -> tuple[str, ...]:
+    return imported_modules(path) if settings.DEBUG else _known_modules(path)
+
+
 def imported_modules(path: str) -> tuple[str, ...]:
-    """Return the static paths of all that a module imports, directly or not, itself left out; near ones come first."""
+    """Return the static paths of all direct and indirect imports of a module, near ones first, without itself."""
     found = {path: None}
     waiting = [path]
     for module in waiting:
@@ -51,7 +83,7 @@ def imported_modules(path: str) -> tuple[str, ...]:
     return tuple(found)[1:]
 
 
-# In production static files stay as they are for as long as the process lives.
+# In production, static files do not change during the life of the process.
 _known_modules = functools.cache(imported_modules)
 
 

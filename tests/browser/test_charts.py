@@ -1,10 +1,12 @@
 """Charts on a page of their own, without a server: how they show unexpected values."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Page
 
+from metrics_stream.models.panel_kinds import PANEL_KINDS
 from tests.support.browser_modules import run
 from tests.support.stack import Stack
 
@@ -20,9 +22,13 @@ def page(browser: Browser, stack: Stack) -> Iterator[Page]:
     opened.close()
 
 
-CHART = """
+CHART = (
+    f"""
+  const KINDS = {json.dumps(list(PANEL_KINDS))};
+"""
+    + """
   const {Store} = await import("/static/metrics_stream/client/store.js");
-  const charts = await import("/static/metrics_stream/charts/kinds.js");
+  const {loadCharts} = await import("/static/metrics_stream/charts/kinds.js");
   const field = (path, unit = "") => ({path, label: path, unit});
   const nowMs = Date.UTC(2026, 0, 31, 12);
   const store = new Store([{metricType: "system", path: "value", windowSeconds: 300}]);
@@ -32,7 +38,13 @@ CHART = """
   const host = document.createElement("div");
   document.body.append(host);
   const moment = {nowMs, windowMs: null, zoom: null};
-  const make = (kind, options = {}, rest = {}) => new charts[kind]({
+  for (const kind of KINDS) {
+    host.append(Object.assign(document.createElement("link"), {href: `/static/metrics_stream/charts/${kind}.js`}));
+    host.lastChild.dataset.chart = kind;
+  }
+  const charts = await loadCharts(host);
+  host.replaceChildren();
+  const make = (kind, options = {}, rest = {}) => new (charts.get(kind))({
     title: "Value", kind, metric_type: "system", fields: [field("value")], unit: "", decimals: null,
     warning_at: null, critical_at: null, options, ...rest,
   }, host);
@@ -41,6 +53,7 @@ CHART = """
     host.remove();
   };
 """
+)
 
 
 @pytest.mark.parametrize("stacked", [False, True])

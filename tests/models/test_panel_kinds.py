@@ -1,12 +1,17 @@
 """The table of panel kinds, and what other parts of the code have for each row."""
 
+from pathlib import Path
+
 import pytest
 
+import metrics_stream
 from metrics_stream.admin.dashboards import PANEL_FIELDSETS
 from metrics_stream.admin.forms import PanelForm
 from metrics_stream.models import Panel
 from metrics_stream.models.panel_kinds import PANEL_KINDS
 from metrics_stream.models.validators import OPTIONS
+
+STATIC = Path(metrics_stream.__file__).parent / "static/metrics_stream"
 
 
 def test_column_takes_every_kind():
@@ -43,3 +48,15 @@ def test_each_option_belongs_to_a_kind_and_has_a_field_in_the_admin():
 )
 def test_fields_that_the_browser_reads(kind, named, read):
     assert PANEL_KINDS[kind].read_fields(named) == read
+
+
+@pytest.mark.parametrize("kind", PANEL_KINDS)
+def test_each_kind_has_a_chart_class_a_style_sheet_and_an_icon(kind):
+    assert f"export class {kind.capitalize()}Chart " in (STATIC / f"charts/{kind}.js").read_text()
+    assert (STATIC / f"css/charts/{kind}.css").is_file()
+    assert (STATIC / f"img/mini-{kind}.svg").is_file()
+    assert f'url("../img/mini-{kind}.svg")' in (STATIC / "css/home.css").read_text()
+
+
+def test_no_kind_is_missing_in_the_table():
+    assert {path.stem for path in (STATIC / "css/charts").glob("*.css")} == set(PANEL_KINDS)

@@ -4,6 +4,7 @@ import pytest
 from django.template import Context, Template
 from django.test import override_settings
 
+from metrics_stream.models import Panel
 from metrics_stream.templatetags.metrics_stream import imported_modules
 
 
@@ -39,3 +40,22 @@ def test_tag_fetches_what_the_module_imports_before_it_runs_it(modules: Path, de
         '<link rel="modulepreload" href="/static/pages/one%20%26%20only.js">\n'
         '<script type="module" src="/static/pages/tag.js"></script>'
     )
+
+
+def test_tags_link_the_style_sheet_and_the_module_of_each_kind_once(modules: Path, settings):
+    settings.DEBUG = True  # without it, the imports of a module are read once in a process
+    (modules / "metrics_stream/charts").mkdir(parents=True)
+    (modules / "metrics_stream/charts/bar.js").write_text('import { element } from "./dom.js";\n')
+    (modules / "metrics_stream/charts/line.js").write_text('import { element } from "./dom.js";\n')
+    panels = [Panel(kind=kind) for kind in ("line", "bar", "line")]
+    tags = "{% load metrics_stream %}{% chart_styles panels %}|{% chart_modules panels %}"
+    styles, links = Template(tags).render(Context({"panels": panels})).split("|")
+    assert styles.splitlines() == [
+        '<link rel="stylesheet" href="/static/metrics_stream/css/charts/bar.css">',
+        '<link rel="stylesheet" href="/static/metrics_stream/css/charts/line.css">',
+    ]
+    assert links.splitlines() == [
+        '<link rel="modulepreload" href="/static/metrics_stream/charts/bar.js" data-chart="bar">',
+        '<link rel="modulepreload" href="/static/metrics_stream/charts/line.js" data-chart="line">',
+        '<link rel="modulepreload" href="/static/metrics_stream/charts/dom.js">',
+    ]

@@ -15,9 +15,9 @@ function read(id) {
 
 /** @type {MetricType[]} */
 const catalogue = read("metric-catalogue") ?? [];
-/** @type {Record<string, string[]>} */
-const optionsOfKind = read("options-of-kind") ?? {};
-const optionNames = [...new Set(Object.values(optionsOfKind).flat())];
+/** @type {Record<string, {options: string[], shows_metrics: boolean}>} */
+const panelKinds = read("panel-kinds") ?? {};
+const optionNames = [...new Set(Object.values(panelKinds).flatMap(({ options }) => options))];
 
 /** Return the control called `name` in a form, inline or not: `panels-3-kind` or `kind`. */
 function control(scope, name) {
@@ -81,15 +81,14 @@ function offerFields(textarea, chosenTypes) {
 
 /** Show the options of a panel kind, and hide the others. */
 function showOptions(scope, kind) {
-  const known = optionsOfKind[kind] ?? [];
+  const { options: known = [], shows_metrics: showsMetrics = true } = panelKinds[kind] ?? {};
   for (const name of optionNames) {
     const input = control(scope, `option_${name}`);
     if (input) boxOf(input).hidden = !known.includes(name);
   }
-  const isText = kind === "text";
   for (const name of ["metric_type", "fields"]) {
     const input = control(scope, name);
-    if (input) boxOf(input).hidden = isText;
+    if (input) boxOf(input).hidden = !showsMetrics;
   }
   for (const row of scope.querySelectorAll(".form-row")) {
     const boxes = [...row.querySelectorAll(".form-multiline > div")];
@@ -97,7 +96,7 @@ function showOptions(scope, kind) {
   }
   for (const fieldset of scope.querySelectorAll("fieldset.panel-options, fieldset.panel-values")) {
     const rows = [...fieldset.querySelectorAll(".form-row")];
-    fieldset.hidden = rows.every((row) => row.hidden) || (isText && fieldset.classList.contains("panel-values"));
+    fieldset.hidden = rows.every((row) => row.hidden) || (!showsMetrics && fieldset.classList.contains("panel-values"));
   }
 }
 
@@ -106,7 +105,7 @@ function summary(scope) {
   const kind = control(scope, "kind");
   const type = control(scope, "metric_type");
   const parts = [kind?.selectedOptions[0]?.text];
-  if (kind?.value === "text") {
+  if (panelKinds[kind?.value]?.shows_metrics === false) {
     parts.push(control(scope, "option_text").value.trim().slice(0, 60));
   } else {
     parts.push(

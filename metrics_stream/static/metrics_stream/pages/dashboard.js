@@ -2,6 +2,7 @@
 
 import { formatClock } from "../charts/axis.js";
 import { setAttribute, setText } from "../charts/dom.js";
+import { loadCharts } from "../charts/kinds.js";
 import { isRefusalCode } from "../client/close_codes.js";
 import { Connection } from "../client/connection.js";
 import { Feed } from "../client/feed.js";
@@ -41,8 +42,12 @@ class DashboardPage {
   #lastRareFrameAtMs = null;
   #caughtUpAtMs = -Infinity;
 
-  /** @param {object} config the page configuration @param {Document} page */
-  constructor(config, page) {
+  /**
+   * @param {object} config the page configuration
+   * @param {Document} page
+   * @param {Map<string, Function>} charts the chart class of each panel kind
+   */
+  constructor(config, page, charts) {
     this.config = config;
     this.page = page;
     const tracks = tracksOf(config.panels);
@@ -51,7 +56,7 @@ class DashboardPage {
     this.connection = new Connection(socketUrl(config.socket_path, location, { preset: config.preset }));
     this.panels = config.panels.flatMap((panel) => {
       const section = page.querySelector(`[data-panel="${CSS.escape(String(panel.id))}"]`);
-      return section === null ? [] : [new Panel(panel, section)];
+      return section === null ? [] : [new Panel(panel, section, charts.get(panel.kind))];
     });
     this.badge = new ConnectionBadge(page.querySelector("[data-connection]"), this.connection);
     this.notices = new Notices(page.querySelector("[data-notices]"));
@@ -304,5 +309,5 @@ function tracksOf(panels) {
 }
 
 const config = JSON.parse(document.getElementById("page-config").textContent);
-const dashboardPage = new DashboardPage(config, document);
+const dashboardPage = new DashboardPage(config, document, await loadCharts(document));
 dashboardPage.start();

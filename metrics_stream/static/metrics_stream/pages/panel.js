@@ -1,6 +1,5 @@
 // One panel of a dashboard: its chart, its state as a text, and when it has to be painted.
 
-import * as charts from "../charts/kinds.js";
 import { LEVEL_WORDS, levelIcon, setAttribute, setLevelIcon, setText } from "../charts/dom.js";
 import { formatDuration } from "../client/format.js";
 import { lastReceivedMs } from "../client/readings.js";
@@ -18,8 +17,12 @@ export class Panel {
   #isFilled = false;
   #hasUndrawnData = false;
 
-  /** @param {object} config as in the page configuration @param {HTMLElement} section */
-  constructor(config, section) {
+  /**
+   * @param {object} config as in the page configuration
+   * @param {HTMLElement} section
+   * @param {Function} Chart the class of its kind
+   */
+  constructor(config, section, Chart) {
     this.config = config;
     this.section = section;
     this.visible = false;
@@ -29,7 +32,7 @@ export class Panel {
     this.waiting = section.querySelector("[data-panel-waiting]");
     this.waitingText = section.querySelector("[data-panel-waiting-text]");
     this.hint = section.querySelector("[data-panel-hint]");
-    this.chart = new charts[config.kind](config, section.querySelector("[data-panel-body]"));
+    this.chart = new Chart(config, section.querySelector("[data-panel-body]"));
     if (config.kind !== "text") {
       this.icon = levelIcon();
       this.state.prepend(this.icon);
