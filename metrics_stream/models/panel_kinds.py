@@ -27,9 +27,17 @@ class PanelKind:
     extra_fields: tuple[str, ...] = ()
     """What the browser reads beside the panel's fields; the identity of an agent comes with any field."""
 
+    container: str = ""
+    """The object beside a panel's field that has the value, such as `sketches`; empty: the field itself has it."""
+
+    def path_of(self, named: str) -> str:
+        """Return the path in `data` at which the browser reads the value of a panel's field."""
+        prefix, dot, name = named.rpartition(".")
+        return f"{prefix}{dot}{self.container}.{name}" if self.container else named
+
     def read_fields(self, named: Iterable[str]) -> set[str]:
-        """Return the fields of a metric that the browser reads for a panel with the paths `named`."""
-        paths = tuple(named) or self.default_fields
+        """Return the fields of a metric that the browser reads for a panel with the fields `named`."""
+        paths = tuple(map(self.path_of, named)) or self.default_fields
         return {path.partition(".")[0] for path in (*paths, *self.extra_fields)}
 
     def problem_with(self, count: int) -> str:

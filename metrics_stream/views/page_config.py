@@ -12,7 +12,7 @@ from django.shortcuts import resolve_url
 from metrics_stream.conf import get_settings
 from metrics_stream.core.metrics.catalogue import Catalogue, Field
 from metrics_stream.models import ClientPreset, Dashboard, Panel, TestRun
-from metrics_stream.models.panel_kinds import TEXT
+from metrics_stream.models.panel_kinds import PANEL_KINDS, TEXT
 
 SOCKET_PATH = "/ws/metrics/"
 
@@ -86,12 +86,16 @@ def _iso(instant: datetime | None) -> str | None:
 
 
 def _describe(panel: Panel, catalogue: Catalogue) -> dict[str, Any]:
+    kind = PANEL_KINDS[panel.kind]
     return {
         "id": panel.pk,
         "title": panel.title,
         "kind": panel.kind,
         "metric_type": panel.metric_type,
-        "fields": [describe_field(catalogue, panel.metric_type, path) for path in panel.fields or []],
+        "fields": [
+            {**describe_field(catalogue, panel.metric_type, path), "path": kind.path_of(path)}
+            for path in panel.fields or []
+        ],
         "unit": panel.unit,
         "decimals": panel.decimals,
         "warning_at": panel.warning_at,

@@ -97,7 +97,10 @@ export function linesOf(store, panel, source) {
  * @returns {number | null}
  */
 export function lastReceivedMs(store, panel, source) {
-  const series = panel.fields.flatMap((field) => store.series(panel.metric_type, field.path, source));
+  const series = panel.fields.flatMap(({ path }) => [
+    ...store.series(panel.metric_type, path, source),
+    ...store.sketches(panel.metric_type, path, source),
+  ]);
   const found = series.length ? series : store.latest(panel.metric_type, source);
   return found.reduce((newest, { receivedAtMs }) => Math.max(newest ?? receivedAtMs, receivedAtMs), null);
 }

@@ -4,12 +4,16 @@
 import { SHORTEST_GAP_MS } from "./buckets.js";
 import { lookUp } from "./path.js";
 import { Series } from "./series.js";
+import { decodeSketch } from "./sketch.js";
+import { SketchSeries } from "./sketch_series.js";
 
 /** Bounds on names that producers choose. Beyond them, the longest silent one is forgotten. */
 export const MAX_SERIES = 1024;
 export const MAX_SOURCES = 32;
 export const MAX_ENTRIES = 256;
 const MAX_KEYS = 512;
+/** A sketch takes as much memory as a hundred numbers. */
+const MAX_SKETCH_SERIES = 32;
 
 /** A timestamp further ahead comes from a wrong clock; its metric is drawn at the current time, not off the chart. */
 const TOLERATED_AHEAD_MS = 2_000;
@@ -35,6 +39,8 @@ export class Store {
   #series = new Map();
   /** @type {Map<string, Series[]>} metric type and path → series in order; emptied when a series comes or goes */
   #sorted = new Map();
+  /** @type {Map<string, SketchSeries>} */
+  #sketches = new Map();
   /** @type {Map<string, Map<string, {receivedAtMs: number, entries: Map<string, Latest>}>>} */
   #latest = new Map();
   #versions = new Map();
@@ -134,7 +140,9 @@ export class Store {
     for (const paths of this.#tracks.values()) {
       for (const [path, trackMs] of paths) paths.set(path, Math.max(trackMs, windowMs));
     }
-    for (const series of this.#series.values()) series.windowMs = Math.max(series.windowMs, windowMs);
+    for (const series of [...this.#series.values(), ...this.#sketches.values()]) {
+      series.windowMs = Math.max(series.windowMs, windowMs);
+    }
   }
 
   /**
@@ -143,7 +151,7 @@ export class Store {
    * @param {number} nowMs
    */
   trim(nowMs) {
-    for (const series of this.#series.values()) series.trim(nowMs);
+    for (const series of [...this.#series.values(), ...this.#sketches.values()]) series.trim(nowMs);
     for (const [metricType, sources] of this.#latest) {
       const windows = [...(this.#tracks.get(metricType)?.values() ?? [])];
       const oldestMs = (this.newest(metricType)?.receivedAtMs ?? nowMs) - Math.max(120_000, ...windows);
@@ -155,6 +163,9 @@ export class Store {
         if (series.metricType === metricType && series.receivedAtMs < oldestMs && this.#series.delete(key)) {
           this.#sorted.clear();
         }
+      }
+      for (const [key, series] of this.#sketches) {
+        if (series.metricType === metricType && series.receivedAtMs < oldestMs) this.#sketches.delete(key);
       }
     }
   }
@@ -204,6 +215,21 @@ export class Store {
     return source === null ? sorted : sorted.filter((series) => series.source === source);
   }
 
+  /**
+   * Return the sketches of a path over time.
+   *
+   * @param {string} metricType
+   * @param {string} path
+   * @param {string | null} [source] only this one
+   * @returns {SketchSeries[]}
+   */
+  sketches(metricType, path, source = null) {
+    return [...this.#sketches.values()].filter(
+      (series) =>
+        series.metricType === metricType && series.path === path && (source === null || series.source === source),
+    );
+  }
+
   #updateLatest({ metricType, source, agentId, entry, timestampMs, receivedAtMs }) {
     if (!this.#latest.has(metricType)) this.#latest.set(metricType, new Map());
     const sources = this.#latest.get(metricType);
@@ -237,12 +263,26 @@ export class Store {
   #addToSeries(metricType, latest) {
     for (const path of this.#tracks.get(metricType)?.keys() ?? []) {
       const value = lookUp(latest.fresh, path);
+      if (value !== null && typeof value === "object") this.#addSketch(metricType, latest, path, decodeSketch(value));
       if (value !== null && typeof value !== "number") continue;
       const series = this.#findOrCreateSeries({ metricType, source: latest.source, agentId: latest.agentId, path });
       series.agentName = latest.data.agent_name ?? latest.agentId;
       series.receivedAtMs = Math.max(series.receivedAtMs, latest.receivedAtMs);
       series.add(latest.drawnMs, value ?? NaN);
     }
+  }
+
+  #addSketch(metricType, { source, agentId, drawnMs, receivedAtMs }, path, sketch) {
+    if (sketch === null) return;
+    const key = [metricType, source, agentId ?? "", path].join("\u0000");
+    let series = this.#sketches.get(key);
+    if (!series) {
+      if (this.#sketches.size >= MAX_SKETCH_SERIES) forgetOldest(this.#sketches);
+      series = new SketchSeries({ metricType, source, agentId, path }, this.#tracks.get(metricType).get(path));
+      this.#sketches.set(key, series);
+    }
+    series.receivedAtMs = Math.max(series.receivedAtMs, receivedAtMs);
+    series.add(drawnMs, sketch);
   }
 
   /** Return the series of an identity; create it where it does not exist. */
