@@ -61,6 +61,7 @@ PANEL_KINDS = {
         PanelKind("number", "Big number", fields=(1, 1), options=("trend", "window_seconds")),
         PanelKind("gauge", "Gauge", fields=(1, 1), options=("minimum", "maximum")),
         PanelKind("bar", "Bars", fields=(1, None), options=("minimum", "maximum", "max_rows")),
+        PanelKind("histogram", "Histogram", fields=(1, 1), options=("window_seconds",), container="sketches"),
         PanelKind("table", "Table", fields=(1, None), options=("max_rows",)),
         PanelKind("status", "Status list", fields=(0, None), extra_fields=("status",)),
         PanelKind("flow", "Flow of nodes", fields=(0, 1), default_fields=("transaction_flow_data",)),

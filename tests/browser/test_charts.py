@@ -184,3 +184,88 @@ def test_large_figure_says_what_is_no_number_as_tables_do(page: Page):
       return seen;
     """
     assert run(page, "charts/number", code) == ["p99 12.0\u00a0ms, Is up yes", "a, 1.00", "steady"]
+
+
+HISTOGRAM = f"""{CHART}
+  host.style.cssText = "width: 600px; height: 300px; display: flex; flex-direction: column";
+  const path = "sketches.response_time_ms";
+  const sketches = new Store([{{metricType: "system", path, windowSeconds: 300}}]);
+  const addSketch = (secondsAgo, bins, rest = {{}}, source = "east") => sketches.add({{
+    metric_type: "system", source, timestamp: new Date(nowMs - 1000 * secondsAgo).toISOString(),
+    data: {{sketches: {{response_time_ms: {{accuracy: 0.01, bins, ...rest}}}}}},
+  }}, nowMs, -Infinity);
+  const chart = make("histogram", {{}}, {{fields: [field(path)], warning_at: 50, critical_at: 90}});
+  const plain = (text) => text.replace(/\\u00a0/g, " ");
+  const textOf = (node) => node.children.length ? [...node.children].map(textOf).join(" ") : plain(node.textContent);
+  const texts = (selector) => [...host.querySelectorAll(selector)].map(textOf);
+  const read = () => ({{
+    filled: chart.paint({{store: sketches, source: null, moment}}),
+    figures: texts(".histogram__figure"),
+    name: plain(host.querySelector("[role=img]").getAttribute("aria-label")),
+    heights: [...host.querySelectorAll(".histogram__bars > :not([data-empty])")].map((node) => node.style.height),
+    levels: [...host.querySelectorAll(".histogram__bars > :not([data-empty])")].map((node) => node.dataset.level),
+    rows: texts("tbody tr"),
+    level: chart.level,
+  }});
+"""
+
+
+def test_histogram_counts_the_values_of_the_window_with_their_percentiles(page: Page):
+    code = f"""{HISTOGRAM}
+      const empty = chart.paint({{store: sketches, source: null, moment}});
+      addSketch(400, {{116: 1_000}});
+      addSketch(20, {{116: 90, 231: 5}}, {{max: 100}});
+      addSketch(10, {{116: 5}}, {{zeros: 2, max: 10}}, "west");
+      const found = read();
+      end(chart);
+      return {{empty, ...found}};
+    """
+    assert run(page, "charts/dom", code) == {
+        "empty": False,
+        "filled": True,
+        "figures": ["p50 10.1 ms", "p95 10.1 ms", "p99 100 ms"],
+        "name": "Histogram of Response time: 102 values in 20 s, 2 of them zero; p50 10.1 ms, p95 10.1 ms, p99 100 ms",
+        "heights": ["95%", "5%"],
+        "levels": ["good", "bad"],
+        "rows": ["9.8 ms 10.2 ms 95", "99.5 ms 104 ms 5"],
+        "level": "bad",
+    }
+
+
+def test_histogram_says_that_its_window_has_become_empty(page: Page):
+    code = f"""{HISTOGRAM}
+      addSketch(10, {{116: 5}});
+      read();
+      const later = {{...moment, nowMs: nowMs + 400_000}};
+      const drew = [chart.draw(moment), chart.draw(later), chart.draw(later)];
+      const found = {{drew, caption: texts(".histogram__caption"), figures: texts(".histogram__figure"),
+                     bars: texts(".histogram__bars > *").length, rows: texts("tbody tr").length}};
+      end(chart);
+      return found;
+    """
+    assert run(page, "charts/dom", code) == {
+        "drew": [False, True, False],
+        "caption": ["No values in 5 min"],
+        "figures": ["p50 –", "p95 –", "p99 –"],  # noqa: RUF001
+        "bars": 0,
+        "rows": 0,
+    }
+
+
+@pytest.mark.parametrize("bins", [{"0": 1}, {"-900": 3, "900": 4}, {str(number): 1 for number in range(-1000, 1000)}])
+def test_histogram_has_no_more_bars_than_fit_and_keeps_every_value(page: Page, bins: dict[str, int]):
+    code = """
+      const {Sketch} = await import("/static/metrics_stream/client/sketch.js");
+      const sketch = new Sketch();
+      for (const [bin, count] of Object.entries(argument)) sketch.bins.set(Number(bin), count);
+      const bars = module.barsOf(sketch, 40);
+      return {
+        number: bars.length,
+        count: bars.reduce((sum, bar) => sum + bar.count, 0),
+        areJoined: bars.every((bar, index) => index === 0 || Math.abs(bar.low / bars[index - 1].high - 1) < 1e-9),
+      };
+    """
+    found = run(page, "charts/histogram", code, bins)
+    assert 12 <= found["number"] <= 40
+    assert found["count"] == sum(bins.values())
+    assert found["areJoined"]

@@ -63,8 +63,9 @@ SCRIPTS = [
 PREPARE = f"""
 from django.utils import timezone
 from metrics_stream.models import ClientPreset, Dashboard, Panel, TestRun
+from metrics_stream.models.panel_kinds import PANEL_KINDS
 texts = {SCRIPTS!r}
-kinds = ["line", "number", "gauge", "bar", "table", "status", "flow", "text"]
+kinds = list(PANEL_KINDS)
 for number, text in enumerate(texts):
     dashboard = Dashboard(title=text, slug=f"xss-{{number}}", description=text)
     dashboard.full_clean()

@@ -41,6 +41,8 @@ def test_each_option_belongs_to_a_kind_and_has_a_field_in_the_admin():
         ("line", ["throughput_tps", "cost.total"], {"throughput_tps", "cost"}),
         ("status", [], {"status"}),
         ("status", ["health_score"], {"health_score", "status"}),
+        ("histogram", ["response_time_ms"], {"sketches"}),
+        ("histogram", ["checkout.response_time_ms"], {"checkout"}),
         ("flow", [], {"transaction_flow_data"}),
         ("flow", ["payments"], {"payments"}),
         ("text", [], set()),
@@ -48,6 +50,18 @@ def test_each_option_belongs_to_a_kind_and_has_a_field_in_the_admin():
 )
 def test_fields_that_the_browser_reads(kind, named, read):
     assert PANEL_KINDS[kind].read_fields(named) == read
+
+
+@pytest.mark.parametrize(
+    ("kind", "named", "path"),
+    [
+        ("line", "cost.total", "cost.total"),
+        ("histogram", "response_time_ms", "sketches.response_time_ms"),
+        ("histogram", "checkout.response_time_ms", "checkout.sketches.response_time_ms"),
+    ],
+)
+def test_path_of_a_field_in_the_data(kind, named, path):
+    assert PANEL_KINDS[kind].path_of(named) == path
 
 
 @pytest.mark.parametrize("kind", PANEL_KINDS)
