@@ -9,7 +9,7 @@ from django.contrib.auth.models import Group, User
 
 from metrics_stream.models import AccessPolicy, AccessToken, Dashboard, Panel
 from tests.support.recording import Recording, metric, start_run
-from tests.views.test_runs import body_of
+from tests.support.responses import body_of
 
 pytestmark = pytest.mark.django_db
 

@@ -6,42 +6,11 @@ from django.urls import reverse
 from metrics_stream.admin.forms import ClientPresetForm, PanelForm
 from metrics_stream.defaults.seed import seed
 from metrics_stream.models import ClientPreset, Dashboard, Panel
+from tests.support.admin_forms import DASHBOARD, PANEL, PRESET
 
 PRESET_ADD = "/admin/metrics_stream/clientpreset/add/"
 DASHBOARD_ADD = "/admin/metrics_stream/dashboard/add/"
 NESTED = "[" * 5_000 + "]" * 5_000
-
-PRESET = {
-    "name": "Mine",
-    "slug": "mine",
-    "description": "For me",
-    "metric_types": ["system", "agent"],
-    "agent_ids": "agent-1\n agent-2 \n\nagent-1",
-    "sources": "",
-    "fields": "error_rate, throughput_tps",
-    "interval_seconds": "2",
-    "batch_size": "5",
-    "batch_timeout_seconds": "0",
-    "mode": "latest",
-}
-DASHBOARD = {"title": "Mine", "slug": "mine", "description": "", "kind": "standard", "preset": "", "published": "on"}
-PANEL = {
-    "title": "Throughput",
-    "kind": "line",
-    "metric_type": "system",
-    "fields": "throughput_tps",
-    "unit": "",
-    "decimals": "",
-    "warning_at": "",
-    "critical_at": "",
-    "size": "medium",
-    "order": "",
-    "option_window_seconds": "",
-    "option_minimum": "",
-    "option_maximum": "",
-    "option_max_rows": "",
-    "option_text": "",
-}
 
 
 def panel_post(*panels, stored=0):

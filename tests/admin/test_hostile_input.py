@@ -10,8 +10,7 @@ from django.db.models import JSONField
 from django.urls import reverse
 
 from metrics_stream.models import ClientPreset, Dashboard, Panel, TestRun
-from tests.admin.test_dashboards import PANEL, PRESET
-from tests.admin.test_runs import FORM as RUN
+from tests.support.admin_forms import PANEL, PRESET, RUN
 
 pytestmark = pytest.mark.django_db
 

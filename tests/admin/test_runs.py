@@ -11,13 +11,13 @@ from metrics_stream.conf import get_settings
 from metrics_stream.history import open_history
 from metrics_stream.models import AccessToken, TestRun
 from metrics_stream.runs import lifecycle as runs
+from tests.support.admin_forms import RUN
 
-# What is told to the history is told when the transaction of a request is over.
+# The history hears of a run when the transaction of the request has ended.
 pytestmark = pytest.mark.django_db(transaction=True)
 
 ADD = "/admin/metrics_stream/testrun/add/"
 LIST = "/admin/metrics_stream/testrun/"
-FORM = {"name": "Checkout soak", "sources": "a\nb", "target_tps": "200", "tags": "soak, release-42", "notes": "x"}
 
 
 def active():
@@ -38,7 +38,7 @@ def act(client, action, *chosen):
 
 
 def test_adding_a_run_starts_it(admin_client):
-    assert admin_client.post(ADD, FORM).status_code == 302
+    assert admin_client.post(ADD, RUN).status_code == 302
     run = TestRun.objects.get()
     assert (run.name, run.status, run.target_tps, run.notes) == ("Checkout soak", "running", 200.0, "x")
     assert (run.sources, run.tags) == (["a", "b"], ["soak", "release-42"])
@@ -60,7 +60,7 @@ def test_adding_a_run_starts_it(admin_client):
     ],
 )
 def test_a_bad_value_is_an_error_in_the_form(admin_client, column, value, message):
-    response = admin_client.post(ADD, {**FORM, column: value})
+    response = admin_client.post(ADD, {**RUN, column: value})
     assert response.status_code == 200
     assert message in response.content.decode()
     assert not TestRun.objects.exists()
@@ -68,7 +68,7 @@ def test_a_bad_value_is_an_error_in_the_form(admin_client, column, value, messag
 
 def test_without_a_history_the_form_says_so(admin_client, settings):
     settings.METRICS_STREAM = {"HISTORY_SECONDS": 0}
-    response = admin_client.post(ADD, FORM)
+    response = admin_client.post(ADD, RUN)
     assert "there is none: set METRICS_STREAM[&#x27;HISTORY_SECONDS&#x27;] above 0" in response.content.decode()
     assert not TestRun.objects.exists()
 

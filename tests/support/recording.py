@@ -5,9 +5,10 @@ import json
 import random
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.utils import timezone
 
 from metrics_stream.broadcast import broadcast_many
 from metrics_stream.conf import get_settings
@@ -169,3 +170,13 @@ def recorded_numbers(run):
 def active_slugs():
     """Return the slugs of the runs that the history has as active."""
     return [run.id for run in asyncio.run(open_history(get_settings()).active_runs())]
+
+
+def record_run(seconds: int, **columns) -> tuple[TestRun, list[Metric]]:
+    """Return a finished run and its metrics, one a second; the load rises to 9 and has a peak of 500."""
+    run, recording = start_run(ended_at=timezone.now(), **columns), Recording("soak")
+    values = [500.0 if second == 4 else float(second % 10) for second in range(seconds)]
+    metrics = [metric(second, {"throughput_tps": value, "error_rate": 0.25}) for second, value in enumerate(values)]
+    recording.record(*metrics)
+    TestRun.objects.filter(pk=run.pk).update(status="completed", ended_at=run.started_at + timedelta(seconds=seconds))
+    return recording.end(run), metrics

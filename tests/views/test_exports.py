@@ -3,13 +3,22 @@
 import csv
 import gzip
 import io
+import re
 
 import pytest
+from asgiref.sync import async_to_sync
 
+from metrics_stream.core.errors import MetricsStreamError
 from metrics_stream.core.metrics.catalogue import AGENT, SYSTEM
 from metrics_stream.core.metrics.encoding import encode_metric
 from metrics_stream.core.metrics.metric import Metric
+from metrics_stream.models import MetricChunk
+from metrics_stream.runs import series as run_series
+from metrics_stream.views import exports
 from metrics_stream.views.exports import COLUMNS, csv_pieces, ndjson_pieces
+from tests.support.recording import Recording, record_run, start_run
+from tests.support.recording import metric as recorded_metric
+from tests.support.responses import body_of, csv_of, text
 
 AT = "1970-01-01T00:01:40.500000Z"
 
@@ -136,3 +145,90 @@ def test_ndjson_holds_the_metrics_as_they_were():
 
 def test_ndjson_of_nothing_is_an_empty_file():
     assert gzip.decompress(b"".join(ndjson_pieces([], lines=10))) == b""
+
+
+# --- downloads ---
+
+
+@pytest.mark.django_db
+def test_csv_has_every_value_of_the_run(client):
+    record_run(60)
+    response = client.get("/runs/soak/export.csv")
+    assert response.headers["Content-Type"] == "text/csv; charset=utf-8"
+    assert response.headers["Content-Disposition"] == 'attachment; filename="soak.csv"'
+    head, *rows = csv_of(response)
+    assert head == ["timestamp", "metric_type", "source", "agent_id", "field", "value"]
+    assert len(rows) == 120
+    assert rows[8] == ["2027-01-15T08:00:04.000000Z", "system", "web-1", "", "throughput_tps", "500.0"]
+
+
+@pytest.mark.django_db
+def test_ndjson_has_the_metrics_as_they_were_published(client):
+    _, metrics = record_run(60)
+    response = client.get("/runs/soak/export.ndjson.gz")
+    assert response.headers["Content-Type"] == "application/gzip"
+    assert "Content-Encoding" not in response.headers
+    assert response.headers["Content-Disposition"] == 'attachment; filename="soak.ndjson.gz"'
+    assert gzip.decompress(body_of(response)).splitlines() == [item.body for item in metrics]
+
+
+@pytest.mark.django_db
+def test_file_of_a_run_that_goes_on_ends_where_it_was_and_says_so(client):
+    start_run()
+    recording = Recording("soak")
+    recording.record(recorded_metric(0), recorded_metric(1))
+    response = client.get("/runs/soak/export.csv")
+    recording.record(recorded_metric(2), recorded_metric(3))
+    assert re.fullmatch(r'attachment; filename="soak-until-\d{8}-\d{6}\.csv"', response.headers["Content-Disposition"])
+    assert [row[-1] for row in csv_of(response)] == ["value", "0", "1"]
+    assert len(csv_of(client.get("/runs/soak/export.csv"))) == 5
+
+
+@pytest.mark.django_db
+def test_file_of_a_run_without_metrics_is_empty(client):
+    start_run()
+    assert len(csv_of(client.get("/runs/soak/export.csv"))) == 1
+    assert gzip.decompress(body_of(client.get("/runs/soak/export.ndjson.gz"))) == b""
+
+
+@pytest.mark.django_db
+def test_head_of_a_file_reads_nothing_of_the_run(client, django_assert_max_num_queries):
+    record_run(60)
+    with django_assert_max_num_queries(2):
+        response = client.head("/runs/soak/export.csv")
+    assert (response.status_code, response.content) == (200, b"")
+    assert response.headers["Content-Disposition"] == 'attachment; filename="soak.csv"'
+
+
+@pytest.mark.django_db
+def test_file_comes_in_pieces_that_are_made_as_they_are_sent(client):
+    record_run(600)
+    response = client.get("/runs/soak/export.csv")
+
+    async def read():
+        return await anext(aiter(response))
+
+    assert async_to_sync(read)().count(b"\r\n") == exports.PIECE_ROWS
+
+
+@pytest.mark.django_db
+def test_file_of_a_run_that_is_deleted_meanwhile_breaks_off(client):
+    run, _ = record_run(600)
+    response = client.get("/runs/soak/export.csv")
+    run.delete()
+    with pytest.raises(MetricsStreamError, match="600 metrics of the test run 'soak' were deleted while"):
+        body_of(response)
+
+
+@pytest.mark.django_db
+def test_run_of_which_only_the_series_are_kept_says_so(client):
+    run, _ = record_run(60)
+    MetricChunk.objects.filter(run=run).delete()
+    for address in ("/runs/soak/export.csv", "/runs/soak/export.ndjson.gz"):
+        response = client.get(address)
+        assert (response.status_code, response.content.decode()) == (410, exports.GONE)
+    response = client.get("/runs/soak/")
+    assert "not kept any more" in text(response)
+    assert "export.csv" not in response.content.decode()
+    assert "Throughput throughput_tps 60" in text(response)
+    assert run_series.summary(run)
