@@ -1,4 +1,4 @@
-"""The Django admin: dashboards and presets, test runs, who sees what (`access.py`), tokens, who is connected."""
+"""The Django admin: dashboards and presets, test runs, access policies and share links, tokens, connected clients."""
 
 from metrics_stream.admin import access, connections, dashboards, runs, tokens
 

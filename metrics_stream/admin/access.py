@@ -1,4 +1,4 @@
-"""The Django admin of who may see what: policies of people, and share links, whose address is shown once."""
+"""The Django admin of access policies, and of share links, whose address is shown once."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from metrics_stream.core.formatting import NO_VALUE
 from metrics_stream.core.metrics.catalogue import ALL
 from metrics_stream.models import AccessPolicy, ShareLink
 
-# Long enough for most; whoever wants one for ever says so.
+# The default expiry of a new link. A person who wants a link without expiry empties the field.
 SHARED_FOR = timedelta(days=30)
 
-# A cell of the list with more names than this is cut.
+# A cell of the list shows at most this many names.
 MOST_NAMES = 4
 
 
@@ -39,8 +39,8 @@ class AccessPolicyAdmin(AuditedAdmin):
         (
             None,
             {
-                "description": "Who has several policies sees what any of them shows. Who has none sees nothing; "
-                "superusers see everything.",
+                "description": "A user with several policies sees what any of them grants. A user without a policy "
+                "sees nothing. Superusers see everything.",
                 "fields": ["name"],
             },
         ),
@@ -95,20 +95,20 @@ class ShareLinkAdmin(AuditedAdmin):
     def get_fieldsets(self, request: HttpRequest, obj: ShareLink | None = None) -> Any:
         if obj is None:
             text = (
-                "Whoever has the address sees this dashboard, of every source that its preset lets through, and needs "
-                "no login. The address is shown once, when you save."
+                "Anyone who has the address sees this dashboard without a login, limited to the sources and agents of "
+                "its preset. The address is shown once, when you save."
             )
             return [(None, {"description": text, "fields": ["name", "dashboard", "run", "expires_at"]})]
         facts = ["state_word", ("created_at", "created_by"), ("last_used_at", "revoked_at")]
         return [
             (None, {"fields": ["name", "expires_at"]}),
             ("What it shows", {"fields": [("dashboard", "run")]}),
-            ("What became of it", {"fields": facts}),
+            ("State and use", {"fields": facts}),
         ]
 
     def get_readonly_fields(self, request: HttpRequest, obj: ShareLink | None = None) -> list[str]:
         facts = ["state_word", "created_at", "created_by", "last_used_at", "revoked_at"]
-        # What an address shows to those who have it does not change behind their backs.
+        # A link keeps showing what its receivers expect.
         return facts if obj is None else [*facts, "dashboard", "run"]
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
@@ -124,7 +124,7 @@ class ShareLinkAdmin(AuditedAdmin):
         return form
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], **kwargs: Any) -> HttpResponse:
-        if kwargs.get("add"):  # saving leads to the address
+        if kwargs.get("add"):  # every button leads to the address
             context |= {"show_save_and_add_another": False, "show_save_and_continue": False}
         return super().render_change_form(request, context, **kwargs)
 
@@ -139,18 +139,18 @@ class ShareLinkAdmin(AuditedAdmin):
 
     def save_model(self, request: HttpRequest, obj: ShareLink, form: Any, change: bool) -> None:
         if not change:
-            obj.created_by = request.user  # type: ignore[assignment]  # nobody is here who is not signed in
-            # Kept with the request alone, until the answer shows it.
+            obj.created_by = request.user  # type: ignore[assignment]  # the admin requires a sign-in
+            # Only the request keeps it, until the response shows it.
             request.share_address = request.build_absolute_uri(  # type: ignore[attr-defined]
                 reverse("metrics_stream:share", args=[f"{obj.renew()}/"])
             )
         super().save_model(request, obj, form, change)
 
     def response_add(self, request: HttpRequest, obj: ShareLink, post_url_continue: str | None = None) -> HttpResponse:
-        """Show the address: not as a message, which would be kept, and in no address of a page."""
+        """Show the address in the response only: messages are stored, and URLs are logged."""
         context = {
             **self.admin_site.each_context(request),
-            "title": "The share link is made",
+            "title": "The share link was created",
             "opts": self.opts,
             "made": obj,
             "label": "The address",
@@ -174,14 +174,16 @@ class ShareLinkAdmin(AuditedAdmin):
     def last_used(self, link: ShareLink) -> str:
         return NO_VALUE if link.last_used_at is None else _day_and_time(link.last_used_at)
 
-    @admin.action(description="Revoke selected share links, for good", permissions=["change"])
+    @admin.action(description="Revoke selected share links (this cannot be undone)", permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ShareLink]) -> None:
         revoked = [link for link in queryset if link.revoked_at is None]
         for link in revoked:
             link.revoke()
         names = ", ".join(map(str, revoked))
         self.message_user(
-            request, f"Revoked {names}." if names else "Revoked nothing; it was so already.", messages.SUCCESS
+            request,
+            f"Revoked {names}." if names else "Nothing was revoked; all were revoked already.",
+            messages.SUCCESS,
         )
 
 

@@ -1,4 +1,4 @@
-"""What the admin of every model here has in common."""
+"""The base classes of the admin of all models."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ admin.site.index_title = "Dashboards, presets and test runs"
 
 
 class StreamAdmin(SimpleHistoryAdmin):  # type: ignore[misc]  # the library is untyped
-    """The history of changes, and the catalogue for the scripts."""
+    """An admin with a history of changes, and with the data for the scripts of forms."""
 
     save_on_top = True
     history_list_per_page = 50
@@ -48,7 +48,7 @@ class StreamAdmin(SimpleHistoryAdmin):  # type: ignore[misc]  # the library is u
 
 
 class AuditedAdmin(StreamAdmin):
-    """A history that is only read: with an old version, an authority that was taken away would come back."""
+    """An admin with a read-only history: restoring an old version could restore a grant that was withdrawn."""
 
     def revert_disabled(self, request: HttpRequest, obj: Any = None) -> bool:
         return True
@@ -56,7 +56,7 @@ class AuditedAdmin(StreamAdmin):
     def history_form_view(
         self, request: HttpRequest, object_id: str, version_id: str, extra_context: Any = None
     ) -> HttpResponse:
-        # The library leaves out the button, and does what the button would ask for all the same.
+        # The library hides the button, but accepts its request all the same.
         if request.method not in ("GET", "HEAD"):
             raise PermissionDenied
         return super().history_form_view(request, object_id, version_id, extra_context)

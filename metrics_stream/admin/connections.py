@@ -1,4 +1,4 @@
-"""The admin page Connections: who is connected to any server process, why a client gets a metric, and disconnecting."""
+"""The admin page Connections: the clients of all server processes, why one gets a metric, and disconnecting it."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from metrics_stream.core.metrics.permission import EVERYTHING, Permit
 from metrics_stream.models import Connection
 from metrics_stream.models.validators import MAX_TERM_LENGTH, validate_printable
 
-# A page that a browser draws at once; who looks for one of more clients than that filters.
+# A browser draws so many rows at once; with more clients, people filter.
 MOST_ROWS = 300
-# The metrics that are offered to be asked about.
+# The page offers so many metrics for a question.
 MOST_OFFERED = 12
-# The last disconnections that the page tells of.
+# The page lists so many of the latest disconnections.
 MOST_KICKS = 10
 # Describing a thousand clients costs a server process some 10 ms.
 REFRESH_SECONDS = 3
@@ -52,7 +52,7 @@ STATES = {
 
 Row = dict[str, Any]
 
-# Heading, what it sorts by, whether the largest comes first when it is pressed.
+# Name, heading, sort key, and whether the first press puts the largest value first.
 COLUMNS: list[tuple[str, str, Callable[[Row], Any], bool]] = [
     ("who", "Who", lambda row: row["who"].lower(), False),
     ("subscription", "Subscription", lambda row: row["subscription_words"], False),
@@ -68,18 +68,18 @@ COLUMNS: list[tuple[str, str, Callable[[Row], Any], bool]] = [
 
 
 class DisconnectForm(forms.Form):
-    """Why a client has to go."""
+    """Asks for the reason of a disconnection."""
 
     reason = forms.CharField(
         max_length=100,
         validators=[validate_printable],
         widget=forms.TextInput(attrs={"class": "vTextField", "autofocus": True}),
-        help_text="The client is told, and it stays in the log of the admin.",
+        help_text="It is sent to the client and stored in the log of the admin.",
     )
 
 
 class QuestionForm(forms.Form):
-    """Which metric is asked about."""
+    """Asks which metric a question is about."""
 
     metric_type = forms.CharField(label="Metric type", max_length=MAX_TERM_LENGTH, validators=[validate_printable])
     source = forms.CharField(required=False, max_length=MAX_TERM_LENGTH, validators=[validate_printable])
@@ -182,7 +182,7 @@ class ConnectionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             permit = access_of_user(request.user).permit if request.user.is_authenticated else EVERYTHING
             seen = list(permitted_metrics(published, permit))
             types = get_settings().catalogue().types
-            # What the service says of itself every second would push out all others.
+            # The health metrics of every second would push out all others.
             offered = sorted(seen, key=lambda metric: types[metric.metric_type].about_service)[:MOST_OFFERED]
             asked = form.cleaned_data if form.is_valid() else {}
             answer = control.ask_about_client(_question(client_id, asked, seen, permit))
@@ -216,7 +216,7 @@ class ConnectionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         try:
             answer = control.ask_about_client(Question(client_id=client_id))
         except BusError as error:
-            self.message_user(request, f"Nobody was disconnected: {error}.", messages.ERROR)
+            self.message_user(request, f"No client was disconnected: {error}.", messages.ERROR)
             return back
         if answer is None:
             self.message_user(request, f"The client {client_id[:8]} is not connected any more.", messages.WARNING)
@@ -231,7 +231,7 @@ class ConnectionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         reason = form.cleaned_data["reason"]
         if not control.tell_servers(CloseClient(client_id, f"disconnected by an admin: {reason}")):
             self.message_user(
-                request, "Nobody was disconnected: the server processes could not be told.", messages.ERROR
+                request, "No client was disconnected: the server processes cannot be reached.", messages.ERROR
             )
             return back
         self._note(request, row, reason)
@@ -249,7 +249,7 @@ class ConnectionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         )
 
 
-# --- what stands in a row ---
+# --- the content of a row ---
 
 
 def _row(client: dict[str, Any], process: str) -> Row:
@@ -312,7 +312,7 @@ def _waiting_words(client: dict[str, Any]) -> str:
 
 
 def _order(asked: str, wanted: str) -> tuple[list[tuple[Callable[[Row], Any], bool]], list[dict[str, Any]]]:
-    """Return how rows are sorted, the most important last, and the headings with where each leads."""
+    """Return the sort keys of the rows, the most important last, and the headings with their links."""
     name, is_reversed = asked.lstrip("-"), asked.startswith("-")
     headings = []
     order: list[tuple[Callable[[Row], Any], bool]] = [(lambda row: row["connected_since"], True)]
@@ -333,7 +333,7 @@ def _order(asked: str, wanted: str) -> tuple[list[tuple[Callable[[Row], Any], bo
     return order, headings
 
 
-# --- what is asked ---
+# --- questions ---
 
 
 def _question(client_id: str, asked: dict[str, str], seen: list[Metric], permit: Permit) -> Question:
@@ -374,7 +374,7 @@ def _offer(metric: Metric) -> dict[str, str]:
 
 
 def _names(seen: list[Metric], form: QuestionForm) -> dict[str, list[str]]:
-    """Return the names that the history and the catalogue know, to choose from."""
+    """Return the names in the history and the catalogue as suggestions."""
     metric_type = form.data.get("metric_type", "") if form.is_bound else ""
     of_type = [metric for metric in seen if metric_type in ("", metric.metric_type)]
     kinds = get_settings().catalogue().types

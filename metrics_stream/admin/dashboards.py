@@ -43,7 +43,7 @@ PANEL_FIELDSETS: list[tuple[str | None, dict[str, Any]]] = [
 @admin.register(ClientPreset)
 class ClientPresetAdmin(StreamAdmin):
     form = ClientPresetForm
-    # Said again because counting groups the rows, and grouped rows lose the order of the model.
+    # Repeated, because counting groups the rows, and grouped rows lose the order of the model.
     ordering = ["name"]
     list_display = ["name", "slug", "summary", "interval", "mode_word", "used_by", "default_mark"]
     list_filter = ["is_default", "mode"]
@@ -55,11 +55,11 @@ class ClientPresetAdmin(StreamAdmin):
         (
             "What a client gets",
             {
-                "description": "A client may change all of this over its socket; the preset is where it starts.",
+                "description": "A client starts with these settings, and may change them over its WebSocket.",
                 "fields": ["metric_types", ("agent_ids", "sources"), "fields"],
             },
         ),
-        ("When it gets it", {"fields": [("interval_seconds", "batch_size", "batch_timeout_seconds"), "mode"]}),
+        ("When a client gets it", {"fields": [("interval_seconds", "batch_size", "batch_timeout_seconds"), "mode"]}),
     ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ClientPreset]:
@@ -112,12 +112,12 @@ class PanelInline(SortableStackedInline):  # type: ignore[misc]  # the library i
     model = Panel
     form = PanelForm
     extra = 0
-    # More than this many would pass Django's limit of 1,000 form fields in one request.
+    # More panels would exceed Django's limit of 1,000 form fields in one request.
     max_num = 40
     fieldsets = [*PANEL_FIELDSETS, (None, {"classes": ["panel-order"], "fields": ["order"]})]
 
     def get_formset(self, request: HttpRequest, obj: Dashboard | None = None, **kwargs: Any) -> Any:
-        # A forged count of panels would otherwise draw a thousand of them, for half a minute.
+        # Without a limit, a forged count of panels would draw a thousand of them for half a minute.
         return super().get_formset(request, obj, absolute_max=60, **kwargs)
 
 
@@ -191,7 +191,7 @@ class DashboardAdmin(SortableAdminMixin, StreamAdmin):  # type: ignore[misc]  # 
             dashboard.published = published
             dashboard.save()
         verb = "Published" if published else "Withdrew"
-        self.message_user(request, f"{verb} {', '.join(map(str, changed)) or 'nothing; it was so already'}.")
+        self.message_user(request, f"{verb} {', '.join(map(str, changed)) or 'nothing; all were so already'}.")
 
 
 @admin.register(Panel)
@@ -217,7 +217,7 @@ class PanelAdmin(StreamAdmin):
 
 
 def _free(model: type[ClientPreset | Dashboard], column: str, text: str, first: str, numbered: str) -> str:
-    """Return `text` with the first ending that no row has yet, cut so that it fits the column."""
+    """Return `text` with the first ending that no row has, cut to the length of the column."""
     most = int(getattr(model._meta.get_field(column), "max_length", 0))
     endings = (numbered.format(number) if number > 1 else first for number in range(1, 10_000))
     candidates = (f"{text[: most - len(ending)]}{ending}" for ending in endings)
@@ -236,7 +236,7 @@ def _save_as_new(item: Item) -> Item:
 def _announce(
     model_admin: StreamAdmin, request: HttpRequest, copies: list[ClientPreset] | list[Dashboard]
 ) -> HttpResponse | None:
-    """Say what was made, and go straight to the only copy."""
+    """Name the created copies; redirect to a single one."""
     model_admin.message_user(request, f"Created {', '.join(map(str, copies))}.", messages.SUCCESS)
     if len(copies) != 1:
         return None

@@ -1,7 +1,7 @@
-"""The forms of the admin: lists as lines and check boxes, options as fields, so that nobody types JSON.
+"""The forms of the admin: lists as lines and check boxes, options as fields, so that people type no JSON.
 
-Room: above the models, below the admin. What is allowed is decided in `validators.py` and by the models; the forms
-only translate between what a person types and what the columns hold. All of it works without JavaScript.
+The models and their validators decide what is allowed; the forms only translate between what a person types and the
+columns. They work without JavaScript.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ else:
 
 
 class LinesField(forms.CharField):
-    """A list of texts, one a line (or between commas); entries named twice are kept once."""
+    """A list of texts, one per line or separated by commas; repeated entries are kept once."""
 
     def __init__(self, *, encoder: Any = None, decoder: Any = None, **kwargs: Any) -> None:
-        # A JSON column hands over what its own form field would take; a hidden copy of the first value is not needed.
+        # A JSON column passes the arguments of its own form field, among them one for a hidden copy of the value.
         super().__init__(strip=False, **{**kwargs, "show_hidden_initial": False})
 
     def to_python(self, value: Any) -> Any:
@@ -50,18 +50,18 @@ class LinesField(forms.CharField):
         return list(dict.fromkeys(term for term in terms if term))
 
     def prepare_value(self, value: Any) -> Any:
-        """Return the list as lines; what is no list is shown as it is stored, so that it can be mended."""
+        """Return the list as lines; another stored value is shown as JSON, so that it can be corrected."""
         if isinstance(value, list):
             return "\n".join(term if isinstance(term, str) else json.dumps(term) for term in value)
         return value if value is None or isinstance(value, str) else json.dumps(value)
 
     def has_changed(self, initial: Any, data: Any) -> bool:
-        """Compare the lists rather than the texts."""
+        """Compare the lists, not the texts."""
         return bool(self.to_python(data) != (initial or []))
 
 
 class NumberField(forms.FloatField):
-    """A finite number whose error names what was typed."""
+    """A finite number whose error names the typed text."""
 
     def to_python(self, value: Any) -> Any:
         """Return the number, or None for an empty field."""
@@ -71,7 +71,7 @@ class NumberField(forms.FloatField):
             raise ValidationError(f"{shorten(value)} is not a number; allowed: a finite number such as 0.95") from None
 
     def validate(self, value: Any) -> None:
-        """Refuse NaN and infinities in the same words."""
+        """Refuse NaN and infinities with the same message."""
         try:
             super().validate(value)
         except ValidationError as error:
@@ -90,7 +90,7 @@ def _number(low: float | None = None, high: float | None = None, *, step: str = 
 
 
 def _with_stored(choices: list[tuple[str, str]], stored: list[Any]) -> list[tuple[str, str]]:
-    """Return the choices, and what is stored but not among them any more, so that the form shows it."""
+    """Return the choices and the stored values that are no longer among them, so that the form shows those."""
     known = {slug for slug, _ in choices}
     lost = [slug for slug in stored if isinstance(slug, str) and slug and slug not in known]
     return [*choices, *((slug, f"{slug} (not in the settings any more)") for slug in lost)]
@@ -106,7 +106,7 @@ class ClientPresetForm(PresetModelForm):
     )
 
     class Meta:
-        """The columns, with the numbers' bounds for the browser."""
+        """The columns, with bounds of numbers for the browser."""
 
         model = ClientPreset
         fields = "__all__"
@@ -159,7 +159,7 @@ class PanelForm(PanelModelForm):
         widget=_number(10, 3600),
         help_text="10 to 3600. Empty: 300, five minutes.",
     )
-    option_minimum = NumberField(label="Minimum", required=False, widget=_number(), help_text="Where the axis begins.")
+    option_minimum = NumberField(label="Minimum", required=False, widget=_number(), help_text="Where the axis starts.")
     option_maximum = NumberField(label="Maximum", required=False, widget=_number(), help_text="Where the axis ends.")
     option_stacked = forms.BooleanField(label="Stack the lines", required=False)
     option_trend = forms.BooleanField(label="Show the trend", required=False, initial=True)
@@ -170,7 +170,7 @@ class PanelForm(PanelModelForm):
         label="Text",
         required=False,
         widget=forms.Textarea(attrs={"rows": 5, "cols": 60}),
-        help_text="Plain text; an empty line starts a paragraph.",
+        help_text="Plain text; an empty line starts a new paragraph.",
     )
 
     class Meta:
@@ -198,12 +198,12 @@ class PanelForm(PanelModelForm):
             self.initial.setdefault(f"option_{key}", value)
 
     def clean_order(self) -> int:
-        """Return the position; one that is left empty stays what it was."""
+        """Return the position; an empty field keeps the stored one."""
         order = self.cleaned_data.get("order")
         return order if order is not None else self.instance.order
 
     def clean(self) -> dict[str, Any] | None:
-        """Gather the options that the panel's kind knows; leave out what is the default anyway."""
+        """Collect the options of the panel's kind, without defaults."""
         cleaned = super().clean()
         kind = PANEL_KINDS.get(self.cleaned_data.get("kind", ""))
         options = {}
@@ -224,7 +224,7 @@ class PanelForm(PanelModelForm):
         return cleaned
 
     def add_error(self, field: str | None, error: Any) -> None:
-        """Add an error; what the model says of its options belongs to the text, the only one a panel cannot lack."""
+        """Add an error; the model's error about options is shown at the text, the only required option."""
         if field is None and isinstance(error, ValidationError) and "options" in getattr(error, "error_dict", {}):
             texts = dict(error.error_dict)
             texts["option_text"] = texts.pop("options")
@@ -233,13 +233,13 @@ class PanelForm(PanelModelForm):
 
 
 class TestRunForm(RunModelForm):
-    """Starts a test run, or edits what people say of it."""
+    """Starts a test run, or edits its description."""
 
-    # Keeps pytest from taking it for a class of tests.
+    # Without this, pytest would collect it as a class of tests.
     __test__ = False
 
     class Meta:
-        """The columns that people fill."""
+        """The columns that a person fills in."""
 
         model = TestRun
         fields = ["name", "sources", "target_tps", "tags", "notes"]
@@ -253,7 +253,7 @@ class TestRunForm(RunModelForm):
         }
 
     def clean(self) -> dict[str, Any] | None:
-        """Refuse to start what could never be recorded."""
+        """Refuse to start a run that cannot be recorded."""
         cleaned = super().clean()
         if self.instance.pk is None:
             try:
@@ -264,14 +264,14 @@ class TestRunForm(RunModelForm):
 
 
 class AccessPolicyForm(PolicyModelForm):
-    """Edits what some people may see."""
+    """Edits an access policy."""
 
     metric_types = forms.MultipleChoiceField(
-        required=False, widget=forms.CheckboxSelectMultiple, help_text="None: nothing is seen at all."
+        required=False, widget=forms.CheckboxSelectMultiple, help_text="None: the policy grants nothing."
     )
 
     class Meta:
-        """The columns, lists as lines."""
+        """The columns, with lists as lines."""
 
         model = AccessPolicy
         fields = "__all__"
@@ -301,7 +301,7 @@ class GrantForm(GrantModelForm):
         """Refuse a time in the past for a new grant; an older grant can be ended with it."""
         expires_at: datetime | None = self.cleaned_data["expires_at"]
         if self.instance.pk is None and expires_at is not None and expires_at <= timezone.now():
-            raise ValidationError(f"{expires_at:%Y-%m-%d %H:%M} is over; allowed: a time to come, or none")
+            raise ValidationError(f"{expires_at:%Y-%m-%d %H:%M} is in the past; allowed: a time in the future, or none")
         return expires_at
 
 
@@ -309,13 +309,13 @@ class ShareLinkForm(GrantForm):
     """Creates a share link, or changes its name and expiry."""
 
     class Meta:
-        """The columns that people fill."""
+        """The columns that a person fills in."""
 
         model = ShareLink
         fields = ["name", "dashboard", "run", "expires_at"]
 
     def clean(self) -> dict[str, Any] | None:
-        """Refuse to share what the person who makes the link may not see."""
+        """Refuse to share more than the user who creates the link may see."""
         cleaned = super().clean()
         dashboard = self.cleaned_data.get("dashboard")
         if dashboard is not None:

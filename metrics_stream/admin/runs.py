@@ -1,4 +1,4 @@
-"""The Django admin of test runs: start by adding one, end by an action, delete with all that was recorded."""
+"""The Django admin of test runs: adding one starts it, actions end it, deleting it deletes its recording."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from metrics_stream.core.formatting import NO_VALUE, format_duration
 from metrics_stream.models import TestRun
 from metrics_stream.runs import lifecycle as runs
 
-# From this silence on the list says so, since a run that was forgotten goes on for good.
-QUIET = timedelta(minutes=2)
+# After this time without a metric the list says so: a run that people forget to end stays active.
+QUIET_AFTER = timedelta(minutes=2)
 
 
 @admin.register(TestRun)
@@ -44,14 +44,14 @@ class TestRunAdmin(StreamAdmin):
 
     def get_fieldsets(self, request: HttpRequest, obj: TestRun | None = None) -> Any:
         if obj is None:
-            text = "The run starts when you save. What is published from then on belongs to it, and is recorded."
+            text = "The run starts when you save. Metrics that are published from then on belong to it."
             fields = ["name", "sources", ("target_tps", "tags"), "notes"]
             return [(None, {"description": text, "fields": fields})]
         facts = ["slug", "state", ("started_at", "ended_at", "duration"), "started_by", "source_list"]
         facts += [("recorded", "missing")]
         return [
             (None, {"fields": ["name", ("target_tps", "tags"), "notes"]}),
-            ("What became of it", {"fields": facts}),
+            ("State and recording", {"fields": facts}),
         ]
 
     def save_model(self, request: HttpRequest, obj: TestRun, form: Any, change: bool) -> None:
@@ -82,7 +82,7 @@ class TestRunAdmin(StreamAdmin):
     @admin.display(description="status", ordering="status")
     def state(self, run: TestRun) -> str:
         silence = timezone.now() - (run.last_at or run.started_at or run.created_at)
-        if run.status == runs.Status.RUNNING and silence > QUIET:
+        if run.status == runs.Status.RUNNING and silence > QUIET_AFTER:
             return f"Running, nothing new for {silence // timedelta(minutes=1):,} min"
         return run.get_status_display()
 
@@ -127,9 +127,9 @@ class TestRunAdmin(StreamAdmin):
     def pause(self, request: HttpRequest, queryset: QuerySet[TestRun]) -> None:
         self._each(request, queryset, runs.pause, "Paused")
 
-    @admin.action(description="Go on with selected runs", permissions=["change"])
+    @admin.action(description="Resume selected runs", permissions=["change"])
     def resume(self, request: HttpRequest, queryset: QuerySet[TestRun]) -> None:
-        self._each(request, queryset, runs.resume, "Went on with")
+        self._each(request, queryset, runs.resume, "Resumed")
 
     def _each(
         self, request: HttpRequest, queryset: QuerySet[TestRun], change: Callable[[TestRun], TestRun], verb: str

@@ -1,4 +1,4 @@
-"""The Django admin of access tokens: the token itself is shown once, in the answer to the form that makes it."""
+"""The Django admin of access tokens: the text of a token is shown once, in the response that creates it."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from metrics_stream.core.metrics.permission import Grant
 from metrics_stream.models import AccessToken, TokenName
 from metrics_stream.models.access import TOKEN_MARK
 
-# Long enough for a season of stress tests; whoever wants one for ever says so.
+# The default expiry of a new token. A person who wants a token without expiry empties the field.
 VALID_FOR = timedelta(days=90)
 
-# Of more names than this, a page shows these and says how many there are.
+# A page lists at most this many names, and the number of the others.
 MOST_NAMES = 300
 
 
@@ -36,11 +36,11 @@ class AccessTokenForm(GrantForm):
 
     scopes = forms.MultipleChoiceField(choices=AccessToken.Scope.choices, widget=forms.CheckboxSelectMultiple)
     metric_types = forms.MultipleChoiceField(
-        required=False, widget=forms.CheckboxSelectMultiple, help_text="None: the token opens nothing at all."
+        required=False, widget=forms.CheckboxSelectMultiple, help_text="None: the token grants nothing."
     )
 
     class Meta:
-        """The columns that people fill."""
+        """The columns that a person fills in."""
 
         model = AccessToken
         fields = ["name", "scopes", "metric_types", "sources", "expires_at"]
@@ -55,11 +55,11 @@ class AccessTokenForm(GrantForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if "metric_types" in self.fields:  # not for those who may only look
-            choices = [(ALL, "All of a stress test, also later ones"), *get_settings().catalogue().choices()]
+            choices = [(ALL, "All types of a stress test, also later ones"), *get_settings().catalogue().choices()]
             cast(forms.MultipleChoiceField, self.fields["metric_types"]).choices = choices
 
     def clean(self) -> dict[str, Any] | None:
-        """Refuse a token that sees more than the person who makes it; what it publishes is another matter."""
+        """Refuse a token that may see more than the user who creates it; publishing is not limited so."""
         cleaned = super().clean()
         if AccessToken.Scope.SUBSCRIBE in self.cleaned_data.get("scopes", ()):
             types = set(self.cleaned_data.get("metric_types", ()))
@@ -67,7 +67,7 @@ class AccessTokenForm(GrantForm):
             grant = Grant(frozenset(types - {ALL}), frozenset(self.cleaned_data.get("sources") or ()))
             if not self.access.permit.includes(grant):
                 raise ValidationError(
-                    "With the scope subscribe it would see more than you may see yourself; allowed: metric types and "
+                    "With the scope subscribe, it would see more than you may see yourself; allowed: metric types and "
                     "sources of which you may see everything"
                 )
         return cleaned
@@ -84,11 +84,11 @@ class AccessTokenAdmin(AuditedAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[AccessToken]:
         queryset: QuerySet[AccessToken] = super().get_queryset(request)
         kinds = {kind: Count("names", filter=Q(names__kind=kind)) for kind in TokenName.Kind.values}
-        # Grouped rows lose the order of the model.
+        # Counting groups the rows, and grouped rows lose the order of the model.
         return queryset.annotate(**{f"{kind}_count": count for kind, count in kinds.items()}).order_by("name")
 
     def get_fieldsets(self, request: HttpRequest, obj: AccessToken | None = None) -> Any:
-        text = "A program shows it in the header Authorization. It is shown once, when you save."
+        text = "A program sends the token in the header Authorization. The token is shown once, when you save."
         made = (None, {"description": text if obj is None else "", "fields": ["name", "scopes", "expires_at"]})
         metrics = ("Which metrics", {"fields": ["metric_types", "sources"]})
         if obj is None:
@@ -97,8 +97,8 @@ class AccessTokenAdmin(AuditedAdmin):
         return [
             made,
             metrics,
-            ("What became of it", {"fields": facts}),
-            ("What it has published of", {"fields": ["sources_seen", "agents_seen"]}),
+            ("State and use", {"fields": facts}),
+            ("Published sources and agents", {"fields": ["sources_seen", "agents_seen"]}),
         ]
 
     def get_readonly_fields(self, request: HttpRequest, obj: AccessToken | None = None) -> list[str]:
@@ -110,7 +110,7 @@ class AccessTokenAdmin(AuditedAdmin):
         return {**initial, **super().get_changeform_initial_data(request)}
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], **kwargs: Any) -> HttpResponse:
-        # One button: whichever is pressed, the token is shown next.
+        # One button: the next page shows the token in any case.
         context |= {"show_save_and_add_another": False, "show_save_and_continue": not kwargs.get("add", False)}
         return super().render_change_form(request, context, **kwargs)
 
@@ -121,18 +121,18 @@ class AccessTokenAdmin(AuditedAdmin):
 
     def save_model(self, request: HttpRequest, obj: AccessToken, form: Any, change: bool) -> None:
         if not change:
-            obj.created_by = request.user  # type: ignore[assignment]  # nobody is here who is not signed in
-            # Kept with the request alone, until the answer shows it.
+            obj.created_by = request.user  # type: ignore[assignment]  # the admin requires a sign-in
+            # Only the request keeps it, until the response shows it.
             request.token_text = obj.renew()  # type: ignore[attr-defined]
         super().save_model(request, obj, form, change)
 
     def response_add(
         self, request: HttpRequest, obj: AccessToken, post_url_continue: str | None = None
     ) -> HttpResponse:
-        """Show the token: not as a message, which would be kept, and in no address of a page."""
+        """Show the token in the response only: messages are stored, and URLs are logged."""
         context = {
             **self.admin_site.each_context(request),
-            "title": "The token is made",
+            "title": "The token was created",
             "opts": self.opts,
             "made": obj,
             "label": "The token",
@@ -185,25 +185,25 @@ class AccessTokenAdmin(AuditedAdmin):
 
     # --- actions ---
 
-    @admin.action(description="Revoke selected tokens, for good", permissions=["change"])
+    @admin.action(description="Revoke selected tokens (this cannot be undone)", permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[AccessToken]) -> None:
         revoked = [token for token in queryset if token.revoked_at is None]
         for token in revoked:
             token.revoke()
         names = ", ".join(map(str, revoked))
-        text = f"Revoked {names}." if names else "Revoked nothing; it was so already."
+        text = f"Revoked {names}." if names else "Nothing was revoked; all were revoked already."
         self.message_user(request, text, messages.SUCCESS)
 
     @admin.action(description="Forget the sources and agents of selected tokens", permissions=["change"])
     def forget_names(self, request: HttpRequest, queryset: QuerySet[AccessToken]) -> None:
         tokens = list(queryset)
         count, _ = TokenName.objects.filter(token__in=tokens).delete()
-        text = f"Forgot {count:,} names; {', '.join(map(str, tokens))} may publish of as many others."
+        text = f"Forgot {count:,} names; {', '.join(map(str, tokens))} may publish for as many others."
         self.message_user(request, text, messages.SUCCESS)
 
 
 def _example(token: AccessToken) -> str:
-    """Return a metric that the token may publish, as it stands between the quotes of a shell."""
+    """Return a metric that the token may publish, as JSON for single quotes in a shell."""
     slug = next((slug for slug in token.metric_types if slug != ALL), "system")
     data = [{"agent_id": "agent_1", "current_load": 0.5}] if slug == "agent" else {"throughput_tps": 950}
     source = {"source": token.sources[0]} if token.sources else {}

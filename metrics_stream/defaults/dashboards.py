@@ -1,6 +1,6 @@
-"""The dashboards that a new installation starts with: their panels in order, and where values become bad.
+"""The dashboards that a new installation starts with: their panels in order, with thresholds.
 
-Each names the slug of one of the presets beside it.
+Each names the slug of a preset in `presets.py`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 from metrics_stream.models import Dashboard
 
-# Where a stress test starts to hurt. High is bad, unless critical is below warning.
+# The thresholds of a stress test. High values are bad, unless critical is below warning.
 LATENCY: dict[str, Any] = {"warning_at": 500, "critical_at": 1000}
 ERRORS: dict[str, Any] = {"warning_at": 0.01, "critical_at": 0.05}
 UTILIZATION: dict[str, Any] = {"warning_at": 0.8, "critical_at": 0.95}

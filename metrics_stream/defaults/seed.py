@@ -1,7 +1,7 @@
-"""`seed`, which creates the presets and dashboards that a new installation starts with, as far as they are missing.
+"""`seed` creates the presets and dashboards that a new installation starts with.
 
-Room: above the models, beside the helper. A preset or dashboard is created once in the life of a database: the history
-of changes remembers every slug, so what an admin changed, renamed or deleted stays that way.
+Each is created once in the life of a database: the history of changes remembers every slug, so what an admin changed,
+renamed or deleted stays that way.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from metrics_stream.models import ClientPreset, Dashboard, Panel
 
 @transaction.atomic
 def seed() -> list[str]:
-    """Create the presets and dashboards that this database never had; return what was created, in words."""
+    """Create the presets and dashboards that this database never had; return their names for people."""
     created = [f"preset {columns['slug']}" for columns in preset_seeds() if _seed_preset(columns)]
     created += [f"dashboard {wanted.slug}" for wanted in DASHBOARD_SEEDS if _seed_dashboard(wanted)]
     return created

@@ -16,7 +16,7 @@ from metrics_stream.telemetry import Histogram, Sample, Telemetry
 
 PREFIX = "metrics_stream_"
 
-# Of living processes only. Name, what it says, value of one process.
+# Of living processes only: name, help text, value of one process.
 GAUGES: tuple[tuple[str, str, Callable[[Sample], float]], ...] = (
     ("workers", "Server processes that are alive.", lambda sample: 1),
     ("clients", "Connected clients.", lambda sample: sample.telemetry.connected_clients),
@@ -25,7 +25,7 @@ GAUGES: tuple[tuple[str, str, Callable[[Sample], float]], ...] = (
     ("resident_memory_bytes", "Memory of the server processes.", lambda sample: sample.memory_bytes),
 )
 
-# Of all processes since the start. The format appends `_total` to the name.
+# Of all processes since the start: the same columns. The format appends `_total` to the name.
 COUNTERS: tuple[tuple[str, str, Callable[[Sample], float]], ...] = (
     ("connections", "Clients that were taken in.", lambda sample: sample.telemetry.total_connected),
     (
@@ -53,7 +53,7 @@ ITEM_ERRORS = tuple(error.value for error in ItemErrorCode)
 REQUEST_ERRORS = tuple(error.value for error in RequestErrorCode)
 CODES = tuple(str(int(code)) for code in (*CloseCode, NO_PONG))
 
-# The same, by one label each. Name, what it says, label and its values, counts of one process.
+# Counters with one label: name, help text, label and its values, counts of one process.
 LABELLED: tuple[tuple[str, str, str, tuple[str, ...], Callable[[Telemetry], Mapping[Any, int]]], ...] = (
     (
         "metrics_dropped",
@@ -99,7 +99,7 @@ class SampleCollector(Collector):
             yield CounterMetricFamily(PREFIX + name, text, sum(map(value, self._all)))
         for name, text, label, label_values, counts in LABELLED:
             family = CounterMetricFamily(PREFIX + name, text, labels=[label])
-            # Those that never happened are 0, so that the first one is seen as a change.
+            # Counters start at 0, so that the first event is visible as a change.
             sums = Counter(dict.fromkeys(label_values, 0))
             for sample in self._all:
                 sums.update({str(key): count for key, count in counts(sample.telemetry).items()})
@@ -123,7 +123,7 @@ def _histogram_family(name: str, text: str, histograms: Sequence[Histogram]) -> 
 
 
 def exposition(alive: Sequence[Sample], gone: Sequence[Sample] = (), *, accept: str = "") -> tuple[bytes, str]:
-    """Return the text and its content type, as `accept`, the header of the request, asks for it.
+    """Return the text in the format that the header `accept` requests, and its content type.
 
     Counters and histograms include processes that are `gone`, so that a sum never falls; gauges do not.
     """

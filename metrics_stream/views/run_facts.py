@@ -1,7 +1,6 @@
-"""What the pages say of a run: lengths and numbers as texts, a picture of its load, its series, what it lacks.
+"""The facts that pages show about a run: durations and numbers as texts, a picture of its load, series, losses.
 
-What takes many chunks to find out is kept in the cache: for long once a run is recorded whole, for seconds while it
-grows.
+Facts that need many chunks are cached: for a day once the run is recorded completely, for seconds while it grows.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from metrics_stream.runs import series as run_series
 from metrics_stream.views import sparkline
 from metrics_stream.views.page_config import describe_field
 
-# What stands for the load of a run, the best first. A run without them shows another series.
+# The fields that represent the load of a run, the best first. A run without them shows another series.
 LOAD_FIELDS = (
     ("system", "throughput_tps"),
     ("business", "transactions_per_second"),
@@ -34,13 +33,13 @@ LOAD_FIELDS = (
 )
 PICTURE_POINTS = 120
 
-# What the recorder calls a loss, in words.
+# The recorder's reasons of a loss, as texts.
 REASONS = {
     "history": "The recorder was away for longer than the history keeps metrics.",
-    "epoch": "The history was lost and began anew.",
+    "epoch": "The history was lost and started again.",
 }
 
-# A page of more is slow to read for people and browsers; the export has all.
+# A longer page is slow to read for people and browsers; the export has everything.
 MOST_GROUPS = 100
 MOST_HOLES = 20
 
@@ -50,7 +49,7 @@ _KEPT_SECONDS_WHILE_GROWING = 4
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A sparkline of one series, with words."""
+    """A sparkline of one series, with its texts."""
 
     line: str
     band: str
@@ -64,7 +63,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """A run, and what is said of it in the list and at the head of its page."""
+    """A run with the texts for the list and for the head of its page."""
 
     run: TestRun
     duration: str
@@ -75,13 +74,13 @@ class Facts:
 
     @property
     def is_growing(self) -> bool:
-        """Whether a moment later there may be more to say."""
+        """Whether the facts may still change."""
         return self.run.started_at is not None and self.run.recording_ended_at is None
 
 
 @dataclass(frozen=True, slots=True)
 class SeriesRow:
-    """What one field of a group was, as texts."""
+    """The summary of one field, as texts."""
 
     label: str
     path: str
@@ -106,18 +105,18 @@ class Group:
 
     @property
     def has_percentiles(self) -> bool:
-        """Whether any of them is a percentile."""
+        """Whether any field is a percentile."""
         return any(row.percentile != NO_VALUE for row in self.rows)
 
     @property
     def has_worst(self) -> bool:
-        """Whether of some percentile only the worst is known."""
+        """Whether only the worst value of a percentile is known."""
         return any(row.is_worst for row in self.rows)
 
 
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """A part of a run that is known to be missing."""
+    """A known loss of metrics in a run."""
 
     at: datetime | None
     metric_type: str
@@ -126,7 +125,7 @@ class Hole:
 
 
 def facts(run: TestRun, permit: Permit) -> Facts:
-    """Return what is said of a run to who may see so much of it."""
+    """Return the facts of a run, of the part that `permit` allows."""
     duration = None
     if run.started_at is not None:
         duration = ((run.ended_at or timezone.now()) - run.started_at).total_seconds()
@@ -141,7 +140,7 @@ def facts(run: TestRun, permit: Permit) -> Facts:
 
 
 def lost_text(run: TestRun) -> str:
-    """Return how many metrics are missing, as far as anybody knows."""
+    """Return the number of missing metrics, as far as it is known."""
     counts = [hole.get("count") for hole in run.lost]
     known = sum(count for count in counts if count)
     if None not in counts:
@@ -150,7 +149,7 @@ def lost_text(run: TestRun) -> str:
 
 
 def holes(run: TestRun) -> list[Hole]:
-    """Return the parts of a run that are known to be missing, the earliest first."""
+    """Return the known losses of a run, the earliest first."""
     types = get_settings().catalogue().types
     found = []
     for hole in run.lost:
@@ -164,7 +163,7 @@ def holes(run: TestRun) -> list[Hole]:
 
 def _remembered(run: TestRun, what: str, permit: Permit, find: Callable[[], Any]) -> Any:
     if permit != EVERYTHING:
-        # Sets have no order that is the same in every process, so who may see less has no key to be remembered by.
+        # The order of sets differs between processes, so a narrower permit gives no cache key.
         return find()
     if run.recording_ended_at is None:
         return cache.get_or_set(f"metrics_stream.{what}.{run.slug}", find, _KEPT_SECONDS_WHILE_GROWING)
@@ -192,13 +191,13 @@ def _picture(run: TestRun, permit: Permit) -> Picture | None:
 
 
 def _known_fields(catalogue: Catalogue) -> list[tuple[str, str]]:
-    """Return the fields of the catalogue; rates come first, since of all kinds they tell most in a small picture."""
+    """Return the fields of the catalogue; rates come first, because they say most in a small picture."""
     known = [(item.slug, field) for item in catalogue.types.values() for field in item.fields]
     return [(slug, field.name) for slug, field in sorted(known, key=lambda entry: entry[1].kind != "rate")]
 
 
 def _span(run: TestRun, series: SeriesColumns) -> tuple[float, float]:
-    """Return the time that a picture shows: from the start to the end, or as far as it has got."""
+    """Return the time range of a picture: from the start to the end of the run, or to its newest bucket."""
     first = series.starts_at + series.buckets[0] * series.bucket_seconds
     last = series.starts_at + (series.buckets[-1] + 1) * series.bucket_seconds
     since = run.started_at.timestamp() if run.started_at else first
@@ -209,7 +208,7 @@ def _span(run: TestRun, series: SeriesColumns) -> tuple[float, float]:
 
 
 def groups(run: TestRun, permit: Permit) -> list[Group]:
-    """Return the series of a run that may be seen, by metric type, source and agent, in the order of the catalogue."""
+    """Return the permitted series of a run, by metric type, source and agent, in the order of the catalogue."""
     found: list[Group] = _remembered(run, "summary", permit, lambda: _groups(run, permit))
     return found
 

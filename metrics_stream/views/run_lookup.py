@@ -1,4 +1,4 @@
-"""Which runs a person sees: all lookups of these pages are here, and ask `access`."""
+"""The lookups of visible test runs for all pages."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from metrics_stream.access.grants import Access
 from metrics_stream.access.visibility import visible_runs
 from metrics_stream.models import TestRun
 
-# More words than anybody types; each is a condition of the query.
+# Further words are ignored: each is a condition of the query.
 _MOST_WORDS = 8
 
 
 def find_run(access: Access, slug: str) -> TestRun:
-    """Return the run with this slug; raise Http404 when there is none that may be seen."""
+    """Return the visible run with this slug, or raise Http404."""
     run = visible_runs(access).filter(slug=slug).first()
     if run is None:
         raise Http404(f"There is no run {slug!r}.")
@@ -25,7 +25,7 @@ def find_run(access: Access, slug: str) -> TestRun:
 
 
 def is_whole(run: TestRun) -> bool:
-    """Return whether the metrics of a run are there; in the end retention leaves the series only."""
+    """Return whether the metrics of a run still exist; in the end, retention keeps only its series."""
     return not run.metrics_recorded or run.metric_chunks.exists()
 
 

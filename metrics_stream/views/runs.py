@@ -1,4 +1,4 @@
-"""The list of runs, and the page of one."""
+"""The list of test runs, and the page of one run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RUNS_ON_A_PAGE = 20
 @page_cache
 @for_viewers
 def run_list(request: HttpRequest) -> HttpResponse:
-    """Show the runs, newest first: all, or those that match the words and the status in the address."""
+    """Show the runs, newest first, filtered by the words and the status in the address."""
     query = request.GET.get("q", "").strip()
     status = request.GET.get("status", "")
     if status not in TestRun.Status.values:
@@ -53,7 +53,7 @@ def run_list(request: HttpRequest) -> HttpResponse:
 
 
 def _choices(found: QuerySet[TestRun], query: str, chosen: str) -> list[dict[str, Any]]:
-    """Return the statuses that a person may choose from, with how many runs have them; those of no run are left out."""
+    """Return the statuses to choose from with their numbers of runs, without those that no run has."""
     counts = dict(found.order_by().values_list("status").annotate(Count("pk")))
     labels = [("", "All"), *TestRun.Status.choices]
     counts = {chosen: 0, **counts, "": sum(counts.values())}
@@ -73,7 +73,7 @@ def _choices(found: QuerySet[TestRun], query: str, chosen: str) -> list[dict[str
 @page_cache
 @for_viewers
 def run(request: HttpRequest, slug: str) -> HttpResponse:
-    """Show one run: what it was, its dashboards, its series, its files."""
+    """Show one run: its facts, dashboards, series and files."""
     access = access_of(request)
     found = find_run(access, slug)
     series = groups(found, access.permit) if found.metrics_recorded else []
@@ -98,9 +98,9 @@ def run(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 def dashboard_links(run: TestRun, dashboards: QuerySet[Dashboard], recorded: set[str]) -> list[dict[str, Any]]:
-    """Return each dashboard with its addresses: replaying the run from the start, showing all of it, and live.
+    """Return each dashboard with its addresses: for a replay from the start, for the whole run, and live.
 
-    `has_metrics` says whether anything was recorded that its panels show.
+    `has_metrics` says whether metrics of its panels were recorded.
     """
     starts_at = run.first_at or run.started_at
     replayed = {"run": run.slug, "at": format_timestamp(starts_at.timestamp())} if starts_at else {"run": run.slug}
@@ -112,7 +112,7 @@ def dashboard_links(run: TestRun, dashboards: QuerySet[Dashboard], recorded: set
             {
                 "title": dashboard.title,
                 "description": dashboard.description,
-                # What is in an address is read by client/time_link.js; a run without an instant is shown whole.
+                # client/time_link.js reads the address; a run without an instant is shown whole.
                 "replay": f"{address}?{urlencode(replayed, safe=':')}",
                 "whole": f"{address}?{urlencode({'run': run.slug})}",
                 "live": address,

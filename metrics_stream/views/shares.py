@@ -1,7 +1,7 @@
-"""Where share links lead: into a session of their own, away from the address, which ends in logs and histories.
+"""Opening share links: a link starts a session and redirects, so that its address leaves the address bar.
 
-Whatever is asked for here is answered with a redirect, since Django, as servers do, writes the addresses of errors into
-the log, and the text of a link is as good as a password.
+Every request to a link is answered with a redirect: Django, like other servers, logs the addresses of errors, and the
+text of a link is worth as much as a password.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from metrics_stream.access.visibility import find_dashboard, visible_runs
 from metrics_stream.models import ShareLink
 
 
-@csrf_exempt  # it would write the address into the log, and there is nothing to protect: a link is for everybody
+@csrf_exempt  # a failed check would log the address, and there is nothing to protect
 @never_cache
 def open_link(request: HttpRequest, text: str) -> HttpResponse:
-    """Let the browser see what a link shows, and send it there; a link that opens nothing leads to words."""
+    """Give the browser access to what a link shows, and redirect it there; an invalid link leads to an explanation."""
     link = ShareLink.find(text.strip("/")) if request.method in ("GET", "HEAD") else None
     if link is None or not link.is_valid:
         return _unlisted(HttpResponseRedirect(reverse("metrics_stream:share_ended")))
@@ -37,7 +37,7 @@ def open_link(request: HttpRequest, text: str) -> HttpResponse:
 
 
 def _open_for_user(request: HttpRequest, link: ShareLink) -> HttpResponse:
-    # Who is signed in stays so, and sees what the link shows of what is live beside the rest.
+    # A signed-in user keeps the session, and sees the live dashboard of the link beside the other pages.
     shared: list[int] = request.session.get(SHARES_KEY, [])
     if link.run is None and link.pk not in shared:
         request.session[SHARES_KEY] = [*shared, link.pk]
@@ -51,8 +51,8 @@ def _open_for_user(request: HttpRequest, link: ShareLink) -> HttpResponse:
 @require_safe
 @never_cache
 def ended(request: HttpRequest) -> HttpResponse:
-    """Say that a link opens nothing, the same of one that never was."""
-    request.is_share_session = True  # type: ignore[attr-defined]  # for the header: nothing to go to
+    """Say that a link is not valid, in the same words for a link that never existed."""
+    request.is_share_session = True  # type: ignore[attr-defined]  # the header then has no links
     context: dict[str, Any] = {"is_signed_in": "signed_in" in request.GET and request.user.is_authenticated}
     return _unlisted(render(request, "metrics_stream/share_ended.html", context, status=410))
 

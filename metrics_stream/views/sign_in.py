@@ -1,7 +1,8 @@
-"""Signing in and out: the page, and what the limit on attempts (django-axes) asks of us.
+"""The page for signing in, and the limit on attempts (django-axes).
 
-Attempts are counted for a user name and an address together, so that nobody locks out somebody else, and for an
-address alone with a higher limit, so that nobody tries one password on all names. Names that do not exist count too.
+Attempts are counted for a user name and an address together, so that one person cannot lock out another. They are also
+counted for the address alone, with a higher limit, so that one password cannot be tried on all names. Names that do not
+exist count, too.
 """
 
 from __future__ import annotations
@@ -22,15 +23,15 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 
-# An address may fail this many times as often with different user names as with one: offices share addresses.
+# With different user names an address may fail this many times as often as with one: offices share an address.
 NAMES_OF_AN_ADDRESS = 10
 
-# Who has one IPv6 address has all with the same beginning.
+# A client that has one IPv6 address has all with the same prefix.
 IPV6_PREFIX_BITS = 64
 
 
 class SignInForm(AuthenticationForm):
-    """Asks for user name and password; says in plain words what was wrong."""
+    """Asks for user name and password, and says in plain words what was wrong."""
 
     error_messages = {
         **AuthenticationForm.error_messages,
@@ -45,7 +46,7 @@ class SignInForm(AuthenticationForm):
 
 
 class SignIn(LoginView):
-    """The page for signing in; it leads back to where one came from, on this site only."""
+    """The page for signing in; it redirects to the page that the user came from, on this site only."""
 
     template_name = "metrics_stream/login.html"
     authentication_form = SignInForm
@@ -53,9 +54,9 @@ class SignIn(LoginView):
 
 
 def client_address(request: HttpRequest) -> str | None:
-    """Return the address that attempts are counted for: the connection's, without looking at any header.
+    """Return the address that attempts are counted for: that of the connection, ignoring all headers.
 
-    The server has put in what a trusted proxy says (FORWARDED_ALLOW_IPS). None: there is none, or no valid one.
+    The server has already applied the headers of trusted proxies (FORWARDED_ALLOW_IPS). None: no valid address.
     """
     try:
         address = ip_address(request.META.get("REMOTE_ADDR", ""))
@@ -69,7 +70,7 @@ def client_address(request: HttpRequest) -> str | None:
 
 
 class SignInHandler(AxesDatabaseHandler):  # type: ignore[misc]  # the library is untyped
-    """Counts failures in the database, for all server processes together."""
+    """Counts failures in the database, over all server processes."""
 
     def get_failures(self, request: Any, credentials: dict[str, Any] | None = None) -> int:
         """Return the failures that count against the limit."""
@@ -78,20 +79,20 @@ class SignInHandler(AxesDatabaseHandler):  # type: ignore[misc]  # the library i
         return max(of_name, of_address // NAMES_OF_AN_ADDRESS)
 
     def of_address(self, request: Any) -> QuerySet[Any]:
-        """Return what an address tried, whatever the user name, and still counts."""
+        """Return the attempts of an address that still count, with any user name."""
         since = request.axes_attempt_time - settings.AXES_COOLOFF_TIME
         found: QuerySet[Any] = AccessAttempt.objects.filter(ip_address=request.axes_ip_address, attempt_time__gte=since)
         return found
 
     def free_at(self, request: Any, credentials: dict[str, Any] | None) -> datetime:
-        """Return when a client that is locked out may try again."""
+        """Return when a locked-out client may try again."""
         [of_name] = self.get_user_attempts(request, credentials)
         limit = settings.AXES_FAILURE_LIMIT
         return max(_free_at(of_name, limit), _free_at(self.of_address(request), limit * NAMES_OF_AN_ADDRESS))
 
 
 def _free_at(attempts: QuerySet[Any], limit: int) -> datetime:
-    """Return when fewer than `limit` failures are left, each row ending as a whole."""
+    """Return when fewer than `limit` failures count; the failures of a row expire together."""
     rows = list(attempts.order_by("attempt_time").values_list("attempt_time", "failures_since_start"))
     left = sum(failures for _, failures in rows)
     at = timezone.now()
@@ -104,9 +105,9 @@ def _free_at(attempts: QuerySet[Any], limit: int) -> datetime:
 
 
 def locked_out(request: Any, *_: Any) -> HttpResponse:
-    """Return the page for who tried too often, and how long to wait.
+    """Return the page that says how long to wait after too many attempts.
 
-    django-axes hands over more, in an order that is not the same under ASGI and WSGI; the request has it as well.
+    django-axes passes more arguments, in a different order under ASGI and WSGI; the request has them, too.
     """
     handler = AxesProxyHandler.get_implementation()
     wait = max(handler.free_at(request, request.axes_credentials) - timezone.now(), timedelta(seconds=1))

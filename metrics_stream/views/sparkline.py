@@ -1,7 +1,7 @@
 """A small picture of one series, as the paths of an inline SVG.
 
-Room: core. The line is the mean of each bucket; the band behind it goes from the least to the greatest value, so that
-a spike is seen however wide the buckets are. Where nothing was recorded the line is broken.
+The line is the mean of each bucket. The band behind it goes from the least to the greatest value, so that a spike is
+visible at any width of the buckets. The line has a gap where nothing was recorded.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from metrics_stream.core.series.columns import SeriesColumns
 
 WIDTH = 240
 HEIGHT = 48
-# Keeps half a stroke inside the picture.
+# Half a stroke stays inside the picture.
 _MARGIN = 2
 
-# So many times the usual distance between two points is a hole.
-_HOLE = 3
+# A distance of so many usual distances between points is a gap.
+_GAP = 3
 
 Point = tuple[float, float, float, float]
 """Place from left to right, then mean, least and greatest value."""
@@ -34,7 +34,7 @@ class Sparkline:
 
 
 def draw(series: SeriesColumns, since: float, until: float) -> Sparkline:
-    """Return the picture of a series between two instants in seconds since 1970; it holds a bucket at least."""
+    """Return the picture of a series, which has a bucket at least, between two instants in seconds since 1970."""
     floor, ceiling = min(0.0, *series.min), max(0.0, *series.max)
     height = ceiling - floor or 1.0
 
@@ -42,7 +42,7 @@ def draw(series: SeriesColumns, since: float, until: float) -> Sparkline:
         return f"{HEIGHT - _MARGIN - (value - floor) / height * (HEIGHT - 2 * _MARGIN):.1f}"
 
     pieces = _pieces(series, since, max(until - since, series.bucket_seconds))
-    # A point alone is a line without length, which a round cap makes a dot.
+    # A single point becomes a line without length; its round cap draws a dot.
     lines = (
         "L".join(f"{x:.1f} {y(mean)}" for x, mean, _, _ in (piece * 2 if len(piece) == 1 else piece))
         for piece in pieces
@@ -59,14 +59,14 @@ def draw(series: SeriesColumns, since: float, until: float) -> Sparkline:
 
 
 def _pieces(series: SeriesColumns, since: float, duration: float) -> list[list[Point]]:
-    """Return the points of each stretch without a hole."""
-    hole = _HOLE * median([after - before for before, after in pairwise(series.buckets)] or [1])
+    """Return the points of each part without a gap."""
+    gap = _GAP * median([after - before for before, after in pairwise(series.buckets)] or [1])
     pieces: list[list[Point]] = []
     before = None
     for bucket, *values in zip(series.buckets, series.mean, series.min, series.max, strict=True):
         middle = series.starts_at + (bucket + 0.5) * series.bucket_seconds
         x = min(max((middle - since) / duration, 0.0), 1.0) * WIDTH
-        if before is None or bucket - before > hole:
+        if before is None or bucket - before > gap:
             pieces.append([])
         before = bucket
         mean, low, high = values

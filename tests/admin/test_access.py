@@ -140,7 +140,7 @@ def test_link_expires_in_thirty_days_unless_somebody_says_otherwise(admin_client
     assert initial["dashboard"] == str(lobby.pk)
     assert abs(initial["expires_at"] - timezone.now() - timedelta(days=30)) < timedelta(minutes=1)
     answer = admin_client.post(f"{LINKS}add/", link_post(lobby, timezone.now() - timedelta(days=1)))
-    assert "is over; allowed: a time to come, or none" in errors(answer)
+    assert "is in the past; allowed: a time in the future, or none" in errors(answer)
 
 
 def test_made_link_changes_its_name_and_its_end_only(admin_client, lobby):

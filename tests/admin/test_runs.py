@@ -83,9 +83,11 @@ def test_what_people_say_of_a_run_can_be_edited_and_nothing_else(admin_client):
     assert (run.sources, run.status, run.metrics_recorded) == (["a"], "running", 5)
 
 
-def test_the_list_and_the_form_say_what_became_of_a_run(admin_client):
+def test_the_list_and_the_form_say_what_became_of_a_run(admin_client, monkeypatch):
+    now = timezone.now()
+    monkeypatch.setattr(timezone, "now", lambda: now)
     run = runs.start("soak", tags=["release-42"])
-    long_ago = timezone.now() - timedelta(minutes=12, seconds=30)
+    long_ago = now - timedelta(minutes=12, seconds=30)
     hole = {"at": "2026-01-31T12:00:00Z", "metric_type": "system", "count": 1200, "reason": "history"}
     TestRun.objects.update(started_at=long_ago, last_at=long_ago, metrics_recorded=12_345, lost=[hole])
     for address in (LIST, change_address(run)):
@@ -122,7 +124,7 @@ def test_actions_pause_resume_end_and_cancel(admin_client):
     first, second = runs.start("first"), runs.start("second")
     assert "Paused first." in act(admin_client, "pause", first)
     assert active() == [second.slug]
-    assert "Went on with first." in act(admin_client, "resume", first)
+    assert "Resumed first." in act(admin_client, "resume", first)
     assert "Ended first." in act(admin_client, "complete", first)
     text = act(admin_client, "cancel", first, second)
     assert "Cancelled second." in text
