@@ -16,7 +16,7 @@ from metrics_stream.conf import get_settings
 from metrics_stream.core.protocol.positions import Position
 from metrics_stream.history import open_history
 from tests.support.programs import PATCH, WITHOUT, example, in_thread, program
-from tests.support.stack import ROOT, Stack
+from tests.support.stack import ROOT, Stack, StackWithTokens
 
 # One process makes all tokens, since each process takes a second to start.
 MAKE_TOKENS = """
@@ -33,12 +33,8 @@ print(json.dumps({"any": make("any")[1], "narrow": narrow, "revoked": revoked_te
 """
 
 
-class Server(Stack):
-    """A real server with some tokens in its database."""
-
-    def prepare(self):
-        self.manage("migrate", "--verbosity", "0")
-        self.tokens = json.loads(self.manage("shell", "--verbosity", "0", code=MAKE_TOKENS).splitlines()[-1])
+class Server(StackWithTokens):
+    MAKE_TOKENS = MAKE_TOKENS
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import pytest
 
 from metrics_stream.broadcast import RunError, stress_test_run
 from tests.support.programs import PATCH, TOKEN, WITHOUT, example, in_thread, program
-from tests.support.stack import ROOT, Stack, wait_until
+from tests.support.stack import ROOT, StackWithTokens, wait_until
 
 # One process makes all tokens, since each process takes a second to start.
 MAKE_TOKENS = """
@@ -48,12 +48,8 @@ print(json.dumps([
 """
 
 
-class Server(Stack):
-    """A real server with some tokens in its database."""
-
-    def prepare(self):
-        self.manage("migrate", "--verbosity", "0")
-        self.tokens = json.loads(self.manage("shell", "--verbosity", "0", code=MAKE_TOKENS).splitlines()[-1])
+class Server(StackWithTokens):
+    MAKE_TOKENS = MAKE_TOKENS
 
     def runs(self, name):
         """Return the runs of this name in the database."""

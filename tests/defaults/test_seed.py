@@ -142,5 +142,5 @@ def test_ensure_admin_without_a_place_for_the_password_makes_nobody(tmp_path):
 
 def test_ensure_admin_does_not_touch_a_user_of_that_name(tmp_path):
     get_user_model().objects.create_user("admin", "", "x")
-    with pytest.raises(CommandError, match="exists but is no superuser"):
+    with pytest.raises(CommandError, match="exists but is not a superuser"):
         run("ensure_admin", password_file=tmp_path / "password")

@@ -101,10 +101,16 @@ def test_a_write_that_fails_changes_nothing_and_can_be_repeated(table, monkeypat
     check_series(run, first + second)
 
 
-def test_a_writer_that_lost_its_lease_writes_nothing():
+def record_first_of_three():
+    """Return a run, its recording, and three parts of its metrics, of which the first is recorded."""
     run, recording = start_run(), Recording("soak")
-    first, second, third = noise(10), noise(20)[10:], noise(30)[20:]
-    recording.record(*first)
+    parts = noise(10), noise(20)[10:], noise(30)[20:]
+    recording.record(*parts[0])
+    return run, recording, parts
+
+
+def test_a_writer_that_lost_its_lease_writes_nothing():
+    run, recording, (first, second, third) = record_first_of_three()
     left = recording.writer
     # Another writer takes the lease, writes, and releases it.
     RecorderState.objects.update(holder="other")
@@ -125,9 +131,7 @@ def test_a_writer_that_lost_its_lease_writes_nothing():
 
 
 def test_a_writer_that_gets_its_lease_back_reads_what_another_wrote():
-    run, recording = start_run(), Recording("soak")
-    first, second, third = noise(10), noise(20)[10:], noise(30)[20:]
-    recording.record(*first)
+    run, recording, (first, second, third) = record_first_of_three()
     left = recording.writer
     RecorderState.objects.update(holder="other")
     batches = [recording.publish(item) for item in second]

@@ -17,7 +17,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import psutil
 
@@ -164,3 +164,13 @@ class Stack:
             self.server.send_signal(how)
             self.server.wait(timeout)
             self.server = None
+
+
+class StackWithTokens(Stack):
+    """A real server with some tokens in its database, as `MAKE_TOKENS` makes and prints them."""
+
+    MAKE_TOKENS: ClassVar[str]
+
+    def prepare(self):
+        self.manage("migrate", "--verbosity", "0")
+        self.tokens = json.loads(self.manage("shell", "--verbosity", "0", code=self.MAKE_TOKENS).splitlines()[-1])

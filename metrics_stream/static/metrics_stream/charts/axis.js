@@ -1,6 +1,7 @@
 // The labels of a chart's axes.
 
 import { formatNumber } from "../client/format.js";
+import { clock, minuteClock } from "../client/time_of_day.js";
 
 /** The space to the right of the plot. */
 export const RIGHT_PADDING_PX = 10;
@@ -15,11 +16,6 @@ const MAGNITUDES = [
   [1e6, 1e6, "M"],
   [1e4, 1e3, "k"],
 ];
-
-const toMinutes = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
-const clock = new Intl.DateTimeFormat(undefined, { ...toMinutes, second: "2-digit" });
-// Not cut from the longer text: in some languages that contains words.
-const minuteClock = new Intl.DateTimeFormat(undefined, toMinutes);
 
 /** @param {number} seconds since the epoch @returns {string} the local time of day */
 export function formatClock(seconds) {

@@ -3,14 +3,12 @@
 
 import { setAttribute, setText } from "../charts/dom.js";
 import { formatDuration } from "../client/format.js";
+import { clock, minuteClock } from "../client/time_of_day.js";
 
 /** The badge shows a frame by a beat, at most about once a second. */
 const BEAT_EVERY_MS = 1_000;
 
 const day = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
-const toMinutes = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
-const clock = new Intl.DateTimeFormat(undefined, { ...toMinutes, second: "2-digit" });
-const minuteClock = new Intl.DateTimeFormat(undefined, toMinutes);
 
 /** The parts, by their `data-time-…` attributes. */
 const PARTS = [
