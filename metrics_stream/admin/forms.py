@@ -18,10 +18,11 @@ from metrics_stream.access.grants import Access
 from metrics_stream.access.shares import grants_of
 from metrics_stream.conf import get_settings
 from metrics_stream.core.errors import RunError
+from metrics_stream.core.formatting import quote
 from metrics_stream.core.metrics.catalogue import ALL
 from metrics_stream.models import AccessPolicy, AccessToken, ClientPreset, Dashboard, Panel, ShareLink, TestRun
 from metrics_stream.models.panel_kinds import PANEL_KINDS
-from metrics_stream.models.validators import OPTIONS, shorten, validate_options
+from metrics_stream.models.validators import OPTIONS, validate_options
 from metrics_stream.runs import lifecycle as runs
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class NumberField(forms.FloatField):
         try:
             return super().to_python(value)
         except ValidationError:
-            raise ValidationError(f"{shorten(value)} is not a number; allowed: a finite number such as 0.95") from None
+            raise ValidationError(f"{quote(value)} is not a number; allowed: a finite number such as 0.95") from None
 
     def validate(self, value: Any) -> None:
         """Refuse NaN and infinities with the same message."""
@@ -215,7 +216,7 @@ class PanelForm(PanelModelForm):
             if fits(value):
                 options[key] = value
             else:
-                self.add_error(f"option_{key}", f"{shorten(value)} is out of range; allowed: {allowed}")
+                self.add_error(f"option_{key}", f"{quote(value)} is out of range; allowed: {allowed}")
         try:
             validate_options(options)
         except ValidationError as error:

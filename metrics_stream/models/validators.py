@@ -13,6 +13,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 
 from metrics_stream.conf import get_settings
+from metrics_stream.core.formatting import quote
 from metrics_stream.core.metrics.catalogue import ALL
 
 SCOPES = ("subscribe", "publish", "runs")
@@ -28,15 +29,6 @@ _UNPRINTABLE_IN_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]
 _PATH = re.compile(r"[^.\s]([^.]*[^.\s])?(\.[^.\s]([^.]*[^.\s])?)*")
 
 
-def shorten(value: object) -> str:
-    """Return the repr of `value` for a message, cut to 80 characters."""
-    try:
-        text = repr(value)
-    except RecursionError:
-        return "a value that is nested too deeply"
-    return text if len(text) <= 80 else f"{text[:77]}…"
-
-
 def outside(low: float, high: float) -> str:
     """Return the message for a number outside `low` to `high`, for Django's own validators."""
     return f"%(show_value)s is out of range; allowed: {low} to {high}"
@@ -46,7 +38,7 @@ def validate_printable(value: str) -> None:
     """Accept a line of text without control characters and halves of surrogate pairs."""
     if found := _UNPRINTABLE.search(value):
         raise ValidationError(
-            f"{shorten(value)} holds the character {found.group()!r}; allowed: letters, digits, signs and spaces"
+            f"{quote(value)} holds the character {found.group()!r}; allowed: letters, digits, signs and spaces"
         )
 
 
@@ -70,7 +62,7 @@ def validate_metric_type(value: str) -> None:
     """Accept a metric type of this installation."""
     slugs = get_settings().catalogue().slugs
     if value not in slugs:
-        raise ValidationError(f"unknown metric type {shorten(value)}; allowed: {', '.join(slugs)}")
+        raise ValidationError(f"unknown metric type {quote(value)}; allowed: {', '.join(slugs)}")
 
 
 def validate_metric_types(value: Any) -> None:
@@ -91,7 +83,7 @@ def validate_scopes(value: Any) -> None:
     """Accept a list of one or more scopes of a token."""
     scopes = _terms(value, limit=len(SCOPES))
     if not scopes or not set(scopes) <= set(SCOPES):
-        raise ValidationError(f"{shorten(value)} is not a list of scopes; allowed: {', '.join(SCOPES)}, at least one")
+        raise ValidationError(f"{quote(value)} is not a list of scopes; allowed: {', '.join(SCOPES)}, at least one")
 
 
 def validate_terms(value: Any) -> None:
@@ -104,26 +96,26 @@ def validate_paths(value: Any) -> None:
     for path in _terms(value, limit=MAX_PANEL_FIELDS):
         if not _PATH.fullmatch(path):
             raise ValidationError(
-                f"{shorten(path)} is not a field; allowed: a name, or names joined by single dots such as 'cost.total'"
+                f"{quote(path)} is not a field; allowed: a name, or names joined by single dots such as 'cost.total'"
             )
 
 
 def _terms(value: Any, *, limit: int) -> list[str]:
     if not isinstance(value, list):
-        raise ValidationError(f"{shorten(value)} is not a list; allowed: a list of texts, or an empty one")
+        raise ValidationError(f"{quote(value)} is not a list; allowed: a list of texts, or an empty one")
     if len(value) > limit:
         raise ValidationError(f"the list has {len(value):,} entries; allowed: at most {limit:,}")
     for term in value:
         if not isinstance(term, str) or not term.strip():
-            raise ValidationError(f"{shorten(term)} is not a text; allowed: a list of texts that are not empty")
+            raise ValidationError(f"{quote(term)} is not a text; allowed: a list of texts that are not empty")
         if len(term) > MAX_TERM_LENGTH:
             raise ValidationError(
-                f"{shorten(term)} has {len(term):,} characters; allowed: at most {MAX_TERM_LENGTH} for each entry"
+                f"{quote(term)} has {len(term):,} characters; allowed: at most {MAX_TERM_LENGTH} for each entry"
             )
         validate_printable(term)
     if len(set(value)) < len(value):
         twice = next(term for term in value if value.count(term) > 1)
-        raise ValidationError(f"{shorten(twice)} is listed more than once; allowed: each entry once")
+        raise ValidationError(f"{quote(twice)} is listed more than once; allowed: each entry once")
     return value
 
 
@@ -150,13 +142,13 @@ OPTIONS: dict[str, tuple[str, Callable[[Any], bool]]] = {
 def validate_options(value: Any) -> None:
     """Accept the options of a panel: an object with known keys."""
     if not isinstance(value, dict):
-        raise ValidationError(f"{shorten(value)} is not an object; allowed: an object of options, or an empty one")
+        raise ValidationError(f"{quote(value)} is not an object; allowed: an object of options, or an empty one")
     for key, option in value.items():
         if key not in OPTIONS:
-            raise ValidationError(f"unknown option {shorten(key)}; allowed: {', '.join(OPTIONS)}")
+            raise ValidationError(f"unknown option {quote(key)}; allowed: {', '.join(OPTIONS)}")
         allowed, fits = OPTIONS[key]
         if not fits(option):
-            raise ValidationError(f"the option {key} is {shorten(option)}; allowed: {allowed}")
+            raise ValidationError(f"the option {key} is {quote(option)}; allowed: {allowed}")
     if "minimum" in value and "maximum" in value and value["minimum"] >= value["maximum"]:
         raise ValidationError(
             f"the minimum {value['minimum']} is not below the maximum {value['maximum']}; allowed: a smaller minimum"

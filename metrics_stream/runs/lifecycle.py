@@ -31,9 +31,10 @@ from metrics_stream.core.errors import (
     RunOverError,
     RunStorageError,
 )
+from metrics_stream.core.formatting import quote
 from metrics_stream.history import ActiveRun, open_history
 from metrics_stream.models import AccessToken, TestRun
-from metrics_stream.models.validators import MAX_TEXT_LENGTH, shorten
+from metrics_stream.models.validators import MAX_TEXT_LENGTH
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ def start(
 def stop(run: TestRun, status: str = Status.COMPLETED, *, note: str = "", ended_at: datetime | None = None) -> TestRun:
     """End a test run and return its new state; `note` is added to its notes. Raises RunError when it has ended."""
     if status not in ENDED:
-        raise RunError(f"a test run cannot end as {shorten(status)}; allowed: {', '.join(ENDED)}")
+        raise RunError(f"a test run cannot end as {quote(status)}; allowed: {', '.join(ENDED)}")
     return _change(run, OPEN, status, note=note, ended_at=ended_at or timezone.now())
 
 
@@ -168,7 +169,7 @@ def make_slug(name: str, started_at: datetime) -> str:
 
 def _read_texts(name: str, values: Any) -> list[str]:
     if isinstance(values, str):
-        raise RunError(f"{name} is {shorten(values)}; it must be a list of texts, such as [{shorten(values)}]")
+        raise RunError(f"{name} is {quote(values)}; it must be a list of texts, such as [{quote(values)}]")
     return list(dict.fromkeys(values))
 
 
