@@ -219,7 +219,7 @@ class ConnectionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             self.message_user(request, f"No client was disconnected: {error}.", messages.ERROR)
             return back
         if answer is None:
-            self.message_user(request, f"The client {client_id[:8]} is not connected any more.", messages.WARNING)
+            self.message_user(request, f"The client {client_id[:8]} is no longer connected.", messages.WARNING)
             return back
         row = _row(answer["client"], answer["process"])
         form = DisconnectForm(request.POST or None)

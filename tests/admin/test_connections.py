@@ -139,7 +139,7 @@ class ConnectionsTests(TransactionTestCase):
         get_runtime()
         text = await text_of(browser, LIST)
         assert "0 clients of 1 server process" in text
-        assert "Nobody is connected." in text
+        assert "No client is connected." in text
         await stop_runtime()
 
     async def test_a_channel_layer_that_is_away_is_said(self):
@@ -198,8 +198,8 @@ class ConnectionsTests(TransactionTestCase):
         browser = await staff("view_connection", "disconnect_connection")
         for send in (browser.get, browser.post):
             response = await send(kick_page(socket.id), {"reason": "x"}, follow=True)
-            assert f"The client {socket.id[:8]} is not connected any more." in response.content.decode()
-        assert "This client is not connected any more." in await text_of(browser, page_of(socket.id))
+            assert f"The client {socket.id[:8]} is no longer connected." in response.content.decode()
+        assert "This client is no longer connected." in await text_of(browser, page_of(socket.id))
         assert not await LogEntry.objects.aexists()
         await stop_runtime()
 

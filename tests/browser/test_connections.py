@@ -52,7 +52,7 @@ def test_rows_come_and_go_by_themselves_and_the_page_stays_where_it_was(admin: P
     expect(rows).to_have_count(0, timeout=15_000)
     expect(search).to_have_value("half a wo")
     expect(search).to_be_focused()
-    problem = admin.get_by_text("What you see may be old")
+    problem = admin.get_by_text("This list may be old")
     expect(problem).to_be_hidden()
     admin.context.clear_cookies()
     expect(problem).to_be_visible(timeout=15_000)

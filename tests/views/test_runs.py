@@ -115,7 +115,7 @@ def test_run_that_goes_on_offers_the_live_dashboards_and_its_files_so_far(client
     dashboard = Dashboard.objects.create(title="Operations", slug="operations")
     Panel.objects.create(dashboard=dashboard, title="x", metric_type="system", fields=["x"])
     start_run()
-    assert "Whatever is published from now on belongs to this run." in text(client.get("/runs/soak/"))
+    assert "All metrics that are published from now on belong to this run." in text(client.get("/runs/soak/"))
     cache.clear()
     Recording("soak").record(metric(0), metric(1))
     response = client.get("/runs/soak/")
