@@ -269,3 +269,22 @@ def test_histogram_has_no_more_bars_than_fit_and_keeps_every_value(page: Page, b
     assert 12 <= found["number"] <= 40
     assert found["count"] == sum(bins.values())
     assert found["areJoined"]
+
+
+@pytest.mark.parametrize(
+    ("places", "tags"),
+    [
+        ((0.2, 0.5, 0.7), ["p50", "p95", "p99"]),
+        ((0.2, 0.5, 0.55), ["p50", "p95–p99"]),  # noqa: RUF001
+        ((0.2, 0.21, 0.22), ["p50–p99"]),  # noqa: RUF001
+        # The last tag ends at its line, so it would reach into the one before it.
+        ((0.4, 0.8, 0.93), ["p50", "p95–p99"]),  # noqa: RUF001
+        ((0.6, 0.8, 0.95), ["p50–p99"]),  # noqa: RUF001
+    ],
+)
+def test_tags_of_a_histogram_never_overlap(page: Page, places: tuple[float, ...], tags: list[str]):
+    code = """
+      const marks = argument.map((at, index) => ({name: ["p50", "p95", "p99"][index], at}));
+      return module.tagsOf(marks, 280).map((tag) => tag.text);
+    """
+    assert run(page, "charts/histogram", code, list(places)) == tags

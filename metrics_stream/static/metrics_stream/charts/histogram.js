@@ -229,20 +229,38 @@ function scaleOf(bars) {
   return { fractionOf, ticks };
 }
 
-/** Return the tags of percentiles; those of close ones are joined. */
-function tagsOf(marks, width) {
+/**
+ * Return the tags of percentiles; those that would overlap are joined.
+ *
+ * @param {{name: string, at: number}[]} marks in the order of the axis; `at` is a part of its width
+ * @param {number} width in pixels
+ * @returns {{key: string, text: string, at: number, isLate: boolean}[]} `isLate`: the tag ends at its line
+ */
+export function tagsOf(marks, width) {
   const tags = [];
   for (const { name, at } of marks) {
-    const last = tags.at(-1);
-    if (last === undefined || (at - last.at) * width >= (last.until ? 2 : 1) * TAG_PX) tags.push({ name, at });
-    else last.until = name;
+    let tag = placeTag(name, name, at, width);
+    while (tags.length > 0 && tag.leftPx < tags.at(-1).rightPx) {
+      const before = tags.pop();
+      tag = placeTag(before.first, name, before.at, width);
+    }
+    tags.push(tag);
   }
-  return tags.map(({ name, until, at }) => ({
-    key: name,
-    text: until ? `${name}–${until}` : name,
+  return tags.map(({ first, last, at, isLate }) => ({
+    key: first,
+    text: first === last ? first : `${first}–${last}`,
     at,
-    isLate: at * width + (until ? 2 : 1) * TAG_PX > width,
+    isLate,
   }));
+}
+
+/** A tag begins at its line, or ends there if it would reach past the chart. */
+function placeTag(first, last, at, width) {
+  const sizePx = (first === last ? 1 : 2) * TAG_PX;
+  const linePx = at * width;
+  const isLate = linePx + sizePx > width;
+  const leftPx = isLate ? linePx - sizePx : linePx;
+  return { first, last, at, isLate, leftPx, rightPx: leftPx + sizePx };
 }
 
 /** @param {number} count @returns {number} 1, 2 or 4 times a power of ten, and even, so that half of it is whole */
