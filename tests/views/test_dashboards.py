@@ -150,7 +150,7 @@ def test_field_has_label_and_unit(metric_type, path, label, unit):
     ("column", "stored", "reason"),
     [
         ("metric_type", "cloudwatch", "unknown metric type 'cloudwatch'"),
-        ("fields", '{"a": 1}', "{'a': 1} is not a list"),
+        ("fields", '{"a": 1}', '{"a":1} is not a list'),
         ("fields", "[[[[1]]]]", "[[[1]]] is not a text"),
         ("fields", '["\\ud800"]', "holds the character"),
         ("fields", "null", "names no field"),
