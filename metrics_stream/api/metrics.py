@@ -110,7 +110,7 @@ async def _publish_metrics(
 
     try:
         name = None if publication is None else f"http.{publication.hex()}"
-        await runtime.bus.publish(list(metrics.values()), idempotency_key=name, on_sent=note)
+        await runtime.publishing.publish(list(metrics.values()), idempotency_key=name, on_sent=note)
     except BusError as error:
         runtime.telemetry.bus_failures += 1
         unpublished = [index for index, metric in metrics.items() if id(metric) not in sent]

@@ -28,7 +28,7 @@ from metrics_stream.bus.messages import (
 )
 from metrics_stream.bus.publication import ProducerNumbering, Publication, batches
 from metrics_stream.core.delivery.explanation import Question
-from metrics_stream.core.errors import BusError, NotSharedError
+from metrics_stream.core.errors import BusError, NotSharedError, WrongNodeError
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.history import History, Placed
 from metrics_stream.history.deadline import within
@@ -160,13 +160,20 @@ class Bus:
         if self._history is None:
             return None
         numbering, metric_type = publication.numbering, publication.metric_type
-        placed = await self._history.append(
-            publication.metrics,
-            payload=publication.payload,
-            producer=numbering.id,
-            number=publication.number,
-            known=numbering.known,
-        )
+        try:
+            placed = await self._history.append(
+                publication.metrics,
+                payload=publication.payload,
+                producer=numbering.id,
+                number=publication.number,
+                known=numbering.known,
+            )
+        except WrongNodeError:
+            # The layer must not stay on a Redis that was replaced either. Where the hub listens, the runtime does it,
+            # since the groups have to be joined again.
+            if listening_loop() is not asyncio.get_running_loop():
+                await self.reset()
+            raise
         numbering.learn(metric_type, placed.epoch, placed.first + len(publication.metrics))
         return placed
 

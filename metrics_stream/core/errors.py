@@ -14,7 +14,8 @@ MetricsStreamError
 │   └── AccessRefusedError    a credential gives no access
 │       └── NotAuthenticatedError  no credential was shown
 ├── BusError                  the channel layer or the history failed
-│   └── NotSharedError        the in-memory layer reaches no other process
+│   ├── NotSharedError        the in-memory layer reaches no other process
+│   └── WrongNodeError        another Redis may be the right one by now
 ├── BroadcastError            metrics could not be delivered
 │   ├── RetryLaterError       the server accepts nothing now
 │   └── RejectedError         the server will never accept anything
@@ -141,6 +142,10 @@ class BusError(MetricsStreamError):
 
 class NotSharedError(BusError):
     """The bus raises it in a process without a server if the layer is in memory; the producer gets the message."""
+
+
+class WrongNodeError(BusError):
+    """Calls to Redis raise it for a replica and the like; history, bus and runtime then open new connections."""
 
 
 # --- publishing ---

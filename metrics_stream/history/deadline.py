@@ -8,7 +8,8 @@ from typing import TypeVar
 
 from redis.exceptions import RedisError
 
-from metrics_stream.core.errors import BusError
+from metrics_stream.core.errors import BusError, WrongNodeError
+from metrics_stream.history.redis_errors import explain, is_of_wrong_node
 
 T = TypeVar("T")
 
@@ -16,7 +17,8 @@ T = TypeVar("T")
 async def within(seconds: float, awaitable: Awaitable[T], action: str) -> T:
     """Return the result of `awaitable`; raise BusError when it fails or takes longer than `seconds`.
 
-    `action` completes the message: "the channel layer could not publish".
+    The error is a WrongNodeError when the name of this Redis may belong to another one by now. `action` completes the
+    message: "the channel layer could not publish".
     """
     try:
         async with asyncio.timeout(seconds):
@@ -24,5 +26,5 @@ async def within(seconds: float, awaitable: Awaitable[T], action: str) -> T:
     except TimeoutError as error:
         raise BusError(f"the channel layer took more than {seconds:g} s to {action}") from error
     except (RedisError, OSError) as error:
-        # redis-py appends the message of every sentinel to its own, after a colon.
-        raise BusError(f"the channel layer could not {action}: {str(error).partition(' : ')[0]}") from error
+        kind = WrongNodeError if is_of_wrong_node(error) else BusError
+        raise kind(f"the channel layer could not {action}: {explain(error)}") from error

@@ -193,6 +193,9 @@ function operations.append()
   local runs = active_runs_of(request.sources)
   placed = "\149" .. cmsgpack.pack(state.epoch, first, order, now) .. pack_map(runs)
 
+  -- First: if Redis forbids a later command, the batch is missing, but its offsets are not given again.
+  redis.call("HSET", STATE, "order", order, "at", string.format("%.6f", now), "end:" .. metric_type,
+    string.format("%.0f", head), "bytes:" .. metric_type, string.format("%.0f", bytes))
   local stream, newest = key(metric_type), key(metric_type, ".newest")
   redis.call("XADD", stream, string.format("%.0f-0", head), "order", order, "count", request.count,
     "stretch", pack_batch(metric_type, first, order, metrics, runs))
@@ -207,8 +210,6 @@ function operations.append()
   end
   redis.call("ZADD", newest, unpack(offsets))
   redis.call("HSET", newest .. "_stretches", unpack(batches))
-  redis.call("HSET", STATE, "order", order, "at", string.format("%.6f", now), "end:" .. metric_type,
-    string.format("%.0f", head), "bytes:" .. metric_type, string.format("%.0f", bytes))
   redis.call("HSET", PRODUCER, field, string.format("%.0f:", request.number) .. placed)
 
   local seconds = math.ceil(request.seconds) + SPARE_SECONDS

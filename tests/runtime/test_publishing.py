@@ -1,0 +1,90 @@
+"""Publishing that Redis refuses, for whatever reason, is a fault that is said once and everywhere."""
+
+import asyncio
+import time
+
+import pytest
+
+from metrics_stream.core.errors import BusError
+from metrics_stream.core.metrics.catalogue import SYSTEM
+from metrics_stream.core.metrics.encoding import encode_metric
+from metrics_stream.faults import FaultKind
+from metrics_stream.faults import of_process as faults
+from metrics_stream.runtime.runtime import get_runtime
+from tests.support.redis_faults import hurry, told, viewer_on
+from tests.support.redis_process import RedisProcess
+from tests.support.stack import eventually
+
+pytestmark = pytest.mark.valkey
+
+
+@pytest.fixture
+def own_redis(tmp_path, monkeypatch):
+    hurry(monkeypatch)
+    with RedisProcess(tmp_path) as running:
+        yield running
+
+
+def system_metric():
+    return encode_metric(SYSTEM, {"n": 1}, timestamp=time.time(), source="here", max_bytes=1_000)
+
+
+async def publish_until_refused():
+    """Publish as HTTP does; a Redis without memory still takes some calls."""
+    for _ in range(50):
+        try:
+            await get_runtime().publishing.publish([system_metric()] * 7)
+        except BusError:
+            return
+    raise AssertionError("nothing was refused")
+
+
+@pytest.mark.parametrize(
+    ("break_it", "mend_it", "reason"),
+    [
+        (["CONFIG", "SET", "maxmemory", "1"], ["CONFIG", "SET", "maxmemory", "0"], "Redis has no memory left"),
+        (["REPLICAOF", "127.0.0.1", "1"], ["REPLICAOF", "NO", "ONE"], "a replica"),
+        (["CONFIG", "SET", "min-replicas-to-write", "1"], ["CONFIG", "SET", "min-replicas-to-write", "0"], "replicas"),
+        (["ACL", "SETUSER", "default", "-zadd"], ["ACL", "SETUSER", "default", "+zadd"], "forbids"),
+        (["ACL", "SETUSER", "default", "-@scripting"], ["ACL", "SETUSER", "default", "+@all"], "forbids"),
+        (["ACL", "SETUSER", "default", "resetkeys"], ["ACL", "SETUSER", "default", "allkeys"], "forbids"),
+    ],
+)
+async def test_what_redis_refuses_is_told_by_log_readiness_health_and_to_viewers(
+    settings, caplog, own_redis, break_it, mend_it, reason
+):
+    async with viewer_on(settings, own_redis.url, "stream") as viewer:
+        await eventually(lambda: viewer.health and not viewer.health[-1]["faults"], 5)
+        await asyncio.to_thread(own_redis.command, *break_it)
+        await eventually(lambda: faults.has(FaultKind.PUBLISHING), 5)
+        [fault] = [fault for fault in faults.current() if fault.kind == FaultKind.PUBLISHING]
+        assert reason in fault.message
+        await publish_until_refused()
+        # Stream health tells it although it travels by the same Redis.
+        await eventually(lambda: "publishing" in (viewer.health[-1]["faults"] or ""), 5)
+        assert reason in viewer.health[-1]["faults"]
+        assert viewer.health[-1]["status"] == "degraded"
+        if reason != "Redis has no memory left":  # which still takes a part of what is published
+            await eventually(lambda: viewer.statuses == ["stale"], 5)
+        await asyncio.to_thread(own_redis.command, *mend_it)
+        await eventually(lambda: not faults.current() and get_runtime().bus_watch.state == "live", 5)
+        assert viewer.statuses in ([], ["stale", "live"])
+        begin, end = told(caplog, "publishing")
+        assert begin.startswith("fault publishing begins: ")
+        assert end == "fault publishing ends after N s; N metrics refused"
+
+
+async def test_a_redis_that_is_away_takes_two_lines_also_when_nobody_is_connected(settings, caplog, own_redis):
+    async with viewer_on(settings, own_redis.url):
+        runtime = get_runtime()
+        await eventually(lambda: runtime.bus_watch.find_problem() is None, 5)
+        caplog.clear()
+        await asyncio.to_thread(own_redis.kill)
+        await eventually(lambda: runtime.bus_watch.state == "stale", 5)
+        # Several attempts of each task, and of channels_redis, which logs one a second.
+        failures = runtime.telemetry.bus_failures
+        await eventually(lambda: runtime.telemetry.bus_failures > failures + 20, 10)
+        await asyncio.to_thread(own_redis.start)
+        await eventually(lambda: not faults.current(), 10)
+    lines = [record for record in caplog.records if record.name.startswith(("metrics_stream", "channels_redis"))]
+    assert len(told(caplog, "channel_layer")) == len(lines) == 2, [record.getMessage() for record in lines]
