@@ -21,6 +21,7 @@ from metrics_stream.core.errors import BusError
 from metrics_stream.runs.recorder import start_recorder, stop_recorder
 from metrics_stream.runtime.runtime import get_runtime, stop_runtime
 from metrics_stream.runtime.statistics import process_name
+from metrics_stream.views.status import watch_parts
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
         message = await receive()
         if message["type"] == "lifespan.startup":
             try:
-                get_runtime()
+                get_runtime().watch("parts", watch_parts)
             except BusError as error:
                 await send({"type": "lifespan.startup.failed", "message": str(error)})
                 return

@@ -179,3 +179,5 @@ class Sample:
     bus_live: bool
     cpu_seconds: float
     memory_bytes: int
+    faults: dict[str, str] = field(default_factory=dict)
+    """The current faults: the message of each FaultKind."""

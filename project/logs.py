@@ -22,7 +22,7 @@ LOG_RENDERERS: dict[str, list[structlog.typing.Processor]] = {
 }
 
 # The parts of a record's `extra` that are shown; Django adds whole requests.
-EXTRA = ("client_id", "status_code")
+EXTRA = ("client_id", "fault", "status_code")
 
 _SHARE_ADDRESS = re.compile(r"/share/[^\s/?\"']+")
 

@@ -295,6 +295,7 @@ STREAM_HEALTH = DashboardSeed(
             "Server processes",
             [
                 "status",
+                "faults",
                 "clients",
                 "views",
                 "refused_clients",

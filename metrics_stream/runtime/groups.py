@@ -7,15 +7,13 @@ that were missed are filled in from the history or announced as a gap.
 from __future__ import annotations
 
 import asyncio
-import logging
+import contextlib
 import time
 
 from metrics_stream.bus.bus import Bus
 from metrics_stream.core.protocol.codes import GapReason
 from metrics_stream.hub.hub import Hub
 from metrics_stream.runtime.intake import Intake
-
-logger = logging.getLogger(__name__)
 
 # How long a reply to `subscribe` waits for the groups to be joined. After that the subscription is confirmed although
 # the layer does not answer: the metrics come when it is back.
@@ -65,11 +63,10 @@ class GroupMembership:
 
     async def wait_joined(self, metric_types: tuple[str, ...]) -> None:
         """Wait until the groups of these types are joined, so that nothing published after the reply is missed."""
-        try:
+        # A layer that does not answer is a fault that the watch of the bus tells once, not for each client.
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(JOIN_SECONDS), self._joined_changed:
                 await self._joined_changed.wait_for(lambda: self.joined.issuperset(metric_types))
-        except TimeoutError:
-            logger.warning("the groups of %s are not joined yet", ", ".join(metric_types))
 
     async def keep(self, hub: Hub, intake: Intake) -> None:
         """Join the groups of wanted types and leave the others until cancelled; join again every `rejoin_seconds`."""

@@ -15,6 +15,7 @@ from metrics_stream.bus.messages import AccessChanged, CanaryMessage, CloseClien
 from metrics_stream.conf import StreamSettings, get_settings
 from metrics_stream.core.errors import BusError
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode, GapReason
+from metrics_stream.faults import of_process as faults
 from metrics_stream.history import open_history
 from metrics_stream.history.recent_series import RecentSeries
 from metrics_stream.hub.clients import HubLimits
@@ -132,6 +133,8 @@ class Runtime:
         # What was counted in the last second must stay in the sum after the process has ended.
         workers.publish_sample(self.statistics.sample())
         bus_module.listen_on(None)
+        # What this runtime noted concerns no later one.
+        faults.clear()
 
     async def _supervise(self, name: str, work: Callable[[], Awaitable[None]], *, carries_metrics: bool) -> None:
         """Run `work` for ever; announce a gap after a failure only if the task carries metrics to clients."""
@@ -141,7 +144,7 @@ class Runtime:
             except BusError as error:
                 self.membership.note_failure()
                 self.telemetry.bus_failures += 1
-                logger.warning("%s: %s; trying again", name, error)
+                self.bus_watch.note_failure(name, error)
             except Exception:
                 logger.exception("the %s task failed and is started again", name)
                 self.telemetry.hub_failures += 1

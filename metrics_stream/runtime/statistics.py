@@ -24,6 +24,7 @@ from metrics_stream.core.errors import BusError
 from metrics_stream.core.formatting import format_timestamp
 from metrics_stream.core.metrics.catalogue import STREAM
 from metrics_stream.core.metrics.encoding import encode_metric
+from metrics_stream.faults import FaultKind, of_process
 from metrics_stream.hub.hub import Hub
 from metrics_stream.hub.inspection import answer_question, describe_all
 from metrics_stream.runtime import workers
@@ -35,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 # How often the process takes a sample: for the `stream` metric and for the other server processes.
 SAMPLE_SECONDS = 1.0
+# A process stays full, as far as its log is concerned, while a place is free for less than this.
+FULL_SECONDS = 5.0
 # Often enough to notice a loop that is late by a tenth of a second, rarely enough to cost nothing.
 LAG_PROBE_SECONDS = 0.1
 
@@ -65,6 +68,7 @@ class Statistics:
         workers.publish_sample(before)
         while True:
             await asyncio.sleep(SAMPLE_SECONDS)
+            self._note_clients()
             now = self.sample()
             workers.publish_sample(now)
             metric = encode_metric(
@@ -79,6 +83,17 @@ class Statistics:
             with contextlib.suppress(BusError):
                 await self._bus.publish([metric])
 
+    def _note_clients(self) -> None:
+        if (problem := self.find_clients_problem()) is not None:
+            of_process.begin(FaultKind.CLIENTS, problem)
+        else:
+            of_process.end(FaultKind.CLIENTS, quiet_seconds=FULL_SECONDS)
+
+    def find_clients_problem(self) -> str | None:
+        """Return that no more clients are accepted, None if they are."""
+        clients, limit = len(self._hub.clients), self._settings.max_clients
+        return f"{clients} of {limit} are connected" if clients >= limit else None
+
     def sample(self) -> Sample:
         """Return the counters and the state of this process; later counting does not change the result."""
         return Sample(
@@ -90,6 +105,7 @@ class Statistics:
             bus_live=self._bus_watch.find_problem() is None,
             cpu_seconds=time.process_time(),
             memory_bytes=self._process.memory_info().rss,
+            faults={fault.kind: fault.message for fault in of_process.current()},
         )
 
     def samples(self) -> tuple[list[Sample], list[Sample]]:

@@ -12,6 +12,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from metrics_stream.core.protocol.codes import NO_PONG, CloseCode, GapReason, ItemErrorCode, RequestErrorCode
+from metrics_stream.faults import FaultKind
 from metrics_stream.telemetry import Histogram, Sample, Telemetry
 
 PREFIX = "metrics_stream_"
@@ -84,6 +85,9 @@ HISTOGRAMS: tuple[tuple[str, str, Callable[[Telemetry], Histogram]], ...] = (
 )
 
 
+FAULTS = ("faults", "Server processes that have the fault now.")
+
+
 class SampleCollector(Collector):
     """Yields the families of `alive` and `gone` processes to a registry."""
 
@@ -95,6 +99,10 @@ class SampleCollector(Collector):
         """Yield every family once."""
         for name, text, value in GAUGES:
             yield GaugeMetricFamily(PREFIX + name, text, sum(map(value, self._alive)))
+        faults = GaugeMetricFamily(PREFIX + FAULTS[0], FAULTS[1], labels=["fault"])
+        for kind in FaultKind:
+            faults.add_metric([kind], sum(kind in sample.faults for sample in self._alive))
+        yield faults
         for name, text, value in COUNTERS:
             yield CounterMetricFamily(PREFIX + name, text, sum(map(value, self._all)))
         for name, text, label, label_values, counts in LABELLED:

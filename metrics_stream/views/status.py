@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from asgiref.sync import sync_to_async
 from django.db import DatabaseError, connection
@@ -13,12 +14,17 @@ from django.views.decorators.http import require_safe
 
 from metrics_stream.access.grants import is_staff
 from metrics_stream.core.errors import BusError
+from metrics_stream.core.formatting import format_timestamp
+from metrics_stream.faults import PARTS, FaultKind
+from metrics_stream.faults import of_process as faults
 from metrics_stream.runs import recorder
 from metrics_stream.runtime import runtime
 from metrics_stream.views.prometheus import exposition
 
 # The database must answer within this time.
 DATABASE_SECONDS = 3.0
+# How often the process looks after its database and its recorder by itself.
+WATCH_SECONDS = 10.0
 # A recorder that was killed is replaced within six seconds, and then has to catch up.
 RECORDER_SECONDS = 20.0
 
@@ -59,8 +65,33 @@ async def readyz(request: HttpRequest) -> JsonResponse:
     found = await problems(lag)
     checks = {part: problem or "ok" for part, problem in found.items()}
     ready = not any(found.values())
-    answer = {"ready": ready, "checks": checks, "recorder_lag_seconds": None if lag is None else round(lag, 1)}
+    answer = {
+        "ready": ready,
+        "checks": checks,
+        "faults": [
+            {"fault": fault.kind, "since": format_timestamp(fault.began_at), "message": fault.message}
+            for fault in faults.current()
+        ],
+        "recorder_lag_seconds": None if lag is None else round(lag, 1),
+    }
     return JsonResponse(answer, status=200 if ready else 503)
+
+
+async def watch_parts() -> None:
+    """Note the faults of the database and the recorder until cancelled, also when nobody asks `/readyz`."""
+    while True:
+        await asyncio.sleep(WATCH_SECONDS)
+        # To look for missing migrations takes long; only a request for `/readyz` finds that they are missing.
+        find = _missing_migrations if faults.has(FaultKind.DATABASE) else _ask_database
+        _note(FaultKind.DATABASE, await _database_problem(find))
+        _note(FaultKind.RECORDING_LATE, _recorder_problem(await recorder_lag_seconds()))
+
+
+def _note(kind: FaultKind, problem: str | None) -> None:
+    if problem is None:
+        faults.end(kind)
+    else:
+        faults.begin(kind, problem)
 
 
 async def recorder_lag_seconds() -> float | None:
@@ -78,28 +109,42 @@ async def recorder_lag_seconds() -> float | None:
 async def problems(recorder_lag: float | None = None) -> dict[str, str | None]:
     """Return the problem of each part, None where it works; `recorder_lag` comes from `recorder_lag_seconds`."""
     process = runtime.get_runtime()
-    clients, limit = len(process.hub.clients), process.settings.max_clients
-    return {
-        "channel layer": process.bus_watch.find_problem(),
-        "clients": f"{clients} of {limit} are connected" if clients >= limit else None,
-        "database": await _database_problem(),
-        "recorder": _recorder_problem(recorder_lag),
+    _note(FaultKind.DATABASE, await _database_problem(_missing_migrations))
+    _note(FaultKind.RECORDING_LATE, _recorder_problem(recorder_lag))
+    silence = process.bus_watch.find_problem()
+    if silence is not None and faults.has(FaultKind.CHANNEL_LAYER):
+        faults.begin(FaultKind.CHANNEL_LAYER, silence)  # The reason of this moment.
+    current = faults.current()
+    found: dict[str, str | None] = {
+        part: "; ".join(fault.message for fault in current if PARTS[fault.kind] == part) or None
+        for part in PARTS.values()
     }
+    # A process that is not ready yet, or full for this moment, has no fault.
+    found["channel layer"] = found["channel layer"] or silence
+    found["clients"] = process.statistics.find_clients_problem()
+    return found
 
 
 def _recorder_problem(lag: float | None) -> str | None:
     return f"test runs are recorded {lag:.0f} s behind" if lag is not None and lag > RECORDER_SECONDS else None
 
 
-async def _database_problem() -> str | None:
+async def _database_problem(find: Callable[[], int]) -> str | None:
+    """Return what is wrong with the database; `find` returns the number of missing migrations, if it looks for them."""
     try:
         async with asyncio.timeout(DATABASE_SECONDS):
-            missing = await sync_to_async(_missing_migrations)()
+            missing = await sync_to_async(find)()
     except TimeoutError:
         return f"the database took more than {DATABASE_SECONDS:g} s to answer"
     except DatabaseError as error:
         return f"the database does not answer: {error}"
     return f"{missing} migrations are not applied; run manage.py migrate" if missing else None
+
+
+def _ask_database() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    return 0
 
 
 def _missing_migrations() -> int:

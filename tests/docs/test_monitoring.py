@@ -2,13 +2,16 @@
 
 import re
 
+from metrics_stream.faults import PARTS, FaultKind
 from metrics_stream.runtime.runtime import stop_runtime
 from metrics_stream.views import prometheus, status
 from tests.support.documents import FENCE, MONITORING, named, table
 
 
 def test_everything_that_prometheus_gets():
-    assert named(table(MONITORING, "Gauges", "name")) == [prometheus.PREFIX + name for name, *_ in prometheus.GAUGES]
+    assert named(table(MONITORING, "Gauges", "name")) == [
+        prometheus.PREFIX + name for name, *_ in (*prometheus.GAUGES, prometheus.FAULTS)
+    ]
     counters = [*prometheus.COUNTERS, *prometheus.LABELLED]
     assert named(table(MONITORING, "Counters", "name")) == [f"{prometheus.PREFIX}{name}_total" for name, *_ in counters]
     histograms = [prometheus.PREFIX + name for name, *_ in prometheus.HISTOGRAMS]
@@ -25,3 +28,9 @@ async def test_every_check_of_readyz(monkeypatch):
     found = await status.problems()
     await stop_runtime()
     assert named(table(MONITORING, "/readyz", "check")) == list(found)
+
+
+def test_every_fault():
+    rows = table(MONITORING, "Faults", "fault")
+    assert named(rows) == list(FaultKind)
+    assert [row["check of `/readyz`"] for row in rows] == [f"`{part}`" for part in PARTS.values()]

@@ -2,6 +2,7 @@
 
 import time
 from datetime import timedelta
+from unittest.mock import ANY
 
 from asgiref.sync import sync_to_async
 from django.db import OperationalError
@@ -18,11 +19,11 @@ from metrics_stream.views import status
 from tests.support.exposition import values_of
 from tests.support.inbox import Inbox
 
-OK = {"channel layer": "ok", "clients": "ok", "database": "ok", "recorder": "ok"}
+OK = {"channel layer": "ok", "latency": "ok", "clients": "ok", "database": "ok", "recorder": "ok"}
 
 
 def not_ready(**checks):
-    return 503, {"ready": False, "checks": {**OK, **checks}, "recorder_lag_seconds": None}
+    return 503, {"ready": False, "checks": {**OK, **checks}, "faults": ANY, "recorder_lag_seconds": None}
 
 
 class ReadinessTests(TransactionTestCase):
@@ -41,7 +42,10 @@ class ReadinessTests(TransactionTestCase):
 
     async def test_a_process_that_can_do_everything_is_ready(self):
         await self.opened()
-        assert await self.ready() == (200, {"ready": True, "checks": OK, "recorder_lag_seconds": None})
+        assert await self.ready() == (
+            200,
+            {"ready": True, "checks": OK, "faults": [], "recorder_lag_seconds": None},
+        )
         await stop_runtime()
 
     async def test_a_run_that_is_recorded_too_late_is_told(self):
@@ -109,7 +113,7 @@ class ReadinessTests(TransactionTestCase):
 async def test_a_database_that_hangs_is_told_in_time(monkeypatch):
     monkeypatch.setattr(status, "DATABASE_SECONDS", 0.05)
     monkeypatch.setattr(status, "_missing_migrations", lambda: time.sleep(0.3))
-    assert await status._database_problem() == "the database took more than 0.05 s to answer"
+    assert await status._database_problem(status._missing_migrations) == "the database took more than 0.05 s to answer"
 
 
 async def test_a_database_that_is_away_is_told(monkeypatch):
@@ -117,4 +121,4 @@ async def test_a_database_that_is_away_is_told(monkeypatch):
         raise OperationalError("unable to open database file")
 
     monkeypatch.setattr(status, "_missing_migrations", refuse)
-    assert "unable to open" in await status._database_problem()
+    assert "unable to open" in await status._database_problem(status._missing_migrations)

@@ -198,6 +198,7 @@ STREAM = MetricType(
         Field("protocol_errors", "Errors of clients", "count", "counter"),
         Field("bus_failures", "Failures of the channel layer", "count", "counter"),
         Field("status", "Status", "", "text", None),
+        Field("faults", "Faults", "", "text", None),
         _ratio("cpu_utilization", "CPU"),
         Field("memory_mb", "Memory", "MB", "gauge"),
         Field("uptime_seconds", "Uptime", "s", "counter"),
