@@ -100,13 +100,14 @@ MIDDLEWARE = [
     "project.headers.HeadersMiddleware",
     "servestatic.middleware.ServeStaticMiddleware",
     "csp.middleware.CSPMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
+    "metrics_stream.views.database_away.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "simple_history.middleware.HistoryRequestMiddleware",
+    "metrics_stream.views.database_away.DatabaseAwayMiddleware",
     "axes.middleware.AxesMiddleware",  # last, as it replaces the response of a refused sign-in
 ]
 

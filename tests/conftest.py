@@ -12,6 +12,7 @@ from django.db import connections
 
 from metrics_stream.bus import bus
 from metrics_stream.faults import of_process as faults
+from metrics_stream.models import uses
 from tests.support.postgresql import find_binaries, running_postgresql
 from tests.support.stack import free_port
 
@@ -47,6 +48,12 @@ def no_faults() -> Iterator[None]:
     """Give every test a process without faults."""
     yield
     faults.clear()
+
+
+@pytest.fixture(autouse=True)
+def uses_written_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write the uses of tokens and links at once, within the transaction of the test."""
+    monkeypatch.setattr(uses, "of_process", uses.Uses(lambda work: work()))
 
 
 @pytest.fixture(autouse=True)

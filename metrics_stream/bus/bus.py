@@ -155,6 +155,8 @@ class Bus:
         place = await self._append(publication)
         group = group_name(self._prefix, publication.metric_type)
         await self._call(self._layer.group_send(group, encode_publication(publication, place)), "publish")
+        if self._history is not None and place is not None:
+            self._history.note_accepted(publication.metrics, place)
 
     async def _append(self, publication: Publication) -> Placed | None:
         if self._history is None:

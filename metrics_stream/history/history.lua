@@ -22,7 +22,10 @@ local SPARE_SECONDS = 60
 local STATE_SECONDS = 30 * 86400
 -- Lua's stack holds a few thousand arguments.
 local MANY = 1000
-local EMPTY_MAP = "\128"
+local EMPTY_MAP, NIL = "\128", "\192"
+-- So long the reports on lost metrics are kept for the recorder, and a replaced epoch for its last reader.
+local REPORT_SECONDS = 3600
+local PAST_SECONDS = 60
 
 local state = {}
 local names_and_values = redis.call("HGETALL", STATE)
@@ -49,17 +52,28 @@ local function number_of(epoch)
 end
 
 local function begin(after)
-  for field in pairs(state) do
+  local past = {}
+  for field, head in pairs(state) do
     local metric_type = string.match(field, "^end:(.*)$")
     if metric_type then
-      redis.call("UNLINK", key(metric_type), key(metric_type, ".marks"), key(metric_type, ".newest"),
-        key(metric_type, ".newest_stretches"))
+      redis.call("UNLINK", key(metric_type, ".newest"), key(metric_type, ".newest_stretches"))
+      -- The recorder still reads what it has not read of the epoch that ends.
+      redis.call("EXPIRE", key(metric_type), PAST_SECONDS)
+      redis.call("EXPIRE", key(metric_type, ".marks"), PAST_SECONDS)
+      table.insert(past, "past_end:" .. metric_type)
+      table.insert(past, head)
     end
+  end
+  if state.epoch then
+    table.insert(past, "past")
+    table.insert(past, state.epoch)
+    -- The active runs may be as old as the rest of this copy.
+    redis.call("DEL", RUNS)
   end
   now = clock
   state = {epoch = string.format("%013.0f", math.max(math.floor(now * 1000), after + 1)) .. request.seed}
   redis.call("DEL", STATE)
-  redis.call("HSET", STATE, "epoch", state.epoch)
+  redis.call("HSET", STATE, "epoch", state.epoch, unpack(past))
   redis.call("EXPIRE", STATE, STATE_SECONDS)
 end
 
@@ -125,10 +139,14 @@ local function mark(metric_type, first, bytes_before, head, bytes)
   return true
 end
 
+-- Return the ids of the active runs by source; nil if nobody has told this Redis yet which runs are active.
 local function active_runs_of(sources)
   local active = redis.call("GET", RUNS)
+  if not active then
+    return nil
+  end
   local found = {}
-  for _, run in ipairs(active and cmsgpack.unpack(active) or {}) do
+  for _, run in ipairs(cmsgpack.unpack(active)) do
     local id, its_sources = run[1], {}
     for _, source in ipairs(run[2]) do
       its_sources[source] = true
@@ -144,6 +162,9 @@ local function active_runs_of(sources)
 end
 
 local function pack_map(map)
+  if not map then
+    return NIL
+  end
   return next(map) and cmsgpack.pack(map) or EMPTY_MAP
 end
 
@@ -206,7 +227,7 @@ function operations.append()
     table.insert(offsets, first + index)
     table.insert(offsets, name)
     table.insert(batches, name)
-    table.insert(batches, pack_batch(metric_type, first + index, order, body, {[source] = runs[source]}))
+    table.insert(batches, pack_batch(metric_type, first + index, order, body, runs and {[source] = runs[source]}))
   end
   redis.call("ZADD", newest, unpack(offsets))
   redis.call("HSET", newest .. "_stretches", unpack(batches))
@@ -285,7 +306,27 @@ local function first_in_order(readers)
   return best
 end
 
+-- Go back to the epoch of the request, if it is the one that was replaced last; else to one that is empty.
+local function enter_past()
+  local past = {epoch = request.epoch}
+  for field, head in pairs(state.past == request.epoch and state or {}) do
+    local metric_type = string.match(field, "^past_end:(.*)$")
+    if metric_type then
+      past["end:" .. metric_type] = head
+    end
+  end
+  for _, item in ipairs(request.types) do
+    -- What the request has read already is not lost, even if nothing is kept.
+    local field = "end:" .. item[1]
+    past[field] = math.max(tonumber(past[field] or 0), item[2])
+  end
+  state = past
+end
+
 function operations.since()
+  if request.is_past then
+    enter_past()
+  end
   local readers, batches, metrics, bytes = {}, {}, 0, 0
   for index, item in ipairs(request.types) do
     readers[index] = open_reader(unpack(item))
@@ -345,6 +386,27 @@ function operations.oldest_at()
     end
   end
   return cmsgpack.pack(oldest)
+end
+
+function operations.clock()
+  return cmsgpack.pack(clock)
+end
+
+-- Keep what a producer says of the metrics that an earlier epoch had taken, until the recorder has counted it.
+function operations.report_lost()
+  local reports = STATE .. ".lost"
+  redis.call("HSET", reports, request.field, ARGV[3])
+  redis.call("EXPIRE", reports, REPORT_SECONDS)
+end
+
+function operations.lost_reports()
+  return redis.call("HGETALL", STATE .. ".lost")
+end
+
+function operations.drop_lost_reports()
+  for _, field in ipairs(request.fields) do
+    redis.call("HDEL", STATE .. ".lost", field)
+  end
 end
 
 return operations[ARGV[1]]()

@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol, Self
 from metrics_stream.conf import StreamSettings
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.positions import HistoryBatch, Position
+from metrics_stream.history.accepted import LostReport
 
 # Redis does nothing else while it reads a page: for 10 ms, or for 30 ms if each metric was published alone.
 DEFAULT_PAGE_METRICS = 5_000
@@ -48,7 +49,7 @@ class Placed(NamedTuple):
     first: int
     order: int
     published_at: float
-    runs: dict[str, tuple[str, ...]]
+    runs: dict[str, tuple[str, ...]] | None
 
 
 class Page(NamedTuple):
@@ -89,6 +90,7 @@ class History(Protocol):
         position: Position,
         *,
         until: Position | None = None,
+        is_past: bool = False,
         max_metrics: int = DEFAULT_PAGE_METRICS,
         max_bytes: int = PAGE_BYTES,
     ) -> Page:
@@ -96,6 +98,8 @@ class History(Protocol):
 
         A page exceeds `max_metrics` or `max_bytes` only if it consists of a single batch. After a position of another
         epoch come all metrics that are kept; after one that the history has not reached comes its end.
+        With `is_past`, the pages stay in the epoch of `position`: they have what is still kept of it after another one
+        has replaced it.
         """
 
     async def since_time(self, metric_types: Iterable[str], seconds_since_1970: float) -> Position:
@@ -110,15 +114,29 @@ class History(Protocol):
     async def set_active_runs(self, runs: Sequence[ActiveRun]) -> None:
         """Set the runs in progress, in the order of their starts; they apply to metrics published from now on."""
 
-    async def active_runs(self) -> tuple[ActiveRun, ...]:
-        """Return the runs in progress."""
+    async def active_runs(self) -> tuple[ActiveRun, ...] | None:
+        """Return the runs in progress; None if they were not set since the history began."""
+
+    def note_accepted(self, batch: Sequence[Metric], placed: Placed) -> None:
+        """Remember that a batch was accepted, so that its loss can be counted if this epoch is lost."""
+
+    async def lost_reports(self) -> list[LostReport]:
+        """Return what producers had accepted in epochs that are over, as far as they have said so."""
+
+    async def drop_lost_reports(self, reports: Sequence[LostReport]) -> None:
+        """Forget these reports."""
+
+    async def clock(self) -> float:
+        """Return the time by the clock of the history, in seconds since 1970."""
 
     async def close(self) -> None:
         """Close the connections of this event loop; the history can be used again afterwards."""
 
 
-def runs_of(sources: Iterable[str], active: Sequence[ActiveRun]) -> dict[str, tuple[str, ...]]:
-    """Return the ids of the active runs of each source that has any."""
+def runs_of(sources: Iterable[str], active: Sequence[ActiveRun] | None) -> dict[str, tuple[str, ...]] | None:
+    """Return the ids of the active runs of each source that has any; None if the active runs are unknown."""
+    if active is None:
+        return None
     if not active:
         return {}
     found = {source: tuple(run.id for run in active if not run.sources or source in run.sources) for source in sources}

@@ -16,6 +16,7 @@ from weakref import WeakSet
 from metrics_stream.core.errors import BusError
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.positions import HistoryBatch, Position
+from metrics_stream.history.accepted import LostReport
 from metrics_stream.history.interface import (
     DEFAULT_PAGE_METRICS,
     PAGE_BYTES,
@@ -111,7 +112,7 @@ class MemoryHistory:
     def forget(self) -> None:
         """Drop everything, begin a new epoch and release the lock."""
         self._lock = threading.Lock()
-        self._active: tuple[ActiveRun, ...] = ()
+        self._active: tuple[ActiveRun, ...] | None = None
         self._last_at = 0.0
         self._begin()
 
@@ -180,10 +181,13 @@ class MemoryHistory:
         position: Position,
         *,
         until: Position | None = None,
+        is_past: bool = False,
         max_metrics: int = DEFAULT_PAGE_METRICS,
         max_bytes: int = PAGE_BYTES,
     ) -> Page:
         """Return the metrics after a position; see History."""
+        if is_past:
+            return Page([], position, True, {})  # nothing is kept of an earlier epoch
         with self._lock:
             offsets: dict[str, int] = {}
             ends: dict[str, int] = {}
@@ -240,9 +244,23 @@ class MemoryHistory:
         """Set the runs in progress."""
         self._active = tuple(runs)
 
-    async def active_runs(self) -> tuple[ActiveRun, ...]:
-        """Return the runs in progress."""
+    async def active_runs(self) -> tuple[ActiveRun, ...] | None:
+        """Return the runs in progress; see History."""
         return self._active
+
+    def note_accepted(self, batch: Sequence[Metric], placed: Placed) -> None:
+        """Do nothing: who would report the loss of this memory is lost with it."""
+
+    async def lost_reports(self) -> list[LostReport]:
+        """Return nothing; see `note_accepted`."""
+        return []
+
+    async def drop_lost_reports(self, reports: Sequence[LostReport]) -> None:
+        """Do nothing; see `note_accepted`."""
+
+    async def clock(self) -> float:
+        """Return the time of this process; see History."""
+        return self._now()
 
     async def close(self) -> None:
         """Do nothing: no event loop has a connection."""

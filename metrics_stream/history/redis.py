@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
@@ -19,9 +20,10 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError
 
-from metrics_stream.core.errors import WrongNodeError
+from metrics_stream.core.errors import BusError, WrongNodeError
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.positions import HistoryBatch, Position
+from metrics_stream.history.accepted import AcceptedBatches, LostReport
 from metrics_stream.history.deadline import within
 from metrics_stream.history.interface import (
     DEFAULT_PAGE_METRICS,
@@ -49,6 +51,7 @@ _decode_placed = msgspec.msgpack.Decoder(Placed).decode
 _decode_batches = msgspec.msgpack.Decoder(list[HistoryBatch]).decode
 _decode_batch = msgspec.msgpack.Decoder(HistoryBatch).decode
 _decode_parts = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+_decode_report = msgspec.msgpack.Decoder(LostReport).decode
 _decode_runs = msgspec.msgpack.Decoder(tuple[ActiveRun, ...]).decode
 
 
@@ -88,6 +91,7 @@ class RedisHistory:
             "mark_seconds": min(1.0, bounds.seconds / 64),
             "seed": secrets.token_hex(4),
         }
+        self._accepted = AcceptedBatches()
         self._links: WeakKeyDictionary[asyncio.AbstractEventLoop, _Link] = WeakKeyDictionary()
 
     async def append(
@@ -104,8 +108,37 @@ class RedisHistory:
             "sources": list({metric.source for metric in batch}),
             "newest": _newest_in(batch, payload),
         }
-        answer = await self._call_script("append", request, "keep metrics in the history", producer, payload)
-        return _decode_placed(answer)
+        answer = await self._call_script("append", request, "keep metrics in the history", payload, producer=producer)
+        placed = _decode_placed(answer)
+        if self._accepted.follow(placed.epoch):
+            # The metrics are kept: that the report fails must not fail the call. The next one repeats it.
+            with contextlib.suppress(BusError):
+                await self._report_lost(placed.epoch)
+        return placed
+
+    def note_accepted(self, batch: Sequence[Metric], placed: Placed) -> None:
+        """Remember a batch of which its producer was told that it is accepted; see History."""
+        self._accepted.note(batch, placed)
+
+    async def _report_lost(self, epoch: str) -> None:
+        for report in self._accepted.lost_before(epoch):
+            request = {"field": f"{report.reporter}:{report.epoch}"}
+            await self._call_script("report_lost", request, "report lost metrics", _encode(report))
+        self._accepted.note_reported(epoch)
+
+    async def lost_reports(self) -> list[LostReport]:
+        """Return the reports on lost metrics; see History."""
+        answer = await self._call_script("lost_reports", {}, "read the reports on lost metrics")
+        return [_decode_report(value) for value in answer[1::2]]
+
+    async def drop_lost_reports(self, reports: Sequence[LostReport]) -> None:
+        """Forget reports that were counted; see History."""
+        request = {"fields": [f"{report.reporter}:{report.epoch}" for report in reports]}
+        await self._call_script("drop_lost_reports", request, "forget the reports on lost metrics")
+
+    async def clock(self) -> float:
+        """Return the time of Redis; see History."""
+        return msgspec.msgpack.decode(await self._call_script("clock", {}, "tell its time"), type=float)
 
     async def heads(self, metric_types: Iterable[str]) -> Position:
         """Return where the types end; see History."""
@@ -125,6 +158,7 @@ class RedisHistory:
         position: Position,
         *,
         until: Position | None = None,
+        is_past: bool = False,
         max_metrics: int = DEFAULT_PAGE_METRICS,
         max_bytes: int = PAGE_BYTES,
     ) -> Page:
@@ -132,6 +166,7 @@ class RedisHistory:
         limits = until.offsets if until is not None else {}
         request = {
             "epoch": position.epoch,
+            "is_past": is_past,
             "until_epoch": until.epoch if until is not None else None,
             "types": [(item, offset, limits.get(item)) for item, offset in position.offsets.items()],
             "max_metrics": max_metrics,
@@ -161,13 +196,13 @@ class RedisHistory:
         """Set the runs in progress."""
         client = self._link().client
         key = f"{self._prefix}.runs"
-        call = client.set(key, _encode(list(runs))) if runs else client.delete(key)
-        await self._call(call, "keep the active runs")
+        # An empty list, too: without the key it is unknown which runs are active.
+        await self._call(client.set(key, _encode(list(runs))), "keep the active runs")
 
-    async def active_runs(self) -> tuple[ActiveRun, ...]:
-        """Return the runs in progress."""
+    async def active_runs(self) -> tuple[ActiveRun, ...] | None:
+        """Return the runs in progress; see History."""
         answer = await self._call(self._link().client.get(f"{self._prefix}.runs"), "read the active runs")
-        return _decode_runs(answer) if isinstance(answer, bytes) else ()
+        return _decode_runs(answer) if isinstance(answer, bytes) else None
 
     async def close(self) -> None:
         """Close the connections of this event loop."""
@@ -178,7 +213,7 @@ class RedisHistory:
     # --- calls to Redis ---
 
     async def _call_script(
-        self, operation: str, request: dict[str, Any], action: str, producer: str | None = None, *payload: bytes
+        self, operation: str, request: dict[str, Any], action: str, *payload: bytes, producer: str | None = None
     ) -> Any:
         link = self._link()
         keys = [self._prefix, f"{self._prefix}.runs"]

@@ -6,7 +6,6 @@ Of a secret only the digest is stored. Secrets are long and random, so a plain h
 from __future__ import annotations
 
 import hashlib
-import logging
 import secrets
 from datetime import timedelta
 from typing import Any, Self
@@ -15,11 +14,12 @@ from urllib.parse import urlencode
 from django.conf import settings
 from django.contrib.auth.models import Group
 from django.core import signing
-from django.db import DatabaseError, models, transaction
+from django.db import models
 from django.urls import reverse
 from django.utils import timezone
 from simple_history.models import HistoricalRecords
 
+from metrics_stream.models import uses
 from metrics_stream.models.dashboards import Dashboard
 from metrics_stream.models.runs import TestRun
 from metrics_stream.models.validators import (
@@ -28,8 +28,6 @@ from metrics_stream.models.validators import (
     validate_scopes,
     validate_terms,
 )
-
-logger = logging.getLogger(__name__)
 
 TOKEN_MARK = "mst"  # noqa: S105  every token begins with it, so that scanners find leaked tokens
 PREFIX_LENGTH = 8
@@ -92,20 +90,10 @@ class Revocable(models.Model):
             self.save(update_fields=["revoked_at"])
 
     def note_use(self) -> None:
-        """Store the time of use, to the minute, without sending a signal.
-
-        A failing database does not refuse the client: a later use is stored instead.
-        """
+        """Have the time of use stored in the background, to the minute."""
         now = timezone.now()
-        if self.last_used_at is not None and now - self.last_used_at <= timedelta(minutes=1):
-            return
-        try:
-            with transaction.atomic():
-                type(self)._default_manager.filter(pk=self.pk).update(last_used_at=now)
-        except DatabaseError as error:
-            logger.warning("the use of %s cannot be noted: %s", self, str(error).strip().partition("\n")[0])
-        else:
-            self.last_used_at = now
+        if self.last_used_at is None or now - self.last_used_at > timedelta(minutes=1):
+            uses.of_process.note((type(self), self.pk), now)
 
 
 class AccessToken(Revocable):

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 from django.db.models import Max
 
@@ -20,6 +20,7 @@ from metrics_stream.core.series.folding import MAX_SERIES, Folder, Reading
 from metrics_stream.core.series.sketch_columns import Found, SketchColumns
 from metrics_stream.models import MetricChunk, SeriesGroup, TestRun, TierChunk
 from metrics_stream.runs.chunks import Recorded, pack_keys, pack_metrics, unpack_metrics
+from metrics_stream.runs.progress import Progress
 from metrics_stream.runs.tiers import COARSE, FINEST, MINUTE, row_start
 
 # A chunk is closed at the first of these limits: a reader holds a whole chunk, and each write packs the open one again.
@@ -35,9 +36,6 @@ MAX_OPEN_MINUTES = 3
 # Levels of compression. What still grows is packed again with every write.
 _OPEN_LEVEL = 1
 _CLOSED_LEVEL = 6
-
-# Every page that shows a run reads the list of its losses.
-MAX_LOST = 200
 
 _END_OF_TIME = 253_402_300_799
 
@@ -67,6 +65,11 @@ class Changes:
     columns: dict[str, Any]
     """The columns of TestRun."""
 
+    @classmethod
+    def of_columns(cls, columns: dict[str, Any]) -> Self:
+        """Return a change of columns of TestRun alone."""
+        return cls([], [], [], columns)
+
 
 class OpenRun:
     """Collects the metrics of one run, and returns the changes to write."""
@@ -75,11 +78,7 @@ class OpenRun:
         """Continue from the state in the database."""
         self.pk = run.pk
         self.slug = run.slug
-        self._epoch: str | None = None
-        self._offsets: dict[str, int] = {}
-        if run.recorded_until is not None:
-            self._epoch, self._offsets = run.recorded_until["epoch"], dict(run.recorded_until["offsets"])
-        self._lost: list[dict[str, Any]] = run.lost
+        self.progress = Progress(run)
         self._first_at = math.inf if run.first_at is None else run.first_at.timestamp()
         self._last_at = -math.inf if run.last_at is None else run.last_at.timestamp()
         self._load_chunk(run)
@@ -125,10 +124,6 @@ class OpenRun:
         self._sketches[place] = stored.sketches
 
     # --- collecting ---
-
-    def offset(self, metric_type: str, epoch: str) -> int:
-        """Return up to which offset of the epoch the metrics of a type were recorded or skipped."""
-        return self._offsets.get(metric_type, 0) if epoch == self._epoch else 0
 
     def take(
         self, metric: Metric, published_at: float, readings: Iterable[Reading], sketches: Iterable[Found], now: float
@@ -185,28 +180,6 @@ class OpenRun:
         chunk.append(Recorded(metric, published_at))
         self._chunk_bytes += len(metric.body)
         self._is_chunk_changed = True
-
-    def skip_to(self, metric_type: str, epoch: str, first: int, end: int, *, at: float, is_paused: bool) -> None:
-        """Note that the metrics from `first` to before `end` were seen; those before `first` that were not are lost."""
-        if epoch != self._epoch:
-            if self._epoch is not None and not is_paused:
-                for known in sorted(self._offsets):
-                    self._note_loss(known, None, "epoch", at)
-            self._epoch, self._offsets = epoch, {}
-        known_offset = self._offsets.get(metric_type)
-        if known_offset is not None and first > known_offset and not is_paused:
-            self._note_loss(metric_type, first - known_offset, "history", at)
-        self._offsets[metric_type] = max(end, known_offset or 0)
-
-    def _note_loss(self, metric_type: str, count: int | None, reason: str, at: float) -> None:
-        entry = {"at": _to_datetime(at).isoformat(), "metric_type": metric_type, "count": count, "reason": reason}
-        if len(self._lost) < MAX_LOST:
-            self._lost.append(entry)
-            return
-        for earlier in reversed(self._lost):
-            if (earlier["metric_type"], earlier["reason"]) == (metric_type, reason):
-                earlier["count"] = count and earlier["count"] and earlier["count"] + count
-                return
 
     # --- writing ---
 
@@ -331,8 +304,7 @@ class OpenRun:
             "metrics_recorded": self._first_number + len(self._chunk),
             "first_at": None if self._first_at == math.inf else _to_datetime(self._first_at),
             "last_at": None if self._last_at == -math.inf else _to_datetime(self._last_at),
-            "lost": self._lost,
-            "recorded_until": None if self._epoch is None else {"epoch": self._epoch, "offsets": self._offsets},
+            **self.progress.columns(),
         }
 
 

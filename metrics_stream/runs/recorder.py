@@ -23,11 +23,12 @@ from django.db import Error as DjangoDatabaseError
 from django.db import close_old_connections, connections
 
 from metrics_stream.conf import StreamSettings, get_settings
-from metrics_stream.core.errors import MetricsStreamError, RunError, RunStorageError
+from metrics_stream.core.errors import BusError, MetricsStreamError, RunError, RunStorageError
 from metrics_stream.core.protocol.positions import Position
 from metrics_stream.history import History, Page, open_history
 from metrics_stream.models import RecorderState, TestRun
 from metrics_stream.runs import lifecycle
+from metrics_stream.runs.clock import database_now
 from metrics_stream.runs.lease import Lease
 from metrics_stream.runs.writer import Writer
 
@@ -98,6 +99,9 @@ class Recorder:
                     self.step()
                 except Exception as error:
                     wait = STEP_RETRY_SECONDS[0] if failed_at is None else min(wait * 2, STEP_RETRY_SECONDS[1])
+                    if isinstance(error, BusError):
+                        # A Redis that comes back empty must soon know the active runs again.
+                        wait = STEP_RETRY_SECONDS[0]
                     if failed_at is None:
                         failed_at = time.monotonic()
                         _log_failure(error)
@@ -168,6 +172,7 @@ class Recorder:
             self._record(history, self._writer, unfinished, heads)
         else:
             self._position = heads
+        self._count_lost(history, self._writer)
         self._renew()
 
     def _find_unfinished(self) -> list[TestRun]:
@@ -203,20 +208,42 @@ class Recorder:
         if known != active:
             self._await(history.set_active_runs(active))
 
+    def _count_lost(self, history: History, writer: Writer) -> None:
+        """Count in the runs what producers report as lost with an earlier epoch of the history."""
+        reached = self._position.epoch if self._position is not None else ""
+        # A report on an epoch that is still read here has to wait.
+        reports = [report for report in self._await(history.lost_reports()) if report.epoch < reached]
+        if reports:
+            ahead = self._measure_ahead(history)
+            counted = writer.count_lost(reports, holder=self._lease.holder, history_ahead=ahead)
+            # Only now: a report that comes again, because this fails, is not counted twice.
+            self._await(history.drop_lost_reports(counted))
+
+    def _measure_ahead(self, history: History) -> float:
+        """Return by how many seconds the clock of the history is ahead of the database's."""
+        return self._await(history.clock()) - database_now().timestamp()
+
     def _record(self, history: History, writer: Writer, unfinished: Iterable[TestRun], heads: Position) -> None:
         ended = [run for run in unfinished if run.status in lifecycle.ENDED]
         # After the query for runs: no metric is assigned to those that have ended, so all of theirs are before `end`.
         end = self._await(history.heads(self._types))
         position = self._find_start(history, unfinished, heads)
+        # After a failover, a replica may still have metrics of the epoch that ended with it.
+        is_past = position.epoch != end.epoch
         while True:
-            page = self._await(history.since(position, until=end))
+            page = self._await(history.since(position, until=None if is_past else end, is_past=is_past))
             if page.lost:
-                _store_losses(page, unfinished)
+                _store_losses(page, unfinished, position, self._measure_ahead(history))
             if page.batches or page.position != position:
-                writer.write(page.batches, page.position, holder=self._lease.holder)
+                ahead = 0.0
+                if any(batch.runs is None for batch in page.batches):
+                    ahead = self._measure_ahead(history)
+                writer.write(page.batches, page.position, holder=self._lease.holder, history_ahead=ahead)
             self._position = position = page.position
             if page.is_last:
-                break
+                if not is_past:
+                    break
+                is_past = False
             if time.monotonic() > self._stop_by:
                 return
         for run in ended:
@@ -238,16 +265,18 @@ class Recorder:
             self._renew_at = now + RENEW_SECONDS
 
 
-def _store_losses(page: Page, unfinished: Iterable[TestRun]) -> None:
+def _store_losses(page: Page, unfinished: Iterable[TestRun], position: Position, history_ahead: float) -> None:
     """Store what is lost of runs of which nothing is recorded yet; the writer does so for the others."""
-    now = time.time()
+    is_over = position.epoch != page.position.epoch
+    more = {"reason": "epoch", "epoch": position.epoch} if is_over else {"reason": "history"}
+    now = database_now().timestamp()
     kept_from: dict[str, float] = {}
     for batch in page.batches:
-        kept_from.setdefault(batch.metric_type, batch.published_at)
+        kept_from.setdefault(batch.metric_type, batch.published_at - history_ahead)
     for run in unfinished:
         started_at = run.started_at.timestamp() if run.started_at else now
         lost = [
-            {"at": _to_iso(at), "metric_type": metric_type, "count": None, "reason": "history"}
+            {"at": _to_iso(at), "metric_type": metric_type, "count": None, **more}
             for metric_type in page.lost
             if started_at < (at := kept_from.get(metric_type, now))
         ]

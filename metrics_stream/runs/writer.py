@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -14,8 +14,10 @@ from metrics_stream.core.errors import LeaseLostError
 from metrics_stream.core.protocol.positions import HistoryBatch, Position
 from metrics_stream.core.series.folding import readings
 from metrics_stream.core.series.sketch_columns import sketches_in
+from metrics_stream.history.accepted import LostItem, LostReport
 from metrics_stream.models import MetricChunk, RecorderState, SeriesGroup, TestRun, TierChunk
 from metrics_stream.runs.open_run import Changes, OpenRun
+from metrics_stream.runs.progress import Progress
 
 
 class Writer:
@@ -33,21 +35,26 @@ class Writer:
         """The position of the state in memory."""
         self._holder: str | None = None
 
-    def write(self, batches: Sequence[HistoryBatch], position: Position, *, holder: str) -> None:
+    def write(
+        self, batches: Sequence[HistoryBatch], position: Position, *, holder: str, history_ahead: float = 0.0
+    ) -> None:
         """Record the batches, and store that everything up to `position` is recorded.
 
-        Metrics that a run already has are skipped. What is missing between its last position and the batches is added
-        to its `lost`. Raises LeaseLostError, and writes nothing, when `holder` no longer holds the lease.
+        `history_ahead` is by how many seconds the clock of the history is ahead of the database's: batches whose runs
+        the history did not know belong to the runs that were running when it took them. Metrics that a run already has
+        are skipped. What is missing between its last position and the batches is added to its `lost`. Raises
+        LeaseLostError, and writes nothing, when `holder` no longer holds the lease.
         """
         self._check_lease(holder)
         now = self._now()
         try:
             targets = self._load_targets(batches)
             for batch in batches:
-                self._take(batch, targets, now)
-            for run, is_paused in targets.values():
+                self._take(batch, targets, now, history_ahead)
+            for target in targets.values():
+                progress, is_paused = target.run.progress, target.is_paused
                 for metric_type, offset in position.offsets.items():
-                    run.skip_to(metric_type, position.epoch, offset, offset, at=now, is_paused=is_paused)
+                    progress.skip_to(metric_type, position.epoch, offset, offset, at=now, is_paused=is_paused)
             changes = {pk: run.changes(now) for pk, run in self._runs.items()}
             self._save(changes, {"epoch": position.epoch, "offsets": dict(position.offsets)}, now)
         except BaseException:
@@ -74,6 +81,50 @@ class Writer:
             raise
         self._runs.pop(run_id, None)
 
+    def count_lost(self, reports: Sequence[LostReport], *, holder: str, history_ahead: float = 0.0) -> list[LostReport]:
+        """Count what was lost with earlier epochs in the runs that the reports concern; return the reports counted.
+
+        The others have to wait until the recording has left their epoch. `history_ahead` as in `write`.
+        """
+        self._check_lease(holder)
+        now = self._now()
+        try:
+            waiting: set[int] = set()
+            changes: dict[int, Changes] = {}
+            for run, of_run in self._find_concerned(reports, history_ahead):
+                open_run = self._runs.get(run.pk)
+                progress = open_run.progress if open_run is not None else Progress(run)
+                waiting |= {index for index, items in of_run.items() if not progress.count_lost(reports[index], items)}
+                changes[run.pk] = Changes.of_columns(progress.columns())
+            self._save(changes, None, now)
+        except BaseException:
+            self._forget()
+            raise
+        return [report for index, report in enumerate(reports) if index not in waiting]
+
+    @staticmethod
+    def _find_concerned(
+        reports: Sequence[LostReport], history_ahead: float
+    ) -> Iterator[tuple[TestRun, dict[int, list[LostItem]]]]:
+        """Yield each run of which reports have items, and these items by the index of the report."""
+        everything = [(index, item) for index, report in enumerate(reports) for item in report.items]
+        named = {slug for _, item in everything for slug in item.runs or ()}
+        wanted = Q(slug__in=named)
+        if unknown := [item.published_at for _, item in everything if item.runs is None]:
+            since = datetime.fromtimestamp(min(unknown) - history_ahead, UTC)
+            wanted |= Q(started_at__isnull=False) & (Q(ended_at__isnull=True) | Q(ended_at__gt=since))
+        for run in TestRun.objects.filter(wanted):
+            of_run: dict[int, list[LostItem]] = {}
+            for index, item in everything:
+                if item.runs is None:
+                    is_own = was_running(run, item.source, item.published_at - history_ahead)
+                else:
+                    is_own = run.slug in item.runs
+                if is_own:
+                    of_run.setdefault(index, []).append(item)
+            if of_run:
+                yield run, of_run
+
     def _check_lease(self, holder: str) -> None:
         """Check that `holder` holds the lease; forget the state in memory when the database has another."""
         state = RecorderState.objects.filter(pk=RecorderState.ROW).first()
@@ -90,26 +141,26 @@ class Writer:
 
     def _load_targets(self, batches: Iterable[HistoryBatch]) -> dict[str, _Target]:
         """Return the runs that are being recorded or that the batches name, by slug."""
-        named = {slug for batch in batches for slugs in batch.runs.values() for slug in slugs}
+        named = {slug for batch in batches if batch.runs for slugs in batch.runs.values() for slug in slugs}
         wanted = Q(started_at__isnull=False, recording_ended_at__isnull=True) | Q(slug__in=named)
-        found = {run.pk: run for run in TestRun.objects.filter(wanted).only("slug", "status")}
+        found = {run.pk: run for run in TestRun.objects.filter(wanted).only(*_TARGET_COLUMNS)}
         self._runs = {pk: run for pk, run in self._runs.items() if pk in found}
         for run in TestRun.objects.filter(pk__in=found.keys() - self._runs.keys()):
             self._runs[run.pk] = OpenRun(run)
         return {
-            run.slug: _Target(self._runs[pk], run.status == TestRun.Status.PAUSED)
+            run.slug: _Target(self._runs[pk], run)
             for pk, run in found.items()
             if pk in self._runs  # Otherwise it was just deleted.
         }
 
-    def _take(self, batch: HistoryBatch, targets: dict[str, _Target], now: float) -> None:
+    def _take(self, batch: HistoryBatch, targets: dict[str, _Target], now: float, history_ahead: float) -> None:
         by_source = {
-            source: [(target.run, target.run.offset(batch.metric_type, batch.epoch)) for target in of_source]
-            for source, slugs in batch.runs.items()
-            if (of_source := [targets[slug] for slug in slugs if slug in targets])
+            source: [(target.run, target.run.progress.offset(batch.metric_type, batch.epoch)) for target in of_source]
+            for source, of_source in _find_targets(batch, targets, history_ahead).items()
+            if of_source
         }
         for target in targets.values():
-            target.run.skip_to(
+            target.run.progress.skip_to(
                 batch.metric_type,
                 batch.epoch,
                 batch.first,
@@ -145,9 +196,42 @@ class Writer:
             self._position = position
 
 
+_TARGET_COLUMNS = ("slug", "status", "sources", "started_at", "ended_at")
+
+
 class _Target(NamedTuple):
     run: OpenRun
-    is_paused: bool
+    stored: TestRun
+    """With _TARGET_COLUMNS."""
+
+    @property
+    def is_paused(self) -> bool:
+        return self.stored.status == TestRun.Status.PAUSED
+
+
+def _find_targets(batch: HistoryBatch, targets: dict[str, _Target], history_ahead: float) -> dict[str, list[_Target]]:
+    """Return the targets of each source of a batch."""
+    if batch.runs is not None:
+        return {source: [targets[slug] for slug in ids if slug in targets] for source, ids in batch.runs.items()}
+    at = batch.published_at - history_ahead
+    return {
+        source: [target for target in targets.values() if was_running(target.stored, source, at)]
+        for source in {metric.source for metric in batch.metrics}
+    }
+
+
+def was_running(run: TestRun, source: str, at: float) -> bool:
+    """Return whether metrics of a source belonged to a run at an instant of the database's clock.
+
+    A paused run has none: if it was not paused yet then, its pause was announced to the history right afterwards.
+    """
+    return (
+        run.started_at is not None
+        and run.started_at.timestamp() <= at
+        and (run.ended_at is None or at < run.ended_at.timestamp())
+        and run.status != TestRun.Status.PAUSED
+        and (not run.sources or source in run.sources)
+    )
 
 
 def _save_chunks(changes: Changes) -> None:

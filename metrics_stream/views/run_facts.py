@@ -36,7 +36,7 @@ PICTURE_POINTS = 120
 # The recorder's reasons of a loss, as texts.
 REASONS = {
     "history": "The recorder was away for longer than the history keeps metrics.",
-    "epoch": "The history was lost and started again.",
+    "epoch": "Redis was restarted empty, or the server that held the history in its memory ended.",
 }
 
 # A longer page is slow to read for people and browsers; the export has everything.

@@ -1,11 +1,9 @@
 """The recorder in real processes, some of which are killed: a run records exactly what its producer published."""
 
 import asyncio
-import contextlib
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -13,18 +11,11 @@ import time
 import pytest
 import websockets
 
-from tests.support.control import SOURCE, Producer
+from tests.support.control import Producer
+from tests.support.server_recording import ServerRecording
 from tests.support.stack import ROOT, Stack, wait_until
 
 pytestmark = pytest.mark.valkey
-
-NUMBERS = """
-import json
-from metrics_stream.models import TestRun
-from metrics_stream.runs.reader import rows
-run = TestRun.objects.get(slug={slug!r})
-print(json.dumps([json.loads(bytes(metric.body))["data"]["n"] for metric in rows(run)]))
-"""
 
 WATCHED = """
 import sys, time
@@ -43,52 +34,6 @@ with stress_test_run("soak", url=os.environ["METRICS_URL"], token=os.environ["ME
     print(run.slug, flush=True)
     sys.stdin.read()
 """
-
-
-class Recording:
-    """The only run in the database of a server, read beside the server."""
-
-    def __init__(self, stack):
-        self.stack = stack
-        self.slug = ""
-
-    def _column(self, name, table="testrun"):
-        with contextlib.closing(sqlite3.connect(self.stack.folder / "db.sqlite3", timeout=10)) as database:
-            row = database.execute(f"SELECT {name} FROM metrics_stream_{table}").fetchone()
-        return row and row[0]
-
-    @property
-    def count(self):
-        return self._column("metrics_recorded")
-
-    @property
-    def status(self):
-        return self._column("status")
-
-    @property
-    def has_ended(self):
-        return self._column("recording_ended_at") is not None
-
-    @property
-    def lost(self):
-        return json.loads(self._column("lost"))
-
-    @property
-    def holder_pid(self):
-        """Return the process that records; 0 while none does."""
-        holder = self._column("holder", "recorderstate")
-        return int(holder.split(":")[-2]) if holder else 0
-
-    def start(self):
-        self.slug = self.stack.manage("start_run", "soak", "--source", SOURCE).strip()
-
-    def end(self):
-        """End the run and wait until it is completely recorded."""
-        self.stack.manage("stop_run")
-        wait_until(lambda: self.has_ended, 30)
-
-    def numbers(self):
-        return json.loads(self.stack.manage("shell", "-v", "0", code=NUMBERS.format(slug=self.slug)))
 
 
 @pytest.fixture
@@ -119,7 +64,7 @@ def make_stack(tmp_path, valkey_url):
 def test_a_run_is_recorded_completely_while_the_server_is_killed_twice(make_stack, seconds):
     per_second = 200
     stack = make_stack()
-    recording = Recording(stack)
+    recording = ServerRecording(stack)
     recording.start()
     with Producer(stack, per_second=per_second) as producer:
         for part in (1, 2):
@@ -162,7 +107,7 @@ async def replayed(stack, slug):
 
 def test_another_worker_records_when_the_recording_one_is_killed(make_stack):
     stack = make_stack(workers=2)
-    recording = Recording(stack)
+    recording = ServerRecording(stack)
     recording.start()
     with Producer(stack) as producer:
         wait_until(lambda: recording.count, 20)
@@ -182,7 +127,7 @@ def test_another_worker_records_when_the_recording_one_is_killed(make_stack):
 
 def test_a_server_that_stops_has_recorded_what_was_published(make_stack):
     stack = make_stack()
-    recording = Recording(stack)
+    recording = ServerRecording(stack)
     recording.start()
     wait_until(lambda: recording.holder_pid, 10)
     stack.publish("for n in range(2_000): stream.broadcast_system_metrics({'n': n}, source='counter')")
@@ -193,7 +138,7 @@ def test_a_server_that_stops_has_recorded_what_was_published(make_stack):
 
 def test_a_run_that_took_place_while_no_server_ran_is_recorded_later(make_stack):
     stack = make_stack()
-    recording = Recording(stack)
+    recording = ServerRecording(stack)
     stack.stop()
     recording.start()
     stack.publish("for n in range(100): stream.broadcast_system_metrics({'n': n}, source='counter')")
@@ -208,7 +153,7 @@ def test_a_run_that_took_place_while_no_server_ran_is_recorded_later(make_stack)
 @pytest.mark.parametrize("code", [WATCHED, WATCHED_OVER_HTTP], ids=["beside the server", "over HTTP"])
 def test_the_run_of_a_program_that_is_killed_has_failed(make_stack, code):
     stack = make_stack()
-    recording = Recording(stack)
+    recording = ServerRecording(stack)
     token = stack.manage("create_token", "soak", "--scope", "runs").strip()
     program = subprocess.Popen(
         [sys.executable, "-c", code],

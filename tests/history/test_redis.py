@@ -10,7 +10,8 @@ import redis
 
 from metrics_stream.core.errors import BusError
 from metrics_stream.core.protocol.positions import Position
-from metrics_stream.history import ActiveRun, Bounds
+from metrics_stream.history import ActiveRun, Bounds, Page
+from metrics_stream.history.accepted import LostItem
 from metrics_stream.history.redis import RedisHistory
 from tests.support.history import Producer, metric, read, redis_history, start, timestamps
 from tests.support.redis_process import RedisProcess
@@ -41,9 +42,31 @@ async def test_a_killed_redis_is_an_error_and_its_successor_works(server, histor
     producer.known = Position(old.epoch, {"system": 3})
     server.start()
     placed = await producer.publish()
-    assert (placed.first, placed.epoch > old.epoch, placed.runs) == (0, True, {})
+    assert (placed.first, placed.epoch > old.epoch, placed.runs) == (0, True, None)
     page = await history.since(Position(old.epoch, {"system": 2}))
     assert (timestamps(page.batches), page.lost) == ([4], {"system": None})
+
+
+async def test_the_next_producer_in_a_new_redis_reports_what_was_lost_with_the_old(server, history):
+    producer = Producer(history)
+    await history.set_active_runs([ActiveRun("r")])
+    lost = [producer.metrics(3), producer.metrics(2)]
+    old = [await producer.send(batch) for batch in lost]
+    # Only of the second was its producer told that it is accepted.
+    history.note_accepted(lost[1], old[1])
+    server.kill()
+    server.start()
+    assert await history.lost_reports() == []
+    await producer.publish()
+    [report] = await history.lost_reports()
+    assert (report.epoch, report.items) == (
+        old[0].epoch,
+        [LostItem("system", "host", ("r",), int(old[1].published_at), [(3, 2)])],
+    )
+    assert 0 < server.command("TTL", "test.history.lost") <= 3600
+    await history.drop_lost_reports([report])
+    await producer.publish()
+    assert await history.lost_reports() == []
 
 
 async def test_a_redis_that_came_back_meanwhile_is_no_error(server, history):
@@ -128,6 +151,7 @@ async def test_a_redis_without_the_script_gets_it_again(server, history):
 
 async def test_an_old_copy_begins_a_new_epoch_with_the_first_producer_that_knows_more(server, history):
     producer = Producer(history)
+    await history.set_active_runs([ActiveRun("r")])
     old = await producer.publish()
     with redis.Redis.from_url(server.url) as client:
         copy = {key: client.dump(key) for key in client.scan_iter()}
@@ -138,7 +162,16 @@ async def test_an_old_copy_begins_a_new_epoch_with_the_first_producer_that_knows
     assert (await history.heads(["system"])).offsets == {"system": 1}
     placed = await producer.publish()
     assert (placed.epoch > old.epoch, placed.first) == (True, 0)
-    assert not keys(server, f"*{old.epoch}*")
+    assert await history.active_runs() is None, "those of the copy may be over"
+    # The recorder has a minute to read the rest of the old epoch.
+    left = keys(server, f"*{old.epoch}*")
+    assert {name.rpartition(".")[2] for name in left} == {"system", "marks"}
+    assert all(0 < server.command("TTL", name) <= 60 for name in left)
+    page = await history.since(Position(old.epoch, {"system": 0, "hero": 0}), is_past=True)
+    assert (timestamps(page.batches), page.lost, page.is_last) == ([0], {}, True)
+    assert page.position == Position(old.epoch, {"system": 1, "hero": 0})
+    beyond = Position(old.epoch, {"system": 3})
+    assert await history.since(beyond, is_past=True) == Page([], beyond, True, {})
     # An older copy is behind, too, although the position in its own epoch is not.
     producer.known = Position(placed.epoch, {"system": 1})
     with redis.Redis.from_url(server.url) as client:
@@ -236,7 +269,7 @@ async def test_active_runs_stay_until_they_are_set_again(server, history):
     await history.set_active_runs([ActiveRun("r")])
     assert server.command("TTL", "test.history.runs") == -1
     await history.set_active_runs([])
-    assert not keys(server)
+    assert server.command("TTL", "test.history.runs") == -1
 
 
 async def test_all_that_is_kept_beside_the_batches_is_bounded(server):

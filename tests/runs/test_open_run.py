@@ -8,7 +8,7 @@ from django.contrib.admin.utils import NestedObjects
 from metrics_stream.collectors.demo.simulation import DemoTest
 from metrics_stream.core.series.folding import readings
 from metrics_stream.models import MetricChunk, SeriesGroup, TestRun, TierChunk
-from metrics_stream.runs import open_run
+from metrics_stream.runs import open_run, progress
 from metrics_stream.runs import series as run_series
 from tests.support.recording import Recording, metric, noise, recorded, start_run
 
@@ -21,7 +21,7 @@ def lost(run):
 
 
 def test_known_losses_stay_few(monkeypatch):
-    monkeypatch.setattr(open_run, "MAX_LOST", 3)
+    monkeypatch.setattr(progress, "MAX_LOST", 3)
     run, recording = start_run(), Recording("soak")
     recording.record(metric(0))
     for at in range(1, 6):

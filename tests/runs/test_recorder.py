@@ -130,6 +130,24 @@ def test_wrong_active_runs_of_the_history_are_corrected(recorder):
     assert active_slugs() == []
 
 
+def test_metrics_of_a_history_that_does_not_know_the_runs_belong_to_those_of_the_database(recorder):
+    run, elsewhere = lifecycle.start("soak"), lifecycle.start("elsewhere", sources=["b"])
+    over, paused = lifecycle.stop(lifecycle.start("over")), lifecycle.pause(lifecycle.start("paused"))
+    publish_numbers(1)
+    recorder.step()
+    # As a Redis that is restarted empty; nobody has told it the active runs yet.
+    open_history(get_settings()).forget()
+    publish_numbers(2)
+    publish_numbers(3, source="b")
+    recorder.step()
+    assert set(active_slugs()) == {run.slug, elsewhere.slug}
+    publish_numbers(4)
+    later = lifecycle.start("later")
+    recorder.step()
+    recorded = {one.name: recorded_numbers(one) for one in (run, elsewhere, over, paused, later)}
+    assert recorded == {"soak": [1, 2, 3, 4], "elsewhere": [3], "over": [], "paused": [], "later": []}
+
+
 def test_metrics_that_the_history_has_dropped_are_stored_as_lost(recorder, settings):
     settings.METRICS_STREAM = {"HISTORY_METRICS": 10}
     bounded = Recorder(get_settings(), name="bounded")

@@ -226,7 +226,8 @@ def test_a_new_epoch_is_a_loss_of_unknown_count():
     recording.epoch, recording.offsets = "e2", {}
     recording.record(metric(3))
     assert lost(run) == [("hero", None, "epoch"), ("system", None, "epoch")]
-    assert run.recorded_until == {"epoch": "e2", "offsets": {"system": 1}}
+    past = {"e1": {"system": 1, "hero": 1}}
+    assert run.recorded_until == {"epoch": "e2", "offsets": {"system": 1}, "past": past}
     assert recorded(run) == [metric(1), metric(2, metric_type="hero"), metric(3)]
 
 

@@ -58,7 +58,7 @@ def test_what_is_lost_is_said_plainly(client):
     content = text(client.get("/runs/soak/"))
     assert "Parts of this run are missing" in content
     assert "08:00:10 UTC System: 1,200 metrics The recorder was away for longer than the history keeps" in content
-    assert "08:00:20 UTC gone: an unknown number of metrics The history was lost and started again." in content
+    assert "08:00:20 UTC gone: an unknown number of metrics Redis was restarted empty" in content
     assert "Agents: 1 metric of another kind" in content
     assert "and 12 more such parts." in content
 

@@ -43,6 +43,7 @@ class HistoryBatch(msgspec.Struct, frozen=True, array_like=True, gc=False):
     `first` is the number of the first metric: so many of its type came before. `order` compares batches of all types in
     the order of publishing. `published_at` is when the history stored them, in seconds since 1970 by its clock. `runs`
     are the ids of the test runs that were active then, by source; the run that was started last is at the end.
+    None means that the history did not know the active runs then; the database does.
     """
 
     metric_type: str
@@ -51,7 +52,7 @@ class HistoryBatch(msgspec.Struct, frozen=True, array_like=True, gc=False):
     order: int
     published_at: float
     metrics: list[Metric]
-    runs: dict[str, tuple[str, ...]] = {}
+    runs: dict[str, tuple[str, ...]] | None = {}
 
     @property
     def end(self) -> int:

@@ -1,0 +1,21 @@
+"""The one clock of test runs: the database's. Servers and programs may have others."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.db import connection
+from django.utils import timezone
+
+
+def database_now() -> datetime:
+    """Return the time by the clock of the database, also within a transaction."""
+    if connection.vendor != "postgresql":
+        # SQLite has no clock but that of this machine.
+        return timezone.now()
+    with connection.cursor() as cursor:
+        # Not `now()`, which is the start of the transaction.
+        cursor.execute("SELECT clock_timestamp()")
+        [at] = cursor.fetchone()
+    found: datetime = at
+    return found
