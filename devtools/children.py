@@ -16,6 +16,9 @@ from devtools.output import say
 RESTART_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # the last one repeats
 STEADY_SECONDS = 60.0  # after this long alive, a process starts at the first of RESTART_SECONDS again
 
+# What a program of somebody else gets of the environment, which holds SECRET_KEY and the password of the database.
+HARMLESS_VARIABLES = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH")
+
 # Replaces itself with the child's program. From then on the kernel ends the child even when dev.py is killed.
 DIES_WITH_PARENT = """\
 import os, sys
@@ -32,11 +35,12 @@ if os.getppid() == int(sys.argv[1]):
 class Child:
     """One process of the stack in a session of its own; each line of its output is printed with its name."""
 
-    def __init__(self, name: str, *argv: str, stop_seconds: float = 5.0, silent: bool = False) -> None:
+    def __init__(self, name: str, *argv: str, stop_seconds: float = 5.0, foreign: bool = False) -> None:
         self.name = name
         self.argv = list(argv)
         self.stop_seconds = stop_seconds
-        self.silent = silent  # Its last lines are printed only when it ends by itself.
+        # A program of somebody else: its last lines are printed only when it ends by itself, and it gets no secrets.
+        self.foreign = foreign
         self.lines: collections.deque[str] = collections.deque(maxlen=10)
         self.failures = 0
         self.restart_at: float | None = None
@@ -46,6 +50,8 @@ class Child:
         guard = (
             [sys.executable, "-I", "-S", "-c", DIES_WITH_PARENT, str(os.getpid())] if sys.platform == "linux" else []
         )
+        if self.foreign:
+            environment = {name: environment[name] for name in HARMLESS_VARIABLES if name in environment}
         self.started_at, self.restart_at = time.monotonic(), None
         self.process = subprocess.Popen(
             guard + self.argv,
@@ -64,7 +70,7 @@ class Child:
     def _read(self, stream: IO[str]) -> None:
         with stream:
             for line in stream:
-                if self.silent:
+                if self.foreign:
                     self.lines.append(line.rstrip())
                 elif line.strip():
                     say(f"{self.name:>6} | {line.rstrip()}")

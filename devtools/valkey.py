@@ -51,7 +51,7 @@ def start_valkey(stack: Stack, path: Path) -> bool:
     argv = [binary, "--port", "0", "--unixsocket", str(path), "--unixsocketperm", "700", "--dir", str(path.parent)]
     argv += ["--save", "", "--appendonly", "no", "--daemonize", "no"]
     stack.environment["REDIS_URL"] = f"unix://{path}"
-    return stack.start(Child("valkey", *argv, silent=True), lambda: valkey_answers(path))
+    return stack.start(Child("valkey", *argv, foreign=True), lambda: valkey_answers(path))
 
 
 def require_redis(environment: Mapping[str, str]) -> None:

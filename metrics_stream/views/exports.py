@@ -28,6 +28,7 @@ from metrics_stream.core.errors import MetricsStreamError
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.metrics.permission import EVERYTHING, Permit
 from metrics_stream.core.metrics.summaries import SKETCHES
+from metrics_stream.core.spreadsheets import without_formulas
 from metrics_stream.models import TestRun
 from metrics_stream.runs import reader
 from metrics_stream.views.dashboards import page_cache
@@ -39,9 +40,6 @@ PIECE_ROWS = 500
 PIECE_METRICS = 500
 
 COLUMNS = ("timestamp", "metric_type", "source", "agent_id", "field", "value")
-
-# A spreadsheet reads a cell that begins with one of these, also after spaces, as a formula.
-_BEGINS_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 # Values that are nested deeper are written as JSON.
 _MAX_DEPTH = 50
@@ -187,8 +185,8 @@ def _cell(value: Any) -> Any:
     match value:
         case bool():
             return "true" if value else "false"
-        case str() if value.startswith(_BEGINS_FORMULA):
-            return f"'{value}"
+        case str():
+            return without_formulas(value)
         case _:
             return value
 

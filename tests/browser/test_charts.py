@@ -246,7 +246,7 @@ def test_histogram_says_that_its_window_has_become_empty(page: Page):
     assert run(page, "charts/dom", code) == {
         "drew": [False, True, False],
         "caption": ["No values in 5 min"],
-        "figures": ["p50 –", "p95 –", "p99 –"],  # noqa: RUF001
+        "figures": ["p50 –", "p95 –", "p99 –"],
         "bars": 0,
         "rows": 0,
     }
@@ -275,11 +275,11 @@ def test_histogram_has_no_more_bars_than_fit_and_keeps_every_value(page: Page, b
     ("places", "tags"),
     [
         ((0.2, 0.5, 0.7), ["p50", "p95", "p99"]),
-        ((0.2, 0.5, 0.55), ["p50", "p95–p99"]),  # noqa: RUF001
-        ((0.2, 0.21, 0.22), ["p50–p99"]),  # noqa: RUF001
+        ((0.2, 0.5, 0.55), ["p50", "p95–p99"]),
+        ((0.2, 0.21, 0.22), ["p50–p99"]),
         # The last tag ends at its line, so it would reach into the one before it.
-        ((0.4, 0.8, 0.93), ["p50", "p95–p99"]),  # noqa: RUF001
-        ((0.6, 0.8, 0.95), ["p50–p99"]),  # noqa: RUF001
+        ((0.4, 0.8, 0.93), ["p50", "p95–p99"]),
+        ((0.6, 0.8, 0.95), ["p50–p99"]),
     ],
 )
 def test_tags_of_a_histogram_never_overlap(page: Page, places: tuple[float, ...], tags: list[str]):

@@ -30,20 +30,22 @@ def test_older_pythons_can_parse_the_file() -> None:
 
 def test_it_imports_nothing_that_must_be_installed() -> None:
     imported = set()
-    for path in (ROOT / "dev.py", *(ROOT / "devtools").glob("*.py")):
+    of_project = (ROOT / "project/__init__.py", ROOT / "project/private_files.py")
+    for path in (ROOT / "dev.py", *of_project, *(ROOT / "devtools").glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
                 imported |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
                 imported.add(str(node.module).partition(".")[0])
-    assert imported - sys.stdlib_module_names == {"devtools"}
+    assert imported - sys.stdlib_module_names == {"devtools", "project"}
 
 
 @pytest.mark.parametrize("module", ["ensurepip", "venv"])
 def test_a_missing_part_of_python_is_named_in_one_line(module: str, tmp_path: Path) -> None:
     for name in ("dev.py", "requirements.txt", "requirements-valkey.txt"):
         shutil.copy(ROOT / name, tmp_path)
-    shutil.copytree(ROOT / "devtools", tmp_path / "devtools")
+    for name in ("devtools", "project"):
+        shutil.copytree(ROOT / name, tmp_path / name)
     code = (
         f"import runpy, sys; sys.modules[{module!r}] = None; sys.argv = ['dev.py', 'run']; "
         "runpy.run_path('dev.py', run_name='__main__')"

@@ -40,7 +40,7 @@ def test_a_server_that_dies_while_it_starts_is_an_error_with_its_last_words(
     stack: Stack, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit, match="3"):
-        stack.start(python_child("print('why'); raise SystemExit(3)", silent=True), lambda: False)
+        stack.start(python_child("print('why'); raise SystemExit(3)", foreign=True), lambda: False)
     assert capsys.readouterr().out == " child | why\n child : ended while it started (exit code 3)\n"
 
 

@@ -9,6 +9,13 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from project.logs import Outage, logging_configuration
 
+SECRET_LINES = [
+    "Not Found: /ws/metrics/?token=mst_0a1b2c3d_5e6f7a8b9c0d1e2f&preset=x",
+    "rejected mst_0a1b2c3d_5e6f7a8b9c0d1e2f from 10.0.0.1",
+    "Cookie: csrftoken=hunter5; sessionid=hunter6",
+    "rediss://:hunter7@redis.example.org:6380/0 is away",
+]
+
 
 @pytest.fixture
 def written(request):
@@ -25,6 +32,12 @@ def written(request):
         logger = logging.getLogger("tests.logs")
         logger.warning("Bad Request: %s", "/share/seven-of-nine/?x=1")
         logger.info("a client took nothing for %d s", 10, extra={"status_code": 3, "request": object()})
+        for line in SECRET_LINES:
+            logger.info(line)
+        try:
+            raise ValueError("cannot connect to postgres://app:hunter4@db/metrics")
+        except ValueError:
+            logger.exception("no database")
         try:
             secret = "hunter2"  # noqa: F841  must not appear in the log
             raise ValueError("bad value 'é'")
@@ -35,7 +48,7 @@ def written(request):
 
 @pytest.mark.parametrize("written", ["json"], indirect=True)
 def test_json_is_one_object_a_line_with_the_client_id(written):
-    _, first, second = map(json.loads, written.splitlines())
+    _, first, *_, second = map(json.loads, written.splitlines())
     assert first.pop("timestamp").endswith("Z")
     assert first == {
         "event": "a client took nothing for 10 s",
@@ -69,3 +82,14 @@ def test_text_is_for_people_and_shows_no_local_variables(written):
 def test_address_of_a_share_link_is_not_written_in_full(written):
     assert "Bad Request: /share/***/?x=1" in written
     assert "seven-of-nine" not in written
+
+
+@pytest.mark.parametrize("written", ["text", "json"], indirect=True)
+def test_no_line_and_no_traceback_holds_a_secret(written):
+    assert "Not Found: /ws/metrics/?token=***&preset=x" in written
+    assert "rejected mst_0a1b2c3d_*** from 10.0.0.1" in written
+    assert "csrftoken=***; sessionid=***" in written
+    assert "rediss://:***@redis.example.org:6380/0 is away" in written
+    assert "postgres://app:***@db/metrics" in written
+    assert "hunter" not in written
+    assert "5e6f7a8b" not in written

@@ -16,6 +16,7 @@ from metrics_stream.models import MetricChunk
 from metrics_stream.runs import series as run_series
 from metrics_stream.views import exports
 from metrics_stream.views.exports import COLUMNS, csv_pieces, ndjson_pieces
+from tests.support.documents import DOCS, code_blocks
 from tests.support.recording import Recording, record_run, start_run
 from tests.support.recording import metric as recorded_metric
 from tests.support.responses import body_of, csv_of, text
@@ -66,13 +67,45 @@ def test_no_metrics_are_a_file_with_a_head():
         ("+49 30", "'+49 30"),
         ("-5", "'-5"),
         ("@SUM(A1)", "'@SUM(A1)"),
-        ("\t=1", "'\t=1"),
-        ("\r=1", "'\r=1"),
+        ("\t=1", "'\t'=1"),
+        ("\r=1", "'\r'=1"),
+        ("x;=1", "x;'=1"),
+        ("x;-5", "x;'-5"),
+        ("a, -5", "a, -5"),
         ("1=1", "1=1"),
     ],
 )
 def test_texts_are_no_formulas_and_numbers_stay_numbers(value, cell):
     assert values(metric({"field": value})) == [["", "field", cell]]
+
+
+HOSTILE = [
+    f"{before}{sign}SUM(A1)"
+    for before in ("", " ", "x;", "x\t", "x\n", 'x;"', 'x,";', "x;\r\n", "\u3000", "\u200b", ";;", '"', "';", 'x"\n"')
+    for sign in "=+-@＝＋－＠"
+]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_no_reader_finds_a_formula_in_any_cell(delimiter):
+    agents = [{"agent_id": text, text: text, "cost": -5.5} for text in HOSTILE]
+    metrics = [metric(agents, metric_type=AGENT, source=text) for text in HOSTILE]
+    written = b"".join(csv_pieces(metrics, rows=100)).decode()
+    cells = [cell for row in csv.reader(io.StringIO(written, newline=""), delimiter=delimiter) for cell in row]
+    assert len(cells) > 10_000 or delimiter != ","
+    for cell in cells:
+        begin = cell.lstrip("\ufeff\u200b\"' \t\r\n\u3000") if not cell.startswith("'") else ""
+        assert not begin.startswith(tuple("=+-@＝＋－＠")) or begin == "-5.5", cell
+    assert ("-5.5" in cells) == (delimiter == ",")
+
+
+def test_the_code_of_the_page_restores_every_text():
+    [code] = [block for block in code_blocks(DOCS / "runs.md", "python") if "ADDED" in block]
+    names: dict[str, re.Pattern[str]] = {}
+    exec(code.partition("with open")[0], names)
+    for text_ in [*HOSTILE, "'=1", "''=1", "'", "x;'-'", "plain", "it's", "-", "a\t'b"]:
+        [[_, _, cell]] = values(metric({"field": text_}))
+        assert names["ADDED"].sub("", cell) == text_
 
 
 def test_names_are_no_formulas_either():

@@ -39,7 +39,7 @@ def test_list_tells_each_run_in_a_row(client):
         "1\u00a0min",
         "1,000\u00a0tps",
         "60",
-        "–",  # noqa: RUF001
+        "–",
     )
     content = text(response)
     assert "Checkout soak release-42 Completed 2027-01-15 08:00 UTC 1 min 1,000 tps peak 500 tps 60" in content
