@@ -42,6 +42,23 @@ FORWARDED: Mapping[str, Callable[[Sequence[str]], int]] = {
 }
 
 
+FORWARDED_HELP: Mapping[str, str] = {
+    "manage": "run manage.py with the given arguments, on the Redis of the running stack (its commands: manage help)",
+    "test": "run all checks of CI; with arguments run only pytest, with these, for example: test tests/hub -k slow",
+    "faults": "run the tests that break things for minutes; arguments go to pytest",
+    "bench": "measure speed against peers (bench --list names the scenarios), or against a commit (--against COMMIT)",
+    "lock": "recompile requirements*.txt; arguments go to uv, for example: lock --upgrade",
+}
+
+
+def asks_for_help(argv: Sequence[str]) -> bool:
+    """Tell whether the arguments ask for the help of dev.py itself."""
+    command, *arguments = argv
+    if command == "manage":  # Each command of manage.py has help of its own.
+        arguments = arguments[:1]
+    return "--help" in arguments or "-h" in arguments
+
+
 def port_number(text: str) -> int:
     """Return a TCP port, 0 for any free one."""
     if not text.isdecimal() or int(text) > 65535:
@@ -50,19 +67,19 @@ def port_number(text: str) -> int:
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """Return the command with its options; a command of FORWARDED gets all that follows it, options too."""
+    """Return the command with its options; a command of FORWARDED gets all that follows it, options too.
+
+    A request for help prints help and ends, and does nothing else. `manage COMMAND --help` is for manage.py.
+    """
     parser = argparse.ArgumentParser(prog="dev.py", description="Set up, run and check metrics_stream.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     runner = commands.add_parser("run", help="run the stack in the foreground (see: dev.py run --help)")
     runner.add_argument("--host", default="127.0.0.1", help="address to listen on, 0.0.0.0 for all (%(default)s)")
     runner.add_argument("--port", default=8000, type=port_number, help="if busy, the next free one (%(default)s)")
     runner.add_argument("--no-demo", dest="demo", action="store_false", help="leave out the simulated stress test")
-    commands.add_parser("manage", help="run manage.py with the given arguments, on the Redis of the running stack")
-    commands.add_parser("test", help="run all checks of CI; with arguments run only pytest, with these")
-    commands.add_parser("faults", help="run the tests that break things for minutes; arguments go to pytest")
-    commands.add_parser("bench", help="measure speed against peers or a commit (see: dev.py bench --help)")
-    commands.add_parser("lock", help="recompile requirements*.txt; arguments go to uv, for example: lock --upgrade")
-    if argv and argv[0] in FORWARDED:
+    for name, words in FORWARDED_HELP.items():
+        commands.add_parser(name, help=words, description=words, usage=f"dev.py {name} [ARGUMENT …]")
+    if argv and argv[0] in FORWARDED and not asks_for_help(argv):
         return argparse.Namespace(command=argv[0], arguments=argv[1:])
     return parser.parse_args(argv)
 

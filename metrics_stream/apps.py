@@ -13,8 +13,14 @@ class MetricsStreamConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register the system checks, and connect the signals that report changed permissions."""
+        """Register the system checks, connect the signals of changed permissions, and let a shell import all models."""
         from metrics_stream import checks  # noqa: F401  importing registers the checks
         from metrics_stream.access import signals
 
         signals.connect()
+        # django-simple-history says that its tables come from the package itself, where `manage.py shell` looks for
+        # them in vain and lists each one.
+        for model in self.get_models():
+            if model.__module__ == self.name:
+                model.__module__ = f"{self.name}.models"
+                setattr(self.models_module, model.__name__, model)

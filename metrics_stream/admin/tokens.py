@@ -15,6 +15,7 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 
 from metrics_stream.access.grants import access_of
+from metrics_stream.access.tokens import describe_state, release_name
 from metrics_stream.admin.base import AuditedAdmin
 from metrics_stream.admin.forms import GrantForm, LinesField
 from metrics_stream.conf import get_settings
@@ -57,6 +58,13 @@ class AccessTokenForm(GrantForm):
         if "metric_types" in self.fields:  # not for those who may only look
             choices = [(ALL, "All types of a stress test, also later ones"), *get_settings().catalogue().choices()]
             cast(forms.MultipleChoiceField, self.fields["metric_types"]).choices = choices
+
+    def clean_name(self) -> str:
+        """Return the name; a token that has ended gives it up."""
+        name: str = self.cleaned_data["name"]
+        if name != self.instance.name:
+            release_name(name)
+        return name
 
     def clean(self) -> dict[str, Any] | None:
         """Refuse a token that may see more than the user who creates it; publishing is not limited so."""
@@ -164,11 +172,7 @@ class AccessTokenAdmin(AuditedAdmin):
 
     @admin.display(description="state")
     def state(self, token: AccessToken) -> str:
-        if token.revoked_at is not None:
-            return "revoked"
-        if token.has_expired:
-            return "expired"
-        return "valid" if token.expires_at is None else f"valid until {token.expires_at:%Y-%m-%d}"
+        return describe_state(token)
 
     @admin.display(description="published of")
     def published_of(self, token: Any) -> str:

@@ -26,6 +26,7 @@ MAX_ANSWER_BYTES = 4_000_000
 MAX_HEADER_LINES = 100
 
 _WITHOUT_BODY = {204, 304}
+_REDIRECTS = {301, 302, 307, 308}
 
 _VISIBLE = re.compile(r"[!-~]+")
 
@@ -96,6 +97,8 @@ class Server:
     def describe_answer(self, address: Address, answer: Answer) -> str:
         """Return an answer that is an error in words."""
         message = answer.content.get("message")
+        if answer.status in _REDIRECTS:
+            message = f"the server is at {answer.headers.get('location', 'another address')}; use that address"
         text = f": {self.without_token(str(message))}" if message else " without a message"
         return f"{address} answered {answer.status}{text}"
 

@@ -39,7 +39,7 @@ from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.metrics.permission import Permit
 from metrics_stream.core.protocol import messages
 from metrics_stream.core.protocol.codes import ErrorCode, close_reason
-from metrics_stream.core.protocol.parsing import encode, parse
+from metrics_stream.core.protocol.parsing import encode, read
 from metrics_stream.core.protocol.positions import tag_runs
 from metrics_stream.core.protocol.prepared_message import EXTENSION
 from metrics_stream.hub.clients import Client
@@ -84,6 +84,9 @@ class MetricsConsumer(AsyncWebsocketConsumer):
     _session: Session
 
     _is_closing = False
+
+    # What is wrong with the parts of the current message that are not used.
+    _ignored: list[str]
 
     # --- from the handshake to the hub ---
 
@@ -244,11 +247,13 @@ class MetricsConsumer(AsyncWebsocketConsumer):
         try:
             if text is None:
                 raise ProtocolError(ErrorCode.BINARY, "a binary message; the protocol is JSON in text messages")
-            message = parse(text)
+            message, self._ignored = read(text)
             ref = message.ref
             if not self._is_admitted and not isinstance(message, messages.Authenticate):
                 raise ProtocolError(ErrorCode.NOT_AUTHENTICATED, "send `authenticate` with a token first")
             await _HANDLERS[type(message)](self, message)
+            if self._ignored:
+                await self._send(messages.Ignored(message="; ".join(self._ignored), ref=ref))
         except (ClientRefusedError, OSError):
             raise
         except ProtocolError as error:
@@ -275,11 +280,15 @@ class MetricsConsumer(AsyncWebsocketConsumer):
     async def _unsubscribe(self, message: messages.Unsubscribe) -> None:
         # Unsubscribing from `all` removes every type, also those that `all` does not subscribe to.
         visible = self._authentication.access.metric_types
-        await self._session.unsubscribe(expand(message.metric_types, visible, visible), message.ref)
+        await self._session.unsubscribe(self._expand(message.metric_types, everything=visible), message.ref)
 
-    def _expand(self, metric_types: tuple[str, ...]) -> frozenset[str]:
+    def _expand(self, metric_types: tuple[str, ...], everything: tuple[str, ...] | None = None) -> frozenset[str]:
         access = self._authentication.access
-        return expand(metric_types, access.metric_types, access.everything)
+        everything = access.everything if everything is None else everything
+        known, problem = expand(metric_types, access.metric_types, everything)
+        if problem:
+            self._ignored.append(problem)
+        return known
 
     @handles(messages.SetFilters)
     async def _set_filters(self, message: messages.SetFilters) -> None:

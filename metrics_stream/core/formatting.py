@@ -6,6 +6,7 @@ Numbers look as `client/format.js` formats them in the browser; a test compares 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
@@ -137,3 +138,9 @@ def quote(value: Any, *, limit: int = 60) -> str:
         except ValueError:  # Python writes no integers of more than 4,300 digits
             return "a number of too many digits"
     return text if len(text) <= limit else text[:limit] + "…"
+
+
+def quote_some(values: Sequence[Any], *, most: int = 5) -> str:
+    """Return the first values for a message, quoted, and how many there are besides."""
+    shown = ", ".join(quote(value) for value in values[:most])
+    return f"{shown} and {len(values) - most:,} more" if len(values) > most else shown

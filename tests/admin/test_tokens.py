@@ -71,6 +71,15 @@ def test_the_form_names_what_is_wrong(admin_client, changes):
     assert not AccessToken.objects.exists()
 
 
+def test_the_name_of_a_token_that_has_ended_is_free_again(admin_client):
+    token, _ = AccessToken.issue(name="k6", scopes=["publish"])
+    refused = admin_client.post(f"{LIST}add/", form())
+    assert "already exists" in refused.content.decode()
+    token.revoke()
+    assert TOKEN.search(admin_client.post(f"{LIST}add/", form()).content.decode())
+    assert {each.name for each in AccessToken.objects.all()} == {"k6", f"k6 (former, {token.prefix})"}
+
+
 def test_the_list_revokes_and_tells_the_state(admin_client):
     tokens = [AccessToken.issue(name=name, scopes=["publish"])[0] for name in ("one", "two", "three")]
     AccessToken.objects.filter(name="three").update(expires_at=timezone.now() - timedelta(days=1))

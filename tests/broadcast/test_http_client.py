@@ -131,3 +131,12 @@ def test_the_token_is_in_no_text_of_the_object():
     stream = Broadcaster(url="https://localhost", token=TOKEN)
     assert TOKEN not in repr(stream) + repr(stream._transport)
     stream.close()
+
+
+def test_a_redirect_is_told_with_the_address_that_works():
+    server = http_client.server_of("http://127.0.0.1:8000", "mst_1", insecure=False)
+    moved = http_client.Answer(301, {"location": "https://metrics.example.com/api/metrics/"}, b"")
+    assert server.describe_answer(server.address.below("/api/metrics/"), moved) == (
+        "http://127.0.0.1:8000/api/metrics/ answered 301: the server is at https://metrics.example.com/api/metrics/; "
+        "use that address"
+    )

@@ -76,6 +76,8 @@ def test_past_the_proxy_probes_are_answered_and_pages_sent_to_https(stack):
             301,
             f"https://127.0.0.1:{stack.port}/login/?next=/runs/",
         )
+        # A program on this machine may publish without TLS; a redirect would make it fail.
+        assert client.post("/api/metrics/", json={}).json()["error"] == "not_authenticated"
         # What a stranger claims counts only from a proxy; here that is this machine.
         assert client.get("/login/", headers={"X-Forwarded-Proto": "https"}).status_code == 200
 

@@ -16,6 +16,7 @@ import pytest
 from devtools import addresses, paths, valkey, virtualenv
 from devtools.paths import ROOT
 from devtools.stack_file import read_stack
+from tests.conftest import NO_VALKEY
 from tests.support.stack import wait_until
 
 PROJECT_VARIABLES = (
@@ -56,7 +57,7 @@ def test_the_stack_runs_is_joined_and_leaves_nothing(
 ) -> None:
     if virtualenv.read_stamp().get("valkey") != "installed":
         assert "REQUIRE_VALKEY" not in os.environ
-        pytest.skip("needs the embedded Valkey, which has no wheel for this platform")
+        pytest.skip(NO_VALKEY)
     monkeypatch.setattr(paths, "VAR", copy / "var")
 
     def call(*arguments: str) -> subprocess.CompletedProcess[str]:

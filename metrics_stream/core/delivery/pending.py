@@ -16,7 +16,14 @@ from metrics_stream.core.delivery.aggregation import Interval
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.metrics.projection import MALFORMED
 from metrics_stream.core.protocol.codes import GapReason
-from metrics_stream.core.protocol.messages import BATCH_SIZE, BATCH_TIMEOUT_SECONDS, INTERVAL_SECONDS, Mode, clamp
+from metrics_stream.core.protocol.messages import (
+    BATCH_SIZE,
+    BATCH_TIMEOUT_SECONDS,
+    DEFAULT_INTERVAL_SECONDS,
+    INTERVAL_SECONDS,
+    Mode,
+    clamp,
+)
 
 # A frame that an arriving metric makes due waits this long for metrics that arrive with it: producers publish several
 # types at once, and a person does not notice 20 ms.
@@ -29,7 +36,7 @@ Key = tuple[str, str, tuple[str, ...]]
 class Delivery:
     """How a client wants its metrics delivered. Hashable: clients with equal deliveries share a view."""
 
-    interval_seconds: float = 1.0
+    interval_seconds: float = DEFAULT_INTERVAL_SECONDS
     batch_size: int = 10
     batch_timeout_seconds: float = 0.5
     mode: Mode = "all"

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from metrics_stream.core.errors import ProtocolError
-from metrics_stream.core.formatting import quote
+from metrics_stream.core.formatting import quote, quote_some
 from metrics_stream.core.metrics.catalogue import ALL
 from metrics_stream.core.metrics.metric import MAX_TERM_LENGTH, Metric
 from metrics_stream.core.metrics.permission import EVERYTHING, Permit
@@ -129,16 +129,20 @@ class Selection:
         return self.filters != Filters() or self.permit != EVERYTHING
 
 
-def expand(asked: Iterable[str], allowed: tuple[str, ...], everything: tuple[str, ...]) -> frozenset[str]:
-    """Return the metric types that `asked` names, with `all` replaced; raise ProtocolError for unknown ones."""
-    asked = frozenset(asked)
-    for item in sorted(asked):
-        if item != ALL and item not in allowed:
-            raise ProtocolError(
-                ErrorCode.UNKNOWN_METRIC_TYPE,
-                f"unknown metric type {quote(item)}; allowed: {', '.join(allowed)}, {ALL}",
-            )
-    return asked.union(everything) - {ALL} if ALL in asked else asked
+def expand(asked: Iterable[str], allowed: tuple[str, ...], everything: tuple[str, ...]) -> tuple[frozenset[str], str]:
+    """Return the metric types that `asked` names, with `all` replaced, and what is wrong with unknown names, if any.
+
+    Capitals do not matter: clients of the original server send the names of its enum. Raises ProtocolError if all
+    names are unknown.
+    """
+    names = {name: name.lower() for name in asked}
+    unknown = [name for name, slug in names.items() if slug != ALL and slug not in allowed]
+    choice = ", ".join((*allowed, ALL))
+    problem = f"unknown metric type {quote_some(unknown)}; allowed: {choice}" if unknown else ""
+    if problem and len(unknown) == len(names):
+        raise ProtocolError(ErrorCode.UNKNOWN_METRIC_TYPE, problem)
+    known = frozenset(names.values()).intersection(allowed)
+    return known.union(everything) if ALL in names.values() else known, problem
 
 
 def check_filters(filters: Filters, *, max_terms: int) -> Filters:

@@ -13,7 +13,7 @@
     resume, live
 
     server → client, unasked: authentication_required, welcome, metric_update, metric_batch, backfill, gap, status,
-    replay_state, error
+    replay_state, ignored, error
 
 `parsing` turns text into messages and messages into text.
 """
@@ -31,6 +31,7 @@ from metrics_stream.core.protocol.codes import ErrorCode, GapReason
 VERSION = 1
 
 INTERVAL_SECONDS = (0.1, 60.0)
+DEFAULT_INTERVAL_SECONDS = 1.0
 BATCH_SIZE = (1, 1000)
 BATCH_TIMEOUT_SECONDS = (0.0, 60.0)
 BACKFILL_SECONDS = (1.0, 86_400.0)
@@ -77,7 +78,7 @@ class Subscribe(Backfilled, frozen=True, tag="subscribe"):
 class Unsubscribe(ClientMessage, frozen=True, tag="unsubscribe"):
     """Unsubscribe from metric types; `all` removes every type, including those outside `all`."""
 
-    metric_types: tuple[str, ...]
+    metric_types: tuple[str, ...] = ("all",)
 
 
 class Filters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -91,13 +92,13 @@ class Filters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
 class SetFilters(ClientMessage, frozen=True, tag="set_filters"):
     """Replace the filters in force."""
 
-    filters: Filters
+    filters: Filters = Filters()
 
 
 class SetUpdateInterval(ClientMessage, frozen=True, tag="set_update_interval"):
     """Set the shortest time between two data frames, in seconds."""
 
-    interval_seconds: float
+    interval_seconds: float = DEFAULT_INTERVAL_SECONDS
 
 
 class SetBatching(ClientMessage, frozen=True, tag="set_batching"):
@@ -357,6 +358,13 @@ class Status(ServerMessage, frozen=True, tag="status"):
     """The channel layer has become silent (`stale`) or delivers again (`live`); sent when that changes."""
 
     bus: BusState
+
+
+class Ignored(ServerMessage, frozen=True, tag="ignored"):
+    """What was not used of a message that was answered, and what is allowed; it comes after the reply."""
+
+    message: str
+    ref: Ref = UNSET
 
 
 class Error(Reply, frozen=True, tag="error"):

@@ -17,7 +17,6 @@ from metrics_stream.core.errors import ProtocolError
 from metrics_stream.core.formatting import quote
 from metrics_stream.core.protocol.codes import ErrorCode
 from metrics_stream.core.protocol.messages import (
-    CLIENT_MESSAGES,
     MAX_REF_LENGTH,
     MAX_REF_NUMBER,
     MODES,
@@ -28,8 +27,8 @@ from metrics_stream.core.protocol.messages import (
     MetricBatch,
     MetricUpdate,
     ServerMessage,
-    message_name,
 )
+from metrics_stream.core.protocol.tolerance import KNOWN, describe_keys, tolerate
 
 _decoder = msgspec.json.Decoder(AnyClientMessage)
 _encoder = msgspec.json.Encoder()
@@ -79,6 +78,25 @@ def parse(text: str) -> AnyClientMessage:
     return message
 
 
+def read(text: str) -> tuple[AnyClientMessage, list[str]]:
+    """Return the message in `text`, and what is wrong with keys that were ignored, if any.
+
+    Clients of the original server and of later versions send keys that are not known here, and null for a key that
+    they leave out. Raises ProtocolError as `parse` does.
+    """
+    try:
+        return parse(text), []
+    except ProtocolError:
+        try:
+            tolerated = tolerate(msgspec.json.decode(text))
+        except (msgspec.DecodeError, RecursionError, UnicodeError):
+            tolerated = None
+        if tolerated is None:
+            raise
+    document, ignored = tolerated
+    return parse(msgspec.json.encode(document).decode()), ignored
+
+
 def _is_ref(value: Any) -> bool:
     if isinstance(value, str):
         return len(value) <= MAX_REF_LENGTH
@@ -118,7 +136,6 @@ _EXPECTED = re.compile(r"Expected `([^`]+)`(?:, got `([^`]+)`)?")
 _UNKNOWN_KEY = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _MISSING_KEY = re.compile(r"Object missing required field `(.*)`")
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
-_KNOWN = {message_name(message): message for message in CLIENT_MESSAGES}
 
 
 def _explain(text: str, reason: str) -> ProtocolError:
@@ -134,15 +151,15 @@ def _explain(text: str, reason: str) -> ProtocolError:
     if not _is_ref(ref):
         ref = UNSET
     if path == "$.type":
-        allowed = ", ".join(_KNOWN)
+        allowed = ", ".join(KNOWN)
         wrong = quote(sent.get("type"))
         return ProtocolError(ErrorCode.UNKNOWN_MESSAGE_TYPE, f"unknown message type {wrong}; allowed: {allowed}", ref)
     if match := _MISSING_KEY.match(reason):
         return ProtocolError(ErrorCode.INVALID_MESSAGE, f"the key `{match[1]}` is missing in {quote(text)}", ref)
     if match := _UNKNOWN_KEY.match(reason):
         # `type` is a text here, unless the key came twice.
-        owner = Filters if path == "$.filters" else _KNOWN.get(str(sent.get("type")), ClientMessage)
-        return ProtocolError(ErrorCode.INVALID_MESSAGE, f"unknown key {quote(match[1])}; {_keys_of(owner)}", ref)
+        owner = Filters if path == "$.filters" else KNOWN.get(str(sent.get("type")), ClientMessage)
+        return ProtocolError(ErrorCode.INVALID_MESSAGE, f"unknown key {quote(match[1])}; {describe_keys(owner)}", ref)
     # For a number beyond all bounds msgspec does not say what it expects there.
     expected = match[1] if (match := _EXPECTED.match(reason)) else _expected_at(path, sent)
     allowed = _describe_allowed(path, expected)
@@ -153,7 +170,7 @@ def _explain(text: str, reason: str) -> ProtocolError:
 def _explain_unreadable(reason: str, path: str) -> str:
     """Return what msgspec knows of a document that cannot be read to its end: neither its type nor the value."""
     if match := _UNKNOWN_KEY.match(reason):
-        allowed = _keys_of(Filters) if path == "$.filters" else "allowed are those of its `type`"
+        allowed = describe_keys(Filters) if path == "$.filters" else "allowed are those of its `type`"
         return f"unknown key {quote(match[1])}; {allowed}"
     if match := _EXPECTED.match(reason):
         value = _WORDS.get(match[2], match[2]) if match[2] else "something else"
@@ -163,10 +180,6 @@ def _explain_unreadable(reason: str, path: str) -> str:
 
 def _format_path(path: str) -> str:
     return path.removeprefix("$").removeprefix(".") or "message"
-
-
-def _keys_of(owner: type[msgspec.Struct]) -> str:
-    return "allowed: " + ", ".join((*(() if owner is Filters else ("type",)), *owner.__struct_encode_fields__))
 
 
 def _describe_allowed(path: str, expected: str) -> str:

@@ -6,8 +6,10 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
 from django.utils import timezone
 
+from metrics_stream.access.tokens import release_name
 from metrics_stream.collectors.limits import number_between
 from metrics_stream.core.errors import MetricsStreamError
 from metrics_stream.models import AccessToken
@@ -22,7 +24,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("name", help="the program and its place; the name must be unique")
+        parser.add_argument("name", help="the program and its place; no other valid token has this name")
         parser.add_argument(
             "--scope",
             action="append",
@@ -46,13 +48,18 @@ class Command(BaseCommand):
             help="allow only metrics of this source; may be repeated (default: every source)",
         )
         parser.add_argument("--expires-in-days", metavar="N", help="the token expires after N days (default: never)")
+        parser.add_argument("--replace", action="store_true", help="first revoke a valid token of the same name")
 
+    @transaction.atomic
     def handle(self, name: str, **options: Any) -> None:
         days = options["expires_in_days"]
         try:
             expires_at = None
             if days is not None:
                 expires_at = timezone.now() + timedelta(days=number_between("--expires-in-days", days, 0.001, MAX_DAYS))
+            if options["replace"] and (former := AccessToken.objects.filter(name=name).first()):
+                former.revoke()
+            release_name(name)
             _, text = AccessToken.issue(
                 name=name,
                 scopes=list(dict.fromkeys(options["scope"])),

@@ -5,6 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from metrics_stream.access.tokens import find_token
 from metrics_stream.models import AccessToken
 
 
@@ -15,7 +16,7 @@ class Command(BaseCommand):
         parser.add_argument("name", help="the name of the token, or its prefix: the eight characters after mst_")
 
     def handle(self, name: str, **options: Any) -> None:
-        found = AccessToken.objects.filter(name=name).first() or AccessToken.objects.filter(prefix=name).first()
+        found = find_token(name)
         if found is None:
             valid = [token.name for token in AccessToken.objects.all() if token.is_valid]
             raise CommandError(f"unknown token {name!r}; valid ones: {', '.join(valid) or 'none'}")

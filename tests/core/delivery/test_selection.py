@@ -163,10 +163,12 @@ def test_fields_leave_exactly_what_they_name(data, fields):
         ((), set()),
         (("hero", "all"), set(EVERYTHING)),
         (("all", "stream"), set(ALLOWED)),
+        (("SYSTEM", "Agent"), {"system", "agent"}),
+        (("ALL",), set(EVERYTHING)),
     ],
 )
 def test_all_means_every_type_except_those_about_the_service(asked, meant):
-    assert expand(asked, ALLOWED, EVERYTHING) == meant
+    assert expand(asked, ALLOWED, EVERYTHING) == (meant, "")
 
 
 def test_an_unknown_metric_type_is_named_with_what_is_allowed():
@@ -176,6 +178,23 @@ def test_an_unknown_metric_type_is_named_with_what_is_allowed():
     assert caught.value.message == (
         "unknown metric type 'sytem'; allowed: system, agent, business, hero, presentation, stream, all"
     )
+
+
+@pytest.mark.parametrize(
+    ("asked", "meant", "names"),
+    [
+        (("system", "sytem"), {"system"}, "'sytem'"),
+        (("cloudwatch", "all"), set(EVERYTHING), "'cloudwatch'"),
+        (("hero", *(f"n{number}" for number in range(1500))), {"hero"}, "'n0', 'n1', 'n2', 'n3', 'n4' and 1,495 more"),
+    ],
+)
+def test_unknown_metric_types_beside_known_ones_are_left_out_and_named(asked, meant, names):
+    allowed = "system, agent, business, hero, presentation, stream, all"
+    assert expand(asked, ALLOWED, EVERYTHING) == (meant, f"unknown metric type {names}; allowed: {allowed}")
+
+
+def test_whoever_sees_nothing_may_ask_for_all_beside_an_unknown_type():
+    assert expand(("all", "sytem"), (), ()) == (frozenset(), "unknown metric type 'sytem'; allowed: all")
 
 
 def test_equal_filters_are_equal_however_they_were_written():

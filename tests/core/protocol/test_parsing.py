@@ -18,6 +18,9 @@ GOOD = {
         metric_types=("system", "agent"), ref=7
     ),
     '{"type":"unsubscribe","metric_types":["hero"]}': messages.Unsubscribe(metric_types=("hero",)),
+    '{"type":"unsubscribe"}': messages.Unsubscribe(metric_types=("all",)),
+    '{"type":"set_filters"}': messages.SetFilters(filters=Filters()),
+    '{"type":"set_update_interval"}': messages.SetUpdateInterval(interval_seconds=1.0),
     '{"type":"set_filters","filters":{}}': messages.SetFilters(filters=Filters()),
     '{"type":"set_filters","filters":{"agent_ids":["a"],"fields":["f"],"sources":["s"]}}': messages.SetFilters(
         filters=Filters(agent_ids=("a",), fields=("f",), sources=("s",))
@@ -56,8 +59,7 @@ BAD = [
     ('{"type":"subscribe","x":1,"type":"foo"}', ErrorCode.INVALID_MESSAGE, "unknown key 'x'"),
     ('{"type":"subscribe","metric_types":"a"}', ErrorCode.INVALID_MESSAGE, "is 'a'; it must be a list"),
     ('{"type":"subscribe","metric_types":[1]}', ErrorCode.INVALID_MESSAGE, "`metric_types[0]` is 1; it must be a text"),
-    ('{"type":"unsubscribe"}', ErrorCode.INVALID_MESSAGE, "the key `metric_types` is missing"),
-    ('{"type":"set_filters"}', ErrorCode.INVALID_MESSAGE, "the key `filters` is missing"),
+    ('{"type":"seek"}', ErrorCode.INVALID_MESSAGE, "the key `to` is missing"),
     ('{"type":"set_filters","filters":[]}', ErrorCode.INVALID_MESSAGE, "`filters` is []; it must be an object"),
     ('{"type":"set_filters","filters":{"id":1}}', ErrorCode.INVALID_MESSAGE, "allowed: agent_ids, fields, sources"),
     ('{"type":"set_filters","filters":{"fields":["a",3]}}', ErrorCode.INVALID_MESSAGE, "`filters.fields[1]` is 3"),

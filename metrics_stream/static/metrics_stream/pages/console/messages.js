@@ -81,7 +81,8 @@ export function hintFor(text, metricTypes, clientMessages) {
     return { level: "warn", words: `Unknown key ${extra[0]}; allowed: ${["type", "ref", ...keys].join(", ")}` };
   }
   if (Array.isArray(value.metric_types)) {
-    const strange = value.metric_types.find((slug) => slug !== "all" && !metricTypes.includes(slug));
+    const known = ["all", ...metricTypes];
+    const strange = value.metric_types.find((name) => !known.includes(String(name).toLowerCase()));
     if (strange !== undefined) {
       const name = JSON.stringify(strange);
       return { level: "warn", words: `Unknown metric type ${name}; known: ${metricTypes.join(", ")}, all` };
@@ -95,7 +96,7 @@ export function kindOf(frame) {
   if (frame.direction === "out") return "sent";
   const type = frame.message?.type;
   if (type === "metric_update" || type === "metric_batch" || type === "backfill") return "metrics";
-  if (type === "error" || type === "gap") return "error";
+  if (type === "error" || type === "ignored" || type === "gap") return "error";
   // Messages of other protocols are shown with the replies: they are neither metrics nor errors.
   return "reply";
 }
@@ -125,6 +126,8 @@ export function summarize(frame, offsetMs) {
       return `${message.replayed ? "replayed · " : ""}${summarizeMetrics(message, frame.atMs + offsetMs)}`;
     case "backfill":
       return summarizeBackfill(message);
+    case "ignored":
+      return `not used: ${message.message}`;
     case "error":
       return `${message.code}: ${message.message}`;
     case "gap":
