@@ -11,12 +11,12 @@ from metrics_stream.server.request_head import RefusedRequestError
 Send = Callable[[Any], Awaitable[None]]
 
 
-def _headers_of(error: RefusedRequestError, length: int) -> list[tuple[str, str]]:
+def _headers_of(error: RefusedRequestError, length: int, connection: str = "close") -> list[tuple[str, str]]:
     return [
         ("content-type", "text/plain; charset=utf-8"),
         ("content-length", str(length)),
         ("cache-control", "no-store"),
-        ("connection", "close"),
+        ("connection", connection),
         *((name.replace("_", "-"), value) for name, value in error.headers.items()),
     ]
 
@@ -29,13 +29,17 @@ def write_answer(transport: WriteTransport, error: RefusedRequestError) -> None:
     transport.write("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
 
 
-def answer_with(error: RefusedRequestError) -> Callable[[Any, Any, Send], Awaitable[None]]:
-    """Return an ASGI application whose only response is the answer."""
+def answer_with(
+    error: RefusedRequestError, *, connection: str = "close"
+) -> Callable[[Any, Any, Send], Awaitable[None]]:
+    """Return an ASGI application whose only response is the answer; `connection` is the header of that name."""
 
     async def answer(scope: Any, receive: Any, send: Send) -> None:
         del scope, receive
         body = f"{error}\n".encode()
-        headers = [(name.encode(), value.encode("latin-1")) for name, value in _headers_of(error, len(body))]
+        headers = [
+            (name.encode(), value.encode("latin-1")) for name, value in _headers_of(error, len(body), connection)
+        ]
         await send({"type": "http.response.start", "status": error.status.value, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
