@@ -120,6 +120,12 @@ class StreamSettings:
     ingest_max_open_runs: int = 20
     """Test runs that one token may have started and that have not ended."""
 
+    page_max_body_bytes: int = 2_621_440
+    """The largest body of any other request, such as a form of the admin; a larger one is answered with 413."""
+
+    metrics_for_any_host: bool = False
+    """Whether `/metrics` answers whatever the Host of a request is, as `/healthz` and `/readyz` do."""
+
     rejoin_seconds: float = 20.0
     """How often a process joins its channel-layer groups again, because layers forget memberships."""
 
@@ -185,6 +191,10 @@ def _parse_value(key: str, value: Any) -> Any:
         if isinstance(value, str) and value:
             return value
         raise ImproperlyConfigured(f"METRICS_STREAM[{key!r}] is {value!r}; it must be a text and not empty")
+    if kind == "bool":
+        if isinstance(value, bool):
+            return value
+        raise ImproperlyConfigured(f"METRICS_STREAM[{key!r}] is {value!r}; it must be True or False")
     allowed = int if kind == "int" else int | float
     is_number = isinstance(value, allowed) and not isinstance(value, bool)
     if is_number and (0 < value < float("inf") or (value == 0 and key in _MAY_BE_ZERO)):
