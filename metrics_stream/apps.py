@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 
 
 class MetricsStreamConfig(AppConfig):
@@ -13,8 +14,10 @@ class MetricsStreamConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register the system checks, and connect the signals that report changed permissions."""
+        """Register the system checks, and connect the signals of changed permissions and of migrations."""
         from metrics_stream import checks  # noqa: F401  importing registers the checks
         from metrics_stream.access import signals
+        from metrics_stream.models.changes import complete_history
 
         signals.connect()
+        post_migrate.connect(complete_history, sender=self, dispatch_uid="metrics_stream.models.changes")

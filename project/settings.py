@@ -159,6 +159,8 @@ AXES_FAILURE_LIMIT = env.int("SIGN_IN_ATTEMPTS", default=5)
 AXES_COOLOFF_TIME = timedelta(minutes=env.int("SIGN_IN_LOCKOUT_MINUTES", default=15))
 AXES_HANDLER = "metrics_stream.views.sign_in.SignInHandler"
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+# The name of the field in the forms for signing in, whatever the user model calls its column.
+AXES_USERNAME_FORM_FIELD = "username"
 AXES_LOCKOUT_CALLABLE = "metrics_stream.views.sign_in.locked_out"
 AXES_CLIENT_IP_CALLABLE = "metrics_stream.views.sign_in.client_address"
 AXES_RESET_ON_SUCCESS = True
