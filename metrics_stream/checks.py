@@ -20,7 +20,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register  # noqa: A004  Django's own name
 from django.core.exceptions import ImproperlyConfigured
 
-from metrics_stream.conf import parse_settings
+from metrics_stream.conf import find_overlay, parse_settings
 
 CORE = "channels_redis.core.RedisChannelLayer"
 IN_MEMORY = "channels.layers.InMemoryChannelLayer"
@@ -39,11 +39,8 @@ REDIS_HINT = (
 @register(Tags.compatibility)
 def check_overlay(**_: Any) -> list[CheckMessage]:
     """Find unknown keys and bad values in METRICS_STREAM."""
-    overlay = getattr(settings, "METRICS_STREAM", {})
     try:
-        if not isinstance(overlay, dict):
-            raise ImproperlyConfigured(f"METRICS_STREAM is {overlay!r}; it must be a dict")
-        parse_settings(overlay)
+        parse_settings(find_overlay())
     except ImproperlyConfigured as error:
         hint = "Correct or remove it; METRICS_STREAM = {} takes every default."
         return [Error(str(error), hint=hint, id="metrics_stream.E001")]

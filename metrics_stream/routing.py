@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +16,7 @@ from django.urls import path
 from metrics_stream.access.grants import is_open
 from metrics_stream.api.requests import with_bounded_bodies
 from metrics_stream.bus.bus import declare_server, layer_is_shared
+from metrics_stream.conf import get_settings
 from metrics_stream.consumers.metrics import MetricsConsumer
 from metrics_stream.core.errors import BusError
 from metrics_stream.runs.recorder import start_recorder, stop_recorder
@@ -38,7 +39,7 @@ class SameOrigin:
     Channels' own validators compare hosts only, so they would accept a page on another port of the same machine.
     """
 
-    def __init__(self, application: Application, *, hosts: list[str], origins: list[str]) -> None:
+    def __init__(self, application: Application, *, hosts: list[str], origins: Iterable[str]) -> None:
         """`hosts` are the names of this server, `origins` further origins whose pages may open WebSockets."""
         self._application = application
         self._hosts = hosts
@@ -143,7 +144,7 @@ def stream_application(http: Any) -> Application:
     consumer: Any = MetricsConsumer.as_asgi()
     missing: Any = not_found
     sockets: Any = URLRouter([path("ws/metrics/", consumer), path("<path:rest>", missing)])
-    origins = getattr(settings, "ALLOWED_ORIGINS", [])
+    origins = get_settings().allowed_origins
     router: Any = ProtocolTypeRouter(
         {
             "http": recording(with_bounded_bodies(http)),

@@ -1,5 +1,7 @@
 """Settings of the project; all that differs between machines comes from the environment (see .env.example)."""
 
+import os
+import runpy
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -9,13 +11,15 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.utils import get_random_secret_key
 
+from metrics_stream.conf import read_environment
+from project.environment import StrictEnv
 from project.logs import LOG_RENDERERS, logging_configuration
 from project.redis_url import channel_layer_host
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = BASE_DIR / "var"
 
-env = environ.Env()
+env = StrictEnv()
 environ.Env.read_env(BASE_DIR / ".env")
 
 # `runserver` is the development server by definition; all other commands need DEBUG in the environment.
@@ -43,12 +47,6 @@ def _secret_key() -> str:
 SECRET_KEY = _secret_key()
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
-
-# Whether everybody who reaches the server sees all metrics without signing in; not for publishing and the admin.
-ANONYMOUS_READ = env.bool("ANONYMOUS_READ", default=DEBUG)
-
-# Origins, with scheme and port, whose pages may open sockets although they come from another server.
-ALLOWED_ORIGINS = env.list("ALLOWED_ORIGINS", default=[])
 
 # Proxies whose X-Forwarded-Proto and X-Forwarded-For `manage.py serve` believes.
 FORWARDED_ALLOW_IPS = env.str("FORWARDED_ALLOW_IPS", default="127.0.0.1,::1")
@@ -183,8 +181,14 @@ CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
     else {"BACKEND": "channels.layers.InMemoryChannelLayer", "CONFIG": {"capacity": 10_000}}
 }
 
-# Two installations on one Redis need two prefixes, or each takes the other's test runs and metrics for its own.
-METRICS_STREAM: dict[str, Any] = {"GROUP_PREFIX": env.str("GROUP_PREFIX", default="metrics_stream")}
+# Every key can be set by METRICS_STREAM_<KEY>; three have shorter names, too.
+METRICS_STREAM: dict[str, Any] = {
+    "ANONYMOUS_READ": env.bool("ANONYMOUS_READ", default=DEBUG),
+    "ALLOWED_ORIGINS": env.list("ALLOWED_ORIGINS", default=[]),
+    # Two installations on one Redis need two prefixes, or each takes the other's test runs and metrics for its own.
+    "GROUP_PREFIX": env.str("GROUP_PREFIX", default="metrics_stream"),
+    **read_environment(os.environ),
+}
 
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
@@ -207,3 +211,12 @@ if LOG_FORMAT not in LOG_RENDERERS:
     raise ImproperlyConfigured(f"LOG_FORMAT is {LOG_FORMAT!r}; allowed: {', '.join(LOG_RENDERERS)}")
 
 LOGGING = logging_configuration(LOG_FORMAT, env.str("LOG_LEVEL", default="INFO"))
+
+# What this installation alone changes, and an upgrade leaves as it is: a file of Python that sees all names above.
+LOCAL_SETTINGS = Path(env.str("LOCAL_SETTINGS", default=str(BASE_DIR / "local_settings.py")))
+if LOCAL_SETTINGS.is_file():
+    globals().update(
+        {name: value for name, value in runpy.run_path(str(LOCAL_SETTINGS), dict(globals())).items() if name.isupper()}
+    )
+elif "LOCAL_SETTINGS" in os.environ:
+    raise ImproperlyConfigured(f"LOCAL_SETTINGS={LOCAL_SETTINGS}: there is no such file; allowed: a file of Python")

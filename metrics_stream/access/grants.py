@@ -74,7 +74,7 @@ class Access:
 
 def is_open() -> bool:
     """Return whether everything is visible without a credential (setting ANONYMOUS_READ)."""
-    return bool(getattr(django_settings, "ANONYMOUS_READ", False))
+    return get_settings().anonymous_read
 
 
 def shows_something(headers: Mapping[str, str], *, may_have_session: bool) -> bool:
