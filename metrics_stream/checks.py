@@ -7,20 +7,29 @@
 | metrics_stream.E003 | ASGI_APPLICATION is not set |
 | metrics_stream.E004 | SECRET_KEY can be guessed, outside DEBUG |
 | metrics_stream.E005 | ALLOWED_HOSTS holds `*`, outside DEBUG |
+| metrics_stream.E010 | ALLOWED_ORIGINS has an entry that is no origin |
+| metrics_stream.E011 | FORCE_SCRIPT_NAME is no path, or one of the site itself |
 | metrics_stream.W001 | daphne is not first in INSTALLED_APPS, so `runserver` serves no WebSockets |
 | metrics_stream.W002 | the channel layer is channels_redis.core, which stops receiving when idle |
 | metrics_stream.W003 | the in-memory channel layer in a deployment (only with `check --deploy`) |
+| metrics_stream.W010 | static files are not collected, outside DEBUG |
 """
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.contrib.staticfiles.storage import staticfiles_storage
 from django.core.checks import CheckMessage, Error, Tags, Warning, register  # noqa: A004  Django's own name
 from django.core.exceptions import ImproperlyConfigured
+from django.urls import URLResolver, get_resolver
 
 from metrics_stream.conf import find_overlay, parse_settings
+from metrics_stream.core.formatting import quote
+from metrics_stream.core.origins import parse_origin
 
 CORE = "channels_redis.core.RedisChannelLayer"
 IN_MEMORY = "channels.layers.InMemoryChannelLayer"
@@ -29,6 +38,8 @@ IN_MEMORY = "channels.layers.InMemoryChannelLayer"
 MIN_KEY_LENGTH = 32
 MIN_KEY_CHARACTERS = 5
 PLACEHOLDERS = ("change-me", "changeme", "django-insecure", "put-fifty-random", "random-characters")
+
+_ROOT_PATH = re.compile(r"(?:/[A-Za-z0-9_.~-]+)+")
 
 REDIS_HINT = (
     'CHANNEL_LAYERS = {"default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", '
@@ -122,6 +133,73 @@ def check_hosts(**_: Any) -> list[CheckMessage]:
     ]
 
 
+@register(Tags.security)
+def check_origins(**_: Any) -> list[CheckMessage]:
+    """Find entries of ALLOWED_ORIGINS that no page of a browser can have, such as `null`, which would be any page."""
+    found = [item for item in _origins() if parse_origin(str(item)) is None]
+    return [
+        Error(
+            f"ALLOWED_ORIGINS contains {quote(item)}, which is no origin; allowed: scheme://host[:port], with http or "
+            "https.",
+            hint="ALLOWED_ORIGINS=https://portal.example.org,https://portal.example.org:8443",
+            id="metrics_stream.E010",
+        )
+        for item in found
+    ]
+
+
+@register(Tags.compatibility)
+def check_root_path(**_: Any) -> list[CheckMessage]:
+    """Find a root path with which addresses would be ambiguous."""
+    root = settings.FORCE_SCRIPT_NAME
+    if not root:
+        return []
+    if not _ROOT_PATH.fullmatch(root):
+        problem = "is no path; allowed: / and a name, without / at the end"
+    elif root.split("/")[1] in (own := sorted(_first_parts())):
+        # A proxy may take the root path off the address or leave it on, and the server must know which it did.
+        problem = f"begins like addresses of the site itself; allowed: anything but {', '.join(own)}"
+    else:
+        return []
+    return [
+        Error(
+            f"FORCE_SCRIPT_NAME is {quote(root)}, which {problem}.",
+            hint="FORCE_SCRIPT_NAME=/metrics-stream",
+            id="metrics_stream.E011",
+        )
+    ]
+
+
+@register(Tags.compatibility)
+def check_static_files(**_: Any) -> list[CheckMessage]:
+    """Find files of this app that `collectstatic` has not collected, so that pages would have no styles and scripts."""
+    names = getattr(staticfiles_storage, "hashed_files", None)
+    if settings.DEBUG or names is None:
+        return []
+    folder = Path(__file__).parent / "static"
+    own = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    missing = [name for name in own if name not in names]
+    if not missing:
+        return []
+    return [
+        Warning(
+            f"{len(missing)} of {len(own)} static files are not collected, such as {quote(min(missing))}; pages have "
+            "no styles and scripts.",
+            hint="manage.py collectstatic --no-input",
+            id="metrics_stream.W010",
+        )
+    ]
+
+
+def _first_parts() -> set[str]:
+    """Return the first part of every path of the site."""
+    parts = {"static", "ws"}
+    for item in get_resolver().url_patterns:
+        inner = item.url_patterns if isinstance(item, URLResolver) and not str(item.pattern) else [item]
+        parts |= {str(each.pattern).lstrip("^").split("/")[0] for each in inner}
+    return parts - {""}
+
+
 @register(Tags.compatibility, deploy=True)
 def check_deployment(**_: Any) -> list[CheckMessage]:
     """Find a channel layer that serves only one process."""
@@ -134,6 +212,14 @@ def check_deployment(**_: Any) -> list[CheckMessage]:
             id="metrics_stream.W003",
         )
     ]
+
+
+def _origins() -> list[Any]:
+    try:
+        origins = find_overlay().get("ALLOWED_ORIGINS", [])
+    except ImproperlyConfigured:  # check_overlay reports it
+        return []
+    return list(origins) if isinstance(origins, list | tuple) else []
 
 
 def _weakness(key: str) -> str:

@@ -20,12 +20,10 @@ from django.core.signals import setting_changed
 
 from metrics_stream.core.metrics.catalogue import ALL, BUILTIN_TYPES, SLUG_PATTERN, Catalogue, MetricType
 from metrics_stream.core.metrics.metric import MAX_METRIC_BYTES
+from metrics_stream.core.origins import parse_origin
 
 # The characters that channel layers allow in a group name, short enough for a metric type to follow.
 _GROUP_PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,40}")
-
-# Scheme, host and port, as browsers send it in the header Origin.
-_ORIGIN = re.compile(r"https?://([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 
 BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 """What a variable of the environment may say, in lower case."""
@@ -140,6 +138,12 @@ class StreamSettings:
     ingest_max_open_runs: int = 20
     """Test runs that one token may have started and that have not ended."""
 
+    page_max_body_bytes: int = 2_621_440
+    """The largest body of any other request, such as a form of the admin; a larger one is answered with 413."""
+
+    metrics_for_any_host: bool = False
+    """Whether `/metrics` answers whatever the Host of a request is, as `/healthz` and `/readyz` do."""
+
     rejoin_seconds: float = 20.0
     """How often a process joins its channel-layer groups again, because layers forget memberships."""
 
@@ -221,14 +225,8 @@ def _parse_value(key: str, value: Any) -> Any:
 
 
 def _parse_origins(key: str, value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list | tuple):
+    if not isinstance(value, list | tuple) or not all(isinstance(origin, str) for origin in value):
         raise ImproperlyConfigured(f"METRICS_STREAM[{key!r}] is {value!r}; it must be a list of origins")
-    for origin in value:
-        if not isinstance(origin, str) or not _ORIGIN.fullmatch(origin):
-            raise ImproperlyConfigured(
-                f"METRICS_STREAM[{key!r}] contains {origin!r}; an origin is scheme, host and port, such as "
-                "'https://portal.example.org' or 'http://10.0.0.7:8080'"
-            )
     return tuple(value)
 
 
@@ -292,8 +290,11 @@ def read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     return found
 
 
-def _read_list(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
+def _read_origins(text: str) -> list[str]:
+    origins = [part.strip() for part in text.split(",") if part.strip()]
+    if not all(map(parse_origin, origins)):
+        raise ValueError
+    return origins
 
 
 # By annotation: how the text of a variable is read, and what is allowed.
@@ -302,7 +303,7 @@ _READERS: dict[str, tuple[Callable[[str], Any], str]] = {
     "int": (int, "a whole number"),
     "float": (float, "a number"),
     "bool": (lambda text: BOOLEANS[text.lower()], "1 or 0, true or false, yes or no, on or off"),
-    "tuple[str, ...]": (_read_list, "origins between commas"),
+    "tuple[str, ...]": (_read_origins, "origins between commas, such as https://portal.example.org:8443"),
     "tuple[MetricType, ...]": (json.loads, 'a JSON object of slug to label, such as {"cloudwatch": "CloudWatch"}'),
 }
 

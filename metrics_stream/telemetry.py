@@ -105,6 +105,8 @@ class Telemetry:
     """Metrics published over HTTP that were refused, by reason."""
     ingest_requests_refused: dict[str, int] = field(default_factory=Counter)
     """HTTP requests of programs that were refused as a whole, by reason."""
+    refused_by_reason: dict[str, int] = field(default_factory=Counter)
+    """Requests and handshakes that the edge of the server refused."""
     flush_seconds: Histogram = field(default_factory=lambda: Histogram(WORK_SECONDS))
     """The time to encode the frame of one view and to write it to its clients."""
     age_seconds: Histogram = field(default_factory=lambda: Histogram(AGE_SECONDS))

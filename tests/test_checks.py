@@ -1,16 +1,23 @@
 """Each misconfiguration has a stable id and a hint."""
 
+from pathlib import Path
+
 import pytest
 from django.core import checks
 
+from metrics_stream import checks as checks_module
 from metrics_stream.checks import (
     check_channel_layer,
     check_deployment,
     check_hosts,
+    check_origins,
     check_overlay,
+    check_root_path,
     check_secret_key,
     check_server,
+    check_static_files,
 )
+from project.storage import ModuleManifestStorage
 
 REDIS = {"default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": []}}}
 
@@ -99,6 +106,67 @@ def test_every_host_is_an_error_and_named_ones_are_fine(settings):
 def test_all_are_registered_and_the_project_passes():
     deploy_only = {item for item in checks.registry.registry.deployment_checks if "metrics_stream" in item.__module__}
     always = {item for item in checks.registry.registry.registered_checks if "metrics_stream" in item.__module__}
-    assert always == {check_overlay, check_channel_layer, check_server, check_secret_key, check_hosts}
+    assert always == {
+        *(check_overlay, check_channel_layer, check_server, check_secret_key, check_hosts),
+        *(check_origins, check_root_path, check_static_files),
+    }
     assert deploy_only == {check_deployment}
     assert [item for item in checks.run_checks() if (item.id or "").startswith("metrics_stream")] == []
+
+
+@pytest.mark.parametrize("item", ["file://", "null", "portal.example.org", "https://portal.example.org/", "*", ""])
+def test_an_allowed_origin_that_is_none_is_an_error_that_names_it(settings, item):
+    settings.ALLOWED_ORIGINS = ["https://portal.example.org", item]
+    [found] = check_origins()
+    assert ids([found]) == ["metrics_stream.E010"]
+    assert f"contains '{item}', which is no origin; allowed: scheme://host[:port]" in found.msg
+
+
+def test_allowed_origins_may_be_absent_or_right(settings):
+    settings.ALLOWED_ORIGINS = ["https://portal.example.org:8443", "http://[::1]"]
+    assert check_origins() == []
+    del settings.ALLOWED_ORIGINS
+    assert check_origins() == []
+
+
+@pytest.mark.parametrize("root", ["m", "/m/", "/", "//m", "/m?", "/m n", "/admin", "/ws/m", "/runs", "/static"])
+def test_a_root_path_that_is_ambiguous_is_an_error(settings, root):
+    settings.FORCE_SCRIPT_NAME = root
+    assert ids(check_root_path()) == ["metrics_stream.E011"]
+
+
+@pytest.mark.parametrize("root", [None, "", "/m", "/tools/metrics-stream", "/m/admin"])
+def test_other_root_paths_are_fine(settings, root):
+    settings.FORCE_SCRIPT_NAME = root
+    assert check_root_path() == []
+
+
+@pytest.fixture
+def hashed_storage(settings, tmp_path, monkeypatch):
+    """The storage of a deployment, with an empty folder."""
+    settings.STATIC_ROOT = str(tmp_path)
+    storage = ModuleManifestStorage(location=str(tmp_path), base_url="/static/")
+    monkeypatch.setattr("metrics_stream.checks.staticfiles_storage", storage)
+    return storage
+
+
+def test_static_files_that_are_not_collected_are_a_warning_that_names_the_command(settings, hashed_storage):
+    [found] = check_static_files()
+    assert ids([found]) == ["metrics_stream.W010"]
+    assert found.hint == "manage.py collectstatic --no-input"
+    settings.DEBUG = True
+    assert check_static_files() == []
+
+
+def test_a_file_that_an_upgrade_brought_is_missed(hashed_storage):
+    folder = Path(checks_module.__file__).parent / "static"
+    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    hashed_storage.hashed_files = dict.fromkeys(names, "x")
+    assert check_static_files() == []
+    del hashed_storage.hashed_files["metrics_stream/css/base.css"]
+    [found] = check_static_files()
+    assert found.msg.startswith(f"1 of {len(names)} static files are not collected, such as 'metrics_stream")
+
+
+def test_pages_name_a_file_that_is_not_collected_as_it_is(hashed_storage):
+    assert hashed_storage.url("metrics_stream/css/base.css") == "/static/metrics_stream/css/base.css"

@@ -12,6 +12,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.urls import get_script_prefix
 from django.utils import timezone
 
 from metrics_stream.access.grants import access_of
@@ -139,7 +140,7 @@ class AccessTokenAdmin(AuditedAdmin):
             "secret": request.token_text,  # type: ignore[attr-defined]
             "publishes": AccessToken.Scope.PUBLISH in obj.scopes,
             "starts_runs": AccessToken.Scope.RUNS in obj.scopes,
-            "origin": request.build_absolute_uri("/").rstrip("/"),
+            "origin": request.build_absolute_uri(get_script_prefix()).rstrip("/"),
             "example": _example(obj),
         }
         return TemplateResponse(request, "admin/metrics_stream/token_made.html", context)

@@ -6,20 +6,26 @@ Only tokens give access. Cookies do not count, so that no other site can use the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from functools import wraps
 from hashlib import blake2b
+from http import HTTPStatus
 from typing import Any
 
 from django.http import HttpRequest, JsonResponse
+from django.urls import Resolver404, resolve
 from django.views.decorators.csrf import csrf_exempt
 
 from metrics_stream.api.programs import Program, publishing_programs_of
 from metrics_stream.conf import get_settings
 from metrics_stream.core.errors import BodyError, RequestRefusedError
 from metrics_stream.core.formats.native import inflate
+from metrics_stream.core.formatting import quote
 from metrics_stream.core.protocol.codes import RequestErrorCode
 from metrics_stream.runtime.runtime import Runtime, get_runtime
+from metrics_stream.server.answers import answer_with
+from metrics_stream.server.refusals import Refusal, count_refusal
+from metrics_stream.server.request_head import RefusedRequestError
 
 PATHS = ("/api/metrics/", "/api/runs/")
 """The paths of the addresses for programs start with one of these."""
@@ -30,6 +36,11 @@ MAX_KEY_LENGTH = 200
 
 # A body of the largest size needs far less time over any network that a producer has.
 BODY_SECONDS = 30.0
+# Bodies that may be larger get more time.
+BODY_BYTES = 4_000_000
+
+# The key of a request's scope with the program that was admitted before the body came.
+ADMITTED = "metrics_stream.program"
 
 STATUSES = {
     RequestErrorCode.NOT_A_DOCUMENT: 400,
@@ -69,27 +80,40 @@ def for_programs(scope: str) -> Callable[[View], View]:
         async def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> JsonResponse:
             runtime = get_runtime()
             try:
-                program = await _admit(request, scope, runtime)
+                program = _admitted(request)
+                if program is None:
+                    authorization = request.headers.get("Authorization", "")
+                    address = request.META.get("REMOTE_ADDR") or ""
+                    program = await _admit(request.method or "", authorization, address, scope, runtime)
                 return await view(request, program, *args, **kwargs)
-            except RequestRefusedError as error:
-                response = reject(runtime, error.error, str(error), retry_seconds=error.retry_seconds)
-            except BodyError as error:
-                response = reject(runtime, error.error, str(error))
-            if response.status_code == STATUSES[RequestErrorCode.FORBIDDEN]:
-                response["WWW-Authenticate"] = f'Bearer error="insufficient_scope", scope="{scope}"'
-            return response
+            except (RequestRefusedError, BodyError) as error:
+                return _reject(runtime, error, scope)
 
+        answer.token_scope = scope  # type: ignore[attr-defined]
         return answer
 
     return decorate
 
 
-async def _admit(request: HttpRequest, scope: str, runtime: Runtime) -> Program:
-    if request.method != "POST":
-        message = f"this address does not accept {request.method}; allowed: POST"
+async def _admit(method: str, authorization: str, address: str, scope: str, runtime: Runtime) -> Program:
+    if method != "POST":
+        message = f"this address does not accept {method}; allowed: POST"
         raise BodyError(RequestErrorCode.METHOD_NOT_ALLOWED, message)
-    authorization, address = request.headers.get("Authorization", ""), request.META.get("REMOTE_ADDR") or ""
     return await publishing_programs_of(runtime).admit(scope, authorization, address)
+
+
+def _admitted(request: HttpRequest) -> Program | None:
+    """Return the program of a request that was admitted before its body came."""
+    program: Program | None = getattr(request, "scope", {}).get(ADMITTED)
+    return program
+
+
+def _reject(runtime: Runtime, error: RequestRefusedError | BodyError, scope: str) -> JsonResponse:
+    seconds = error.retry_seconds if isinstance(error, RequestRefusedError) else None
+    response = reject(runtime, error.error, str(error), retry_seconds=seconds)
+    if response.status_code == STATUSES[RequestErrorCode.FORBIDDEN]:
+        response["WWW-Authenticate"] = f'Bearer error="insufficient_scope", scope="{scope}"'
+    return response
 
 
 def reject(
@@ -161,19 +185,50 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 def with_bounded_bodies(http: Application) -> Application:
-    """Return `http` with bounds for the bodies of programs: too large or too slow ones are rejected immediately."""
+    """Return `http` with bounds for bodies: too large or too slow ones are rejected immediately.
+
+    Those of programs that wait for `100 Continue` are rejected before they are sent, also without a valid token.
+    """
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        if not scope["path"].startswith(PATHS):
-            await http(scope, receive, send)
+        is_program = scope["path"].removeprefix(scope.get("root_path", "")).startswith(PATHS)
+        settings = get_settings()
+        max_bytes = settings.ingest_max_body_bytes if is_program else settings.page_max_body_bytes
+        reject_body = _reject_program if is_program else _reject_page
+        headers = dict(scope["headers"])
+        length = headers.get(b"content-length", b"")
+        if length.isdigit() and int(length) > max_bytes:
+            await reject_body(scope, send, RequestErrorCode.TOO_LARGE, max_bytes)
             return
-        body = _BoundedBody(receive, get_settings().ingest_max_body_bytes)
+        if is_program and headers.get(b"expect", b"").lower() == b"100-continue":
+            admitted = await _admit_early(scope, headers)
+            if isinstance(admitted, JsonResponse):
+                await _send_response(send, admitted)
+                return
+            scope = {**scope, ADMITTED: admitted}
+        body = _BoundedBody(receive, max_bytes)
         await http(scope, body.receive, send)
         if body.fault is not None:
-            message = _describe_limit() if body.fault == RequestErrorCode.TOO_LARGE else f"allowed: {BODY_SECONDS:g} s"
-            await _send_rejection(send, body.fault, message)
+            await reject_body(scope, send, body.fault, max_bytes)
 
     return answer
+
+
+async def _admit_early(scope: Scope, headers: Mapping[bytes, bytes]) -> Program | JsonResponse | None:
+    """Return the program that sends a request, or the rejection; None if the address is of no view for programs."""
+    try:
+        view = resolve(scope["path"].removeprefix(scope.get("root_path", ""))).func
+    except Resolver404:
+        return None
+    needed = getattr(view, "token_scope", None)
+    if needed is None:
+        return None
+    runtime, address = get_runtime(), str((scope.get("client") or [""])[0])
+    authorization = headers.get(b"authorization", b"").decode("latin-1")
+    try:
+        return await _admit(scope["method"], authorization, address, needed, runtime)
+    except (RequestRefusedError, BodyError) as error:
+        return _reject(runtime, error, needed)
 
 
 class _BoundedBody:
@@ -183,7 +238,8 @@ class _BoundedBody:
         self.fault: RequestErrorCode | None = None
         self._receive = receive
         self._left = max_bytes
-        self._deadline = asyncio.get_running_loop().time() + BODY_SECONDS
+        seconds = BODY_SECONDS * max(1.0, max_bytes / BODY_BYTES)
+        self._deadline = asyncio.get_running_loop().time() + seconds
         self._is_complete = False
 
     async def receive(self) -> Any:
@@ -207,10 +263,28 @@ class _BoundedBody:
         return {"type": "http.disconnect"}
 
 
-async def _send_rejection(send: Send, error: RequestErrorCode, message: str) -> None:
-    response = reject(get_runtime(), error, message)
+async def _reject_program(scope: Scope, send: Send, error: RequestErrorCode, max_bytes: int) -> None:
+    del scope, max_bytes
+    message = _describe_limit() if error == RequestErrorCode.TOO_LARGE else f"allowed: {BODY_SECONDS:g} s"
+    await _send_response(send, reject(get_runtime(), error, message))
+
+
+async def _reject_page(scope: Scope, send: Send, error: RequestErrorCode, max_bytes: int) -> None:
+    if error == RequestErrorCode.TOO_LARGE:
+        reason, status = Refusal.BODY_TOO_LARGE, HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        told = f"the body has more than {max_bytes:,} bytes (PAGE_MAX_BODY_BYTES)"
+    else:
+        reason, status = Refusal.TOO_SLOW, HTTPStatus.REQUEST_TIMEOUT
+        told = "the body took too long to arrive"
+    client = (scope.get("client") or ["this machine"])[0]
+    count_refusal(reason, "a request from %s to %s is answered %d: %s", client, quote(scope["path"]), status, told)
+    await answer_with(RefusedRequestError(status, reason, told))(scope, None, send)
+
+
+async def _send_response(send: Send, response: JsonResponse) -> None:
     # The rest of the body is not read, so the connection cannot be used again.
-    headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+    headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in response.items()]
+    headers += [(b"content-length", str(len(response.content)).encode()), (b"connection", b"close")]
     await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
     await send({"type": "http.response.body", "body": response.content})
 

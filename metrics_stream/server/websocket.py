@@ -8,12 +8,9 @@ and a connection that does not end in time is cut.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import random
 import socket
-import struct
-import termios
 from asyncio import BaseTransport, TimerHandle
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -21,16 +18,20 @@ from typing import Any
 
 from uvicorn.protocols.utils import get_client_addr
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.extensions.base import Extension
-from websockets.extensions.permessage_deflate import PerMessageDeflate, ServerPerMessageDeflateFactory
+from websockets.frames import Frame
+from websockets.http11 import Response
 from websockets.protocol import State
-from websockets.server import ServerProtocol
 
 from metrics_stream.conf import get_settings
+from metrics_stream.core.formatting import quote
 from metrics_stream.core.protocol.codes import NO_PONG, CloseCode, ErrorCode
 from metrics_stream.core.protocol.messages import Error
 from metrics_stream.core.protocol.parsing import encode
 from metrics_stream.core.protocol.prepared_message import EXTENSION, CompressionContext, PreparedMessage
+from metrics_stream.server.framing import SharedDeflate, StreamServerProtocol
+from metrics_stream.server.kernel import acknowledged_bytes, unacknowledged_bytes
+from metrics_stream.server.places import places_of
+from metrics_stream.server.refusals import Refusal, count_refusal
 from metrics_stream.telemetry import of_process
 
 logger = logging.getLogger(__name__)
@@ -47,47 +48,20 @@ UNSENT_BYTES = 65_536
 PINGS_PER_SECOND = 100
 # The range from which `Retry-After` is chosen for a client over the limit on connections.
 RETRY_AFTER_SECONDS = (2, 10)
-# How often refused connections are logged at most, since refused clients come back again and again.
-LOG_REFUSALS_SECONDS = 10.0
+# Fragments of one message, and the time from the first to the last: without limits, a client could have the server keep
+# the beginnings of messages for ever.
+MAX_FRAGMENTS = 4_096
+MESSAGE_SECONDS = 30.0
+
+# The code of RFC 6455 for text that is not UTF-8.
+NOT_UTF8 = 1007
 
 GOING_AWAY_REASON = "the server stops; come back in a moment"
 GOING_AWAY = PreparedMessage(encode(Error(code=ErrorCode.GOING_AWAY, message=GOING_AWAY_REASON)).encode())
 
 
-class SharedDeflate(PerMessageDeflate):
-    """permessage-deflate that compresses unshared messages without context, since shared ones come between them.
-
-    This is allowed whatever was negotiated. Shared messages may refer to earlier shared ones if the peer keeps its
-    context.
-    """
-
-    def __init__(self, agreed: PerMessageDeflate) -> None:
-        super().__init__(
-            remote_no_context_takeover=agreed.remote_no_context_takeover,
-            local_no_context_takeover=True,
-            remote_max_window_bits=agreed.remote_max_window_bits,
-            local_max_window_bits=agreed.local_max_window_bits,
-            compress_settings={"memLevel": 5},
-        )
-        self.peer_keeps_context = not agreed.local_no_context_takeover
-
-
-class SharedDeflateFactory(ServerPerMessageDeflateFactory):
-    """Negotiates permessage-deflate as usual, and uses SharedDeflate for it."""
-
-    def process_request_params(
-        self, params: Sequence[tuple[str, str | None]], accepted_extensions: Sequence[Extension]
-    ) -> tuple[list[tuple[str, str | None]], SharedDeflate]:
-        """Return the answer to an offer, and the extension."""
-        answer, agreed = super().process_request_params(params, accepted_extensions)
-        return answer, SharedDeflate(agreed)
-
-
 class StreamSocketProtocol(WebSocketsSansIOProtocol):
     """uvicorn's `websockets-sansio` with shared messages, which also ends clients that do not read."""
-
-    log_refusals_at = 0.0
-    """When the next refusal is logged, in the loop's time; for all connections of the process."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -107,9 +81,12 @@ class StreamSocketProtocol(WebSocketsSansIOProtocol):
         self._is_stopping = False
         self._pings = 0
         self._pings_since = 0.0
-        if self.config.ws_per_message_deflate:
-            factory = SharedDeflateFactory(client_max_window_bits=12)
-            self.conn = ServerProtocol(extensions=[factory], max_size=self.config.ws_max_size, logger=self.conn.logger)
+        self._message_timer: TimerHandle | None = None
+        server_state = kwargs["server_state"]
+        self._places = places_of(server_state, self.config.limit_concurrency)
+        self.conn = StreamServerProtocol(
+            deflate=self.config.ws_per_message_deflate, max_size=self.config.ws_max_size, logger=self.conn.logger
+        )
 
     def connection_made(self, transport: BaseTransport) -> None:
         """Start the connection; limit how much unsent data the kernel keeps."""
@@ -118,13 +95,36 @@ class StreamSocketProtocol(WebSocketsSansIOProtocol):
         if hasattr(socket, "TCP_NOTSENT_LOWAT") and connection.family in (socket.AF_INET, socket.AF_INET6):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
 
+    def data_received(self, data: bytes) -> None:
+        """Read data; what is not a handshake is answered, too."""
+        super().data_received(data)
+        if self.conn.handshake_exc is not None and not self.handshake_initiated:
+            self.handshake_initiated = True
+            response = self.conn.reject(HTTPStatus.BAD_REQUEST, f"this is no handshake: {self.conn.handshake_exc}\n")
+            # The library has an answer for some of the faults, and has written it already.
+            self._answer(b"".join(self.conn.data_to_send()) or response.serialize())
+            self._count_refusal(response)
+
     def handle_connect(self, event: Any) -> None:
         """Answer the handshake and offer the extension; over the limit on connections answer 503."""
-        limit = self.config.limit_concurrency
-        if limit is not None and len(self.connections) > limit:
-            self._refuse(event, limit)
+        self.request = event
+        self.handshake_initiated = True
+        taken = self._places.take_socket(self)
+        if taken is not None:
+            self._refuse(taken)
+            return
+        versions = event.headers.get_all("Sec-WebSocket-Version")
+        if versions and versions != ["13"]:
+            # RFC 6455, 4.4: the answer names the version that would be accepted.
+            response = self.conn.reject(HTTPStatus.UPGRADE_REQUIRED, "allowed: Sec-WebSocket-Version: 13\n")
+            response.headers["Sec-WebSocket-Version"] = "13"
+            response.headers["Upgrade"] = "websocket"
+            self._reject(response)
+            self._count_refusal(response)
             return
         super().handle_connect(event)
+        if self.response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
+            self._count_refusal(self.response)
         if self.response.status_code == 101:
             for extension in self.conn.extensions:
                 if isinstance(extension, SharedDeflate):
@@ -173,7 +173,7 @@ class StreamSocketProtocol(WebSocketsSansIOProtocol):
 
     def backlog(self) -> int:
         """Return how many written bytes the peer's machine has not acknowledged yet."""
-        return self.transport.get_write_buffer_size() + _unacknowledged(self.transport)
+        return self.transport.get_write_buffer_size() + unacknowledged_bytes(self.transport)
 
     async def send(self, message: Any) -> None:
         """Send a message of the application; a close does not wait for room in the write buffer."""
@@ -190,20 +190,32 @@ class StreamSocketProtocol(WebSocketsSansIOProtocol):
             self.close_timer.cancel()
             self.close_timer = self.loop.call_later(self.close_timeout, self.transport.abort)
 
-    def _refuse(self, event: Any, limit: int) -> None:
+    def _refuse(self, limit: int) -> None:
         of_process.refused_clients += 1
-        if self.loop.time() >= StreamSocketProtocol.log_refusals_at:
-            StreamSocketProtocol.log_refusals_at = self.loop.time() + LOG_REFUSALS_SECONDS
-            logger.warning("%d connections are open already, and more are refused", limit)
-        self.request = event
-        response = self.conn.reject(
-            HTTPStatus.SERVICE_UNAVAILABLE, f"{limit} connections are open already; come back\n"
-        )
+        text = f"{limit} connections are open already"
+        count_refusal(Refusal.NO_PLACE, "%s, and a WebSocket of %s is refused", text, self._peer())
+        response = self.conn.reject(HTTPStatus.SERVICE_UNAVAILABLE, f"{text}; come back\n")
         response.headers["Retry-After"] = str(random.randint(*RETRY_AFTER_SECONDS))  # noqa: S311  spreads load, hides nothing
-        self.handshake_complete = self.close_sent = True
+        self._reject(response)
+
+    def _reject(self, response: Response) -> None:
         self.conn.send_response(response)
-        self.transport.write(b"".join(self.conn.data_to_send()))
+        self._answer(b"".join(self.conn.data_to_send()))
+
+    def _answer(self, data: bytes) -> None:
+        self.handshake_complete = self.close_sent = True
+        self.transport.write(data)
         self.transport.close()
+        self._cut_later()
+
+    def _count_refusal(self, response: Response) -> None:
+        told = bytes(response.body).decode(errors="replace").strip()
+        count_refusal(
+            Refusal.MALFORMED, "a handshake from %s is answered %d: %s", self._peer(), response.status_code, quote(told)
+        )
+
+    def _peer(self) -> str:
+        return str(self.client[0]) if self.client else "this machine"
 
     def shutdown(self) -> None:
         """Close because the server stops: at a random moment, so that not all clients return at once."""
@@ -233,6 +245,45 @@ class StreamSocketProtocol(WebSocketsSansIOProtocol):
         of_process.closes_by_code[CloseCode.GOING_AWAY] += 1
         self.transport.resume_reading()
 
+    def handle_cont(self, event: Frame) -> None:
+        """Take another fragment of a message."""
+        if len(self.frames) >= MAX_FRAGMENTS:
+            self._fail(CloseCode.MESSAGE_TOO_BIG, f"more than {MAX_FRAGMENTS} fragments in a message")
+            return
+        super().handle_cont(event)
+
+    def handle_text(self, event: Frame) -> None:
+        """Take a text message or its first fragment."""
+        super().handle_text(event)
+        self._expect_message(event)
+
+    def handle_bytes(self, event: Frame) -> None:
+        """Take a binary message or its first fragment."""
+        super().handle_bytes(event)
+        self._expect_message(event)
+
+    def _expect_message(self, first: Frame) -> None:
+        if not first.fin:
+            reason = f"a message took more than {MESSAGE_SECONDS:g} s to arrive"
+            self._message_timer = self.loop.call_later(MESSAGE_SECONDS, self._fail, CloseCode.BAD_PROTOCOL, reason)
+
+    def _forget_message(self) -> None:
+        if self._message_timer is not None:
+            self._message_timer.cancel()
+            self._message_timer = None
+
+    def send_receive_event_to_app(self) -> None:
+        """Hand a complete message to the application; text that is not UTF-8 ends the connection."""
+        self._forget_message()
+        if self.curr_msg_data_type == "text" and not self.close_sent:
+            self.frames = [b"".join(self.frames)]
+            try:
+                self.frames[0].decode()
+            except UnicodeDecodeError as error:
+                self._fail(NOT_UTF8, f"invalid UTF-8 at byte {error.start}")
+                return
+        super().send_receive_event_to_app()
+
     def handle_ping(self) -> None:
         """Answer a ping unless data waits: a client may send many pings and read no answers."""
         now = self.loop.time()
@@ -247,7 +298,7 @@ class StreamSocketProtocol(WebSocketsSansIOProtocol):
             # Discard the answer: RFC 6455, 5.5.3, requires one only to the most recent ping.
             self.conn.data_to_send()
 
-    def _fail(self, code: CloseCode, reason: str) -> None:
+    def _fail(self, code: int, reason: str) -> None:
         """Close at once and ignore what the client still sends."""
         if self.close_sent:
             return
@@ -270,8 +321,12 @@ class StreamSocketProtocol(WebSocketsSansIOProtocol):
         close = self.conn.close_sent
         if close is not None and self.handshake_complete and not self.close_sent:
             self._count_close(close.code, close.reason)
-        super().handle_parser_exception()
-        self._cut_later()
+        if close is None or not self.handshake_complete or self.close_sent:
+            super().handle_parser_exception()
+            self._cut_later()
+            return
+        self.stop_keepalive()
+        self._end(close.code)
 
     def handle_close(self, event: Any) -> None:
         """Answer a close; cut the connection later, even if data still waits for the peer."""
@@ -286,9 +341,11 @@ class StreamSocketProtocol(WebSocketsSansIOProtocol):
         """End the connection and its timer."""
         if self._cut_timer is not None:
             self._cut_timer.cancel()
+        self._forget_message()
+        self._places.leave_socket(self)
         super().connection_lost(exc)
 
-    def _end(self, code: CloseCode) -> None:
+    def _end(self, code: int) -> None:
         """Write the close frame, tell the application, and give the client a moment to read it."""
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.close_sent = True
@@ -298,7 +355,7 @@ class StreamSocketProtocol(WebSocketsSansIOProtocol):
 
     def send_keepalive_ping(self) -> None:
         """Send a ping, and remember how much the peer must receive before the ping."""
-        self._acknowledged = _acknowledged(self.transport)
+        self._acknowledged = acknowledged_bytes(self.transport)
         self._written_before_ping = self._acknowledged + self.backlog()
         super().send_keepalive_ping()
 
@@ -307,7 +364,7 @@ class StreamSocketProtocol(WebSocketsSansIOProtocol):
 
         A peer that slowly receives what was written before the ping does not have the ping yet, and gets more time.
         """
-        acknowledged = min(_acknowledged(self.transport), self._written_before_ping)
+        acknowledged = min(acknowledged_bytes(self.transport), self._written_before_ping)
         if acknowledged > self._acknowledged:
             self._acknowledged = acknowledged
             assert self.config.ws_ping_timeout is not None, "without ws_ping_timeout this timer is never set"
@@ -317,24 +374,3 @@ class StreamSocketProtocol(WebSocketsSansIOProtocol):
             self._count_close(NO_PONG, "it answered no ping")
         super().keepalive_timeout()
         self._cut_later()
-
-
-def _acknowledged(transport: BaseTransport) -> int:
-    """Return how many bytes the peer's machine has acknowledged in total, 0 where the kernel does not tell."""
-    connection = transport.get_extra_info("socket")
-    try:
-        # Linux, struct tcp_info: tcpi_bytes_acked stands at byte 120.
-        return int(struct.unpack_from("Q", connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 128), 120)[0])
-    except (OSError, AttributeError, struct.error):
-        return 0
-
-
-def _unacknowledged(transport: BaseTransport) -> int:
-    """Return how many bytes wait in the kernel: if they were not counted, a slow reader would look like none."""
-    connection = transport.get_extra_info("socket")
-    if connection is None or connection.fileno() < 0:  # the connection is lost already
-        return 0
-    try:
-        return int(struct.unpack("i", fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, b"\0\0\0\0"))[0])
-    except OSError:  # this kind of socket does not tell
-        return 0

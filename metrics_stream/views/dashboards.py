@@ -18,7 +18,7 @@ from metrics_stream.conf import get_settings
 from metrics_stream.core.protocol.messages import client_message_keys
 from metrics_stream.models import ClientPreset
 from metrics_stream.runs.lifecycle import OPEN
-from metrics_stream.views.page_config import SOCKET_PATH, page_config, showable, shown_runs
+from metrics_stream.views.page_config import page_config, showable, shown_runs, socket_path
 
 # The home page shows so many; the list of runs has all.
 MOST_OPEN_RUNS = 6
@@ -72,7 +72,7 @@ def dashboard(request: HttpRequest, slug: str) -> HttpResponse:
 def console(request: HttpRequest) -> HttpResponse:
     """Show the console, which sends messages over the WebSocket by hand."""
     page = {
-        "socket_path": SOCKET_PATH,
+        "socket_path": socket_path(),
         "sign_in_path": resolve_url(settings.LOGIN_URL),
         "presets": list(ClientPreset.objects.values("slug", "name", "description")),
         "catalogue": get_settings().catalogue().describe(),

@@ -8,16 +8,23 @@ from typing import Any
 from django.conf import settings
 from django.db.models import QuerySet
 from django.shortcuts import resolve_url
+from django.urls import get_script_prefix
 
 from metrics_stream.conf import get_settings
 from metrics_stream.core.metrics.catalogue import Catalogue, Field
 from metrics_stream.models import ClientPreset, Dashboard, Panel, TestRun
 from metrics_stream.models.panel_kinds import PANEL_KINDS, TEXT
 
+# Below the root path of the site.
 SOCKET_PATH = "/ws/metrics/"
 
 # The runs that a dashboard offers for a replay; the list of runs has the older ones.
 MOST_RUNS = 50
+
+
+def socket_path() -> str:
+    """Return the path of the WebSocket for a page, with the root path of the site."""
+    return get_script_prefix().rstrip("/") + SOCKET_PATH
 
 
 def showable(panel: Panel) -> Panel:
@@ -49,7 +56,7 @@ def page_config(
     preset = found.preset or ClientPreset.objects.filter(is_default=True).first()
     kind = found.kind if found.kind in Dashboard.Kind.values else Dashboard.Kind.STANDARD
     return {
-        "socket_path": SOCKET_PATH,
+        "socket_path": socket_path(),
         "sign_in_path": None if is_shared else resolve_url(settings.LOGIN_URL),
         "is_live": is_live,
         "preset": preset.slug if preset else None,

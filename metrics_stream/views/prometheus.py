@@ -12,6 +12,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from metrics_stream.core.protocol.codes import NO_PONG, CloseCode, GapReason, ItemErrorCode, RequestErrorCode
+from metrics_stream.server.refusals import Refusal
 from metrics_stream.telemetry import Histogram, Sample, Telemetry
 
 PREFIX = "metrics_stream_"
@@ -51,6 +52,7 @@ COUNTERS: tuple[tuple[str, str, Callable[[Sample], float]], ...] = (
 REASONS = tuple(reason.value for reason in GapReason)
 ITEM_ERRORS = tuple(error.value for error in ItemErrorCode)
 REQUEST_ERRORS = tuple(error.value for error in RequestErrorCode)
+REFUSALS = tuple(reason.value for reason in Refusal)
 CODES = tuple(str(int(code)) for code in (*CloseCode, NO_PONG))
 
 # Counters with one label: name, help text, label and its values, counts of one process.
@@ -74,6 +76,12 @@ LABELLED: tuple[tuple[str, str, str, tuple[str, ...], Callable[[Telemetry], Mapp
         "Requests of programs over HTTP of which nothing was taken.",
         *("reason", REQUEST_ERRORS),
         lambda counts: counts.ingest_requests_refused,
+    ),
+    (
+        "requests_refused",
+        "Requests and handshakes that the edge of the server refused.",
+        *("reason", REFUSALS),
+        lambda counts: counts.refused_by_reason,
     ),
 )
 

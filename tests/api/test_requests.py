@@ -107,7 +107,9 @@ async def reading(scope, receive, send):
 async def test_a_body_that_is_too_large_is_answered_before_its_end(publisher, settings):
     settings.METRICS_STREAM = {"INGEST_MAX_BODY_BYTES": 10}
     connection = Connection(b"123456", b"789012", b"never read")
-    await requests.with_bounded_bodies(reading)({"path": METRICS_PATH}, connection.receive, connection.send)
+    await requests.with_bounded_bodies(reading)(
+        {"path": METRICS_PATH, "headers": []}, connection.receive, connection.send
+    )
     start, body = connection.sent
     assert (start["status"], json.loads(body["body"])["error"]) == (413, "too_large")
     assert len(connection.messages) == 1
@@ -117,13 +119,26 @@ async def test_a_body_that_is_too_large_is_answered_before_its_end(publisher, se
 async def test_a_body_that_never_ends_is_answered(publisher, monkeypatch):
     monkeypatch.setattr(requests, "BODY_SECONDS", 0.01)
     connection = Connection(b"{", then=lambda: requests.asyncio.Event().wait())
-    await requests.with_bounded_bodies(reading)({"path": METRICS_PATH}, connection.receive, connection.send)
+    await requests.with_bounded_bodies(reading)(
+        {"path": METRICS_PATH, "headers": []}, connection.receive, connection.send
+    )
     assert connection.sent[0]["status"] == 408
 
 
-async def test_other_addresses_have_no_bound(publisher, settings):
-    settings.METRICS_STREAM = {"INGEST_MAX_BODY_BYTES": 1}
+@pytest.mark.parametrize(("size", "sent"), [(3, [{"type": "read"}]), (4, 413)])
+async def test_other_addresses_have_a_bound_of_their_own(publisher, settings, size, sent):
+    settings.METRICS_STREAM = {"INGEST_MAX_BODY_BYTES": 1, "PAGE_MAX_BODY_BYTES": 3}
     connection = Connection()
-    connection.messages = [{"type": "http.request", "body": b"123", "more_body": False}]
-    await requests.with_bounded_bodies(reading)({"path": "/admin/"}, connection.receive, connection.send)
-    assert connection.sent == [{"type": "read"}]
+    connection.messages = [{"type": "http.request", "body": b"x" * size, "more_body": False}]
+    await requests.with_bounded_bodies(reading)({"path": "/admin/", "headers": []}, connection.receive, connection.send)
+    assert connection.sent == sent or connection.sent[0]["status"] == sent
+
+
+@pytest.mark.parametrize("path", [METRICS_PATH, "/admin/"])
+async def test_a_body_that_says_it_is_too_large_is_refused_before_it_is_read(publisher, settings, path):
+    settings.METRICS_STREAM = {"INGEST_MAX_BODY_BYTES": 10, "PAGE_MAX_BODY_BYTES": 10}
+    connection = Connection(b"x" * 11)
+    scope = {"path": path, "headers": [(b"content-length", b"11")]}
+    await requests.with_bounded_bodies(reading)(scope, connection.receive, connection.send)
+    assert connection.sent[0]["status"] == 413
+    assert len(connection.messages) == 1

@@ -11,6 +11,8 @@ import subprocess
 import sys
 import tomllib
 import urllib.request
+from collections.abc import Callable
+from functools import partial
 from math import ceil
 from threading import Event, Thread
 
@@ -24,6 +26,7 @@ from metrics_stream.conf import StreamSettings
 from metrics_stream.management.commands import serve
 from project import redis_url
 from tests.deploy.conftest import DEPLOY, find_program
+from tests.deploy.conftest import SETTINGS as SETTINGS_MODULE
 from tests.support.documents import SETTINGS, code_blocks, named, table
 from tests.support.stack import ROOT, Stack, wait_until
 
@@ -91,7 +94,7 @@ def test_every_environment_variable_is_documented():
     of_files |= set(re.findall(r"\b([A-Z_]+)=", " ".join(instructions("RUN"))))
     of_files |= {name for name in re.findall(r"\b([A-Z_]+)=", " ".join(instructions("ENV"))) if name in documented}
     of_page = set(re.findall(r"^([A-Z_]+)=", "".join(code_blocks(PAGE, "sh")), re.MULTILINE))
-    assert len(of_page) == 6
+    assert len(of_page) == 7
     assert of_files | of_page <= documented
 
 
@@ -111,15 +114,34 @@ def documented_environment() -> dict[str, str]:
     return dict(line.split("=", 1) for line in block.splitlines())
 
 
-def check_deploy(**changes: str) -> subprocess.CompletedProcess[str]:
-    """Run `check --deploy` with the documented environment and a good key, and changes."""
-    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    environment |= documented_environment() | {"SECRET_KEY": secrets.token_urlsafe(50), "DEBUG": "0"} | changes
-    argv = [sys.executable, "manage.py", "check", "--deploy", "--fail-level", "DEBUG"]
-    return subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=60)
+CheckDeploy = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def test_nothing_is_wrong_with_the_documented_environment():
+@pytest.fixture(scope="module")
+def check_deploy(tmp_path_factory: pytest.TempPathFactory) -> CheckDeploy:
+    """Return a function that runs `check --deploy` with the documented environment and a good key, and changes.
+
+    Static files are collected, as the page says.
+    """
+    folder = tmp_path_factory.mktemp("check")
+    (folder / "deployed_settings.py").write_text(SETTINGS_MODULE.format(static=str(folder / "static")))
+    base = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    base |= documented_environment() | {"SECRET_KEY": secrets.token_urlsafe(50), "DEBUG": "0"}
+    base |= {"DJANGO_SETTINGS_MODULE": "deployed_settings", "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
+
+    def manage(*arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
+        argv = [sys.executable, "manage.py", *arguments]
+        environment = base | changes
+        return subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=60)
+
+    before = manage("check", "--deploy")
+    assert "(metrics_stream.W010)" in before.stderr
+    assert "manage.py collectstatic --no-input" in before.stderr
+    assert manage("collectstatic", "--no-input").returncode == 0
+    return partial(manage, "check", "--deploy", "--fail-level", "DEBUG")
+
+
+def test_nothing_is_wrong_with_the_documented_environment(check_deploy):
     done = check_deploy()
     assert (done.returncode, done.stdout) == (0, "System check identified no issues (1 silenced).\n"), done.stderr
 
@@ -132,10 +154,12 @@ def test_nothing_is_wrong_with_the_documented_environment():
         ({"HSTS_SUBDOMAINS": "0"}, {"security.W005"}),
         ({"HTTPS_ONLY": "0"}, {"security.W004", "security.W008", "security.W012", "security.W016"}),
         ({"REDIS_URL": ""}, {"metrics_stream.W003"}),
+        ({"ALLOWED_ORIGINS": "file://,null,portal.example.org"}, {"metrics_stream.E010"}),
+        ({"FORCE_SCRIPT_NAME": "/admin"}, {"metrics_stream.E011"}),
     ],
     ids=lambda value: "-".join(sorted(value)),
 )
-def test_what_is_wrong_with_another_environment_is_found(changes, ids):
+def test_what_is_wrong_with_another_environment_is_found(check_deploy, changes, ids):
     done = check_deploy(**changes)
     assert done.returncode != 0
     assert set(re.findall(r"\((\w+\.\w\d+)\)", done.stderr)) == ids, done.stderr

@@ -3,6 +3,7 @@
 import re
 
 from metrics_stream.runtime.runtime import stop_runtime
+from metrics_stream.server.refusals import Refusal
 from metrics_stream.views import prometheus, status
 from tests.support.documents import FENCE, MONITORING, named, table
 
@@ -18,6 +19,10 @@ def test_everything_that_prometheus_gets():
     assert used <= {*(name for name in re.findall(r"`(metrics_stream_\w+)`", MONITORING.read_text()))} | {
         f"{name}_bucket" for name in histograms
     }
+
+
+def test_every_reason_of_a_refusal():
+    assert named(table(MONITORING, "What the edge refuses", "reason")) == [*Refusal]
 
 
 async def test_every_check_of_readyz(monkeypatch):

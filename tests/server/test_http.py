@@ -1,64 +1,16 @@
 """The HTTP protocol class alone: a small application in a real uvicorn, with plain connections as clients."""
 
 import asyncio
-import contextlib
 import json
 import socket
-from contextlib import asynccontextmanager
 
 import pytest
-import uvicorn
 import websockets
 
 from metrics_stream.server import http as http_protocol
-from metrics_stream.server.http import PatientHttpProtocol
 from metrics_stream.server.websocket import StreamSocketProtocol
 from metrics_stream.telemetry import of_process
-
-
-async def application(scope, receive, send):
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
-    await send({"type": "http.response.body", "body": b"ok"})
-
-
-@asynccontextmanager
-async def serving(app=application, **options):
-    """Run a server; yield it and a function that opens a connection to it."""
-    server = uvicorn.Server(
-        uvicorn.Config(app, port=0, http=PatientHttpProtocol, lifespan="off", log_level="error", **options)
-    )
-    task = asyncio.create_task(server.serve())
-    while not server.started:
-        await asyncio.sleep(0)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    writers = []
-
-    async def connect():
-        before = len(server.server_state.connections)
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writers.append(writer)
-        async with asyncio.timeout(5):
-            while len(server.server_state.connections) == before:
-                await asyncio.sleep(0)
-        return reader, writer
-
-    try:
-        yield server, connect
-    finally:
-        for writer in writers:
-            writer.close()
-        server.should_exit = True
-        await asyncio.wait_for(task, 10)
-
-
-async def ask(connection, path="/"):
-    """Return the status of the answer to a request."""
-    reader, writer = connection
-    writer.write(f"GET {path} HTTP/1.1\r\nHost: here\r\n\r\n".encode())
-    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
-    length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
-    await reader.readexactly(length)
-    return int(head.split()[1])
+from tests.support.http_server import application, ask, serving
 
 
 async def stop(server):
@@ -117,10 +69,14 @@ async def test_a_connection_that_asks_for_nothing_in_time_is_closed(monkeypatch,
                 writer.write(b"x")
 
         dribbling = asyncio.create_task(dribble())
-        with contextlib.suppress(ConnectionError):
-            assert await asyncio.wait_for(reader.read(), 5) == b""
+        answer = await asyncio.wait_for(reader.read(), 5)
         dribbling.cancel()
-        assert not server.server_state.connections
+        # Browsers open connections that they do not use, and some show what they are told on these.
+        assert answer.startswith(b"HTTP/1.1 408 Request Timeout\r\n") if begun else answer == b""
+        writer.close()
+        async with asyncio.timeout(5):
+            while server.server_state.connections:
+                await asyncio.sleep(0)
 
 
 async def test_a_request_that_takes_longer_to_answer_than_its_head_may_take_is_answered(monkeypatch):
@@ -159,13 +115,63 @@ async def test_a_socket_stays_when_the_time_for_a_request_is_over(monkeypatch):
 
 
 async def test_past_the_cap_pages_are_answered_503_and_those_that_watch_over_the_process_as_ever():
-    async with serving(limit_concurrency=2) as (_, connect):
-        first = await connect()
-        assert await ask(first) == 200
-        second = await connect()
+    may_answer, begun = asyncio.Event(), []
+
+    async def slow(scope, receive, send):
+        if scope["path"] == "/slow":
+            begun.append(scope)
+            await may_answer.wait()
+        await application(scope, receive, send)
+
+    async with serving(slow, limit_concurrency=2) as (_, connect):
+        busy = asyncio.create_task(ask(await connect(), "/slow"))
+        async with asyncio.timeout(5):
+            while not begun:
+                await asyncio.sleep(0)
         before = of_process.refused_clients
         statuses = {path: await ask(await connect(), path) for path in ("/", "/dashboards/operations/", "/healthz")}
         assert statuses == {"/": 503, "/dashboards/operations/": 503, "/healthz": 200}
         for path in ("/stream/readyz", "/metrics", "/healthz?deep=1"):
-            assert await ask(second, path) == 200
+            assert await ask(await connect(), path) == 200
         assert of_process.refused_clients == before + 2
+        may_answer.set()
+        assert await busy == 200
+
+
+async def test_those_that_send_nothing_give_way_to_those_that_ask():
+    async with serving(limit_concurrency=4) as (server, connect):
+        silent = [await connect() for _ in range(4)]
+        begun = await connect()
+        begun[1].write(b"GET / HTTP/1.1\r\n")
+        idle = await connect()
+        assert await ask(idle) == 200
+        for _ in range(6):
+            assert await ask(await connect()) == 200
+        assert [await asyncio.wait_for(reader.read(), 5) for reader, _ in silent] == [b""] * 4
+        answer = await asyncio.wait_for(begun[0].read(), 5)
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert answer.endswith(
+            b"all connections of the server are taken, and this one had no complete request; try again\n"
+        )
+        assert len(server.server_state.connections) <= 5
+
+
+async def test_a_client_that_takes_nothing_of_a_response_is_cut(monkeypatch):
+    monkeypatch.setattr(http_protocol, "TAKE_SECONDS", 0.2)
+    ended = asyncio.Event()
+
+    async def large(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(200):
+            await send({"type": "http.response.body", "body": b"x" * 100_000, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+        ended.set()
+
+    async with serving(large) as (server, connect):
+        reader, writer = await connect()
+        writer.write(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
+        reader._transport.pause_reading()
+        await asyncio.wait_for(ended.wait(), 10)
+        async with asyncio.timeout(5):
+            while server.server_state.connections:
+                await asyncio.sleep(0)

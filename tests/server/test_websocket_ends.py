@@ -9,8 +9,7 @@ import pytest
 import websockets
 from websockets.frames import Opcode
 
-from metrics_stream.server import websocket
-from metrics_stream.server.websocket import StreamSocketProtocol
+from metrics_stream.server import refusals, websocket
 from metrics_stream.telemetry import of_process
 from tests.support.socket_server import UNREAD, receive, serving
 
@@ -102,7 +101,7 @@ async def test_a_client_that_breaks_the_rules_is_closed_and_counted(counted):
 
 
 async def test_past_the_cap_a_handshake_is_answered_503(monkeypatch, caplog):
-    monkeypatch.setattr(StreamSocketProtocol, "log_refusals_at", 0.0)
+    monkeypatch.setattr(refusals, "_due_at", {})
     before = of_process.refused_clients
     async with serving(limit_concurrency=2) as (url, application):
         async with websockets.connect(url), websockets.connect(url):
@@ -113,7 +112,7 @@ async def test_past_the_cap_a_handshake_is_answered_503(monkeypatch, caplog):
         assert 2 <= int(response.headers["Retry-After"]) <= 10
         assert response.body == b"2 connections are open already; come back\n"
         assert of_process.refused_clients == before + 1
-        assert "2 connections are open already, and more are refused" in caplog.text
+        assert "2 connections are open already, and a WebSocket of 127.0.0.1 is refused" in caplog.text
         async with asyncio.timeout(10):
             while application.connections:
                 await asyncio.sleep(0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -84,7 +85,7 @@ def items_in(body: bytes, form: Format, *, max_items: int) -> Iterator[Any]:
 def decode_json(body: bytes) -> Any:
     """Return the decoded body; raise BodyError if it is not JSON."""
     try:
-        return _decode(body)
+        return _decode(body.removeprefix(BOM_UTF8))
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise BodyError(RequestErrorCode.NOT_A_DOCUMENT, f"the body is not JSON: {_reason(error, body)}") from error
 
@@ -114,7 +115,9 @@ def _lines(body: bytes, max_items: int) -> Iterator[Any]:
     if body.count(b"\n") > 2 * max_items:
         raise _too_many(max_items)
     count = 0
-    for line in body.split(b"\n"):
+    for text in body.split(b"\n"):
+        # Joined files have one before each part.
+        line = text.removeprefix(BOM_UTF8)
         if not line.strip():
             continue
         count += 1

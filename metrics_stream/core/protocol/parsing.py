@@ -31,6 +31,9 @@ from metrics_stream.core.protocol.messages import (
     message_name,
 )
 
+# Some programs begin every text with it (RFC 8259, 8.1, allows to ignore it).
+BYTE_ORDER_MARK = "\ufeff"
+
 _decoder = msgspec.json.Decoder(AnyClientMessage)
 _encoder = msgspec.json.Encoder()
 
@@ -67,6 +70,7 @@ def parse_instant(name: str, text: str) -> float:
 
 def parse(text: str) -> AnyClientMessage:
     """Return the message in `text`; raise ProtocolError with the offending value and what is allowed."""
+    text = text.removeprefix(BYTE_ORDER_MARK)
     try:
         message: AnyClientMessage = _decoder.decode(text)
     except msgspec.ValidationError as error:

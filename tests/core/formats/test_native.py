@@ -28,6 +28,8 @@ def items(body, form="json", max_items=3):
         (b'{"a":1,"a":2}', "json", [{"a": 2}]),
         (b"\n1\r\n\n  \n[2]", "ndjson", [1, [2]]),
         (b"", "ndjson", []),
+        (b'\xef\xbb\xbf{"data": 1}', "json", [{"data": 1}]),
+        (b"\xef\xbb\xbf1\n\xef\xbb\xbf[2]\n\xef\xbb\xbf\n", "ndjson", [1, [2]]),
     ],
 )
 def test_every_form_of_a_body(body, form, found):

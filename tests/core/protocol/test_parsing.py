@@ -26,6 +26,7 @@ GOOD = {
     '{"type":"set_batching","batch_size":5}': messages.SetBatching(batch_size=5),
     '{"type":"set_batching","mode":"latest"}': messages.SetBatching(mode="latest"),
     '{"type":"ping","ref":"x"}': messages.Ping(ref="x"),
+    '\ufeff{"type":"ping"}': messages.Ping(),
 }
 
 
