@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 
 
 class MetricsStreamConfig(AppConfig):
@@ -13,9 +14,10 @@ class MetricsStreamConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register the system checks, connect the signals of changed permissions, and let a shell import all models."""
+        """Register the system checks, connect signals, and let a shell import all models."""
         from metrics_stream import checks  # noqa: F401  importing registers the checks
         from metrics_stream.access import signals
+        from metrics_stream.models.changes import complete_history
 
         signals.connect()
         # django-simple-history says that its tables come from the package itself, where `manage.py shell` looks for
@@ -24,3 +26,4 @@ class MetricsStreamConfig(AppConfig):
             if model.__module__ == self.name:
                 model.__module__ = f"{self.name}.models"
                 setattr(self.models_module, model.__name__, model)
+        post_migrate.connect(complete_history, sender=self, dispatch_uid="metrics_stream.models.changes")

@@ -27,7 +27,7 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register  # n
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import URLResolver, get_resolver
 
-from metrics_stream.conf import parse_settings
+from metrics_stream.conf import find_overlay, parse_settings
 from metrics_stream.core.formatting import quote
 from metrics_stream.core.origins import parse_origin
 
@@ -50,11 +50,8 @@ REDIS_HINT = (
 @register(Tags.compatibility)
 def check_overlay(**_: Any) -> list[CheckMessage]:
     """Find unknown keys and bad values in METRICS_STREAM."""
-    overlay = getattr(settings, "METRICS_STREAM", {})
     try:
-        if not isinstance(overlay, dict):
-            raise ImproperlyConfigured(f"METRICS_STREAM is {overlay!r}; it must be a dict")
-        parse_settings(overlay)
+        parse_settings(find_overlay())
     except ImproperlyConfigured as error:
         hint = "Correct or remove it; METRICS_STREAM = {} takes every default."
         return [Error(str(error), hint=hint, id="metrics_stream.E001")]
@@ -139,7 +136,7 @@ def check_hosts(**_: Any) -> list[CheckMessage]:
 @register(Tags.security)
 def check_origins(**_: Any) -> list[CheckMessage]:
     """Find entries of ALLOWED_ORIGINS that no page of a browser can have, such as `null`, which would be any page."""
-    found = [item for item in getattr(settings, "ALLOWED_ORIGINS", []) if parse_origin(str(item)) is None]
+    found = [item for item in _origins() if parse_origin(str(item)) is None]
     return [
         Error(
             f"ALLOWED_ORIGINS contains {quote(item)}, which is no origin; allowed: scheme://host[:port], with http or "
@@ -215,6 +212,14 @@ def check_deployment(**_: Any) -> list[CheckMessage]:
             id="metrics_stream.W003",
         )
     ]
+
+
+def _origins() -> list[Any]:
+    try:
+        origins = find_overlay().get("ALLOWED_ORIGINS", [])
+    except ImproperlyConfigured:  # check_overlay reports it
+        return []
+    return list(origins) if isinstance(origins, list | tuple) else []
 
 
 def _weakness(key: str) -> str:

@@ -1,13 +1,15 @@
 """The settings of this app: the dict `METRICS_STREAM` overrides documented defaults.
 
 They are parsed once, frozen, and parsed again when Django reports a changed setting. Views, consumers and commands
-fetch them and pass values down.
+fetch them and pass values down. A project can also take them from its environment, with `read_environment`.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import socket
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Any
@@ -18,9 +20,19 @@ from django.core.signals import setting_changed
 
 from metrics_stream.core.metrics.catalogue import ALL, BUILTIN_TYPES, SLUG_PATTERN, Catalogue, MetricType
 from metrics_stream.core.metrics.metric import MAX_METRIC_BYTES
+from metrics_stream.core.origins import parse_origin
 
 # The characters that channel layers allow in a group name, short enough for a metric type to follow.
 _GROUP_PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,40}")
+
+BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+"""What a variable of the environment may say, in lower case."""
+
+PREFIX = "METRICS_STREAM_"
+"""The name of a key's variable begins with it."""
+
+# These two were settings beside the dict in earlier versions; there they still work, and go before the dict.
+_OLDER_NAMES = ("ANONYMOUS_READ", "ALLOWED_ORIGINS")
 
 # 0 means "keep nothing" for the first, and "keep for ever" for the others.
 _MAY_BE_ZERO = frozenset({"HISTORY_SECONDS", "RECORD_RAW_DAYS", "RECORD_1S_DAYS", "RECORD_10S_DAYS", "RECORD_60S_DAYS"})
@@ -35,6 +47,12 @@ class StreamSettings:
 
     source: str = field(default_factory=socket.gethostname)
     """The `source` of metrics if the producer names none. Default: the host name."""
+
+    anonymous_read: bool = False
+    """Whether everybody who reaches the server sees every metric without signing in."""
+
+    allowed_origins: tuple[str, ...] = ()
+    """Origins, with scheme and port, whose pages may open WebSockets here although they come from another server."""
 
     group_prefix: str = "metrics_stream"
     """The prefix of names on the channel layer; two installations on one Redis need different prefixes."""
@@ -195,6 +213,8 @@ def _parse_value(key: str, value: Any) -> Any:
         if isinstance(value, bool):
             return value
         raise ImproperlyConfigured(f"METRICS_STREAM[{key!r}] is {value!r}; it must be True or False")
+    if kind == "tuple[str, ...]":
+        return _parse_origins(key, value)
     allowed = int if kind == "int" else int | float
     is_number = isinstance(value, allowed) and not isinstance(value, bool)
     if is_number and (0 < value < float("inf") or (value == 0 and key in _MAY_BE_ZERO)):
@@ -202,6 +222,12 @@ def _parse_value(key: str, value: Any) -> Any:
     number = "a whole number" if kind == "int" else "a number"
     bound = "0, or above 0" if key in _MAY_BE_ZERO else "above 0"
     raise ImproperlyConfigured(f"METRICS_STREAM[{key!r}] is {value!r}; it must be {number} {bound}")
+
+
+def _parse_origins(key: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not all(isinstance(origin, str) for origin in value):
+        raise ImproperlyConfigured(f"METRICS_STREAM[{key!r}] is {value!r}; it must be a list of origins")
+    return tuple(value)
 
 
 def _parse_types(value: Any) -> tuple[MetricType, ...]:
@@ -226,11 +252,64 @@ def _parse_types(value: Any) -> tuple[MetricType, ...]:
 @cache
 def get_settings() -> StreamSettings:
     """Return the settings in force."""
-    return parse_settings(getattr(django_settings, "METRICS_STREAM", {}))
+    return parse_settings(find_overlay())
+
+
+def find_overlay() -> dict[str, Any]:
+    """Return the dict in Django's settings, with the settings that once stood beside it."""
+    overlay = getattr(django_settings, "METRICS_STREAM", {})
+    if not isinstance(overlay, dict):
+        raise ImproperlyConfigured(f"METRICS_STREAM is {overlay!r}; it must be a dict")
+    older = {key: getattr(django_settings, key) for key in _OLDER_NAMES if hasattr(django_settings, key)}
+    return {**overlay, **older}
+
+
+def read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    """Return the keys that variables METRICS_STREAM_<KEY> set, for the dict `METRICS_STREAM`.
+
+    Raises ImproperlyConfigured, which names variable, value and what is allowed. An empty variable is as good as none.
+    """
+    known = {f"{PREFIX}{item.name.upper()}": item.name for item in fields(StreamSettings)}
+    found = {}
+    for variable, text in environment.items():
+        if not variable.startswith(PREFIX) or not text.strip():
+            continue
+        if variable not in known:
+            raise ImproperlyConfigured(f"{variable} is no variable of a setting; allowed: {', '.join(sorted(known))}")
+        key = known[variable].upper()
+        read, allowed = _READERS[StreamSettings.__annotations__[known[variable]]]
+        try:
+            value = read(text.strip())
+        except (ValueError, KeyError):
+            raise ImproperlyConfigured(f"{variable}={text}: allowed: {allowed}") from None
+        try:
+            parse_settings({key: value})
+        except ImproperlyConfigured as error:
+            raise ImproperlyConfigured(f"{variable}={text}: {error}") from None
+        found[key] = value
+    return found
+
+
+def _read_origins(text: str) -> list[str]:
+    origins = [part.strip() for part in text.split(",") if part.strip()]
+    if not all(map(parse_origin, origins)):
+        raise ValueError
+    return origins
+
+
+# By annotation: how the text of a variable is read, and what is allowed.
+_READERS: dict[str, tuple[Callable[[str], Any], str]] = {
+    "str": (str, "a text"),
+    "int": (int, "a whole number"),
+    "float": (float, "a number"),
+    "bool": (lambda text: BOOLEANS[text.lower()], "1 or 0, true or false, yes or no, on or off"),
+    "tuple[str, ...]": (_read_origins, "origins between commas, such as https://portal.example.org:8443"),
+    "tuple[MetricType, ...]": (json.loads, 'a JSON object of slug to label, such as {"cloudwatch": "CloudWatch"}'),
+}
 
 
 def _reset(*, setting: str, **_: Any) -> None:
-    if setting == "METRICS_STREAM":
+    if setting in ("METRICS_STREAM", *_OLDER_NAMES):
         get_settings.cache_clear()
 
 

@@ -99,7 +99,7 @@ def stream_application(http: Any) -> Application:
     consumer: Any = MetricsConsumer.as_asgi()
     missing: Any = refuse_socket
     sockets: Any = URLRouter([path(SOCKET_PATH.lstrip("/"), consumer), re_path("", missing)])
-    origins = getattr(settings, "ALLOWED_ORIGINS", [])
+    origins = list(get_settings().allowed_origins)
     pages = with_upgrade_hint(with_bounded_bodies(http), SOCKET_PATH)
     router: Any = ProtocolTypeRouter(
         {

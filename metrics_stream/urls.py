@@ -1,12 +1,10 @@
 """The URLs of pages and of the HTTP API; WebSockets are in `routing.py`."""
 
-from django.contrib.auth.views import LogoutView
 from django.urls import path
 
 from metrics_stream.api import metrics as api_metrics
 from metrics_stream.api import runs as api_runs
-from metrics_stream.views import dashboards, exports, runs, shares, status
-from metrics_stream.views.sign_in import SignIn
+from metrics_stream.views import accounts, dashboards, exports, runs, shares, status
 
 app_name = "metrics_stream"
 
@@ -18,8 +16,8 @@ urlpatterns = [
     path("runs/<slug:slug>/export.csv", exports.export_csv, name="run_csv"),
     path("runs/<slug:slug>/export.ndjson.gz", exports.export_ndjson, name="run_ndjson"),
     path("console/", dashboards.console, name="console"),
-    path("login/", SignIn.as_view(), name="login"),
-    path("logout/", LogoutView.as_view(), name="logout"),
+    path("login/", accounts.SignIn.as_view(), name="login"),
+    path("logout/", accounts.SignOut.as_view(), name="logout"),
     path("share/", shares.ended, name="share_ended"),
     path("share/<path:text>", shares.open_link, name="share"),
     path("healthz", status.healthz, name="healthz"),

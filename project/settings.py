@@ -1,5 +1,7 @@
 """Settings of the project; all that differs between machines comes from the environment (see .env.example)."""
 
+import os
+import runpy
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -9,6 +11,8 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.utils import get_random_secret_key
 
+from metrics_stream.conf import read_environment
+from project.environment import StrictEnv
 from project.logs import LOG_RENDERERS, logging_configuration
 from project.private_files import make_new_files_private, protect, sqlite_files
 from project.redis_url import channel_layer_host
@@ -17,7 +21,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = BASE_DIR / "var"
 make_new_files_private()
 
-env = environ.Env()
+env = StrictEnv()
 environ.Env.read_env(BASE_DIR / ".env")
 
 # `runserver` is the development server by definition; all other commands need DEBUG in the environment.
@@ -49,12 +53,6 @@ CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 # The path of the site on its host, /metrics-stream for example; empty: the root. Cookies are for this path alone.
 FORCE_SCRIPT_NAME = env.str("FORCE_SCRIPT_NAME", default="").rstrip("/") or None
 SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = f"{FORCE_SCRIPT_NAME or ''}/"
-
-# Whether everybody who reaches the server sees all metrics without signing in; not for publishing and the admin.
-ANONYMOUS_READ = env.bool("ANONYMOUS_READ", default=DEBUG)
-
-# Origins, with scheme and port, whose pages may open sockets although they come from another server.
-ALLOWED_ORIGINS = env.list("ALLOWED_ORIGINS", default=[])
 
 # Proxies whose X-Forwarded-Proto and X-Forwarded-For `manage.py serve` believes.
 FORWARDED_ALLOW_IPS = env.str("FORWARDED_ALLOW_IPS", default="127.0.0.1,::1")
@@ -169,6 +167,8 @@ AXES_FAILURE_LIMIT = env.int("SIGN_IN_ATTEMPTS", default=5)
 AXES_COOLOFF_TIME = timedelta(minutes=env.int("SIGN_IN_LOCKOUT_MINUTES", default=15))
 AXES_HANDLER = "metrics_stream.views.sign_in.SignInHandler"
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+# The name of the field in the forms for signing in, whatever the user model calls its column.
+AXES_USERNAME_FORM_FIELD = "username"
 AXES_LOCKOUT_CALLABLE = "metrics_stream.views.sign_in.locked_out"
 AXES_CLIENT_IP_CALLABLE = "metrics_stream.views.sign_in.client_address"
 AXES_RESET_ON_SUCCESS = True
@@ -191,8 +191,14 @@ CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
     else {"BACKEND": "channels.layers.InMemoryChannelLayer", "CONFIG": {"capacity": 10_000}}
 }
 
-# Two installations on one Redis need two prefixes, or each takes the other's test runs and metrics for its own.
-METRICS_STREAM: dict[str, Any] = {"GROUP_PREFIX": env.str("GROUP_PREFIX", default="metrics_stream")}
+# Every key can be set by METRICS_STREAM_<KEY>; three have shorter names, too.
+METRICS_STREAM: dict[str, Any] = {
+    "ANONYMOUS_READ": env.bool("ANONYMOUS_READ", default=DEBUG),
+    "ALLOWED_ORIGINS": env.list("ALLOWED_ORIGINS", default=[]),
+    # Two installations on one Redis need two prefixes, or each takes the other's test runs and metrics for its own.
+    "GROUP_PREFIX": env.str("GROUP_PREFIX", default="metrics_stream"),
+    **read_environment(os.environ),
+}
 
 # The error pages of DEBUG show the settings; those with addresses hold passwords.
 DEFAULT_EXCEPTION_REPORTER_FILTER = "project.error_pages.SecretsFilter"
@@ -218,3 +224,12 @@ if LOG_FORMAT not in LOG_RENDERERS:
     raise ImproperlyConfigured(f"LOG_FORMAT is {LOG_FORMAT!r}; allowed: {', '.join(LOG_RENDERERS)}")
 
 LOGGING = logging_configuration(LOG_FORMAT, env.str("LOG_LEVEL", default="INFO"))
+
+# What this installation alone changes, and an upgrade leaves as it is: a file of Python that sees all names above.
+LOCAL_SETTINGS = Path(env.str("LOCAL_SETTINGS", default=str(BASE_DIR / "local_settings.py")))
+if LOCAL_SETTINGS.is_file():
+    globals().update(
+        {name: value for name, value in runpy.run_path(str(LOCAL_SETTINGS), dict(globals())).items() if name.isupper()}
+    )
+elif "LOCAL_SETTINGS" in os.environ:
+    raise ImproperlyConfigured(f"LOCAL_SETTINGS={LOCAL_SETTINGS}: there is no such file; allowed: a file of Python")

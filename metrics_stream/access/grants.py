@@ -14,9 +14,9 @@ from typing import Any, cast
 
 from django.conf import settings as django_settings
 from django.contrib.auth import get_user
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, Group
 from django.contrib.sessions.backends.base import SessionBase
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 
 from metrics_stream.access.credentials import (
@@ -47,7 +47,8 @@ class Access:
     """Metric types that are at least partly visible, in catalogue order."""
     everything: tuple[str, ...]
     """Those of them that `all` stands for."""
-    user_id: int | None = None
+    user_id: Any = None
+    """The primary key of the user; None for tokens and guests."""
     dashboards: frozenset[int] | None = frozenset()
     """Ids of dashboards; None means every published one."""
     sees_drafts: bool = False
@@ -73,7 +74,7 @@ class Access:
 
 def is_open() -> bool:
     """Return whether everything is visible without a credential (setting ANONYMOUS_READ)."""
-    return bool(getattr(django_settings, "ANONYMOUS_READ", False))
+    return get_settings().anonymous_read
 
 
 def shows_something(headers: Mapping[str, str], *, may_have_session: bool) -> bool:
@@ -148,13 +149,13 @@ def _access_of_session(key: str) -> Access:
 
 def access_of_user(user: AbstractBaseUser, links: Iterable[ShareLink] = ()) -> Access:
     """Return the access of a signed-in user, extended by the share links opened in the same browser."""
-    who = user.get_username()
+    who = str(user.get_username())
     sees_drafts = is_staff(user)
     if is_open() or getattr(user, "is_superuser", False):
         every: dict[str, Any] = {"dashboards": None, "run_sources": None}
         return _build_access(who, EVERYTHING, user_id=user.pk, sees_drafts=sees_drafts, **every)
     policies = list(
-        AccessPolicy.objects.filter(Q(users=user.pk) | Q(groups__user=user.pk))
+        AccessPolicy.objects.filter(Q(users=user.pk) | Q(groups__in=_groups_of(user)))
         .distinct()
         .prefetch_related("dashboards")
     )
@@ -176,6 +177,12 @@ def access_of_user(user: AbstractBaseUser, links: Iterable[ShareLink] = ()) -> A
     # A shared run is not mixed with the user's own access.
     live = [link for link in links if link.run_id is None]
     return _add_links(own, live) if live else own
+
+
+def _groups_of(user: AbstractBaseUser) -> QuerySet[Group]:
+    """Return the groups of a user; a custom user model may have none."""
+    groups = getattr(user, "groups", None)
+    return Group.objects.none() if groups is None else groups.all()
 
 
 def _grant_of(policy: AccessPolicy) -> Grant:

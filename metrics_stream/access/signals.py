@@ -51,7 +51,9 @@ def connect() -> None:
         post_save.connect(_tell_of_save, sender=model, dispatch_uid=_UID)
         post_delete.connect(_tell_later, sender=model, dispatch_uid=_UID)
     post_delete.connect(_tell_later, sender=Group, dispatch_uid=_UID)
-    for through in (user.groups.through, AccessPolicy.users.through, AccessPolicy.groups.through):
+    # A custom user model may have no groups.
+    memberships = [user.groups.through] if hasattr(user, "groups") else []
+    for through in (*memberships, AccessPolicy.users.through, AccessPolicy.groups.through):
         m2m_changed.connect(_tell_later, sender=through, dispatch_uid=_UID)
     m2m_changed.connect(_tell_later, sender=AccessPolicy.dashboards.through, dispatch_uid=_UID)
     user_logged_out.connect(_tell_later, dispatch_uid=_UID)

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.auth import get_user_model
 from django.db.models import QuerySet
 from django.forms import ModelChoiceField
 from django.http import HttpRequest, HttpResponse
@@ -33,7 +34,7 @@ class AccessPolicyAdmin(AuditedAdmin):
     form = AccessPolicyForm
     list_display = ["name", "people", "group_list", "type_list", "source_list", "dashboard_list", "run_words"]
     list_filter = ["groups", "runs", "all_dashboards"]
-    search_fields = ["name", "users__username", "groups__name"]
+    search_fields = ["name", f"users__{get_user_model().USERNAME_FIELD}", "groups__name"]
     filter_horizontal = ["users", "groups", "dashboards"]
     fieldsets = [
         (

@@ -9,18 +9,19 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.forms import Script
 from django.http import Http404, HttpRequest, HttpResponse
-from simple_history.admin import SimpleHistoryAdmin
 
 from metrics_stream.conf import get_settings
+from metrics_stream.models.changes import changes_are_recorded
 from metrics_stream.models.panel_kinds import PANEL_KINDS
 
-admin.site.site_header = "Metrics Stream"
-admin.site.site_title = "Metrics Stream"
-admin.site.index_title = "Dashboards, presets and test runs"
+if changes_are_recorded():
+    from simple_history.admin import SimpleHistoryAdmin as ChangesAdmin
+else:
+    ChangesAdmin = admin.ModelAdmin
 
 
-class StreamAdmin(SimpleHistoryAdmin):  # type: ignore[misc]  # the library is untyped
-    """An admin with a history of changes, and with the data for the scripts of forms."""
+class StreamAdmin(ChangesAdmin):  # type: ignore[misc]  # the library is untyped
+    """An admin with a history of changes where it is installed, and with the data for the scripts of forms."""
 
     save_on_top = True
     history_list_per_page = 50

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from adminsortable2.admin import SortableAdminMixin, SortableStackedInline
 from django.contrib import admin, messages
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -13,6 +12,7 @@ from django.utils.html import format_html
 
 from metrics_stream.admin.base import StreamAdmin
 from metrics_stream.admin.forms import ClientPresetForm, DashboardForm, PanelForm
+from metrics_stream.admin.sorting import CAN_DRAG, ORDER_FIELDS, SortedInline, SortedList, last_order
 from metrics_stream.models import ClientPreset, Dashboard, Panel
 
 Item = TypeVar("Item", ClientPreset, Dashboard, Panel)
@@ -108,13 +108,14 @@ class ClientPresetAdmin(StreamAdmin):
         return _announce(self, request, copies)
 
 
-class PanelInline(SortableStackedInline):  # type: ignore[misc]  # the library is untyped
+class PanelInline(SortedInline):  # type: ignore[misc]  # the library is untyped
     model = Panel
     form = PanelForm
     extra = 0
     # More panels would exceed Django's limit of 1,000 form fields in one request.
     max_num = 40
-    fieldsets = [*PANEL_FIELDSETS, (None, {"classes": ["panel-order"], "fields": ["order"]})]
+    # Dragging writes the order into a hidden field.
+    fieldsets = [*PANEL_FIELDSETS, (None, {"classes": ["panel-order"] if CAN_DRAG else [], "fields": ["order"]})]
 
     def get_formset(self, request: HttpRequest, obj: Dashboard | None = None, **kwargs: Any) -> Any:
         # Without a limit, a forged count of panels would draw a thousand of them for half a minute.
@@ -122,18 +123,19 @@ class PanelInline(SortableStackedInline):  # type: ignore[misc]  # the library i
 
 
 @admin.register(Dashboard)
-class DashboardAdmin(SortableAdminMixin, StreamAdmin):  # type: ignore[misc]  # the library is untyped
+class DashboardAdmin(SortedList, StreamAdmin):  # type: ignore[misc]  # the library is untyped
     form = DashboardForm
     ordering = ["order", "pk"]
     inlines = [PanelInline]
-    list_display = ["title", "kind_label", "preset", "panel_count", "published", "open_page"]
+    list_display = ["title", "kind_label", "preset", "panel_count", "published", "open_page", *ORDER_FIELDS]
+    list_editable = ORDER_FIELDS
     list_display_links = ["title"]
     list_filter = ["published", "kind", "preset"]
     list_select_related = ["preset"]
     search_fields = ["title", "slug", "description", "panels__title"]
     prepopulated_fields = {"slug": ["title"]}
     actions = ["duplicate", "publish", "unpublish", "share"]
-    fieldsets = [(None, {"fields": [("title", "slug"), "description", "kind", "preset", "published"]})]
+    fieldsets = [(None, {"fields": [("title", "slug"), "description", "kind", "preset", "published", *ORDER_FIELDS]})]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Dashboard]:
         queryset: QuerySet[Dashboard] = super().get_queryset(request)
@@ -160,7 +162,7 @@ class DashboardAdmin(SortableAdminMixin, StreamAdmin):  # type: ignore[misc]  # 
             dashboard.slug = _free(Dashboard, "slug", dashboard.slug, "-copy", "-copy-{}")
             dashboard.title = _free(Dashboard, "title", dashboard.title, " (copy)", " (copy {})")
             dashboard.published = False
-            dashboard.order = self.get_max_order(request) + 1
+            dashboard.order = last_order(Dashboard) + 1
             copies.append(_save_as_new(dashboard))
             for panel in panels:
                 panel.dashboard = dashboard

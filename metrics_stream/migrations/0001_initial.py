@@ -3,9 +3,10 @@
 import django.core.validators
 import django.db.models.deletion
 import metrics_stream.models.validators
-import simple_history.models
 from django.conf import settings
 from django.db import migrations, models
+
+from metrics_stream.models.changes import historical_bases, installed_only
 
 
 class Migration(migrations.Migration):
@@ -16,7 +17,7 @@ class Migration(migrations.Migration):
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
-    operations = [
+    operations = installed_only([
         migrations.CreateModel(
             name='ClientPreset',
             fields=[
@@ -83,7 +84,7 @@ class Migration(migrations.Migration):
                 'ordering': ('-history_date', '-history_id'),
                 'get_latest_by': ('history_date', 'history_id'),
             },
-            bases=(simple_history.models.HistoricalChanges, models.Model),
+            bases=historical_bases(),
         ),
         migrations.CreateModel(
             name='HistoricalDashboard',
@@ -108,7 +109,7 @@ class Migration(migrations.Migration):
                 'ordering': ('-history_date', '-history_id'),
                 'get_latest_by': ('history_date', 'history_id'),
             },
-            bases=(simple_history.models.HistoricalChanges, models.Model),
+            bases=historical_bases(),
         ),
         migrations.CreateModel(
             name='HistoricalPanel',
@@ -138,7 +139,7 @@ class Migration(migrations.Migration):
                 'ordering': ('-history_date', '-history_id'),
                 'get_latest_by': ('history_date', 'history_id'),
             },
-            bases=(simple_history.models.HistoricalChanges, models.Model),
+            bases=historical_bases(),
         ),
         migrations.CreateModel(
             name='Panel',
@@ -161,4 +162,4 @@ class Migration(migrations.Migration):
                 'ordering': ['order', 'pk'],
             },
         ),
-    ]
+    ])

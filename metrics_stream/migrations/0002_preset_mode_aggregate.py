@@ -2,6 +2,8 @@
 
 from django.db import migrations, models
 
+from metrics_stream.models.changes import installed_only
+
 
 class Migration(migrations.Migration):
 
@@ -9,7 +11,7 @@ class Migration(migrations.Migration):
         ('metrics_stream', '0001_initial'),
     ]
 
-    operations = [
+    operations = installed_only([
         migrations.AlterField(
             model_name='clientpreset',
             name='mode',
@@ -20,4 +22,4 @@ class Migration(migrations.Migration):
             name='mode',
             field=models.CharField(choices=[('all', 'Every metric, oldest first'), ('latest', 'Only the newest of each type, source and agent'), ('aggregate', 'A summary of each type, source and agent')], default='all', help_text='The newest is enough for numbers on a wall or over a phone; a summary (mean, minimum, maximum) keeps the peaks of a slow interval; charts without gaps need every metric.', max_length=10),
         ),
-    ]
+    ])

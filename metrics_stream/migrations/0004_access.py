@@ -2,9 +2,10 @@
 
 import django.db.models.deletion
 import metrics_stream.models.validators
-import simple_history.models
 from django.conf import settings
 from django.db import migrations, models
+
+from metrics_stream.models.changes import historical_bases, installed_only, user_field_name
 
 
 class Migration(migrations.Migration):
@@ -15,7 +16,7 @@ class Migration(migrations.Migration):
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
-    operations = [
+    operations = installed_only([
         migrations.CreateModel(
             name='AccessPolicy',
             fields=[
@@ -79,7 +80,7 @@ class Migration(migrations.Migration):
                 'ordering': ('-history_date', '-history_id'),
                 'get_latest_by': ('history_date', 'history_id'),
             },
-            bases=(simple_history.models.HistoricalChanges, models.Model),
+            bases=historical_bases(),
         ),
         migrations.CreateModel(
             name='HistoricalAccessPolicy_dashboards',
@@ -93,7 +94,7 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name': 'HistoricalAccessPolicy_dashboards',
             },
-            bases=(simple_history.models.HistoricalChanges, models.Model),
+            bases=historical_bases(),
         ),
         migrations.CreateModel(
             name='HistoricalAccessPolicy_groups',
@@ -107,7 +108,7 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name': 'HistoricalAccessPolicy_groups',
             },
-            bases=(simple_history.models.HistoricalChanges, models.Model),
+            bases=historical_bases(),
         ),
         migrations.CreateModel(
             name='HistoricalAccessPolicy_users',
@@ -116,12 +117,12 @@ class Migration(migrations.Migration):
                 ('m2m_history_id', models.AutoField(primary_key=True, serialize=False)),
                 ('accesspolicy', models.ForeignKey(blank=True, db_constraint=False, db_tablespace='', null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='metrics_stream.accesspolicy')),
                 ('history', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.DO_NOTHING, to='metrics_stream.historicalaccesspolicy')),
-                ('user', models.ForeignKey(blank=True, db_constraint=False, db_tablespace='', null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to=settings.AUTH_USER_MODEL)),
+                (user_field_name(), models.ForeignKey(blank=True, db_constraint=False, db_tablespace='', null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to=settings.AUTH_USER_MODEL)),
             ],
             options={
                 'verbose_name': 'HistoricalAccessPolicy_users',
             },
-            bases=(simple_history.models.HistoricalChanges, models.Model),
+            bases=historical_bases(),
         ),
         migrations.CreateModel(
             name='HistoricalAccessToken',
@@ -148,7 +149,7 @@ class Migration(migrations.Migration):
                 'ordering': ('-history_date', '-history_id'),
                 'get_latest_by': ('history_date', 'history_id'),
             },
-            bases=(simple_history.models.HistoricalChanges, models.Model),
+            bases=historical_bases(),
         ),
         migrations.CreateModel(
             name='HistoricalShareLink',
@@ -173,7 +174,7 @@ class Migration(migrations.Migration):
                 'ordering': ('-history_date', '-history_id'),
                 'get_latest_by': ('history_date', 'history_id'),
             },
-            bases=(simple_history.models.HistoricalChanges, models.Model),
+            bases=historical_bases(),
         ),
         migrations.CreateModel(
             name='ShareLink',
@@ -206,4 +207,4 @@ class Migration(migrations.Migration):
                 'constraints': [models.UniqueConstraint(fields=('token', 'kind', 'name'), name='one_row_for_each_name')],
             },
         ),
-    ]
+    ])

@@ -6,6 +6,8 @@ import metrics_stream.models.panel_kinds
 import metrics_stream.models.validators
 from django.db import migrations, models
 
+from metrics_stream.models.changes import installed_only
+
 
 class Migration(migrations.Migration):
 
@@ -13,7 +15,7 @@ class Migration(migrations.Migration):
         ('metrics_stream', '0006_runs_of_tokens'),
     ]
 
-    operations = [
+    operations = installed_only([
         migrations.AlterField(
             model_name='accesspolicy',
             name='agent_ids',
@@ -379,4 +381,4 @@ class Migration(migrations.Migration):
             name='target_tps',
             field=models.FloatField(blank=True, help_text='In transactions per second. Empty: no target.', null=True, validators=[metrics_stream.models.validators.validate_finite, django.core.validators.MinValueValidator(0.0)], verbose_name='target load'),
         ),
-    ]
+    ])

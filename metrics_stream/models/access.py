@@ -17,9 +17,9 @@ from django.core import signing
 from django.db import models
 from django.urls import reverse
 from django.utils import timezone
-from simple_history.models import HistoricalRecords
 
 from metrics_stream.models import uses
+from metrics_stream.models.changes import record_changes
 from metrics_stream.models.dashboards import Dashboard
 from metrics_stream.models.runs import TestRun
 from metrics_stream.models.validators import (
@@ -118,7 +118,7 @@ class AccessToken(Revocable):
     metric_types = _types_field()
     sources = _terms_field("sources", "Only metrics of these sources. Empty: every source.")
 
-    history = HistoricalRecords(excluded_fields=["digest", "last_used_at"])
+    history = record_changes(excluded_fields=["digest", "last_used_at"])
 
     class Meta:
         """The order in lists."""
@@ -208,7 +208,7 @@ class AccessPolicy(models.Model):
     dashboards = models.ManyToManyField(Dashboard, blank=True, related_name="+")
     runs = models.CharField("test runs", max_length=7, choices=Runs.choices, default=Runs.NONE)
 
-    history = HistoricalRecords(m2m_fields=[users, groups, dashboards])
+    history = record_changes(m2m_fields=[users, groups, dashboards])
 
     class Meta:
         """The order in lists."""
@@ -237,7 +237,7 @@ class ShareLink(Revocable):
         help_text="The link shows this test run. Empty: live metrics.",
     )
 
-    history = HistoricalRecords(excluded_fields=["digest", "last_used_at"])
+    history = record_changes(excluded_fields=["digest", "last_used_at"])
 
     class Meta:
         """The order in lists."""

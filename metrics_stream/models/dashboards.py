@@ -12,8 +12,8 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
 from django.urls import reverse
-from simple_history.models import HistoricalRecords
 
+from metrics_stream.models.changes import record_changes
 from metrics_stream.models.panel_kinds import LINE, PANEL_KINDS, kind_choices
 from metrics_stream.models.validators import (
     outside,
@@ -109,7 +109,7 @@ class ClientPreset(models.Model):
         "one, the other is the default no longer.",
     )
 
-    history = HistoricalRecords()
+    history = record_changes()
 
     class Meta:
         """The order in lists, and the constraint that at most one preset is the default."""
@@ -172,7 +172,7 @@ class Dashboard(models.Model):
     order = models.PositiveIntegerField(default=0, db_index=True)
     published = models.BooleanField(default=True, help_text="Off: only staff can open the page.")
 
-    history = HistoricalRecords()
+    history = record_changes()
 
     class Meta:
         """The order in the navigation."""
@@ -234,7 +234,7 @@ class Panel(models.Model):
     order = models.PositiveIntegerField(default=0, db_index=True)
     options = models.JSONField(default=dict, blank=True, validators=[validate_options])
 
-    history = HistoricalRecords()
+    history = record_changes()
 
     class Meta:
         """The order on the page."""

@@ -11,9 +11,9 @@ from typing import Any
 
 from django.core.validators import MinValueValidator
 from django.db import models
-from simple_history.models import HistoricalRecords
 
 from metrics_stream.core.formats import runs as run_formats
+from metrics_stream.models.changes import record_changes
 from metrics_stream.models.validators import validate_finite, validate_printable, validate_terms, validate_text
 
 
@@ -128,7 +128,7 @@ class TestRun(models.Model):
         help_text="When the recorder reached the end of the run. Empty: it has not reached it yet.",
     )
 
-    history = HistoricalRecords(excluded_fields=sorted({*RECORDED_COLUMNS, "started_by", "start_key"}))
+    history = record_changes(excluded_fields=sorted({*RECORDED_COLUMNS, "started_by", "start_key"}))
 
     class Meta:
         """The order in lists: newest first."""

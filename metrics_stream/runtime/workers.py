@@ -15,7 +15,7 @@ import psutil
 
 from metrics_stream.telemetry import Sample
 
-FOLDER_VARIABLE = "METRICS_STREAM_WORKERS_FOLDER"
+FOLDER_VARIABLE = "STREAM_WORKERS_FOLDER"
 """The environment variable with which `serve` passes the folder to its workers."""
 
 # A living process writes every second. If a file is older than this, its process id belongs to another program by now.

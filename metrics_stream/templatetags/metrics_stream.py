@@ -14,6 +14,7 @@ from pathlib import Path
 
 from django.conf import settings
 from django.contrib.staticfiles import finders
+from django.shortcuts import resolve_url
 from django.template import Library
 from django.templatetags.static import static
 from django.utils.html import format_html, format_html_join
@@ -24,6 +25,13 @@ from metrics_stream.models import Panel
 
 register = Library()
 register.simple_tag(is_open)
+
+
+@register.simple_tag
+def sign_in_address() -> str:
+    """Return the address of the page for signing in, which may be one of the host's own."""
+    return resolve_url(settings.LOGIN_URL)
+
 
 # In this project each import statement begins a line.
 _IMPORTED = re.compile(r"""^(?:import|export)\s(?:[\w\s{},*$]*\sfrom\s)?\s*["'](\.{1,2}/[^"']+)["']""", re.MULTILINE)

@@ -9,7 +9,7 @@ from django.core.paginator import Paginator
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.urls import reverse
+from django.urls import NoReverseMatch, reverse
 from django.views.decorators.http import require_safe
 
 from metrics_stream.access.decorators import for_viewers
@@ -123,4 +123,7 @@ def dashboard_links(run: TestRun, dashboards: QuerySet[Dashboard], recorded: set
 
 
 def _admin_address(request: HttpRequest, run: TestRun) -> str:
-    return reverse("admin:metrics_stream_testrun_change", args=[run.pk]) if is_staff(request.user) else ""
+    try:
+        return reverse("admin:metrics_stream_testrun_change", args=[run.pk]) if is_staff(request.user) else ""
+    except NoReverseMatch:  # a host without the admin
+        return ""

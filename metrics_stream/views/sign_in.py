@@ -1,4 +1,4 @@
-"""The page for signing in, and the limit on attempts (django-axes).
+"""The limit on attempts to sign in, where django-axes is installed; `accounts.py` has the page.
 
 Attempts are counted for a user name and an address together, so that one person cannot lock out another. They are also
 counted for the address alone, with a higher limit, so that one password cannot be tried on all names. Names that do not
@@ -16,8 +16,6 @@ from axes.conf import settings
 from axes.handlers.database import AxesDatabaseHandler
 from axes.handlers.proxy import AxesProxyHandler
 from axes.models import AccessAttempt
-from django.contrib.auth.forms import AuthenticationForm
-from django.contrib.auth.views import LoginView
 from django.db.models import QuerySet, Sum
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -28,29 +26,6 @@ NAMES_OF_AN_ADDRESS = 10
 
 # A client that has one IPv6 address has all with the same prefix.
 IPV6_PREFIX_BITS = 64
-
-
-class SignInForm(AuthenticationForm):
-    """Asks for user name and password, and says in plain words what was wrong."""
-
-    error_messages = {
-        **AuthenticationForm.error_messages,
-        "invalid_login": "The user name or the password is wrong. Upper and lower case matter in both.",
-    }
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.fields["username"].label = "User name"
-        for field in self.fields.values():
-            field.widget.attrs["class"] = "input"
-
-
-class SignIn(LoginView):
-    """The page for signing in; it redirects to the page that the user came from, on this site only."""
-
-    template_name = "metrics_stream/login.html"
-    authentication_form = SignInForm
-    redirect_authenticated_user = True
 
 
 def client_address(request: HttpRequest) -> str | None:

@@ -38,8 +38,8 @@ IMPORT = re.compile(r"^\s*from ((?:metrics_stream|project)[\w.]*) import (.+)$",
 STATIC_FILE = re.compile(r"/static/(metrics_stream/[\w./-]+)")
 CLASS = re.compile(r"([A-Z][a-z]+\w*)(?:\.\w+(?:\(.*\))?)?")
 
-# Made by dev.py and by the benchmarks.
-GENERATED = ("var/",)
+# Made by dev.py and by the benchmarks, or by the reader.
+GENERATED = ("var/", "local_settings.py", "mysite/")
 
 
 def unknown_files(text: str) -> Iterator[str]:

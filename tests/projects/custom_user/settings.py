@@ -1,0 +1,6 @@
+"""The shipped project with a user model of its own."""
+
+from project.settings import *  # noqa: F403
+
+INSTALLED_APPS = ["daphne", "tests.projects.custom_user.people", *INSTALLED_APPS[1:]]  # noqa: F405
+AUTH_USER_MODEL = "people.Person"
