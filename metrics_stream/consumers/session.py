@@ -198,6 +198,7 @@ class Session:
             runtime.hub,
             runtime.intake,
             runtime.history,
+            runtime.run_sources,
             join=runtime.membership.wait_joined,
             visible=self._visible,
         )
