@@ -6,8 +6,8 @@ the database, so they must not be called on a hot path.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from importlib import import_module
 from types import SimpleNamespace
 from typing import Any, cast
@@ -28,12 +28,13 @@ from metrics_stream.access.credentials import (
     expired,
     forbidden,
 )
-from metrics_stream.access.shares import SHARES_KEY, grants_of, held_by
+from metrics_stream.access.shares import SHARES_KEY, held_by
 from metrics_stream.conf import get_settings
 from metrics_stream.core.errors import NotAuthenticatedError
 from metrics_stream.core.metrics.catalogue import ALL
 from metrics_stream.core.metrics.permission import EVERYTHING, NOTHING, Grant, Permit
 from metrics_stream.models import AccessPolicy, AccessToken, ShareLink
+from metrics_stream.models.dashboard_content import grants_in, grants_of, panels_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class Access:
     who: str
     """The name of the user or token, for the log and the page Connections."""
     permit: Permit
+    """What is visible of test runs and, with what live links share, of live metrics."""
     metric_types: tuple[str, ...]
     """Metric types that are at least partly visible, in catalogue order."""
     everything: tuple[str, ...]
@@ -52,19 +54,50 @@ class Access:
     dashboards: frozenset[int] | None = frozenset()
     """Ids of dashboards; None means every published one."""
     sees_drafts: bool = False
-    run_sources: tuple[frozenset[str], ...] | None = ()
-    """Runs whose sources all are in one of these sets; None means every run."""
+    shared_grants: frozenset[Grant] = frozenset()
+    """What links share of live metrics."""
+    shared_dashboards: frozenset[int] = frozenset()
+    """Those of them that only share links open."""
+    shared_panels: frozenset[int] = frozenset()
+    """The panels of these that existed when the links were made."""
     run_ids: frozenset[int] = frozenset()
-    """Ids of further runs."""
+    """Ids of runs that are visible although the permit names no such runs."""
     is_live: bool = True
-    """Whether the permit applies to live metrics too, and not only to runs."""
+    """Whether live metrics are visible too, and not only runs."""
     is_shared: bool = False
     """Whether it comes from share links alone: their dashboards may be viewed, and nothing else."""
 
     @property
     def live_permit(self) -> Permit:
         """The permit for live metrics."""
-        return self.permit if self.is_live else NOTHING
+        return self.page_permit if self.is_live else NOTHING
+
+    @property
+    def page_permit(self) -> Permit:
+        """The permit for what pages say of metrics: names of types, sources, agents and fields."""
+        return self.permit.plus(self.shared_grants)
+
+    def shows_run(self, pk: int, sources: Collection[str]) -> bool:
+        """Return whether a run of these sources may be listed, replayed and exported."""
+        return pk in self.run_ids or self.permit.names_run(sources)
+
+    def opens(self, dashboard_id: int) -> bool:
+        """Return whether the page of a dashboard may be opened, once it is published."""
+        return self.dashboards is None or dashboard_id in self.dashboards
+
+    def within(self, other: Access) -> Access:
+        """Return the part of the access that another access has, too; the identity and the links stay."""
+        permit = self.permit.overlap(other.permit)
+        dashboards = self.dashboards if other.dashboards is None else other.dashboards
+        if self.dashboards is not None and other.dashboards is not None:
+            dashboards = self.dashboards & other.dashboards
+        return replace(
+            self,
+            **_describe_permit(permit),
+            dashboards=dashboards,
+            sees_drafts=self.sees_drafts and other.sees_drafts,
+            run_ids=self.run_ids & other.run_ids,
+        )
 
     def visible_types(self, metric_types: Iterable[str]) -> tuple[str, ...]:
         """Return those of the metric types that are at least partly visible, in catalogue order."""
@@ -104,36 +137,63 @@ def resolve(credential: Credential) -> Access:
             return _access_of_session(key)
         case _:
             if is_open():
-                return _build_access("anybody", EVERYTHING, dashboards=None, run_sources=None)
+                return _build_access("anybody", EVERYTHING, dashboards=None)
             raise NotAuthenticatedError
 
 
 def _build_access(who: str, permit: Permit, **options: Any) -> Access:
+    return Access(who, **_describe_permit(permit), **options)
+
+
+def _describe_permit(permit: Permit) -> dict[str, Any]:
+    """Return the permit with the metric types that it shows, as attributes of Access."""
     catalogue = get_settings().catalogue()
-    return Access(
-        who, permit, permit.metric_types(catalogue.slugs), permit.metric_types(catalogue.all_slugs), **options
-    )
+    return {
+        "permit": permit,
+        "metric_types": permit.metric_types(catalogue.slugs),
+        "everything": permit.metric_types(catalogue.all_slugs),
+    }
 
 
 def _access_of_token(pk: int) -> Access:
-    token = AccessToken.objects.filter(pk=pk).first()
+    token = AccessToken.objects.select_related("created_by").filter(pk=pk).first()
     if token is None or token.revoked_at is not None:
         raise forbidden("the token has been revoked")
     if token.has_expired:
         raise expired("the token has expired")
     if not token.allows(AccessToken.Scope.SUBSCRIBE):
         raise forbidden("the token is not for subscribing; allowed: tokens with the scope subscribe")
+    if not token.metric_types:
+        raise forbidden("the token names no metric types, so it opens nothing; allowed: tokens with metric types")
+    maker = _access_of_maker(token)
     token.note_use()
     sources = frozenset(token.sources)
-    permit = Permit(frozenset({Grant(_expand_types(token.metric_types), sources)}))
-    runs = (sources,) if sources else None
-    return _build_access(f"token {token.name}", permit, dashboards=None, run_sources=runs)
+    permit = Permit(
+        frozenset({Grant(_expand_types(token.metric_types), sources)}), frozenset({sources}) if sources else None
+    )
+    access = _build_access(f"token {token.name}", permit, dashboards=None)
+    if maker is not None:
+        access = access.within(maker)
+    # Whoever sees no metric type has no use for pages that show some.
+    return access if access.metric_types else _build_access(access.who, NOTHING)
+
+
+def _access_of_maker(grant: AccessToken | ShareLink) -> Access | None:
+    """Return the access of the person to whom a token or link is bound now, None if it is bound to nobody.
+
+    Raise AccessRefusedError if the person has no active account any more.
+    """
+    if not grant.is_personal:
+        return None
+    if not grant.has_maker or grant.created_by is None:
+        raise forbidden("the account of the person who made this is not active any more")
+    return access_of_user(grant.created_by)
 
 
 def _access_of_session(key: str) -> Access:
     session = _open_session(key)
     user = user_of(session)
-    links = _valid_links_in(session)
+    links = _effective_links_in(session)
     if user.is_authenticated:
         return access_of_user(user, links)
     if links:
@@ -152,8 +212,7 @@ def access_of_user(user: AbstractBaseUser, links: Iterable[ShareLink] = ()) -> A
     who = str(user.get_username())
     sees_drafts = is_staff(user)
     if is_open() or getattr(user, "is_superuser", False):
-        every: dict[str, Any] = {"dashboards": None, "run_sources": None}
-        return _build_access(who, EVERYTHING, user_id=user.pk, sees_drafts=sees_drafts, **every)
+        return _build_access(who, EVERYTHING, user_id=user.pk, sees_drafts=sees_drafts, dashboards=None)
     policies = list(
         AccessPolicy.objects.filter(Q(users=user.pk) | Q(groups__in=_groups_of(user)))
         .distinct()
@@ -168,11 +227,10 @@ def access_of_user(user: AbstractBaseUser, links: Iterable[ShareLink] = ()) -> A
     every_dashboard = any(policy.all_dashboards for policy in policies)
     own = _build_access(
         who,
-        Permit(frozenset(map(_grant_of, policies))),
+        Permit(frozenset(map(_grant_of, policies)), None if sources is None else frozenset(sources)),
         user_id=user.pk,
         dashboards=None if every_dashboard else frozenset(one.pk for each in policies for one in each.dashboards.all()),
         sees_drafts=sees_drafts,
-        run_sources=None if sources is None else tuple(sources),
     )
     # A shared run is not mixed with the user's own access.
     live = [link for link in links if link.run_id is None]
@@ -200,35 +258,50 @@ def _expand_types(metric_types: Iterable[str]) -> frozenset[str]:
 
 
 def _add_links(own: Access, links: Iterable[ShareLink]) -> Access:
-    """Return the access, extended by what share links show: the fields that the panels of their dashboards draw.
+    """Return the access, extended by what share links show.
 
     A link to a run is valid for that run only, so with one of those nothing live is visible.
     """
     links = list(links)
+    is_live = all(link.run_id is None for link in links)
+    grants = frozenset[Grant]().union(*map(_grants_of_link, links))
     for link in links:
         link.note_use()
-    grants = own.permit.grants
-    if grants is not None:
-        grants = grants.union(*(grants_of(link.dashboard) for link in links))
-    catalogue = get_settings().catalogue()
-    permit = Permit(grants)
-    return Access(
+    shared = frozenset(link.dashboard_id for link in links if not own.opens(link.dashboard_id))
+    return replace(
+        own,
+        **(_describe_permit(own.permit.plus(grants)) | ({"permit": own.permit} if is_live else {})),
         who=own.who or f"link {links[-1].name}",
-        permit=permit,
-        metric_types=permit.metric_types(catalogue.slugs),
-        everything=permit.metric_types(catalogue.all_slugs),
-        user_id=own.user_id,
-        dashboards=None if own.dashboards is None else own.dashboards.union(link.dashboard_id for link in links),
-        sees_drafts=own.sees_drafts,
-        run_sources=own.run_sources,
+        dashboards=None if own.dashboards is None else own.dashboards | shared,
+        shared_grants=grants if is_live else frozenset(),
+        shared_dashboards=shared,
+        shared_panels=frozenset[int]().union(*(panels_in(link.content) for link in links)),
         run_ids=frozenset(link.run_id for link in links if link.run_id is not None),
-        is_live=all(link.run_id is None for link in links),
+        is_live=is_live,
         is_shared=not own.who,
     )
 
 
-def _valid_links_in(session: SessionBase) -> list[ShareLink]:
-    return [link for link in held_by(session) if link.is_valid]
+def _grants_of_link(link: ShareLink) -> frozenset[Grant]:
+    """Return what a link shows: what it was made for, as far as its dashboard shows it and its maker may see it now."""
+    shown = Permit(grants_in(link.content)).overlap(Permit(frozenset(grants_of(link.dashboard))))
+    maker = _access_of_maker(link)
+    shown = shown if maker is None else shown.overlap(maker.permit)
+    return shown.grants or frozenset()
+
+
+def is_effective(link: ShareLink) -> bool:
+    """Return whether a link opens its page: it is valid, and its maker may open this dashboard and run now."""
+    if not link.is_valid:
+        return False
+    maker = _access_of_maker(link)
+    if maker is None:
+        return True
+    return maker.opens(link.dashboard_id) and (link.run is None or maker.shows_run(link.run.pk, link.run.sources))
+
+
+def _effective_links_in(session: SessionBase) -> list[ShareLink]:
+    return [link for link in held_by(session) if is_effective(link)]
 
 
 def _open_session(key: str) -> SessionBase:
@@ -243,8 +316,16 @@ def user_of(session: SessionBase) -> AbstractBaseUser | AnonymousUser:
 
 
 def is_staff(user: AbstractBaseUser | AnonymousUser) -> bool:
-    """Return whether a user is active and on the staff, and so may see drafts and statistics."""
+    """Return whether a user is active and on the staff, and so may see drafts."""
     return bool(user.is_active and getattr(user, "is_staff", False))
+
+
+def sees_connections(user: AbstractBaseUser | AnonymousUser) -> bool:
+    """Return whether a user may see who is connected: in the admin and in the statistics."""
+    return is_staff(user) and any(
+        user.has_perm(f"metrics_stream.{action}_connection")  # type: ignore[union-attr]  # of every user model for the admin
+        for action in ("view", "change")
+    )
 
 
 # --- requests for pages ---
@@ -264,7 +345,7 @@ def _find_access(request: HttpRequest) -> Access:
         return admit({"authorization": authorization}, may_have_session=False)[1]
     user = request.user
     if user.is_authenticated:
-        return access_of_user(user, _valid_links_in(request.session))
-    if not is_open() and (links := _valid_links_in(request.session)):
+        return access_of_user(user, _effective_links_in(request.session))
+    if not is_open() and (links := _effective_links_in(request.session)):
         return _add_links(_build_access("", NOTHING), links)
     return resolve(Anybody())

@@ -1,52 +1,22 @@
-"""What share links show, as grants, and which links the session of a browser holds.
+"""Which share links the session of a browser holds.
 
 `access.grants` decides which of these links are still valid.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator
 from datetime import timedelta
 from importlib import import_module
 
 from django.conf import settings as django_settings
 from django.contrib.sessions.backends.base import SessionBase
-from django.core.exceptions import ValidationError
 from django.utils import timezone
 
 from metrics_stream.conf import get_settings
-from metrics_stream.core.metrics.permission import Grant
-from metrics_stream.models import ClientPreset, Dashboard, ShareLink
-from metrics_stream.models.panel_kinds import PANEL_KINDS
+from metrics_stream.models import ShareLink
 
 SHARES_KEY = "metrics_stream_shares"
 """The key in a browser's session with the ids of the share links that were opened in it."""
-
-
-def grants_of(dashboard: Dashboard) -> Iterator[Grant]:
-    """Yield a grant for each metric type on a dashboard: the fields that its panels read, narrowed by its preset.
-
-    A broken panel or preset grants nothing.
-    """
-    preset = dashboard.preset or ClientPreset.objects.filter(is_default=True).first() or ClientPreset()
-    try:
-        preset.clean_fields(exclude=_names_except(preset, "agent_ids", "sources", "fields"))
-    except ValidationError:
-        return
-    kept = frozenset(preset.fields)
-    shown: defaultdict[str, set[str]] = defaultdict(set)
-    for panel in dashboard.panels.all():
-        if panel.shows_metrics and not panel.problem:
-            shown[panel.metric_type] |= PANEL_KINDS[panel.kind].read_fields(panel.fields)
-    for metric_type, found in shown.items():
-        fields = frozenset(found & kept if kept else found)
-        if fields:  # a grant without fields would show every field
-            yield Grant(frozenset({metric_type}), frozenset(preset.sources), frozenset(preset.agent_ids), fields)
-
-
-def _names_except(preset: ClientPreset, *names: str) -> set[str]:
-    return {field.name for field in preset._meta.get_fields() if field.name not in names}
 
 
 def held_by(session: SessionBase) -> list[ShareLink]:
@@ -54,7 +24,7 @@ def held_by(session: SessionBase) -> list[ShareLink]:
     pks = session.get(SHARES_KEY)
     if not isinstance(pks, list):
         return []
-    found = ShareLink.objects.filter(pk__in=pks).select_related("dashboard__preset", "run")
+    found = ShareLink.objects.filter(pk__in=pks).select_related("dashboard__preset", "run", "created_by")
     return sorted(found, key=lambda link: pks.index(link.pk))
 
 

@@ -1,11 +1,22 @@
-"""Which dashboards and test runs an access shows; metrics are narrowed by its permit instead."""
+"""What an access shows of dashboards, presets, test runs and the catalogue; its permits narrow metrics."""
 
 from __future__ import annotations
 
-from django.db.models import QuerySet
+from collections.abc import Iterator
+from copy import copy
+from typing import Any
+
+from django.db.models import Q, QuerySet
 
 from metrics_stream.access.grants import Access
-from metrics_stream.models import Dashboard, TestRun
+from metrics_stream.conf import get_settings
+from metrics_stream.core.metrics.catalogue import ALL
+from metrics_stream.core.metrics.permission import Grant, Permit
+from metrics_stream.models import ClientPreset, Dashboard, Panel, TestRun
+from metrics_stream.models.dashboard_content import grants_of, is_readable, preset_of
+from metrics_stream.models.panel_kinds import PANEL_KINDS
+
+# --- dashboards ---
 
 
 def visible_dashboards(access: Access) -> QuerySet[Dashboard]:
@@ -19,17 +30,107 @@ def find_dashboard(access: Access, slug: str) -> Dashboard | None:
     found = Dashboard.objects.select_related("preset").filter(slug=slug).first()
     if found is None or not (found.published or access.sees_drafts):
         return None
-    return found if access.dashboards is None or found.pk in access.dashboards else None
+    return found if access.opens(found.pk) else None
+
+
+def visible_panels(access: Access, dashboard: Dashboard) -> list[Panel]:
+    """Return the panels of which the access shows something, with the fields that it shows.
+
+    What a share link opens has no panel that was added after the link was made.
+    """
+    panels = list(dashboard.panels.all())
+    if dashboard.pk in access.shared_dashboards:
+        panels = [panel for panel in panels if panel.pk in access.shared_panels]
+    if access.page_permit.grants is None:
+        return panels
+    shown = access.page_permit.overlap(Permit(frozenset(grants_of(dashboard))))
+    return [part for panel in panels if (part := _visible_part(panel, shown)) is not None]
+
+
+def _visible_part(panel: Panel, shown: Permit) -> Panel | None:
+    if panel.problem:  # its words name what is stored
+        return None
+    kind = PANEL_KINDS[panel.kind]
+    if not kind.shows_metrics:
+        return panel
+    read = kind.read_fields(panel.fields)
+    visible = set(shown.visible_fields(read, panel.metric_type))
+    part = copy(panel)
+    part.fields = [path for path in panel.fields if kind.path_of(path).partition(".")[0] in visible]
+    return part if visible and (part.fields or not panel.fields) else None
+
+
+# --- presets ---
+
+
+def visible_presets(access: Access) -> Iterator[ClientPreset]:
+    """Yield the visible part of each preset that the access shows."""
+    for preset in ClientPreset.objects.all():
+        if (part := _visible_preset(access, preset)) is not None:
+            yield part
+
+
+def find_preset(access: Access, slug: str) -> ClientPreset | None:
+    """Return the visible part of the preset that `slug` names, None if the access does not show it."""
+    found = ClientPreset.objects.filter(slug=slug).first()
+    return None if found is None else _visible_preset(access, found)
+
+
+def visible_preset_of(access: Access, dashboard: Dashboard) -> ClientPreset | None:
+    """Return the visible part of the preset of a dashboard, None without one."""
+    found = preset_of(dashboard)
+    return None if found is None else _visible_preset(access, found)
+
+
+def _visible_preset(access: Access, preset: ClientPreset) -> ClientPreset | None:
+    """Return a preset with the names that the access shows, not to be saved; None if nothing is left of a list."""
+    permit = access.page_permit
+    if access.is_shared and not _is_used(preset, visible_dashboards(access)):
+        return None
+    if permit.grants is None:
+        return preset
+    if not is_readable(preset) or not isinstance(preset.metric_types, list):
+        return None
+    part = copy(preset)
+    part.metric_types = [item for item in preset.metric_types if item == ALL or item in access.metric_types]
+    part.sources = permit.visible_sources(preset.sources)
+    part.agent_ids = permit.visible_agents(preset.agent_ids)
+    part.fields = permit.visible_fields(preset.fields)
+    names = ("metric_types", "sources", "agent_ids", "fields")
+    if any(getattr(preset, name) and not getattr(part, name) for name in names):
+        return None
+    types = access.metric_types if not part.metric_types or ALL in part.metric_types else part.metric_types
+    wanted = Grant(frozenset(types), frozenset(part.sources), frozenset(part.agent_ids), frozenset(part.fields))
+    return part if permit.overlap(Permit(frozenset({wanted}))).grants else None
+
+
+def _is_used(preset: ClientPreset, dashboards: QuerySet[Dashboard]) -> bool:
+    return dashboards.filter(Q(preset=preset) | Q(preset=None) if preset.is_default else Q(preset=preset)).exists()
+
+
+# --- test runs ---
 
 
 def visible_runs(access: Access) -> QuerySet[TestRun]:
     """Return the test runs that the access may list, replay and export; the permit narrows what each of them shows."""
-    if access.run_sources is None:
+    if access.permit.runs is None:
         return TestRun.objects.all()
     pks = set(access.run_ids)
-    if access.run_sources:
+    if access.permit.runs:
         # Each database compares JSON lists in its own way; there are few runs, and few people who see only some.
-        for pk, sources in TestRun.objects.values_list("pk", "sources"):
-            if sources and any(allowed.issuperset(sources) for allowed in access.run_sources):
-                pks.add(pk)
+        pks |= {pk for pk, sources in TestRun.objects.values_list("pk", "sources") if access.shows_run(pk, sources)}
     return TestRun.objects.filter(pk__in=pks)
+
+
+# --- names of metrics ---
+
+
+def visible_catalogue(access: Access) -> list[dict[str, Any]]:
+    """Return the metric types that are visible and their visible fields, as data that JSON can hold."""
+    permit = access.page_permit
+    found = []
+    for described in get_settings().catalogue().describe():
+        if (slug := described["slug"]) in access.metric_types:
+            names = set(permit.visible_fields((field["name"] for field in described["fields"]), slug))
+            found.append({**described, "fields": [field for field in described["fields"] if field["name"] in names]})
+    return found

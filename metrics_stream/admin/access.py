@@ -100,7 +100,7 @@ class ShareLinkAdmin(AuditedAdmin):
                 "its preset. The address is shown once, when you save."
             )
             return [(None, {"description": text, "fields": ["name", "dashboard", "run", "expires_at"]})]
-        facts = ["state_word", ("created_at", "created_by"), ("last_used_at", "revoked_at")]
+        facts = ["state_word", ("created_at", "created_by", "is_personal"), ("last_used_at", "revoked_at")]
         return [
             (None, {"fields": ["name", "expires_at"]}),
             ("What it shows", {"fields": [("dashboard", "run")]}),
@@ -108,7 +108,7 @@ class ShareLinkAdmin(AuditedAdmin):
         ]
 
     def get_readonly_fields(self, request: HttpRequest, obj: ShareLink | None = None) -> list[str]:
-        facts = ["state_word", "created_at", "created_by", "last_used_at", "revoked_at"]
+        facts = ["state_word", "created_at", "created_by", "is_personal", "last_used_at", "revoked_at"]
         # A link keeps showing what its receivers expect.
         return facts if obj is None else [*facts, "dashboard", "run"]
 

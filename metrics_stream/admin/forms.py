@@ -15,12 +15,12 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 
 from metrics_stream.access.grants import Access
-from metrics_stream.access.shares import grants_of
 from metrics_stream.conf import get_settings
 from metrics_stream.core.errors import RunError
 from metrics_stream.core.formatting import quote
 from metrics_stream.core.metrics.catalogue import ALL
 from metrics_stream.models import AccessPolicy, AccessToken, ClientPreset, Dashboard, Panel, ShareLink, TestRun
+from metrics_stream.models.dashboard_content import grants_of
 from metrics_stream.models.panel_kinds import PANEL_KINDS
 from metrics_stream.models.validators import OPTIONS, validate_options
 from metrics_stream.runs import lifecycle as runs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any, cast
 
@@ -54,8 +55,12 @@ class AccessTokenForm(GrantForm):
             ),
         }
 
+    may_change_services = False
+    """Whether the person may let tokens do more that are bound to no person."""
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.stored = {name: getattr(self.instance, name) for name in ("scopes", "metric_types", "sources")}
         if "metric_types" in self.fields:  # not for those who may only look
             choices = [(ALL, "All types of a stress test, also later ones"), *get_settings().catalogue().choices()]
             cast(forms.MultipleChoiceField, self.fields["metric_types"]).choices = choices
@@ -70,14 +75,19 @@ class AccessTokenForm(GrantForm):
     def clean(self) -> dict[str, Any] | None:
         """Refuse a token that may see more than the user who creates it; publishing is not limited so."""
         cleaned = super().clean()
-        if AccessToken.Scope.SUBSCRIBE in self.cleaned_data.get("scopes", ()):
-            types = set(self.cleaned_data.get("metric_types", ()))
-            types |= set(get_settings().catalogue().slugs) if ALL in types else set()
-            grant = Grant(frozenset(types - {ALL}), frozenset(self.cleaned_data.get("sources") or ()))
-            if not self.access.permit.includes(grant):
+        scopes = set(self.cleaned_data.get("scopes", ()))
+        grant = _grant(self.cleaned_data.get("metric_types", ()), self.cleaned_data.get("sources") or ())
+        if AccessToken.Scope.SUBSCRIBE in scopes and not self.access.permit.includes(grant):
+            raise ValidationError(
+                "With the scope subscribe, it would see more than you may see yourself; allowed: metric types and "
+                "sources of which you may see everything"
+            )
+        if self.instance.pk is not None and not self.instance.is_personal and not self.may_change_services:
+            before = _grant(self.stored["metric_types"], self.stored["sources"])
+            if not (scopes <= set(self.stored["scopes"]) and before.includes(grant)):
                 raise ValidationError(
-                    "With the scope subscribe, it would see more than you may see yourself; allowed: metric types and "
-                    "sources of which you may see everything"
+                    "The token belongs to no person, so only a superuser may let it do more; allowed: fewer scopes, "
+                    "metric types and sources"
                 )
         return cleaned
 
@@ -102,7 +112,7 @@ class AccessTokenAdmin(AuditedAdmin):
         metrics = ("Which metrics", {"fields": ["metric_types", "sources"]})
         if obj is None:
             return [made, metrics]
-        facts = [("shown_prefix", "state"), ("created_at", "created_by"), ("last_used_at", "revoked_at")]
+        facts = [("shown_prefix", "state"), ("created_at", "created_by", "is_personal"), ("last_used_at", "revoked_at")]
         return [
             made,
             metrics,
@@ -111,7 +121,7 @@ class AccessTokenAdmin(AuditedAdmin):
         ]
 
     def get_readonly_fields(self, request: HttpRequest, obj: AccessToken | None = None) -> list[str]:
-        facts = ["shown_prefix", "state", "created_at", "created_by", "last_used_at", "revoked_at"]
+        facts = ["shown_prefix", "state", "created_at", "created_by", "is_personal", "last_used_at", "revoked_at"]
         return [*facts, "sources_seen", "agents_seen"]
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
@@ -126,6 +136,7 @@ class AccessTokenAdmin(AuditedAdmin):
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         form = super().get_form(request, obj, change, **kwargs)
         form.access = access_of(request)
+        form.may_change_services = getattr(request.user, "is_superuser", False)
         return form
 
     def save_model(self, request: HttpRequest, obj: AccessToken, form: Any, change: bool) -> None:
@@ -205,6 +216,12 @@ class AccessTokenAdmin(AuditedAdmin):
         count, _ = TokenName.objects.filter(token__in=tokens).delete()
         text = f"Forgot {count:,} names; {', '.join(map(str, tokens))} may publish for as many others."
         self.message_user(request, text, messages.SUCCESS)
+
+
+def _grant(metric_types: Iterable[str], sources: Iterable[str]) -> Grant:
+    types = set(metric_types)
+    types |= set(get_settings().catalogue().slugs) if ALL in types else set()
+    return Grant(frozenset(types - {ALL}), frozenset(sources))
 
 
 def _example(token: AccessToken) -> str:

@@ -346,7 +346,9 @@ class MetricsConsumer(AsyncWebsocketConsumer):
             return await replay.replay_source.newest_at(replay.at)
         if history is None:
             raise ProtocolError(ErrorCode.INVALID_MESSAGE, "no history is kept here, so there are no newest metrics")
-        return [metric for batch in await history.newest(metric_types) for metric in tag_runs(batch)]
+        batches = await history.newest(metric_types)
+        await self.runtime.run_sources.learn(batches, self._permit)
+        return [metric for batch in batches for metric in tag_runs(batch, self.runtime.run_sources.get)]
 
     @handles(messages.Ping)
     async def _ping(self, message: messages.Ping) -> None:

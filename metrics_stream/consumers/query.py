@@ -9,10 +9,12 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import msgspec
+from channels.db import database_sync_to_async
 from django.db import DatabaseError
 from msgspec import UNSET
 
 from metrics_stream.access.grants import Access
+from metrics_stream.access.visibility import find_preset
 from metrics_stream.consumers.session import Past
 from metrics_stream.core.delivery.pending import Delivery
 from metrics_stream.core.delivery.selection import Selection, check_filters
@@ -24,6 +26,9 @@ from metrics_stream.core.protocol.codes import ErrorCode
 from metrics_stream.models import ClientPreset
 
 logger = logging.getLogger(__name__)
+
+# In threads of their own: a new client must not wait for a page that takes long.
+_look_up = database_sync_to_async(find_preset, thread_sensitive=False)
 
 Query = dict[str, list[str]]
 """The query of an address as `parse_qs` returns it."""
@@ -44,20 +49,23 @@ class Opening:
 async def read_opening(query_string: bytes, access: Access, *, max_terms: int) -> Opening:
     """Return what the query of an address asks for, as far as it is visible; raise ProtocolError for what is wrong."""
     query = parse_qs(query_string.decode("latin-1"))
-    preset = await _find_preset(query)
+    preset = await _find_preset(query, access)
     if preset is None:
         return Opening()
     selection, delivery = _read_preset(preset, access, max_terms=max_terms)
     return Opening(preset.slug, selection, delivery, _read_past(query))
 
 
-async def _find_preset(query: Query) -> ClientPreset | None:
-    """Return the preset that the query names, None if it names none; raise ProtocolError if there is no such preset."""
+async def _find_preset(query: Query, access: Access) -> ClientPreset | None:
+    """Return what is visible of the preset that the query names, None if it names none.
+
+    Raise ProtocolError, for a preset of which nothing is visible as for one that does not exist.
+    """
     slug = query.get("preset", [""])[0]
     if not slug:
         return None
     try:
-        preset = await ClientPreset.objects.filter(slug=slug).afirst()
+        preset = await _look_up(access, slug)
     except (DatabaseError, ValueError) as error:  # ValueError: a NUL in the slug
         logger.exception("the preset %r could not be read", slug)
         raise ProtocolError(ErrorCode.INTERNAL, "the preset could not be read; the default is in force") from error

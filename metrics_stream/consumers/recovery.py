@@ -16,11 +16,12 @@ from metrics_stream.core.delivery.selection import Selection
 from metrics_stream.core.errors import BusError
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.codes import GapReason
-from metrics_stream.core.protocol.positions import Position, parse_position, position_text, tag_runs
+from metrics_stream.core.protocol.positions import HistoryBatch, Position, parse_position, position_text, tag_runs
 from metrics_stream.history import History, Page
 from metrics_stream.hub.clients import Client, ClientState
 from metrics_stream.hub.hub import Hub
 from metrics_stream.runtime.intake import Intake
+from metrics_stream.runtime.run_sources import RunSources
 
 # What is sent at once: a frame that any client can take, and that delays the others by no noticeable time.
 PAGE_METRICS = 1_000
@@ -37,7 +38,15 @@ class Recovery:
     """
 
     def __init__(
-        self, client: Client, hub: Hub, intake: Intake, history: History | None, *, join: Join, visible: Visible
+        self,
+        client: Client,
+        hub: Hub,
+        intake: Intake,
+        history: History | None,
+        run_sources: RunSources,
+        *,
+        join: Join,
+        visible: Visible,
     ) -> None:
         """Without a history there is no past.
 
@@ -48,6 +57,7 @@ class Recovery:
         self._hub = hub
         self._intake = intake
         self._history = history
+        self._run_sources = run_sources
         self._join = join
         self._visible = visible
         self._requested: tuple[str, ...] = ()
@@ -191,7 +201,7 @@ class Recovery:
         while not is_last:
             page = await self._read(history, position, until)
             self._note_loss(page)
-            metrics = [metric for batch in page.batches for metric in tag_runs(batch)]
+            metrics = await self._tag(page.batches)
             await self._send(metrics, self._position_text(page.position))
             position, is_last = page.position, page.is_last
         return position
@@ -209,14 +219,19 @@ class Recovery:
         metric_types = [item for item in self._new_types if item in until.offsets and item not in self._resumed_types]
         if not metric_types:
             return
-        newest = [
-            metric
-            for batch in await history.newest(metric_types)
-            if batch.end <= until.offsets[batch.metric_type] and batch.epoch == until.epoch
-            for metric in tag_runs(batch)
-        ]
+        newest = await self._tag(
+            [
+                batch
+                for batch in await history.newest(metric_types)
+                if batch.end <= until.offsets[batch.metric_type] and batch.epoch == until.epoch
+            ]
+        )
         for begin in range(0, max(1, len(newest)), PAGE_METRICS):  # once even without metrics, for the loss
             await self._send(newest[begin : begin + PAGE_METRICS], None)
+
+    async def _tag(self, batches: list[HistoryBatch]) -> list[Metric]:
+        await self._run_sources.learn(batches, self._client.selection.permit)
+        return [metric for batch in batches for metric in tag_runs(batch, self._run_sources.get)]
 
     async def _send(self, metrics: list[Metric], position: str | None) -> None:
         if not metrics and not self._loss:

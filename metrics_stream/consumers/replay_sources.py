@@ -16,8 +16,9 @@ from metrics_stream.core.delivery.selection import Selection
 from metrics_stream.core.errors import ProtocolError
 from metrics_stream.core.formatting import quote
 from metrics_stream.core.metrics.metric import Metric
+from metrics_stream.core.metrics.permission import Permit
 from metrics_stream.core.protocol.codes import ErrorCode
-from metrics_stream.core.protocol.positions import HistoryBatch, Position, tag_run, tag_runs
+from metrics_stream.core.protocol.positions import HistoryBatch, Position, SourcesOf, tag_run, tag_runs
 from metrics_stream.core.series.columns import SeriesColumns, SeriesKey, permitted_series
 from metrics_stream.core.series.folding import matches
 from metrics_stream.history import History
@@ -25,6 +26,7 @@ from metrics_stream.history.recent_series import RecentSeries
 from metrics_stream.models import TestRun
 from metrics_stream.runs import reader
 from metrics_stream.runs import series as run_series
+from metrics_stream.runtime.run_sources import RunSources
 from metrics_stream.runtime.runtime import Runtime
 
 REPLAY_PAGE_METRICS = 1_000
@@ -54,7 +56,9 @@ async def open_replay_source(runtime: Runtime, access: Access, run: str | None) 
         raise ProtocolError(ErrorCode.UNKNOWN_RUN, "name the run; the link shows one, and nothing else")
     if runtime.history is None or runtime.recent is None:
         raise ProtocolError(ErrorCode.INVALID_MESSAGE, "no history is kept here; only runs can be replayed")
-    return HistoryReplaySource(runtime.history, runtime.recent, access.metric_types)
+    return HistoryReplaySource(
+        runtime.history, runtime.recent, access.metric_types, runtime.run_sources, access.live_permit
+    )
 
 
 def _find_run_now(access: Access, slug: str) -> TestRun | None:
@@ -80,7 +84,17 @@ class HistoryReplaySource:
     run: str | None = None
     is_growing = True
 
-    def __init__(self, history: History, recent: RecentSeries, metric_types: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        history: History,
+        recent: RecentSeries,
+        metric_types: tuple[str, ...],
+        run_sources: RunSources,
+        permit: Permit,
+    ) -> None:
+        """`permit` says which runs the metrics may name."""
+        self._run_sources = run_sources
+        self._permit = permit
         self._history = history
         self._recent = recent
         self._metric_types = metric_types
@@ -98,8 +112,9 @@ class HistoryReplaySource:
     async def read(self, mark: HistoryMark) -> Pages:
         """Return what follows a mark."""
         page = await self._history.since(mark.position, max_metrics=REPLAY_PAGE_METRICS)
+        await self._run_sources.learn(page.batches, self._permit)
         moments = [
-            Moment(batch.published_at, tag_runs(batch))
+            Moment(batch.published_at, tag_runs(batch, self._run_sources.get))
             for batch in page.batches
             if not _is_before(batch, mark.begins_at)
         ]
@@ -109,9 +124,11 @@ class HistoryReplaySource:
         """Return the newest metric of each kind that was published before an instant, in the order of publishing."""
         found: dict[Key, _Found] = {}
         came_since: dict[str, set[Key]] = {}
-        for batch in await self._history.newest(self._metric_types):
+        newest = await self._history.newest(self._metric_types)
+        await self._run_sources.learn(newest, self._permit)
+        for batch in newest:
             if _is_before(batch, at):
-                found.update(_each_of(batch))
+                found.update(_each_of(batch, self._run_sources.get))
             else:
                 came_since.setdefault(batch.metric_type, set()).add(batch.metrics[0].key)
         # The newest metric of other kinds came after the instant, so search back for an older one: a short search finds
@@ -126,7 +143,7 @@ class HistoryReplaySource:
                 begin = _without_long_searches(begin, until)
             older: dict[Key, _Found] = {}
             async for batch in self._published_before(at, begin, until):
-                older.update(_each_of(batch))
+                older.update(_each_of(batch, self._run_sources.get))
             found = {**older, **found}
             until = begin
         return [item.metric for item in sorted(found.values(), key=lambda item: (item.order, item.offset))]
@@ -137,6 +154,7 @@ class HistoryReplaySource:
         is_last = not position.offsets
         while not is_last:
             page = await self._history.since(position, until=until, max_metrics=REPLAY_PAGE_METRICS)
+            await self._run_sources.learn(page.batches, self._permit)
             for batch in page.batches:
                 if not _is_before(batch, at):
                     return
@@ -156,11 +174,10 @@ class _Found(NamedTuple):
     offset: int
 
 
-def _each_of(batch: HistoryBatch) -> dict[Key, _Found]:
+def _each_of(batch: HistoryBatch, sources_of: SourcesOf) -> dict[Key, _Found]:
     """Return the newest metric of each kind in a batch."""
-    return {
-        metric.key: _Found(metric, batch.order, offset) for offset, metric in enumerate(tag_runs(batch), batch.first)
-    }
+    tagged = enumerate(tag_runs(batch, sources_of), batch.first)
+    return {metric.key: _Found(metric, batch.order, offset) for offset, metric in tagged}
 
 
 def _without_long_searches(begin: Position, until: Position) -> Position:

@@ -198,6 +198,7 @@ class Session:
             runtime.hub,
             runtime.intake,
             runtime.history,
+            runtime.run_sources,
             join=runtime.membership.wait_joined,
             visible=self._visible,
         )
@@ -255,7 +256,8 @@ class Session:
         self._is_opening_replay = True
         try:
             replay_source = await open_replay_source(self._runtime, access, run)
-            replay = Replay(self._client, self._hub, replay_source, access.permit, self._send)
+            permit = access.live_permit if run is None else access.permit
+            replay = Replay(self._client, self._hub, replay_source, permit, self._send)
             speed = messages.clamp(message.speed, messages.SPEED)
             await replay.start(at, speed=speed, paused=message.paused)
             # Only now: when the past cannot be read, everything stays as it was.

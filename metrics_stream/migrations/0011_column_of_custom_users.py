@@ -27,7 +27,7 @@ def rename_column(apps: Any, schema_editor: Any) -> None:
 class Migration(migrations.Migration):
 
     dependencies = [
-        ("metrics_stream", "0007_panel_kinds_and_help_texts"),
+        ("metrics_stream", "0008_derived_rights"),
     ]
 
     operations = [migrations.RunPython(rename_column, migrations.RunPython.noop)]

@@ -20,6 +20,7 @@ from django.utils import timezone
 
 from metrics_stream.models import uses
 from metrics_stream.models.changes import record_changes
+from metrics_stream.models.dashboard_content import content_of
 from metrics_stream.models.dashboards import Dashboard
 from metrics_stream.models.runs import TestRun
 from metrics_stream.models.validators import (
@@ -64,12 +65,29 @@ class Revocable(models.Model):
     )
     expires_at = models.DateTimeField("expires", null=True, blank=True, help_text="Empty: it never expires.")
     revoked_at = models.DateTimeField("revoked", null=True, blank=True, editable=False)
+    is_personal = models.BooleanField(
+        "bound to its maker",
+        default=False,
+        editable=False,
+        help_text="It shows at most what the person who made it may see now. Off: a superuser or a command made it.",
+    )
     last_used_at = models.DateTimeField("last used", null=True, blank=True, editable=False)
 
     class Meta:
         """No table of its own."""
 
         abstract = True
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save; a new grant of a person who is no superuser is bound to what that person may see."""
+        if self._state.adding and self.created_by is not None:
+            self.is_personal = not getattr(self.created_by, "is_superuser", False)
+        super().save(*args, **kwargs)
+
+    @property
+    def has_maker(self) -> bool:
+        """Whether the person to whom it is bound, if it is bound to one, still has an active account."""
+        return not self.is_personal or (self.created_by is not None and self.created_by.is_active)
 
     @property
     def has_expired(self) -> bool:
@@ -236,8 +254,13 @@ class ShareLink(Revocable):
         related_name="share_links",
         help_text="The link shows this test run. Empty: live metrics.",
     )
+    content = models.JSONField(
+        default=dict,
+        editable=False,
+        help_text="The grants and the ids of the panels that the dashboard had when the link was made.",
+    )
 
-    history = record_changes(excluded_fields=["digest", "last_used_at"])
+    history = record_changes(excluded_fields=["digest", "last_used_at", "content"])
 
     class Meta:
         """The order in lists."""
@@ -272,12 +295,19 @@ class ShareLink(Revocable):
             secret = _share_signer.unsign(text)
         except signing.BadSignature:
             return None
-        return cls._default_manager.filter(digest=digest_of(secret)).select_related("dashboard", "run").first()
+        related = ("dashboard__preset", "run", "created_by")
+        return cls._default_manager.filter(digest=digest_of(secret)).select_related(*related).first()
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save; a new link is fixed to what its dashboard shows now."""
+        if self._state.adding:
+            self.content = content_of(self.dashboard)
+        super().save(*args, **kwargs)
 
     @property
     def is_valid(self) -> bool:
-        """Whether it shows anything now; its dashboard must be published, too."""
-        return super().is_valid and self.dashboard.published
+        """Whether it shows anything now; its dashboard must be published, and its maker active, too."""
+        return super().is_valid and self.dashboard.published and self.has_maker
 
     @property
     def state(self) -> str:
@@ -286,6 +316,8 @@ class ShareLink(Revocable):
             return "revoked"
         if self.has_expired:
             return "expired"
+        if not self.has_maker:
+            return "its maker has no active account"
         return "valid" if self.dashboard.published else "dashboard not published"
 
     def get_absolute_url(self) -> str:

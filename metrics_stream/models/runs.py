@@ -170,7 +170,8 @@ class MetricChunk(models.Model):
 
     `first_number` is the number of metrics of the run before it. `first_at` and `last_at` are the times, in seconds
     since 1970, at which the history took the first and the last. `keys` are hashes of the metrics' keys, to find the
-    newest of each key without unpacking. The last chunk of a run is open: it still grows.
+    newest of each key without unpacking. `counts` has the number of metrics by type and source; it is None in chunks
+    of earlier versions. The last chunk of a run is open: it still grows.
     """
 
     run = models.ForeignKey(TestRun, on_delete=delete_with_run, related_name="metric_chunks", db_index=False)
@@ -179,6 +180,7 @@ class MetricChunk(models.Model):
     first_at = models.FloatField()
     last_at = models.FloatField()
     keys = models.BinaryField()
+    counts = models.JSONField(null=True)
     payload = models.BinaryField()
 
     class Meta:

@@ -6,7 +6,7 @@ All of it is in the database too, so that it can be dropped at any time and anot
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -296,6 +296,7 @@ class OpenRun:
             first_at=chunk[0].published_at,
             last_at=chunk[-1].published_at,
             keys=pack_keys({item.metric.key for item in chunk}),
+            counts=_count_by_source(chunk),
             payload=pack_metrics(chunk, level=level),
         )
 
@@ -321,6 +322,16 @@ def put_minute(row: Unpacked, minute: int, finest: Unpacked, bucket_seconds: int
 def key_of(group: SeriesGroup) -> SeriesKey:
     """Return the key whose series the group holds."""
     return SeriesKey(group.metric_type, group.source, group.agent_id or None)
+
+
+def _count_by_source(chunk: Iterable[Recorded]) -> dict[str, dict[str, int]]:
+    """Return the number of metrics by type and source."""
+    counts: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    for (metric_type, source), count in Counter(
+        (item.metric.metric_type, item.metric.source) for item in chunk
+    ).items():
+        counts[metric_type][_make_storable(source)] = count
+    return counts
 
 
 def _make_storable(text: str) -> str:

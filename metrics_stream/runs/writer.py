@@ -239,7 +239,7 @@ def _save_chunks(changes: Changes) -> None:
         changes.chunks,
         update_conflicts=True,
         unique_fields=["run", "first_number"],
-        update_fields=["count", "last_at", "keys", "payload"],
+        update_fields=["count", "last_at", "keys", "counts", "payload"],
     )
     SeriesGroup.objects.bulk_create([group for group in changes.groups if group.pk is None])
     SeriesGroup.objects.bulk_update([group for group in changes.groups if group.pk is not None], ["fields"])

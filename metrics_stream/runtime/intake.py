@@ -13,7 +13,7 @@ from metrics_stream.bus.messages import Published
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.numbering import Continuity, Heard
 from metrics_stream.core.protocol.codes import GapReason
-from metrics_stream.core.protocol.positions import HistoryBatch, Position, tag_runs
+from metrics_stream.core.protocol.positions import HistoryBatch, Position, SourcesOf, tag_runs
 from metrics_stream.history import History, Placed
 from metrics_stream.hub.hub import Hub
 from metrics_stream.telemetry import Telemetry
@@ -22,10 +22,14 @@ from metrics_stream.telemetry import Telemetry
 class Intake:
     """Passes the metrics that the bus delivers to the hub of one process."""
 
-    def __init__(self, hub: Hub, history: History | None, telemetry: Telemetry) -> None:
+    def __init__(
+        self, hub: Hub, history: History | None, telemetry: Telemetry, sources_of: SourcesOf = lambda _: None
+    ) -> None:
+        """`sources_of` returns the sources of a test run, as far as they are known."""
         self._hub = hub
         self._history = history
         self._telemetry = telemetry
+        self._sources_of = sources_of
         self._continuity = Continuity()
         # Types without any batch yet in this epoch, for which it is unknown whether metrics are missing before it.
         self._unsure: set[str] = set()
@@ -125,7 +129,7 @@ class Intake:
     def _pass_on(self, batch: HistoryBatch) -> None:
         # Before the call: a batch that makes the hub fail must not come again and again.
         self._hub.offsets[batch.metric_type] = batch.end
-        self._hub.publish(tag_runs(batch))
+        self._hub.publish(tag_runs(batch, self._sources_of))
 
     async def _fill_in(self, metric_types: list[str]) -> None:
         """Pass on what the history has after the offsets that the hub has reached."""

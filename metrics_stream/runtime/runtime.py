@@ -26,6 +26,7 @@ from metrics_stream.runtime.groups import GroupMembership
 from metrics_stream.runtime.intake import Intake
 from metrics_stream.runtime.layer_log import LayerLog
 from metrics_stream.runtime.publishing import Publishing
+from metrics_stream.runtime.run_sources import RunSources
 from metrics_stream.runtime.statistics import Statistics
 from metrics_stream.telemetry import Sample, Telemetry, of_process
 
@@ -74,7 +75,8 @@ class Runtime:
         if self.history is not None:
             slugs = settings.catalogue().slugs
             self.recent = RecentSeries(self.history, settings.history_seconds, slugs)
-        self.intake = Intake(self.hub, self.history, telemetry)
+        self.run_sources = RunSources()
+        self.intake = Intake(self.hub, self.history, telemetry, self.run_sources.get)
         self.bus_watch = BusWatch(self.bus, self.hub, self.membership, reconnect=self.reconnect)
         self.publishing = Publishing(self.bus, self.bus_watch)
         self.statistics = Statistics(
@@ -102,6 +104,7 @@ class Runtime:
         self.watch("health", self.statistics.publish_health)
         if self.recent is not None:
             self.watch("recent series", self._keep_recent)
+            self.watch("run sources", self.run_sources.follow)
         if self.bus.is_shared:  # the in-memory layer is part of this process and cannot fail
             self._layer_log.start()
             self.watch("canary", self.bus_watch.run)

@@ -13,10 +13,16 @@ from django.views.decorators.http import require_safe
 
 from metrics_stream.access.decorators import for_shares, for_viewers
 from metrics_stream.access.grants import access_of
-from metrics_stream.access.visibility import find_dashboard, visible_dashboards, visible_runs
-from metrics_stream.conf import get_settings
+from metrics_stream.access.visibility import (
+    find_dashboard,
+    visible_catalogue,
+    visible_dashboards,
+    visible_panels,
+    visible_preset_of,
+    visible_presets,
+    visible_runs,
+)
 from metrics_stream.core.protocol.messages import client_message_keys
-from metrics_stream.models import ClientPreset
 from metrics_stream.runs.lifecycle import OPEN
 from metrics_stream.views.page_config import page_config, showable, shown_runs, socket_path
 
@@ -54,11 +60,17 @@ def dashboard(request: HttpRequest, slug: str) -> HttpResponse:
     runs = shown_runs(visible_runs(access), request.GET.get("run"))
     if not access.is_live and runs and request.GET.get("run") != runs[0]["id"]:
         return redirect(f"{request.path}?{urlencode({'run': runs[0]['id']})}")
-    panels = [showable(panel) for panel in found.panels.all()]
+    panels = [showable(panel) for panel in visible_panels(access, found)]
     context = {
         "dashboard": found,
         "panels": panels,
-        "page": page_config(found, panels, is_live=access.is_live, is_shared=access.is_shared),
+        "page": page_config(
+            found,
+            panels,
+            visible_preset_of(access, found),
+            is_live=access.is_live,
+            is_shared=access.is_shared,
+        ),
         "is_live": access.is_live,
         "runs": runs,
         "dashboards": visible_dashboards(access),
@@ -71,16 +83,18 @@ def dashboard(request: HttpRequest, slug: str) -> HttpResponse:
 @for_viewers
 def console(request: HttpRequest) -> HttpResponse:
     """Show the console, which sends messages over the WebSocket by hand."""
+    access = access_of(request)
     page = {
         "socket_path": socket_path(),
         "sign_in_path": resolve_url(settings.LOGIN_URL),
-        "presets": list(ClientPreset.objects.values("slug", "name", "description")),
-        "catalogue": get_settings().catalogue().describe(),
+        "presets": [
+            {"slug": preset.slug, "name": preset.name, "description": preset.description}
+            for preset in visible_presets(access)
+        ],
+        "catalogue": visible_catalogue(access),
         "client_messages": client_message_keys(),
     }
-    return render(
-        request, "metrics_stream/console.html", {"page": page, "dashboards": visible_dashboards(access_of(request))}
-    )
+    return render(request, "metrics_stream/console.html", {"page": page, "dashboards": visible_dashboards(access)})
 
 
 @require_safe

@@ -44,16 +44,21 @@ def showable(panel: Panel) -> Panel:
 
 
 def page_config(
-    found: Dashboard, panels: list[Panel], *, is_live: bool = True, is_shared: bool = False
+    found: Dashboard,
+    panels: list[Panel],
+    preset: ClientPreset | None,
+    *,
+    is_live: bool = True,
+    is_shared: bool = False,
 ) -> dict[str, Any]:
     """Return all that the browser code knows about a dashboard and its panels, ready for JSON.
 
+    `panels` and `preset` are what the viewer may see of them.
     `is_live` says whether the viewer may see live metrics, `is_shared` whether a share link opened the page.
     """
     stream = get_settings()
     catalogue = stream.catalogue()
     shown_types = {panel.metric_type for panel in panels if panel.shows_metrics}
-    preset = found.preset or ClientPreset.objects.filter(is_default=True).first()
     kind = found.kind if found.kind in Dashboard.Kind.values else Dashboard.Kind.STANDARD
     return {
         "socket_path": socket_path(),

@@ -6,8 +6,9 @@ Facts that need many chunks are cached: for a day once the run is recorded compl
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import datetime
+from hashlib import blake2b
 from itertools import groupby
 from typing import Any
 
@@ -18,12 +19,14 @@ from django.utils.dateparse import parse_datetime
 from metrics_stream.conf import get_settings
 from metrics_stream.core.formatting import NO_VALUE, format_duration, format_number
 from metrics_stream.core.metrics.catalogue import Catalogue
-from metrics_stream.core.metrics.permission import EVERYTHING, Permit
+from metrics_stream.core.metrics.permission import Permit
 from metrics_stream.core.series.columns import SeriesColumns
 from metrics_stream.models import TestRun
 from metrics_stream.runs import series as run_series
+from metrics_stream.runs.counts import Counted, count_visible
 from metrics_stream.views import sparkline
 from metrics_stream.views.page_config import describe_field
+from metrics_stream.views.run_lookup import is_whole
 
 # The fields that represent the load of a run, the best first. A run without them shows another series.
 LOAD_FIELDS = (
@@ -66,11 +69,18 @@ class Facts:
     """A run with the texts for the list and for the head of its page."""
 
     run: TestRun
+    sources: list[str]
+    """Those of its sources of which something is visible; empty also if metrics of every source belong to it."""
     duration: str
     target: str
     metrics: str
     lost: str
     picture: Picture | None
+
+    @property
+    def has_losses(self) -> bool:
+        """Whether metrics are missing of which the viewer may know."""
+        return self.lost != NO_VALUE
 
     @property
     def is_growing(self) -> bool:
@@ -131,28 +141,53 @@ def facts(run: TestRun, permit: Permit) -> Facts:
         duration = ((run.ended_at or timezone.now()) - run.started_at).total_seconds()
     return Facts(
         run=run,
+        sources=permit.visible_sources(map(str, run.sources)),
         duration=format_duration(duration),
         target=format_number(run.target_tps, "tps"),
-        metrics=f"{run.metrics_recorded:,}",
-        lost=lost_text(run),
+        metrics=metrics_text(run, permit),
+        lost=lost_text(visible_losses(run, permit)),
         picture=_remembered(run, "picture", permit, lambda: _picture(run, permit)) if run.metrics_recorded else None,
     )
 
 
-def lost_text(run: TestRun) -> str:
+def metrics_text(run: TestRun, permit: Permit) -> str:
+    """Return the number of recorded metrics of which something is visible; none once the metrics are not kept."""
+    if permit.grants is None:
+        return f"{run.metrics_recorded:,}"
+    if not run.metrics_recorded or not is_whole(run):
+        return NO_VALUE if run.metrics_recorded else "0"
+    key = _cache_key(run, "count", permit)
+    counted = count_visible(run, permit, cache.get(key) or Counted())
+    cache.set(key, counted, _KEPT_SECONDS)
+    return f"{counted.all:,}"
+
+
+def visible_losses(run: TestRun, permit: Permit) -> list[dict[str, Any]]:
+    """Return the losses of visible metric types; their counts are unknown where some metrics of the type are hidden."""
+    if permit.grants is None:
+        return list(run.lost)
+    types = permit.metric_types(get_settings().catalogue().slugs)
+    return [
+        hole if permit.is_whole(hole["metric_type"]) else {**hole, "count": None}
+        for hole in run.lost
+        if hole.get("metric_type") in types
+    ]
+
+
+def lost_text(losses: list[dict[str, Any]]) -> str:
     """Return the number of missing metrics, as far as it is known."""
-    counts = [hole.get("count") for hole in run.lost]
+    counts = [hole.get("count") for hole in losses]
     known = sum(count for count in counts if count)
     if None not in counts:
         return f"{known:,}" if known else NO_VALUE
     return f"at least {known:,}" if known else "unknown"
 
 
-def holes(run: TestRun) -> list[Hole]:
-    """Return the known losses of a run, the earliest first."""
+def holes(run: TestRun, permit: Permit) -> list[Hole]:
+    """Return the known losses of visible metric types in a run, the earliest first."""
     types = get_settings().catalogue().types
     found = []
-    for hole in run.lost:
+    for hole in visible_losses(run, permit):
         slug, count = str(hole.get("metric_type", "")), hole.get("count")
         label = types[slug].label if slug in types else slug
         many = "an unknown number of metrics" if count is None else f"{count:,} metric{'s' if count != 1 else ''}"
@@ -162,12 +197,18 @@ def holes(run: TestRun) -> list[Hole]:
 
 
 def _remembered(run: TestRun, what: str, permit: Permit, find: Callable[[], Any]) -> Any:
-    if permit != EVERYTHING:
-        # The order of sets differs between processes, so a narrower permit gives no cache key.
-        return find()
+    key = _cache_key(run, what, permit)
     if run.recording_ended_at is None:
-        return cache.get_or_set(f"metrics_stream.{what}.{run.slug}", find, _KEPT_SECONDS_WHILE_GROWING)
-    return cache.get_or_set(f"metrics_stream.{what}.{run.slug}.{run.metrics_recorded}", find, _KEPT_SECONDS)
+        return cache.get_or_set(key, find, _KEPT_SECONDS_WHILE_GROWING)
+    return cache.get_or_set(f"{key}.{run.metrics_recorded}", find, _KEPT_SECONDS)
+
+
+def _cache_key(run: TestRun, what: str, permit: Permit) -> str:
+    """Return a key that is the same in all processes; the order of sets differs between them."""
+    if permit.grants is None:
+        return f"metrics_stream.{what}.{run.slug}"
+    grants = sorted([sorted(terms) for terms in astuple(grant)] for grant in permit.grants)
+    return f"metrics_stream.{what}.{run.slug}.{blake2b(repr(grants).encode(), digest_size=16).hexdigest()}"
 
 
 # --- the picture of its load ---

@@ -77,7 +77,7 @@ def run(request: HttpRequest, slug: str) -> HttpResponse:
     access = access_of(request)
     found = find_run(access, slug)
     series = groups(found, access.permit) if found.metrics_recorded else []
-    missing = holes(found)
+    missing = holes(found, access.permit)
     dashboards = visible_dashboards(access)
     links = dashboard_links(found, dashboards, {group.slug for group in series})
     context = {

@@ -15,9 +15,9 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 
-from metrics_stream.access.grants import access_of, is_open
+from metrics_stream.access.grants import access_of, is_effective, is_open
 from metrics_stream.access.shares import SHARES_KEY, session_with
-from metrics_stream.access.visibility import find_dashboard, visible_runs
+from metrics_stream.access.visibility import find_dashboard
 from metrics_stream.models import ShareLink
 
 
@@ -26,7 +26,7 @@ from metrics_stream.models import ShareLink
 def open_link(request: HttpRequest, text: str) -> HttpResponse:
     """Give the browser access to what a link shows, and redirect it there; an invalid link leads to an explanation."""
     link = ShareLink.find(text.strip("/")) if request.method in ("GET", "HEAD") else None
-    if link is None or not link.is_valid:
+    if link is None or not is_effective(link):
         return _unlisted(HttpResponseRedirect(reverse("metrics_stream:share_ended")))
     link.note_use()
     if request.user.is_authenticated:
@@ -42,7 +42,7 @@ def _open_for_user(request: HttpRequest, link: ShareLink) -> HttpResponse:
     if link.run is None and link.pk not in shared:
         request.session[SHARES_KEY] = [*shared, link.pk]
     access = access_of(request)
-    sees_run = link.run is None or visible_runs(access).filter(slug=link.run.slug).exists()
+    sees_run = link.run is None or access.shows_run(link.run.pk, link.run.sources)
     if sees_run and find_dashboard(access, link.dashboard.slug) is not None:
         return HttpResponseRedirect(link.get_absolute_url())
     return HttpResponseRedirect(f"{reverse('metrics_stream:share_ended')}?signed_in=1")

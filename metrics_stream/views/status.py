@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from metrics_stream.access.grants import is_staff
+from metrics_stream.access.grants import sees_connections
 from metrics_stream.core.errors import BusError
 from metrics_stream.core.formatting import format_timestamp
 from metrics_stream.faults import PARTS, FaultKind
@@ -39,12 +39,14 @@ def healthz(request: HttpRequest) -> HttpResponse:
 @require_safe
 @never_cache
 async def stats(request: HttpRequest) -> JsonResponse:
-    """Return the statistics of the process that answers; for staff only.
+    """Return the statistics of the process that answers, for those who may see the page Connections.
 
     It is asynchronous because the statistics belong to the event loop that serves the WebSockets.
     """
-    if not is_staff(await request.auser()):
-        return JsonResponse({"error": "the statistics are for staff; log in at the admin first"}, status=403)
+    user = await request.auser()
+    if not await sync_to_async(sees_connections)(user):
+        message = "the statistics are for staff who may view connections; log in at the admin first"
+        return JsonResponse({"error": message}, status=403)
     return JsonResponse(runtime.snapshot())
 
 

@@ -8,10 +8,11 @@ from django.contrib.sessions.models import Session
 from django.core.signing import Signer
 from django.utils import timezone
 
-from metrics_stream.access.shares import SHARES_KEY, grants_of
+from metrics_stream.access.shares import SHARES_KEY
 from metrics_stream.core.metrics.permission import Grant
 from metrics_stream.defaults.seed import seed
 from metrics_stream.models import AccessPolicy, ClientPreset, Dashboard, Panel, ShareLink
+from metrics_stream.models.dashboard_content import grants_of
 from tests.support.access import end_link, open_link
 from tests.support.recording import start_run
 

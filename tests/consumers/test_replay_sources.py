@@ -13,11 +13,13 @@ from metrics_stream.bus.bus import declare_server
 from metrics_stream.consumers import replay, replay_sources
 from metrics_stream.consumers.replay_sources import HistoryReplaySource, RecordingReplaySource
 from metrics_stream.core.formatting import format_timestamp
+from metrics_stream.core.metrics.permission import EVERYTHING
 from metrics_stream.core.protocol.parsing import parse_instant
 from metrics_stream.core.protocol.positions import Position
 from metrics_stream.history import Bounds
 from metrics_stream.history.memory import MemoryHistory
 from metrics_stream.history.recent_series import RecentSeries
+from metrics_stream.runtime.run_sources import RunSources
 from metrics_stream.runtime.runtime import get_runtime, stop_runtime
 from tests.support.history import Producer, redis_history
 from tests.support.recording import START, Recording, start_run
@@ -41,7 +43,9 @@ async def history(request):
 
 
 def replay_source_of(history):
-    return HistoryReplaySource(history, RecentSeries(history, BOUNDS.seconds, ("system", "hero")), ("system", "hero"))
+    return HistoryReplaySource(
+        history, RecentSeries(history, BOUNDS.seconds, ("system", "hero")), ("system", "hero"), RunSources(), EVERYTHING
+    )
 
 
 def numbers(metrics):

@@ -64,7 +64,7 @@ def test_seeded_items_are_valid_and_their_fields_are_in_the_catalogue():
 def test_preset_of_a_seeded_dashboard_hides_no_panel():
     run("seed_defaults")
     for dashboard in Dashboard.objects.select_related("preset"):
-        page = page_config(dashboard, list(dashboard.panels.all()))
+        page = page_config(dashboard, list(dashboard.panels.all()), dashboard.preset)
         assert set(page["metric_types"]) == set(dashboard.preset.metric_types)
         assert dashboard.preset.fields == []
 

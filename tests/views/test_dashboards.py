@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.conf import settings
+from django.contrib.auth.models import Permission
 from django.db import connection
 from django.shortcuts import resolve_url
 from django.urls import reverse
@@ -12,6 +13,7 @@ from django.urls import reverse
 from metrics_stream.conf import get_settings
 from metrics_stream.core.protocol.messages import CLIENT_MESSAGES, message_name
 from metrics_stream.models import ClientPreset, Dashboard, Panel, TestRun
+from metrics_stream.models.dashboard_content import preset_of
 from metrics_stream.views.page_config import MOST_RUNS, describe_field, page_config
 
 CONTEXT_OF_EVERY_PAGE = [reverse("metrics_stream:index"), reverse("metrics_stream:console"), "/dashboards/operations/"]
@@ -123,11 +125,14 @@ def test_dashboard_offers_the_runs_that_have_begun(client, operations):
 
 
 def test_dashboard_without_a_preset_uses_the_default_one(operations):
-    assert page_config(operations, [])["preset"] is None
+    def chosen():
+        return page_config(operations, [], preset_of(operations))["preset"]
+
+    assert chosen() is None
     ClientPreset.objects.create(name="Standard", slug="standard", is_default=True)
-    assert page_config(operations, [])["preset"] == "standard"
+    assert chosen() == "standard"
     operations.preset = ClientPreset.objects.create(name="Slow", slug="slow")
-    assert page_config(operations, [])["preset"] == "slow"
+    assert chosen() == "slow"
 
 
 @pytest.mark.parametrize(
@@ -245,13 +250,16 @@ def test_health_asks_no_database(client):
 
 
 def test_statistics_are_for_staff(client, admin_user, django_user_model):
-    refusal = {"error": "the statistics are for staff; log in at the admin first"}
-    for user in (None, django_user_model.objects.create_user("viewer", "", "x")):
+    refusal = {"error": "the statistics are for staff who may view connections; log in at the admin first"}
+    staff = django_user_model.objects.create_user("staff", "", "x", is_staff=True)
+    for user in (None, django_user_model.objects.create_user("viewer", "", "x"), staff):
         if user:
             client.force_login(user)
         response = client.get("/api/stats/")
         assert (response.status_code, response.json()) == (403, refusal)
         assert "no-store" in response.headers["Cache-Control"]
+    staff.user_permissions.add(Permission.objects.get(codename="view_connection"))
+    assert client.get("/api/stats/").status_code == 200
     client.force_login(admin_user)
     response = client.get("/api/stats/")
     assert response.status_code == 200

@@ -6,8 +6,9 @@ import pytest
 
 from metrics_stream.core.formatting import NO_VALUE
 from metrics_stream.core.metrics.sketch import Sketch
+from metrics_stream.models import AccessPolicy
 from tests.support.recording import Recording, metric, record_run, start_run
-from tests.support.responses import text
+from tests.support.responses import body_of, text
 
 pytestmark = pytest.mark.django_db
 
@@ -88,3 +89,51 @@ def test_run_without_a_throughput_shows_what_it_has(client):
     picture = client.get("/runs/").context["rows"][0].picture
     assert (picture.label, picture.is_load) == ("Queue depth", False)
     assert "Queue depth, peak 3" in text(client.get("/runs/"))
+
+
+# --- what some people may see of it ---
+
+
+@pytest.fixture
+def shared_run(client, settings, django_user_model):
+    """A run of two sources with losses, and a viewer who may see one of the sources."""
+    settings.ANONYMOUS_READ = False
+    hole = {"at": "2027-01-15T08:00:10Z", "reason": "history"}
+    lost = [{**hole, "metric_type": "system", "count": 9}, {**hole, "metric_type": "hero", "count": 7}]
+    run, recording = start_run(sources=["ours", "theirs"], lost=lost), Recording("soak")
+    recording.record(*(metric(number, source=("ours", "theirs")[number % 2]) for number in range(200)))
+    recording.end(run)
+    viewer = django_user_model.objects.create_user("ann", "", "x")
+    AccessPolicy.objects.create(name="ann", metric_types=["system"], sources=["ours"], runs="all").users.add(viewer)
+    client.force_login(viewer)
+    return run
+
+
+def test_counts_are_those_of_what_the_viewer_may_see(client, shared_run):
+    for _ in range(2):
+        page = client.get("/runs/soak/")
+        [row] = client.get("/runs/").context["rows"]
+        assert page.context["facts"].metrics == row.metrics == "100"
+    lines = body_of(client.get("/runs/soak/export.csv")).splitlines()
+    assert len(lines) == 101
+    assert "theirs" not in page.content.decode()
+    AccessPolicy.objects.update(sources=["ours", "theirs"])
+    assert client.get("/runs/soak/").context["facts"].metrics == "200"
+
+
+def test_losses_are_those_of_what_the_viewer_may_see(client, shared_run):
+    content = text(client.get("/runs/soak/"))
+    assert "System: an unknown number of metrics" in content
+    assert "Hero" not in content
+    AccessPolicy.objects.update(sources=[])
+    content = text(client.get("/runs/soak/"))
+    assert "System: 9 metrics" in content
+    AccessPolicy.objects.update(metric_types=["agent"])
+    page = client.get("/runs/soak/")
+    assert (page.context["facts"].lost, page.context["holes"]) == (NO_VALUE, [])
+    assert page.context["facts"].metrics == "0"
+
+
+def test_no_count_is_known_once_the_metrics_are_not_kept(client, shared_run):
+    shared_run.metric_chunks.all().delete()
+    assert client.get("/runs/soak/").context["facts"].metrics == NO_VALUE

@@ -18,7 +18,7 @@ from msgspec import UNSET, UnsetType
 from metrics_stream.core.errors import ProtocolError
 from metrics_stream.core.formatting import quote, quote_some
 from metrics_stream.core.metrics.catalogue import ALL
-from metrics_stream.core.metrics.metric import MAX_TERM_LENGTH, Metric
+from metrics_stream.core.metrics.metric import MAX_TERM_LENGTH, Metric, RunMetric, name_run
 from metrics_stream.core.metrics.permission import EVERYTHING, Permit
 from metrics_stream.core.metrics.projection import AGENTS, Data, Entry, Narrowing, may_hold_agents, project
 from metrics_stream.core.protocol.codes import ErrorCode
@@ -58,6 +58,8 @@ class DecodedMetric:
 
     def _restrict(self, permit: Permit) -> DecodedMetric | None:
         metric = self.metric
+        if type(metric) is RunMetric and not permit.names_run(metric.runs[-1][1]):
+            return DecodedMetric(_with_visible_run(metric, permit)).under(permit)
         grants = permit.grants_for(metric.metric_type, metric.source)
         may_have_others = not metric.agent_ids and may_hold_agents(metric.body)
         if any(grant.shows_whole(metric.agent_ids, may_have_others=may_have_others) for grant in grants):
@@ -99,6 +101,13 @@ class DecodedMetric:
             {intern(key): b"%b:%b" % (_encode(key), bytes(value)) for key, value in document.data.items()},
             tail,
         )
+
+
+def _with_visible_run(metric: RunMetric, permit: Permit) -> Metric:
+    """Return the metric with the run that was started last of those that the permit shows, or without a run."""
+    run = next((run for run, sources in reversed(metric.runs) if permit.names_run(sources)), None)
+    body = metric.plain if run is None else name_run(metric.plain, run)
+    return Metric(metric.metric_type, metric.source, metric.timestamp, metric.agent_ids, body)
 
 
 def permitted_metrics(metrics: Iterable[Metric], permit: Permit) -> Iterator[Metric]:

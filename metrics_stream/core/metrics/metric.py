@@ -28,5 +28,21 @@ class Metric(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return (self.metric_type, self.source, self.agent_ids)
 
 
+class RunMetric(Metric, frozen=True, array_like=True, gc=False):
+    """A metric of active test runs within a server process: its `body` names the run that was started last.
+
+    `runs` are the ids of all of them and their sources, None where these are unknown; `plain` is the body without a
+    run. Who may not see the last run gets the body with another one, or with none.
+    """
+
+    runs: tuple[tuple[str, frozenset[str] | None], ...] = ()
+    plain: bytes = b""
+
+
+def name_run(body: bytes, run: str) -> bytes:
+    """Return the body of a metric with `run` as its last key."""
+    return b'%b,"run":%b}' % (body[:-1], msgspec.json.encode(run))
+
+
 # Longer than any id or field name seen in practice; the limit keeps error messages readable.
 MAX_TERM_LENGTH = 200

@@ -6,10 +6,13 @@ permits never share a frame.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 _NONE: frozenset[str] = frozenset()
+
+NO_AGENT = "\0"
+"""Stands in a grant for no agent at all, since an empty set means every agent; no form accepts it as an id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +51,29 @@ class Grant:
             not mine or (theirs and mine.issuperset(theirs)) for mine, theirs in pairs
         )
 
+    def overlap(self, other: Grant) -> Grant | None:
+        """Return the grant of what both grants show; None if that is nothing."""
+        metric_types = self.metric_types & other.metric_types
+        sources, fields = _overlap(self.sources, other.sources), _overlap(self.fields, other.fields)
+        if not metric_types or sources is None or fields is None:
+            return None
+        agent_ids = _overlap(self.agent_ids, other.agent_ids)
+        # Without a common agent, metrics without agents remain.
+        return Grant(metric_types, sources, frozenset({NO_AGENT}) if agent_ids is None else agent_ids, fields)
+
+
+def _overlap(mine: frozenset[str], theirs: frozenset[str]) -> frozenset[str] | None:
+    """Return what two narrowings have in common, where an empty one narrows nothing; None if that is nothing."""
+    return (mine & theirs or None) if mine and theirs else mine or theirs
+
 
 @dataclass(frozen=True, slots=True)
 class Permit:
     """What a client may see: all that any of the grants shows; None shows everything."""
 
     grants: frozenset[Grant] | None = None
+    runs: frozenset[frozenset[str]] | None = None
+    """Sets of sources: metrics name their test run if all sources of the run are in one of the sets; None: always."""
 
     def grants_for(self, metric_type: str, source: str) -> list[Grant]:
         """Return the grants that cover metrics of this type and source; only for a permit that has grants."""
@@ -62,6 +82,48 @@ class Permit:
     def includes(self, grant: Grant) -> bool:
         """Return whether one grant of the permit shows everything that `grant` shows."""
         return self.grants is None or any(own.includes(grant) for own in self.grants)
+
+    def overlap(self, other: Permit) -> Permit:
+        """Return the permit for what both permits show."""
+        runs = self.runs if other.runs is None else other.runs
+        if self.runs is not None and other.runs is not None:
+            runs = frozenset(common for mine in self.runs for theirs in other.runs if (common := mine & theirs))
+        if self.grants is None or other.grants is None:
+            return Permit(other.grants if self.grants is None else self.grants, runs)
+        pairs = (mine.overlap(theirs) for mine in self.grants for theirs in other.grants)
+        return Permit(frozenset(common for common in pairs if common is not None), runs)
+
+    def plus(self, grants: frozenset[Grant]) -> Permit:
+        """Return the permit for what this permit or one of the grants shows."""
+        return Permit(None if self.grants is None else self.grants | grants, self.runs)
+
+    def names_run(self, sources: Collection[str] | None) -> bool:
+        """Return whether a test run of these sources is visible; no sources mean every source, None unknown ones."""
+        if self.runs is None:
+            return True
+        return bool(sources) and any(allowed.issuperset(sources or ()) for allowed in self.runs)
+
+    def is_whole(self, metric_type: str) -> bool:
+        """Return whether everything of a metric type is visible."""
+        return self.includes(Grant(frozenset({metric_type})))
+
+    def visible_sources(self, sources: Iterable[str]) -> list[str]:
+        """Return those of the sources of which anything may be visible."""
+        return [item for item in sources if self._covers(lambda grant: grant.sources, item)]
+
+    def visible_agents(self, agent_ids: Iterable[str]) -> list[str]:
+        """Return those of the agents of which anything may be visible."""
+        return [item for item in agent_ids if self._covers(lambda grant: grant.agent_ids, item)]
+
+    def visible_fields(self, fields: Iterable[str], metric_type: str | None = None) -> list[str]:
+        """Return those of the fields of which anything may be visible, in metrics of one type or of any."""
+        return [item for item in fields if self._covers(lambda grant: grant.fields, item, metric_type)]
+
+    def _covers(self, narrowing: Callable[[Grant], frozenset[str]], name: str, metric_type: str | None = None) -> bool:
+        return self.grants is None or any(
+            (not narrowing(grant) or name in narrowing(grant)) and metric_type in (None, *grant.metric_types)
+            for grant in self.grants
+        )
 
     def metric_types(self, known: Iterable[str]) -> tuple[str, ...]:
         """Return the metric types that are at least partly visible, in the order of `known`."""
@@ -82,4 +144,4 @@ class Permit:
 
 
 EVERYTHING = Permit()
-NOTHING = Permit(frozenset())
+NOTHING = Permit(frozenset(), frozenset())

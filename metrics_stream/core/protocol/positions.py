@@ -7,7 +7,7 @@ lost; its positions are invalid from then on.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -15,7 +15,7 @@ import msgspec
 from metrics_stream.core.errors import ProtocolError
 from metrics_stream.core.formatting import quote
 from metrics_stream.core.metrics.catalogue import SLUG_PATTERN
-from metrics_stream.core.metrics.metric import Metric
+from metrics_stream.core.metrics.metric import Metric, RunMetric, name_run
 from metrics_stream.core.protocol.codes import ErrorCode
 
 _EPOCH = re.compile(r"[0-9a-z]{1,32}")
@@ -73,21 +73,35 @@ class HistoryBatch(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return msgspec.structs.replace(self, metrics=self.metrics[: max(0, offset - self.first)])
 
 
-def tag_runs(batch: HistoryBatch) -> list[Metric]:
+SourcesOf = Callable[[str], frozenset[str] | None]
+"""Returns the sources of a test run, empty for every source; None if they are unknown."""
+
+
+def _unknown(_: str) -> None:
+    return None
+
+
+def tag_runs(batch: HistoryBatch, sources_of: SourcesOf = _unknown) -> list[Metric]:
     """Return the metrics with `run` as the last key of their bodies, if their source had an active run.
 
-    Of several runs it is the one that was started last. A metric without a run stays the same object.
+    Of several runs it is the one that was started last, as far as a client may see it. A metric without a run stays
+    the same object.
     """
     if not batch.runs:
         return batch.metrics
-    return [
-        tag_run(metric, runs[-1]) if (runs := batch.runs.get(metric.source)) else metric for metric in batch.metrics
-    ]
+    known = {source: tuple((run, sources_of(run)) for run in runs) for source, runs in batch.runs.items()}
+    return [_tag(metric, runs) if (runs := known.get(metric.source)) else metric for metric in batch.metrics]
+
+
+def _tag(metric: Metric, runs: tuple[tuple[str, frozenset[str] | None], ...]) -> Metric:
+    plain = metric.body
+    fields = (metric.metric_type, metric.source, metric.timestamp, metric.agent_ids)
+    return RunMetric(*fields, name_run(plain, runs[-1][0]), runs, plain)
 
 
 def tag_run(metric: Metric, run: str) -> Metric:
-    """Return the metric with `run` as the last key of its body."""
-    return msgspec.structs.replace(metric, body=b'%b,"run":%b}' % (metric.body[:-1], msgspec.json.encode(run)))
+    """Return the metric with `run` as the last key of its body, for clients that all see the run."""
+    return msgspec.structs.replace(metric, body=name_run(metric.body, run))
 
 
 def position_text(epoch: str, offsets: Mapping[str, int]) -> str:

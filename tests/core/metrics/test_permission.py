@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from metrics_stream.core.delivery.aggregation import Interval
 from metrics_stream.core.delivery.selection import DecodedMetric, Selection, compile_projection, permitted_metrics
 from metrics_stream.core.metrics.catalogue import AGENT, SYSTEM
-from metrics_stream.core.metrics.permission import EVERYTHING, NOTHING, Grant, Permit
+from metrics_stream.core.metrics.permission import EVERYTHING, NO_AGENT, NOTHING, Grant, Permit
 from metrics_stream.core.protocol.messages import Filters
 from tests.support.agents import AGENTS, HELD, KEYED, metric
 
@@ -200,3 +200,46 @@ def test_every_value_that_is_left_is_shown_by_a_grant(data, granted):
         if key != "agent_id" and may.shows("agent", "host1", entry["agent_id"], key)
     }
     assert got == allowed
+
+
+@given(entries, st.frozensets(grants, max_size=2), st.frozensets(grants, max_size=2))
+def test_an_overlap_shows_what_one_permit_leaves_of_the_other(data, first, second):
+    one, other = Permit(first), Permit(second)
+    by_turns = list(permitted_metrics(permitted_metrics([metric(AGENT, data)], one), other))
+    at_once = list(permitted_metrics([metric(AGENT, data)], one.overlap(other)))
+    assert [json.loads(item.body) for item in at_once] == [json.loads(item.body) for item in by_turns]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        (grant("system", "agent"), grant("system"), grant("system")),
+        (grant("system"), grant("agent"), None),
+        (grant("system", sources=["a", "b"]), grant("system", sources=["b", "c"]), grant("system", sources=["b"])),
+        (grant("system", sources=["a"]), grant("system", sources=["b"]), None),
+        (grant("system", fields=["a"]), grant("system"), grant("system", fields=["a"])),
+        (grant("system", fields=["a"]), grant("system", fields=["b"]), None),
+        (grant("agent", agent_ids=["a"]), grant("agent", agent_ids=["b"]), grant("agent", agent_ids=[NO_AGENT])),
+    ],
+)
+def test_two_grants_overlap(one, other, expected):
+    assert one.overlap(other) == other.overlap(one) == expected
+
+
+def test_permits_overlap_and_name_runs():
+    team, everyone = Permit(frozenset({grant("system")}), frozenset({frozenset({"a", "b"})})), EVERYTHING
+    assert team.overlap(everyone) == everyone.overlap(team) == team
+    assert everyone.overlap(everyone) == everyone
+    part = team.overlap(Permit(frozenset({grant("hero", "system")}), frozenset({frozenset({"b"}), frozenset({"c"})})))
+    assert part == Permit(frozenset({grant("system")}), frozenset({frozenset({"b"})}))
+    assert [part.names_run(sources) for sources in (["b"], ["a"], ["a", "b"], [], None)] == [True, *[False] * 4]
+    assert [everyone.names_run(sources) for sources in (["a"], [], None)] == [True] * 3
+
+
+def test_a_permit_says_which_names_it_shows():
+    may = permit(grant("system", sources=["a"], fields=["n"]), grant("agent", agent_ids=["x"], fields=["load"]))
+    assert may.visible_sources(["a", "b"]) == ["a", "b"]  # agents of every source
+    assert may.visible_agents(["x", "y"]) == ["x", "y"]  # they do not narrow `system`
+    assert may.visible_fields(["n", "load", "other"]) == ["n", "load"]
+    assert may.visible_fields(["n", "load"], "agent") == ["load"]
+    assert NOTHING.visible_sources(["a"]) == []
