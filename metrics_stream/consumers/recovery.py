@@ -10,21 +10,18 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 
+from metrics_stream.consumers.newest import PAGE_BYTES, PAGE_METRICS, NewestReader
 from metrics_stream.consumers.sink import wait_until_idle
 from metrics_stream.core.delivery.pending import Loss
 from metrics_stream.core.delivery.selection import Selection
 from metrics_stream.core.errors import BusError
-from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.codes import GapReason
 from metrics_stream.core.protocol.positions import Position, parse_position, position_text, tag_runs
 from metrics_stream.history import History, Page
 from metrics_stream.hub.clients import Client, ClientState
 from metrics_stream.hub.hub import Hub
+from metrics_stream.hub.past import PastPage
 from metrics_stream.runtime.intake import Intake
-
-# What is sent at once: a frame that any client can take, and that delays the others by no noticeable time.
-PAGE_METRICS = 1_000
-PAGE_BYTES = 500_000
 
 Join = Callable[[tuple[str, ...]], Awaitable[None]]
 Visible = Callable[[Iterable[str]], tuple[str, ...]]
@@ -37,9 +34,17 @@ class Recovery:
     """
 
     def __init__(
-        self, client: Client, hub: Hub, intake: Intake, history: History | None, *, join: Join, visible: Visible
+        self,
+        client: Client,
+        hub: Hub,
+        intake: Intake,
+        history: History | None,
+        newest: NewestReader,
+        *,
+        join: Join,
+        visible: Visible,
     ) -> None:
-        """Without a history there is no past.
+        """Without a history there is no past; `newest` reads its newest metrics.
 
         `join` waits a moment until the process receives some metric types. `visible` returns which of some metric types
         are at least partly visible to the client now.
@@ -48,6 +53,7 @@ class Recovery:
         self._hub = hub
         self._intake = intake
         self._history = history
+        self._newest = newest
         self._join = join
         self._visible = visible
         self._requested: tuple[str, ...] = ()
@@ -181,7 +187,7 @@ class Recovery:
         assert self._live_from is not None, "the client has entered its view by now"
         if self._missed_since is not None:
             await self._send_missed(history, self._missed_since, self._live_from)
-        await self._send_newest(history, self._live_from)
+        await self._send_newest(self._live_from)
 
     async def _read(self, history: History, position: Position, until: Position | None = None) -> Page:
         return await history.since(position, until=until, max_metrics=PAGE_METRICS, max_bytes=PAGE_BYTES)
@@ -192,7 +198,7 @@ class Recovery:
             page = await self._read(history, position, until)
             self._note_loss(page)
             metrics = [metric for batch in page.batches for metric in tag_runs(batch)]
-            await self._send(metrics, self._position_text(page.position))
+            await self._send(PastPage(metrics), self._position_text(page.position))
             position, is_last = page.position, page.is_last
         return position
 
@@ -204,26 +210,22 @@ class Recovery:
         if known:
             await self._send_pages(history, Position(position.epoch, known), until)
 
-    async def _send_newest(self, history: History, until: Position) -> None:
+    async def _send_newest(self, until: Position) -> None:
         """Send the newest metric of each kind, of the new types that the client does not resume."""
         metric_types = [item for item in self._new_types if item in until.offsets and item not in self._resumed_types]
         if not metric_types:
             return
-        newest = [
-            metric
-            for batch in await history.newest(metric_types)
-            if batch.end <= until.offsets[batch.metric_type] and batch.epoch == until.epoch
-            for metric in tag_runs(batch)
-        ]
-        for begin in range(0, max(1, len(newest)), PAGE_METRICS):  # once even without metrics, for the loss
-            await self._send(newest[begin : begin + PAGE_METRICS], None)
+        newest = await self._newest.read(metric_types)
+        for page in newest.pages_until(until):
+            await self._send(page, None)
+        await self._send(PastPage(()), None)  # for the loss, if there is nothing else
 
-    async def _send(self, metrics: list[Metric], position: str | None) -> None:
-        if not metrics and not self._loss:
+    async def _send(self, page: PastPage, position: str | None) -> None:
+        if not page.metrics and not self._loss:
             return
         await wait_until_idle(self._client)
         loss, self._loss = self._loss, Loss()
-        self._hub.write_past(self._client, metrics, loss, position)
+        self._hub.write_past(self._client, page, loss, position)
         # Frames of other clients go before the next page.
         await asyncio.sleep(0)
 
