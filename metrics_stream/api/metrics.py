@@ -68,7 +68,7 @@ async def publish(request: HttpRequest, program: Program) -> JsonResponse:
     publication = make_publication_key(program, key, body)
     repeated = publication is not None and programs.is_published(program, publication)
     if not repeated:
-        if (rejection := await _publish_metrics(runtime, metrics, publication)) is not None:
+        if (rejection := await _publish_metrics(runtime, metrics, program, publication)) is not None:
             return rejection
         if publication is not None:
             programs.note_published(program, publication)
@@ -99,7 +99,7 @@ async def _read_metrics(body: bytes, form: Format, program: Program) -> Submissi
 
 
 async def _publish_metrics(
-    runtime: Runtime, metrics: dict[int, Metric], publication: bytes | None
+    runtime: Runtime, metrics: dict[int, Metric], program: Program, publication: bytes | None
 ) -> JsonResponse | None:
     """Publish metrics; when that fails, return a rejection that says which of them were published nevertheless."""
     sent: set[int] = set()
@@ -110,7 +110,9 @@ async def _publish_metrics(
 
     try:
         name = None if publication is None else f"http.{publication.hex()}"
-        await runtime.publishing.publish(list(metrics.values()), idempotency_key=name, on_sent=note)
+        await runtime.publishing.publish(
+            list(metrics.values()), owner=program.owner, idempotency_key=name, on_sent=note
+        )
     except BusError as error:
         runtime.telemetry.bus_failures += 1
         unpublished = [index for index, metric in metrics.items() if id(metric) not in sent]

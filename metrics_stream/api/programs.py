@@ -68,6 +68,11 @@ class Program:
     published: LruDict[bytes, None] = field(default_factory=lambda: LruDict(MAX_PUBLICATIONS))
     """The publication keys of its latest requests that had an Idempotency-Key."""
 
+    @property
+    def owner(self) -> str:
+        """The name of the token in the history, which divides what it keeps among the tokens."""
+        return f"token {self.pk}"
+
 
 class PublishingPrograms:
     """The programs that publish over HTTP to one process."""

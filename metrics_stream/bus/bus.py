@@ -110,12 +110,14 @@ class Bus:
         self,
         metrics: Sequence[Metric],
         *,
+        owner: str = "",
         idempotency_key: str | None = None,
         on_sent: Callable[[Sequence[Metric]], None] | None = None,
     ) -> None:
         """Send metrics to the groups of their types, in order; raise BusError when the layer fails or is too slow.
 
-        The same metrics published again with the same `idempotency_key` arrive once. `on_sent` is called with each
+        `owner` names the token that they come with, whose share of the history they take. The same metrics published
+        again with the same `idempotency_key` arrive once. `on_sent` is called with each
         batch once the layer has it.
         """
         self.check_reach()
@@ -124,7 +126,7 @@ class Bus:
             for index, batch in enumerate(batches(metrics)):
                 # A history remembers only the last number of a producer, so each batch counts as a producer of its own.
                 numbering = ProducerNumbering(f"{idempotency_key}.{index}.{len(batch)}", shared.known)
-                await self.send(numbering.prepare(batch))
+                await self.send(numbering.prepare(batch, owner=owner))
                 shared.known = numbering.known
                 if on_sent is not None:
                     on_sent(batch)
@@ -132,7 +134,7 @@ class Bus:
         await self._call(shared.turn.acquire(), "publish what was published before")
         try:
             for batch in batches(metrics):
-                await self.send(shared.prepare(batch))
+                await self.send(shared.prepare(batch, owner=owner))
                 if on_sent is not None:
                     on_sent(batch)
         finally:
@@ -169,6 +171,7 @@ class Bus:
                 producer=numbering.id,
                 number=publication.number,
                 known=numbering.known,
+                owner=publication.owner,
             )
         except WrongNodeError:
             # The layer must not stay on a Redis that was replaced either. Where the hub listens, the runtime does it,

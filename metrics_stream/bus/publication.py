@@ -25,12 +25,16 @@ _encode = msgspec.msgpack.Encoder().encode
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """Metrics of one type, numbered and encoded, ready to be sent; sent several times, they arrive once."""
+    """Metrics of one type, numbered and encoded, ready to be sent; sent several times, they arrive once.
+
+    `owner` is whose share of the history they take, as `HistoryBatch` says.
+    """
 
     metrics: Sequence[Metric]
     payload: bytes
     numbering: ProducerNumbering
     number: int
+    owner: str = ""
 
     @property
     def metric_type(self) -> str:
@@ -56,10 +60,10 @@ class ProducerNumbering:
         """The position that the history had when it last took a batch of this producer."""
         self._numbering = Numbering()
 
-    def prepare(self, batch: Sequence[Metric]) -> Publication:
-        """Return a batch of one metric type (see `batches`) ready to be sent."""
+    def prepare(self, batch: Sequence[Metric], *, owner: str = "") -> Publication:
+        """Return a batch of one metric type (see `batches`) ready to be sent; `owner` as in Publication."""
         number = self._numbering.take(batch[0].metric_type, len(batch))
-        return Publication(batch, _encode(batch), self, number)
+        return Publication(batch, _encode(batch), self, number, owner)
 
     def learn(self, metric_type: str, epoch: str, end: int) -> None:
         """Remember that the history of a type has reached the offset `end`."""

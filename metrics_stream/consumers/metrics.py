@@ -22,8 +22,8 @@ from msgspec import UNSET
 from metrics_stream.access.monitor import access_monitor_of
 from metrics_stream.consumers.authentication import Authentication
 from metrics_stream.consumers.limits import Limits
+from metrics_stream.consumers.newest import PAGE_BYTES, PAGE_METRICS, newest_reader_of
 from metrics_stream.consumers.query import Opening, read_opening
-from metrics_stream.consumers.recovery import PAGE_BYTES, PAGE_METRICS
 from metrics_stream.consumers.session import Past, Session
 from metrics_stream.consumers.sink import SocketSink
 from metrics_stream.core.delivery.selection import (
@@ -40,7 +40,6 @@ from metrics_stream.core.metrics.permission import Permit
 from metrics_stream.core.protocol import messages
 from metrics_stream.core.protocol.codes import ErrorCode, close_reason
 from metrics_stream.core.protocol.parsing import encode, read
-from metrics_stream.core.protocol.positions import tag_runs
 from metrics_stream.core.protocol.prepared_message import EXTENSION
 from metrics_stream.hub.clients import Client
 from metrics_stream.hub.inspection import subscription_of
@@ -341,14 +340,12 @@ class MetricsConsumer(AsyncWebsocketConsumer):
 
     async def _read_newest(self, metric_types: frozenset[str]) -> list[Metric]:
         """Return the newest metric of each kind, oldest first; during a replay, that of the instant which is shown."""
-        history, replay = self.runtime.history, self._session.replay
+        replay = self._session.replay
         if replay is not None:
             return await replay.replay_source.newest_at(replay.at)
-        if history is None:
+        if self.runtime.history is None:
             raise ProtocolError(ErrorCode.INVALID_MESSAGE, "no history is kept here, so there are no newest metrics")
-        batches = await history.newest(metric_types)
-        await self.runtime.run_sources.learn(batches, self._permit)
-        return [metric for batch in batches for metric in tag_runs(batch, self.runtime.run_sources.get)]
+        return (await newest_reader_of(self.runtime).read(metric_types, self._permit)).metrics
 
     @handles(messages.Ping)
     async def _ping(self, message: messages.Ping) -> None:

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 
+from metrics_stream.consumers.newest import PAGE_BYTES, PAGE_METRICS, NewestReader
 from metrics_stream.consumers.sink import wait_until_idle
 from metrics_stream.core.delivery.pending import Loss
 from metrics_stream.core.delivery.selection import Selection
@@ -20,12 +21,9 @@ from metrics_stream.core.protocol.positions import HistoryBatch, Position, parse
 from metrics_stream.history import History, Page
 from metrics_stream.hub.clients import Client, ClientState
 from metrics_stream.hub.hub import Hub
+from metrics_stream.hub.past import PastPage
 from metrics_stream.runtime.intake import Intake
 from metrics_stream.runtime.run_sources import RunSources
-
-# What is sent at once: a frame that any client can take, and that delays the others by no noticeable time.
-PAGE_METRICS = 1_000
-PAGE_BYTES = 500_000
 
 Join = Callable[[tuple[str, ...]], Awaitable[None]]
 Visible = Callable[[Iterable[str]], tuple[str, ...]]
@@ -43,12 +41,13 @@ class Recovery:
         hub: Hub,
         intake: Intake,
         history: History | None,
-        run_sources: RunSources,
         *,
+        run_sources: RunSources,
+        newest: NewestReader,
         join: Join,
         visible: Visible,
     ) -> None:
-        """Without a history there is no past.
+        """Without a history there is no past; `newest` reads its newest metrics.
 
         `join` waits a moment until the process receives some metric types. `visible` returns which of some metric types
         are at least partly visible to the client now.
@@ -58,6 +57,7 @@ class Recovery:
         self._intake = intake
         self._history = history
         self._run_sources = run_sources
+        self._newest = newest
         self._join = join
         self._visible = visible
         self._requested: tuple[str, ...] = ()
@@ -191,7 +191,7 @@ class Recovery:
         assert self._live_from is not None, "the client has entered its view by now"
         if self._missed_since is not None:
             await self._send_missed(history, self._missed_since, self._live_from)
-        await self._send_newest(history, self._live_from)
+        await self._send_newest(self._live_from)
 
     async def _read(self, history: History, position: Position, until: Position | None = None) -> Page:
         return await history.since(position, until=until, max_metrics=PAGE_METRICS, max_bytes=PAGE_BYTES)
@@ -202,7 +202,7 @@ class Recovery:
             page = await self._read(history, position, until)
             self._note_loss(page)
             metrics = await self._tag(page.batches)
-            await self._send(metrics, self._position_text(page.position))
+            await self._send(PastPage(metrics), self._position_text(page.position))
             position, is_last = page.position, page.is_last
         return position
 
@@ -214,31 +214,26 @@ class Recovery:
         if known:
             await self._send_pages(history, Position(position.epoch, known), until)
 
-    async def _send_newest(self, history: History, until: Position) -> None:
+    async def _send_newest(self, until: Position) -> None:
         """Send the newest metric of each kind, of the new types that the client does not resume."""
         metric_types = [item for item in self._new_types if item in until.offsets and item not in self._resumed_types]
         if not metric_types:
             return
-        newest = await self._tag(
-            [
-                batch
-                for batch in await history.newest(metric_types)
-                if batch.end <= until.offsets[batch.metric_type] and batch.epoch == until.epoch
-            ]
-        )
-        for begin in range(0, max(1, len(newest)), PAGE_METRICS):  # once even without metrics, for the loss
-            await self._send(newest[begin : begin + PAGE_METRICS], None)
+        newest = await self._newest.read(metric_types, self._client.selection.permit)
+        for page in newest.pages_until(until):
+            await self._send(page, None)
+        await self._send(PastPage(()), None)  # for the loss, if there is nothing else
 
     async def _tag(self, batches: list[HistoryBatch]) -> list[Metric]:
         await self._run_sources.learn(batches, self._client.selection.permit)
         return [metric for batch in batches for metric in tag_runs(batch, self._run_sources.get)]
 
-    async def _send(self, metrics: list[Metric], position: str | None) -> None:
-        if not metrics and not self._loss:
+    async def _send(self, page: PastPage, position: str | None) -> None:
+        if not page.metrics and not self._loss:
             return
         await wait_until_idle(self._client)
         loss, self._loss = self._loss, Loss()
-        self._hub.write_past(self._client, metrics, loss, position)
+        self._hub.write_past(self._client, page, loss, position)
         # Frames of other clients go before the next page.
         await asyncio.sleep(0)
 

@@ -19,6 +19,7 @@ from msgspec import UNSET
 
 from metrics_stream.consumers.authentication import Authentication
 from metrics_stream.consumers.backfill import send_backfill
+from metrics_stream.consumers.newest import newest_reader_of
 from metrics_stream.consumers.recovery import Recovery
 from metrics_stream.consumers.replay import Replay
 from metrics_stream.consumers.replay_sources import open_replay_source
@@ -198,7 +199,8 @@ class Session:
             runtime.hub,
             runtime.intake,
             runtime.history,
-            runtime.run_sources,
+            run_sources=runtime.run_sources,
+            newest=newest_reader_of(runtime),
             join=runtime.membership.wait_joined,
             visible=self._visible,
         )

@@ -7,6 +7,9 @@
 --   .marks             sorted set: positions by time, as "offset:bytes", the numbers of metrics and bytes before it
 --   .newest            sorted set: the keys of metrics by the offset of the newest metric of each
 --   .newest_stretches  hash: these metrics, each as a batch of its own
+--   .newest_shares     hash: the names of the shares that each of them counts for, and its bytes
+--   .newest_bytes      hash: the bytes of each share
+--   .newest.SHARE      sorted set: the keys of one share, as in .newest
 -- (In the names of keys and fields a batch is a "stretch": a Redis may still hold data of earlier versions.)
 --
 -- Batches between two marks are dropped together. They cover at most `mark_seconds` and 1/MARKS of what may be kept,
@@ -56,7 +59,11 @@ local function begin(after)
   for field, head in pairs(state) do
     local metric_type = string.match(field, "^end:(.*)$")
     if metric_type then
-      redis.call("UNLINK", key(metric_type, ".newest"), key(metric_type, ".newest_stretches"))
+      for _, share in ipairs(redis.call("HKEYS", key(metric_type, ".newest_bytes"))) do
+        redis.call("UNLINK", key(metric_type, ".newest." .. share))
+      end
+      redis.call("UNLINK", key(metric_type, ".newest"), key(metric_type, ".newest_stretches"),
+        key(metric_type, ".newest_shares"), key(metric_type, ".newest_bytes"))
       -- The recorder still reads what it has not read of the epoch that ends.
       redis.call("EXPIRE", key(metric_type), PAST_SECONDS)
       redis.call("EXPIRE", key(metric_type, ".marks"), PAST_SECONDS)
@@ -99,6 +106,21 @@ local function first_kept(metric_type)
   return mark and mark.offset or end_of(metric_type)
 end
 
+local function pack_map(map)
+  if not map then
+    return NIL
+  end
+  return next(map) and cmsgpack.pack(map) or EMPTY_MAP
+end
+
+-- Return a HistoryBatch; `metrics` is an array in MessagePack.
+local function pack_batch(metric_type, first, order, metrics, runs)
+  return "\152" .. cmsgpack.pack(metric_type, state.epoch, first, order, now) .. metrics .. pack_map(runs)
+    .. cmsgpack.pack(request.owner)
+end
+
+-- Here stands newest.lua.
+
 -- Drop what is too old, and make room for a batch that brings the type to `head` and `bytes`.
 local function trim(metric_type, head, bytes)
   local marks = key(metric_type, ".marks")
@@ -118,8 +140,7 @@ local function trim(metric_type, head, bytes)
   local newest, limit = key(metric_type, ".newest"), string.format("(%.0f", first)
   local keys = redis.call("ZRANGEBYSCORE", newest, "-inf", limit, "LIMIT", 0, MANY)
   while keys[1] do
-    redis.call("HDEL", newest .. "_stretches", unpack(keys))
-    redis.call("ZREM", newest, unpack(keys))
+    forget_newest(newest, keys)
     keys = redis.call("ZRANGEBYSCORE", newest, "-inf", limit, "LIMIT", 0, MANY)
   end
 end
@@ -159,18 +180,6 @@ local function active_runs_of(sources)
     end
   end
   return found
-end
-
-local function pack_map(map)
-  if not map then
-    return NIL
-  end
-  return next(map) and cmsgpack.pack(map) or EMPTY_MAP
-end
-
--- Return a HistoryBatch; `metrics` is an array in MessagePack.
-local function pack_batch(metric_type, first, order, metrics, runs)
-  return "\151" .. cmsgpack.pack(metric_type, state.epoch, first, order, now) .. metrics .. pack_map(runs)
 end
 
 -- Return an array of batches as one text, since redis-py reads a thousand texts slowly.
@@ -220,23 +229,14 @@ function operations.append()
   local stream, newest = key(metric_type), key(metric_type, ".newest")
   redis.call("XADD", stream, string.format("%.0f-0", head), "order", order, "count", request.count,
     "stretch", pack_batch(metric_type, first, order, metrics, runs))
-  local offsets, batches = {}, {}
-  for _, item in ipairs(request.newest) do
-    local name, index, start, length, source = unpack(item)
-    local body = "\145" .. string.sub(metrics, start + 1, start + length)
-    table.insert(offsets, first + index)
-    table.insert(offsets, name)
-    table.insert(batches, name)
-    table.insert(batches, pack_batch(metric_type, first + index, order, body, runs and {[source] = runs[source]}))
-  end
-  redis.call("ZADD", newest, unpack(offsets))
-  redis.call("HSET", newest .. "_stretches", unpack(batches))
+  local seconds = math.ceil(request.seconds) + SPARE_SECONDS
+  keep_newest(metric_type, first, order, metrics, runs, seconds)
   redis.call("HSET", PRODUCER, field, string.format("%.0f:", request.number) .. placed)
 
-  local seconds = math.ceil(request.seconds) + SPARE_SECONDS
   redis.call("EXPIRE", PRODUCER, seconds)
   if is_marked then
-    for _, name in ipairs({stream, stream .. ".marks", newest, newest .. "_stretches"}) do
+    for _, name in ipairs({stream, stream .. ".marks", newest, newest .. "_stretches", newest .. "_shares",
+      newest .. "_bytes"}) do
       redis.call("EXPIRE", name, seconds)
     end
     redis.call("EXPIRE", STATE, STATE_SECONDS)
@@ -361,20 +361,35 @@ function operations.since_time()
 end
 
 function operations.newest()
-  local batches = {}
-  for _, metric_type in ipairs(request.metric_types) do
-    local newest = key(metric_type, ".newest")
-    local keys = redis.call("ZRANGEBYSCORE", newest, first_kept(metric_type), "+inf")
-    for start = 1, #keys, MANY do
-      local last = math.min(start + MANY - 1, #keys)
-      for _, batch in ipairs(redis.call("HMGET", newest .. "_stretches", unpack(keys, start, last))) do
-        if batch then
-          table.insert(batches, batch)
-        end
+  local batches, bytes, left = {}, 0, {}
+  for _, item in ipairs(request.types) do
+    local metric_type, from = unpack(item)
+    if request.epoch ~= state.epoch then
+      from = 0
+    end
+    local newest, room = key(metric_type, ".newest"), request.max_metrics - #batches
+    from = math.max(from, first_kept(metric_type))
+    local found = bytes < request.max_bytes and room > 0 and redis.call("ZRANGEBYSCORE", newest,
+      string.format("%.0f", from), "+inf", "WITHSCORES", "LIMIT", 0, room) or {}
+    local keys = {}
+    for index = 1, #found, 2 do
+      table.insert(keys, found[index])
+    end
+    local values, taken = keys[1] and redis.call("HMGET", newest .. "_stretches", unpack(keys)) or {}, 0
+    while taken < #keys and bytes < request.max_bytes do
+      taken = taken + 1
+      from = tonumber(found[2 * taken]) + 1
+      if values[taken] then
+        table.insert(batches, values[taken])
+        bytes = bytes + #values[taken]
       end
     end
+    if bytes >= request.max_bytes or #keys == room or room <= 0 then
+      table.insert(left, {metric_type, from})
+    end
   end
-  return pack_batches(batches)
+  -- An empty table is a map to cmsgpack.
+  return {"\146" .. cmsgpack.pack(state.epoch) .. (left[1] and cmsgpack.pack(left) or "\144"), pack_batches(batches)}
 end
 
 function operations.oldest_at()

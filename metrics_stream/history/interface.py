@@ -72,7 +72,14 @@ class History(Protocol):
     """The recent past of published metrics. Its methods raise BusError when they fail or take too long."""
 
     async def append(
-        self, batch: Sequence[Metric], *, payload: bytes, producer: str, number: int, known: Position | None
+        self,
+        batch: Sequence[Metric],
+        *,
+        payload: bytes,
+        producer: str,
+        number: int,
+        known: Position | None,
+        owner: str = "",
     ) -> Placed:
         """Keep a batch of one metric type and return its place; `payload` is the batch in MessagePack.
 
@@ -80,6 +87,7 @@ class History(Protocol):
         nothing, so that a producer that got no answer can repeat its call; an earlier number is refused.
         `known` is a position that the producer has seen. If the history has not reached it, because it was restored
         from an old copy or a replica took over, its offsets have another meaning than before: a new epoch begins.
+        `owner` is that of the batch.
         """
 
     async def heads(self, metric_types: Iterable[str]) -> Position:
@@ -106,7 +114,11 @@ class History(Protocol):
         """Return a position before all metrics published at that instant or later, at most a second too early."""
 
     async def newest(self, metric_types: Iterable[str]) -> list[HistoryBatch]:
-        """Return the newest metric of each `Metric.key`, each as a batch of its own, in the order of publishing."""
+        """Return the newest metric of each `Metric.key`, each as a batch of its own, in the order of publishing.
+
+        They are bounded for each source and token, as `newest_kinds` says: beyond it, those that came least recently
+        are missing.
+        """
 
     async def oldest_at(self, metric_types: Iterable[str]) -> float | None:
         """Return when the oldest metric that is kept of these types was published; None if none is kept."""

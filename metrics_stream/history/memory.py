@@ -22,12 +22,12 @@ from metrics_stream.history.interface import (
     PAGE_BYTES,
     ActiveRun,
     Bounds,
-    Key,
     Page,
     Placed,
     newest_of_each_key,
     runs_of,
 )
+from metrics_stream.history.newest_kinds import NewestKinds
 
 # The number of producers whose last number is remembered; beyond it the producer that was silent longest is forgotten.
 MAX_PRODUCERS = 10_000
@@ -46,7 +46,7 @@ class _Ring:
         self._kept: list[_Kept] = []
         self._start = 0
         self._bytes = 0
-        self._newest: OrderedDict[Key, int] = OrderedDict()
+        self._newest = NewestKinds()
 
     @property
     def first(self) -> int:
@@ -62,8 +62,7 @@ class _Ring:
         self._bytes += size
         self.end = batch.end
         for key, index in newest_of_each_key(batch.metrics).items():
-            self._newest[key] = batch.first + index
-            self._newest.move_to_end(key)
+            self._newest.put(key, batch.first + index, len(batch.metrics[index].body), batch.owner)
 
     def trim(self, bounds: Bounds, now: float) -> None:
         start, newest_batch = self._start, len(self._kept) - 1
@@ -76,9 +75,7 @@ class _Ring:
             self._start += 1
         if self._start == start:
             return
-        first = self.first
-        while self._newest and next(iter(self._newest.values())) < first:
-            self._newest.popitem(last=False)
+        self._newest.drop_before(self.first)
         # In large parts, so that the cost of each batch does not depend on how many are kept.
         if self._start * 2 > len(self._kept):
             del self._kept[: self._start]
@@ -97,7 +94,7 @@ class _Ring:
         return self._kept[index].batch.first if index < len(self._kept) else self.end
 
     def newest(self) -> Iterator[HistoryBatch]:
-        return (next(self.after(offset, offset + 1)) for offset in self._newest.values())
+        return (next(self.after(offset, offset + 1)) for offset in self._newest.offsets())
 
 
 class MemoryHistory:
@@ -123,7 +120,14 @@ class MemoryHistory:
         self._placed: OrderedDict[str, dict[str, tuple[int, Placed]]] = OrderedDict()
 
     async def append(
-        self, batch: Sequence[Metric], *, payload: bytes, producer: str, number: int, known: Position | None
+        self,
+        batch: Sequence[Metric],
+        *,
+        payload: bytes,
+        producer: str,
+        number: int,
+        known: Position | None,
+        owner: str = "",
     ) -> Placed:
         """Keep a batch; see History."""
         metric_type = batch[0].metric_type
@@ -132,7 +136,7 @@ class MemoryHistory:
                 self._begin()
             placed = self._placed_before(producer, metric_type, number)
             if placed is None:
-                placed = self._append(metric_type, batch, len(payload))
+                placed = self._append(metric_type, batch, len(payload), owner)
                 self._placed.setdefault(producer, {})[metric_type] = (number, placed)
                 self._placed.move_to_end(producer)
                 if len(self._placed) > MAX_PRODUCERS:
@@ -148,14 +152,14 @@ class MemoryHistory:
             raise BusError(f"the history got number {number} of a producer after its number {last}")
         return placed if number == last else None
 
-    def _append(self, metric_type: str, batch: Sequence[Metric], size: int) -> Placed:
+    def _append(self, metric_type: str, batch: Sequence[Metric], size: int, owner: str) -> Placed:
         ring = self._rings.setdefault(metric_type, _Ring())
         # Times must not decrease, also when the clock is set back.
         self._last_at = max(self._last_at, self._now())
         self._order += 1
         runs = runs_of({metric.source for metric in batch}, self._active)
         placed = Placed(self._epoch, ring.end, self._order, self._last_at, runs)
-        ring.append(HistoryBatch(metric_type, metrics=list(batch), **placed._asdict()), size)
+        ring.append(HistoryBatch(metric_type, metrics=list(batch), owner=owner, **placed._asdict()), size)
         ring.trim(self._bounds, self._last_at)
         return placed
 

@@ -30,20 +30,29 @@ from metrics_stream.history.interface import (
     PAGE_BYTES,
     ActiveRun,
     Bounds,
+    Key,
     Page,
     Placed,
     newest_of_each_key,
 )
+from metrics_stream.history.newest_kinds import OWNER_KINDS, SHARE_BYTES, SOURCE_KINDS, shares_of
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-_SCRIPT = Path(__file__).with_name("history.lua").read_text()
+_FOLDER = Path(__file__).parent
+_SCRIPT = (
+    (_FOLDER / "history.lua").read_text().replace("-- Here stands newest.lua.", (_FOLDER / "newest.lua").read_text())
+)
 _SCRIPT_ID = sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
 # Redis does one thing at a time: more calls at once would only cost more connections.
 MAX_CALLS_AT_ONCE = 8
+
+# What one call reads of the newest metrics: a few milliseconds of Redis' time.
+NEWEST_PAGE_METRICS = 1_000
+NEWEST_PAGE_BYTES = 1_000_000
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.decode
@@ -65,6 +74,7 @@ class _Reached(NamedTuple):
 
 
 _decode_page = msgspec.msgpack.Decoder(tuple[str, bool, list[_Reached]]).decode
+_decode_newest_page = msgspec.msgpack.Decoder(tuple[str, list[tuple[str, int]]]).decode
 
 
 class _Link(NamedTuple):
@@ -90,12 +100,22 @@ class RedisHistory:
             "bytes": bounds.bytes,
             "mark_seconds": min(1.0, bounds.seconds / 64),
             "seed": secrets.token_hex(4),
+            # The limits of the shares of a metric, in the order of `shares_of`.
+            "share_kinds": [SOURCE_KINDS, OWNER_KINDS],
+            "share_bytes": SHARE_BYTES,
         }
         self._accepted = AcceptedBatches()
         self._links: WeakKeyDictionary[asyncio.AbstractEventLoop, _Link] = WeakKeyDictionary()
 
     async def append(
-        self, batch: Sequence[Metric], *, payload: bytes, producer: str, number: int, known: Position | None
+        self,
+        batch: Sequence[Metric],
+        *,
+        payload: bytes,
+        producer: str,
+        number: int,
+        known: Position | None,
+        owner: str = "",
     ) -> Placed:
         """Keep a batch; see History."""
         metric_type = batch[0].metric_type
@@ -106,7 +126,8 @@ class RedisHistory:
             "known_epoch": known.epoch if known is not None else "",
             "known_offsets": known.offsets if known is not None else {},
             "sources": list({metric.source for metric in batch}),
-            "newest": _newest_in(batch, payload),
+            "newest": _newest_in(batch, payload, owner),
+            "owner": owner,
         }
         answer = await self._call_script("append", request, "keep metrics in the history", payload, producer=producer)
         placed = _decode_placed(answer)
@@ -183,9 +204,25 @@ class RedisHistory:
         return Page(batches, Position(epoch, {item.metric_type: item.offset for item in types}), is_last, lost)
 
     async def newest(self, metric_types: Iterable[str]) -> list[HistoryBatch]:
-        """Return the newest metric of each key; see History."""
-        answer = await self._call_script("newest", {"metric_types": list(metric_types)}, "read the history")
-        return sorted(_batches_in(answer)[0], key=lambda batch: (batch.order, batch.first))
+        """Return the newest metric of each key, read in pages; see History."""
+        begin = [(item, 0) for item in metric_types]
+        found: dict[Key, HistoryBatch] = {}
+        epoch, left = "", begin
+        while left:
+            request = {
+                "epoch": epoch,
+                "types": left,
+                "max_metrics": NEWEST_PAGE_METRICS,
+                "max_bytes": NEWEST_PAGE_BYTES,
+            }
+            header, body = await self._call_script("newest", request, "read the history")
+            epoch_now, left = _decode_newest_page(header)
+            if epoch_now != epoch:
+                found.clear()
+                epoch = epoch_now
+            # A kind that gets a newer metric between two pages comes in both.
+            found.update((batch.metrics[0].key, batch) for batch in _batches_in(body)[0])
+        return sorted(found.values(), key=lambda batch: (batch.order, batch.first))
 
     async def oldest_at(self, metric_types: Iterable[str]) -> float | None:
         """Return when the oldest metric was published; see History."""
@@ -278,8 +315,8 @@ def _batches_in(body: bytes) -> tuple[list[HistoryBatch], set[str]]:
     return found, unreadable
 
 
-def _newest_in(batch: Sequence[Metric], payload: bytes) -> list[tuple[str, int, int, int, str]]:
-    """Return a short name of each key, and the index, start, length and source of its newest metric in the batch."""
+def _newest_in(batch: Sequence[Metric], payload: bytes, owner: str) -> list[tuple[str, int, int, int, str, list[str]]]:
+    """Return a short name of each key, and of its newest metric index, start, length, source and names of shares."""
     lengths = [len(memoryview(part)) for part in _decode_parts(payload)]
     starts = list(accumulate(lengths, initial=len(payload) - sum(lengths)))
     return [
@@ -287,6 +324,7 @@ def _newest_in(batch: Sequence[Metric], payload: bytes) -> list[tuple[str, int, 
             blake2b(_encode(key[1:]), digest_size=12).hexdigest(),
             *(index, starts[index], lengths[index]),
             batch[index].source,
+            [blake2b(_encode(share), digest_size=8).hexdigest() for share in shares_of(owner, batch[index].source)],
         )
         for key, index in newest_of_each_key(batch).items()
     ]

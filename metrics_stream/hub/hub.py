@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from metrics_stream.core.canary import BusState
 from metrics_stream.core.delivery.frames import Frames, build_frames
-from metrics_stream.core.delivery.pending import Delivery, Item, Loss, Share, Window, newest
-from metrics_stream.core.delivery.selection import DecodedMetric, Selection, compile_projection
+from metrics_stream.core.delivery.pending import Delivery, Item, Loss, Share, Window
+from metrics_stream.core.delivery.selection import DecodedMetric, Selection
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.metrics.projection import MALFORMED
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode, GapReason
@@ -21,8 +21,9 @@ from metrics_stream.core.protocol.parsing import encode
 from metrics_stream.core.protocol.positions import Position, position_text
 from metrics_stream.core.protocol.prepared_message import PreparedMessage
 from metrics_stream.hub.clients import Client, ClientState, Clock, HubLimits, Sink, Timer, View
+from metrics_stream.hub.past import PastPage
 from metrics_stream.hub.sending import FrameSender
-from metrics_stream.hub.views import Views, filter_again, log_malformed, project_metric, project_metrics
+from metrics_stream.hub.views import Views, filter_again, log_malformed, project_metric
 from metrics_stream.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -207,16 +208,12 @@ class Hub:
             self._schedule_view(view)
         return taken
 
-    def write_past(self, client: Client, metrics: Iterable[Metric], loss: Loss, position: str | None = None) -> None:
+    def write_past(self, client: Client, page: PastPage, loss: Loss, position: str | None = None) -> None:
         """Send older metrics that the client's filters let through, and before them a gap for each reason of `loss`.
 
         For a client that is not busy; see `Client.call_when_idle`.
         """
-        project = compile_projection(client.selection.filters, client.selection.permit)
-        items = project_metrics(enumerate(metrics), project)
-        if client.delivery.mode == "latest":
-            items = newest(items)
-        frames = build_frames(items, loss, position=position, replayed=True)
+        frames = page.frames_for(client, loss, position)
         client.note_position(position)
         self._write([client], frames, self._clock.time(), is_data=False)
 

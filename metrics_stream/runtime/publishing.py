@@ -27,6 +27,7 @@ class Publishing:
         self,
         metrics: Sequence[Metric],
         *,
+        owner: str = "",
         idempotency_key: str | None = None,
         on_sent: Callable[[Sequence[Metric]], None] | None = None,
     ) -> None:
@@ -40,7 +41,7 @@ class Publishing:
                 on_sent(batch)
 
         try:
-            await self._bus.publish(metrics, idempotency_key=idempotency_key, on_sent=note)
+            await self._bus.publish(metrics, owner=owner, idempotency_key=idempotency_key, on_sent=note)
         except BusError as error:
             of_process.count(self._note_failure(error), "metrics refused", len(metrics) - sent)
             raise

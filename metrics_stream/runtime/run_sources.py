@@ -55,7 +55,7 @@ class RunSources:
         """
         if permit.runs is None:
             return
-        slugs = {slug for batch in batches for slugs in batch.runs.values() for slug in slugs}
+        slugs = {slug for batch in batches for slugs in (batch.runs or {}).values() for slug in slugs}
         try:
             await self._learn({slug for slug in slugs if slug not in self._known})
         except DatabaseError as error:

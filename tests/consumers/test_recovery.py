@@ -5,7 +5,7 @@ import pytest
 from channels.layers import channel_layers
 
 from metrics_stream.broadcast import broadcast, broadcast_many
-from metrics_stream.consumers import recovery
+from metrics_stream.consumers import newest, recovery
 from metrics_stream.core.errors import BusError
 from metrics_stream.core.protocol.positions import parse_position
 from metrics_stream.runtime.runtime import get_runtime
@@ -29,7 +29,7 @@ async def test_a_new_client_gets_the_newest_metric_of_each_kind_at_once():
 
 
 async def test_the_newest_of_many_kinds_come_in_parts(monkeypatch):
-    monkeypatch.setattr(recovery, "PAGE_METRICS", 10)
+    monkeypatch.setattr(newest, "PAGE_METRICS", 10)
     await broadcast_many([{"metric_type": "system", "data": {"n": n}, "source": f"s{n}"} for n in range(25)])
     async with connected() as client:
         await client.subscribe()

@@ -253,7 +253,9 @@ async def test_all_keys_go_when_nothing_is_published_any_more(server, history):
     stream = f"test.history.{epoch}.system"
     found = {key: server.command("TTL", key) for key in keys(server)}
     [producer] = [key for key in found if key.startswith("test.history.producer.")]
-    expected = [stream, f"{stream}.marks", f"{stream}.newest", f"{stream}.newest_stretches", producer]
+    [share] = [key for key in found if key.startswith(f"{stream}.newest.")]
+    newest = [f"{stream}.newest", *(f"{stream}.newest_{part}" for part in ("stretches", "shares", "bytes"))]
+    expected = [stream, f"{stream}.marks", *newest, share, producer]
     assert sorted(found) == sorted(["test.history", *expected])
     assert all(900 <= found[key] <= 960 for key in expected)
     assert 29 * 86_400 < found["test.history"] <= 30 * 86_400

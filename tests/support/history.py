@@ -31,7 +31,8 @@ def metric(number: int, metric_type: str = "system", source: str = "host", agent
 class Producer:
     """Publishes metrics whose timestamps count up."""
 
-    def __init__(self, history: History, metric_type: str = "system", source: str = "host") -> None:
+    def __init__(self, history: History, metric_type: str = "system", source: str = "host", owner: str = "") -> None:
+        self.owner = owner
         self.history = history
         self.metric_type = metric_type
         self.source = source
@@ -53,7 +54,12 @@ class Producer:
         if number is None:
             number = self.number = self.number + 1
         return await self.history.append(
-            batch, payload=msgspec.msgpack.encode(batch), producer=self.id, number=number, known=self.known
+            batch,
+            payload=msgspec.msgpack.encode(batch),
+            producer=self.id,
+            number=number,
+            known=self.known,
+            owner=self.owner,
         )
 
 

@@ -43,7 +43,8 @@ class HistoryBatch(msgspec.Struct, frozen=True, array_like=True, gc=False):
     `first` is the number of the first metric: so many of its type came before. `order` compares batches of all types in
     the order of publishing. `published_at` is when the history stored them, in seconds since 1970 by its clock. `runs`
     are the ids of the test runs that were active then, by source; the run that was started last is at the end.
-    None means that the history did not know the active runs then; the database does.
+    None means that the history did not know the active runs then; the database does. `owner` names the token that they
+    came with, so that no token takes more than its share; empty for producers without one.
     """
 
     metric_type: str
@@ -53,6 +54,7 @@ class HistoryBatch(msgspec.Struct, frozen=True, array_like=True, gc=False):
     published_at: float
     metrics: list[Metric]
     runs: dict[str, tuple[str, ...]] | None = {}
+    owner: str = ""
 
     @property
     def end(self) -> int:
