@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from django.db import DatabaseError
@@ -14,8 +13,7 @@ from metrics_stream.access.monitor import AccessMonitor
 from metrics_stream.consumers.limits import Limits
 from metrics_stream.core.errors import AccessRefusedError, ClientRefusedError, NotAuthenticatedError
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode
-
-logger = logging.getLogger(__name__)
+from metrics_stream.faults import of_process as faults
 
 
 class Authentication:
@@ -67,7 +65,7 @@ class Authentication:
         try:
             credential, access = await look_up()
         except DatabaseError as error:
-            logger.exception("the access of a client could not be resolved")
+            faults.note_database("the access of a client cannot be looked up", error)
             raise AccessRefusedError(
                 CloseCode.GOING_AWAY, ErrorCode.INTERNAL, "the server cannot look up your access"
             ) from error
