@@ -107,6 +107,12 @@ class Faults:
             del self._current[kind]
         logger.warning("fault %s ends after %s", kind, fault.describe_end(cost), extra={"fault": str(kind)})
 
+    def note_database(self, action: str, error: Exception) -> None:
+        """Note that the database failed at `action`; the process looks after it until it answers again."""
+        reason = str(error).strip().partition("\n")[0]
+        self.begin(FaultKind.DATABASE, f"{action}: {reason}")
+        self.count(FaultKind.DATABASE, "requests failed")
+
     def has(self, kind: FaultKind) -> bool:
         """Return whether a fault of this kind has begun and not ended."""
         return kind in self._current

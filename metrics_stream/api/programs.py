@@ -7,7 +7,6 @@ when a source or agent is new, never for a metric like those before it. Rates ho
 from __future__ import annotations
 
 import hashlib
-import logging
 import math
 import time
 from collections.abc import Mapping
@@ -27,10 +26,9 @@ from metrics_stream.core.metrics.catalogue import ALL
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.codes import ItemErrorCode, RequestErrorCode
 from metrics_stream.core.rate_limit import TokenBucket
+from metrics_stream.faults import of_process as faults
 from metrics_stream.models import AccessToken, TokenName
 from metrics_stream.runtime.runtime import PerRuntime
-
-logger = logging.getLogger(__name__)
 
 # A revoked token stops publishing after this time at the latest, even when the bus does not announce the revocation.
 FRESH_SECONDS = 3.0
@@ -123,7 +121,7 @@ class PublishingPrograms:
         except DatabaseError as error:
             if known is not None and now - known.looked_up_at < TOKEN_UNKNOWN_SECONDS:
                 return known
-            logger.warning("a token cannot be looked up: %s", str(error).strip().partition("\n")[0])
+            faults.note_database("a token cannot be looked up", error)
             message = "the token cannot be looked up; try again later"
             raise RequestRefusedError(RequestErrorCode.UNAVAILABLE, message, retry_seconds=5) from error
         if token is None or token.revoked_at is not None or token.has_expired:
@@ -175,7 +173,7 @@ class PublishingPrograms:
         try:
             refused, names = await _claim(program.pk, wanted, limits)
         except DatabaseError as error:
-            logger.warning("new sources and agents cannot be stored: %s", str(error).strip().partition("\n")[0])
+            faults.note_database("new sources and agents cannot be stored", error)
             message = "new sources and agents cannot be stored; try again later"
             raise RequestRefusedError(RequestErrorCode.UNAVAILABLE, message, retry_seconds=5) from error
         program.names, program.names_at = names, now

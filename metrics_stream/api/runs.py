@@ -5,7 +5,6 @@ A token can change only the runs that it has started. Other runs look as if they
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -22,12 +21,11 @@ from metrics_stream.core.errors import NotRecordedError, RequestRefusedError, Ru
 from metrics_stream.core.formats.runs import Start, Stop, read_alive, read_start, read_stop
 from metrics_stream.core.formatting import format_timestamp, quote
 from metrics_stream.core.protocol.codes import RequestErrorCode
+from metrics_stream.faults import of_process as faults
 from metrics_stream.models import AccessToken, TestRun
 from metrics_stream.runs import lifecycle
 from metrics_stream.runs.recorder import SILENT_RUN_SECONDS
 from metrics_stream.runtime.runtime import get_runtime
-
-logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -110,7 +108,7 @@ async def _query(call: Callable[..., T], *arguments: Any) -> T:
     try:
         return await database_sync_to_async(call, thread_sensitive=False)(*arguments)
     except (DatabaseError, RunStorageError) as error:
-        logger.warning("a test run of a program cannot be changed: %s", str(error).strip().partition("\n")[0])
+        faults.note_database("a test run of a program cannot be changed", error)
         message = "test runs cannot be changed at the moment; try again later"
         raise RequestRefusedError(RequestErrorCode.UNAVAILABLE, message, retry_seconds=5) from error
 

@@ -13,7 +13,6 @@ from metrics_stream.access.monitor import AccessMonitor
 from metrics_stream.consumers.limits import Limits
 from metrics_stream.core.errors import AccessRefusedError, ClientRefusedError, NotAuthenticatedError
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode
-from metrics_stream.faults import FaultKind
 from metrics_stream.faults import of_process as faults
 
 
@@ -66,9 +65,7 @@ class Authentication:
         try:
             credential, access = await look_up()
         except DatabaseError as error:
-            reason = str(error).strip().partition("\n")[0]
-            faults.begin(FaultKind.DATABASE, f"the access of a client could not be resolved: {reason}")
-            faults.count(FaultKind.DATABASE, "clients refused")
+            faults.note_database("the access of a client cannot be looked up", error)
             raise AccessRefusedError(
                 CloseCode.GOING_AWAY, ErrorCode.INTERNAL, "the server cannot look up your access"
             ) from error

@@ -16,6 +16,7 @@ from redis.exceptions import (
     NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
+    ResponseError,
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 
@@ -88,3 +89,18 @@ def is_unreachable(error: BaseException | None) -> bool:
     if isinstance(error, AuthenticationError | BusyLoadingError):
         return False
     return isinstance(error, RedisConnectionError | TimeoutError | OSError)
+
+
+def is_refusal(error: BaseException | None) -> bool:
+    """Return whether Redis answered that it does not take what is written."""
+    return isinstance(error, ResponseError | BusyLoadingError)
+
+
+def is_forbidden(error: Exception) -> bool:
+    """Return whether Redis forbids a command, a key or a channel, to this user or to everybody."""
+    return _fits(error, _FORBIDDEN)
+
+
+def is_of_cluster(error: Exception) -> bool:
+    """Return whether only a Redis in cluster mode answers so."""
+    return _fits(error, _CLUSTER)

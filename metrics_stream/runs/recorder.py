@@ -25,6 +25,7 @@ from django.db import close_old_connections, connections
 from metrics_stream.conf import StreamSettings, get_settings
 from metrics_stream.core.errors import BusError, MetricsStreamError, RunError, RunStorageError
 from metrics_stream.core.protocol.positions import Position
+from metrics_stream.faults import FaultKind, of_process
 from metrics_stream.history import History, Page, open_history
 from metrics_stream.models import RecorderState, TestRun
 from metrics_stream.runs import lifecycle
@@ -62,6 +63,7 @@ class Recorder:
         self._clock = clock
         self._lease = Lease(f"{name}:{secrets.token_hex(4)}", clock)
         self._writer: Writer | None = None
+        self._is_announced = False
         self._position: Position | None = None
         self._renew_at = 0.0
         # The last report of each program that keeps a run alive, and when this process has seen it by its own clock.
@@ -92,24 +94,21 @@ class Recorder:
 
     def _run(self) -> None:
         self.open()
-        wait, failed_at = STEP_SECONDS, None
+        wait, has_failed = STEP_SECONDS, False
         try:
             while not self._stopping.wait(wait):
                 try:
                     self.step()
                 except Exception as error:
-                    wait = STEP_RETRY_SECONDS[0] if failed_at is None else min(wait * 2, STEP_RETRY_SECONDS[1])
+                    wait = min(wait * 2, STEP_RETRY_SECONDS[1]) if has_failed else STEP_RETRY_SECONDS[0]
                     if isinstance(error, BusError):
                         # A Redis that comes back empty must soon know the active runs again.
                         wait = STEP_RETRY_SECONDS[0]
-                    if failed_at is None:
-                        failed_at = time.monotonic()
-                        _log_failure(error)
+                    has_failed = True
+                    _note_failure(error)
                 else:
-                    wait = STEP_SECONDS
-                    if failed_at is not None:
-                        logger.warning("test runs are recorded again after %.1f s", time.monotonic() - failed_at)
-                        failed_at = None
+                    wait, has_failed = STEP_SECONDS, False
+                    of_process.end(FaultKind.RECORDING)
             self._finish()
         finally:
             self.close()
@@ -120,7 +119,7 @@ class Recorder:
                 self.step()
                 self._lease.release()
         except Exception as error:
-            _log_failure(error)
+            _note_failure(error)
 
     def open(self) -> None:
         """Open the history; call this before the first step, in the same thread."""
@@ -158,12 +157,15 @@ class Recorder:
         history = self._history
         if state is None or history is None:
             self._writer = None
+            self._is_announced = False
             return
         # Before the query for runs: the metrics of a run that starts in between come after these positions.
         heads = self._await(history.heads(self._types))
         unfinished = self._find_unfinished()
         if self._writer is None:
-            logger.info("this process records test runs")
+            if not self._is_announced:  # Not again after each failure.
+                logger.info("this process records test runs")
+                self._is_announced = True
             self._writer = Writer()
             self._position = _from_json(state.position)
             self._renew_at = 0.0
@@ -288,12 +290,14 @@ def _to_iso(seconds_since_1970: float) -> str:
     return datetime.fromtimestamp(seconds_since_1970, UTC).isoformat()
 
 
-def _log_failure(error: Exception) -> None:
-    if isinstance(error, MetricsStreamError | DjangoDatabaseError):
-        reason = str(error).strip().partition("\n")[0]
-        logger.warning("test runs cannot be recorded at the moment: %s; trying again", reason)
-    else:
-        logger.error("the recorder failed and starts again", exc_info=error)
+def _note_failure(error: Exception) -> None:
+    reason = str(error).strip().partition("\n")[0]
+    if not isinstance(error, MetricsStreamError | DjangoDatabaseError):
+        reason = f"{type(error).__name__}, {reason}"
+        if not of_process.has(FaultKind.RECORDING):
+            logger.error("the recorder failed and starts again", exc_info=error)
+    of_process.begin(FaultKind.RECORDING, f"test runs cannot be recorded: {reason}")
+    of_process.count(FaultKind.RECORDING, "attempts failed")
 
 
 def _from_json(value: dict[str, Any] | None) -> Position | None:

@@ -8,7 +8,7 @@ from metrics_stream.bus.bus import Bus
 from metrics_stream.core.errors import BusError
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.faults import FaultKind, of_process
-from metrics_stream.history.redis_errors import is_unreachable
+from metrics_stream.history.redis_errors import is_refusal, is_unreachable
 from metrics_stream.runtime.bus_watch import BusWatch
 
 # Where Redis is full, some calls still succeed. The fault has ended when none has failed for this long; the process
@@ -55,6 +55,11 @@ class Publishing:
             raise
         self._bus_watch.note_published()
         of_process.end(FaultKind.PUBLISHING, quiet_seconds=WHOLE_SECONDS)
+
+    def note_refused(self, error: BusError) -> None:
+        """Note that Redis refused a look at it; a Redis that cannot be reached is left to the watch of the bus."""
+        if is_refusal(error.__cause__):
+            of_process.begin(FaultKind.PUBLISHING, str(error))
 
     def _note_failure(self, error: BusError) -> FaultKind:
         self._bus_watch.note_unpublished(error)

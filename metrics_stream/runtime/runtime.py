@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 from metrics_stream.bus import bus as bus_module
 from metrics_stream.bus.bus import Bus
 from metrics_stream.bus.messages import AccessChanged, CanaryMessage, CloseClient, Published, StatsRequest
+from metrics_stream.bus.redis_needs import RedisNeeds, layer_is_pubsub
 from metrics_stream.conf import StreamSettings, get_settings
 from metrics_stream.core.errors import BusError
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode, GapReason
@@ -26,6 +27,7 @@ from metrics_stream.runtime.groups import GroupMembership
 from metrics_stream.runtime.intake import Intake
 from metrics_stream.runtime.layer_log import LayerLog
 from metrics_stream.runtime.publishing import Publishing
+from metrics_stream.runtime.redis_watch import RedisWatch
 from metrics_stream.runtime.run_sources import RunSources
 from metrics_stream.runtime.statistics import Statistics
 from metrics_stream.telemetry import Sample, Telemetry, of_process
@@ -108,6 +110,9 @@ class Runtime:
         if self.bus.is_shared:  # the in-memory layer is part of this process and cannot fail
             self._layer_log.start()
             self.watch("canary", self.bus_watch.run)
+            if layer_is_pubsub():
+                needs = RedisNeeds(self.settings, has_history=self.history is not None)
+                self.watch("rights", RedisWatch(needs, self.publishing).run)
 
     def _start_bus_tasks(self) -> None:
         self._bus_tasks = [

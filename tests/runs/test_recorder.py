@@ -8,6 +8,7 @@ import pytest
 from django.db import OperationalError
 
 from metrics_stream.conf import get_settings
+from metrics_stream.core.errors import BusError
 from metrics_stream.history import open_history
 from metrics_stream.models import MetricChunk, RecorderState, TestRun
 from metrics_stream.runs import lifecycle
@@ -297,8 +298,24 @@ def test_an_outage_is_one_line_in_the_log(monkeypatch, caplog):
         try:
             wait_until(lambda: len(failures) > 3, 10)
             broken.undo()
-            wait_until(lambda: "recorded again" in caplog.text, 10)
+            wait_until(lambda: "fault recording ends after" in caplog.text, 10)
         finally:
             stop_recorder()
-    text = "test runs cannot be recorded at the moment: server closed the connection unexpectedly; trying again"
-    assert caplog.text.count("cannot be recorded") == caplog.text.count(text) == 1
+    begin, end = [record.getMessage() for record in caplog.records if record.name == "metrics_stream.faults"]
+    assert begin == "fault recording begins: test runs cannot be recorded: server closed the connection unexpectedly"
+    assert end.endswith("attempts failed")
+
+
+def test_a_recorder_says_once_that_it_records_however_often_it_fails(recorder, monkeypatch, caplog):
+    caplog.set_level("INFO", "metrics_stream")
+    with monkeypatch.context() as broken:
+
+        def fail(*_):
+            raise BusError("Redis takes no writes")
+
+        broken.setattr(Recorder, "_correct_active_runs", fail)
+        for _ in range(3):
+            with pytest.raises(BusError):
+                recorder.step()
+    recorder.step()
+    assert caplog.text.count("this process records test runs") == 1

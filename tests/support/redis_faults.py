@@ -8,7 +8,7 @@ from channels.layers import channel_layers, get_channel_layer
 from metrics_stream.bus.bus import declare_server
 from metrics_stream.core.delivery.pending import Delivery
 from metrics_stream.core.delivery.selection import Selection
-from metrics_stream.runtime import bus_watch, publishing, statistics
+from metrics_stream.runtime import bus_watch, publishing, redis_watch, statistics
 from metrics_stream.runtime import runtime as runtime_module
 from metrics_stream.runtime.runtime import get_runtime, stop_runtime
 from tests.support.inbox import Inbox
@@ -29,6 +29,7 @@ def hurry(monkeypatch) -> None:
     monkeypatch.setattr(bus_watch, "RECONNECT_SECONDS", 0.5)
     monkeypatch.setattr(bus_watch, "WHOLE_SECONDS", 0.2)
     monkeypatch.setattr(publishing, "WHOLE_SECONDS", 0.2)
+    monkeypatch.setattr(redis_watch, "LOOK_SECONDS", 0.1)
     monkeypatch.setattr(statistics, "SAMPLE_SECONDS", 0.05)
 
 
