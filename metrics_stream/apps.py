@@ -16,5 +16,7 @@ class MetricsStreamConfig(AppConfig):
         """Register the system checks, and connect the signals that report changed permissions."""
         from metrics_stream import checks  # noqa: F401  importing registers the checks
         from metrics_stream.access import signals
+        from metrics_stream.audit import signals as audit_signals
 
         signals.connect()
+        audit_signals.connect()

@@ -23,7 +23,9 @@ from metrics_stream.core.metrics.metric import MAX_METRIC_BYTES
 _GROUP_PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 
 # 0 means "keep nothing" for the first, and "keep for ever" for the others.
-_MAY_BE_ZERO = frozenset({"HISTORY_SECONDS", "RECORD_RAW_DAYS", "RECORD_1S_DAYS", "RECORD_10S_DAYS", "RECORD_60S_DAYS"})
+_MAY_BE_ZERO = frozenset(
+    {"HISTORY_SECONDS", "RECORD_RAW_DAYS", "RECORD_1S_DAYS", "RECORD_10S_DAYS", "RECORD_60S_DAYS", "AUDIT_DAYS"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +148,9 @@ class StreamSettings:
 
     record_60s_days: float = 0.0
     """The same for buckets of 60 s, from which a run's summary is made."""
+
+    audit_days: float = 365.0
+    """For how many days the audit log is kept; 0: for ever."""
 
     stale_after_seconds: float = 10.0
     """After this time without new metrics, a page marks a panel as stale."""
