@@ -17,9 +17,11 @@ class MetricsStreamConfig(AppConfig):
         """Register the system checks, connect signals, and let a shell import all models."""
         from metrics_stream import checks  # noqa: F401  importing registers the checks
         from metrics_stream.access import signals
+        from metrics_stream.audit import signals as audit_signals
         from metrics_stream.models.changes import complete_history
 
         signals.connect()
+        audit_signals.connect()
         # django-simple-history says that its tables come from the package itself, where `manage.py shell` looks for
         # them in vain and lists each one.
         for model in self.get_models():

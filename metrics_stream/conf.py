@@ -35,7 +35,9 @@ PREFIX = "METRICS_STREAM_"
 _OLDER_NAMES = ("ANONYMOUS_READ", "ALLOWED_ORIGINS")
 
 # 0 means "keep nothing" for the first, and "keep for ever" for the others.
-_MAY_BE_ZERO = frozenset({"HISTORY_SECONDS", "RECORD_RAW_DAYS", "RECORD_1S_DAYS", "RECORD_10S_DAYS", "RECORD_60S_DAYS"})
+_MAY_BE_ZERO = frozenset(
+    {"HISTORY_SECONDS", "RECORD_RAW_DAYS", "RECORD_1S_DAYS", "RECORD_10S_DAYS", "RECORD_60S_DAYS", "AUDIT_DAYS"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +172,9 @@ class StreamSettings:
 
     record_60s_days: float = 0.0
     """The same for buckets of 60 s, from which a run's summary is made."""
+
+    audit_days: float = 365.0
+    """For how many days the audit log is kept; 0: for ever."""
 
     stale_after_seconds: float = 10.0
     """After this time without new metrics, a page marks a panel as stale."""

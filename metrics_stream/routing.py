@@ -12,6 +12,7 @@ from django.urls import NoReverseMatch, get_script_prefix, path, re_path, revers
 
 from metrics_stream.access.grants import is_open
 from metrics_stream.api.requests import with_bounded_bodies
+from metrics_stream.audit.trail import start_trail, stop_trail
 from metrics_stream.bus.bus import declare_server, layer_is_shared
 from metrics_stream.checks import check_static_files
 from metrics_stream.conf import get_settings
@@ -52,19 +53,22 @@ async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
                 await send({"type": "lifespan.startup.failed", "message": str(error)})
                 return
             start_recorder(process_name())
+            start_trail()
             await send({"type": "lifespan.startup.complete"})
         else:
             await stop_runtime()
             await asyncio.to_thread(stop_recorder)
+            await asyncio.to_thread(stop_trail)
             await send({"type": "lifespan.shutdown.complete"})
             return
 
 
 def recording(http: Any) -> Application:
-    """Return `http`, whose first request starts the recorder: daphne has no lifespan, and pages come first."""
+    """Return `http`, which starts recorder and audit log at its first request: daphne has no lifespan."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         start_recorder(process_name())
+        start_trail()
         await http(scope, receive, send)
 
     return answer

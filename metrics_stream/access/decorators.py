@@ -13,6 +13,7 @@ from django.http import Http404, HttpRequest, JsonResponse
 from django.http.response import HttpResponseBase
 
 from metrics_stream.access.grants import access_of
+from metrics_stream.audit.trail import Action, Result, address_of, note
 from metrics_stream.core.errors import AccessRefusedError
 
 View = Callable[..., Any]
@@ -52,14 +53,23 @@ def _guarded(view: View, *, is_shared: bool) -> View:
 
 
 def _refusal(request: HttpRequest, *, is_shared: bool) -> HttpResponseBase | None:
+    has_token = "Authorization" in request.headers
     try:
         access = access_of(request)
     except AccessRefusedError as refused:
-        if "Authorization" in request.headers:
+        if has_token:
+            note(Action.TOKEN, "", _page(request), address=address_of(request), result=Result.REFUSED)
             answer = {"error": refused.error, "message": str(refused)}
             return JsonResponse(answer, status=401, headers={"WWW-Authenticate": "Bearer"})
         return redirect_to_login(request.get_full_path())
     request.is_share_session = access.is_shared  # type: ignore[attr-defined]  # read when the header of the page is drawn
+    if has_token:
+        note(Action.TOKEN, access.who, _page(request), address=address_of(request))
     if access.is_shared and not is_shared:
         raise Http404("A share link shows its dashboard only.")
     return None
+
+
+def _page(request: HttpRequest) -> str:
+    """Return the name of the page; addresses are without number, and each would be an entry of the audit log."""
+    return "" if request.resolver_match is None else f"page {request.resolver_match.url_name}"

@@ -18,6 +18,7 @@ from django.db import DatabaseError, transaction
 from django.utils import timezone
 
 from metrics_stream.access.credentials import BEARER
+from metrics_stream.audit.trail import Action, Result, note
 from metrics_stream.conf import StreamSettings, get_settings
 from metrics_stream.core.errors import InvalidTokenError, ItemError, RequestRefusedError
 from metrics_stream.core.formats.native import Terms
@@ -53,6 +54,8 @@ class Program:
     """A program with a valid token, and what is known of its publications."""
 
     pk: int
+    name: str
+    """As it stands in the audit log."""
     terms: Terms
     scopes: frozenset[str]
     expires_at: datetime | None
@@ -93,7 +96,12 @@ class PublishingPrograms:
         if not text:
             raise InvalidTokenError("a token is needed: send the header `Authorization: Bearer mst_…`")
         if program is None or now - program.looked_up_at >= FRESH_SECONDS:
-            program = await self._look_up(digest, text, scope, program, now)
+            try:
+                program = await self._look_up(digest, text, scope, program, now)
+            except InvalidTokenError:
+                note(Action.TOKEN, "", scope, address=address, result=Result.REFUSED)
+                raise
+            note(Action.TOKEN, program.name, scope, address=address)
         if program.expires_at is not None and program.expires_at <= timezone.now():
             raise InvalidTokenError("the token has expired")
         if guess is not None:
@@ -132,6 +140,7 @@ class PublishingPrograms:
         if known is None:
             program = Program(
                 token.pk,
+                f"token {token.name}",
                 terms,
                 scopes,
                 token.expires_at,

@@ -1,7 +1,8 @@
 """The tables: dashboards (`dashboards.py`), test runs (`runs.py`), access (`access.py`), connected clients
-(`connections.py`)."""
+(`connections.py`), the audit log (`audit.py`)."""
 
 from metrics_stream.models.access import AccessPolicy, AccessToken, ShareLink, TokenName
+from metrics_stream.models.audit import AuditEntry
 from metrics_stream.models.connections import Connection
 from metrics_stream.models.dashboards import ClientPreset, Dashboard, Panel
 from metrics_stream.models.runs import MetricChunk, RecorderState, SeriesGroup, TestRun, TierChunk
@@ -9,6 +10,7 @@ from metrics_stream.models.runs import MetricChunk, RecorderState, SeriesGroup, 
 __all__ = [
     "AccessPolicy",
     "AccessToken",
+    "AuditEntry",
     "ClientPreset",
     "Connection",
     "Dashboard",

@@ -23,6 +23,7 @@ from django.views.decorators.http import require_safe
 
 from metrics_stream.access.decorators import for_viewers
 from metrics_stream.access.grants import access_of
+from metrics_stream.audit.trail import Action, address_of, note
 from metrics_stream.core.delivery.selection import permitted_metrics
 from metrics_stream.core.errors import MetricsStreamError
 from metrics_stream.core.metrics.metric import Metric
@@ -94,6 +95,7 @@ async def _download(
     run = await sync_to_async(find_run)(access, slug)
     if not await sync_to_async(is_whole)(run):
         return HttpResponseGone(GONE, content_type="text/plain; charset=utf-8")
+    note(Action.EXPORT, access.who, f"{run.slug}.{ending}", address=address_of(request))
     # The name of the file says how far it reaches where the recording goes on.
     until = "" if run.recording_ended_at else f"-until-{timezone.now():%Y%m%d-%H%M%S}"
     headers = {"Content-Disposition": f'attachment; filename="{run.slug}{until}.{ending}"'}

@@ -15,6 +15,7 @@ from django.views.decorators.http import require_safe
 from metrics_stream.access.decorators import for_viewers
 from metrics_stream.access.grants import access_of, is_staff
 from metrics_stream.access.visibility import visible_dashboards
+from metrics_stream.audit.trail import Action, address_of, note
 from metrics_stream.core.formatting import format_timestamp
 from metrics_stream.models import Dashboard, TestRun
 from metrics_stream.runs.lifecycle import OPEN
@@ -36,6 +37,7 @@ def run_list(request: HttpRequest) -> HttpResponse:
         status = ""
     access = access_of(request)
     found = search(access, query)
+    note(Action.RUN, access.who, "the list of test runs", address=address_of(request))
     page = Paginator(found.filter(status=status) if status else found, RUNS_ON_A_PAGE).get_page(request.GET.get("page"))
     rows = [facts(run, access.permit) for run in page.object_list]
     context = {
@@ -76,6 +78,7 @@ def run(request: HttpRequest, slug: str) -> HttpResponse:
     """Show one run: its facts, dashboards, series and files."""
     access = access_of(request)
     found = find_run(access, slug)
+    note(Action.RUN, access.who, found.slug, address=address_of(request))
     series = groups(found, access.permit) if found.metrics_recorded else []
     missing = holes(found, access.permit)
     dashboards = visible_dashboards(access)

@@ -18,6 +18,7 @@ from django.views.decorators.http import require_safe
 from metrics_stream.access.grants import access_of, is_effective, is_open
 from metrics_stream.access.shares import SHARES_KEY, session_with
 from metrics_stream.access.visibility import find_dashboard
+from metrics_stream.audit.trail import Action, Result, address_of, note
 from metrics_stream.models import ShareLink
 
 
@@ -25,9 +26,12 @@ from metrics_stream.models import ShareLink
 @never_cache
 def open_link(request: HttpRequest, text: str) -> HttpResponse:
     """Give the browser access to what a link shows, and redirect it there; an invalid link leads to an explanation."""
+    address = address_of(request)
     link = ShareLink.find(text.strip("/")) if request.method in ("GET", "HEAD") else None
     if link is None or not is_effective(link):
+        note(Action.SHARE_LINK, "", "" if link is None else link.name, address=address, result=Result.REFUSED)
         return _unlisted(HttpResponseRedirect(reverse("metrics_stream:share_ended")))
+    note(Action.SHARE_LINK, request.user.get_username(), link.name, address=address)
     link.note_use()
     if request.user.is_authenticated:
         return _unlisted(_open_for_user(request, link))

@@ -4,6 +4,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.utils import timezone
 
+from metrics_stream.audit import trail
 from metrics_stream.conf import get_settings
 from metrics_stream.runs.retention import prune
 
@@ -11,7 +12,8 @@ from metrics_stream.runs.retention import prune
 class Command(BaseCommand):
     help = (
         "Delete recorded metrics and series that are older than RECORD_RAW_DAYS, RECORD_1S_DAYS, RECORD_10S_DAYS and "
-        "RECORD_60S_DAYS. The runs themselves stay, and so do the recordings of runs that have not ended."
+        "RECORD_60S_DAYS, and entries of the audit log older than AUDIT_DAYS. "
+        "The runs themselves stay, and so do the recordings of runs that have not ended."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -20,10 +22,12 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         dry_run = options["dry_run"]
         verb = "would delete" if dry_run else "deleted"
-        total = 0
-        for pruned in prune(get_settings(), now=timezone.now(), dry_run=dry_run):
+        total, settings, now = 0, get_settings(), timezone.now()
+        for pruned in prune(settings, now=now, dry_run=dry_run):
             total += pruned.payload_bytes
             self.stdout.write(f"{pruned.run.slug}: {verb} {pruned.what}, {_megabytes(pruned.payload_bytes)}")
+        if entries := trail.prune(settings, now=now, dry_run=dry_run):
+            self.stdout.write(f"audit log: {verb} {entries:,} entries")
         self.stdout.write(
             f"{verb} {_megabytes(total)} in total" if total else "nothing is older than the settings allow"
         )

@@ -1,0 +1,1 @@
+"""The audit log: who read what, who used which token from where, and who changed rights."""
