@@ -60,8 +60,8 @@ FORWARDED_ALLOW_IPS = env.str("FORWARDED_ALLOW_IPS", default="127.0.0.1,::1")
 # Whether all traffic uses TLS: pages redirect from http to https, and cookies are sent over https only.
 HTTPS_ONLY = env.bool("HTTPS_ONLY", default=not DEBUG)
 SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS_ONLY
-# Probes on the machine itself use http, without the proxy.
-SECURE_REDIRECT_EXEMPT = [rf"^{SESSION_COOKIE_PATH[1:]}(healthz|readyz|metrics)$"]
+# Probes on the machine itself use http, without the proxy; project/https.py looks at the requests of programs.
+SECURE_REDIRECT_EXEMPT = [rf"^{SESSION_COOKIE_PATH[1:]}(healthz|readyz|metrics)$", rf"^{SESSION_COOKIE_PATH[1:]}api/"]
 SECURE_HSTS_SECONDS = env.int("HSTS_SECONDS", default=31_536_000 if HTTPS_ONLY else 0)
 SECURE_HSTS_INCLUDE_SUBDOMAINS = env.bool("HSTS_SUBDOMAINS", default=False)
 # Only the owner of a domain can decide whether it goes into the browsers' preload lists, not one site on it.
@@ -100,7 +100,8 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "project.https.HttpsMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "project.https.ProgramsMiddleware",
     "project.headers.HeadersMiddleware",
     "servestatic.middleware.ServeStaticMiddleware",
     "csp.middleware.CSPMiddleware",

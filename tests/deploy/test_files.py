@@ -48,9 +48,10 @@ def settings_of(unit: str) -> dict[str, str]:
 
 def started_commands() -> list[list[str]]:
     """Return every call of manage.py in the files, from the command's name on."""
-    lines = [settings_of(unit.name)["ExecStart"] for unit in UNITS]
+    lines = [line for unit in UNITS for line in re.findall(r"^ExecStart=(.*)$", unit.read_text(), re.MULTILINE)]
     lines += [shlex.join(json.loads(found)) for found in instructions("CMD")]
-    lines += [part for each in COMPOSE["services"]["prepare"]["command"] for part in each.split("&&")]
+    of_compose = COMPOSE["services"]["prepare"]["command"] + COMPOSE["services"]["daily"]["command"]
+    lines += [part for each in of_compose for part in re.split("&&|;", each)]
     calls = [shlex.split(line) for line in lines if "manage.py" in line]
     return [call[call.index("manage.py") + 1 :] for call in calls]
 
@@ -62,7 +63,12 @@ def options_of_serve() -> list[dict[str, object]]:
 
 def test_every_command_that_is_started_exists_with_its_options():
     calls = started_commands()
-    assert [call[0] for call in calls] == ["emit_host_metrics", "serve", "serve", "migrate", "seed_defaults"]
+    daily = ["clearsessions", "axes_reset_logs", "axes_reset_failure_logs", "prune_history"]
+    assert [call[0] for call in calls] == [
+        *daily,
+        *("emit_host_metrics", "serve", "serve", "migrate", "seed_defaults"),
+        *daily,
+    ]
     for name, *options in calls:
         load_command_class(get_commands()[name], name).create_parser("manage.py", name).parse_args(options)
 
@@ -203,6 +209,19 @@ def test_systemd_understands_the_units(unit, tmp_path):
     done = subprocess.run([analyze, "verify", here], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr.replace(str(tmp_path), "")) == (0, "")
     assert "/srv/metrics-stream/.venv/bin/python" in text
+
+
+def test_systemd_understands_the_timer(tmp_path):
+    analyze = find_program("systemd-analyze")
+    [timer] = DEPLOY.glob("*.timer")
+    for path in (timer, timer.with_suffix(".service")):
+        here = tmp_path / path.name
+        here.write_text(path.read_text().replace("/srv/metrics-stream/.venv/bin/python", sys.executable))
+    done = subprocess.run([analyze, "verify", tmp_path / timer.name], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.replace(str(tmp_path), "")) == (0, "")
+    [when] = re.findall(r"^OnCalendar=(.*)$", timer.read_text(), re.MULTILINE)
+    done = subprocess.run([analyze, "calendar", when], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.valkey

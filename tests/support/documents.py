@@ -78,17 +78,19 @@ def code_blocks(page: Path, language: str) -> list[str]:
     return [code for found, code in FENCE.findall(page.read_text()) if found == language]
 
 
+def documents_in(code: str) -> list[Any]:
+    """Return the JSON documents of a text, one after the other."""
+    found, rest = [], code.strip()
+    while rest:
+        document, end = json.JSONDecoder().raw_decode(rest)
+        found.append(document)
+        rest = rest[end:].strip()
+    return found
+
+
 def json_documents() -> list[tuple[str, Any]]:
     """Return every JSON document of every page, with the name of the page."""
-    found = []
-    for page in PAGES:
-        for block in code_blocks(page, "json"):
-            rest = block.strip()
-            while rest:
-                document, end = json.JSONDecoder().raw_decode(rest)
-                found.append((page.name, document))
-                rest = rest[end:].strip()
-    return found
+    return [(page.name, each) for page in PAGES for block in code_blocks(page, "json") for each in documents_in(block)]
 
 
 def wire_keys(message: type[msgspec.Struct]) -> set[str]:
