@@ -97,7 +97,11 @@ class StreamSocketProtocol(WebSocketsSansIOProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read data; what is not a handshake is answered, too."""
-        super().data_received(data)
+        self.conn.receive_data(data)
+        # Before an error: messages that came before it count.
+        self.handle_events()
+        if self.conn.parser_exc is not None:
+            self.handle_parser_exception()
         if self.conn.handshake_exc is not None and not self.handshake_initiated:
             self.handshake_initiated = True
             response = self.conn.reject(HTTPStatus.BAD_REQUEST, f"this is no handshake: {self.conn.handshake_exc}\n")
@@ -294,7 +298,7 @@ class StreamSocketProtocol(WebSocketsSansIOProtocol):
             self._fail(CloseCode.TOO_MANY_MESSAGES, f"more than {PINGS_PER_SECOND} pings within a second")
         elif self.writable.is_set():
             super().handle_ping()
-        else:
+        elif self.conn.parser_exc is None:
             # Discard the answer: RFC 6455, 5.5.3, requires one only to the most recent ping.
             self.conn.data_to_send()
 
@@ -305,6 +309,7 @@ class StreamSocketProtocol(WebSocketsSansIOProtocol):
         self.stop_keepalive()
         self.conn.fail(code, reason)
         self._end(code)
+        self._end_writing()
         self._count_close(code, reason)
 
     def _count_close(self, code: int, reason: str) -> None:
@@ -327,6 +332,7 @@ class StreamSocketProtocol(WebSocketsSansIOProtocol):
             return
         self.stop_keepalive()
         self._end(close.code)
+        self._end_writing()
 
     def handle_close(self, event: Any) -> None:
         """Answer a close; cut the connection later, even if data still waits for the peer."""
@@ -352,6 +358,12 @@ class StreamSocketProtocol(WebSocketsSansIOProtocol):
         self.queue.put_nowait({"type": "websocket.disconnect", "code": int(code)})
         # If it were closed with unread input, the connection would be reset before the client has the reason.
         self.close_timer = self.loop.call_later(GOODBYE_SECONDS, self.transport.abort)
+
+    def _end_writing(self) -> None:
+        """Tell the client that nothing follows a close that it need not answer (RFC 6455, 7.1.7)."""
+        if self.transport.can_write_eof() and not self.transport.is_closing():
+            self.transport.write_eof()
+        self.transport.resume_reading()
 
     def send_keepalive_ping(self) -> None:
         """Send a ping, and remember how much the peer must receive before the ping."""

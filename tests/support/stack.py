@@ -69,6 +69,8 @@ class Stack:
         self.socket_url = f"ws://127.0.0.1:{self.port}/ws/metrics/"
         self.log = folder / "server.log"
         self.server: subprocess.Popen[bytes] | None = None
+        # How many files the server may open; None: as many as this process.
+        self.files: int | None = None
         self.environment = {
             **os.environ,
             "DEBUG": "1",
@@ -122,9 +124,11 @@ class Stack:
 
     def launch(self) -> None:
         """Start the server without waiting for it."""
+        limited = ["sh", "-c", f'ulimit -n {self.files}; exec "$0" "$@"'] if self.files else []
         with self.log.open("ab") as log:
             self.server = subprocess.Popen(
                 [
+                    *limited,
                     *(sys.executable, "manage.py", "serve"),
                     *("--port", str(self.port), "--workers", str(self.workers)),
                 ],
