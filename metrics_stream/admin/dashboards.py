@@ -66,6 +66,9 @@ class ClientPresetAdmin(StreamAdmin):
         queryset: QuerySet[ClientPreset] = super().get_queryset(request)
         return queryset.annotate(dashboard_count=Count("dashboards"))
 
+    def view_on_site(self, preset: ClientPreset) -> str:
+        return preset.page_address()
+
     @admin.display(description="gets")
     def summary(self, preset: ClientPreset) -> str:
         parts = [", ".join(map(str, preset.metric_types)) or "what it asks for"]
@@ -139,6 +142,9 @@ class DashboardAdmin(SortableAdminMixin, StreamAdmin):  # type: ignore[misc]  # 
         queryset: QuerySet[Dashboard] = super().get_queryset(request)
         return queryset.annotate(panel_total=Count("panels", distinct=True))
 
+    def view_on_site(self, dashboard: Dashboard) -> str:
+        return dashboard.page_address()
+
     @admin.display(description="kind", ordering="kind")
     def kind_label(self, dashboard: Dashboard) -> str:
         return dashboard.get_kind_display().partition(" (")[0]
@@ -150,7 +156,7 @@ class DashboardAdmin(SortableAdminMixin, StreamAdmin):  # type: ignore[misc]  # 
 
     @admin.display(description="page")
     def open_page(self, dashboard: Dashboard) -> str:
-        return format_html('<a href="{}">Open</a>', dashboard.get_absolute_url())
+        return format_html('<a href="{}">Open</a>', dashboard.page_address())
 
     @admin.action(description="Duplicate selected dashboards, with their panels", permissions=["add"])
     def duplicate(self, request: HttpRequest, queryset: QuerySet[Dashboard]) -> HttpResponse | None:
@@ -213,7 +219,7 @@ class PanelAdmin(StreamAdmin):
         return panel.problem or "fine"
 
     def view_on_site(self, panel: Panel) -> str:
-        return panel.dashboard.get_absolute_url()
+        return panel.dashboard.page_address()
 
 
 def _free(model: type[ClientPreset | Dashboard], column: str, text: str, first: str, numbered: str) -> str:
