@@ -17,6 +17,8 @@ PATTERNS = (
     "models/test_dashboards*.py",
     "views/test_runs*.py",
     "access/test_decorators*.py",
+    "access/test_makers.py",
+    "models/test_derived_rights_migration.py",
 )
 
 

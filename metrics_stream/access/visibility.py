@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import copy
 from typing import Any
 
@@ -134,3 +134,27 @@ def visible_catalogue(access: Access) -> list[dict[str, Any]]:
             names = set(permit.visible_fields((field["name"] for field in described["fields"]), slug))
             found.append({**described, "fields": [field for field in described["fields"] if field["name"] in names]})
     return found
+
+
+def visible_statistics(statistics: dict[str, Any], permit: Permit) -> dict[str, Any]:
+    """Return the statistics of a server process without names that the permit does not show."""
+    clients = [
+        {**client, "subscription": visible_subscription(client["subscription"], permit)}
+        for client in statistics["clients"]
+    ]
+    types = statistics["metric_types"]
+    return {**statistics, "metric_types": _with_hidden(types, permit.metric_types(types)), "clients": clients}
+
+
+def visible_subscription(subscription: dict[str, Any], permit: Permit) -> dict[str, Any]:
+    """Return the subscription of a client, with the number of hidden names instead of these names."""
+    visible = {"sources": permit.visible_sources, "agent_ids": permit.visible_agents, "fields": permit.visible_fields}
+    filters = subscription["filters"]
+    types = subscription["metric_types"]
+    shown = {name: _with_hidden(terms, visible[name](terms)) for name, terms in filters.items()}
+    return {**subscription, "metric_types": _with_hidden(types, permit.metric_types(types)), "filters": shown}
+
+
+def _with_hidden(names: Sequence[str], visible: Sequence[str]) -> list[str]:
+    hidden = len(names) - len(visible)
+    return [*visible, f"({hidden} hidden)"] if hidden else list(names)

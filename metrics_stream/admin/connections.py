@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
 from django.forms import Script
@@ -18,7 +19,8 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.http import urlencode
 
-from metrics_stream.access.grants import access_of_user
+from metrics_stream.access.grants import Access, access_of_user, sees_connections
+from metrics_stream.access.visibility import visible_catalogue, visible_subscription
 from metrics_stream.bus import processes as control
 from metrics_stream.bus.messages import CloseClient
 from metrics_stream.conf import get_settings
@@ -27,7 +29,7 @@ from metrics_stream.core.delivery.selection import permitted_metrics
 from metrics_stream.core.errors import BusError
 from metrics_stream.core.formatting import NO_VALUE, format_duration, format_number
 from metrics_stream.core.metrics.metric import Metric
-from metrics_stream.core.metrics.permission import EVERYTHING, Permit
+from metrics_stream.core.metrics.permission import Permit
 from metrics_stream.models import Connection
 from metrics_stream.models.validators import MAX_TERM_LENGTH, validate_printable
 
@@ -88,9 +90,10 @@ class QuestionForm(forms.Form):
     )
     field = forms.CharField(required=False, max_length=MAX_TERM_LENGTH, validators=[validate_printable])
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, types: list[dict[str, Any]], **kwargs: Any) -> None:
+        """`types` are those that the person may see, with their fields."""
         super().__init__(*args, **kwargs)
-        choices = [("", "Choose…"), *get_settings().catalogue().choices()]
+        choices = [("", "Choose…"), *((item["slug"], item["label"]) for item in types)]
         self.fields["metric_type"].widget = forms.Select(choices=choices)
         for name in ("source", "agent_id", "field"):
             self.fields[name].widget.attrs |= {"placeholder": "any", "autocomplete": "off", "list": f"known-{name}"}
@@ -110,6 +113,9 @@ class ConnectionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             path("<slug:client_id>/", wrap(self.client_page), name=f"{prefix}_change"),
             path("<slug:client_id>/disconnect/", wrap(self.disconnect_page), name=f"{prefix}_disconnect"),
         ]
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return sees_connections(request.user)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -139,7 +145,8 @@ class ConnectionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             processes = control.gather_clients()
         except BusError as error:
             problem = str(error)
-        rows = [_row(client, stats["process"]) for stats in processes for client in stats["clients"]]
+        permit = _access_of_asker(request).permit
+        rows = [_row(client, stats["process"], permit) for stats in processes for client in stats["clients"]]
         wanted = request.GET.get("q", "").strip()
         found = [row for row in rows if all(word in row["text"] for word in wanted.lower().split())]
         order, headings = _order(request.GET.get("o", ""), wanted)
@@ -175,20 +182,22 @@ class ConnectionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def client_page(self, request: HttpRequest, client_id: str) -> HttpResponse:
         self._require_view(request)
-        form = QuestionForm(request.GET if "metric_type" in request.GET else None)
+        access = _access_of_asker(request)
+        types = visible_catalogue(access)
+        form = QuestionForm(request.GET if "metric_type" in request.GET else None, types=types)
         answer, problem, offered = None, "", []
+        permit = access.permit
         try:
             published = control.newest_metrics(get_settings().catalogue().slugs)
-            permit = access_of_user(request.user).permit if request.user.is_authenticated else EVERYTHING
             seen = list(permitted_metrics(published, permit))
-            types = get_settings().catalogue().types
+            known = get_settings().catalogue().types
             # The health metrics of every second would push out all others.
-            offered = sorted(seen, key=lambda metric: types[metric.metric_type].about_service)[:MOST_OFFERED]
+            offered = sorted(seen, key=lambda metric: known[metric.metric_type].about_service)[:MOST_OFFERED]
             asked = form.cleaned_data if form.is_valid() else {}
             answer = control.ask_about_client(_question(client_id, asked, seen, permit))
         except BusError as error:
             problem = str(error)
-        row = None if answer is None else _row(answer["client"], answer["process"])
+        row = None if answer is None else _row(answer["client"], answer["process"], permit)
         return self._respond(
             request,
             "client",
@@ -200,7 +209,7 @@ class ConnectionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             form=form,
             explanation=answer["explanation"] if answer else None,
             offers=[_offer(metric) for metric in offered],
-            names=_names(seen if not problem else [], form),
+            names=_names(seen if not problem else [], form, types),
             kicks=self._kicks(client_id),
         )
 
@@ -221,7 +230,7 @@ class ConnectionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         if answer is None:
             self.message_user(request, f"The client {client_id[:8]} is no longer connected.", messages.WARNING)
             return back
-        row = _row(answer["client"], answer["process"])
+        row = _row(answer["client"], answer["process"], _access_of_asker(request).permit)
         form = DisconnectForm(request.POST or None)
         if not form.is_valid():
             return self._respond(
@@ -249,10 +258,15 @@ class ConnectionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         )
 
 
+def _access_of_asker(request: HttpRequest) -> Access:
+    return access_of_user(cast(AbstractBaseUser, request.user))  # the admin requires a sign-in
+
+
 # --- the content of a row ---
 
 
-def _row(client: dict[str, Any], process: str) -> Row:
+def _row(client: dict[str, Any], process: str, permit: Permit) -> Row:
+    client = {**client, "subscription": visible_subscription(client["subscription"], permit)}
     who, address = client["who"] or "somebody", client["address"]
     since = datetime.fromisoformat(client["connected_since"])
     age = client["seconds_since_frame"]
@@ -352,7 +366,7 @@ def _question(client_id: str, asked: dict[str, str], seen: list[Metric], permit:
         newest=next(iter(holding or fitting), None),
         newest_of_type=next(iter(of_type), None),
         history_seconds=get_settings().history_seconds,
-        asker_sees_all=permit == EVERYTHING,
+        asker=permit,
     )
 
 
@@ -373,12 +387,11 @@ def _offer(metric: Metric) -> dict[str, str]:
     }
 
 
-def _names(seen: list[Metric], form: QuestionForm) -> dict[str, list[str]]:
-    """Return the names in the history and the catalogue as suggestions."""
+def _names(seen: list[Metric], form: QuestionForm, types: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """Return the names in the history and of the visible types as suggestions."""
     metric_type = form.data.get("metric_type", "") if form.is_bound else ""
     of_type = [metric for metric in seen if metric_type in ("", metric.metric_type)]
-    kinds = get_settings().catalogue().types
-    fields = [field.name for slug, kind in kinds.items() if metric_type in ("", slug) for field in kind.fields]
+    fields = [field["name"] for item in types if metric_type in ("", item["slug"]) for field in item["fields"]]
     return {
         "source": sorted({metric.source for metric in of_type})[:100],
         "agent_id": sorted({agent_id for metric in of_type for agent_id in metric.agent_ids})[:100],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from django.contrib import admin, messages
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.html import format_html
@@ -13,7 +13,7 @@ from django.utils.html import format_html
 from metrics_stream.admin.base import StreamAdmin
 from metrics_stream.admin.forms import ClientPresetForm, DashboardForm, PanelForm
 from metrics_stream.admin.sorting import CAN_DRAG, ORDER_FIELDS, SortedInline, SortedList, last_order
-from metrics_stream.models import ClientPreset, Dashboard, Panel
+from metrics_stream.models import ClientPreset, Dashboard, Panel, ShareLink
 
 Item = TypeVar("Item", ClientPreset, Dashboard, Panel)
 
@@ -65,6 +65,13 @@ class ClientPresetAdmin(StreamAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[ClientPreset]:
         queryset: QuerySet[ClientPreset] = super().get_queryset(request)
         return queryset.annotate(dashboard_count=Count("dashboards"))
+
+    def share_links_of(self, obj: ClientPreset) -> list[ShareLink]:
+        used = Q(dashboard__preset=obj)
+        return _open_links(used | Q(dashboard__preset=None) if obj.is_default else used)
+
+    def view_on_site(self, preset: ClientPreset) -> str:
+        return preset.page_address()
 
     @admin.display(description="gets")
     def summary(self, preset: ClientPreset) -> str:
@@ -141,6 +148,12 @@ class DashboardAdmin(SortedList, StreamAdmin):  # type: ignore[misc]  # the libr
         queryset: QuerySet[Dashboard] = super().get_queryset(request)
         return queryset.annotate(panel_total=Count("panels", distinct=True))
 
+    def share_links_of(self, obj: Dashboard) -> list[ShareLink]:
+        return _open_links(Q(dashboard=obj))
+
+    def view_on_site(self, dashboard: Dashboard) -> str:
+        return dashboard.page_address()
+
     @admin.display(description="kind", ordering="kind")
     def kind_label(self, dashboard: Dashboard) -> str:
         return dashboard.get_kind_display().partition(" (")[0]
@@ -152,7 +165,7 @@ class DashboardAdmin(SortedList, StreamAdmin):  # type: ignore[misc]  # the libr
 
     @admin.display(description="page")
     def open_page(self, dashboard: Dashboard) -> str:
-        return format_html('<a href="{}">Open</a>', dashboard.get_absolute_url())
+        return format_html('<a href="{}">Open</a>', dashboard.page_address())
 
     @admin.action(description="Duplicate selected dashboards, with their panels", permissions=["add"])
     def duplicate(self, request: HttpRequest, queryset: QuerySet[Dashboard]) -> HttpResponse | None:
@@ -214,8 +227,16 @@ class PanelAdmin(StreamAdmin):
     def state(self, panel: Panel) -> str:
         return panel.problem or "fine"
 
+    def share_links_of(self, obj: Panel) -> list[ShareLink]:
+        return _open_links(Q(dashboard=obj.dashboard_id))
+
     def view_on_site(self, panel: Panel) -> str:
-        return panel.dashboard.get_absolute_url()
+        return panel.dashboard.page_address()
+
+
+def _open_links(condition: Q) -> list[ShareLink]:
+    links = ShareLink.objects.filter(condition, revoked_at=None).select_related("dashboard", "created_by")
+    return [link for link in links if link.is_valid]
 
 
 def _free(model: type[ClientPreset | Dashboard], column: str, text: str, first: str, numbered: str) -> str:

@@ -34,6 +34,10 @@ class Migration(migrations.Migration):
     ]
 
     operations = installed_only([
+        migrations.AlterModelOptions(
+            name='connection',
+            options={'base_manager_name': 'objects', 'default_permissions': ('view',), 'managed': False, 'permissions': [('disconnect_connection', 'Can disconnect connection')]},
+        ),
         migrations.AddField(
             model_name='accesstoken',
             name='is_personal',

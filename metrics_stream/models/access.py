@@ -320,7 +320,7 @@ class ShareLink(Revocable):
             return "its maker has no active account"
         return "valid" if self.dashboard.published else "dashboard not published"
 
-    def get_absolute_url(self) -> str:
+    def page_address(self) -> str:
         """Return the page that it leads to; the address that opens it is not stored."""
         address = reverse("metrics_stream:dashboard", args=[self.dashboard.slug])
         # client/time_link.js reads it.

@@ -40,7 +40,7 @@ def index(request: HttpRequest) -> HttpResponse:
     """Show the active test runs, and the dashboards as cards, each with a small picture of its panels."""
     access = access_of(request)
     if access.is_shared and (shared := visible_dashboards(access).first()) is not None:
-        return redirect(shared)
+        return redirect(shared.page_address())
     context = {
         "dashboards": visible_dashboards(access).prefetch_related("panels"),
         "open_runs": visible_runs(access).filter(status__in=OPEN)[:MOST_OPEN_RUNS],

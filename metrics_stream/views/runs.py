@@ -109,7 +109,7 @@ def dashboard_links(run: TestRun, dashboards: QuerySet[Dashboard], recorded: set
     replayed = {"run": run.slug, "at": format_timestamp(starts_at.timestamp())} if starts_at else {"run": run.slug}
     links = []
     for dashboard in dashboards.prefetch_related("panels"):
-        address = dashboard.get_absolute_url()
+        address = dashboard.page_address()
         types = {panel.metric_type for panel in dashboard.panels.all() if panel.shows_metrics}
         links.append(
             {

@@ -37,7 +37,7 @@ def open_link(request: HttpRequest, text: str) -> HttpResponse:
         return _unlisted(_open_for_user(request, link))
     if not is_open() and link.pk not in request.session.get(SHARES_KEY, ()):
         request.session = session_with(link, request.session)
-    return _unlisted(HttpResponseRedirect(link.get_absolute_url()))
+    return _unlisted(HttpResponseRedirect(link.page_address()))
 
 
 def _open_for_user(request: HttpRequest, link: ShareLink) -> HttpResponse:
@@ -48,7 +48,7 @@ def _open_for_user(request: HttpRequest, link: ShareLink) -> HttpResponse:
     access = access_of(request)
     sees_run = link.run is None or access.shows_run(link.run.pk, link.run.sources)
     if sees_run and find_dashboard(access, link.dashboard.slug) is not None:
-        return HttpResponseRedirect(link.get_absolute_url())
+        return HttpResponseRedirect(link.page_address())
     return HttpResponseRedirect(f"{reverse('metrics_stream:share_ended')}?signed_in=1")
 
 

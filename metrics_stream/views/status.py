@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import cast
 
 from asgiref.sync import sync_to_async
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from metrics_stream.access.grants import sees_connections
+from metrics_stream.access.grants import access_of_user, sees_connections
+from metrics_stream.access.visibility import visible_statistics
 from metrics_stream.core.errors import BusError
 from metrics_stream.core.formatting import format_timestamp
 from metrics_stream.faults import PARTS, FaultKind
@@ -47,7 +50,8 @@ async def stats(request: HttpRequest) -> JsonResponse:
     if not await sync_to_async(sees_connections)(user):
         message = "the statistics are for staff who may view connections; log in at the admin first"
         return JsonResponse({"error": message}, status=403)
-    return JsonResponse(runtime.snapshot())
+    permit = (await sync_to_async(access_of_user)(cast(AbstractBaseUser, user))).permit
+    return JsonResponse(visible_statistics(runtime.snapshot(), permit))
 
 
 @require_safe

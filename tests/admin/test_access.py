@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from metrics_stream.core.formatting import NO_VALUE
-from metrics_stream.models import AccessPolicy, Dashboard, Panel, ShareLink
+from metrics_stream.models import AccessPolicy, ClientPreset, Dashboard, Panel, ShareLink
 from tests.support.recording import start_run
 
 POLICIES = "/admin/metrics_stream/accesspolicy/"
@@ -214,3 +214,33 @@ def test_who_may_only_look_changes_nothing(client, django_user_model, lobby):
     client.post(LINKS, {"action": "revoke", "_selected_action": [link.pk]})
     link.refresh_from_db()
     assert link.revoked_at is None
+
+
+def test_editor_of_a_shared_dashboard_is_told_of_its_links(admin_client, client, django_user_model, lobby):
+    lobby.preset = ClientPreset.objects.create(name="East", slug="east")
+    lobby.save()
+    panel = lobby.panels.get()
+    pages = [
+        reverse(f"admin:metrics_stream_{model}_change", args=[pk])
+        for model, pk in (("dashboard", lobby.pk), ("panel", panel.pk), ("clientpreset", lobby.preset.pk))
+    ]
+    words = "Share links show this"
+    assert not any(words in admin_client.get(page).content.decode() for page in pages)
+    link, _ = ShareLink.issue(name="Lobby screen", dashboard=lobby)
+    for page in pages:
+        assert f"{words}: 1 (Lobby screen)." in " ".join(admin_client.get(page).content.decode().split())
+    staff = django_user_model.objects.create_user("ada", "", "x", is_staff=True)
+    staff.user_permissions.add(Permission.objects.get(codename="change_dashboard"))
+    client.force_login(staff)
+    content = client.get(pages[0]).content.decode()
+    assert words in content
+    assert "Lobby screen" not in content
+    link.revoke()
+    assert not any(words in admin_client.get(page).content.decode() for page in pages)
+
+
+def test_default_preset_tells_of_links_to_dashboards_without_one(admin_client, lobby):
+    preset = ClientPreset.objects.create(name="East", slug="east", is_default=True)
+    ShareLink.issue(name="Lobby screen", dashboard=lobby)
+    page = admin_client.get(reverse("admin:metrics_stream_clientpreset_change", args=[preset.pk]))
+    assert "(Lobby screen)" in page.content.decode()

@@ -297,9 +297,21 @@ class ConnectionsTests(TransactionTestCase):
             await socket.hear_a("subscription_confirmed")
             await broadcast_system_metrics({"error_rate": 0.5}, source="secret-source")
             address = f"{page_of(client_id)}?metric_type=system"
+            await socket.say(type="set_filters", filters={"sources": ["secret-source", "b"]})
+            await socket.hear_a("filters_updated")
             browser = await staff("view_connection")
+            assert "Subscription" in (text := await text_of(browser, address))
+            assert "system" not in text.partition('<dl class="connections__facts">')[2].partition("</dl>")[0]
+            asker = await User.objects.aget(username="staff")
+            own = await AccessPolicy.objects.acreate(name="team b", metric_types=["system"], sources=["b"])
+            await own.users.aadd(asker)
+            for each in (LIST, address, "/api/stats/"):
+                text = await text_of(browser, each)
+                assert "(1 hidden)" in text
+                assert "secret-source" not in text
             text = await text_of(browser, address)
-            assert "secret-source" not in text
+            assert "It may see only: metrics of system, only the sources 1 that you may not see." in text
+            assert "It wants only: b and 1 that you may not see." in text
             assert "Nothing of system was published in the last" in text
             assert "that you may see yourself" in text
             await User.objects.filter(username="staff").aupdate(is_superuser=True)

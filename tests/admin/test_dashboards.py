@@ -299,10 +299,10 @@ def test_view_on_site_leads_to_the_page(admin_client, seeded):
     dashboard = Dashboard.objects.first()
     panel = dashboard.panels.first()
     assert (
-        f'href="{dashboard.get_absolute_url()}"'
+        f'href="{dashboard.page_address()}"'
         in admin_client.get(reverse("admin:metrics_stream_panel_change", args=[panel.pk])).content.decode()
     )
-    assert ClientPreset.objects.get(slug="raw").get_absolute_url() == "/console/?preset=raw"
+    assert ClientPreset.objects.get(slug="raw").page_address() == "/console/?preset=raw"
 
 
 def test_forms_carry_the_catalogue_for_the_field_offers(admin_client, seeded):

@@ -157,3 +157,19 @@ def test_a_user_who_may_only_view_sees_no_form(client, django_user_model):
     client.post(LIST, {"action": "revoke", "_selected_action": [token.pk]})
     token.refresh_from_db()
     assert token.revoked_at is None
+
+
+def test_only_a_superuser_lets_the_token_of_a_service_do_more(client, django_user_model):
+    staff = django_user_model.objects.create_user("ada", "", "x", is_staff=True)
+    staff.user_permissions.add(Permission.objects.get(codename="change_accesstoken"))
+    AccessPolicy.objects.create(name="Ada", metric_types=["all"]).users.add(staff)
+    token, _ = AccessToken.issue(name="k6", scopes=["publish"], metric_types=["system", "hero"])
+    address = f"/admin/metrics_stream/accesstoken/{token.pk}/change/"
+    post = {"name": "k6", "scopes": ["publish"], "metric_types": ["system"], "sources": ""}
+    client.force_login(staff)
+    assert client.post(address, post).status_code == 302
+    for more in ({"scopes": ["publish", "subscribe"]}, {"metric_types": ["system", "hero"]}):
+        assert "only a superuser may let it do more" in client.post(address, post | more).content.decode()
+    staff.is_superuser = True
+    staff.save()
+    assert client.post(address, post | {"scopes": ["publish", "subscribe"]}).status_code == 302

@@ -4,7 +4,7 @@ import pytest
 
 from tests.support.wire import BINARY, CLOSE, CONT, MAX_SIZE, PING, PONG, TEXT, closing, cut, fragments, frame
 
-HALF = "Hällo – 𝄞".encode()  # noqa: RUF001  a character of three bytes
+HALF = "Hällo – 𝄞".encode()
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 128, 65_535, 65_536, 65_537, 300_000, MAX_SIZE])

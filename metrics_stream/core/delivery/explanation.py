@@ -5,7 +5,7 @@ The question is tried on a sample metric: the newest one published that fits, or
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -54,7 +54,13 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     """The newest metric of the type, from any source."""
     history_seconds: float = 0.0
     """How far back both were searched; 0 without a history."""
-    asker_sees_all: bool = True
+    asker: Permit = EVERYTHING
+    """What the person who asks may see; the answer names nothing else."""
+
+    @property
+    def asker_sees_all(self) -> bool:
+        """Whether the person who asks may see everything."""
+        return self.asker.grants is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,9 +133,10 @@ def _parts_of(data: object, agent_id: str) -> Iterable[dict[str, object]]:
 
 def explain(question: Question, situation: Situation) -> Explanation:
     """Return why the client gets the metric in question, or why not."""
-    known = situation.catalogue.types.get(question.metric_type)
+    visible = question.asker.metric_types(situation.catalogue.slugs)
+    known = situation.catalogue.types[question.metric_type] if question.metric_type in visible else None
     if known is None:
-        names = ", ".join(situation.catalogue.slugs)
+        names = ", ".join(visible)
         return _conclude([Step("Metric type", "no", f"{quote(question.metric_type)} is unknown; there are: {names}.")])
     sample = _find_or_make_sample(question, situation)
     filters = list(_filter_steps(sample, question, situation.selection.filters))
@@ -236,34 +243,49 @@ def _access_step(sample: Metric, question: Question, permit: Permit) -> Step:
         return Step(title, "yes", "It may see everything.")
     if not permit.grants:
         return Step(title, "no", "It may see no live metrics.")
-    grants = sorted(permit.grants, key=_describe_grant)
+
+    def describe(grant: Grant) -> str:
+        return _describe_grant(grant, question.asker)
+
+    grants = sorted(permit.grants, key=describe)
     through = [grant for grant in grants if _is_shown(sample, question, Filters(), Permit(frozenset({grant})))]
     if through:
-        return Step(title, "yes", f"Let through by: {'; or '.join(map(_describe_grant, through))}.")
-    return Step(title, "no", f"It may see only: {'; or '.join(map(_describe_grant, grants))}.")
+        return Step(title, "yes", f"Let through by: {'; or '.join(map(describe, through))}.")
+    return Step(title, "no", f"It may see only: {'; or '.join(map(describe, grants))}.")
 
 
-def _describe_grant(grant: Grant) -> str:
-    text = f"metrics of {_list_names(grant.metric_types) or 'no type'}"
-    narrowed = [("sources", grant.sources), ("agents", grant.agent_ids), ("fields", grant.fields)]
-    return text + "".join(f", only the {noun} {_list_names(terms)}" for noun, terms in narrowed if terms)
+def _describe_grant(grant: Grant, asker: Permit) -> str:
+    text = f"metrics of {_list_names(grant.metric_types, asker.metric_types) or 'no type'}"
+    narrowed = [
+        ("sources", grant.sources, asker.visible_sources),
+        ("agents", grant.agent_ids, asker.visible_agents),
+        ("fields", grant.fields, asker.visible_fields),
+    ]
+    return text + "".join(f", only the {noun} {_list_names(terms, shown)}" for noun, terms, shown in narrowed if terms)
 
 
 def _subscription_step(question: Question, selection: Selection) -> Step:
+    types = _list_names(selection.metric_types, question.asker.metric_types, most=len(selection.metric_types))
     if question.metric_type in selection.metric_types:
-        return Step("Subscription", "yes", f"It has subscribed to {', '.join(selection.metric_types)}.")
-    has = f"It has subscribed to {', '.join(selection.metric_types)} only" if selection.metric_types else ""
+        return Step("Subscription", "yes", f"It has subscribed to {types}.")
+    has = f"It has subscribed to {types} only" if selection.metric_types else ""
     return Step("Subscription", "no", f"{has or 'It has subscribed to nothing'}; the client has to send `subscribe`.")
 
 
 def _filter_steps(sample: Metric, question: Question, filters: Filters) -> Iterable[Step]:
     if filters == Filters():
         yield Step("Filters", "yes", "It has set none.")
+    asker = question.asker
+    visible: dict[str, Visible] = {
+        "agent_ids": asker.visible_agents,
+        "fields": asker.visible_fields,
+        "sources": asker.visible_sources,
+    }
     for name, noun in FILTER_WORDS.items():
         terms: tuple[str, ...] = getattr(filters, name)
         if terms:
             lets_through = _is_shown(sample, question, Filters(**{name: terms}), EVERYTHING)
-            text = f"It wants only: {_list_names(terms)}." + (
+            text = f"It wants only: {_list_names(terms, visible[name])}." + (
                 "" if lets_through else f" {_describe_sample(sample, name, question)}"
             )
             yield Step(f"Filter of {noun}", "yes" if lets_through else "no", text)
@@ -271,9 +293,10 @@ def _filter_steps(sample: Metric, question: Question, filters: Filters) -> Itera
 
 def _describe_sample(sample: Metric, name: str, question: Question) -> str:
     if name == "sources":
-        return f"The metric is of {sample.source}."
+        return f"The metric is of {_list_names((sample.source,), question.asker.visible_sources)}."
     if name == "agent_ids":
-        return f"The metric is of {_list_names((question.agent_id,) if question.agent_id else sample.agent_ids)}."
+        agent_ids = (question.agent_id,) if question.agent_id else sample.agent_ids
+        return f"The metric is of {_list_names(agent_ids, question.asker.visible_agents)}."
     return (
         f"That leaves nothing of {quote(question.field)}." if question.field else "That leaves nothing of the metric."
     )
@@ -345,10 +368,18 @@ def _frame_step(sample: Metric, situation: Situation) -> Step:
     )
 
 
-def _list_names(terms: Collection[str]) -> str:
-    names = sorted(terms)
-    beyond = len(names) - MOST_LISTED_NAMES
-    return ", ".join(names[:MOST_LISTED_NAMES]) + (f" and {beyond:,} more" if beyond > 0 else "")
+Visible = Callable[[Collection[str]], Sequence[str]]
+"""Returns those of some names that the person who asks may see."""
+
+
+def _list_names(terms: Collection[str], visible: Visible, *, most: int = MOST_LISTED_NAMES) -> str:
+    """Return the visible names, at most so many, and the numbers of the others."""
+    names = visible(terms if isinstance(terms, tuple) else sorted(terms))
+    beyond, hidden = len(names) - most, len(terms) - len(names)
+    parts = [", ".join(names[:most])] if names else []
+    parts += [f"{beyond:,} more"] if beyond > 0 else []
+    parts += [f"{hidden:,} that you may not see"] if hidden else []
+    return " and ".join(parts)
 
 
 def _format_seconds(seconds: float) -> str:

@@ -166,7 +166,7 @@ def test_each_step_that_stops_a_metric_names_its_values(asked, given, title, tex
         ),
         (question(history_seconds=0.0), situation(), "Published lately", "note", "There is no history here"),
         (
-            question("agent", None, asker_sees_all=False),
+            question("agent", None, asker=permit("agent")),
             situation(),
             "Published lately",
             "note",

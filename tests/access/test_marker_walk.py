@@ -1,0 +1,188 @@
+"""No page, file or error shows a name that the viewer may not see: every address is walked as every kind of viewer.
+
+A new address or admin page fails here until the walk knows it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import product
+from urllib.parse import quote
+
+import pytest
+from django.contrib import admin
+from django.contrib.contenttypes.models import ContentType
+from django.db.models import Model
+from django.urls import URLPattern, URLResolver, get_resolver
+
+from tests.support.markers import (
+    DASHBOARD,
+    MARK,
+    PRESET,
+    RUN,
+    browsers,
+    closed_with_types,
+    plant,
+    superuser,
+    text_of,
+)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+PAGES = {
+    *("index", "dashboard", "runs", "run", "run_csv", "run_ndjson", "console", "login", "logout", "share_ended"),
+    *("share", "healthz", "readyz", "metrics", "publish", "start_run", "keep_run_alive", "stop_run", "stats"),
+    "favicon",
+}
+ADMIN_MODELS = {
+    *("auth.Group", "auth.User", "axes.AccessAttempt", "axes.AccessLog", "axes.AccessFailureLog"),
+    *(
+        f"metrics_stream.{name}"
+        for name in (
+            *("AccessPolicy", "AccessToken", "ClientPreset", "Connection", "Dashboard", "Panel", "ShareLink"),
+            "TestRun",
+        )
+    ),
+}
+# What stands for the parameters of an address; ids of admin pages are those of all rows.
+SLUGS = ["ours", "lobby", "both", RUN, DASHBOARD, PRESET, "nothing"]
+PARAMETERS = {
+    "<slug:slug>": SLUGS,
+    "<str:slug>": SLUGS,
+    "<path:text>": ["nothing/", f"{MARK}/"],
+    "<slug:client_id>": ["0" * 32],
+    "(?P<app_label>auth|axes|metrics_stream)": ["auth", "axes", "metrics_stream"],
+    "(?P<url>.*)": ["nothing/"],
+}
+QUERIES = [
+    "",
+    f"?preset={PRESET}",
+    f"?run={RUN}&at=2027-01-15T08:00:00Z",
+    "?run=ours",
+    f"?q={MARK[2:]}",
+    f"?q={MARK[2:]}-tag&status=running",
+    "?q=r",
+    "?page=2",
+]
+
+
+@pytest.fixture(autouse=True)
+def planted():
+    with closed_with_types:
+        plant()
+        yield
+
+
+# --- the addresses ---
+
+
+def addresses(resolver=None, prefix="/") -> Iterator[tuple[str, str]]:
+    """Yield the pattern of each address, and its name."""
+    for item in (resolver or get_resolver()).url_patterns:
+        path = f"{prefix}{item.pattern}"
+        if isinstance(item, URLResolver):
+            yield from addresses(item, path)
+        elif isinstance(item, URLPattern):
+            yield path.replace("/^", "/").removesuffix("$"), item.name or ""
+
+
+TOKEN = re.compile(r"\(\?P<\w+>[^)]*\)|\(\[\^/\]\+\)|<[^>]+>")
+
+
+def filled(pattern: str) -> Iterator[str]:
+    """Yield the addresses of a pattern, for all objects that are planted."""
+    tokens = TOKEN.findall(pattern)
+    model = next((model for model in admin.site._registry if f"/{model._meta.model_name}/" in pattern), None)
+    for chosen in product(*(values_of(token, place, model) for place, token in enumerate(tokens))):
+        values = iter(chosen)
+        yield TOKEN.sub(lambda _, values=values: next(values), pattern)
+
+
+def values_of(token: str, place: int, model: type[Model] | None) -> list[str]:
+    if token in PARAMETERS:
+        return PARAMETERS[token]
+    if token == "<path:content_type_id>":
+        models = [model for model in admin.site._registry if model._meta.app_label == "metrics_stream"]
+        return [str(ContentType.objects.get_for_model(model).pk) for model in models]
+    if token == "<path:object_id>" and model is None:  # of any model
+        return ["1", "2", "3"]
+    assert model is not None, f"the walk does not know the parameter {token}"
+    assert token in ("<path:object_id>", "<id>", "([^/]+)"), f"the walk does not know the parameter {token}"
+    rows = model.history if place else model._default_manager  # the second parameter is a version in the history
+    return [str(pk) for pk in rows.values_list("pk", flat=True)]
+
+
+def test_the_walk_knows_every_address_and_every_model_of_the_admin():
+    pages = {name for pattern, name in addresses() if not pattern.startswith("/admin/")}
+    assert pages == PAGES
+    assert {model._meta.label for model in admin.site._registry} == ADMIN_MODELS
+
+
+def visits() -> Iterator[tuple[str, str]]:
+    """Yield the method and address of every request; forms of the admin are sent without values."""
+    for pattern, _ in addresses():
+        for address in filled(pattern):
+            for query in QUERIES if pattern.count("/") < 4 and "admin" not in pattern else QUERIES[:1]:
+                yield "get", f"{address}{query}"
+            if "logout" not in address:
+                yield "post", address
+    for model in admin.site._registry:
+        base = f"/admin/{model._meta.app_label}/{model._meta.model_name}/"
+        yield "get", f"{base}?q={MARK[2:]}"
+        yield (
+            "get",
+            f"/admin/autocomplete/?app_label={model._meta.app_label}&model_name=sharelink&field_name=run",
+        )
+
+
+def seen_by(browser, headers, method: str, address: str) -> str:
+    """Return what an address answers, without the address itself and without what the request said."""
+    send = browser.get if method == "get" else browser.post
+    answer = send(address, headers=headers)
+    text = text_of(answer)
+    path = address.partition("?")[0]
+    for form in (quote(address), quote(address, safe=""), address, quote(path, safe=""), path):
+        text = text.replace(form.lower(), "")
+    return text
+
+
+@pytest.mark.parametrize("kind", ["anonymous", "viewer", "staff without permissions", "token", "share guest"])
+def test_no_page_shows_what_the_viewer_may_not_see(kind):
+    browser, headers = browsers()[kind]
+    count = 0
+    for method, address in visits():
+        text = seen_by(browser, headers, method, address)
+        count += 1
+        at = text.find(MARK)
+        assert at < 0, f"{kind}: {method} {address}: …{text[max(0, at - 200) : at + 200]}…"
+    assert count > 400
+    if kind == "viewer":
+        assert "lobby" in text_of(browser.get("/"))
+
+
+def test_superuser_sees_what_is_planted():
+    """Or the walk would find nothing wherever it looks."""
+    browser = superuser()
+    shown = {
+        "/": [" title", " text"],
+        "/console/": ["_type", " label", "-preset", " preset", " words", "-types"],
+        "/dashboards/lobby/": ["_type", "_field", " panel"],
+        f"/dashboards/{DASHBOARD}/": [" title", " panel"],
+        "/runs/": ["-run", " run", "-tag"],
+        f"/runs/{RUN}/": ["-source", "-agent", "_field", " note", " label: 3"],
+        f"/runs/{RUN}/export.csv": ["-source", "-agent", "_field"],
+        f"/runs/{RUN}/export.ndjson.gz": ["-source", "-agent", "_field", " name"],
+        "/admin/auth/user/": ["-user"],
+        "/admin/auth/group/": [" group"],
+        "/admin/metrics_stream/accesspolicy/": [" policy"],
+        "/admin/metrics_stream/accesstoken/": [" token"],
+        "/admin/metrics_stream/sharelink/": [" link", " title", " run"],
+        "/admin/metrics_stream/clientpreset/": [" preset", "-types"],
+        "/admin/metrics_stream/dashboard/": [" title"],
+        "/admin/metrics_stream/panel/": [" panel", "_field"],
+        "/admin/metrics_stream/testrun/": [" run", "-tag"],
+    }
+    for address, endings in shown.items():
+        text = text_of(browser.get(address))
+        assert [ending for ending in endings if f"{MARK}{ending}" not in text] == [], address

@@ -1,0 +1,189 @@
+"""No message of the server shows a name that the client may not see: every client message is sent, in every mode.
+
+A new message in either direction fails here until the walk knows it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.utils import timezone
+
+from metrics_stream.access import monitor
+from metrics_stream.broadcast import broadcast_many
+from metrics_stream.bus.bus import declare_server
+from metrics_stream.core.protocol.messages import CLIENT_MESSAGES, MODES, SERVER_MESSAGES, message_name
+from metrics_stream.runs import lifecycle
+from metrics_stream.runtime.runtime import stop_runtime
+from tests.support.access import bearer, page_of
+from tests.support.clients import opened
+from tests.support.markers import (
+    AGENT,
+    FIELD,
+    MARK,
+    OURS,
+    PRESET,
+    RUN,
+    SOURCE,
+    TYPE,
+    browsers,
+    closed_with_types,
+    plant,
+    published,
+    superuser,
+)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+# The server sends these only while something fails.
+SELDOM = {"gap", "status"}
+# As long as MARK, and between the same names in order.
+NOTHING = "quorum"
+
+PATHS = ["/ws/metrics/", f"/ws/metrics/?preset={PRESET}", "/ws/metrics/?preset=both&backfill_seconds=60"]
+
+
+def script() -> dict[str, list[dict[str, Any]]]:
+    """Return the messages of each type that are sent in turn."""
+    now = timezone.now().isoformat()
+    past = {"backfill_seconds": 60}
+    return {
+        "ping": [{}],
+        "set_update_interval": [{"interval_seconds": 0.1}],
+        "set_batching": [{"mode": mode} for mode in MODES],
+        "subscribe": [{"metric_types": ["all"], **past}, {"metric_types": [TYPE]}, {"metric_types": ["no such type"]}],
+        "set_filters": [
+            {"filters": {"sources": [SOURCE, OURS], "agent_ids": [AGENT, "a1"], "fields": [FIELD, "throughput_tps"]}},
+            {"filters": {"agents": [AGENT]}},
+            {"filters": {}},
+        ],
+        "get_latest": [{}, {"metric_types": [TYPE]}],
+        "replay": [
+            {"from": now, "paused": True, **past},
+            {"run": RUN, **past},
+            {"run": "ours", "speed": 60, **past},
+            {"run": "ours", "from": "yesterday"},
+        ],
+        "seek": [{"to": "2027-01-15T08:00:01Z", **past}],
+        "pause": [{}],
+        "resume": [{"speed": 60}],
+        "live": [past],
+        "unsubscribe": [{"metric_types": [TYPE]}, {"metric_types": ["all"]}],
+        "authenticate": [{"token": f"mst_{MARK}"}],
+    }
+
+
+def test_the_walk_knows_every_message():
+    assert set(script()) == {message_name(message) for message in CLIENT_MESSAGES}
+
+
+class Walker:
+    """One client that sends everything, and keeps what it hears."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self.heard: list[dict[str, Any]] = []
+        self.types: set[str] = set()
+        self._ref = 0
+
+    async def ask(self, **message: Any) -> str:
+        """Send a message and return the reply as JSON, without what the message itself named."""
+        self._ref += 1
+        await self.client.say(**message, ref=self._ref)
+        while True:
+            reply = await self.client.hear()
+            self.types.add(reply["type"])
+            if reply.pop("ref", None) == self._ref:
+                break
+            self.heard.append(reply)
+        for name in ("timestamp", "at", "from", "until"):
+            reply.pop(name, None)
+        return json.dumps(reply).replace(NOTHING, MARK)
+
+    async def compare(self, **message: Any) -> None:
+        """Require the same reply for a name that may not be seen as for a name that does not exist."""
+        absent = json.loads(json.dumps(message).replace(MARK, NOTHING))
+        assert await self.ask(**message) == await self.ask(**absent), message
+
+    async def everything(self, *, may_compare: bool) -> None:
+        """Send every message, in every mode, while metrics are published."""
+        for name, bodies in script().items():
+            for body in bodies:
+                if name == "authenticate":
+                    continue  # it ends the connection
+                message = {"type": name, **body}
+                if may_compare and MARK in json.dumps(message):
+                    await self.compare(**message)
+                else:
+                    self.heard.append(json.loads(await self.ask(**message)))
+                await broadcast_many(published())
+                await self.wait_for_frame()
+
+    async def wait_for_frame(self) -> None:
+        """Hear what is sent for what was published."""
+        for _ in range(2):
+            await self.ask(type="ping")
+
+
+async def walk(path: str, headers: Any, *, may_compare: bool) -> Walker:
+    async with opened(path, [(b"host", b"testserver"), *headers], address="10.0.0.1") as client:
+        walker = Walker(client)
+        first = await client.hear()
+        walker.types.add(first["type"])
+        walker.heard.append(first)
+        if first["type"] == "welcome":
+            await walker.everything(may_compare=may_compare)
+            await client.say(type="authenticate", token=script()["authenticate"][0]["token"])
+            while (message := await client.receive_output(timeout=5))["type"] == "websocket.send":
+                walker.heard.append(json.loads(message["text"]))
+                walker.types.add(walker.heard[-1]["type"])
+        return walker
+
+
+@pytest.fixture
+async def kinds(monkeypatch):
+    monkeypatch.setattr(monitor, "SETTLE_SECONDS", 0.0)
+    declare_server()
+    with closed_with_types:
+        yield await sync_to_async(prepare)()
+        await stop_runtime()
+
+
+def prepare():
+    plant()
+    lifecycle.tell_history()  # of two runs of the source that may be seen
+    found = browsers()
+    token = found.pop("token")[1]["Authorization"].removeprefix("Bearer ")
+    by_session = {name: page_of(browser) for name, (browser, _) in found.items()}
+    return {**by_session, "token": (bearer(token),), "root": page_of(superuser())}
+
+
+async def test_no_message_shows_what_the_client_may_not_see(kinds):
+    await broadcast_many(published())
+    types: set[str] = set()
+    for kind, headers in kinds.items():
+        if kind == "root":
+            continue
+        for path in PATHS:
+            walker = await walk(path, headers, may_compare=True)
+            types |= walker.types
+            for message in walker.heard:
+                # The error repeats the name in the address, as for a preset that does not exist.
+                text = re.sub(r"unknown preset \S+;", "", json.dumps(message))
+                assert MARK not in text, (kind, path, message)
+            if kind == "viewer":  # not the other run of the same metrics, which was started later
+                assert '"run": "ours"' in json.dumps(walker.heard)
+    assert types | SELDOM == {message_name(message) for message in SERVER_MESSAGES}
+
+
+async def test_superuser_hears_what_is_planted(kinds):
+    await broadcast_many(published())
+    heard = ""
+    for path in PATHS:
+        heard += json.dumps((await walk(path, kinds["root"], may_compare=False)).heard)
+    for name in (TYPE, SOURCE, AGENT, FIELD, RUN, PRESET):
+        assert name in heard, name
