@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from metrics_stream.access.grants import Access
-from metrics_stream.models import Dashboard, TestRun
+from metrics_stream.models import Dashboard, RunSource, TestRun
 
 
 def visible_dashboards(access: Access) -> QuerySet[Dashboard]:
@@ -26,10 +26,8 @@ def visible_runs(access: Access) -> QuerySet[TestRun]:
     """Return the test runs that the access may list, replay and export; the permit narrows what each of them shows."""
     if access.run_sources is None:
         return TestRun.objects.all()
-    pks = set(access.run_ids)
-    if access.run_sources:
-        # Each database compares JSON lists in its own way; there are few runs, and few people who see only some.
-        for pk, sources in TestRun.objects.values_list("pk", "sources"):
-            if sources and any(allowed.issuperset(sources) for allowed in access.run_sources):
-                pks.add(pk)
-    return TestRun.objects.filter(pk__in=pks)
+    shown = Q(pk__in=access.run_ids)
+    for allowed in access.run_sources:
+        own = RunSource.objects.filter(run=OuterRef("pk"))
+        shown |= Q(Exists(own) & ~Exists(own.exclude(name__in=allowed)))
+    return TestRun.objects.filter(shown)

@@ -4,7 +4,7 @@
 from metrics_stream.models.access import AccessPolicy, AccessToken, ShareLink, TokenName
 from metrics_stream.models.connections import Connection
 from metrics_stream.models.dashboards import ClientPreset, Dashboard, Panel
-from metrics_stream.models.runs import MetricChunk, RecorderState, SeriesGroup, TestRun, TierChunk
+from metrics_stream.models.runs import MetricChunk, RecorderState, RunSource, SeriesGroup, TestRun, TierChunk
 
 __all__ = [
     "AccessPolicy",
@@ -15,6 +15,7 @@ __all__ = [
     "MetricChunk",
     "Panel",
     "RecorderState",
+    "RunSource",
     "SeriesGroup",
     "ShareLink",
     "TestRun",
