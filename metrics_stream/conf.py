@@ -137,6 +137,12 @@ class StreamSettings:
     ingest_max_agents: int = 1_000
     """Agents that one token may publish."""
 
+    ingest_max_fields: int = 500
+    """Numbers that a metric of a token may have, or each of its agents: each is a series."""
+
+    ingest_runs_per_hour: int = 100
+    """Test runs that one token may start within an hour."""
+
     ingest_max_open_runs: int = 20
     """Test runs that one token may have started and that have not ended."""
 

@@ -51,6 +51,8 @@ class Access:
     """Those of them that `all` stands for."""
     user_id: Any = None
     """The primary key of the user; None for tokens and guests."""
+    maker_ids: frozenset[Any] = frozenset()
+    """The primary keys of the people to whom the token or the links are bound."""
     dashboards: frozenset[int] | None = frozenset()
     """Ids of dashboards; None means every published one."""
     sees_drafts: bool = False
@@ -85,18 +87,19 @@ class Access:
         """Return whether the page of a dashboard may be opened, once it is published."""
         return self.dashboards is None or dashboard_id in self.dashboards
 
-    def within(self, other: Access) -> Access:
-        """Return the part of the access that another access has, too; the identity and the links stay."""
-        permit = self.permit.overlap(other.permit)
-        dashboards = self.dashboards if other.dashboards is None else other.dashboards
-        if self.dashboards is not None and other.dashboards is not None:
-            dashboards = self.dashboards & other.dashboards
+    def within(self, maker: Access) -> Access:
+        """Return the part of the access that its maker has, too; the identity and the links stay."""
+        permit = self.permit.overlap(maker.permit)
+        dashboards = self.dashboards if maker.dashboards is None else maker.dashboards
+        if self.dashboards is not None and maker.dashboards is not None:
+            dashboards = self.dashboards & maker.dashboards
         return replace(
             self,
             **_describe_permit(permit),
             dashboards=dashboards,
-            sees_drafts=self.sees_drafts and other.sees_drafts,
-            run_ids=self.run_ids & other.run_ids,
+            sees_drafts=self.sees_drafts and maker.sees_drafts,
+            run_ids=self.run_ids & maker.run_ids,
+            maker_ids=self.maker_ids | {maker.user_id},
         )
 
     def visible_types(self, metric_types: Iterable[str]) -> tuple[str, ...]:
@@ -277,6 +280,7 @@ def _add_links(own: Access, links: Iterable[ShareLink]) -> Access:
         shared_dashboards=shared,
         shared_panels=frozenset[int]().union(*(panels_in(link.content) for link in links)),
         run_ids=frozenset(link.run_id for link in links if link.run_id is not None),
+        maker_ids=frozenset(link.created_by_id for link in links if link.is_personal),
         is_live=is_live,
         is_shared=not own.who,
     )

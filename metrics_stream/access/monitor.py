@@ -10,14 +10,15 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Coroutine, Hashable, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Hashable, Mapping, Sequence
+from hashlib import sha256
 from ipaddress import ip_address
 from typing import Any, Protocol
 
 from channels.db import database_sync_to_async
 from django.db import DatabaseError
 
-from metrics_stream.access.credentials import BEARER, Anybody, Credential
+from metrics_stream.access.credentials import BEARER, Anybody, BrowserSession, Credential, ProgramToken
 from metrics_stream.access.grants import Access, admit, resolve, shows_something
 from metrics_stream.core.errors import AccessRefusedError, NotAuthenticatedError
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode
@@ -41,6 +42,7 @@ class MonitoredClient(Protocol):
     """A connected client as the monitor sees it."""
 
     credential: Credential
+    access: Access
 
     def allow(self, access: Access) -> Coroutine[Any, Any, None]:
         """Continue with this access."""
@@ -57,6 +59,7 @@ class AccessMonitor:
         """How often a change was announced. A client that sees it rise during its own look-up asks for a recheck."""
         self._runtime = runtime
         self._clients: set[MonitoredClient] = set()
+        self._doubtful: set[MonitoredClient] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._places: Counter[Hashable] = Counter()
         self._unknown_since: float | None = None
@@ -99,9 +102,11 @@ class AccessMonitor:
     def remove(self, client: MonitoredClient) -> None:
         """Stop checking the access of a client."""
         self._clients.discard(client)
+        self._doubtful.discard(client)
 
-    def request_recheck(self) -> None:
-        """Have the access of every client checked soon."""
+    def request_recheck(self, client: MonitoredClient) -> None:
+        """Have the access of a client checked soon."""
+        self._doubtful.add(client)
         self._runtime.access_changed.set()
 
     async def _watch(self) -> None:
@@ -111,17 +116,26 @@ class AccessMonitor:
                 async with asyncio.timeout(self._runtime.settings.recheck_seconds):
                     await changed.wait()
             except TimeoutError:
-                pass
-            else:
-                changed.clear()
+                await self.recheck()
+                continue
+            changed.clear()
+            if self._runtime.changed_owners:
                 self.changes += 1
-                await asyncio.sleep(SETTLE_SECONDS)
-            await self.recheck()
+            await asyncio.sleep(SETTLE_SECONDS)
+            await self.recheck(self._take_concerned())
 
-    async def recheck(self) -> None:
-        """Resolve the access of every client again, and tell each client the result."""
+    def _take_concerned(self) -> set[MonitoredClient]:
+        """Return the clients that the announced changes concern."""
+        owners, doubtful = self._runtime.changed_owners, self._doubtful
+        self._runtime.changed_owners, self._doubtful = set(), set()
+        if None in owners:
+            return self._clients
+        return {client for client in self._clients if client in doubtful or not owners.isdisjoint(owner_names(client))}
+
+    async def recheck(self, concerned: Collection[MonitoredClient] | None = None) -> None:
+        """Resolve the access of some clients again, by default of every one, and tell each client the result."""
         by_credential: dict[Credential, list[MonitoredClient]] = {}
-        for client in self._clients:
+        for client in self._clients if concerned is None else concerned:
             by_credential.setdefault(client.credential, []).append(client)
         by_credential.pop(Anybody(), None)
         for credential, clients in by_credential.items():
@@ -172,6 +186,33 @@ class AccessMonitor:
         )
         for group in clients:
             self._refuse(group, unknown)
+
+
+def owner_names(client: MonitoredClient) -> set[str]:
+    """Return by which names a message about a change may concern a client."""
+    # What a token or a link shows depends on the rights of the person who made it.
+    names = {name_of_user(pk) for pk in (client.access.user_id, *client.access.maker_ids) if pk is not None}
+    match client.credential:
+        case BrowserSession(key):
+            names.add(name_of_session(key))
+        case ProgramToken(pk):
+            names.add(name_of_token(pk))
+    return names
+
+
+def name_of_user(pk: Any) -> str:
+    """Return the name of a user in messages about changes."""
+    return f"user {pk}"
+
+
+def name_of_token(pk: int) -> str:
+    """Return the name of a token in messages about changes."""
+    return f"token {pk}"
+
+
+def name_of_session(key: str) -> str:
+    """Return the name of a session in messages about changes; the key itself would open it."""
+    return f"session {sha256(key.encode()).hexdigest()}"
 
 
 def _still_with(credential: Credential, clients: Sequence[MonitoredClient]) -> list[MonitoredClient]:

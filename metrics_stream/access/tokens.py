@@ -49,7 +49,7 @@ def rotate(token: AccessToken, *, overlap: timedelta = timedelta()) -> str:
     """
     grants = {
         column: getattr(token, column)
-        for column in ("name", "scopes", "metric_types", "sources", "expires_at", "created_by")
+        for column in ("name", "scopes", "metric_types", "sources", "expires_at", "created_by", "is_personal")
     }
     _rename(token)
     successor, text = AccessToken.issue(**grants)

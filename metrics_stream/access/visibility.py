@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from copy import copy
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from metrics_stream.access.grants import Access
 from metrics_stream.conf import get_settings
 from metrics_stream.core.metrics.catalogue import ALL
 from metrics_stream.core.metrics.permission import Grant, Permit
-from metrics_stream.models import ClientPreset, Dashboard, Panel, TestRun
+from metrics_stream.models import ClientPreset, Dashboard, Panel, RunSource, TestRun
 from metrics_stream.models.dashboard_content import grants_of, is_readable, preset_of
 from metrics_stream.models.panel_kinds import PANEL_KINDS
 
@@ -115,11 +115,11 @@ def visible_runs(access: Access) -> QuerySet[TestRun]:
     """Return the test runs that the access may list, replay and export; the permit narrows what each of them shows."""
     if access.permit.runs is None:
         return TestRun.objects.all()
-    pks = set(access.run_ids)
-    if access.permit.runs:
-        # Each database compares JSON lists in its own way; there are few runs, and few people who see only some.
-        pks |= {pk for pk, sources in TestRun.objects.values_list("pk", "sources") if access.shows_run(pk, sources)}
-    return TestRun.objects.filter(pk__in=pks)
+    shown = Q(pk__in=access.run_ids)
+    for allowed in access.permit.runs:
+        own = RunSource.objects.filter(run=OuterRef("pk"))
+        shown |= Q(Exists(own) & ~Exists(own.exclude(name__in=allowed)))
+    return TestRun.objects.filter(shown)
 
 
 # --- names of metrics ---

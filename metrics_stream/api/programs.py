@@ -220,6 +220,7 @@ def _make_terms(token: AccessToken) -> Terms:
         sources=frozenset(token.sources),
         default_source=token.sources[0] if len(token.sources) == 1 else token.name,
         max_metric_bytes=settings.max_metric_bytes,
+        max_fields=settings.ingest_max_fields,
     )
 
 

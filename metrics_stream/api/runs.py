@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from channels.db import database_sync_to_async
 from django.db import DatabaseError, transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, JsonResponse
+from django.utils import timezone
 
 from metrics_stream.api.programs import Program
 from metrics_stream.api.requests import for_programs, make_publication_key, read_body, read_idempotency_key, reject
@@ -33,6 +35,8 @@ KINDS = ("application/json",)
 
 # Only such slugs are looked up: some databases fail on other texts.
 _SLUG = re.compile(r"[-\w]{1,150}", re.ASCII)
+
+_HOUR = timedelta(hours=1)
 
 # So many open runs are named when a program has too many.
 _MAX_NAMED_RUNS = 5
@@ -132,6 +136,7 @@ def _start_run(token_pk: int, wanted: Start, key: str | None) -> tuple[TestRun, 
                 f"the token has {len(slugs)} test runs that have not ended; allowed: at most {limit}. Stop one of them:"
                 f" {', '.join(slugs[:_MAX_NAMED_RUNS])}{more}",
             )
+        _check_runs_of_hour(token)
         run = lifecycle.start(
             wanted.name,
             sources=wanted.sources,
@@ -143,6 +148,22 @@ def _start_run(token_pk: int, wanted: Start, key: str | None) -> tuple[TestRun, 
             start_key=key,
         )
         return run, False
+
+
+def _check_runs_of_hour(token: AccessToken) -> None:
+    """Raise RequestRefusedError for a token that has started too many runs within an hour: every run is kept."""
+    limit = get_settings().ingest_runs_per_hour
+    now = timezone.now()
+    since = now - _HOUR
+    starts = TestRun.objects.filter(started_by=token, started_at__gt=since).order_by("-started_at")
+    latest = list(starts.values_list("started_at", flat=True)[:limit])
+    if len(latest) == limit:
+        oldest = latest[-1] or now
+        raise RequestRefusedError(
+            RequestErrorCode.TOO_MANY_REQUESTS,
+            f"the token has started {limit} test runs within an hour; allowed: at most {limit}",
+            retry_seconds=(oldest - since).total_seconds(),
+        )
 
 
 def _keep_alive(token_pk: int, slug: str) -> None:

@@ -39,7 +39,13 @@ class StatsRequest:
 
 @dataclass(frozen=True, slots=True)
 class AccessChanged:
-    """Tell that some client may see more or less than before, or is signed out."""
+    """Tell that some client may see more or less than before, or is signed out.
+
+    `owner` names the only user, token or session that it concerns, as `access.monitor.owner_names` does; None means
+    everybody.
+    """
+
+    owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +100,8 @@ def encode(message: StatsRequest | AccessChanged | CloseClient | CanaryMessage) 
             return {"type": "stats.request", "reply_to": reply_to}
         case StatsRequest(reply_to, question):
             return {"type": "stats.request", "reply_to": reply_to, "question": _encode_question(question)}
-        case AccessChanged():
-            return {"type": "access.changed"}
+        case AccessChanged(owner):
+            return {"type": "access.changed"} if owner is None else {"type": "access.changed", "owner": owner}
         case CloseClient(client_id, reason):
             return {"type": "client.close", "client_id": client_id, "reason": reason}
         case CanaryMessage(number):
@@ -129,7 +135,7 @@ def _read_stats_request(content: dict[str, Any]) -> StatsRequest:
 _READERS: dict[Any, Callable[[dict[str, Any]], Message]] = {
     "metrics.publish": _read_published,
     "stats.request": _read_stats_request,
-    "access.changed": lambda _: AccessChanged(),
+    "access.changed": lambda content: AccessChanged(content.get("owner")),
     "client.close": lambda content: CloseClient(content["client_id"], content["reason"]),
     "bus.canary": lambda content: CanaryMessage(content["number"]),
 }

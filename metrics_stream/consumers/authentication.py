@@ -114,7 +114,7 @@ class Authentication:
 
     def _recheck_if_changed(self) -> None:
         if self._changes_seen != self._monitor.changes:
-            self._monitor.request_recheck()
+            self._monitor.request_recheck(self)
 
     async def allow(self, access: Access) -> None:
         """Continue with this access."""

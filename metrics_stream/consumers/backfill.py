@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from msgspec import UNSET
+
 from metrics_stream.consumers.sink import wait_until_idle
 from metrics_stream.core.formatting import format_timestamp
 from metrics_stream.core.protocol.messages import Backfill, Series
@@ -30,8 +32,9 @@ async def send_backfill(
     *,
     since: float,
     until: float,
+    left_out: tuple[str, ...] = (),
 ) -> None:
-    """Send series to one client; the last message says that it is the last."""
+    """Send series to one client; the last message says that it is the last, and of which types series are missing."""
     parts = list(_parts(series)) or [[]]
     for number, part in enumerate(parts, 1):
         first = part[0] if part else None
@@ -44,6 +47,7 @@ async def send_backfill(
             # The client may see less now than when they were read.
             series=[_as_message(item) for item in permitted_series(part, client.selection.permit)],
             done=number == len(parts),
+            left_out=left_out if left_out and number == len(parts) else UNSET,
         )
         hub.write_text(client, PreparedMessage(encode(message).encode()))
         await asyncio.sleep(0)

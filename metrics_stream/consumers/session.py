@@ -237,13 +237,17 @@ class Session:
             await self._settle()
             selection = replace(self._client.selection, metric_types=metric_types)
             series: list[SeriesColumns] = []
+            left_out: tuple[str, ...] = ()
             if self._runtime.recent is not None:
                 # On failure the client gets an empty backfill, and live metrics go on.
                 with contextlib.suppress(BusError):
                     series = await self._runtime.recent.series(selection, since, until, max_points)
+                left_out = self._runtime.recent.left_out(replace(selection, permit=self._client.selection.permit))
             if (task := asyncio.current_task()) is not None:
                 self._unsent_backfills.pop(task, None)
-            await send_backfill(self._client, self._hub, series, metric_types, since=since, until=until)
+            await send_backfill(
+                self._client, self._hub, series, metric_types, since=since, until=until, left_out=left_out
+            )
 
     # --- replays ---
 

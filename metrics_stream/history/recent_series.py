@@ -68,6 +68,18 @@ class RecentSeries:
             await pace.pause_if_due()
         return permitted_series(found, selection.permit)
 
+    def left_out(self, selection: Selection) -> tuple[str, ...]:
+        """Return the metric types of a selection of which some series that it includes may be left out."""
+        filters, permit = selection.filters, selection.permit
+        found = {
+            metric_type
+            for metric_type, source in self._folder.left_out
+            if metric_type in selection.metric_types
+            and (not filters.sources or source in filters.sources)
+            and (permit.grants is None or permit.grants_for(metric_type, source))
+        }
+        return tuple(item for item in selection.metric_types if item in found)
+
     async def keep_up(self, wanted: Collection[str]) -> None:
         """Fold what was published since the last call; `wanted` are the metric types that clients have now.
 
@@ -103,12 +115,12 @@ class RecentSeries:
         if page.position.epoch != self._epoch:
             self._begin_epoch(page.position.epoch, metric_types)
         self._offsets.update(page.position.offsets)
-        await self._add_in_slices([metric for batch in page.batches for metric in batch.metrics])
-        if self._folder.is_full and not self._is_overflow_logged:
+        await self._add_in_slices([(metric, batch.owner) for batch in page.batches for metric in batch.metrics])
+        if self._folder.left_out and not self._is_overflow_logged:
             self._is_overflow_logged = True
             logger.warning(
                 "the recent past has more than %s series (fields of a metric type, source and agent); charts that are "
-                "opened now lack the series that came last, until older ones end",
+                "opened now lack the last ones of the token or source that has most, until older ones end",
                 f"{MAX_SERIES:,}",
             )
         return page.is_last
@@ -119,8 +131,9 @@ class RecentSeries:
         for key in folder.keys:
             folder.drop(key, 0, end)
             await pace.pause_if_due()
+        folder.forget_left_out(end)
 
-    async def _add_in_slices(self, metrics: list[Metric]) -> None:
+    async def _add_in_slices(self, metrics: list[tuple[Metric, str]]) -> None:
         taken = 0
         try:
             while taken < len(metrics):
@@ -131,12 +144,12 @@ class RecentSeries:
             # The request may be cancelled in the middle of a page: others must not miss the rest or fold it twice.
             self._add(metrics[taken:])
 
-    def _add(self, metrics: Iterable[Metric]) -> None:
+    def _add(self, metrics: Iterable[tuple[Metric, str]]) -> None:
         # A metric of a clock that is hours ahead would be kept for hours.
         latest = time.time() + self._seconds
-        for metric in metrics:
+        for metric, token in metrics:
             if metric.timestamp <= latest:
-                self._folder.add(metric)
+                self._folder.add(metric, token)
 
 
 class _Pace:

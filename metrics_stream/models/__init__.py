@@ -5,7 +5,7 @@ from metrics_stream.models.access import AccessPolicy, AccessToken, ShareLink, T
 from metrics_stream.models.audit import AuditEntry
 from metrics_stream.models.connections import Connection
 from metrics_stream.models.dashboards import ClientPreset, Dashboard, Panel
-from metrics_stream.models.runs import MetricChunk, RecorderState, SeriesGroup, TestRun, TierChunk
+from metrics_stream.models.runs import MetricChunk, RecorderState, RunSource, SeriesGroup, TestRun, TierChunk
 
 __all__ = [
     "AccessPolicy",
@@ -17,6 +17,7 @@ __all__ = [
     "MetricChunk",
     "Panel",
     "RecorderState",
+    "RunSource",
     "SeriesGroup",
     "ShareLink",
     "TestRun",

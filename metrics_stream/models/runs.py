@@ -47,7 +47,16 @@ class TestRun(models.Model):
 
     # Columns that the recorder and the running program write while people edit the run.
     RECORDED_COLUMNS = frozenset(
-        {"alive_at", "first_at", "last_at", "metrics_recorded", "lost", "recorded_until", "recording_ended_at"}
+        {
+            "alive_at",
+            "first_at",
+            "last_at",
+            "metrics_recorded",
+            "lost",
+            "series_left_out",
+            "recorded_until",
+            "recording_ended_at",
+        }
     )
 
     slug = models.SlugField(
@@ -118,6 +127,12 @@ class TestRun(models.Model):
         editable=False,
         help_text="Known losses: objects with at, metric_type, count (null: unknown) and reason.",
     )
+    series_left_out = models.JSONField(
+        default=list,
+        blank=True,
+        editable=False,
+        help_text="Metric types and sources of which not every series is kept, because there are too many.",
+    )
     recorded_until = models.JSONField(
         null=True, blank=True, editable=False, help_text="The position up to which the run is recorded."
     )
@@ -134,6 +149,7 @@ class TestRun(models.Model):
         """The order in lists: newest first."""
 
         ordering = ["-created_at", "-pk"]
+        indexes = [models.Index(fields=["started_by", "started_at"], name="metrics_stream_token_runs")]
 
     def __str__(self) -> str:
         return self.name
@@ -144,6 +160,34 @@ class TestRun(models.Model):
             columns = {field.name for field in self._meta.concrete_fields if not field.primary_key}
             kwargs["update_fields"] = columns - self.RECORDED_COLUMNS
         super().save(*args, **kwargs)
+        written = kwargs.get("update_fields")
+        if written is None or "sources" in written:
+            self._save_sources()
+
+    def _save_sources(self) -> None:
+        own, known = set(self.sources), set(RunSource.objects.filter(run=self).values_list("name", flat=True))
+        if gone := known - own:
+            RunSource.objects.filter(run=self, name__in=gone).delete()
+        new = [RunSource(run=self, name=name) for name in sorted(own - known)]
+        RunSource.objects.bulk_create(new, ignore_conflicts=True)
+
+
+class RunSource(models.Model):
+    """One of the sources of a run, in a row of its own: databases compare lists in different ways, but all find rows.
+
+    TestRun keeps them in step with its column `sources`.
+    """
+
+    run = models.ForeignKey(TestRun, on_delete=delete_with_run, related_name="+", db_index=False)
+    name = models.CharField(max_length=200)
+
+    class Meta:
+        """Each source of a run is stored once."""
+
+        constraints = [models.UniqueConstraint(fields=["run", "name"], name="metrics_stream_run_source")]
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class RecorderState(models.Model):

@@ -17,6 +17,7 @@ from django.db.models import Max
 from metrics_stream.core.metrics.metric import MAX_TERM_LENGTH, Metric
 from metrics_stream.core.series.columns import Column, SeriesKey, Unpacked, bounds_of, pack, unpack
 from metrics_stream.core.series.folding import MAX_SERIES, Folder, Reading
+from metrics_stream.core.series.shares import Owner
 from metrics_stream.core.series.sketch_columns import Found, SketchColumns
 from metrics_stream.models import MetricChunk, SeriesGroup, TestRun, TierChunk
 from metrics_stream.runs.chunks import Recorded, pack_keys, pack_metrics, unpack_metrics
@@ -32,6 +33,12 @@ CHUNK_SECONDS = 60.0
 QUIET_MINUTE_SECONDS = 10.0
 # It is also closed when this many later minutes of its key are open: timestamps may be anything.
 MAX_OPEN_MINUTES = 3
+
+# Beyond MAX_SERIES, each token, and each source that publishes without one, may still have so many, up to half
+# of MAX_SERIES together: a producer that invents names takes no place of others.
+RESERVED_SERIES = 500
+# A run names at most so many types and sources of which series are left out.
+MAX_LEFT_OUT = 100
 
 # Levels of compression. What still grows is packed again with every write.
 _OPEN_LEVEL = 1
@@ -81,6 +88,8 @@ class OpenRun:
         self.progress = Progress(run)
         self._first_at = math.inf if run.first_at is None else run.first_at.timestamp()
         self._last_at = -math.inf if run.last_at is None else run.last_at.timestamp()
+        self._left_out = dict.fromkeys((slug, source) for slug, source in run.series_left_out)
+        self._series_of: Counter[Owner] = Counter()
         self._load_chunk(run)
         self._load_tiers()
 
@@ -107,6 +116,8 @@ class OpenRun:
         self._keys: dict[tuple[str, str, str | None], SeriesKey] = {}
         groups = {group.pk: group for group in SeriesGroup.objects.filter(run_id=self.pk)}
         self._groups = {key_of(group): group for group in groups.values()}
+        for key, group in self._groups.items():
+            self._series_of[Owner("", key.source)] += len(group.fields)
         self._series_count = sum(len(group.fields) for group in groups.values())
         rows = TierChunk.objects.filter(run_id=self.pk, bucket_seconds=FINEST)
         newest = rows.values_list("group_id").annotate(newest=Max("starts_at"))
@@ -126,9 +137,16 @@ class OpenRun:
     # --- collecting ---
 
     def take(
-        self, metric: Metric, published_at: float, readings: Iterable[Reading], sketches: Iterable[Found], now: float
+        self,
+        metric: Metric,
+        published_at: float,
+        readings: Iterable[Reading],
+        sketches: Iterable[Found],
+        now: float,
+        *,
+        token: str = "",
     ) -> None:
-        """Record one metric; `readings` and `sketches` are those of its body."""
+        """Record one metric, which came with a token; `readings` and `sketches` are those of its body."""
         self._add_to_chunk(metric, published_at)
         timestamp = metric.timestamp
         if not 0 <= timestamp <= _END_OF_TIME:
@@ -141,7 +159,7 @@ class OpenRun:
                 place = (self._find_key(metric.metric_type, metric.source, agent_id), minute)
                 if place not in self._open and minute <= self._newest.get(place[0], -1):
                     self._reopened.add(place)
-                self._folder.put(place[0], timestamp, fields, values)
+                self._folder.put(place[0], timestamp, fields, values, token)
                 self._open[place] = now
                 self._changed.add(place)
         for agent_id, named in sketches:
@@ -185,6 +203,8 @@ class OpenRun:
 
     def changes(self, now: float, *, ends: bool = False) -> Changes:
         """Return what has to be written, and treat it as written; when the run `ends`, everything is closed."""
+        for metric_type, source in self._folder.left_out:
+            self._note_left_out(metric_type, source)
         due = self._find_due(now, ends=ends)
         minutes = self._load_minutes(self._changed | due)
         groups: dict[SeriesKey, SeriesGroup] = {}
@@ -246,7 +266,7 @@ class OpenRun:
             )
         known = set(group.fields)
         for field in [field for field in columns if field not in known]:
-            if self._series_count >= MAX_SERIES or _make_storable(field) != field:
+            if _make_storable(field) != field or not self._has_room(key, field):
                 del columns[field]
                 continue
             group.fields.append(field)
@@ -255,6 +275,20 @@ class OpenRun:
         if group.fields:
             self._groups[key] = group
         return group, is_changed
+
+    def _has_room(self, key: SeriesKey, field: str) -> bool:
+        """Return whether the owner of a new series may have it, and count it then."""
+        account = self._folder.owner_of(key, field).account
+        beyond = self._series_count >= MAX_SERIES
+        if beyond and (self._series_count >= MAX_SERIES * 3 // 2 or self._series_of[account] >= RESERVED_SERIES):
+            self._note_left_out(key.metric_type, key.source)
+            return False
+        self._series_of[account] += 1
+        return True
+
+    def _note_left_out(self, metric_type: str, source: str) -> None:
+        if len(self._left_out) < MAX_LEFT_OUT:
+            self._left_out[metric_type, source] = None
 
     def _make_coarse_rows(self, closed: dict[Place, Unpacked]) -> Iterator[TierRow]:
         """Yield the rows of the coarser tiers that contain the closed minutes."""
@@ -306,6 +340,7 @@ class OpenRun:
             "first_at": None if self._first_at == math.inf else _to_datetime(self._first_at),
             "last_at": None if self._last_at == -math.inf else _to_datetime(self._last_at),
             **self.progress.columns(),
+            "series_left_out": list(self._left_out),
         }
 
 

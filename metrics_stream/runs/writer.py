@@ -175,7 +175,7 @@ class Writer:
             if runs:
                 found, sketches = readings(metric.body), sketches_in(metric.body)
                 for run in runs:
-                    run.take(metric, batch.published_at, found, sketches, now)
+                    run.take(metric, batch.published_at, found, sketches, now, token=batch.owner)
 
     def _save(self, changes: dict[int, Changes], position: dict[str, Any] | None, now: float) -> None:
         with transaction.atomic():

@@ -92,6 +92,8 @@ class Runtime:
         self._layer_log = LayerLog(self.bus_watch)
         self.access_changed = asyncio.Event()
         """Set when the permissions of some client may have changed; the access monitor clears it."""
+        self.changed_owners: set[str | None] = set()
+        """Whom the changes concern, None for everybody; the access monitor takes them."""
         self.owned: dict[PerRuntime[Any], Any] = {}
         """The objects that packages above keep for this runtime; see PerRuntime."""
         # The tasks on the channel layer are started again after a reconnect.
@@ -185,6 +187,7 @@ class Runtime:
             elif isinstance(message, CanaryMessage):
                 self.bus_watch.hear(message.number)
             elif isinstance(message, AccessChanged):
+                self.changed_owners.add(message.owner)
                 self.access_changed.set()
             elif isinstance(message, CloseClient):
                 self.hub.close(message.client_id, CloseCode.FORBIDDEN, ErrorCode.FORBIDDEN, message.reason)

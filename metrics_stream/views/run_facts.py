@@ -196,6 +196,15 @@ def holes(run: TestRun, permit: Permit) -> list[Hole]:
     return found
 
 
+def left_out(run: TestRun, permit: Permit) -> list[str]:
+    """Return the labels of metric types of which some visible series are not kept, because there are too many."""
+    types = get_settings().catalogue().types
+    seen = {
+        slug: None for slug, source in run.series_left_out if permit.grants is None or permit.grants_for(slug, source)
+    }
+    return [types[slug].label if slug in types else slug for slug in seen]
+
+
 def _remembered(run: TestRun, what: str, permit: Permit, find: Callable[[], Any]) -> Any:
     key = _cache_key(run, what, permit)
     if run.recording_ended_at is None:

@@ -20,7 +20,7 @@ from metrics_stream.core.formatting import format_timestamp
 from metrics_stream.models import Dashboard, TestRun
 from metrics_stream.runs.lifecycle import OPEN
 from metrics_stream.views.dashboards import page_cache
-from metrics_stream.views.run_facts import MOST_GROUPS, MOST_HOLES, facts, groups, holes
+from metrics_stream.views.run_facts import MOST_GROUPS, MOST_HOLES, facts, groups, holes, left_out
 from metrics_stream.views.run_lookup import find_run, is_whole, search
 
 RUNS_ON_A_PAGE = 20
@@ -90,6 +90,7 @@ def run(request: HttpRequest, slug: str) -> HttpResponse:
         "is_whole": is_whole(found),
         "holes": missing[:MOST_HOLES],
         "more_holes": len(missing[MOST_HOLES:]),
+        "left_out": left_out(found, access.permit),
         "groups": series[:MOST_GROUPS],
         "more_groups": len(series[MOST_GROUPS:]),
         "links": [link for link in links if link["has_metrics"]],

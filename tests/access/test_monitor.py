@@ -3,21 +3,25 @@
 import asyncio
 from contextlib import contextmanager
 from datetime import timedelta
+from unittest import mock
 
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Group
 from django.db import DatabaseError
+from django.test import Client as Browser
 from django.test import TransactionTestCase, override_settings
 from django.utils import timezone
 
 from metrics_stream.access import monitor
+from metrics_stream.access.grants import resolve
 from metrics_stream.access.monitor import access_monitor_of
 from metrics_stream.broadcast import broadcast
 from metrics_stream.bus.bus import declare_server
-from metrics_stream.models import AccessPolicy, AccessToken
+from metrics_stream.bus.messages import AccessChanged
+from metrics_stream.models import AccessPolicy, AccessToken, Dashboard, ShareLink
 from metrics_stream.routing import stream_application
 from metrics_stream.runtime.runtime import get_runtime, stop_runtime
-from tests.support.access import HOST, bearer, make_token, make_viewer, page_of, settled, socket
+from tests.support.access import HOST, bearer, make_token, make_viewer, open_link, page_of, settled, socket
 from tests.support.clients import Client
 
 
@@ -59,6 +63,78 @@ class ClosedTests(TransactionTestCase):
     async def test_a_user_who_signs_out_is_closed(self):
         _, browser = await make_viewer(sources=[])
         assert await self.ends_after(browser.logout, *page_of(browser)) == ("forbidden", 4503)
+
+    async def lookups_after(self, change):
+        """Return whose access is looked up because of a change, of two users and a token that are connected."""
+        token, text = await make_token()
+        ann, ann_browser = await make_viewer("ann", sources=[])
+        _, ben_browser = await make_viewer("ben", sources=[])
+        looked_up = []
+        async with (
+            socket(*page_of(ann_browser)) as one,
+            socket(*page_of(ben_browser)) as two,
+            socket(bearer(text)) as three,
+        ):
+            for client in (one, two, three):
+                assert (await client.hear())["type"] == "welcome"
+            watch = access_monitor_of(get_runtime())
+            names = {client.credential: client.access.who for client in watch._clients}
+
+            async def note(credential):
+                looked_up.append(names[credential])
+                return await sync_to_async(resolve)(credential)
+
+            ended = asyncio.Event()
+            recheck = watch.recheck
+
+            async def recheck_and_say(*concerned):
+                await recheck(*concerned)
+                ended.set()
+
+            with mock.patch.object(monitor, "_resolve", note), mock.patch.object(watch, "recheck", recheck_and_say):
+                await sync_to_async(change)(ann=ann, browser=ben_browser, token=token)
+                await asyncio.wait_for(ended.wait(), 5)
+        await stop_runtime()
+        return looked_up
+
+    async def test_a_change_of_a_user_looks_up_that_user_only(self):
+        def change(ann, **_):
+            ann.first_name = "Anna"
+            ann.save()
+
+        assert await self.lookups_after(change) == ["ann"]
+
+    async def test_a_sign_out_looks_up_that_user_only(self):
+        def change(browser, **_):
+            browser.post("/logout/")
+
+        assert await self.lookups_after(change) == ["ben"]
+
+    async def test_a_change_of_a_token_looks_up_that_token_only(self):
+        def change(token, **_):
+            token.save()
+
+        assert await self.lookups_after(change) == ["token probe"]
+
+    async def test_a_change_of_a_policy_looks_up_everybody(self):
+        def change(**_):
+            AccessPolicy.objects.first().save()
+
+        assert sorted(await self.lookups_after(change)) == ["ann", "ben", "token probe"]
+
+    async def test_a_sign_out_of_nobody_changes_nothing(self):
+        with mock.patch("metrics_stream.access.signals.tell_servers") as tell:
+            await sync_to_async(Browser().post)("/logout/")
+            tell.assert_not_called()
+            dashboard = await sync_to_async(Dashboard.objects.create)(slug="d", title="D", published=True)
+            _, text = await sync_to_async(ShareLink.issue)(name="lobby", dashboard=dashboard)
+            guest = Browser()
+            await sync_to_async(open_link)(guest, text)
+            tell.reset_mock()
+            key = guest.session.session_key
+            await sync_to_async(guest.post)("/logout/")
+            # It ends what the links that were opened in this browser show, and concerns no other.
+            tell.assert_called_once_with(AccessChanged(monitor.name_of_session(key)))
 
     async def test_a_client_that_does_not_read_does_not_delay_the_end_of_the_others(self):
         token, text = await make_token()

@@ -167,3 +167,20 @@ async def test_guessing_is_limited_and_does_not_block_others(publisher, settings
     assert [answer.status_code for answer in answers] == [401, 401, 401, 429, 429]
     assert int(answers[-1]["Retry-After"]) <= 20
     assert (await publisher.publish(item(3))).status_code == 202
+
+
+async def test_a_metric_has_only_so_many_numbers(publisher, settings):
+    settings.METRICS_STREAM = {"INGEST_MAX_FIELDS": 3}
+    few, many = ({f"f{n}": n for n in range(count)} for count in (3, 4))
+    agents = [{"agent_id": f"a{n}", **few} for n in range(3)]
+    response = await publisher.publish(
+        [
+            item(0, data={**few, "text": "x" * 50, "empty": None}),
+            item(1, data=many),
+            item(2, data={"a": few, "b": 1}),
+            {**item(3), "metric_type": "agent", "data": agents},
+            {**item(4), "metric_type": "agent", "data": [*agents, {"agent_id": "a9", **many}]},
+        ]
+    )
+    assert errors(response) == [(index, "data", "too_many_fields") for index in (1, 2, 4)]
+    assert "has 4 numbers; allowed: at most 3" in response.json()["errors"][0]["message"]

@@ -47,6 +47,7 @@ def test_names_that_no_database_can_store_are_recorded_nevertheless():
 
 def test_series_of_a_run_are_bounded(monkeypatch):
     monkeypatch.setattr(open_run, "MAX_SERIES", 5)
+    monkeypatch.setattr(open_run, "RESERVED_SERIES", 2)
     run, recording = start_run(), Recording("soak")
     for at in range(10):
         recording.record(metric(at * 100, {f"field_{at}": at, "tps": at}))
@@ -54,6 +55,19 @@ def test_series_of_a_run_are_bounded(monkeypatch):
     assert len(recorded(run)) == 10
     assert {one.field for one in run_series.series(run)} == {"tps", *(f"field_{number}" for number in range(4))}
     assert run_series.series(run, field="tps")[0].last == list(range(10))
+    assert run.series_left_out == [["system", "web-1"]]
+
+
+def test_a_source_takes_no_series_of_others(monkeypatch):
+    monkeypatch.setattr(open_run, "MAX_SERIES", 6)
+    monkeypatch.setattr(open_run, "RESERVED_SERIES", 2)
+    run, recording = start_run(), Recording("soak")
+    recording.record(metric(1, {f"field_{number}": 1 for number in range(9)}))
+    recording.record(metric(100, {"a": 1, "b": 1, "c": 1}, source="other"))
+    run = recording.end(run)
+    found = {(one.source, one.field) for one in run_series.series(run)}
+    assert found == {*(("web-1", f"field_{number}") for number in range(6)), ("other", "a"), ("other", "b")}
+    assert sorted(run.series_left_out) == [["system", "other"], ["system", "web-1"]]
 
 
 def test_ever_new_names_fill_neither_memory_nor_database(monkeypatch):
@@ -63,9 +77,9 @@ def test_ever_new_names_fill_neither_memory_nor_database(monkeypatch):
         recording.record(metric(at * 100, {"tps": at}, source=f"host-{at}"))
     run = recording.end(run)
     assert len(recorded(run)) == 10
-    assert {one.source for one in run_series.series(run)} == {f"host-{number}" for number in range(5)}
-    assert SeriesGroup.objects.filter(run=run).count() == 5
-    assert TierChunk.objects.filter(run=run, bucket_seconds=1).count() == 5
+    assert {one.source for one in run_series.series(run)} == {f"host-{number}" for number in range(7)}
+    assert SeriesGroup.objects.filter(run=run).count() == 7
+    assert TierChunk.objects.filter(run=run, bucket_seconds=1).count() == 7
 
 
 def test_saving_a_run_does_not_overwrite_what_is_recorded_meanwhile():

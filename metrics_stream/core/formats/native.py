@@ -24,6 +24,7 @@ from metrics_stream.core.metrics.encoding import encode_metric, epoch_seconds
 from metrics_stream.core.metrics.metric import MAX_TERM_LENGTH, Metric
 from metrics_stream.core.protocol.codes import ItemErrorCode, RequestErrorCode
 from metrics_stream.core.protocol.parsing import describe_malformed
+from metrics_stream.core.series.folding import readings
 
 Format = Literal["json", "ndjson"]
 
@@ -53,6 +54,7 @@ class Terms:
     sources: frozenset[str]
     default_source: str
     max_metric_bytes: int
+    max_fields: int = 500
 
 
 # --- from bytes to items ---
@@ -198,10 +200,28 @@ def read_item(item: Any, terms: Terms, now: float) -> Metric:
         raise ItemError(ItemErrorCode.INVALID_DATA, error.path or "data", str(error)) from error
     if _LONG_NUMBER.search(metric.body) and (too_large := _find_too_large(item["data"], "data")):
         raise ItemError(ItemErrorCode.INVALID_DATA, *too_large)
+    _check_fields(metric.body, terms.max_fields)
     for agent_id in metric.agent_ids:
         if not _is_name(agent_id):
             raise ItemError(ItemErrorCode.INVALID_DATA, "data", f"agent_id is {quote(agent_id)}; {_NAME}")
     return metric
+
+
+# A field with a number takes at least so many bytes of JSON: `"":1,`.
+_FIELD_BYTES = 5
+
+
+def _check_fields(body: bytes, allowed: int) -> None:
+    """Raise ItemError if the data of a metric, or an agent in it, has more fields with numbers than are allowed."""
+    if len(body) <= allowed * _FIELD_BYTES:
+        return
+    count = max((len(fields) for _, fields, _ in readings(body)), default=0)
+    if count > allowed:
+        raise ItemError(
+            ItemErrorCode.TOO_MANY_FIELDS,
+            "data",
+            f"the data, or an agent in it, has {count:,} numbers; allowed: at most {allowed:,}",
+        )
 
 
 _NAME = f"it must have 1 to {MAX_TERM_LENGTH} characters, none of them a control character"

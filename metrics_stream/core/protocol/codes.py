@@ -92,6 +92,7 @@ class ItemErrorCode(StrEnum):
     INVALID_DATA = "invalid_data"  # not allowed in a metric of this type
     NESTED_TOO_DEEPLY = "nested_too_deeply"  # objects and lists are nested deeper than allowed
     METRIC_TOO_BIG = "metric_too_big"  # over MAX_METRIC_BYTES
+    TOO_MANY_FIELDS = "too_many_fields"  # more numbers in the data, or in that of an agent, than allowed
     TOO_MANY_SOURCES = "too_many_sources"  # a new source, but the token has reached its limit
     TOO_MANY_AGENTS = "too_many_agents"  # a new agent, but the token has reached its limit
 

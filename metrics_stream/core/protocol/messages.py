@@ -325,7 +325,10 @@ class Series(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Backfill(ServerMessage, frozen=True, kw_only=True, tag="backfill"):
-    """A part of the past as series: bucket k begins at `from` + k · `bucket_seconds`."""
+    """A part of the past as series: bucket k begins at `from` + k · `bucket_seconds`.
+
+    The last part has the metric types of which series are missing because there are too many in `left_out`.
+    """
 
     metric_types: tuple[str, ...]
     from_: str = msgspec.field(name="from")
@@ -333,6 +336,7 @@ class Backfill(ServerMessage, frozen=True, kw_only=True, tag="backfill"):
     bucket_seconds: float
     series: list[Series]
     done: bool
+    left_out: tuple[str, ...] | UnsetType = UNSET
 
 
 class ReplayState(Reply, frozen=True, tag="replay_state"):

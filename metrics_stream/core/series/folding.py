@@ -9,14 +9,19 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from metrics_stream.core.lru import LruDict
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.metrics.projection import AGENTS, MALFORMED, decode_body, split_agents
 from metrics_stream.core.metrics.summaries import SKETCHES
 from metrics_stream.core.protocol.messages import Filters
 from metrics_stream.core.series.columns import Column, SeriesColumns, SeriesKey, downsample, make_grid
+from metrics_stream.core.series.shares import Owner, SeriesShares
 
 # More series than dashboards can show. It stops a producer that puts a counter into its field names.
 MAX_SERIES = 20_000
+
+# Of so many types and sources it is known that series are left out.
+MAX_LEFT_OUT = 1_000
 
 NO_FILTERS = Filters()
 
@@ -70,10 +75,12 @@ def matches(key: SeriesKey, metric_types: Collection[str], filters: Filters) -> 
 class _Group:
     """The columns of one key by field, and the values for the newest bucket."""
 
-    __slots__ = ("bucket", "columns", "key", "rows")
+    __slots__ = ("bucket", "columns", "key", "owner", "rows")
 
     def __init__(self, key: SeriesKey) -> None:
         self.key = key
+        self.owner = Owner("", key.source)
+        """Who published the rows."""
         self.columns: dict[str, Column] = {}
         self.bucket = -1
         self.rows: list[tuple[tuple[str, ...], tuple[float, ...]]] = []
@@ -82,36 +89,47 @@ class _Group:
 class Folder:
     """Folds metrics as they arrive and returns their series over time.
 
-    Holds at most `max_series` series. Beyond that, new series are left out and `is_full` is True.
+    Holds at most `max_series` series, and divides them among their owners as SeriesShares does. `left_out` has the
+    metric types and sources of which series are missing, with the newest bucket in which one was.
     """
 
     def __init__(self, *, bucket_seconds: int = 1, max_series: int = MAX_SERIES) -> None:
         self.bucket_seconds = bucket_seconds
-        self.max_series = max_series
-        self.is_full = False
-        self._series_count = 0
+        self.left_out: LruDict[tuple[str, str], int] = LruDict(MAX_LEFT_OUT)
+        self._shares: SeriesShares[tuple[SeriesKey, str]] = SeriesShares(max_series)
         self._groups: dict[tuple[str, str, str | None], _Group] = {}
 
-    def add(self, metric: Metric) -> None:
-        """Fold in one metric."""
+    def add(self, metric: Metric, token: str = "") -> None:
+        """Fold in one metric, which came with a token."""
         for agent_id, fields, values in readings(metric.body):
-            self.put((metric.metric_type, metric.source, agent_id), metric.timestamp, fields, values)
+            self.put((metric.metric_type, metric.source, agent_id), metric.timestamp, fields, values, token)
 
     def put(
-        self, key: tuple[str, str, str | None], timestamp: float, fields: tuple[str, ...], values: tuple[float, ...]
+        self,
+        key: tuple[str, str, str | None],
+        timestamp: float,
+        fields: tuple[str, ...],
+        values: tuple[float, ...],
+        token: str = "",
     ) -> None:
-        """Fold in the values that `readings` found for one key."""
+        """Fold in the values that `readings` found for one key; `token` is empty for producers without one."""
         group = self._groups.get(key)
+        bucket = int(timestamp // self.bucket_seconds)
         if group is None:
-            if self._series_count >= self.max_series:
-                self.is_full = True
+            if self._shares.is_full and self._shares.find_victim(Owner(token, key[1])) is None:
+                self._leave_out(key, bucket)
                 return
             group = self._groups[key] = _Group(SeriesKey(*key))
-        bucket = int(timestamp // self.bucket_seconds)
-        if bucket == group.bucket:
+        is_same_owner = token == group.owner.token
+        if bucket == group.bucket and is_same_owner:
             group.rows.append((fields, values))
             return
         self._settle(group)
+        if not is_same_owner:
+            group.owner = Owner(token, key[1])
+            if bucket == group.bucket:
+                group.rows.append((fields, values))
+                return
         if bucket > group.bucket:
             group.bucket = bucket
             group.rows.append((fields, values))
@@ -141,16 +159,42 @@ class Folder:
         for field, values in found:
             column = columns.get(field)
             if column is None:
-                if self._series_count >= self.max_series:
-                    self.is_full = True
+                if not self._make_room(group.owner):
+                    self._leave_out(group.key, bucket)
                     continue
-                self._series_count += 1
+                self._shares.add((group.key, field), group.owner)
                 column = columns[field] = Column()
             try:
                 column.add(bucket, values)
             except OverflowError:
                 # JSON allows integers that no float can hold. No chart can draw them.
                 continue
+
+    def _make_room(self, owner: Owner) -> bool:
+        """Return whether an owner may have one more series, after taking one from another if nothing is free."""
+        if not self._shares.is_full:
+            return True
+        victim = self._shares.find_victim(owner)
+        if victim is None:
+            return False
+        key, field = victim
+        columns = self._groups[key].columns
+        buckets = columns[field].buckets
+        self._leave_out(key, buckets[-1] if buckets else 0)
+        self._remove(key, columns, field)
+        return True
+
+    def _leave_out(self, key: tuple[str, str, str | None], bucket: int) -> None:
+        place = key[0], key[1]
+        self.left_out.put(place, max(bucket, self.left_out.get(place, bucket)))
+
+    def _remove(self, key: SeriesKey, columns: dict[str, Column], field: str) -> None:
+        del columns[field]
+        self._shares.remove((key, field))
+
+    def owner_of(self, key: SeriesKey, field: str) -> Owner:
+        """Return the owner of a series."""
+        return self._shares.owner_of((key, field))
 
     def columns(self, key: SeriesKey) -> Mapping[str, Column]:
         """Return the current columns of one key by field; they belong to the folder."""
@@ -168,7 +212,7 @@ class Folder:
             if not column.buckets:
                 continue
             if (newer := group.columns.get(field)) is None:
-                self._series_count += 1
+                self._shares.add((group.key, field), group.owner)
                 newer = group.columns[field] = Column()
             first, end = column.buckets[0], column.buckets[-1] + 1
             column.merge(newer.between(first, end))
@@ -183,10 +227,15 @@ class Folder:
         for field, column in list(group.columns.items()):
             column.replace(first, end, Column())
             if not column.buckets:
-                del group.columns[field]
-                self._series_count -= 1
+                self._remove(group.key, group.columns, field)
         if not group.columns:
             del self._groups[group.key]
+
+    def forget_left_out(self, end: int) -> None:
+        """Forget what was left out before the bucket `end`."""
+        for place, bucket in list(self.left_out.items()):
+            if bucket < end:
+                del self.left_out[place]
 
     def bucket_of(self, at: float) -> int:
         """Return the number of the bucket that contains an instant."""

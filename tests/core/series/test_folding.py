@@ -109,16 +109,52 @@ def test_selection_narrows_the_series_as_it_does_live():
 def test_series_beyond_the_bound_are_left_out():
     folder = Folder(max_series=3)
     folder.add(metric(1.0, {"a": 1, "b": 2}))
-    assert not folder.is_full
+    assert not folder.left_out
     folder.add(metric(2.0, {"c": 3, "d": 4, "a": 5}))
-    folder.add(metric(3.0, {"a": 1}, source="web-2"))
     found = folder.series(since=0, until=5)
     assert [(one.source, one.field, one.last) for one in found] == [
         ("web-1", "a", [1, 5]),
         ("web-1", "b", [2]),
         ("web-1", "c", [3]),
     ]
-    assert folder.is_full
+    assert dict(folder.left_out) == {("system", "web-1"): 2}
+    folder.forget_left_out(3)
+    assert not folder.left_out
+
+
+def shown(folder):
+    folder.series(since=0, until=500)  # what is read is put in its place first
+    return [(one.source, one.field) for one in folder.series(since=0, until=500)]
+
+
+def test_who_has_most_gives_way():
+    folder = Folder(max_series=4)
+    folder.add(metric(1.0, dict.fromkeys("abcdef", 1)))
+    folder.add(metric(2.0, {"a": 1, "b": 1, "c": 1}, source="web-2"))
+    assert shown(folder) == [("web-1", "a"), ("web-1", "b"), ("web-2", "a"), ("web-2", "b")]
+    assert set(folder.left_out) == {("system", "web-1"), ("system", "web-2")}
+
+
+def test_a_token_has_one_share_over_all_its_sources_and_divides_it_among_them():
+    folder = Folder(max_series=6)
+    for number in range(9):
+        folder.add(metric(1.0, {"a": 1}, source=f"pod-{number}"), "token 1")
+    folder.add(metric(1.0, {"a": 1, "b": 2, "c": 3}), "token 2")
+    folder.add(metric(1.0, {"a": 1, "b": 2, "c": 3}, source="pod-9"), "token 1")
+    assert shown(folder) == [*((f"pod-{number}", "a") for number in range(3)), *(("web-1", name) for name in "abc")]
+    folder = Folder(max_series=4)
+    folder.add(metric(1.0, dict.fromkeys("abcd", 1)), "token 1")
+    folder.add(metric(1.0, {"a": 1, "b": 1, "c": 1}, source="web-2"), "token 1")
+    assert shown(folder) == [("web-1", "a"), ("web-1", "b"), ("web-2", "a"), ("web-2", "b")]
+
+
+def test_names_that_a_token_adds_to_the_source_of_another_are_its_own():
+    folder = Folder(max_series=4)
+    folder.add(metric(1.0, {"a": 1}), "token 1")
+    folder.add(metric(1.0, {f"x{number}": 1 for number in range(9)}), "token 2")
+    folder.add(metric(1.0, {"b": 2, "a": 3}), "token 1")
+    found = {one.field: one.last for one in folder.series(since=0, until=5)}
+    assert found == {"a": [3], "b": [2], "x0": [1], "x1": [1]}
 
 
 def drop_before(folder, at):

@@ -157,6 +157,13 @@ class DashboardPage {
   }
 
   #addBackfill(backfill) {
+    if (backfill.left_out?.length)
+      this.notices.show(
+        "left out",
+        "warning",
+        `Charts lack some of the past: there are too many series of ${backfill.left_out.join(", ")}.`,
+      );
+    else if (backfill.done) this.notices.hide("left out");
     if (this.time.player.partOf(backfill) !== (this.time.isReplaying ? "replay" : "live")) return;
     // Paint the awaited past at once, not at the usual pace.
     if (this.feed.fill(backfill) && !this.page.hidden) this.painter.start();
