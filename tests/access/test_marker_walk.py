@@ -40,8 +40,8 @@ ADMIN_MODELS = {
     *(
         f"metrics_stream.{name}"
         for name in (
-            *("AccessPolicy", "AccessToken", "ClientPreset", "Connection", "Dashboard", "Panel", "ShareLink"),
-            "TestRun",
+            *("AccessPolicy", "AccessToken", "AuditEntry", "ClientPreset", "Connection", "Dashboard", "Panel"),
+            *("ShareLink", "TestRun"),
         )
     ),
 }
