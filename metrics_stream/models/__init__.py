@@ -1,9 +1,10 @@
 """The tables: dashboards (`dashboards.py`), test runs (`runs.py`), access (`access.py`), connected clients
-(`connections.py`)."""
+(`connections.py`), the id of the installation (`installation.py`)."""
 
 from metrics_stream.models.access import AccessPolicy, AccessToken, ShareLink, TokenName
 from metrics_stream.models.connections import Connection
 from metrics_stream.models.dashboards import ClientPreset, Dashboard, Panel
+from metrics_stream.models.installation import Installation
 from metrics_stream.models.runs import MetricChunk, RecorderState, SeriesGroup, TestRun, TierChunk
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "ClientPreset",
     "Connection",
     "Dashboard",
+    "Installation",
     "MetricChunk",
     "Panel",
     "RecorderState",

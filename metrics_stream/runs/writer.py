@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -16,6 +15,7 @@ from metrics_stream.core.series.folding import readings
 from metrics_stream.core.series.sketch_columns import sketches_in
 from metrics_stream.history.accepted import LostItem, LostReport
 from metrics_stream.models import MetricChunk, RecorderState, SeriesGroup, TestRun, TierChunk
+from metrics_stream.runs.clock import database_seconds
 from metrics_stream.runs.open_run import Changes, OpenRun
 from metrics_stream.runs.progress import Progress
 
@@ -27,8 +27,8 @@ class Writer:
     again. So nothing is recorded twice or left out, whenever a process is killed.
     """
 
-    def __init__(self, *, now: Callable[[], float] = time.time) -> None:
-        """`now` is the clock, in seconds since 1970."""
+    def __init__(self, *, now: Callable[[], float] = database_seconds) -> None:
+        """`now` is the clock of the database, in seconds since 1970."""
         self._now = now
         self._runs: dict[int, OpenRun] = {}
         self._position: dict[str, Any] | None = None

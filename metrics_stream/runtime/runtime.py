@@ -22,8 +22,10 @@ from metrics_stream.hub.clients import HubLimits
 from metrics_stream.hub.hub import Hub
 from metrics_stream.runtime import workers
 from metrics_stream.runtime.bus_watch import BusWatch
+from metrics_stream.runtime.clocks import Clocks
 from metrics_stream.runtime.groups import GroupMembership
 from metrics_stream.runtime.intake import Intake
+from metrics_stream.runtime.neighbours import Neighbours
 from metrics_stream.runtime.statistics import Statistics
 from metrics_stream.telemetry import Sample, Telemetry, of_process
 
@@ -74,7 +76,9 @@ class Runtime:
             self.recent = RecentSeries(self.history, settings.history_seconds, slugs)
         self.intake = Intake(self.hub, self.history, telemetry)
         self.bus_watch = BusWatch(self.bus, self.hub, self.membership, reconnect=self.reconnect)
-        self.statistics = Statistics(settings, telemetry, self.bus, self.hub, self.bus_watch)
+        self.clocks = Clocks(self.history)
+        self.statistics = Statistics(settings, telemetry, self.bus, self.hub, self.bus_watch, clocks=self.clocks)
+        self.neighbours = Neighbours(settings, self.history)
         self.access_changed = asyncio.Event()
         """Set when the permissions of some client may have changed; the access monitor clears it."""
         self.owned: dict[PerRuntime[Any], Any] = {}
@@ -160,6 +164,8 @@ class Runtime:
         while True:
             message = await self.bus.receive()
             if isinstance(message, Published):
+                if message.place is not None:
+                    self.clocks.sources.observe(message.metrics, message.place.published_at)
                 await self.intake.take(message)
             elif isinstance(message, CanaryMessage):
                 self.bus_watch.hear(message.number)

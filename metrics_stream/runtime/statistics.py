@@ -29,6 +29,7 @@ from metrics_stream.hub.hub import Hub
 from metrics_stream.hub.inspection import answer_question, describe_all
 from metrics_stream.runtime import workers
 from metrics_stream.runtime.bus_watch import BusWatch
+from metrics_stream.runtime.clocks import Clocks
 from metrics_stream.runtime.health import health
 from metrics_stream.telemetry import Sample, Telemetry
 
@@ -45,12 +46,22 @@ LAG_PROBE_SECONDS = 0.1
 class Statistics:
     """The statistics of one process; `publish_health` and `measure_lag` are its background tasks."""
 
-    def __init__(self, settings: StreamSettings, telemetry: Telemetry, bus: Bus, hub: Hub, bus_watch: BusWatch) -> None:
+    def __init__(
+        self,
+        settings: StreamSettings,
+        telemetry: Telemetry,
+        bus: Bus,
+        hub: Hub,
+        bus_watch: BusWatch,
+        *,
+        clocks: Clocks,
+    ) -> None:
         self._settings = settings
         self._telemetry = telemetry
         self._bus = bus
         self._hub = hub
         self._bus_watch = bus_watch
+        self._clocks = clocks
         self._loop = asyncio.get_running_loop()
         self._process = psutil.Process()
 
@@ -105,6 +116,8 @@ class Statistics:
             bus_live=self._bus_watch.find_problem() is None,
             cpu_seconds=time.process_time(),
             memory_bytes=self._process.memory_info().rss,
+            clock_skew_seconds=dict(self._clocks.skew_seconds),
+            sources_with_wrong_clock=len(self._clocks.sources.wrong()),
             faults={fault.kind: fault.message for fault in of_process.current()},
         )
 
@@ -125,6 +138,8 @@ class Statistics:
             **self._telemetry.snapshot(),
             "started_at": format_timestamp(self._telemetry.started_at),
             "bus_state": self._bus_watch.state,
+            "clock_skew_seconds": dict(self._clocks.skew_seconds),
+            "sources_with_wrong_clock": self._clocks.sources.wrong(),
             "views": self._hub.view_count,
             "metric_types": sorted(self._hub.interest),
             "clients": describe_all(self._hub.clients.values(), self._loop.time()),

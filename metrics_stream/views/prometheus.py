@@ -23,6 +23,11 @@ GAUGES: tuple[tuple[str, str, Callable[[Sample], float]], ...] = (
     ("clients", "Connected clients.", lambda sample: sample.telemetry.connected_clients),
     ("views", "Different views; frames are encoded once for each.", lambda sample: sample.views),
     ("bus_live", "Server processes whose channel layer carries.", lambda sample: sample.bus_live),
+    (
+        "sources_with_wrong_clock",
+        "Sources whose timestamps are far from their arrival.",
+        lambda sample: sample.sources_with_wrong_clock,
+    ),
     ("resident_memory_bytes", "Memory of the server processes.", lambda sample: sample.memory_bytes),
 )
 
@@ -85,6 +90,8 @@ HISTOGRAMS: tuple[tuple[str, str, Callable[[Telemetry], Histogram]], ...] = (
 )
 
 
+CLOCK_SKEW = ("clock_skew_seconds", "By how much the clock of this server is ahead of another.")
+CLOCKS = ("database", "redis")
 FAULTS = ("faults", "Server processes that have the fault now.")
 
 
@@ -103,6 +110,7 @@ class SampleCollector(Collector):
         for kind in FaultKind:
             faults.add_metric([kind], sum(kind in sample.faults for sample in self._alive))
         yield faults
+        yield self._skew_family()
         for name, text, value in COUNTERS:
             yield CounterMetricFamily(PREFIX + name, text, sum(map(value, self._all)))
         for name, text, label, label_values, counts in LABELLED:
@@ -116,6 +124,14 @@ class SampleCollector(Collector):
             yield family
         for name, text, pick in HISTOGRAMS:
             yield _histogram_family(PREFIX + name, text, [pick(sample.telemetry) for sample in self._all])
+
+    def _skew_family(self) -> GaugeMetricFamily:
+        family = GaugeMetricFamily(PREFIX + CLOCK_SKEW[0], CLOCK_SKEW[1], labels=["clock"])
+        for clock in CLOCKS:
+            skews = [skew for sample in self._alive if (skew := sample.clock_skew_seconds.get(clock)) is not None]
+            if skews:
+                family.add_metric([clock], max(skews, key=abs))
+        return family
 
 
 def _histogram_family(name: str, text: str, histograms: Sequence[Histogram]) -> HistogramMetricFamily:

@@ -2,9 +2,9 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand
-from django.utils import timezone
 
 from metrics_stream.conf import get_settings
+from metrics_stream.runs.clock import database_now
 from metrics_stream.runs.retention import prune
 
 
@@ -21,7 +21,7 @@ class Command(BaseCommand):
         dry_run = options["dry_run"]
         verb = "would delete" if dry_run else "deleted"
         total = 0
-        for pruned in prune(get_settings(), now=timezone.now(), dry_run=dry_run):
+        for pruned in prune(get_settings(), now=database_now(), dry_run=dry_run):
             total += pruned.payload_bytes
             self.stdout.write(f"{pruned.run.slug}: {verb} {pruned.what}, {_megabytes(pruned.payload_bytes)}")
         self.stdout.write(
