@@ -105,6 +105,10 @@ class Telemetry:
     """Metrics published over HTTP that were refused, by reason."""
     ingest_requests_refused: dict[str, int] = field(default_factory=Counter)
     """HTTP requests of programs that were refused as a whole, by reason."""
+    run_metrics_recorded: int = 0
+    """Metrics that this process recorded, once for each run."""
+    run_metrics_lost: dict[str, int] = field(default_factory=Counter)
+    """Metrics that it counted as lost in runs, by the reason, as far as their number is known."""
     flush_seconds: Histogram = field(default_factory=lambda: Histogram(WORK_SECONDS))
     """The time to encode the frame of one view and to write it to its clients."""
     age_seconds: Histogram = field(default_factory=lambda: Histogram(AGE_SECONDS))

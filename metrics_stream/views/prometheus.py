@@ -47,6 +47,11 @@ COUNTERS: tuple[tuple[str, str, Callable[[Sample], float]], ...] = (
     ("metrics_sent", "Metrics in data frames, to all clients.", lambda sample: sample.telemetry.metrics_sent),
     ("sent_bytes", "Bytes of data frames before compression.", lambda sample: sample.telemetry.bytes_sent),
     ("metrics_ingested", "Metrics published over HTTP.", lambda sample: sample.telemetry.metrics_ingested),
+    (
+        "run_metrics_recorded",
+        "Metrics recorded, once for each run.",
+        lambda sample: sample.telemetry.run_metrics_recorded,
+    ),
     ("slow_closes", "Clients closed because they did not read.", lambda s: s.telemetry.slow_clients_closed),
     ("protocol_errors", "Messages of clients answered with an error.", lambda s: s.telemetry.protocol_errors),
     ("bus_failures", "Calls to the channel layer that failed.", lambda sample: sample.telemetry.bus_failures),
@@ -55,6 +60,7 @@ COUNTERS: tuple[tuple[str, str, Callable[[Sample], float]], ...] = (
 )
 
 REASONS = tuple(reason.value for reason in GapReason)
+LOSSES = ("history", "epoch")
 ITEM_ERRORS = tuple(error.value for error in ItemErrorCode)
 REQUEST_ERRORS = tuple(error.value for error in RequestErrorCode)
 CODES = tuple(str(int(code)) for code in (*CloseCode, NO_PONG))
@@ -69,6 +75,12 @@ LABELLED: tuple[tuple[str, str, str, tuple[str, ...], Callable[[Telemetry], Mapp
     ),
     ("gaps", "Gaps announced, to all clients.", "reason", REASONS, lambda counts: counts.gaps_by_reason),
     ("closes", "Clients that the server closed.", "code", CODES, lambda counts: counts.closes_by_code),
+    (
+        "run_metrics_lost",
+        "Metrics of test runs that were accepted and are lost, as far as known.",
+        *("reason", LOSSES),
+        lambda counts: counts.run_metrics_lost,
+    ),
     (
         "ingest_metrics_refused",
         "Metrics sent over HTTP that were not taken.",
