@@ -26,6 +26,9 @@ class FaultKind(StrEnum):
     DATABASE = "database"  # the database does not answer, or lacks migrations
     RECORDING = "recording"  # test runs cannot be recorded
     RECORDING_LATE = "recording_late"  # test runs are recorded too late
+    CLOCK = "clock"  # the clock of this server differs from that of the database or Redis
+    SOURCE_CLOCKS = "source_clocks"  # producers send timestamps far from their arrival
+    INSTALLATION = "installation"  # another installation uses the same names in the same Redis
 
 
 PARTS: dict[FaultKind, str] = {
@@ -37,7 +40,13 @@ PARTS: dict[FaultKind, str] = {
     FaultKind.DATABASE: "database",
     FaultKind.RECORDING: "recorder",
     FaultKind.RECORDING_LATE: "recorder",
+    FaultKind.CLOCK: "clocks",
+    FaultKind.SOURCE_CLOCKS: "clocks",
+    FaultKind.INSTALLATION: "installation",
 }
+
+ADVISORY = frozenset({"clocks", "installation"})
+"""Checks of `/readyz` that leave a process ready: it works, but somebody has to look after its surroundings."""
 
 
 @dataclass(slots=True)

@@ -48,7 +48,10 @@ async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
         message = await receive()
         if message["type"] == "lifespan.startup":
             try:
-                get_runtime().watch("parts", watch_parts)
+                runtime = get_runtime()
+                runtime.watch("parts", watch_parts)
+                runtime.watch("clocks", runtime.clocks.watch)
+                runtime.watch("neighbours", runtime.neighbours.watch)
             except BusError as error:
                 await send({"type": "lifespan.startup.failed", "message": str(error)})
                 return

@@ -107,6 +107,10 @@ class Telemetry:
     """HTTP requests of programs that were refused as a whole, by reason."""
     refused_by_reason: dict[str, int] = field(default_factory=Counter)
     """Requests and handshakes that the edge of the server refused."""
+    run_metrics_recorded: int = 0
+    """Metrics that this process recorded, once for each run."""
+    run_metrics_lost: dict[str, int] = field(default_factory=Counter)
+    """Metrics that it counted as lost in runs, by the reason, as far as their number is known."""
     flush_seconds: Histogram = field(default_factory=lambda: Histogram(WORK_SECONDS))
     """The time to encode the frame of one view and to write it to its clients."""
     age_seconds: Histogram = field(default_factory=lambda: Histogram(AGE_SECONDS))
@@ -181,5 +185,8 @@ class Sample:
     bus_live: bool
     cpu_seconds: float
     memory_bytes: int
+    clock_skew_seconds: dict[str, float] = field(default_factory=dict)
+    """By how much this server is ahead of `database` and `redis`."""
+    sources_with_wrong_clock: int = 0
     faults: dict[str, str] = field(default_factory=dict)
     """The current faults: the message of each FaultKind."""

@@ -10,7 +10,6 @@ from django.contrib import admin, messages
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.utils import timezone
 
 from metrics_stream.admin.base import StreamAdmin
 from metrics_stream.admin.forms import TestRunForm
@@ -18,6 +17,7 @@ from metrics_stream.core.errors import RunError
 from metrics_stream.core.formatting import NO_VALUE, format_duration
 from metrics_stream.models import TestRun
 from metrics_stream.runs import lifecycle as runs
+from metrics_stream.runs.clock import database_now
 
 # After this time without a metric the list says so: a run that people forget to end stays active.
 QUIET_AFTER = timedelta(minutes=2)
@@ -81,7 +81,7 @@ class TestRunAdmin(StreamAdmin):
 
     @admin.display(description="status", ordering="status")
     def state(self, run: TestRun) -> str:
-        silence = timezone.now() - (run.last_at or run.started_at or run.created_at)
+        silence = database_now() - (run.last_at or run.started_at or run.created_at)
         if run.status == runs.Status.RUNNING and silence > QUIET_AFTER:
             return f"Running, nothing new for {silence // timedelta(minutes=1):,} min"
         return run.get_status_display()
@@ -90,7 +90,7 @@ class TestRunAdmin(StreamAdmin):
     def duration(self, run: TestRun) -> str:
         if run.started_at is None:
             return NO_VALUE
-        return format_duration(((run.ended_at or timezone.now()) - run.started_at).total_seconds())
+        return format_duration(((run.ended_at or database_now()) - run.started_at).total_seconds())
 
     @admin.display(description="metrics", ordering="metrics_recorded")
     def recorded(self, run: TestRun) -> str:

@@ -65,6 +65,7 @@ async def publish(request: HttpRequest, program: Program) -> JsonResponse:
     for error in submission.errors.values():
         runtime.telemetry.ingest_metrics_refused[error.code] += 1
     metrics = {index: metric for index, metric in submission.metrics.items() if index not in submission.errors}
+    runtime.clocks.sources.observe(metrics.values(), time.time())
     publication = make_publication_key(program, key, body)
     repeated = publication is not None and programs.is_published(program, publication)
     if not repeated:

@@ -296,6 +296,9 @@ STREAM_HEALTH = DashboardSeed(
             [
                 "status",
                 "faults",
+                "clock_skew_database_ms",
+                "clock_skew_redis_ms",
+                "sources_with_wrong_clock",
                 "clients",
                 "views",
                 "refused_clients",

@@ -407,6 +407,15 @@ function operations.clock()
   return cmsgpack.pack(clock)
 end
 
+-- Note that an installation uses this Redis; return all that did so lately.
+function operations.announce()
+  local installations = STATE .. ".installations"
+  redis.call("ZADD", installations, clock, request.installation)
+  redis.call("ZREMRANGEBYSCORE", installations, "-inf", string.format("(%.17g", clock - request.gone_seconds))
+  redis.call("EXPIRE", installations, math.ceil(request.gone_seconds))
+  return redis.call("ZRANGE", installations, 0, -1)
+end
+
 -- Keep what a producer says of the metrics that an earlier epoch had taken, until the recorder has counted it.
 function operations.report_lost()
   local reports = STATE .. ".lost"

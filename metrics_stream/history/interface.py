@@ -138,6 +138,9 @@ class History(Protocol):
     async def drop_lost_reports(self, reports: Sequence[LostReport]) -> None:
         """Forget these reports."""
 
+    async def announce(self, installation: str, gone_seconds: float) -> list[str]:
+        """Note that an installation uses this history; return all that did so in the last `gone_seconds`."""
+
     async def clock(self) -> float:
         """Return the time by the clock of the history, in seconds since 1970."""
 

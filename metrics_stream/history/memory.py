@@ -262,6 +262,10 @@ class MemoryHistory:
     async def drop_lost_reports(self, reports: Sequence[LostReport]) -> None:
         """Do nothing; see `note_accepted`."""
 
+    async def announce(self, installation: str, gone_seconds: float) -> list[str]:
+        """Return the installation alone: nobody else has this memory."""
+        return [installation]
+
     async def clock(self) -> float:
         """Return the time of this process; see History."""
         return self._now()

@@ -157,6 +157,12 @@ class RedisHistory:
         request = {"fields": [f"{report.reporter}:{report.epoch}" for report in reports]}
         await self._call_script("drop_lost_reports", request, "forget the reports on lost metrics")
 
+    async def announce(self, installation: str, gone_seconds: float) -> list[str]:
+        """Note that an installation uses this Redis; see History."""
+        request = {"installation": installation, "gone_seconds": gone_seconds}
+        found: list[bytes] = await self._call_script("announce", request, "announce this installation")
+        return [item.decode() for item in found]
+
     async def clock(self) -> float:
         """Return the time of Redis; see History."""
         return msgspec.msgpack.decode(await self._call_script("clock", {}, "tell its time"), type=float)

@@ -27,7 +27,7 @@ def rename_column(apps: Any, schema_editor: Any) -> None:
 class Migration(migrations.Migration):
 
     dependencies = [
-        ("metrics_stream", "0009_shares_of_owners"),
+        ("metrics_stream", "0010_installation"),
     ]
 
     operations = [migrations.RunPython(rename_column, migrations.RunPython.noop)]

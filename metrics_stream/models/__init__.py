@@ -1,10 +1,12 @@
 """The tables: dashboards (`dashboards.py`), test runs (`runs.py`), access (`access.py`), connected clients
-(`connections.py`), the audit log (`audit.py`)."""
+(`connections.py`), the audit log (`audit.py`), the id of the installation (`installation.py`).
+"""
 
 from metrics_stream.models.access import AccessPolicy, AccessToken, ShareLink, TokenName
 from metrics_stream.models.audit import AuditEntry
 from metrics_stream.models.connections import Connection
 from metrics_stream.models.dashboards import ClientPreset, Dashboard, Panel
+from metrics_stream.models.installation import Installation
 from metrics_stream.models.runs import MetricChunk, RecorderState, RunSource, SeriesGroup, TestRun, TierChunk
 
 __all__ = [
@@ -14,6 +16,7 @@ __all__ = [
     "ClientPreset",
     "Connection",
     "Dashboard",
+    "Installation",
     "MetricChunk",
     "Panel",
     "RecorderState",

@@ -19,3 +19,8 @@ def database_now() -> datetime:
         [at] = cursor.fetchone()
     found: datetime = at
     return found
+
+
+def database_seconds() -> float:
+    """Return the same in seconds since 1970."""
+    return database_now().timestamp()

@@ -6,15 +6,14 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.utils import timezone
-
 from metrics_stream.core.protocol.positions import Position
 from metrics_stream.models import RecorderState
+from metrics_stream.runs.clock import database_now
 
 # Another process takes over a lease that it has not seen renewed for this time.
 TAKEOVER_SECONDS = 5.0
 
-# A lease whose time is older than this is free: no holder with a correct clock is silent for so long. A server that was
+# A lease whose time is older than this is free: no holder is silent for so long. A server that was
 # just started need not watch it first.
 ABANDONED_SECONDS = 60.0
 
@@ -22,7 +21,7 @@ ABANDONED_SECONDS = 60.0
 class Lease:
     """The right to record, which at most one recorder holds.
 
-    A change of the row shows that the holder lives, not the time in it: the clocks of machines differ.
+    A change of the row shows that the holder lives; its time, by the clock of the database, only that it was abandoned.
     """
 
     def __init__(self, holder: str, clock: Callable[[], float]) -> None:
@@ -44,12 +43,12 @@ class Lease:
             return None
         # Only if neither another process has taken it nor the holder has renewed it since the row was read.
         unchanged = RecorderState.objects.filter(pk=state.pk, holder=state.holder, renewed_at=state.renewed_at)
-        state.holder, state.renewed_at = self.holder, timezone.now()
+        state.holder, state.renewed_at = self.holder, database_now()
         return state if unchanged.update(holder=state.holder, renewed_at=state.renewed_at) else None
 
     def renew(self, position: Position | None = None) -> None:
         """Renew the lease; with a position, also store how far the recording is."""
-        values: dict[str, Any] = {"renewed_at": timezone.now()}
+        values: dict[str, Any] = {"renewed_at": database_now()}
         if position is not None:
             values["position"] = _to_json(position)
         self._own_row().update(**values)
@@ -66,7 +65,7 @@ class Lease:
         return (
             not state.holder
             or state.renewed_at is None
-            or timezone.now() - state.renewed_at > timedelta(seconds=ABANDONED_SECONDS)
+            or database_now() - state.renewed_at > timedelta(seconds=ABANDONED_SECONDS)
         )
 
 

@@ -1,7 +1,8 @@
 """Start, change and end test runs, for commands, admin, the HTTP address and blocks of programs.
 
-The database is the truth. The history has the active runs too, so that each metric is assigned to its runs when it is
-published; when a crash leaves a difference, the recorder corrects the history within a second.
+The database is the truth, and its clock is the clock of all runs. The history has the active runs too, so that each
+metric is assigned to its runs when it is published; when a crash leaves a difference, the recorder corrects the history
+within a second.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db import Error as DjangoDatabaseError
 from django.db import transaction
 from django.db.models import QuerySet
-from django.utils import timezone
 from django.utils.text import slugify
 
 from metrics_stream import native_threads
@@ -35,6 +35,7 @@ from metrics_stream.core.formatting import quote
 from metrics_stream.history import ActiveRun, open_history
 from metrics_stream.models import AccessToken, TestRun
 from metrics_stream.models.validators import MAX_TEXT_LENGTH
+from metrics_stream.runs.clock import database_now
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +74,8 @@ def start(
     RunError naming the value that is wrong.
     """
     check_recordable()
-    now = timezone.now()
+    with _translate_errors():
+        now = database_now()
     run = TestRun(
         slug=make_slug(name, now),
         name=name,
@@ -102,7 +104,7 @@ def stop(run: TestRun, status: str = Status.COMPLETED, *, note: str = "", ended_
     """End a test run and return its new state; `note` is added to its notes. Raises RunError when it has ended."""
     if status not in ENDED:
         raise RunError(f"a test run cannot end as {quote(status)}; allowed: {', '.join(ENDED)}")
-    return _change(run, OPEN, status, note=note, ended_at=ended_at or timezone.now())
+    return _change(run, OPEN, status, note=note, ended_at=ended_at, ends=True)
 
 
 def fail(run: TestRun, note: str) -> TestRun:
@@ -133,7 +135,7 @@ def keep_alive(run: TestRun) -> bool:
 def mark_alive(runs: QuerySet[TestRun]) -> bool:
     """Note that the programs of the runs that have not ended still run; return whether there are any."""
     with _translate_errors():
-        return bool(runs.filter(status__in=OPEN).update(alive_at=timezone.now()))
+        return bool(runs.filter(status__in=OPEN).update(alive_at=database_now()))
 
 
 def current() -> list[TestRun]:
@@ -143,7 +145,13 @@ def current() -> list[TestRun]:
 
 
 def _change(
-    run: TestRun, allowed: Iterable[str], status: str, *, note: str = "", ended_at: datetime | None = None
+    run: TestRun,
+    allowed: Iterable[str],
+    status: str,
+    *,
+    note: str = "",
+    ended_at: datetime | None = None,
+    ends: bool = False,
 ) -> TestRun:
     with _translate_errors(), transaction.atomic():
         found = TestRun.objects.select_for_update().filter(pk=run.pk).first()
@@ -154,6 +162,9 @@ def _change(
             kind = RunOverError if found.status in ENDED else RunError
             raise kind(f"the test run {run.slug!r} is {found.status}, not {words}; it cannot become {status}")
         found.status = status
+        if ends:
+            # A clock may be set back; a run never ends before its start.
+            ended_at = max(filter(None, (ended_at or database_now(), found.started_at)))
         found.ended_at = ended_at
         found.notes = _add_note(found.notes, note)
         found.save(update_fields=["status", "ended_at", "notes"])

@@ -134,6 +134,11 @@ class OpenRun:
             stored.sketches.merge(self._sketches[place])
         self._sketches[place] = stored.sketches
 
+    @property
+    def metrics_recorded(self) -> int:
+        """The number of metrics that are recorded, or collected to be written next."""
+        return self._first_number + len(self._chunk)
+
     # --- collecting ---
 
     def take(
@@ -336,7 +341,7 @@ class OpenRun:
 
     def _make_run_columns(self) -> dict[str, Any]:
         return {
-            "metrics_recorded": self._first_number + len(self._chunk),
+            "metrics_recorded": self.metrics_recorded,
             "first_at": None if self._first_at == math.inf else _to_datetime(self._first_at),
             "last_at": None if self._last_at == -math.inf else _to_datetime(self._last_at),
             **self.progress.columns(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -29,6 +29,8 @@ class Progress:
         self._past: dict[str, dict[str, int]] = dict(until.get("past", {}))
         self._lost: list[Loss] = run.lost
         self._has_ended = run.recording_ended_at is not None
+        self.uncounted: Counter[str] = Counter()
+        """What was noted as lost since the writer last added it to the telemetry, by reason."""
 
     def offset(self, metric_type: str, epoch: str) -> int:
         """Return up to which offset of the epoch the metrics of a type were recorded or skipped."""
@@ -87,6 +89,7 @@ class Progress:
     def _count_reported(self, report: LostReport, metric_type: str, count: int, at: float) -> None:
         for entry in self._lost:
             if entry.get("epoch") == report.epoch and entry["metric_type"] == metric_type:
+                self.uncounted["epoch"] += count - entry["reports"].get(report.reporter, 0)
                 entry["reports"][report.reporter] = count
                 entry["count"] = sum(entry["reports"].values())
                 return
@@ -94,6 +97,7 @@ class Progress:
         self._note_loss(metric_type, count, "epoch", at, epoch=report.epoch, reports=reports)
 
     def _note_loss(self, metric_type: str, count: int | None, reason: str, at: float, **more: Any) -> None:
+        self.uncounted[reason] += count or 0
         entry = {"at": _to_iso(at), "metric_type": metric_type, "count": count, "reason": reason, **more}
         if len(self._lost) < MAX_LOST:
             self._lost.append(entry)

@@ -29,7 +29,7 @@ from metrics_stream.faults import FaultKind, of_process
 from metrics_stream.history import History, Page, open_history
 from metrics_stream.models import RecorderState, TestRun
 from metrics_stream.runs import lifecycle
-from metrics_stream.runs.clock import database_now
+from metrics_stream.runs.clock import database_seconds
 from metrics_stream.runs.lease import Lease
 from metrics_stream.runs.writer import Writer
 
@@ -223,7 +223,7 @@ class Recorder:
 
     def _measure_ahead(self, history: History) -> float:
         """Return by how many seconds the clock of the history is ahead of the database's."""
-        return self._await(history.clock()) - database_now().timestamp()
+        return self._await(history.clock()) - database_seconds()
 
     def _record(self, history: History, writer: Writer, unfinished: Iterable[TestRun], heads: Position) -> None:
         ended = [run for run in unfinished if run.status in lifecycle.ENDED]
@@ -256,6 +256,7 @@ class Recorder:
         stored = self._position
         if stored is None:
             earliest = min(run.started_at.timestamp() for run in unfinished if run.started_at) - CLOCK_SECONDS
+            earliest += self._measure_ahead(history)
             return self._await(history.since_time(self._types, earliest))
         offsets = {slug: stored.offsets.get(slug, heads.offsets.get(slug, 0)) for slug in self._types}
         return Position(stored.epoch, offsets)
@@ -271,7 +272,7 @@ def _store_losses(page: Page, unfinished: Iterable[TestRun], position: Position,
     """Store what is lost of runs of which nothing is recorded yet; the writer does so for the others."""
     is_over = position.epoch != page.position.epoch
     more = {"reason": "epoch", "epoch": position.epoch} if is_over else {"reason": "history"}
-    now = database_now().timestamp()
+    now = database_seconds()
     kept_from: dict[str, float] = {}
     for batch in page.batches:
         kept_from.setdefault(batch.metric_type, batch.published_at - history_ahead)
@@ -309,23 +310,24 @@ def _from_json(value: dict[str, Any] | None) -> Position | None:
 
 async def lag_seconds(history: History) -> float | None:
     """Return how long the oldest metric that is not recorded yet has waited; None when there is no run to record."""
-    started_at, stored = await sync_to_async(_read_progress)()
+    started_at, stored, now = await sync_to_async(_read_progress)()
     if started_at is None:
         return None
     if stored is None:
-        return max(0.0, time.time() - started_at)
+        return max(0.0, now - started_at)
     page = await history.since(stored, max_metrics=1)
     if not page.batches:
         return 0.0
-    return max(0.0, time.time() - min(batch.published_at for batch in page.batches))
+    return max(0.0, await history.clock() - min(batch.published_at for batch in page.batches))
 
 
-def _read_progress() -> tuple[float | None, Position | None]:
-    """Return the start of the oldest run that is not completely recorded, and the position of the recording."""
+def _read_progress() -> tuple[float | None, Position | None, float]:
+    """Return the start of the oldest run that is not completely recorded, the position of the recording, and now."""
     unfinished = TestRun.objects.filter(started_at__isnull=False, recording_ended_at__isnull=True)
     started_at = unfinished.order_by("started_at").values_list("started_at", flat=True).first()
     state = RecorderState.objects.filter(pk=RecorderState.ROW).first()
-    return started_at.timestamp() if started_at else None, _from_json(state.position if state else None)
+    position = _from_json(state.position if state else None)
+    return started_at.timestamp() if started_at else None, position, database_seconds()
 
 
 # --- the recorder of this process ---

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -16,8 +15,10 @@ from metrics_stream.core.series.folding import readings
 from metrics_stream.core.series.sketch_columns import sketches_in
 from metrics_stream.history.accepted import LostItem, LostReport
 from metrics_stream.models import MetricChunk, RecorderState, SeriesGroup, TestRun, TierChunk
+from metrics_stream.runs.clock import database_seconds
 from metrics_stream.runs.open_run import Changes, OpenRun
 from metrics_stream.runs.progress import Progress
+from metrics_stream.telemetry import of_process
 
 
 class Writer:
@@ -27,8 +28,8 @@ class Writer:
     again. So nothing is recorded twice or left out, whenever a process is killed.
     """
 
-    def __init__(self, *, now: Callable[[], float] = time.time) -> None:
-        """`now` is the clock, in seconds since 1970."""
+    def __init__(self, *, now: Callable[[], float] = database_seconds) -> None:
+        """`now` is the clock of the database, in seconds since 1970."""
         self._now = now
         self._runs: dict[int, OpenRun] = {}
         self._position: dict[str, Any] | None = None
@@ -49,6 +50,7 @@ class Writer:
         now = self._now()
         try:
             targets = self._load_targets(batches)
+            before = sum(run.metrics_recorded for run in self._runs.values())
             for batch in batches:
                 self._take(batch, targets, now, history_ahead)
             for target in targets.values():
@@ -57,6 +59,8 @@ class Writer:
                     progress.skip_to(metric_type, position.epoch, offset, offset, at=now, is_paused=is_paused)
             changes = {pk: run.changes(now) for pk, run in self._runs.items()}
             self._save(changes, {"epoch": position.epoch, "offsets": dict(position.offsets)}, now)
+            of_process.run_metrics_recorded += max(0, sum(r.metrics_recorded for r in self._runs.values()) - before)
+            _count_losses(run.progress for run in self._runs.values())
         except BaseException:
             self._forget()
             raise
@@ -91,12 +95,15 @@ class Writer:
         try:
             waiting: set[int] = set()
             changes: dict[int, Changes] = {}
+            concerned: list[Progress] = []
             for run, of_run in self._find_concerned(reports, history_ahead):
                 open_run = self._runs.get(run.pk)
                 progress = open_run.progress if open_run is not None else Progress(run)
                 waiting |= {index for index, items in of_run.items() if not progress.count_lost(reports[index], items)}
                 changes[run.pk] = Changes.of_columns(progress.columns())
+                concerned.append(progress)
             self._save(changes, None, now)
+            _count_losses(concerned)
         except BaseException:
             self._forget()
             raise
@@ -194,6 +201,13 @@ class Writer:
                     self._runs.pop(pk, None)
         if position is not None:
             self._position = position
+
+
+def _count_losses(written: Iterable[Progress]) -> None:
+    for progress in written:
+        for reason, count in progress.uncounted.items():
+            of_process.run_metrics_lost[reason] += count
+        progress.uncounted.clear()
 
 
 _TARGET_COLUMNS = ("slug", "status", "sources", "started_at", "ended_at")

@@ -45,6 +45,9 @@ def health(now: Sample, before: Sample) -> dict[str, Any]:
         "protocol_errors": telemetry.protocol_errors,
         "bus_failures": telemetry.bus_failures,
         **health_of_faults(now),
+        "clock_skew_database_ms": _in_milliseconds(now.clock_skew_seconds.get("database")),
+        "clock_skew_redis_ms": _in_milliseconds(now.clock_skew_seconds.get("redis")),
+        "sources_with_wrong_clock": now.sources_with_wrong_clock,
         "cpu_utilization": round(max(0.0, now.cpu_seconds - before.cpu_seconds) / seconds, 4),
         "memory_mb": round(now.memory_bytes / 1e6, 1),
         "uptime_seconds": round(now.at - telemetry.started_at),
@@ -57,3 +60,7 @@ def health_of_faults(now: Sample) -> dict[str, Any]:
         "status": "healthy" if now.bus_live and not now.faults else "degraded",
         "faults": "; ".join(f"{kind}: {message}" for kind, message in now.faults.items()) or None,
     }
+
+
+def _in_milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 1)

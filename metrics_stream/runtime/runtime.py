@@ -23,9 +23,11 @@ from metrics_stream.hub.clients import HubLimits
 from metrics_stream.hub.hub import Hub
 from metrics_stream.runtime import workers
 from metrics_stream.runtime.bus_watch import BusWatch
+from metrics_stream.runtime.clocks import Clocks
 from metrics_stream.runtime.groups import GroupMembership
 from metrics_stream.runtime.intake import Intake
 from metrics_stream.runtime.layer_log import LayerLog
+from metrics_stream.runtime.neighbours import Neighbours
 from metrics_stream.runtime.publishing import Publishing
 from metrics_stream.runtime.redis_watch import RedisWatch
 from metrics_stream.runtime.run_sources import RunSources
@@ -80,6 +82,7 @@ class Runtime:
         self.run_sources = RunSources()
         self.intake = Intake(self.hub, self.history, telemetry, self.run_sources.get)
         self.bus_watch = BusWatch(self.bus, self.hub, self.membership, reconnect=self.reconnect)
+        self.clocks = Clocks(self.history)
         self.publishing = Publishing(self.bus, self.bus_watch)
         self.statistics = Statistics(
             settings,
@@ -88,8 +91,10 @@ class Runtime:
             publishing=self.publishing,
             hub=self.hub,
             bus_watch=self.bus_watch,
+            clocks=self.clocks,
         )
         self._layer_log = LayerLog(self.bus_watch)
+        self.neighbours = Neighbours(settings, self.history)
         self.access_changed = asyncio.Event()
         """Set when the permissions of some client may have changed; the access monitor clears it."""
         self.changed_owners: set[str | None] = set()
@@ -183,6 +188,8 @@ class Runtime:
         while True:
             message = await self.bus.receive()
             if isinstance(message, Published):
+                if message.place is not None:
+                    self.clocks.sources.observe(message.metrics, message.place.published_at)
                 await self.intake.take(message)
             elif isinstance(message, CanaryMessage):
                 self.bus_watch.hear(message.number)

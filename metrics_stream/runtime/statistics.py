@@ -29,6 +29,7 @@ from metrics_stream.hub.hub import Hub
 from metrics_stream.hub.inspection import answer_question, describe_all
 from metrics_stream.runtime import workers
 from metrics_stream.runtime.bus_watch import BusWatch
+from metrics_stream.runtime.clocks import Clocks
 from metrics_stream.runtime.health import health, health_of_faults
 from metrics_stream.runtime.publishing import Publishing
 from metrics_stream.telemetry import Sample, Telemetry
@@ -55,6 +56,7 @@ class Statistics:
         publishing: Publishing,
         hub: Hub,
         bus_watch: BusWatch,
+        clocks: Clocks,
     ) -> None:
         self._settings = settings
         self._telemetry = telemetry
@@ -62,6 +64,7 @@ class Statistics:
         self._publishing = publishing
         self._hub = hub
         self._bus_watch = bus_watch
+        self._clocks = clocks
         self._loop = asyncio.get_running_loop()
         self._process = psutil.Process()
 
@@ -122,6 +125,8 @@ class Statistics:
             bus_live=self._bus_watch.find_problem() is None and self._bus_watch.state == "live",
             cpu_seconds=time.process_time(),
             memory_bytes=self._process.memory_info().rss,
+            clock_skew_seconds=dict(self._clocks.skew_seconds),
+            sources_with_wrong_clock=len(self._clocks.sources.wrong()),
             faults={fault.kind: fault.message for fault in of_process.current()},
         )
 
@@ -142,6 +147,8 @@ class Statistics:
             **self._telemetry.snapshot(),
             "started_at": format_timestamp(self._telemetry.started_at),
             "bus_state": self._bus_watch.state,
+            "clock_skew_seconds": dict(self._clocks.skew_seconds),
+            "sources_with_wrong_clock": self._clocks.sources.wrong(),
             "views": self._hub.view_count,
             "metric_types": sorted(self._hub.interest),
             "clients": describe_all(self._hub.clients.values(), self._loop.time()),

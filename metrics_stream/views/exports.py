@@ -18,7 +18,6 @@ import msgspec
 from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse, HttpResponseGone, StreamingHttpResponse
 from django.http.response import HttpResponseBase
-from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from metrics_stream.access.decorators import for_viewers
@@ -32,6 +31,7 @@ from metrics_stream.core.metrics.summaries import SKETCHES
 from metrics_stream.core.spreadsheets import without_formulas
 from metrics_stream.models import TestRun
 from metrics_stream.runs import reader
+from metrics_stream.runs.clock import database_now
 from metrics_stream.views.dashboards import page_cache
 from metrics_stream.views.run_lookup import find_run, is_whole
 
@@ -97,7 +97,7 @@ async def _download(
         return HttpResponseGone(GONE, content_type="text/plain; charset=utf-8")
     note(Action.EXPORT, access.who, f"{run.slug}.{ending}", address=address_of(request))
     # The name of the file says how far it reaches where the recording goes on.
-    until = "" if run.recording_ended_at else f"-until-{timezone.now():%Y%m%d-%H%M%S}"
+    until = "" if run.recording_ended_at else f"-until-{await sync_to_async(database_now)():%Y%m%d-%H%M%S}"
     headers = {"Content-Disposition": f'attachment; filename="{run.slug}{until}.{ending}"'}
     if request.method == "HEAD":
         return HttpResponse(content_type=content_type, headers=headers)

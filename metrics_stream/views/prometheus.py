@@ -24,6 +24,11 @@ GAUGES: tuple[tuple[str, str, Callable[[Sample], float]], ...] = (
     ("clients", "Connected clients.", lambda sample: sample.telemetry.connected_clients),
     ("views", "Different views; frames are encoded once for each.", lambda sample: sample.views),
     ("bus_live", "Server processes whose channel layer carries.", lambda sample: sample.bus_live),
+    (
+        "sources_with_wrong_clock",
+        "Sources whose timestamps are far from their arrival.",
+        lambda sample: sample.sources_with_wrong_clock,
+    ),
     ("resident_memory_bytes", "Memory of the server processes.", lambda sample: sample.memory_bytes),
 )
 
@@ -43,6 +48,11 @@ COUNTERS: tuple[tuple[str, str, Callable[[Sample], float]], ...] = (
     ("metrics_sent", "Metrics in data frames, to all clients.", lambda sample: sample.telemetry.metrics_sent),
     ("sent_bytes", "Bytes of data frames before compression.", lambda sample: sample.telemetry.bytes_sent),
     ("metrics_ingested", "Metrics published over HTTP.", lambda sample: sample.telemetry.metrics_ingested),
+    (
+        "run_metrics_recorded",
+        "Metrics recorded, once for each run.",
+        lambda sample: sample.telemetry.run_metrics_recorded,
+    ),
     ("slow_closes", "Clients closed because they did not read.", lambda s: s.telemetry.slow_clients_closed),
     ("protocol_errors", "Messages of clients answered with an error.", lambda s: s.telemetry.protocol_errors),
     ("bus_failures", "Calls to the channel layer that failed.", lambda sample: sample.telemetry.bus_failures),
@@ -51,6 +61,7 @@ COUNTERS: tuple[tuple[str, str, Callable[[Sample], float]], ...] = (
 )
 
 REASONS = tuple(reason.value for reason in GapReason)
+LOSSES = ("history", "epoch")
 ITEM_ERRORS = tuple(error.value for error in ItemErrorCode)
 REQUEST_ERRORS = tuple(error.value for error in RequestErrorCode)
 REFUSALS = tuple(reason.value for reason in Refusal)
@@ -66,6 +77,12 @@ LABELLED: tuple[tuple[str, str, str, tuple[str, ...], Callable[[Telemetry], Mapp
     ),
     ("gaps", "Gaps announced, to all clients.", "reason", REASONS, lambda counts: counts.gaps_by_reason),
     ("closes", "Clients that the server closed.", "code", CODES, lambda counts: counts.closes_by_code),
+    (
+        "run_metrics_lost",
+        "Metrics of test runs that were accepted and are lost, as far as known.",
+        *("reason", LOSSES),
+        lambda counts: counts.run_metrics_lost,
+    ),
     (
         "ingest_metrics_refused",
         "Metrics sent over HTTP that were not taken.",
@@ -93,6 +110,8 @@ HISTOGRAMS: tuple[tuple[str, str, Callable[[Telemetry], Histogram]], ...] = (
 )
 
 
+CLOCK_SKEW = ("clock_skew_seconds", "By how much the clock of this server is ahead of another.")
+CLOCKS = ("database", "redis")
 FAULTS = ("faults", "Server processes that have the fault now.")
 
 
@@ -111,6 +130,7 @@ class SampleCollector(Collector):
         for kind in FaultKind:
             faults.add_metric([kind], sum(kind in sample.faults for sample in self._alive))
         yield faults
+        yield self._skew_family()
         for name, text, value in COUNTERS:
             yield CounterMetricFamily(PREFIX + name, text, sum(map(value, self._all)))
         for name, text, label, label_values, counts in LABELLED:
@@ -124,6 +144,14 @@ class SampleCollector(Collector):
             yield family
         for name, text, pick in HISTOGRAMS:
             yield _histogram_family(PREFIX + name, text, [pick(sample.telemetry) for sample in self._all])
+
+    def _skew_family(self) -> GaugeMetricFamily:
+        family = GaugeMetricFamily(PREFIX + CLOCK_SKEW[0], CLOCK_SKEW[1], labels=["clock"])
+        for clock in CLOCKS:
+            skews = [skew for sample in self._alive if (skew := sample.clock_skew_seconds.get(clock)) is not None]
+            if skews:
+                family.add_metric([clock], max(skews, key=abs))
+        return family
 
 
 def _histogram_family(name: str, text: str, histograms: Sequence[Histogram]) -> HistogramMetricFamily:

@@ -13,7 +13,6 @@ from itertools import groupby
 from typing import Any
 
 from django.core.cache import cache
-from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from metrics_stream.conf import get_settings
@@ -23,6 +22,7 @@ from metrics_stream.core.metrics.permission import Permit
 from metrics_stream.core.series.columns import SeriesColumns
 from metrics_stream.models import TestRun
 from metrics_stream.runs import series as run_series
+from metrics_stream.runs.clock import database_now
 from metrics_stream.runs.counts import Counted, count_visible
 from metrics_stream.views import sparkline
 from metrics_stream.views.page_config import describe_field
@@ -138,7 +138,7 @@ def facts(run: TestRun, permit: Permit) -> Facts:
     """Return the facts of a run, of the part that `permit` allows."""
     duration = None
     if run.started_at is not None:
-        duration = ((run.ended_at or timezone.now()) - run.started_at).total_seconds()
+        duration = ((run.ended_at or database_now()) - run.started_at).total_seconds()
     return Facts(
         run=run,
         sources=permit.visible_sources(map(str, run.sources)),

@@ -18,7 +18,7 @@ from metrics_stream.access.grants import access_of_user, sees_connections
 from metrics_stream.access.visibility import visible_statistics
 from metrics_stream.core.errors import BusError
 from metrics_stream.core.formatting import format_timestamp
-from metrics_stream.faults import PARTS, FaultKind
+from metrics_stream.faults import ADVISORY, PARTS, FaultKind
 from metrics_stream.faults import of_process as faults
 from metrics_stream.runs import recorder
 from metrics_stream.runtime import runtime
@@ -70,7 +70,7 @@ async def readyz(request: HttpRequest) -> JsonResponse:
     lag = await recorder_lag_seconds()
     found = await problems(lag)
     checks = {part: problem or "ok" for part, problem in found.items()}
-    ready = not any(found.values())
+    ready = not any(problem for part, problem in found.items() if part not in ADVISORY)
     answer = {
         "ready": ready,
         "checks": checks,
@@ -79,6 +79,9 @@ async def readyz(request: HttpRequest) -> JsonResponse:
             for fault in faults.current()
         ],
         "recorder_lag_seconds": None if lag is None else round(lag, 1),
+        "clock_skew_seconds": {
+            name: round(skew, 3) for name, skew in runtime.get_runtime().clocks.skew_seconds.items()
+        },
     }
     return JsonResponse(answer, status=200 if ready else 503)
 

@@ -11,7 +11,7 @@ from tests.support.documents import FENCE, MONITORING, named, table
 
 def test_everything_that_prometheus_gets():
     assert named(table(MONITORING, "Gauges", "name")) == [
-        prometheus.PREFIX + name for name, *_ in (*prometheus.GAUGES, prometheus.FAULTS)
+        prometheus.PREFIX + name for name, *_ in (*prometheus.GAUGES, prometheus.FAULTS, prometheus.CLOCK_SKEW)
     ]
     counters = [*prometheus.COUNTERS, *prometheus.LABELLED]
     assert named(table(MONITORING, "Counters", "name")) == [f"{prometheus.PREFIX}{name}_total" for name, *_ in counters]

@@ -4,7 +4,8 @@ import pytest
 
 from metrics_stream.history.accepted import LostItem, LostReport
 from metrics_stream.models import RecorderState, TestRun
-from metrics_stream.runs import progress
+from metrics_stream.runs import progress, writer
+from metrics_stream.telemetry import Telemetry
 from tests.support.recording import HOLDER, START, Recording, metric, start_run
 
 pytestmark = pytest.mark.django_db
@@ -42,6 +43,16 @@ def test_the_metrics_after_those_recorded_are_counted_and_the_unknown_is_known(r
     assert lost(run) == [("system", 5, "epoch")]
     recording.record(metric(5))
     assert lost(run) == [("system", 5, "epoch")]
+
+
+def test_the_telemetry_counts_what_is_recorded_and_what_is_lost_once(recording, monkeypatch):
+    telemetry = Telemetry()
+    monkeypatch.setattr(writer, "of_process", telemetry)
+    count(recording, report((2, 4)))
+    count(recording, report((2, 4), (6, 1)))
+    recording.publish(metric(5))
+    recording.record(metric(6), metric(7))
+    assert (telemetry.run_metrics_recorded, telemetry.run_metrics_lost) == (2, {"epoch": 5, "history": 1})
 
 
 def test_reports_that_are_read_again_count_once_and_those_of_others_are_added(recording):

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from metrics_stream.broadcast import broadcast
 from metrics_stream.bus.bus import declare_server
+from metrics_stream.faults import FaultKind, of_process
 from metrics_stream.models import RecorderState, TestRun
 from metrics_stream.runs import lifecycle as runs
 from metrics_stream.runtime.runtime import get_runtime, stop_runtime
@@ -19,11 +20,13 @@ from metrics_stream.views import status
 from tests.support.exposition import values_of
 from tests.support.inbox import Inbox
 
-OK = {"channel layer": "ok", "latency": "ok", "clients": "ok", "database": "ok", "recorder": "ok"}
+OK = dict.fromkeys(("channel layer", "latency", "clients", "database", "recorder", "clocks", "installation"), "ok")
 
 
 def not_ready(**checks):
-    return 503, {"ready": False, "checks": {**OK, **checks}, "faults": ANY, "recorder_lag_seconds": None}
+    checks = {**OK, **checks}
+    rest = {"faults": ANY, "recorder_lag_seconds": None, "clock_skew_seconds": {}}
+    return 503, {"ready": False, "checks": checks, **rest}
 
 
 class ReadinessTests(TransactionTestCase):
@@ -44,7 +47,7 @@ class ReadinessTests(TransactionTestCase):
         await self.opened()
         assert await self.ready() == (
             200,
-            {"ready": True, "checks": OK, "faults": [], "recorder_lag_seconds": None},
+            {"ready": True, "checks": OK, "faults": [], "recorder_lag_seconds": None, "clock_skew_seconds": {}},
         )
         await stop_runtime()
 
@@ -69,6 +72,20 @@ class ReadinessTests(TransactionTestCase):
         assert (await self.ready())[1]["recorder_lag_seconds"] is not None, "it has still to reach its end"
         await TestRun.objects.aupdate(recording_ended_at=timezone.now())
         assert (await self.ready())[1]["recorder_lag_seconds"] is None
+        await stop_runtime()
+
+    async def test_a_wrong_clock_and_another_installation_are_told_but_keep_no_process_from_its_work(self):
+        runtime = await self.opened()
+        runtime.clocks.skew_seconds["database"] = 300.04
+        of_process.begin(FaultKind.CLOCK, "the clock is wrong")
+        of_process.begin(FaultKind.INSTALLATION, "there is another one")
+        status, answer = await self.ready()
+        assert (status, answer["ready"]) == (200, True)
+        assert answer["checks"] == {**OK, "clocks": "the clock is wrong", "installation": "there is another one"}
+        assert answer["clock_skew_seconds"] == {"database": 300.04}
+        text = (await AsyncClient().get("/metrics")).text
+        assert 'metrics_stream_clock_skew_seconds{clock="database"} 300.04' in text
+        assert 'metrics_stream_faults{fault="installation"} 1.0' in text
         await stop_runtime()
 
     async def test_a_silent_channel_layer_is_named(self):

@@ -2,10 +2,10 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand
-from django.utils import timezone
 
 from metrics_stream.audit import trail
 from metrics_stream.conf import get_settings
+from metrics_stream.runs.clock import database_now
 from metrics_stream.runs.retention import prune
 
 
@@ -22,7 +22,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         dry_run = options["dry_run"]
         verb = "would delete" if dry_run else "deleted"
-        total, settings, now = 0, get_settings(), timezone.now()
+        total, settings, now = 0, get_settings(), database_now()
         for pruned in prune(settings, now=now, dry_run=dry_run):
             total += pruned.payload_bytes
             self.stdout.write(f"{pruned.run.slug}: {verb} {pruned.what}, {_megabytes(pruned.payload_bytes)}")

@@ -4,12 +4,12 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.utils import timezone
 
 from metrics_stream.collectors.progress import clock_text
 from metrics_stream.core.errors import RunError
 from metrics_stream.models import TestRun
 from metrics_stream.runs import lifecycle
+from metrics_stream.runs.clock import database_now
 
 
 class Command(BaseCommand):
@@ -29,7 +29,7 @@ class Command(BaseCommand):
             run = lifecycle.stop(_choose_run(slug, lifecycle.current()), options["status"])
         except RunError as error:
             raise CommandError(str(error)) from error
-        seconds = (timezone.now() - run.started_at).total_seconds() if run.started_at else 0
+        seconds = (database_now() - run.started_at).total_seconds() if run.started_at else 0
         self.stdout.write(f"{run.slug}: {run.status} after {clock_text(seconds)}")
 
 
