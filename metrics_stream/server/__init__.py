@@ -1,1 +1,1 @@
-"""uvicorn protocol classes and the supervisor of worker processes."""
+"""uvicorn protocol classes, what the edge of the server refuses, and the supervisor of worker processes."""
