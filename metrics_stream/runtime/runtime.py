@@ -77,7 +77,13 @@ class Runtime:
             slugs = settings.catalogue().slugs
             self.recent = RecentSeries(self.history, settings.history_seconds, slugs)
         self.intake = Intake(self.hub, self.history, telemetry)
-        self.bus_watch = BusWatch(self.bus, self.hub, self.membership, reconnect=self.reconnect)
+        self.bus_watch = BusWatch(
+            self.bus,
+            self.hub,
+            self.membership,
+            latency_seconds=settings.latency_seconds,
+            reconnect=self.reconnect,
+        )
         self.publishing = Publishing(self.bus, self.bus_watch)
         self.statistics = Statistics(
             settings,
