@@ -33,6 +33,8 @@ _DAY = 86_400.0
 _BOUNDS: dict[str, tuple[float, float]] = {
     # The server's own metric must fit, and the largest metric must fit into a frame with what surrounds it.
     "MAX_METRIC_BYTES": (LEAST_METRIC_BYTES, MAX_FRAME_BYTES - LEAST_METRIC_BYTES),
+    # One of each metric type.
+    "MAX_PENDING_METRICS": (10, 10**12),
     "MAX_PENDING_BYTES": (LEAST_METRIC_BYTES, 10**12),
     "SLOW_CLIENT_BYTES": (LEAST_METRIC_BYTES, 10**12),
     # Pages subscribe with messages of this size; the WebSocket of the server reads no more than 16 MiB.

@@ -54,16 +54,16 @@ async def test_what_redis_refuses_is_told_by_log_readiness_health_and_to_viewers
     settings, caplog, own_redis, break_it, mend_it, reason
 ):
     async with viewer_on(settings, own_redis.url, "stream") as viewer:
-        await eventually(lambda: viewer.health and not viewer.health[-1]["faults"], 5)
+        await eventually(lambda: viewer.metrics and not viewer.metrics[-1]["faults"], 5)
         await asyncio.to_thread(own_redis.command, *break_it)
         await eventually(lambda: faults.has(FaultKind.PUBLISHING), 5)
         [fault] = [fault for fault in faults.current() if fault.kind == FaultKind.PUBLISHING]
         assert reason in fault.message
         await publish_until_refused()
         # Stream health tells it although it travels by the same Redis.
-        await eventually(lambda: "publishing" in (viewer.health[-1]["faults"] or ""), 5)
-        assert reason in viewer.health[-1]["faults"]
-        assert viewer.health[-1]["status"] == "degraded"
+        await eventually(lambda: "publishing" in (viewer.metrics[-1]["faults"] or ""), 5)
+        assert reason in viewer.metrics[-1]["faults"]
+        assert viewer.metrics[-1]["status"] == "degraded"
         if reason != "Redis has no memory left":  # which still takes a part of what is published
             await eventually(lambda: viewer.statuses == ["stale"], 5)
         await asyncio.to_thread(own_redis.command, *mend_it)
