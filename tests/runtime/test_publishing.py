@@ -4,6 +4,7 @@ import asyncio
 import time
 
 import pytest
+import redis
 
 from metrics_stream.core.errors import BusError
 from metrics_stream.core.metrics.catalogue import SYSTEM
@@ -88,3 +89,24 @@ async def test_a_redis_that_is_away_takes_two_lines_also_when_nobody_is_connecte
         await eventually(lambda: not faults.current(), 10)
     lines = [record for record in caplog.records if record.name.startswith(("metrics_stream", "channels_redis"))]
     assert len(told(caplog, "channel_layer")) == len(lines) == 2, [record.getMessage() for record in lines]
+
+
+@pytest.mark.parametrize(
+    ("break_it", "mend_it", "reason"),
+    [
+        (["ACL", "SETUSER", "default", "resetpass", ">other"], None, "does not accept the user or password"),
+        (["CONFIG", "SET", "maxclients", "1"], ["CONFIG", "SET", "maxclients", "10000"], "maxclients"),
+    ],
+)
+async def test_a_redis_that_accepts_no_connection_says_why(settings, caplog, own_redis, break_it, mend_it, reason):
+    # One connection for both commands: later ones are not accepted.
+    with redis.Redis.from_url(own_redis.url, single_connection_client=True) as admin:
+        admin.execute_command(*break_it)
+        async with viewer_on(settings, own_redis.url, "system") as viewer:
+            await eventually(lambda: faults.has(FaultKind.CHANNEL_LAYER), 5)
+            await eventually(lambda: reason in " ".join(fault.message for fault in faults.current()), 5)
+            await eventually(lambda: viewer.statuses == ["stale"], 5)
+            if mend_it:
+                admin.execute_command(*mend_it)
+                await eventually(lambda: not faults.current(), 10)
+                assert len(told(caplog, "channel_layer")) == 2
