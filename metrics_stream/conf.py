@@ -18,8 +18,9 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
+from metrics_stream.core.delivery.frames import MAX_FRAME_BYTES
 from metrics_stream.core.metrics.catalogue import ALL, BUILTIN_TYPES, SLUG_PATTERN, Catalogue, MetricType
-from metrics_stream.core.metrics.metric import MAX_METRIC_BYTES
+from metrics_stream.core.metrics.metric import LEAST_METRIC_BYTES, MAX_METRIC_BYTES
 from metrics_stream.core.origins import parse_origin
 
 # The characters that channel layers allow in a group name, short enough for a metric type to follow.
@@ -38,6 +39,36 @@ _OLDER_NAMES = ("ANONYMOUS_READ", "ALLOWED_ORIGINS")
 _MAY_BE_ZERO = frozenset(
     {"HISTORY_SECONDS", "RECORD_RAW_DAYS", "RECORD_1S_DAYS", "RECORD_10S_DAYS", "RECORD_60S_DAYS", "AUDIT_DAYS"}
 )
+
+
+# Below these values nothing works, and above them numbers overflow somewhere: in dates, in timers, in MessagePack.
+_BOUNDS_OF_KINDS: dict[str, tuple[float, float]] = {"int": (1, 10**12), "float": (0.001, 10**9)}
+_DAY = 86_400.0
+_BOUNDS: dict[str, tuple[float, float]] = {
+    # The server's own metric must fit, and the largest metric must fit into a frame with what surrounds it.
+    "MAX_METRIC_BYTES": (LEAST_METRIC_BYTES, MAX_FRAME_BYTES - LEAST_METRIC_BYTES),
+    # One of each metric type.
+    "MAX_PENDING_METRICS": (10, 10**12),
+    "MAX_PENDING_BYTES": (LEAST_METRIC_BYTES, 10**12),
+    "SLOW_CLIENT_BYTES": (LEAST_METRIC_BYTES, 10**12),
+    # Pages subscribe with messages of this size; the WebSocket of the server reads no more than 16 MiB.
+    "MAX_MESSAGE_BYTES": (1_024, 2**24),
+    # The state of the history outlives its metrics; it is kept for 30 days.
+    "HISTORY_SECONDS": (1, 30 * _DAY),
+    "BUS_TIMEOUT_SECONDS": (0.1, 60),
+    "LATENCY_SECONDS": (0.1, 3_600),
+    # With shorter times a process does little else.
+    "REJOIN_SECONDS": (0.01, _DAY),
+    "RECHECK_SECONDS": (0.01, _DAY),
+    "AUTHENTICATE_SECONDS": (0.01, 3_600),
+    "SLOW_CLIENT_SECONDS": (0.1, 3_600),
+    "DRAIN_SECONDS": (0.001, 3_600),
+    # A hundred years: a date that far away still is one.
+    **dict.fromkeys(
+        ("SHARE_SESSION_DAYS", "RECORD_RAW_DAYS", "RECORD_1S_DAYS", "RECORD_10S_DAYS", "RECORD_60S_DAYS"),
+        (0.001, 36_500),
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +189,9 @@ class StreamSettings:
     bus_timeout_seconds: float = 5.0
     """The deadline of each call to the channel layer."""
 
+    latency_seconds: float = 2.0
+    """The latency that the service promises: a message to itself that takes longer is a fault."""
+
     history_seconds: float = 900.0
     """How long published metrics are kept for new and returning clients; 0: not at all."""
 
@@ -228,10 +262,14 @@ def _parse_value(key: str, value: Any) -> Any:
         return _parse_origins(key, value)
     allowed = int if kind == "int" else int | float
     is_number = isinstance(value, allowed) and not isinstance(value, bool)
-    if is_number and (0 < value < float("inf") or (value == 0 and key in _MAY_BE_ZERO)):
+    least, most = _BOUNDS.get(key, _BOUNDS_OF_KINDS[kind])
+    if is_number and (least <= value <= most or (value == 0 and key in _MAY_BE_ZERO)):
         return value
     number = "a whole number" if kind == "int" else "a number"
     bound = "0, or above 0" if key in _MAY_BE_ZERO else "above 0"
+    if is_number and 0 < value < float("inf"):
+        zero = "0, or " if key in _MAY_BE_ZERO else ""
+        bound = f"{zero}from {least:.15g} to {most:.15g}"
     raise ImproperlyConfigured(f"METRICS_STREAM[{key!r}] is {value!r}; it must be {number} {bound}")
 
 

@@ -21,7 +21,7 @@ class FaultKind(StrEnum):
     REDIS = "redis"  # Redis lacks or forbids what is needed
     CHANNEL_LAYER = "channel_layer"  # what is sent over the channel layer does not arrive
     PUBLISHING = "publishing"  # metrics cannot be published
-    LATENCY = "latency"  # messages take longer than LATENCY_SECONDS
+    LATENCY = "latency"  # messages of the process to itself take longer than LATENCY_SECONDS
     CLIENTS = "clients"  # as many clients are connected as MAX_CLIENTS allows
     DATABASE = "database"  # the database does not answer, or lacks migrations
     RECORDING = "recording"  # test runs cannot be recorded

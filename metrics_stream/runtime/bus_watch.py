@@ -16,6 +16,7 @@ from metrics_stream.core.errors import BusError, WrongNodeError
 from metrics_stream.faults import FaultKind, of_process
 from metrics_stream.hub.hub import Hub
 from metrics_stream.runtime.groups import GroupMembership
+from metrics_stream.runtime.latency_watch import LatencyWatch
 
 # The process sends itself a message every second; after four seconds without one the bus counts as stale. This is
 # judged before and after each attempt, which takes at most a second when Redis hangs: clients are told within five
@@ -36,9 +37,17 @@ class BusWatch:
     """Knows the state of the bus; tells the clients when it changes and fills in what was lost."""
 
     def __init__(
-        self, bus: Bus, hub: Hub, membership: GroupMembership, *, reconnect: Callable[[], Awaitable[None]]
+        self,
+        bus: Bus,
+        hub: Hub,
+        membership: GroupMembership,
+        *,
+        latency_seconds: float,
+        reconnect: Callable[[], Awaitable[None]],
     ) -> None:
-        """`reconnect` drops the connections to the channel layer and opens new ones."""
+        """`latency_seconds` is what is promised; `reconnect` opens new connections to the channel layer."""
+        self._latency_watch = LatencyWatch(latency_seconds)
+        self._sent_at: dict[int, float] = {}
         self._bus = bus
         self._hub = hub
         self._membership = membership
@@ -86,9 +95,15 @@ class BusWatch:
 
     def hear(self, number: int) -> None:
         """Take a canary that came back; if others were lost before it, catch up."""
-        if self._canary.hear(number, time.monotonic()):
+        now = time.monotonic()
+        sent_at = self._sent_at.get(number)
+        # After a silence, which is a fault of its own, old messages may come late.
+        if sent_at is not None and self._canary.state == "live":
+            self._latency_watch.observe(now - sent_at, "a message over the channel layer took")
+        self._sent_at = {later: at for later, at in self._sent_at.items() if later > number}
+        if self._canary.hear(number, now):
             self._membership.catch_up()
-        self.judge(time.monotonic())
+        self.judge(now)
 
     async def run(self) -> None:
         """Send canaries until cancelled; while none comes back, reconnect."""
@@ -117,6 +132,7 @@ class BusWatch:
     async def _send_canary(self) -> None:
         try:
             async with asyncio.timeout(CANARY_SECONDS):
+                self._sent_at[self._canary.next_number] = time.monotonic()
                 await self._bus.send_canary(self._canary.next_number)
                 self._canary.sent()
         except BusError as error:

@@ -7,6 +7,9 @@ from typing import Any
 from metrics_stream.core.protocol.codes import GapReason
 from metrics_stream.telemetry import Histogram, Sample
 
+# More is in the log and in `/readyz`. The metric must fit into LEAST_METRIC_BYTES, also if each character is escaped.
+FAULTS_CHARACTERS = 400
+
 
 def health(now: Sample, before: Sample) -> dict[str, Any]:
     """Return the fields of a `stream` metric; rates and percentiles cover the time between the samples."""
@@ -58,7 +61,7 @@ def health_of_faults(now: Sample) -> dict[str, Any]:
     """Return the fields of a `stream` metric that say what is wrong with the process."""
     return {
         "status": "healthy" if now.bus_live and not now.faults else "degraded",
-        "faults": "; ".join(f"{kind}: {message}" for kind, message in now.faults.items()) or None,
+        "faults": "; ".join(f"{kind}: {message}" for kind, message in now.faults.items())[:FAULTS_CHARACTERS] or None,
     }
 
 

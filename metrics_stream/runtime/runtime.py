@@ -81,7 +81,13 @@ class Runtime:
             self.recent = RecentSeries(self.history, settings.history_seconds, slugs)
         self.run_sources = RunSources()
         self.intake = Intake(self.hub, self.history, telemetry, self.run_sources.get)
-        self.bus_watch = BusWatch(self.bus, self.hub, self.membership, reconnect=self.reconnect)
+        self.bus_watch = BusWatch(
+            self.bus,
+            self.hub,
+            self.membership,
+            latency_seconds=settings.latency_seconds,
+            reconnect=self.reconnect,
+        )
         self.clocks = Clocks(self.history)
         self.publishing = Publishing(self.bus, self.bus_watch)
         self.statistics = Statistics(

@@ -31,6 +31,7 @@ from metrics_stream.runtime import workers
 from metrics_stream.runtime.bus_watch import BusWatch
 from metrics_stream.runtime.clocks import Clocks
 from metrics_stream.runtime.health import health, health_of_faults
+from metrics_stream.runtime.latency_watch import LatencyWatch
 from metrics_stream.runtime.publishing import Publishing
 from metrics_stream.telemetry import Sample, Telemetry
 
@@ -70,10 +71,13 @@ class Statistics:
 
     async def measure_lag(self) -> None:
         """Observe how late the event loop is, until cancelled."""
+        latency_watch = LatencyWatch(self._settings.latency_seconds)
         while True:
             due = self._loop.time() + LAG_PROBE_SECONDS
             await asyncio.sleep(LAG_PROBE_SECONDS)
-            self._telemetry.loop_lag_seconds.observe(max(0.0, self._loop.time() - due))
+            lag = max(0.0, self._loop.time() - due)
+            self._telemetry.loop_lag_seconds.observe(lag)
+            latency_watch.observe(lag, "the event loop was blocked for")
 
     async def publish_health(self) -> None:
         """Write a sample for the other processes and publish a `stream` metric each SAMPLE_SECONDS, until cancelled."""

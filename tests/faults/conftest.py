@@ -14,7 +14,13 @@ MakeStack = Callable[..., Stack]
 
 
 def fault_stack(
-    folder: Path, redis_url: str, *, workers: int = 1, ping_seconds: float | None = None, **metrics_stream: Any
+    folder: Path,
+    redis_url: str,
+    *,
+    workers: int = 1,
+    ping_seconds: float | None = None,
+    python_path: str = str(ROOT),
+    **metrics_stream: Any,
 ) -> Stack:
     """Return a server that is not started yet, with its own group on the Redis.
 
@@ -27,7 +33,7 @@ def fault_stack(
         DJANGO_SETTINGS_MODULE="tests.faults.settings",
         FAULTS_METRICS_STREAM=json.dumps({"GROUP_PREFIX": folder.name, **metrics_stream}),
         FAULTS_PING_SECONDS=str(ping_seconds or ""),
-        PYTHONPATH=str(ROOT),
+        PYTHONPATH=python_path,
     )
 
 

@@ -1,4 +1,8 @@
 from metrics_stream.core.metrics.catalogue import STREAM
+from metrics_stream.core.metrics.encoding import encode_metric
+from metrics_stream.core.metrics.metric import LEAST_METRIC_BYTES
+from metrics_stream.core.protocol.codes import GapReason
+from metrics_stream.faults import FaultKind
 from metrics_stream.runtime.health import health
 from metrics_stream.telemetry import Telemetry
 from tests.support.samples import sample
@@ -27,4 +31,17 @@ def test_health_tells_rates_and_percentiles_of_the_time_between_two_samples():
     assert data["flush_p99_ms"] is None
     assert (data["clients"], data["views"], data["status"]) == (3, 2, "degraded")
     assert (data["cpu_utilization"], data["memory_mb"], data["uptime_seconds"]) == (0.25, 50.0, 102)
+    assert data["faults"] is None
     assert set(data) == {field.name for field in STREAM.fields}
+
+
+def test_the_largest_health_metric_fits_into_the_lowest_limit():
+    telemetry = Telemetry(started_at=0.0, connected_clients=10**12)
+    for name in ("slow_clients_closed", "refused_clients", "protocol_errors", "bus_failures"):
+        setattr(telemetry, name, 10**18)
+    for reason in GapReason:
+        telemetry.gaps_by_reason[reason] = telemetry.dropped_by_reason[reason] = 10**18
+    telemetry.bytes_sent = telemetry.metrics_sent = telemetry.metrics_received = 10**18
+    faults = dict.fromkeys(FaultKind, "\x01" * 1_000)
+    data = health(sample(1e10, telemetry, faults=faults), sample(0.0, Telemetry()))
+    encode_metric(STREAM, data, timestamp=1e9, source="x" * 200, max_bytes=LEAST_METRIC_BYTES)

@@ -4,6 +4,7 @@ import asyncio
 import time
 
 import pytest
+import redis
 
 from metrics_stream.core.errors import BusError
 from metrics_stream.core.metrics.catalogue import SYSTEM
@@ -54,16 +55,16 @@ async def test_what_redis_refuses_is_told_by_log_readiness_health_and_to_viewers
     settings, caplog, own_redis, break_it, mend_it, reason
 ):
     async with viewer_on(settings, own_redis.url, "stream") as viewer:
-        await eventually(lambda: viewer.health and not viewer.health[-1]["faults"], 5)
+        await eventually(lambda: viewer.metrics and not viewer.metrics[-1]["faults"], 5)
         await asyncio.to_thread(own_redis.command, *break_it)
         await eventually(lambda: faults.has(FaultKind.PUBLISHING), 5)
         [fault] = [fault for fault in faults.current() if fault.kind == FaultKind.PUBLISHING]
         assert reason in fault.message
         await publish_until_refused()
         # Stream health tells it although it travels by the same Redis.
-        await eventually(lambda: "publishing" in (viewer.health[-1]["faults"] or ""), 5)
-        assert reason in viewer.health[-1]["faults"]
-        assert viewer.health[-1]["status"] == "degraded"
+        await eventually(lambda: "publishing" in (viewer.metrics[-1]["faults"] or ""), 5)
+        assert reason in viewer.metrics[-1]["faults"]
+        assert viewer.metrics[-1]["status"] == "degraded"
         if reason != "Redis has no memory left":  # which still takes a part of what is published
             await eventually(lambda: viewer.statuses == ["stale"], 5)
         await asyncio.to_thread(own_redis.command, *mend_it)
@@ -88,3 +89,24 @@ async def test_a_redis_that_is_away_takes_two_lines_also_when_nobody_is_connecte
         await eventually(lambda: not faults.current(), 10)
     lines = [record for record in caplog.records if record.name.startswith(("metrics_stream", "channels_redis"))]
     assert len(told(caplog, "channel_layer")) == len(lines) == 2, [record.getMessage() for record in lines]
+
+
+@pytest.mark.parametrize(
+    ("break_it", "mend_it", "reason"),
+    [
+        (["ACL", "SETUSER", "default", "resetpass", ">other"], None, "does not accept the user or password"),
+        (["CONFIG", "SET", "maxclients", "1"], ["CONFIG", "SET", "maxclients", "10000"], "maxclients"),
+    ],
+)
+async def test_a_redis_that_accepts_no_connection_says_why(settings, caplog, own_redis, break_it, mend_it, reason):
+    # One connection for both commands: later ones are not accepted.
+    with redis.Redis.from_url(own_redis.url, single_connection_client=True) as admin:
+        admin.execute_command(*break_it)
+        async with viewer_on(settings, own_redis.url, "system") as viewer:
+            await eventually(lambda: faults.has(FaultKind.CHANNEL_LAYER), 5)
+            await eventually(lambda: reason in " ".join(fault.message for fault in faults.current()), 5)
+            await eventually(lambda: viewer.statuses == ["stale"], 5)
+            if mend_it:
+                admin.execute_command(*mend_it)
+                await eventually(lambda: not faults.current(), 10)
+                assert len(told(caplog, "channel_layer")) == 2

@@ -93,7 +93,7 @@ async def test_everything_works_under_the_documented_rights(settings, caplog, ma
         await runtime.membership.wait_joined(("system",))
         with Broadcaster(source="producer") as stream:
             stream.broadcast_system_metrics({"n": 1})
-            await eventually(lambda: viewer.health == [{"n": 1}], 5)
+            await eventually(lambda: viewer.metrics == [{"n": 1}], 5)
         assert runtime.history is not None
         [batch] = await runtime.history.newest(["system"])
         assert [metric.source for metric in batch.metrics] == ["producer"]

@@ -53,9 +53,10 @@ class Viewer(Inbox):
         return [frame["bus"] for frame in self.seen if frame["type"] == "status"]
 
     @property
-    def health(self) -> list[dict]:
-        """Return the data of the `stream` metrics."""
-        return [frame["data"]["data"] for frame in self.seen if frame["type"] == "metric_update"]
+    def metrics(self) -> list[dict]:
+        """Return the data of all metrics."""
+        found = [frame["data"] for frame in self.seen if frame["type"] in ("metric_update", "metric_batch")]
+        return [metric["data"] for data in found for metric in (data if isinstance(data, list) else [data])]
 
 
 @asynccontextmanager

@@ -5,6 +5,8 @@ from __future__ import annotations
 import msgspec
 
 MAX_METRIC_BYTES = 262_144
+# The limit may not be lower: the `stream` metric that a process publishes of itself needs this much.
+LEAST_METRIC_BYTES = 4_096
 """The default bound for the size of a metric as JSON."""
 
 
