@@ -41,8 +41,10 @@ def index(request: HttpRequest) -> HttpResponse:
     access = access_of(request)
     if access.is_shared and (shared := visible_dashboards(access).first()) is not None:
         return redirect(shared.page_address())
+    dashboards = visible_dashboards(access).select_related("preset").prefetch_related("panels")
     context = {
-        "dashboards": visible_dashboards(access).prefetch_related("panels"),
+        "dashboards": dashboards,
+        "cards": [(dashboard, visible_panels(access, dashboard)) for dashboard in dashboards],
         "open_runs": visible_runs(access).filter(status__in=OPEN)[:MOST_OPEN_RUNS],
     }
     return render(request, "metrics_stream/index.html", context)

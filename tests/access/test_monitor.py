@@ -260,3 +260,26 @@ class ClosedTests(TransactionTestCase):
         assert not get_runtime().hub.clients
         await stop_runtime()
         assert len(asyncio.all_tasks()) == 1
+
+    async def test_a_token_narrows_with_the_policies_of_its_maker(self):
+        user, _ = await make_viewer(metric_types=["system", "hero"], sources=["ours"])
+        _, text = await make_token(metric_types=["system", "hero"], created_by=user)
+        async with socket(bearer(text)) as one:
+            assert (await one.hear())["metric_types"] == ["system", "hero"]
+            await one.ask(type="set_update_interval", interval_seconds=0.1)
+            await one.ask(type="subscribe")
+            await sync_to_async(narrow)(metric_types=["system"], sources=["theirs"])
+            assert (await one.hear())["metric_types"] == ["system"]
+            await broadcast("system", {"n": 1}, source="ours")
+            await broadcast("system", {"n": 2}, source="theirs")
+            assert (await one.hear())["data"]["data"] == {"n": 2}
+            await sync_to_async(user.delete)()
+            assert await one.ends() == ("forbidden", 4503)
+        await stop_runtime()
+
+
+def narrow(**columns):
+    policy = AccessPolicy.objects.get()
+    for name, value in columns.items():
+        setattr(policy, name, value)
+    policy.save()
