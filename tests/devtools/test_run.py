@@ -1,7 +1,6 @@
 """`dev.py run`: the whole stack."""
 
 import os
-import shutil
 import socket
 import stat
 import subprocess
@@ -14,9 +13,9 @@ import psutil
 import pytest
 
 from devtools import addresses, paths, valkey, virtualenv
-from devtools.paths import ROOT
 from devtools.stack_file import read_stack
 from tests.conftest import NO_VALKEY
+from tests.support.blocks import copy_project
 from tests.support.stack import wait_until
 
 PROJECT_VARIABLES = (
@@ -33,13 +32,7 @@ PROJECT_VARIABLES = (
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """A copy of the checkout without a database, with this checkout's .venv."""
-    stamp = virtualenv.read_stamp()
-    names = ("requirements.txt", "requirements-valkey.txt")
-    if any(stamp.get(name) != virtualenv.fingerprint(ROOT / name) for name in names):
-        pytest.skip("needs the .venv that dev.py makes: python3 dev.py test")
-    ignored = shutil.ignore_patterns(".venv", ".git", "var", ".env", "tests", "*_cache", "__pycache__", ".hypothesis")
-    shutil.copytree(ROOT, tmp_path / "copy", ignore=ignored)
-    (tmp_path / "copy" / ".venv").symlink_to(paths.VENV)
+    copy_project(tmp_path / "copy")
     return tmp_path / "copy"
 
 

@@ -5,13 +5,12 @@ from collections.abc import Iterator
 import pytest
 from websockets.sync.client import connect
 
-from tests.support.blocks import Listener, Workshop, blocks_of, require_dev_venv
+from tests.support.blocks import Listener, Workshop, blocks_of
 from tests.support.documents import README
 
 
 @pytest.fixture(scope="package")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
-    require_dev_venv()
     shop = Workshop(tmp_path_factory.mktemp("reader"))
     [command] = [block.code for block in blocks_of(README) if block.code.startswith("ALLOWED_ORIGINS")]
     with shop.stack(command):

@@ -104,9 +104,7 @@ class Workshop:
         self.url = f"http://127.0.0.1:{self.port}"
         self.socket_url = f"ws://127.0.0.1:{self.port}/ws/metrics/"
         (folder / "bin").mkdir()
-        left_out = (".venv", ".git", "var", ".env", "tests", "*_cache", "__pycache__", ".hypothesis")
-        shutil.copytree(ROOT, self.root, ignore=shutil.ignore_patterns(*left_out))
-        (self.root / ".venv").symlink_to(paths.VENV)
+        copy_project(self.root)
         self.environment: dict[str, str] = {}
         self.forget()
 
@@ -181,12 +179,18 @@ class Workshop:
         path.chmod(0o755)
 
 
-def require_dev_venv() -> None:
-    """Skip unless .venv is the one that dev.py makes; dev.py would install into it otherwise."""
+def copy_project(target: Path) -> None:
+    """Copy the checkout, without a database, with this checkout's .venv; skip unless dev.py has made that.
+
+    Another .venv would be changed: dev.py installs what is missing.
+    """
     stamp = virtualenv.read_stamp()
     names = ("requirements.txt", "requirements-valkey.txt")
     if any(stamp.get(name) != virtualenv.fingerprint(ROOT / name) for name in names):
         pytest.skip("needs the .venv that dev.py makes: python3 dev.py test")
+    ignored = shutil.ignore_patterns(".venv", ".git", "var", ".env", "tests", "*_cache", "__pycache__", ".hypothesis")
+    shutil.copytree(ROOT, target, ignore=ignored)
+    (target / ".venv").symlink_to(paths.VENV)
 
 
 class Known(NamedTuple):
