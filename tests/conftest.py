@@ -11,6 +11,7 @@ from channels.layers import channel_layers
 from django.db import connections
 
 from metrics_stream.bus import bus
+from metrics_stream.limits.guesses import forget_guesses
 from tests.support.postgresql import find_binaries, running_postgresql
 from tests.support.stack import free_port
 
@@ -39,6 +40,12 @@ def fresh_channel_layer(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     channel_layers.backends.clear()
     yield
     channel_layers.backends.clear()
+
+
+@pytest.fixture(autouse=True)
+def no_guesses_so_far() -> None:
+    """Let no test refuse an address for the guesses of another test."""
+    forget_guesses()
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from django.http import Http404, HttpRequest, JsonResponse
 from django.http.response import HttpResponseBase
 
 from metrics_stream.access.grants import access_of
-from metrics_stream.core.errors import AccessRefusedError
+from metrics_stream.core.errors import AccessRefusedError, TooManyGuessesError
 
 View = Callable[..., Any]
 
@@ -54,6 +54,9 @@ def _guarded(view: View, *, is_shared: bool) -> View:
 def _refusal(request: HttpRequest, *, is_shared: bool) -> HttpResponseBase | None:
     try:
         access = access_of(request)
+    except TooManyGuessesError as refused:
+        answer = {"error": refused.error, "message": str(refused)}
+        return JsonResponse(answer, status=429, headers={"Retry-After": str(refused.retry_seconds)})
     except AccessRefusedError as refused:
         if "Authorization" in request.headers:
             answer = {"error": refused.error, "message": str(refused)}

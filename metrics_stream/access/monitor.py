@@ -82,18 +82,20 @@ class AccessMonitor:
 
     # --- look-ups ---
 
-    async def admit(self, headers: Mapping[str, str], *, may_have_session: bool) -> tuple[Credential, Access]:
+    async def admit(
+        self, headers: Mapping[str, str], *, may_have_session: bool, address: str
+    ) -> tuple[Credential, Access]:
         """Return the credential in the headers of a handshake and its access.
 
         Raises AccessRefusedError, or DatabaseError when the access cannot be resolved.
         """
         if not shows_something(headers, may_have_session=may_have_session):
             return Anybody(), resolve(Anybody())
-        return await _admit(headers, may_have_session=may_have_session)
+        return await _admit(headers, may_have_session=may_have_session, address=address)
 
-    async def admit_token(self, text: str) -> tuple[Credential, Access]:
+    async def admit_token(self, text: str, address: str) -> tuple[Credential, Access]:
         """Return a token and its access; raise as `admit` does."""
-        return await _admit({"authorization": f"{BEARER}{text}"}, may_have_session=False)
+        return await _admit({"authorization": f"{BEARER}{text}"}, may_have_session=False, address=address)
 
     def add(self, client: MonitoredClient) -> None:
         """Check the access of a client from now on."""

@@ -105,7 +105,7 @@ class MetricsConsumer(AsyncWebsocketConsumer):
         self._is_accepted = True
         try:
             self._limits.take_place_of_address(self._address)
-            await self._authentication.read_handshake(_headers_of(self.scope))
+            await self._authentication.read_handshake(_headers_of(self.scope), self._address)
         except NotAuthenticatedError:
             seconds = self.runtime.settings.authenticate_seconds
             await self._send(messages.AuthenticationRequired(within_seconds=seconds))
@@ -260,7 +260,7 @@ class MetricsConsumer(AsyncWebsocketConsumer):
 
     @handles(messages.Authenticate)
     async def _authenticate(self, message: messages.Authenticate) -> None:
-        await self._authentication.read_token(message.token)
+        await self._authentication.read_token(message.token, self._address)
         if self._is_admitted:
             await self._send_welcome(self._client.id, self._session.describe(), message.ref)
         else:

@@ -8,7 +8,6 @@ exist count, too.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from ipaddress import IPv6Address, IPv6Network, ip_address
 from math import ceil
 from typing import Any
 
@@ -23,11 +22,10 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 
+from metrics_stream.limits.guesses import network_of
+
 # With different user names an address may fail this many times as often as with one: offices share an address.
 NAMES_OF_AN_ADDRESS = 10
-
-# A client that has one IPv6 address has all with the same prefix.
-IPV6_PREFIX_BITS = 64
 
 
 class SignInForm(AuthenticationForm):
@@ -58,15 +56,7 @@ def client_address(request: HttpRequest) -> str | None:
 
     The server has already applied the headers of trusted proxies (FORWARDED_ALLOW_IPS). None: no valid address.
     """
-    try:
-        address = ip_address(request.META.get("REMOTE_ADDR", ""))
-    except ValueError:
-        return None
-    if not isinstance(address, IPv6Address):
-        return str(address)
-    if address.ipv4_mapped:
-        return str(address.ipv4_mapped)
-    return str(IPv6Network((address.packed, IPV6_PREFIX_BITS), strict=False).network_address)
+    return network_of(request.META.get("REMOTE_ADDR", "")) or None
 
 
 class SignInHandler(AxesDatabaseHandler):  # type: ignore[misc]  # the library is untyped
