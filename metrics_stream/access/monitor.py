@@ -21,7 +21,9 @@ from django.db import DatabaseError
 from metrics_stream.access.credentials import BEARER, Anybody, BrowserSession, Credential, ProgramToken
 from metrics_stream.access.grants import Access, admit, resolve, shows_something
 from metrics_stream.core.errors import AccessRefusedError, NotAuthenticatedError
+from metrics_stream.core.lru import LruDict
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode
+from metrics_stream.core.rate_limit import TokenBucket
 from metrics_stream.runtime.runtime import PerRuntime, Runtime
 
 logger = logging.getLogger(__name__)
@@ -30,6 +32,9 @@ logger = logging.getLogger(__name__)
 SETTLE_SECONDS = 0.3
 # Viewers stay for this long while the database is down; then they are closed.
 UNKNOWN_SECONDS = 300.0
+
+# Past this limit, the owner whose clients were silent for the longest time is forgotten.
+MAX_OWNERS = 10_000
 
 SIGNED_OUT = AccessRefusedError(CloseCode.FORBIDDEN, ErrorCode.FORBIDDEN, "you are signed out; sign in again")
 
@@ -62,6 +67,7 @@ class AccessMonitor:
         self._doubtful: set[MonitoredClient] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._places: Counter[Hashable] = Counter()
+        self._costs: LruDict[Hashable, TokenBucket] = LruDict(MAX_OWNERS)
         self._unknown_since: float | None = None
         runtime.watch("access monitor", self._watch)
 
@@ -79,6 +85,17 @@ class AccessMonitor:
         self._places[kind, owner] -= 1
         if self._places[kind, owner] <= 0:
             del self._places[kind, owner]
+
+    # --- messages ---
+
+    def take_cost(self, owner: Hashable, cost: float, now: float) -> float:
+        """Take what a message costs from the bucket of a user, token or address; return the seconds that it lacks."""
+        settings = self._runtime.settings
+        found = self._costs.use(owner)
+        if found is None:
+            bucket = TokenBucket(settings.message_cost_per_second, settings.message_cost_burst, now)
+            found = self._costs.put(owner, bucket)
+        return found.take(cost, now)
 
     # --- look-ups ---
 
