@@ -103,3 +103,29 @@ async def test_invented_fields_disturb_nobody(make_stack: MakeStack):
             assert ("counter", "n") in found
             assert left_out == ["system"]
             await control.assert_undisturbed()
+
+
+async def send_filters(stack, text, number):
+    """Send filters of many names as fast as one client may; return the code with which it is closed."""
+    filters = {"sources": [f"{number}-{n}-{'x' * 40}" for n in range(900)]}
+    async with websockets.connect(
+        stack.socket_url, additional_headers={"Authorization": f"Bearer {text}"}, max_size=None
+    ) as socket:
+        try:
+            while True:
+                await socket.send(json.dumps({"type": "set_filters", "filters": filters}))
+                await asyncio.sleep(0.12)  # below the limit of one client
+        except websockets.ConnectionClosed:
+            return socket.close_code
+
+
+async def test_clients_of_one_token_disturb_nobody_together(make_stack: MakeStack):
+    stack = make_stack()
+    text = make_token(stack)
+    with Producer(stack):
+        async with Control(stack) as control:
+            await control.catches_up()
+            codes = await asyncio.gather(*(send_filters(stack, text, number) for number in range(30)))
+            assert set(codes) == {4029}
+            await control.assert_undisturbed()
+            assert control.age(0.99) < 1.0
