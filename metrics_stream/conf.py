@@ -120,6 +120,12 @@ class StreamSettings:
     message_burst: int = 20
     """Messages a client may send at once."""
 
+    message_cost_per_second: float = 50.0
+    """What all clients of a user or token may cost each second on average; see `consumers.limits.cost_of`."""
+
+    message_cost_burst: int = 1_000
+    """What they may cost at once, before 4029."""
+
     max_errors_per_minute: int = 5
     """After this many errors within a minute, the client is closed with 4501."""
 

@@ -12,6 +12,7 @@ from django.db import connections
 
 from metrics_stream.bus import bus
 from metrics_stream.faults import of_process as faults
+from metrics_stream.limits.guesses import forget_guesses
 from metrics_stream.models import uses
 from tests.support.postgresql import find_binaries, running_postgresql
 from tests.support.stack import free_port
@@ -54,6 +55,12 @@ def no_faults() -> Iterator[None]:
 def uses_written_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Write the uses of tokens and links at once, within the transaction of the test."""
     monkeypatch.setattr(uses, "of_process", uses.Uses(lambda work: work()))
+
+
+@pytest.fixture(autouse=True)
+def no_guesses_so_far() -> None:
+    """Let no test refuse an address for the guesses of another test."""
+    forget_guesses()
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,7 @@ from django.conf import settings as django_settings
 
 from metrics_stream.core.errors import AccessRefusedError
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode
+from metrics_stream.limits.guesses import guesses_of_process
 from metrics_stream.models import AccessToken
 
 BEARER = "bearer "
@@ -47,22 +48,29 @@ def expired(message: str) -> AccessRefusedError:
     return AccessRefusedError(CloseCode.AUTHENTICATION_EXPIRED, ErrorCode.EXPIRED, message)
 
 
-def credential_of(headers: Mapping[str, str], *, may_have_session: bool) -> Credential:
+def credential_of(headers: Mapping[str, str], *, may_have_session: bool, address: str = "") -> Credential:
     """Return the credential in headers, whose names are in lower case; raise AccessRefusedError for an unknown token.
 
-    Session cookies are ignored unless `may_have_session`.
+    Session cookies are ignored unless `may_have_session`. `address` is where they come from: unknown tokens count as
+    guesses of it, and too many raise TooManyGuessesError.
     """
     authorization = headers.get("authorization", "")
     if authorization.lower().startswith(BEARER):
-        return _find_token(authorization[len(BEARER) :].strip())
+        return _find_token(authorization[len(BEARER) :].strip(), address)
     if authorization:
         raise forbidden("the header Authorization is of another kind; allowed: Bearer and a token")
     key = _read_cookie(headers.get("cookie", ""), django_settings.SESSION_COOKIE_NAME)
     return BrowserSession(key) if may_have_session and key else Anybody()
 
 
-def _find_token(text: str) -> ProgramToken:
+def _find_token(text: str, address: str) -> ProgramToken:
+    guesses = guesses_of_process()
+    guesses.admit(text, address)
     token = AccessToken.find(text)
+    if token is None or not token.is_valid:
+        guesses.note_invalid(text, address)
+    else:
+        guesses.note_valid(text, address)
     if token is None:
         raise forbidden("the token is unknown; a token looks like mst_…, and an admin makes it")
     return ProgramToken(token.pk)

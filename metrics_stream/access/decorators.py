@@ -14,7 +14,7 @@ from django.http.response import HttpResponseBase
 
 from metrics_stream.access.grants import access_of
 from metrics_stream.audit.trail import Action, Result, address_of, note
-from metrics_stream.core.errors import AccessRefusedError
+from metrics_stream.core.errors import AccessRefusedError, TooManyGuessesError
 
 View = Callable[..., Any]
 
@@ -56,6 +56,9 @@ def _refusal(request: HttpRequest, *, is_shared: bool) -> HttpResponseBase | Non
     has_token = "Authorization" in request.headers
     try:
         access = access_of(request)
+    except TooManyGuessesError as refused:
+        answer = {"error": refused.error, "message": str(refused)}
+        return JsonResponse(answer, status=429, headers={"Retry-After": str(refused.retry_seconds)})
     except AccessRefusedError as refused:
         if has_token:
             note(Action.TOKEN, "", _page(request), address=address_of(request), result=Result.REFUSED)

@@ -118,13 +118,13 @@ def shows_something(headers: Mapping[str, str], *, may_have_session: bool) -> bo
     return bool(headers.get("authorization")) or (may_have_session and not is_open() and "cookie" in headers)
 
 
-def admit(headers: Mapping[str, str], *, may_have_session: bool) -> tuple[Credential, Access]:
+def admit(headers: Mapping[str, str], *, may_have_session: bool, address: str) -> tuple[Credential, Access]:
     """Return the credential in headers and its access; raise AccessRefusedError if there is none.
 
     Header names are in lower case. Pass `may_have_session` only for requests with an Origin: without one the request
-    comes from a program, or from somebody with a stolen cookie.
+    comes from a program, or from somebody with a stolen cookie. `address` as in `credential_of`.
     """
-    credential = credential_of(headers, may_have_session=may_have_session and not is_open())
+    credential = credential_of(headers, may_have_session=may_have_session and not is_open(), address=address)
     return credential, resolve(credential)
 
 
@@ -346,7 +346,8 @@ def access_of(request: HttpRequest) -> Access:
 
 def _find_access(request: HttpRequest) -> Access:
     if authorization := request.headers.get("Authorization"):
-        return admit({"authorization": authorization}, may_have_session=False)[1]
+        address = request.META.get("REMOTE_ADDR") or ""
+        return admit({"authorization": authorization}, may_have_session=False, address=address)[1]
     user = request.user
     if user.is_authenticated:
         return access_of_user(user, _effective_links_in(request.session))

@@ -21,7 +21,9 @@ from django.db import DatabaseError
 from metrics_stream.access.credentials import BEARER, Anybody, BrowserSession, Credential, ProgramToken
 from metrics_stream.access.grants import Access, admit, resolve, shows_something
 from metrics_stream.core.errors import AccessRefusedError, NotAuthenticatedError
+from metrics_stream.core.lru import LruDict
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode
+from metrics_stream.core.rate_limit import TokenBucket
 from metrics_stream.runtime.runtime import PerRuntime, Runtime
 
 logger = logging.getLogger(__name__)
@@ -30,6 +32,9 @@ logger = logging.getLogger(__name__)
 SETTLE_SECONDS = 0.3
 # Viewers stay for this long while the database is down; then they are closed.
 UNKNOWN_SECONDS = 300.0
+
+# Past this limit, the owner whose clients were silent for the longest time is forgotten.
+MAX_OWNERS = 10_000
 
 SIGNED_OUT = AccessRefusedError(CloseCode.FORBIDDEN, ErrorCode.FORBIDDEN, "you are signed out; sign in again")
 
@@ -62,6 +67,7 @@ class AccessMonitor:
         self._doubtful: set[MonitoredClient] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._places: Counter[Hashable] = Counter()
+        self._costs: LruDict[Hashable, TokenBucket] = LruDict(MAX_OWNERS)
         self._unknown_since: float | None = None
         runtime.watch("access monitor", self._watch)
 
@@ -80,20 +86,33 @@ class AccessMonitor:
         if self._places[kind, owner] <= 0:
             del self._places[kind, owner]
 
+    # --- messages ---
+
+    def take_cost(self, owner: Hashable, cost: float, now: float) -> float:
+        """Take what a message costs from the bucket of a user, token or address; return the seconds that it lacks."""
+        settings = self._runtime.settings
+        found = self._costs.use(owner)
+        if found is None:
+            bucket = TokenBucket(settings.message_cost_per_second, settings.message_cost_burst, now)
+            found = self._costs.put(owner, bucket)
+        return found.take(cost, now)
+
     # --- look-ups ---
 
-    async def admit(self, headers: Mapping[str, str], *, may_have_session: bool) -> tuple[Credential, Access]:
+    async def admit(
+        self, headers: Mapping[str, str], *, may_have_session: bool, address: str
+    ) -> tuple[Credential, Access]:
         """Return the credential in the headers of a handshake and its access.
 
         Raises AccessRefusedError, or DatabaseError when the access cannot be resolved.
         """
         if not shows_something(headers, may_have_session=may_have_session):
             return Anybody(), resolve(Anybody())
-        return await _admit(headers, may_have_session=may_have_session)
+        return await _admit(headers, may_have_session=may_have_session, address=address)
 
-    async def admit_token(self, text: str) -> tuple[Credential, Access]:
+    async def admit_token(self, text: str, address: str) -> tuple[Credential, Access]:
         """Return a token and its access; raise as `admit` does."""
-        return await _admit({"authorization": f"{BEARER}{text}"}, may_have_session=False)
+        return await _admit({"authorization": f"{BEARER}{text}"}, may_have_session=False, address=address)
 
     def add(self, client: MonitoredClient) -> None:
         """Check the access of a client from now on."""

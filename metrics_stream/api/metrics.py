@@ -60,7 +60,7 @@ async def publish(request: HttpRequest, program: Program) -> JsonResponse:
     key = read_idempotency_key(request)
     content_type, body = read_body(request, FORMATS)
     submission = await _read_metrics(body, FORMATS[content_type], program)
-    programs.take_metrics(program, len(submission.metrics) + len(submission.errors))
+    await programs.take_metrics(program, len(submission.metrics) + len(submission.errors))
     submission.errors |= await programs.admit_names(program, submission.metrics)
     for error in submission.errors.values():
         runtime.telemetry.ingest_metrics_refused[error.code] += 1

@@ -1,11 +1,13 @@
 """Programs that publish over HTTP or start runs: their tokens, rates, sources and agents.
 
 There is one `PublishingPrograms` per runtime. It asks the database when a token was not looked up for FRESH_SECONDS and
-when a source or agent is new, never for a metric like those before it. Rates hold for one server process.
+when a source or agent is new, never for a metric like those before it. Rates hold for all server processes, in Redis,
+or for each of them while Redis is away.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import math
 import time
@@ -20,7 +22,7 @@ from django.utils import timezone
 from metrics_stream.access.credentials import BEARER
 from metrics_stream.audit.trail import Action, Result, note
 from metrics_stream.conf import StreamSettings, get_settings
-from metrics_stream.core.errors import InvalidTokenError, ItemError, RequestRefusedError
+from metrics_stream.core.errors import InvalidTokenError, ItemError, RequestRefusedError, TooManyGuessesError
 from metrics_stream.core.formats.native import Terms
 from metrics_stream.core.lru import LruDict
 from metrics_stream.core.metrics.catalogue import ALL
@@ -28,6 +30,8 @@ from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.codes import ItemErrorCode, RequestErrorCode
 from metrics_stream.core.rate_limit import TokenBucket
 from metrics_stream.faults import of_process as faults
+from metrics_stream.limits.guesses import guesses_of_process
+from metrics_stream.limits.shared import Claim, SharedBuckets
 from metrics_stream.models import AccessToken, TokenName
 from metrics_stream.runtime.runtime import PerRuntime
 
@@ -42,7 +46,6 @@ BURST_SECONDS = 10.0
 
 # Past these limits, the entry that was not used for the longest time is forgotten.
 MAX_TOKENS = 10_000
-MAX_ADDRESSES = 10_000
 MAX_PUBLICATIONS = 10_000
 
 SOURCE: str = TokenName.Kind.SOURCE.value
@@ -80,8 +83,8 @@ class PublishingPrograms:
 
     def __init__(self, settings: StreamSettings) -> None:
         self._settings = settings
+        self._shared = SharedBuckets(settings)
         self._programs: LruDict[bytes, Program] = LruDict(MAX_TOKENS)
-        self._guesses: LruDict[str, TokenBucket] = LruDict(MAX_ADDRESSES)
 
     # --- tokens ---
 
@@ -91,41 +94,31 @@ class PublishingPrograms:
         text = authorization[len(BEARER) :].strip() if authorization.lower().startswith(BEARER) else ""
         digest = hashlib.sha256(text.encode(errors="replace")).digest()
         program = self._programs.get(digest)
-        # A known program is not refused because of others that guess tokens behind the same address.
-        guess = None if program is not None else self._take_guess(address, now)
         if not text:
             raise InvalidTokenError("a token is needed: send the header `Authorization: Bearer mst_…`")
         if program is None or now - program.looked_up_at >= FRESH_SECONDS:
             try:
-                program = await self._look_up(digest, text, scope, program, now)
+                program = await self._look_up(digest, text, scope, address, program)
             except InvalidTokenError:
                 note(Action.TOKEN, "", scope, address=address, result=Result.REFUSED)
                 raise
             note(Action.TOKEN, program.name, scope, address=address)
         if program.expires_at is not None and program.expires_at <= timezone.now():
             raise InvalidTokenError("the token has expired")
-        if guess is not None:
-            guess.give_back(1)
         _take(program.requests, 1, now, RequestErrorCode.TOO_MANY_REQUESTS)
         if scope not in program.scopes:
             message = f"the token does not allow this request; allowed: tokens with the scope {scope}"
             raise RequestRefusedError(RequestErrorCode.FORBIDDEN, message)
         return program
 
-    def _take_guess(self, address: str, now: float) -> TokenBucket:
-        """Count a request with an unknown token; return the bucket, to which a valid one is given back."""
-        per_minute = self._settings.ingest_guesses_per_minute
-        token_bucket = self._guesses.use(address)
-        if token_bucket is None:
-            token_bucket = self._guesses.put(address, TokenBucket(per_minute / 60, per_minute, now))
-        if wait := token_bucket.take(1, now):
-            message = f"more than {per_minute:g} requests a minute without a valid token came from your address"
-            raise RequestRefusedError(RequestErrorCode.TOO_MANY_REQUESTS, message, retry_seconds=wait)
-        return token_bucket
-
-    async def _look_up(self, digest: bytes, text: str, scope: str, known: Program | None, now: float) -> Program:
+    async def _look_up(self, digest: bytes, text: str, scope: str, address: str, known: Program | None) -> Program:
+        now = time.monotonic()
         try:
-            token = await _find(text, scope)
+            token = await _find(text, scope, address)
+        except TooManyGuessesError as error:
+            raise RequestRefusedError(
+                RequestErrorCode.TOO_MANY_REQUESTS, str(error), retry_seconds=error.retry_seconds
+            ) from error
         except DatabaseError as error:
             if known is not None and now - known.looked_up_at < TOKEN_UNKNOWN_SECONDS:
                 return known
@@ -155,9 +148,29 @@ class PublishingPrograms:
 
     # --- rates ---
 
-    def take_metrics(self, program: Program, count: int) -> None:
-        """Take `count` metrics from the rate of a program; raise RequestRefusedError when they are too many."""
+    async def take_metrics(self, program: Program, count: int) -> None:
+        """Take `count` metrics from the rate of a program; raise RequestRefusedError when they are too many.
+
+        They and the request count for all server processes, while Redis answers.
+        """
         _take(program.metrics, count, time.monotonic(), RequestErrorCode.TOO_MANY_METRICS)
+        await self.take_shared(program, count)
+
+    async def take_shared(self, program: Program, metrics: int = 0) -> None:
+        """Take a request, and its metrics, from the rates of a program over all server processes."""
+        if not self._shared.is_shared:
+            return
+        settings = self._settings
+        claims = [
+            _make_claim("requests", program, 1, settings.ingest_requests_per_second),
+            _make_claim("metrics", program, metrics, settings.ingest_metrics_per_second),
+        ]
+        waits = await asyncio.to_thread(self._shared.take, claims)
+        errors = (RequestErrorCode.TOO_MANY_REQUESTS, RequestErrorCode.TOO_MANY_METRICS)
+        for wait, error, claim in zip(waits or (), errors, claims, strict=False):
+            if wait:
+                program.metrics.give_back(metrics)
+                raise _make_rate_error(error, claim.per_second, wait)
 
     # --- sources and agents ---
 
@@ -205,9 +218,17 @@ def _make_bucket(per_second: float, now: float) -> TokenBucket:
 
 def _take(token_bucket: TokenBucket, amount: float, now: float, error: RequestErrorCode) -> None:
     if wait := token_bucket.take(amount, now):
-        what = "requests" if error == RequestErrorCode.TOO_MANY_REQUESTS else "metrics"
-        message = f"the token may send {token_bucket.per_second:g} {what} a second on average"
-        raise RequestRefusedError(error, message, retry_seconds=wait)
+        raise _make_rate_error(error, token_bucket.per_second, wait)
+
+
+def _make_rate_error(error: RequestErrorCode, per_second: float, wait: float) -> RequestRefusedError:
+    what = "requests" if error == RequestErrorCode.TOO_MANY_REQUESTS else "metrics"
+    message = f"the token may send {per_second:g} {what} a second on average"
+    return RequestRefusedError(error, message, retry_seconds=wait)
+
+
+def _make_claim(what: str, program: Program, amount: float, per_second: float) -> Claim:
+    return Claim(f"{what}.{program.pk}", amount, per_second, max(1.0, per_second * BURST_SECONDS))
 
 
 def _make_terms(token: AccessToken) -> Terms:
@@ -283,8 +304,14 @@ def _store_new_names(
     return refused, names
 
 
-def _find_token(text: str, scope: str) -> AccessToken | None:
+def _find_token(text: str, scope: str, address: str) -> AccessToken | None:
+    guesses = guesses_of_process()
+    guesses.admit(text, address)
     token = AccessToken.find(text)
+    if token is None or not token.is_valid:
+        guesses.note_invalid(text, address)
+    else:
+        guesses.note_valid(text, address)
     if token is not None and token.allows(scope):
         token.note_use()
     return token

@@ -16,7 +16,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, JsonResponse
 from django.utils import timezone
 
-from metrics_stream.api.programs import Program
+from metrics_stream.api.programs import Program, publishing_programs_of
 from metrics_stream.api.requests import for_programs, make_publication_key, read_body, read_idempotency_key, reject
 from metrics_stream.conf import get_settings
 from metrics_stream.core.errors import NotRecordedError, RequestRefusedError, RunError, RunOverError, RunStorageError
@@ -53,6 +53,7 @@ class _EndedError(RunError):
 @for_programs(AccessToken.Scope.RUNS)
 async def start(request: HttpRequest, program: Program) -> JsonResponse:
     """Start a test run; a request that is repeated with its Idempotency-Key starts no second one."""
+    await publishing_programs_of(get_runtime()).take_shared(program)
     key = read_idempotency_key(request)
     _, body = read_body(request, KINDS)
     wanted = read_start(body, program.terms.sources)

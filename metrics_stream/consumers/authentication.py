@@ -46,18 +46,20 @@ class Authentication:
 
     # --- look-ups ---
 
-    async def read_handshake(self, headers: Mapping[str, str]) -> None:
-        """Authenticate by the headers of the handshake.
+    async def read_handshake(self, headers: Mapping[str, str], address: str) -> None:
+        """Authenticate by the headers of the handshake, which came from an address.
 
         Raises NotAuthenticatedError when they contain no credential, and ClientRefusedError for one that gives no
         access or whose places are all taken.
         """
         # A handshake without an Origin comes from a program, and a program has a token of its own.
-        await self._authenticate(lambda: self._monitor.admit(headers, may_have_session="origin" in headers))
+        await self._authenticate(
+            lambda: self._monitor.admit(headers, may_have_session="origin" in headers, address=address)
+        )
 
-    async def read_token(self, token: str) -> None:
+    async def read_token(self, token: str, address: str) -> None:
         """Authenticate by a token, which replaces the credential before; raise ClientRefusedError as above."""
-        await self._authenticate(lambda: self._monitor.admit_token(token))
+        await self._authenticate(lambda: self._monitor.admit_token(token, address))
 
     async def _authenticate(self, look_up: Callable[[], Awaitable[tuple[Credential, Access]]]) -> None:
         # Before the look-up: a change that is announced while it runs may not be in its result.

@@ -17,8 +17,16 @@ from metrics_stream.runtime.runtime import Runtime
 
 ERROR_WINDOW_SECONDS = 60.0
 
+# A filter with a thousand names, which takes some milliseconds to check and compile, has 10,000 bytes and more.
+COST_BYTES = 500
+
 Place = tuple[str, Hashable]
 """What is limited, `address` or `user`, and whose place it is."""
+
+
+def cost_of(size: int) -> float:
+    """Return what a message of so many bytes costs."""
+    return 1.0 + size / COST_BYTES
 
 
 class Limits:
@@ -29,6 +37,7 @@ class Limits:
         self._runtime = runtime
         self._settings = runtime.settings
         self._monitor = monitor
+        self._address = ""
         self._address_place: Place | None = None
         self._user_place: Place | None = None
         self._token_bucket = TokenBucket(
@@ -53,6 +62,7 @@ class Limits:
     def take_place_of_address(self, address: str) -> None:
         """Take a place in this process and one of a network address; programs and proxies of this machine need none."""
         settings = self._settings
+        self._address = address
         if len(self._runtime.hub.clients) >= settings.max_clients:
             reason = f"{settings.max_clients} clients are connected already"
             raise self._refuse_connection(ErrorCode.OVER_CAPACITY, reason)
@@ -95,8 +105,16 @@ class Limits:
 
     def count_message(self, size: int) -> None:
         """Count a message of so many bytes that the client sent."""
-        settings = self._settings
-        if self._token_bucket.take(1.0, time.monotonic()) > 0.0:
+        settings, now = self._settings, time.monotonic()
+        owner = self._user_place or ("address", self._address)
+        if self._monitor.take_cost(owner, cost_of(size), now) > 0.0:
+            raise LimitExceededError(
+                CloseCode.TOO_MANY_MESSAGES,
+                ErrorCode.TOO_MANY_MESSAGES,
+                f"your clients together send more than {settings.message_cost_per_second:g} a second; a message counts "
+                f"as 1, and each {COST_BYTES} bytes as 1 more",
+            )
+        if self._token_bucket.take(1.0, now) > 0.0:
             raise LimitExceededError(
                 CloseCode.TOO_MANY_MESSAGES,
                 ErrorCode.TOO_MANY_MESSAGES,

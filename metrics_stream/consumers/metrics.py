@@ -110,7 +110,7 @@ class MetricsConsumer(AsyncWebsocketConsumer):
         self._is_accepted = True
         try:
             self._limits.take_place_of_address(self._address)
-            await self._authentication.read_handshake(_headers_of(self.scope))
+            await self._authentication.read_handshake(_headers_of(self.scope), self._address)
         except NotAuthenticatedError:
             seconds = self.runtime.settings.authenticate_seconds
             await self._send(messages.AuthenticationRequired(within_seconds=seconds))
@@ -278,7 +278,7 @@ class MetricsConsumer(AsyncWebsocketConsumer):
     @handles(messages.Authenticate)
     async def _authenticate(self, message: messages.Authenticate) -> None:
         try:
-            await self._authentication.read_token(message.token)
+            await self._authentication.read_token(message.token, self._address)
         except ClientRefusedError as refused:
             self._note_refusal(refused)
             raise

@@ -12,7 +12,8 @@ MetricsStreamError
 ├── ClientRefusedError        a WebSocket client may not stay connected
 │   ├── LimitExceededError    a client takes or sends too much
 │   └── AccessRefusedError    a credential gives no access
-│       └── NotAuthenticatedError  no credential was shown
+│       ├── NotAuthenticatedError  no credential was shown
+│       └── TooManyGuessesError  its address has shown too many that do not exist
 ├── BusError                  the channel layer or the history failed
 │   ├── NotSharedError        the in-memory layer reaches no other process
 │   └── WrongNodeError        another Redis may be the right one by now
@@ -131,6 +132,14 @@ class NotAuthenticatedError(AccessRefusedError):
 
     def __init__(self, message: str = "sign in, or send `authenticate` with a token") -> None:
         super().__init__(CloseCode.NOT_AUTHENTICATED, ErrorCode.NOT_AUTHENTICATED, message)
+
+
+class TooManyGuessesError(AccessRefusedError):
+    """The limit on guesses raises it; a page answers 429, the API `too_many_requests`, a socket is closed."""
+
+    def __init__(self, message: str, retry_seconds: float) -> None:
+        super().__init__(CloseCode.TOO_MANY_MESSAGES, ErrorCode.TOO_MANY_GUESSES, message)
+        self.retry_seconds = max(1, math.ceil(retry_seconds))
 
 
 # --- channel layer and history ---

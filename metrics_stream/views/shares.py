@@ -19,6 +19,8 @@ from metrics_stream.access.grants import access_of, is_effective, is_open
 from metrics_stream.access.shares import SHARES_KEY, session_with
 from metrics_stream.access.visibility import find_dashboard
 from metrics_stream.audit.trail import Action, Result, address_of, note
+from metrics_stream.core.errors import TooManyGuessesError
+from metrics_stream.limits.guesses import guesses_of_process
 from metrics_stream.models import ShareLink
 
 
@@ -27,7 +29,7 @@ from metrics_stream.models import ShareLink
 def open_link(request: HttpRequest, text: str) -> HttpResponse:
     """Give the browser access to what a link shows, and redirect it there; an invalid link leads to an explanation."""
     address = address_of(request)
-    link = ShareLink.find(text.strip("/")) if request.method in ("GET", "HEAD") else None
+    link = _find_link(text.strip("/"), request) if request.method in ("GET", "HEAD") else None
     if link is None or not is_effective(link):
         note(Action.SHARE_LINK, "", "" if link is None else link.name, address=address, result=Result.REFUSED)
         return _unlisted(HttpResponseRedirect(reverse("metrics_stream:share_ended")))
@@ -38,6 +40,21 @@ def open_link(request: HttpRequest, text: str) -> HttpResponse:
     if not is_open() and link.pk not in request.session.get(SHARES_KEY, ()):
         request.session = session_with(link, request.session)
     return _unlisted(HttpResponseRedirect(link.page_address()))
+
+
+def _find_link(text: str, request: HttpRequest) -> ShareLink | None:
+    """Return the link of a text, valid or not; None also for an address that has guessed too often."""
+    guesses, address = guesses_of_process(), request.META.get("REMOTE_ADDR") or ""
+    try:
+        guesses.admit(text, address)
+    except TooManyGuessesError:
+        return None
+    link = ShareLink.find(text)
+    if link is None or not link.is_valid:
+        guesses.note_invalid(text, address)
+    else:
+        guesses.note_valid(text, address)
+    return link
 
 
 def _open_for_user(request: HttpRequest, link: ShareLink) -> HttpResponse:

@@ -1,31 +1,37 @@
 """The limit on attempts to sign in, where django-axes is installed; `accounts.py` has the page.
 
 Attempts are counted for a user name and an address together, so that one person cannot lock out another. They are also
-counted for the address alone, with a higher limit, so that one password cannot be tried on all names. Names that do not
-exist count, too.
+counted for the address alone, with a higher limit, so that one password cannot be tried on all names, and for the name
+alone, so that many addresses cannot try one account. The last limit does not hold for an address from which this name
+has signed in lately, so that nobody locks out the owner. Names that do not exist count, too.
 """
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from ipaddress import IPv6Address, IPv6Network, ip_address
 from math import ceil
 from typing import Any
 
 from axes.conf import settings
 from axes.handlers.database import AxesDatabaseHandler
 from axes.handlers.proxy import AxesProxyHandler
-from axes.models import AccessAttempt
+from axes.helpers import get_client_username
+from axes.models import AccessAttempt, AccessLog
 from django.db.models import QuerySet, Sum
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 
+from metrics_stream.limits.guesses import network_of
+
 # With different user names an address may fail this many times as often as with one: offices share an address.
 NAMES_OF_AN_ADDRESS = 10
 
-# A client that has one IPv6 address has all with the same prefix.
-IPV6_PREFIX_BITS = 64
+# From all addresses together a name may fail this many times as often as from one.
+ADDRESSES_OF_A_NAME = 4
+
+# An address is known to a name for so long after a sign-in.
+KNOWN_ADDRESS = timedelta(days=90)
 
 
 def client_address(request: HttpRequest) -> str | None:
@@ -33,15 +39,7 @@ def client_address(request: HttpRequest) -> str | None:
 
     The server has already applied the headers of trusted proxies (FORWARDED_ALLOW_IPS). None: no valid address.
     """
-    try:
-        address = ip_address(request.META.get("REMOTE_ADDR", ""))
-    except ValueError:
-        return None
-    if not isinstance(address, IPv6Address):
-        return str(address)
-    if address.ipv4_mapped:
-        return str(address.ipv4_mapped)
-    return str(IPv6Network((address.packed, IPV6_PREFIX_BITS), strict=False).network_address)
+    return network_of(request.META.get("REMOTE_ADDR", "")) or None
 
 
 class SignInHandler(AxesDatabaseHandler):  # type: ignore[misc]  # the library is untyped
@@ -51,7 +49,23 @@ class SignInHandler(AxesDatabaseHandler):  # type: ignore[misc]  # the library i
         """Return the failures that count against the limit."""
         of_address = self.of_address(request).aggregate(total=Sum("failures_since_start"))["total"] or 0
         of_name: int = super().get_failures(request, credentials)
-        return max(of_name, of_address // NAMES_OF_AN_ADDRESS)
+        everywhere = self.of_name(request, credentials).aggregate(total=Sum("failures_since_start"))["total"] or 0
+        if everywhere >= settings.AXES_FAILURE_LIMIT * ADDRESSES_OF_A_NAME and self.is_known(request, credentials):
+            everywhere = 0
+        return max(of_name, of_address // NAMES_OF_AN_ADDRESS, everywhere // ADDRESSES_OF_A_NAME)
+
+    def of_name(self, request: Any, credentials: dict[str, Any] | None) -> QuerySet[Any]:
+        """Return the attempts with a user name that still count, from any address."""
+        since = request.axes_attempt_time - settings.AXES_COOLOFF_TIME
+        name = get_client_username(request, credentials)
+        found: QuerySet[Any] = AccessAttempt.objects.filter(username=name, attempt_time__gte=since)
+        return found if name else found.none()
+
+    def is_known(self, request: Any, credentials: dict[str, Any] | None) -> bool:
+        """Return whether a user name has signed in from the address of a request lately."""
+        name, since = get_client_username(request, credentials), timezone.now() - KNOWN_ADDRESS
+        logins = AccessLog.objects.filter(username=name, ip_address=request.axes_ip_address, attempt_time__gte=since)
+        return bool(request.axes_ip_address) and bool(logins.exists())
 
     def of_address(self, request: Any) -> QuerySet[Any]:
         """Return the attempts of an address that still count, with any user name."""
@@ -63,7 +77,10 @@ class SignInHandler(AxesDatabaseHandler):  # type: ignore[misc]  # the library i
         """Return when a locked-out client may try again."""
         [of_name] = self.get_user_attempts(request, credentials)
         limit = settings.AXES_FAILURE_LIMIT
-        return max(_free_at(of_name, limit), _free_at(self.of_address(request), limit * NAMES_OF_AN_ADDRESS))
+        at = max(_free_at(of_name, limit), _free_at(self.of_address(request), limit * NAMES_OF_AN_ADDRESS))
+        if self.is_known(request, credentials):
+            return at
+        return max(at, _free_at(self.of_name(request, credentials), limit * ADDRESSES_OF_A_NAME))
 
 
 def _free_at(attempts: QuerySet[Any], limit: int) -> datetime:

@@ -105,3 +105,25 @@ class PlaceTests(TransactionTestCase):
         async with socket(address="127.0.0.1") as five, socket(address="::1") as six:
             assert [(await each.hear())["type"] for each in (five, six)] == ["authentication_required"] * 2
         await stop_runtime()
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_clients_of_a_token_share_what_messages_may_cost(settings):
+    settings.ANONYMOUS_READ = False
+    declare_server()
+    settings.METRICS_STREAM = {"MESSAGE_COST_PER_SECOND": 0.001, "MESSAGE_COST_BURST": 58}
+    (_, text), (_, other) = await make_token(), await make_token(name="other")
+    names = {"filters": {"sources": [f"{number:0100}" for number in range(80)]}}
+    async with socket(bearer(text)) as one, socket(bearer(text)) as two, socket(bearer(other)) as healthy:
+        for client in (one, two, healthy):
+            assert (await client.hear())["type"] == "welcome"
+        assert (await one.ask(type="set_filters", **names))["type"] == "filters_updated"
+        assert (await two.ask(type="set_filters", **names))["type"] == "filters_updated"
+        await one.say(type="set_filters", **names)
+        await one.say(type="set_filters", **names)
+        replies = [await one.hear() for _ in range(2)]
+        assert replies[-1]["code"] == "too_many_messages"
+        assert await one.closed() == 4029
+        assert (await healthy.ask(type="set_filters", **names))["type"] == "filters_updated"
+        assert (await healthy.ask(type="ping"))["type"] == "pong"
+    await stop_runtime()

@@ -11,7 +11,7 @@ from django.core.management import call_command
 from django.test import Client, RequestFactory
 from django.utils import timezone
 
-from metrics_stream.views.sign_in import NAMES_OF_AN_ADDRESS, client_address
+from metrics_stream.views.sign_in import ADDRESSES_OF_A_NAME, NAMES_OF_AN_ADDRESS, client_address
 
 pytestmark = pytest.mark.django_db
 
@@ -295,3 +295,25 @@ def test_pages_ask_the_database_nothing_more_for_it(client, django_assert_num_qu
     with django_assert_num_queries(0):
         client.get("/login/")
         client.get("/healthz")
+
+
+def test_many_addresses_that_try_one_name_have_to_wait_and_the_owner_has_not():
+    assert attempt(PASSWORD, address="203.0.113.9").status_code == 302
+    statuses = [attempt(address=f"198.51.100.{number}").status_code for number in range(60)]
+    limit = project.AXES_FAILURE_LIMIT * ADDRESSES_OF_A_NAME
+    assert statuses == [200] * (limit - 1) + [429] * (61 - limit)
+    # Not even with the right password from an address that the name has never used,
+    answer = attempt(PASSWORD, address="198.51.100.99")
+    assert (answer.status_code, int(answer.headers["Retry-After"]) > 0) == (429, True)
+    # but from one that it has, and others are not concerned.
+    assert attempt(PASSWORD, address="203.0.113.9").status_code == 302
+    assert attempt(name="ben", address="198.51.100.98").status_code == 200
+
+
+def test_a_known_address_may_fail_no_more_often_than_others():
+    assert attempt(PASSWORD, address="203.0.113.9").status_code == 302
+    for number in range(30):
+        attempt(address=f"198.51.100.{number}")
+    limit = project.AXES_FAILURE_LIMIT
+    statuses = [attempt(address="203.0.113.9").status_code for _ in range(limit + 1)]
+    assert statuses == [200] * (limit - 1) + [429] * 2

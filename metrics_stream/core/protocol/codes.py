@@ -19,6 +19,7 @@ class ErrorCode(StrEnum):
     TOO_MANY_TERMS = "too_many_terms"  # a filter names more ids, sources or fields than allowed
     MESSAGE_TOO_BIG = "message_too_big"  # followed by close 4509
     TOO_MANY_MESSAGES = "too_many_messages"  # followed by close 4029
+    TOO_MANY_GUESSES = "too_many_guesses"  # followed by close 4029; the address has shown too many invalid tokens
     TOO_MANY_ERRORS = "too_many_errors"  # followed by close 4501
     SLOW_CONSUMER = "slow_consumer"  # followed by close 4008
     OVER_CAPACITY = "over_capacity"  # followed by close 4013
@@ -37,7 +38,7 @@ class CloseCode(IntEnum):
     AUTHENTICATION_EXPIRED = 4005  # the token, session or link has expired, or its access has changed
     SLOW_CONSUMER = 4008  # the client accepted no part of a frame for too long
     OVER_CAPACITY = 4013  # the process, user or address has reached its limit of clients
-    TOO_MANY_MESSAGES = 4029  # the client sent more messages than allowed
+    TOO_MANY_MESSAGES = 4029  # the client sent more messages, or its address more invalid tokens, than allowed
     BAD_PROTOCOL = 4501  # too many errors within a minute
     NOT_AUTHENTICATED = 4502  # no token came within the time allowed
     FORBIDDEN = 4503  # the credential gives no access, or no longer

@@ -1,0 +1,134 @@
+"""Buckets in the Redis of the channel layer, which all server processes take from, in one round trip."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from channels.layers import get_channel_layer
+from django.conf import settings as django_settings
+from redis import Redis
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
+
+from metrics_stream.conf import StreamSettings
+
+logger = logging.getLogger(__name__)
+
+_SCRIPT = Path(__file__).with_name("buckets.lua").read_text()
+
+# A limit is worth no longer wait: without an answer, the limits of the process hold.
+TIMEOUT_SECONDS = 0.5
+# After a failure Redis is not asked for so long, so that requests do not all wait for it.
+PAUSE_SECONDS = 2.0
+# The same where scripts are forbidden, which only an operator changes.
+FORBIDDEN_SECONDS = 60.0
+
+
+class Claim(NamedTuple):
+    """An amount to take from a bucket that holds `size` and refills at `per_second`."""
+
+    bucket: str
+    amount: float
+    per_second: float
+    size: float
+
+
+class SharedBuckets:
+    """Takes from the buckets of the installation. Its calls block, so call them outside the event loop."""
+
+    def __init__(self, settings: StreamSettings) -> None:
+        """Connect at the first call. Without a shared channel layer there are no shared buckets."""
+        self._prefix = f"{settings.group_prefix}.limits"
+        host = _find_host()
+        self._client: Any = None if host is None else _connect(host)
+        self._lock = threading.Lock()
+        self._failed_at: float | None = None
+        self._ask_again_at = 0.0
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether there may be other processes that take from the same buckets."""
+        return self._client is not None
+
+    def take(self, claims: Sequence[Claim], *, unless_known: str | None = None) -> list[float] | None:
+        """Take all claims, or none of them; return the seconds to wait for each bucket, 0 where there is enough.
+
+        None means that the limits of this process alone hold now. With `unless_known`, nothing is taken and nobody
+        waits if that name was noted.
+        """
+        keys = [f"{self._prefix}.{claim.bucket}" for claim in claims]
+        if unless_known is not None:
+            keys.append(self._known(unless_known))
+        arguments = [value for claim in claims for value in claim[1:]]
+        waits = self._call("eval", _SCRIPT, len(keys), *keys, *arguments)
+        return None if waits is None else [float(wait) for wait in waits]
+
+    def note_known(self, name: str, seconds: int) -> None:
+        """Note a name for so many seconds."""
+        self._call("set", self._known(name), 1, ex=seconds)
+
+    def is_known(self, name: str) -> bool:
+        """Return whether a name is noted; False if Redis does not answer."""
+        return bool(self._call("exists", self._known(name)))
+
+    def _known(self, name: str) -> str:
+        return f"{self._prefix}.known.{name}"
+
+    def _call(self, command: str, *arguments: Any, **options: Any) -> Any:
+        if self._client is None or time.monotonic() < self._ask_again_at:
+            return None
+        try:
+            answer = getattr(self._client, command)(*arguments, **options)
+        except RedisError as error:
+            self._note_failure(error)
+            return None
+        self._note_success()
+        return answer
+
+    def _note_failure(self, error: RedisError) -> None:
+        is_forbidden = isinstance(error, NoPermissionError | ResponseError)
+        now = time.monotonic()
+        with self._lock:
+            self._ask_again_at = now + (FORBIDDEN_SECONDS if is_forbidden else PAUSE_SECONDS)
+            if self._failed_at is not None:
+                return
+            self._failed_at = now
+        reason = str(error).strip().partition("\n")[0]
+        logger.warning("limits hold for each server process alone, because Redis does not count them: %s", reason)
+
+    def _note_success(self) -> None:
+        with self._lock:
+            failed_at, self._failed_at = self._failed_at, None
+        if failed_at is not None:
+            logger.warning("limits hold for all server processes again after %.1f s", time.monotonic() - failed_at)
+
+
+def _find_host() -> dict[str, Any] | None:
+    """Return the first host of the channel layer; None if it has none, as the in-memory layer."""
+    layer = get_channel_layer()
+    if layer is None or not any(base.__module__.startswith("channels_redis.") for base in type(layer).__mro__):
+        return None
+    from channels_redis.utils import decode_hosts
+
+    hosts = decode_hosts(django_settings.CHANNEL_LAYERS["default"].get("CONFIG", {}).get("hosts"))
+    host: dict[str, Any] = hosts[0]
+    return host
+
+
+def _connect(host: dict[str, Any]) -> Any:
+    limits: dict[str, Any] = {"socket_timeout": TIMEOUT_SECONDS, "socket_connect_timeout": TIMEOUT_SECONDS}
+    options = {name: value for name, value in host.items() if name not in {*limits, "address", "retry"}}
+    if "master_name" in options:
+        from redis.sentinel import Sentinel
+
+        sentinels = options.pop("sentinels")
+        name = options.pop("master_name")
+        found: Any = Sentinel
+        kwargs = options.pop("sentinel_kwargs", None)
+        return found(sentinels, sentinel_kwargs=kwargs, **limits).master_for(name, **limits, **options)
+    address = host.get("address")
+    return Redis.from_url(address, **limits, **options) if address else Redis(**limits, **options)
