@@ -14,9 +14,12 @@ class MetricsStreamConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the system checks, and connect the signals that report changed permissions."""
+        from django.contrib.auth.signals import user_logged_in
+
         from metrics_stream import checks  # noqa: F401  importing registers the checks
-        from metrics_stream.access import signals
+        from metrics_stream.access import sessions, signals
         from metrics_stream.audit import signals as audit_signals
 
         signals.connect()
+        user_logged_in.connect(sessions.begin, dispatch_uid="metrics_stream.access.sessions")
         audit_signals.connect()

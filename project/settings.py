@@ -43,6 +43,10 @@ def _secret_key() -> str:
 
 
 SECRET_KEY = _secret_key()
+# Former keys: they verify what they have signed, and sign nothing new.
+SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
+# E-mail or web addresses for /.well-known/security.txt.
+SECURITY_CONTACT = env.list("SECURITY_CONTACT", default=[])
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
@@ -106,6 +110,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "metrics_stream.access.sessions.SessionTimeouts",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "simple_history.middleware.HistoryRequestMiddleware",
@@ -187,7 +192,13 @@ CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
 }
 
 # Two installations on one Redis need two prefixes, or each takes the other's test runs and metrics for its own.
-METRICS_STREAM: dict[str, Any] = {"GROUP_PREFIX": env.str("GROUP_PREFIX", default="metrics_stream")}
+METRICS_STREAM: dict[str, Any] = {
+    "GROUP_PREFIX": env.str("GROUP_PREFIX", default="metrics_stream"),
+    "SESSION_IDLE_MINUTES": env.float("SESSION_IDLE_MINUTES", default=20_160.0),
+    "SESSION_MAX_HOURS": env.float("SESSION_MAX_HOURS", default=720.0),
+    "TOKEN_MAX_DAYS": env.float("TOKEN_MAX_DAYS", default=0.0),
+    "SHARE_LINK_MAX_DAYS": env.float("SHARE_LINK_MAX_DAYS", default=0.0),
+}
 
 # The error pages of DEBUG show the settings; those with addresses hold passwords.
 DEFAULT_EXCEPTION_REPORTER_FILTER = "project.error_pages.SecretsFilter"

@@ -16,7 +16,7 @@ from django.utils import timezone
 from metrics_stream.access.grants import access_of
 from metrics_stream.access.visibility import visible_dashboards, visible_runs
 from metrics_stream.admin.base import AuditedAdmin
-from metrics_stream.admin.forms import AccessPolicyForm, ShareLinkForm
+from metrics_stream.admin.forms import AccessPolicyForm, ShareLinkForm, latest_expiry
 from metrics_stream.core.formatting import NO_VALUE
 from metrics_stream.core.metrics.catalogue import ALL
 from metrics_stream.models import AccessPolicy, ShareLink
@@ -112,7 +112,8 @@ class ShareLinkAdmin(AuditedAdmin):
         return facts if obj is None else [*facts, "dashboard", "run"]
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        return {"expires_at": timezone.now() + SHARED_FOR, **super().get_changeform_initial_data(request)}
+        expires_at = timezone.now() + latest_expiry(ShareLink, SHARED_FOR)
+        return {"expires_at": expires_at, **super().get_changeform_initial_data(request)}
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         form = super().get_form(request, obj, change, **kwargs)

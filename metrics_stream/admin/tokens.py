@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from metrics_stream.access.grants import access_of
 from metrics_stream.admin.base import AuditedAdmin
-from metrics_stream.admin.forms import GrantForm, LinesField
+from metrics_stream.admin.forms import GrantForm, LinesField, latest_expiry
 from metrics_stream.conf import get_settings
 from metrics_stream.core.formatting import NO_VALUE
 from metrics_stream.core.metrics.catalogue import ALL
@@ -106,7 +106,7 @@ class AccessTokenAdmin(AuditedAdmin):
         return [*facts, "sources_seen", "agents_seen"]
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        initial = {"expires_at": timezone.now() + VALID_FOR, "metric_types": [ALL]}
+        initial = {"expires_at": timezone.now() + latest_expiry(AccessToken, VALID_FOR), "metric_types": [ALL]}
         return {**initial, **super().get_changeform_initial_data(request)}
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], **kwargs: Any) -> HttpResponse:
@@ -168,7 +168,7 @@ class AccessTokenAdmin(AuditedAdmin):
             return "revoked"
         if token.has_expired:
             return "expired"
-        return "valid" if token.expires_at is None else f"valid until {token.expires_at:%Y-%m-%d}"
+        return "valid" if token.ends_at is None else f"valid until {token.ends_at:%Y-%m-%d}"
 
     @admin.display(description="published of")
     def published_of(self, token: Any) -> str:

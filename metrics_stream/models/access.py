@@ -8,18 +8,20 @@ from __future__ import annotations
 import hashlib
 import logging
 import secrets
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Self
 from urllib.parse import urlencode
 
 from django.conf import settings
 from django.contrib.auth.models import Group
 from django.core import signing
+from django.core.exceptions import ValidationError
 from django.db import DatabaseError, models, transaction
 from django.urls import reverse
 from django.utils import timezone
 from simple_history.models import HistoricalRecords
 
+from metrics_stream.conf import get_settings
 from metrics_stream.models.dashboards import Dashboard
 from metrics_stream.models.runs import TestRun
 from metrics_stream.models.validators import (
@@ -35,8 +37,13 @@ TOKEN_MARK = "mst"  # noqa: S105  every token begins with it, so that scanners f
 PREFIX_LENGTH = 8
 SECRET_BYTES = 32
 
-# A dot needs no escape in an address, and occurs in neither of the two parts.
-_share_signer = signing.Signer(sep=".", salt="metrics_stream.share_link")
+# A hundred years; with more, times would leave the calendar.
+MAX_DAYS = 36_500.0
+
+
+def _share_signer() -> signing.Signer:
+    # A dot needs no escape in an address, and occurs in neither of the two parts.
+    return signing.Signer(sep=".", salt="metrics_stream.share_link")
 
 
 def digest_of(secret: str) -> str:
@@ -73,10 +80,35 @@ class Revocable(models.Model):
 
         abstract = True
 
+    @classmethod
+    def max_days(cls) -> float:
+        """Return for how many days it may be valid at most; 0 means for ever."""
+        raise NotImplementedError
+
+    @property
+    def ends_at(self) -> datetime | None:
+        """When it expires: at `expires_at`, or earlier when the settings allow less."""
+        days = self.max_days()
+        if not days or self.created_at is None:
+            return self.expires_at
+        latest = self.created_at + timedelta(days=days)
+        return latest if self.expires_at is None else min(latest, self.expires_at)
+
     @property
     def has_expired(self) -> bool:
         """Whether the time of expiry has passed."""
-        return self.expires_at is not None and self.expires_at <= timezone.now()
+        return self.ends_at is not None and self.ends_at <= timezone.now()
+
+    def clean(self) -> None:
+        """Refuse an expiry later than the settings allow."""
+        super().clean()
+        days = self.max_days()
+        # Some seconds of tolerance: the form was filled in with the latest time before it was sent.
+        latest = (self.created_at or timezone.now()) + timedelta(days=days, minutes=1)
+        if days and (self.expires_at is None or self.expires_at > latest):
+            shown = "never" if self.expires_at is None else f"{self.expires_at:%Y-%m-%d %H:%M}"
+            message = f"{shown} is too late; allowed: until {latest:%Y-%m-%d %H:%M}, {days:g} days after it is created"
+            raise ValidationError({"expires_at": message})
 
     @property
     def is_valid(self) -> bool:
@@ -139,6 +171,11 @@ class AccessToken(Revocable):
 
     def __str__(self) -> str:
         return self.name
+
+    @classmethod
+    def max_days(cls) -> float:
+        """Return TOKEN_MAX_DAYS."""
+        return min(get_settings().token_max_days, MAX_DAYS)
 
     @classmethod
     def issue(cls, **values: Any) -> tuple[Self, str]:
@@ -260,6 +297,11 @@ class ShareLink(Revocable):
         return self.name
 
     @classmethod
+    def max_days(cls) -> float:
+        """Return SHARE_LINK_MAX_DAYS."""
+        return min(get_settings().share_link_max_days, MAX_DAYS)
+
+    @classmethod
     def issue(cls, **values: Any) -> tuple[Self, str]:
         """Create and save a link; return it with the text of its address, which cannot be recovered later."""
         link = cls(**values)
@@ -272,7 +314,7 @@ class ShareLink(Revocable):
         """Give an unsaved link its secret; return the signed text for its address."""
         secret = secrets.token_urlsafe(SECRET_BYTES)
         self.digest = digest_of(secret)
-        return _share_signer.sign(secret)
+        return _share_signer().sign(secret)
 
     @classmethod
     def find(cls, text: str) -> ShareLink | None:
@@ -281,7 +323,7 @@ class ShareLink(Revocable):
         A text that this server has not signed needs no query.
         """
         try:
-            secret = _share_signer.unsign(text)
+            secret = _share_signer().unsign(text)
         except signing.BadSignature:
             return None
         return cls._default_manager.filter(digest=digest_of(secret)).select_related("dashboard", "run").first()
