@@ -1,7 +1,8 @@
 """The command line of dev.py.
 
 `run` starts the whole stack in the foreground, `manage` runs manage.py against it, `test` runs all checks of CI,
-`faults` the tests that break things for minutes, `bench` the benchmarks, `lock` recompiles the locks. Each command
+`faults` the tests that break things for minutes, `bench` the benchmarks, `lock` recompiles the locks, `audit`
+looks for known holes in them, `sbom` lists what is delivered. Each command
 first makes .venv from the locks, unless it is up to date.
 """
 
@@ -13,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
 from devtools import paths
+from devtools.audit import audit, sbom
 from devtools.bench import bench
 from devtools.checks import faults, test
 from devtools.lock import lock
@@ -39,6 +41,8 @@ FORWARDED: Mapping[str, Callable[[Sequence[str]], int]] = {
     "faults": faults,
     "bench": bench,
     "lock": lock,
+    "audit": audit,
+    "sbom": sbom,
 }
 
 
@@ -62,6 +66,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     commands.add_parser("faults", help="run the tests that break things for minutes; arguments go to pytest")
     commands.add_parser("bench", help="measure speed against peers or a commit (see: dev.py bench --help)")
     commands.add_parser("lock", help="recompile requirements*.txt; arguments go to uv, for example: lock --upgrade")
+    commands.add_parser("audit", help="look for known holes in all locked packages; arguments go to pip-audit")
+    commands.add_parser("sbom", help="write what is delivered as CycloneDX, to the given file or to stdout")
     if argv and argv[0] in FORWARDED:
         return argparse.Namespace(command=argv[0], arguments=argv[1:])
     return parser.parse_args(argv)
