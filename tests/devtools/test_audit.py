@@ -52,6 +52,7 @@ def test_it_is_written_to_a_file_or_printed(tmp_path: Path, capsys: pytest.Captu
     [
         ("No known vulnerabilities found", 0, 0),
         ("Found 2 known vulnerabilities in 1 package", 1, 1),
+        ("No known vulnerabilities found\npip  Dependency not found on PyPI and could not be audited: pip (26)", 0, 2),
         ("requests.exceptions.ConnectionError: Max retries exceeded", 1, 2),
     ],
 )
@@ -66,7 +67,7 @@ def test_holes_and_a_missing_network_are_told_apart(
     monkeypatch.setattr(audit, "_install_tools", lambda: "python")
     monkeypatch.setattr(audit, "call", lambda argv: subprocess.CompletedProcess(argv, code, output))
     assert audit.audit([]) == expected
-    assert ("NOTHING WAS CHECKED" in capsys.readouterr().err) == (expected == 2)
+    assert ("CHECKED" in capsys.readouterr().err) == (expected == 2)
 
 
 def test_the_tools_are_installed_with_hashes_and_only_once(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:

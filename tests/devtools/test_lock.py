@@ -17,7 +17,7 @@ def test_the_development_lock_has_every_version_of_the_other() -> None:
     assert pins("requirements.txt") - pins("requirements-dev.txt") == set()
 
 
-@pytest.mark.parametrize("name", LOCKS)
+@pytest.mark.parametrize("name", [f"requirements{kind}.txt" for kind in ("", "-dev", "-valkey", "-audit")])
 def test_a_lock_names_the_command_that_makes_it_and_no_index(name: str) -> None:
     text = (ROOT / name).read_text()
     assert text.splitlines()[1] == "#    python3 dev.py lock"
