@@ -38,6 +38,10 @@ class StreamAdmin(SimpleHistoryAdmin):  # type: ignore[misc]  # the library is u
         response: HttpResponse = super().render_change_form(request, context, **kwargs)
         return response
 
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        # Django looks for a column without a name when the address ends in `?_to_field=`.
+        return super().get_object(request, object_id, from_field or None)
+
     def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
         return _or_404(super().history_view, request, object_id, extra_context)
 
