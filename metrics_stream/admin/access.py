@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.widgets import AutocompleteSelect
 from django.db.models import QuerySet
 from django.forms import ModelChoiceField
 from django.http import HttpRequest, HttpResponse
@@ -82,6 +83,14 @@ class AccessPolicyAdmin(AuditedAdmin):
         )
 
 
+class NumberedSelect(AutocompleteSelect):
+    """Shows no choice for a value that is no id; Django's own class fails when it shows such a form again."""
+
+    def optgroups(self, name: str, value: Any, attr: Any = None) -> Any:
+        ids = [each for each in map(str, value) if each.isascii() and each.isdecimal() and len(each) < 19]
+        return super().optgroups(name, ids, attr)
+
+
 @admin.register(ShareLink)
 class ShareLinkAdmin(AuditedAdmin):
     form = ShareLinkForm
@@ -135,6 +144,7 @@ class ShareLinkAdmin(AuditedAdmin):
             kwargs["queryset"] = visible_dashboards(access)
         elif db_field.name == "run":
             kwargs["queryset"] = visible_runs(access)
+            kwargs["widget"] = NumberedSelect(db_field, self.admin_site)
         field: ModelChoiceField[Any] = super().formfield_for_foreignkey(db_field, request, **kwargs)
         return field
 
