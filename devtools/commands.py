@@ -1,7 +1,8 @@
 """The command line of dev.py.
 
 `run` starts the whole stack in the foreground, `manage` runs manage.py against it, `test` runs all checks of CI,
-`faults` the tests that break things for minutes, `bench` the benchmarks, `lock` recompiles the locks. Each command
+`faults` the tests that break things for minutes, `bench` the benchmarks, `lock` recompiles the locks, `audit`
+looks for known holes in them, `sbom` lists what is delivered. Each command
 first makes .venv from the locks, unless it is up to date.
 """
 
@@ -13,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
 from devtools import paths
+from devtools.audit import audit, sbom
 from devtools.bench import bench
 from devtools.checks import faults, test
 from devtools.lock import lock
@@ -39,6 +41,8 @@ FORWARDED: Mapping[str, Callable[[Sequence[str]], int]] = {
     "faults": faults,
     "bench": bench,
     "lock": lock,
+    "audit": audit,
+    "sbom": sbom,
 }
 
 
@@ -48,6 +52,8 @@ FORWARDED_HELP: Mapping[str, str] = {
     "faults": "run the tests that break things for minutes; arguments go to pytest",
     "bench": "measure speed against peers (bench --list names the scenarios), or against a commit (--against COMMIT)",
     "lock": "recompile requirements*.txt; arguments go to uv, for example: lock --upgrade",
+    "audit": "look for known holes in all locked packages; arguments go to pip-audit",
+    "sbom": "write what is delivered as CycloneDX, to the given file or to stdout",
 }
 
 

@@ -22,7 +22,7 @@ def lock(arguments: Sequence[str]) -> int:
     options = ["--universal", "--python-version", "3.11", "--generate-hashes", "--quiet"]
     options += ["--custom-compile-command", "python3 dev.py lock", *arguments]
     os.chdir(paths.ROOT)
-    for name in ("requirements", "requirements-dev", "requirements-valkey"):
+    for name in ("requirements", "requirements-dev", "requirements-valkey", "requirements-audit"):
         constraints = ["-c", "requirements.txt"] if name == "requirements-dev" else []
         argv = [*uv, "pip", "compile", f"{name}.in", "-o", f"{name}.txt", *constraints, *options]
         done = subprocess.run(argv, stdout=subprocess.DEVNULL, check=False)

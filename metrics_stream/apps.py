@@ -15,12 +15,15 @@ class MetricsStreamConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the system checks, connect signals, and let a shell import all models."""
+        from django.contrib.auth.signals import user_logged_in
+
         from metrics_stream import checks  # noqa: F401  importing registers the checks
-        from metrics_stream.access import signals
+        from metrics_stream.access import sessions, signals
         from metrics_stream.audit import signals as audit_signals
         from metrics_stream.models.changes import complete_history
 
         signals.connect()
+        user_logged_in.connect(sessions.begin, dispatch_uid="metrics_stream.access.sessions")
         audit_signals.connect()
         # django-simple-history says that its tables come from the package itself, where `manage.py shell` looks for
         # them in vain and lists each one.

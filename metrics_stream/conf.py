@@ -38,6 +38,7 @@ _OLDER_NAMES = ("ANONYMOUS_READ", "ALLOWED_ORIGINS")
 # 0 means "keep nothing" for the first, and "keep for ever" for the others.
 _MAY_BE_ZERO = frozenset(
     {"HISTORY_SECONDS", "RECORD_RAW_DAYS", "RECORD_1S_DAYS", "RECORD_10S_DAYS", "RECORD_60S_DAYS", "AUDIT_DAYS"}
+    | {"TOKEN_MAX_DAYS", "SHARE_LINK_MAX_DAYS"}
 )
 
 
@@ -110,6 +111,18 @@ class StreamSettings:
 
     Browsers keep no cookie for longer than the default.
     """
+
+    session_idle_minutes: float = 20_160.0
+    """After so many minutes without a request a sign-in ends, also on open WebSockets."""
+
+    session_max_hours: float = 720.0
+    """So many hours after it began a sign-in ends in any case."""
+
+    token_max_days: float = 0.0
+    """How long an access token is valid at most, also one that exists already; 0: for ever."""
+
+    share_link_max_days: float = 0.0
+    """The same for a share link."""
 
     max_message_bytes: int = 65_536
     """The largest message of a client; a larger one closes with 4509."""

@@ -5,6 +5,7 @@ from django.urls import path
 from metrics_stream.api import metrics as api_metrics
 from metrics_stream.api import runs as api_runs
 from metrics_stream.views import accounts, dashboards, exports, runs, shares, status
+from metrics_stream.views.security_txt import security_txt
 
 app_name = "metrics_stream"
 
@@ -29,5 +30,6 @@ urlpatterns = [
     path("api/runs/<str:slug>/alive/", api_runs.keep_alive, name="keep_run_alive"),
     path("api/runs/<str:slug>/stop/", api_runs.stop, name="stop_run"),
     path("api/stats/", status.stats, name="stats"),
+    path(".well-known/security.txt", security_txt, name="security_txt"),
     path("favicon.ico", dashboards.favicon, name="favicon"),
 ]

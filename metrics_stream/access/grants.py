@@ -313,9 +313,19 @@ def _open_session(key: str) -> SessionBase:
     return store
 
 
+class _SessionCopy(dict[str, Any]):
+    """What a session holds. Django renews that of a former SECRET_KEY, but no handshake can tell the browser so."""
+
+    def cycle_key(self) -> None:
+        """Do nothing."""
+
+    def flush(self) -> None:
+        """Do nothing."""
+
+
 def user_of(session: SessionBase) -> AbstractBaseUser | AnonymousUser:
     """Return the user of a session; anonymous if the user was deleted, deactivated, or has changed the password."""
-    user = get_user(cast(HttpRequest, SimpleNamespace(session=session)))
+    user = get_user(cast(HttpRequest, SimpleNamespace(session=_SessionCopy(session.items()))))
     return user if user.is_active else AnonymousUser()
 
 

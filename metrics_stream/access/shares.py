@@ -40,5 +40,5 @@ def session_with(link: ShareLink, before: SessionBase) -> SessionBase:
     kept = [*(other for other in others if other.is_valid and other.run_id is None and other.pk != link.pk), link]
     session[SHARES_KEY] = [each.pk for each in kept]
     latest = timezone.now() + timedelta(days=get_settings().share_session_days)
-    session.set_expiry(min(latest, max(each.expires_at or latest for each in kept)))
+    session.set_expiry(min(latest, max(each.ends_at or latest for each in kept)))
     return session

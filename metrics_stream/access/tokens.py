@@ -22,9 +22,9 @@ def describe_state(token: AccessToken) -> str:
     """Return whether a token is valid, and until when."""
     if token.revoked_at is not None:
         return "revoked"
-    if token.expires_at is None:
-        return "valid"
-    return "expired" if token.has_expired else f"valid until {token.expires_at:%Y-%m-%d %H:%M}"
+    if token.has_expired:
+        return "expired"
+    return "valid" if token.ends_at is None else f"valid until {token.ends_at:%Y-%m-%d %H:%M}"
 
 
 def release_name(name: str) -> None:

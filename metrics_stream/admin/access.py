@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.widgets import AutocompleteSelect
 from django.contrib.auth import get_user_model
 from django.db.models import QuerySet
 from django.forms import ModelChoiceField
@@ -17,7 +18,7 @@ from django.utils import timezone
 from metrics_stream.access.grants import access_of
 from metrics_stream.access.visibility import visible_dashboards, visible_runs
 from metrics_stream.admin.base import AuditedAdmin
-from metrics_stream.admin.forms import AccessPolicyForm, ShareLinkForm
+from metrics_stream.admin.forms import AccessPolicyForm, ShareLinkForm, latest_expiry
 from metrics_stream.core.formatting import NO_VALUE
 from metrics_stream.core.metrics.catalogue import ALL
 from metrics_stream.models import AccessPolicy, ShareLink
@@ -83,6 +84,14 @@ class AccessPolicyAdmin(AuditedAdmin):
         )
 
 
+class NumberedSelect(AutocompleteSelect):
+    """Shows no choice for a value that is no id; Django's own class fails when it shows such a form again."""
+
+    def optgroups(self, name: str, value: Any, attr: Any = None) -> Any:
+        ids = [each for each in map(str, value) if each.isascii() and each.isdecimal() and len(each) < 19]
+        return super().optgroups(name, ids, attr)
+
+
 @admin.register(ShareLink)
 class ShareLinkAdmin(AuditedAdmin):
     form = ShareLinkForm
@@ -113,7 +122,8 @@ class ShareLinkAdmin(AuditedAdmin):
         return facts if obj is None else [*facts, "dashboard", "run"]
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        return {"expires_at": timezone.now() + SHARED_FOR, **super().get_changeform_initial_data(request)}
+        expires_at = timezone.now() + latest_expiry(ShareLink, SHARED_FOR)
+        return {"expires_at": expires_at, **super().get_changeform_initial_data(request)}
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         form = super().get_form(request, obj, change, **kwargs)
@@ -135,6 +145,7 @@ class ShareLinkAdmin(AuditedAdmin):
             kwargs["queryset"] = visible_dashboards(access)
         elif db_field.name == "run":
             kwargs["queryset"] = visible_runs(access)
+            kwargs["widget"] = NumberedSelect(db_field, self.admin_site)
         field: ModelChoiceField[Any] = super().formfield_for_foreignkey(db_field, request, **kwargs)
         return field
 

@@ -19,6 +19,10 @@ class AuditEntryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # Django's o
     # Counting all rows of a long log takes longer than showing a page of it.
     show_full_result_count = False
 
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> AuditEntry | None:
+        # As in the base class of the other admins.
+        return super().get_object(request, object_id, from_field or None)
+
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 

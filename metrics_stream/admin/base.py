@@ -47,6 +47,10 @@ class StreamAdmin(ChangesAdmin):  # type: ignore[misc]  # the library is untyped
         """Return the links that can be opened and show the object, of which the form tells the editor."""
         return []
 
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        # Django looks for a column without a name when the address ends in `?_to_field=`.
+        return super().get_object(request, object_id, from_field or None)
+
     def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
         return _or_404(super().history_view, request, object_id, extra_context)
 

@@ -7,7 +7,7 @@ columns. They work without JavaScript.
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 from django import forms
@@ -290,6 +290,11 @@ class AccessPolicyForm(PolicyModelForm):
             stored = self.instance.metric_types if isinstance(self.instance.metric_types, list) else []
             choices = [(ALL, "Every type, also later ones"), *get_settings().catalogue().choices()]
             cast(forms.MultipleChoiceField, self.fields["metric_types"]).choices = _with_stored(choices, stored)
+
+
+def latest_expiry(kind: type[AccessToken | ShareLink], usual: timedelta) -> timedelta:
+    """Return after what time a new token or link should expire: the usual one, or less when the settings allow less."""
+    return min(usual, timedelta(days=days)) if (days := kind.max_days()) else usual
 
 
 class GrantForm(GrantModelForm):

@@ -19,7 +19,7 @@ from django.utils import timezone
 from metrics_stream.access.grants import access_of
 from metrics_stream.access.tokens import describe_state, release_name
 from metrics_stream.admin.base import AuditedAdmin
-from metrics_stream.admin.forms import GrantForm, LinesField
+from metrics_stream.admin.forms import GrantForm, LinesField, latest_expiry
 from metrics_stream.conf import get_settings
 from metrics_stream.core.formatting import NO_VALUE
 from metrics_stream.core.metrics.catalogue import ALL
@@ -125,7 +125,7 @@ class AccessTokenAdmin(AuditedAdmin):
         return [*facts, "sources_seen", "agents_seen"]
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        initial = {"expires_at": timezone.now() + VALID_FOR, "metric_types": [ALL]}
+        initial = {"expires_at": timezone.now() + latest_expiry(AccessToken, VALID_FOR), "metric_types": [ALL]}
         return {**initial, **super().get_changeform_initial_data(request)}
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], **kwargs: Any) -> HttpResponse:

@@ -136,14 +136,14 @@ class PublishingPrograms:
                 f"token {token.name}",
                 terms,
                 scopes,
-                token.expires_at,
+                token.ends_at,
                 now,
                 _make_bucket(self._settings.ingest_requests_per_second, now),
                 _make_bucket(self._settings.ingest_metrics_per_second, now),
             )
             # Two requests may have looked it up at once; both take from the buckets of the first.
             return self._programs.get(digest) or self._programs.put(digest, program)
-        known.terms, known.scopes, known.expires_at, known.looked_up_at = terms, scopes, token.expires_at, now
+        known.terms, known.scopes, known.expires_at, known.looked_up_at = terms, scopes, token.ends_at, now
         return self._programs.put(digest, known)
 
     # --- rates ---

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Self
 from urllib.parse import urlencode
 
 from django.conf import settings
 from django.contrib.auth.models import Group
 from django.core import signing
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.urls import reverse
 from django.utils import timezone
 
+from metrics_stream.conf import get_settings
 from metrics_stream.models import uses
 from metrics_stream.models.changes import record_changes
 from metrics_stream.models.dashboard_content import content_of
@@ -34,8 +36,13 @@ TOKEN_MARK = "mst"  # noqa: S105  every token begins with it, so that scanners f
 PREFIX_LENGTH = 8
 SECRET_BYTES = 32
 
-# A dot needs no escape in an address, and occurs in neither of the two parts.
-_share_signer = signing.Signer(sep=".", salt="metrics_stream.share_link")
+# A hundred years; with more, times would leave the calendar.
+MAX_DAYS = 36_500.0
+
+
+def _share_signer() -> signing.Signer:
+    # A dot needs no escape in an address, and occurs in neither of the two parts.
+    return signing.Signer(sep=".", salt="metrics_stream.share_link")
 
 
 def digest_of(secret: str) -> str:
@@ -89,10 +96,35 @@ class Revocable(models.Model):
         """Whether the person to whom it is bound, if it is bound to one, still has an active account."""
         return not self.is_personal or (self.created_by is not None and self.created_by.is_active)
 
+    @classmethod
+    def max_days(cls) -> float:
+        """Return for how many days it may be valid at most; 0 means for ever."""
+        raise NotImplementedError
+
+    @property
+    def ends_at(self) -> datetime | None:
+        """When it expires: at `expires_at`, or earlier when the settings allow less."""
+        days = self.max_days()
+        if not days or self.created_at is None:
+            return self.expires_at
+        latest = self.created_at + timedelta(days=days)
+        return latest if self.expires_at is None else min(latest, self.expires_at)
+
     @property
     def has_expired(self) -> bool:
         """Whether the time of expiry has passed."""
-        return self.expires_at is not None and self.expires_at <= timezone.now()
+        return self.ends_at is not None and self.ends_at <= timezone.now()
+
+    def clean(self) -> None:
+        """Refuse an expiry later than the settings allow."""
+        super().clean()
+        days = self.max_days()
+        # Some seconds of tolerance: the form was filled in with the latest time before it was sent.
+        latest = (self.created_at or timezone.now()) + timedelta(days=days, minutes=1)
+        if days and (self.expires_at is None or self.expires_at > latest):
+            shown = "never" if self.expires_at is None else f"{self.expires_at:%Y-%m-%d %H:%M}"
+            message = f"{shown} is too late; allowed: until {latest:%Y-%m-%d %H:%M}, {days:g} days after it is created"
+            raise ValidationError({"expires_at": message})
 
     @property
     def is_valid(self) -> bool:
@@ -145,6 +177,11 @@ class AccessToken(Revocable):
 
     def __str__(self) -> str:
         return self.name
+
+    @classmethod
+    def max_days(cls) -> float:
+        """Return TOKEN_MAX_DAYS."""
+        return min(get_settings().token_max_days, MAX_DAYS)
 
     @classmethod
     def issue(cls, **values: Any) -> tuple[Self, str]:
@@ -271,6 +308,11 @@ class ShareLink(Revocable):
         return self.name
 
     @classmethod
+    def max_days(cls) -> float:
+        """Return SHARE_LINK_MAX_DAYS."""
+        return min(get_settings().share_link_max_days, MAX_DAYS)
+
+    @classmethod
     def issue(cls, **values: Any) -> tuple[Self, str]:
         """Create and save a link; return it with the text of its address, which cannot be recovered later."""
         link = cls(**values)
@@ -283,7 +325,7 @@ class ShareLink(Revocable):
         """Give an unsaved link its secret; return the signed text for its address."""
         secret = secrets.token_urlsafe(SECRET_BYTES)
         self.digest = digest_of(secret)
-        return _share_signer.sign(secret)
+        return _share_signer().sign(secret)
 
     @classmethod
     def find(cls, text: str) -> ShareLink | None:
@@ -292,7 +334,7 @@ class ShareLink(Revocable):
         A text that this server has not signed needs no query.
         """
         try:
-            secret = _share_signer.unsign(text)
+            secret = _share_signer().unsign(text)
         except signing.BadSignature:
             return None
         related = ("dashboard__preset", "run", "created_by")

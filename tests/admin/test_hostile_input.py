@@ -152,3 +152,15 @@ def test_the_columns_refuse_what_is_nested_too_deeply():
     for model, column in ((ClientPreset, "agent_ids"), (Panel, "fields"), (Panel, "options"), (TestRun, "tags")):
         with pytest.raises(ValidationError):
             model._meta.get_field(column).run_validators(value)
+
+
+@pytest.mark.parametrize("model", ["dashboard", "accesspolicy", "auditentry", "testrun"])
+def test_an_empty_name_of_a_column_is_no_error(admin_client, model):
+    for page in ("change", "delete"):
+        address = reverse(f"admin:metrics_stream_{model}_{page}", args=[1])
+        assert admin_client.get(address, {"_to_field": ""}).status_code in {302, 403, 404}
+
+
+def test_a_run_that_is_no_id_is_an_error_in_the_form(admin_client):
+    answer = admin_client.post(reverse("admin:metrics_stream_sharelink_add"), {"name": "a", "run": "NaN"})
+    assert "errorlist" in answer.text

@@ -16,7 +16,7 @@ def test_run_takes_host_port_and_no_demo() -> None:
     assert vars(options) == {"command": "run", "host": "::1", "port": 0, "demo": False}
 
 
-@pytest.mark.parametrize("command", ["manage", "test", "faults", "bench", "lock"])
+@pytest.mark.parametrize("command", ["manage", "test", "faults", "bench", "lock", "audit", "sbom"])
 @pytest.mark.parametrize("arguments", [[], ["shell", "-c", "print(1)", "--", "-x"]])
 def test_arguments_of_the_others_are_passed_on_untouched(command: str, arguments: list[str]) -> None:
     assert vars(commands.parse([command, *arguments])) == {"command": command, "arguments": arguments}

@@ -17,7 +17,7 @@ def test_the_development_lock_has_every_version_of_the_other() -> None:
     assert pins("requirements.txt") - pins("requirements-dev.txt") == set()
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt", "requirements-valkey.txt"])
+@pytest.mark.parametrize("name", [f"requirements{kind}.txt" for kind in ("", "-dev", "-valkey", "-audit")])
 def test_a_lock_names_the_command_that_makes_it_and_no_index(name: str) -> None:
     text = (ROOT / name).read_text()
     assert text.splitlines()[1] == "#    python3 dev.py lock"
@@ -36,10 +36,11 @@ def test_lock_compiles_each_with_the_uv_on_the_path(
     calls = (checkout / "calls").read_text().splitlines()
     assert [call.split()[:5] for call in calls] == [
         ["pip", "compile", f"{name}.in", "-o", f"{name}.txt"]
-        for name in ("requirements", "requirements-dev", "requirements-valkey")
+        for name in ("requirements", "requirements-dev", "requirements-valkey", "requirements-audit")
     ]
     assert [("-c requirements.txt" in call, "--upgrade" in call) for call in calls] == [
         (False, True),
         (True, True),
+        (False, True),
         (False, True),
     ]

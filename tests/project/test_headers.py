@@ -3,7 +3,9 @@
 import re
 
 import pytest
+from django.contrib.auth.models import User
 from django.test import Client
+from django.urls import URLResolver, get_resolver
 
 from metrics_stream.runtime import runtime
 from tests.support.stack import ROOT
@@ -47,9 +49,9 @@ def check(headers) -> None:
     assert headers["X-Frame-Options"] == "DENY"
 
 
-def check_all(headers) -> None:
+def check_all(headers, referrer: str = "same-origin") -> None:
     assert headers["X-Content-Type-Options"] == "nosniff"
-    assert headers["Referrer-Policy"] == "same-origin"
+    assert headers["Referrer-Policy"] == referrer
     assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
     assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
     assert {"camera=()", "microphone=()", "geolocation=()", "fullscreen=(self)"} <= set(
@@ -64,6 +66,46 @@ def test_every_response_has_the_strict_headers(client, address, status):
     check(answer.headers)
     check_all(answer.headers)
     assert "Strict-Transport-Security" not in answer.headers
+
+
+VALUES = {"slug": "nothing", "text": "nothing", "content_type_id": 1, "object_id": 1, "app_label": "auth", "path": "x"}
+
+
+def every_address(resolver=None, before="/"):
+    """Yield an address of each URL of the site, with values for its parts; an id stands for what does not exist."""
+    for entry in (resolver or get_resolver()).url_patterns:
+        route = before + str(entry.pattern)
+        if isinstance(entry, URLResolver):
+            yield from every_address(entry, route)
+        else:
+            plain = re.sub(r"<(?:\w+:)?(\w+)>", lambda found: str(VALUES.get(found[1], 1)), route)
+            yield (
+                re.sub(r"\(\?P<\w+>\w+(?:\|\w+)*\)", "auth", plain).replace("$", "").replace("^", "").replace("\\Z", "")
+            )
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("who", ["anybody", "admin"])
+def test_every_address_has_the_strict_headers(who, client, admin_client):
+    browser = admin_client if who == "admin" else client
+    addresses = sorted(set(every_address()))
+    assert {"/", "/api/metrics/", "/admin/metrics_stream/auditentry/", "/.well-known/security.txt"} <= set(addresses)
+    for address in addresses:
+        for method in ("get", "post"):
+            answer = getattr(browser, method)(address)
+            assert answer.status_code < 500, (method, address)
+            check(answer.headers)
+            check_all(
+                answer.headers,
+                referrer="no-referrer"
+                if address.startswith("/share/") and answer.status_code != 405
+                else "same-origin",
+            )
+            for name, cookie in answer.cookies.items():
+                assert cookie["httponly"] or not cookie.value, (address, name)
+                assert cookie["samesite"] == "Lax", (address, name)
+        if address.startswith("/admin/") and "logout" in address:
+            browser.force_login(User.objects.get_or_create(username="again", is_staff=True, is_superuser=True)[0])
 
 
 @pytest.mark.django_db(transaction=True)

@@ -47,14 +47,17 @@ class Command(BaseCommand):
             metavar="SOURCE",
             help="allow only metrics of this source; may be repeated (default: every source)",
         )
-        parser.add_argument("--expires-in-days", metavar="N", help="the token expires after N days (default: never)")
+        parser.add_argument(
+            "--expires-in-days", metavar="N", help="the token expires after N days (default: TOKEN_MAX_DAYS)"
+        )
         parser.add_argument("--replace", action="store_true", help="first revoke a valid token of the same name")
 
     @transaction.atomic
     def handle(self, name: str, **options: Any) -> None:
         days = options["expires_in_days"]
         try:
-            expires_at = None
+            longest = AccessToken.max_days()
+            expires_at = timezone.now() + timedelta(days=longest) if longest else None
             if days is not None:
                 expires_at = timezone.now() + timedelta(days=number_between("--expires-in-days", days, 0.001, MAX_DAYS))
             if options["replace"] and (former := AccessToken.objects.filter(name=name).first()):
