@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import Any
 
 from channels.routing import ProtocolTypeRouter, URLRouter
@@ -18,6 +19,7 @@ from metrics_stream.checks import check_static_files
 from metrics_stream.conf import get_settings
 from metrics_stream.consumers.metrics import MetricsConsumer
 from metrics_stream.core.errors import BusError
+from metrics_stream.models.installation import installation_id
 from metrics_stream.runs.recorder import start_recorder, stop_recorder
 from metrics_stream.runtime.runtime import get_runtime, stop_runtime
 from metrics_stream.runtime.statistics import process_name
@@ -51,7 +53,7 @@ async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
                 runtime = get_runtime()
                 runtime.watch("parts", watch_parts)
                 runtime.watch("clocks", runtime.clocks.watch)
-                runtime.watch("neighbours", runtime.neighbours.watch)
+                runtime.watch("neighbours", partial(runtime.neighbours.watch, installation_id))
             except BusError as error:
                 await send({"type": "lifespan.startup.failed", "message": str(error)})
                 return

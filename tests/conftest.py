@@ -13,7 +13,6 @@ from django.db import connections
 from metrics_stream.bus import bus
 from metrics_stream.faults import of_process as faults
 from metrics_stream.limits.guesses import forget_guesses
-from metrics_stream.models import uses
 from tests.support.postgresql import find_binaries, running_postgresql
 from tests.support.stack import free_port
 
@@ -54,7 +53,7 @@ def no_faults() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def uses_written_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Write the uses of tokens and links at once, within the transaction of the test."""
-    monkeypatch.setattr(uses, "of_process", uses.Uses(lambda work: work()))
+    monkeypatch.setattr("metrics_stream.models.uses.of_process._start", lambda work: work())
 
 
 @pytest.fixture(autouse=True)

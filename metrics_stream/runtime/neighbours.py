@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
 from channels.db import database_sync_to_async
 from django.db import DatabaseError
@@ -18,13 +19,10 @@ from metrics_stream.core.formatting import quote
 from metrics_stream.faults import FaultKind
 from metrics_stream.faults import of_process as faults
 from metrics_stream.history import History
-from metrics_stream.models.installation import installation_id
 
 ANNOUNCE_SECONDS = 5.0
 # An installation that did not announce itself for this long has stopped.
 GONE_SECONDS = 20.0
-
-_installation_id = database_sync_to_async(installation_id, thread_sensitive=False)
 
 
 class Neighbours:
@@ -35,19 +33,19 @@ class Neighbours:
         self._history = history
         self._id: str | None = None
 
-    async def watch(self) -> None:
-        """Announce this installation from time to time, until cancelled."""
+    async def watch(self, find_id: Callable[[], str]) -> None:
+        """Announce this installation from time to time, until cancelled; `find_id` asks the database for its id."""
         while self._history is not None:
             # Another fault says what is away.
             with contextlib.suppress(BusError, DatabaseError):
-                await self.announce(self._history)
+                if self._id is None:
+                    self._id = await database_sync_to_async(find_id, thread_sensitive=False)()
+                await self.announce(self._history, self._id)
             await asyncio.sleep(ANNOUNCE_SECONDS)
 
-    async def announce(self, history: History) -> None:
+    async def announce(self, history: History, installation: str) -> None:
         """Announce this installation now, and look for others."""
-        if self._id is None:
-            self._id = await _installation_id()
-        others = set(await history.announce(self._id, GONE_SECONDS)) - {self._id}
+        others = set(await history.announce(installation, GONE_SECONDS)) - {installation}
         if not others:
             faults.end(FaultKind.INSTALLATION)
             return

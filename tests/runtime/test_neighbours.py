@@ -12,13 +12,12 @@ from tests.support.history import redis_history
 
 
 @pytest.fixture
-def install(monkeypatch):
-    """Return a function that makes the neighbours as a server of another database sees them."""
+def install():
+    """Return a function that returns how an installation announces itself."""
 
     def make(installation, history, prefix="shared"):
         made = Neighbours(parse_settings({"GROUP_PREFIX": prefix}), history)
-        made._id = installation
-        return made
+        return lambda: made.announce(history, installation)
 
     return make
 
@@ -27,12 +26,12 @@ def install(monkeypatch):
 async def test_another_installation_with_the_same_prefix_is_said_once(valkey_url, install, caplog, monkeypatch):
     history = redis_history(valkey_url)
     ours, theirs = install("one", history), install("two", history)
-    await ours.announce(history)
+    await ours()
     assert of_process.current() == ()
-    await theirs.announce(history)
+    await theirs()
     of_process.clear()
     for _ in range(3):
-        await ours.announce(history)
+        await ours()
     [fault] = of_process.current()
     assert (fault.kind, fault.message) == (
         FaultKind.INSTALLATION,
@@ -41,7 +40,7 @@ async def test_another_installation_with_the_same_prefix_is_said_once(valkey_url
     )
     assert caplog.text.count("fault installation begins") == 2
     monkeypatch.setattr(neighbours_module, "GONE_SECONDS", 0.001)
-    await ours.announce(history)
+    await ours()
     assert of_process.current() == ()
     await history.close()
 
@@ -49,9 +48,9 @@ async def test_another_installation_with_the_same_prefix_is_said_once(valkey_url
 @pytest.mark.valkey
 async def test_servers_of_one_installation_and_other_prefixes_are_no_neighbours(valkey_url, install):
     history, other = redis_history(valkey_url), redis_history(valkey_url)
-    for made, its_history in ((install("one", history), history), (install("two", other), other)):
+    for announce in (install("one", history), install("two", other)):
         for _ in range(2):
-            await made.announce(its_history)
+            await announce()
     assert of_process.current() == ()
     with redis.Redis.from_url(valkey_url) as client:
         assert all(0 < client.ttl(name) <= 20 for name in client.scan_iter("test_*.history.installations"))
