@@ -12,6 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.utils import get_random_secret_key
 
 from metrics_stream.conf import read_environment
+from metrics_stream.host import templates_folder
 from project.environment import StrictEnv
 from project.logs import LOG_RENDERERS, logging_configuration
 from project.redis_url import channel_layer_host
@@ -118,7 +119,7 @@ ASGI_APPLICATION = "project.asgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "templates"],
+        "DIRS": [BASE_DIR / "project" / "templates", templates_folder()],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
