@@ -37,8 +37,8 @@ def test(arguments: Sequence[str]) -> int:
         ("import-linter", python, str(paths.VENV / "bin" / "lint-imports")),
         ("vulture", python, "-m", "vulture"),
         ("jscpd", "npx", "--yes", JSCPD),
-        ("djlint format", python, "-m", "djlint", "templates", "--check", "--quiet"),
-        ("djlint lint", python, "-m", "djlint", "templates", "--lint", "--quiet"),
+        ("djlint format", python, "-m", "djlint", "templates", "project/templates", "--check", "--quiet"),
+        ("djlint lint", python, "-m", "djlint", "templates", "project/templates", "--lint", "--quiet"),
         ("manage.py check", python, paths.MANAGE, "check", "--fail-level", "WARNING"),
         ("makemigrations", python, paths.MANAGE, "makemigrations", "--check", "--dry-run"),
         # Last, as people and CI look for its count at the end of the output. Tests of one file share servers.

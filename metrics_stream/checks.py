@@ -4,28 +4,42 @@
 |---|---|
 | metrics_stream.E001 | METRICS_STREAM has an unknown key or a bad value |
 | metrics_stream.E002 | CHANNEL_LAYERS has no `default` |
-| metrics_stream.E003 | ASGI_APPLICATION is not set |
+| metrics_stream.E003 | ASGI_APPLICATION is not set, or names no module |
 | metrics_stream.E004 | SECRET_KEY can be guessed, outside DEBUG |
 | metrics_stream.E005 | ALLOWED_HOSTS holds `*`, outside DEBUG |
 | metrics_stream.E010 | ALLOWED_ORIGINS has an entry that is no origin |
 | metrics_stream.E011 | FORCE_SCRIPT_NAME is no path, or one of the site itself |
+| metrics_stream.E020 | INSTALLED_APPS lacks an app that is needed |
+| metrics_stream.E021 | MIDDLEWARE lacks a middleware that is needed |
+| metrics_stream.E022 | TEMPLATES lacks a context processor that is needed |
+| metrics_stream.E023 | the templates are not found |
 | metrics_stream.W001 | daphne is not first in INSTALLED_APPS, so `runserver` serves no WebSockets |
 | metrics_stream.W002 | the channel layer is channels_redis.core, which stops receiving when idle |
 | metrics_stream.W003 | the in-memory channel layer in a deployment (only with `check --deploy`) |
 | metrics_stream.W010 | static files are not collected, outside DEBUG |
+| metrics_stream.W020 | the module of ASGI_APPLICATION does not name metrics_stream, so it serves no WebSocket |
+| metrics_stream.W021 | nothing in MIDDLEWARE serves static files, outside DEBUG |
+| metrics_stream.W022 | `metrics_stream.urls` is not included, so there are no pages |
+| metrics_stream.W023 | LOGIN_URL leads nowhere |
 """
 
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings
 from django.contrib.staticfiles.storage import staticfiles_storage
 from django.core.checks import CheckMessage, Error, Tags, Warning, register  # noqa: A004  Django's own name
 from django.core.exceptions import ImproperlyConfigured
-from django.urls import URLResolver, get_resolver
+from django.shortcuts import resolve_url
+from django.template import TemplateDoesNotExist
+from django.template.loader import get_template
+from django.urls import NoReverseMatch, Resolver404, URLResolver, get_resolver, get_script_prefix, resolve, reverse
+from django.utils.module_loading import import_string
 
 from metrics_stream.conf import find_overlay, parse_settings
 from metrics_stream.core.formatting import quote
@@ -38,6 +52,17 @@ IN_MEMORY = "channels.layers.InMemoryChannelLayer"
 MIN_KEY_LENGTH = 32
 MIN_KEY_CHARACTERS = 5
 PLACEHOLDERS = ("change-me", "changeme", "django-insecure", "put-fifty-random", "random-characters")
+
+NEEDED_APPS = tuple(f"django.contrib.{name}" for name in ("auth", "contenttypes", "sessions", "staticfiles"))
+NEEDED_MIDDLEWARE = (
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+)
+NEEDED_PROCESSORS = (
+    "django.template.context_processors.request",
+    "django.contrib.auth.context_processors.auth",
+)
 
 _ROOT_PATH = re.compile(r"(?:/[A-Za-z0-9_.~-]+)+")
 
@@ -85,12 +110,25 @@ def check_channel_layer(**_: Any) -> list[CheckMessage]:
 def check_server(**_: Any) -> list[CheckMessage]:
     """Find settings with which a server does not answer WebSockets."""
     found: list[CheckMessage] = []
-    if not getattr(settings, "ASGI_APPLICATION", None):
+    application = getattr(settings, "ASGI_APPLICATION", None)
+    source = _source_of(application.rpartition(".")[0]) if application else None
+    if source is None:
+        problem = f"is {quote(application)}, and there is no such module" if application else "is not set"
         found.append(
             Error(
-                "ASGI_APPLICATION is not set; runserver would not answer WebSockets.",
+                f"ASGI_APPLICATION {problem}; runserver and serve would not answer WebSockets.",
                 hint='ASGI_APPLICATION = "project.asgi.application"',
                 id="metrics_stream.E003",
+            )
+        )
+    elif "metrics_stream" not in source:
+        found.append(
+            Warning(
+                f"The module of ASGI_APPLICATION, {quote(application)}, does not name metrics_stream; the WebSocket "
+                "is not served.",
+                hint="from metrics_stream.routing import stream_application, then "
+                "application = stream_application(get_asgi_application())",
+                id="metrics_stream.W020",
             )
         )
     if not next(iter(settings.INSTALLED_APPS), "").startswith("daphne"):
@@ -102,6 +140,95 @@ def check_server(**_: Any) -> list[CheckMessage]:
             )
         )
     return found
+
+
+@register(Tags.compatibility)
+def check_project(**_: Any) -> list[CheckMessage]:
+    """Find apps and middleware that a project lacks."""
+    found: list[CheckMessage] = [
+        Error(
+            f"{app!r} is not in INSTALLED_APPS; metrics_stream needs it.",
+            hint=f'INSTALLED_APPS = [*INSTALLED_APPS, "{app}"]',
+            id="metrics_stream.E020",
+        )
+        for app in NEEDED_APPS
+        if not apps.is_installed(app)
+    ]
+    found += [
+        Error(
+            f"{middleware!r} is not in MIDDLEWARE; pages of metrics_stream need it.",
+            hint=f'MIDDLEWARE = [*MIDDLEWARE, "{middleware}"], in the order of Django\'s documentation',
+            id="metrics_stream.E021",
+        )
+        for middleware in NEEDED_MIDDLEWARE
+        if not _has_middleware(middleware)
+    ]
+    serves_files = any(entry.partition(".")[0] in ("servestatic", "whitenoise") for entry in settings.MIDDLEWARE)
+    if not settings.DEBUG and not serves_files and str(settings.STATIC_URL).startswith("/"):
+        found.append(
+            Warning(
+                "No middleware serves static files; unless another server does, pages have no styles and scripts.",
+                hint='MIDDLEWARE.insert(1, "servestatic.middleware.ServeStaticMiddleware"), or '
+                'SILENCED_SYSTEM_CHECKS = ["metrics_stream.W021"]',
+                id="metrics_stream.W021",
+            )
+        )
+    return found
+
+
+@register(Tags.templates)
+def check_templates(**_: Any) -> list[CheckMessage]:
+    """Find that pages cannot be drawn: templates or context processors are missing."""
+    try:
+        get_template("metrics_stream/base.html")
+    except (TemplateDoesNotExist, ImproperlyConfigured):
+        return [
+            Error(
+                "The templates of metrics_stream are not found.",
+                hint="from metrics_stream.conf import templates_folder, then "
+                'TEMPLATES[0]["DIRS"] = [*TEMPLATES[0]["DIRS"], templates_folder()]',
+                id="metrics_stream.E023",
+            )
+        ]
+    options: list[Any] = [engine.get("OPTIONS", {}) for engine in settings.TEMPLATES]
+    named = [name for each in options for name in each.get("context_processors", [])]
+    return [
+        Error(
+            f"{name!r} is not among the context processors; templates of metrics_stream need it.",
+            hint=f'TEMPLATES[0]["OPTIONS"]["context_processors"] += ["{name}"]',
+            id="metrics_stream.E022",
+        )
+        for name in NEEDED_PROCESSORS
+        if name not in named
+    ]
+
+
+@register(Tags.urls)
+def check_addresses(**_: Any) -> list[CheckMessage]:
+    """Find that there are no pages, or none for signing in."""
+    try:
+        reverse("metrics_stream:index")
+    except NoReverseMatch:
+        return [
+            Warning(
+                "metrics_stream.urls is not included, so there are no dashboards and no HTTP API.",
+                hint='urlpatterns = [*urlpatterns, path("load/", include("metrics_stream.urls"))]',
+                id="metrics_stream.W022",
+            )
+        ]
+    try:
+        address = resolve_url(settings.LOGIN_URL)
+        if address.startswith("/"):
+            resolve(f"/{address.removeprefix(get_script_prefix())}")
+    except (NoReverseMatch, Resolver404):
+        return [
+            Warning(
+                f"LOGIN_URL is {quote(str(settings.LOGIN_URL))}, which leads nowhere, and viewers are sent there.",
+                hint='LOGIN_URL = "metrics_stream:login"',
+                id="metrics_stream.W023",
+            )
+        ]
+    return []
 
 
 @register(Tags.security)
@@ -212,6 +339,28 @@ def check_deployment(**_: Any) -> list[CheckMessage]:
             id="metrics_stream.W003",
         )
     ]
+
+
+def _has_middleware(wanted: str) -> bool:
+    """Return whether a middleware or a class that is made from it is in use."""
+    base = import_string(wanted)
+    for entry in settings.MIDDLEWARE:
+        try:
+            found = import_string(entry)
+        except ImportError:  # Django reports it
+            continue
+        if isinstance(found, type) and issubclass(found, base):
+            return True
+    return False
+
+
+def _source_of(module: str) -> str | None:
+    """Return the text of a module without importing it, since that would start what it serves; None without one."""
+    try:
+        spec = find_spec(module) if module else None
+    except (ImportError, ValueError):
+        return None
+    return None if spec is None or spec.origin is None else Path(spec.origin).read_text(errors="replace")
 
 
 def _origins() -> list[Any]:

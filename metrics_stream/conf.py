@@ -12,6 +12,7 @@ import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings as django_settings
@@ -382,3 +383,14 @@ def _reset(*, setting: str, **_: Any) -> None:
 
 
 setting_changed.connect(_reset)
+
+
+def templates_folder() -> Path:
+    """Return the folder of the templates, for `DIRS` of the setting `TEMPLATES` of any project.
+
+    It holds `metrics_stream/` and `admin/metrics_stream/` only, so it replaces no page of the project.
+    """
+    package = Path(__file__).resolve().parent
+    # An installed package has them inside, a checkout beside the package.
+    inside = package / "templates"
+    return inside if inside.is_dir() else package.parent / "templates"

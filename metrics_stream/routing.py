@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -34,7 +35,7 @@ from metrics_stream.server.gates import (
     refuse_socket,
     with_upgrade_hint,
 )
-from metrics_stream.views.page_config import SOCKET_PATH
+from metrics_stream.views.page_config import SOCKET_PATH, mounted_at
 from metrics_stream.views.status import watch_parts
 
 logger = logging.getLogger(__name__)
@@ -88,8 +89,26 @@ def open_paths() -> set[str]:
         return set()
 
 
-def stream_application(http: Any) -> Application:
-    """Return the ASGI application that serves `http` and the WebSocket."""
+def websocket_routes() -> list[Any]:
+    """Return the routes of this app for a URLRouter: the WebSocket, for pages of this site and for programs.
+
+    It is below the path at which the project includes `metrics_stream.urls`.
+    """
+    allowed = _allowed_hosts()
+    # Typed as Any: Django's path() is made for views, and Channels' routers take ASGI applications through it.
+    consumer: Any = SameOrigin(MetricsConsumer.as_asgi(), hosts=allowed, origins=list(get_settings().allowed_origins))
+    return [path(f"{mounted_at()}{SOCKET_PATH}".lstrip("/"), consumer)]
+
+
+def _allowed_hosts() -> list[str]:
+    return settings.ALLOWED_HOSTS or (LOCAL_HOSTS if settings.DEBUG else [])
+
+
+def stream_application(http: Any, *, websockets: Sequence[Any] = ()) -> Application:
+    """Return the ASGI application that serves `http`, the WebSocket, and the project's own routes of `websockets`.
+
+    A project checks the origin of its own WebSockets itself.
+    """
     declare_server()
     if not layer_is_shared():
         logger.warning(
@@ -103,17 +122,13 @@ def stream_application(http: Any) -> Application:
         )
     for problem in check_static_files():
         logger.error("%s Run: %s", problem.msg, problem.hint)
-    allowed = settings.ALLOWED_HOSTS or (LOCAL_HOSTS if settings.DEBUG else [])
-    # Typed as Any: Django's path() is made for views, and Channels' routers take ASGI applications through it.
-    consumer: Any = MetricsConsumer.as_asgi()
     missing: Any = refuse_socket
-    sockets: Any = URLRouter([path(SOCKET_PATH.lstrip("/"), consumer), re_path("", missing)])
-    origins = list(get_settings().allowed_origins)
-    pages = with_upgrade_hint(with_bounded_bodies(http), SOCKET_PATH)
+    mounted = mounted_at()
+    pages = with_upgrade_hint(with_bounded_bodies(http, mounted), f"{mounted}{SOCKET_PATH}")
     router: Any = ProtocolTypeRouter(
         {
-            "http": recording(KnownHosts(pages, hosts=allowed, open_paths=open_paths)),
-            "websocket": SameOrigin(sockets, hosts=allowed, origins=origins),
+            "http": recording(KnownHosts(pages, hosts=_allowed_hosts(), open_paths=open_paths)),
+            "websocket": URLRouter([*websocket_routes(), *websockets, re_path("", missing)]),
             "lifespan": lifespan,
         }
     )

@@ -11,7 +11,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.utils import get_random_secret_key
 
-from metrics_stream.conf import read_environment
+from metrics_stream.conf import read_environment, templates_folder
 from project.environment import StrictEnv
 from project.logs import LOG_RENDERERS, logging_configuration
 from project.private_files import make_new_files_private, protect, sqlite_files
@@ -127,7 +127,7 @@ ASGI_APPLICATION = "project.asgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "templates"],
+        "DIRS": [BASE_DIR / "project" / "templates", templates_folder()],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [

@@ -11,8 +11,8 @@ from channels.layers import channel_layers
 from django.db import connections
 
 from metrics_stream.bus import bus
-from metrics_stream.faults import of_process as faults
 from metrics_stream.limits.guesses import forget_guesses
+from metrics_stream.observation.faults import of_process as faults
 from tests.support.postgresql import find_binaries, running_postgresql
 from tests.support.stack import free_port
 

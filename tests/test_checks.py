@@ -3,19 +3,23 @@
 from pathlib import Path
 
 import pytest
+from django.contrib.sessions.middleware import SessionMiddleware
 from django.core import checks
 
 from metrics_stream import checks as checks_module
 from metrics_stream.checks import (
+    check_addresses,
     check_channel_layer,
     check_deployment,
     check_hosts,
     check_origins,
     check_overlay,
+    check_project,
     check_root_path,
     check_secret_key,
     check_server,
     check_static_files,
+    check_templates,
 )
 from project.storage import ModuleManifestStorage
 
@@ -109,6 +113,7 @@ def test_all_are_registered_and_the_project_passes():
     assert always == {
         *(check_overlay, check_channel_layer, check_server, check_secret_key, check_hosts),
         *(check_origins, check_root_path, check_static_files),
+        *(check_project, check_templates, check_addresses),
     }
     assert deploy_only == {check_deployment}
     assert [item for item in checks.run_checks() if (item.id or "").startswith("metrics_stream")] == []
@@ -170,3 +175,71 @@ def test_a_file_that_an_upgrade_brought_is_missed(hashed_storage):
 
 def test_pages_name_a_file_that_is_not_collected_as_it_is(hashed_storage):
     assert hashed_storage.url("metrics_stream/css/base.css") == "/static/metrics_stream/css/base.css"
+
+
+# --- what a project of somebody else can lack ---
+
+
+@pytest.mark.parametrize("app", ["sessions", "staticfiles"])
+def test_a_missing_app_is_an_error(settings, app):
+    name = f"django.contrib.{app}"
+    settings.INSTALLED_APPS = [entry for entry in settings.INSTALLED_APPS if entry != name]
+    [found] = check_project()
+    assert ids([found]) == ["metrics_stream.E020"]
+    assert name in found.msg
+
+
+class OwnSessions(SessionMiddleware):
+    """One that a project made from Django's."""
+
+
+def test_a_missing_middleware_is_an_error_and_one_of_the_project_is_fine(settings):
+    django = "django.contrib.sessions.middleware.SessionMiddleware"
+    others = [entry for entry in settings.MIDDLEWARE if entry != django]
+    settings.MIDDLEWARE = others
+    assert ids(check_project()) == ["metrics_stream.E021"]
+    settings.MIDDLEWARE = [f"{__name__}.OwnSessions", *others]
+    assert check_project() == []
+
+
+def test_static_files_that_nothing_serves_are_a_warning(settings):
+    settings.MIDDLEWARE = [entry for entry in settings.MIDDLEWARE if "servestatic" not in entry]
+    assert ids(check_project()) == ["metrics_stream.W021"]
+    settings.STATIC_URL = "https://static.example.org/"
+    assert check_project() == []
+
+
+def test_missing_templates_and_context_processors_are_errors(settings):
+    [engine] = settings.TEMPLATES
+    settings.TEMPLATES = [{**engine, "DIRS": []}]
+    assert ids(check_templates()) == ["metrics_stream.E023"]
+    settings.TEMPLATES = [{**engine, "OPTIONS": {"context_processors": []}}]
+    assert ids(check_templates()) == ["metrics_stream.E022"] * 2
+
+
+@pytest.mark.parametrize(
+    ("application", "problems"),
+    [
+        ("project.asgi.application", []),
+        ("nowhere.asgi.application", ["metrics_stream.E003"]),
+        ("project.missing.application", ["metrics_stream.E003"]),
+        ("django.core.asgi.application", ["metrics_stream.W020"]),
+    ],
+)
+def test_an_asgi_application_without_the_websocket_is_found(settings, application, problems):
+    settings.ASGI_APPLICATION = application
+    assert ids(check_server()) == problems
+
+
+urlpatterns = []  # a project without pages, when this module is its ROOT_URLCONF
+
+
+def test_missing_pages_are_warnings(settings):
+    settings.LOGIN_URL = "/accounts/login/"
+    assert ids(check_addresses()) == ["metrics_stream.W023"]
+    settings.LOGIN_URL = "nowhere:login"
+    assert ids(check_addresses()) == ["metrics_stream.W023"]
+    settings.LOGIN_URL = "https://sign-in.example.org/"
+    assert check_addresses() == []
+    settings.ROOT_URLCONF = __name__
+    assert ids(check_addresses()) == ["metrics_stream.W022"]

@@ -29,10 +29,10 @@ from metrics_stream.core.metrics.catalogue import ALL
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.codes import ItemErrorCode, RequestErrorCode
 from metrics_stream.core.rate_limit import TokenBucket
-from metrics_stream.faults import of_process as faults
 from metrics_stream.limits.guesses import guesses_of_process
 from metrics_stream.limits.shared import Claim, SharedBuckets
 from metrics_stream.models import AccessToken, TokenName
+from metrics_stream.observation.faults import of_process as faults
 from metrics_stream.runtime.runtime import PerRuntime
 
 # A revoked token stops publishing after this time at the latest, even when the bus does not announce the revocation.

@@ -184,14 +184,18 @@ Send = Callable[[Any], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
-def with_bounded_bodies(http: Application) -> Application:
+def with_bounded_bodies(http: Application, mounted: str = "") -> Application:
     """Return `http` with bounds for bodies: too large or too slow ones are rejected immediately.
+
+    `mounted` is the path at which the project includes the URLs.
 
     Those of programs that wait for `100 Continue` are rejected before they are sent, also without a valid token.
     """
 
+    paths = tuple(f"{mounted}{path}" for path in PATHS)
+
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        is_program = scope["path"].removeprefix(scope.get("root_path", "")).startswith(PATHS)
+        is_program = scope["path"].removeprefix(scope.get("root_path", "")).startswith(paths)
         settings = get_settings()
         max_bytes = settings.ingest_max_body_bytes if is_program else settings.page_max_body_bytes
         reject_body = _reject_program if is_program else _reject_page

@@ -23,8 +23,8 @@ from metrics_stream.core.errors import NotRecordedError, RequestRefusedError, Ru
 from metrics_stream.core.formats.runs import Start, Stop, read_alive, read_start, read_stop
 from metrics_stream.core.formatting import format_timestamp, quote
 from metrics_stream.core.protocol.codes import RequestErrorCode
-from metrics_stream.faults import of_process as faults
 from metrics_stream.models import AccessToken, TestRun
+from metrics_stream.observation.faults import of_process as faults
 from metrics_stream.runs import lifecycle
 from metrics_stream.runs.recorder import SILENT_RUN_SECONDS
 from metrics_stream.runtime.runtime import get_runtime

@@ -13,7 +13,7 @@ from metrics_stream.access.monitor import AccessMonitor
 from metrics_stream.consumers.limits import Limits
 from metrics_stream.core.errors import AccessRefusedError, ClientRefusedError, NotAuthenticatedError
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode
-from metrics_stream.faults import of_process as faults
+from metrics_stream.observation.faults import of_process as faults
 
 
 class Authentication:

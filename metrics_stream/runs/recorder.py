@@ -25,9 +25,9 @@ from django.db import close_old_connections, connections
 from metrics_stream.conf import StreamSettings, get_settings
 from metrics_stream.core.errors import BusError, MetricsStreamError, RunError, RunStorageError
 from metrics_stream.core.protocol.positions import Position
-from metrics_stream.faults import FaultKind, of_process
 from metrics_stream.history import History, Page, open_history
 from metrics_stream.models import RecorderState, TestRun
+from metrics_stream.observation.faults import FaultKind, of_process
 from metrics_stream.runs import lifecycle
 from metrics_stream.runs.clock import database_seconds
 from metrics_stream.runs.lease import Lease

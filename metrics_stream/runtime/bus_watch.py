@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable
 from metrics_stream.bus.bus import Bus
 from metrics_stream.core.canary import BusState, Canary
 from metrics_stream.core.errors import BusError, WrongNodeError
-from metrics_stream.faults import FaultKind, of_process
 from metrics_stream.hub.hub import Hub
+from metrics_stream.observation.faults import FaultKind, of_process
 from metrics_stream.runtime.groups import GroupMembership
 from metrics_stream.runtime.latency_watch import LatencyWatch
 

@@ -17,9 +17,9 @@ from django.db import DatabaseError
 from metrics_stream.core.errors import BusError
 from metrics_stream.core.lru import LruDict
 from metrics_stream.core.metrics.metric import Metric
-from metrics_stream.faults import FaultKind
-from metrics_stream.faults import of_process as faults
 from metrics_stream.history import History
+from metrics_stream.observation.faults import FaultKind
+from metrics_stream.observation.faults import of_process as faults
 from metrics_stream.runs.clock import database_seconds
 
 logger = logging.getLogger(__name__)

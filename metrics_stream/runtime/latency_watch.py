@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from metrics_stream.faults import FaultKind, of_process
+from metrics_stream.observation.faults import FaultKind, of_process
 
 # The fault has ended when nothing was late for this long.
 IN_TIME_SECONDS = 5.0

@@ -16,9 +16,9 @@ from django.db import DatabaseError
 from metrics_stream.conf import StreamSettings
 from metrics_stream.core.errors import BusError
 from metrics_stream.core.formatting import quote
-from metrics_stream.faults import FaultKind
-from metrics_stream.faults import of_process as faults
 from metrics_stream.history import History
+from metrics_stream.observation.faults import FaultKind
+from metrics_stream.observation.faults import of_process as faults
 
 ANNOUNCE_SECONDS = 5.0
 # An installation that did not announce itself for this long has stopped.

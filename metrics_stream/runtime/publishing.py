@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from metrics_stream.bus.bus import Bus
 from metrics_stream.core.errors import BusError
 from metrics_stream.core.metrics.metric import Metric
-from metrics_stream.faults import FaultKind, of_process
 from metrics_stream.history.redis_errors import is_refusal, is_unreachable
+from metrics_stream.observation.faults import FaultKind, of_process
 from metrics_stream.runtime.bus_watch import BusWatch
 
 # Where Redis is full, some calls still succeed. The fault has ended when none has failed for this long; the process

@@ -6,7 +6,7 @@ import asyncio
 
 from metrics_stream.bus.redis_needs import RedisNeeds
 from metrics_stream.core.errors import BusError
-from metrics_stream.faults import FaultKind, of_process
+from metrics_stream.observation.faults import FaultKind, of_process
 from metrics_stream.runtime.publishing import Publishing
 
 # Some thirty small commands in one round trip. Shorter than publishing.WHOLE_SECONDS, so that a Redis without memory,

@@ -16,11 +16,11 @@ from metrics_stream.bus.redis_needs import RedisNeeds, layer_is_pubsub
 from metrics_stream.conf import StreamSettings, get_settings
 from metrics_stream.core.errors import BusError
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode, GapReason
-from metrics_stream.faults import of_process as faults
 from metrics_stream.history import open_history
 from metrics_stream.history.recent_series import RecentSeries
 from metrics_stream.hub.clients import HubLimits
 from metrics_stream.hub.hub import Hub
+from metrics_stream.observation.faults import of_process as faults
 from metrics_stream.runtime import workers
 from metrics_stream.runtime.bus_watch import BusWatch
 from metrics_stream.runtime.clocks import Clocks

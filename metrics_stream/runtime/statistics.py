@@ -24,9 +24,9 @@ from metrics_stream.core.formatting import format_timestamp
 from metrics_stream.core.metrics.catalogue import STREAM
 from metrics_stream.core.metrics.encoding import encode_metric
 from metrics_stream.core.metrics.metric import Metric
-from metrics_stream.faults import FaultKind, of_process
 from metrics_stream.hub.hub import Hub
 from metrics_stream.hub.inspection import answer_question, describe_all
+from metrics_stream.observation.faults import FaultKind, of_process
 from metrics_stream.runtime import workers
 from metrics_stream.runtime.bus_watch import BusWatch
 from metrics_stream.runtime.clocks import Clocks

@@ -41,7 +41,7 @@ async def refuse_socket(scope: Scope, receive: Receive, send: Send) -> None:
     del receive
     count_refusal(
         Refusal.UNKNOWN_SOCKET,
-        "a WebSocket of %s to %s is refused; allowed: /ws/metrics/",
+        "a WebSocket of %s to %s is refused: there is none; metrics are at ws/metrics/ below the first page",
         *(_client(scope), quote(scope["path"])),
     )
     await send({"type": "websocket.close"})

@@ -16,8 +16,8 @@ from django.http.response import HttpResponseBase
 from django.template.loader import render_to_string
 
 from metrics_stream.core.protocol.codes import RequestErrorCode
-from metrics_stream.faults import FaultKind
-from metrics_stream.faults import of_process as faults
+from metrics_stream.observation.faults import FaultKind
+from metrics_stream.observation.faults import of_process as faults
 
 # How long the client should wait: as long as most locks last.
 RETRY_SECONDS = 5

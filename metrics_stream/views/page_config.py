@@ -8,14 +8,14 @@ from typing import Any
 from django.conf import settings
 from django.db.models import QuerySet
 from django.shortcuts import resolve_url
-from django.urls import get_script_prefix
+from django.urls import NoReverseMatch, get_script_prefix, reverse
 
 from metrics_stream.conf import get_settings
 from metrics_stream.core.metrics.catalogue import Catalogue, Field
 from metrics_stream.models import ClientPreset, Dashboard, Panel, TestRun
 from metrics_stream.models.panel_kinds import PANEL_KINDS, TEXT
 
-# Below the root path of the site.
+# Below the address of the first page.
 SOCKET_PATH = "/ws/metrics/"
 
 # The runs that a dashboard offers for a replay; the list of runs has the older ones.
@@ -24,7 +24,15 @@ MOST_RUNS = 50
 
 def socket_path() -> str:
     """Return the path of the WebSocket for a page, with the root path of the site."""
-    return get_script_prefix().rstrip("/") + SOCKET_PATH
+    return get_script_prefix().rstrip("/") + mounted_at() + SOCKET_PATH
+
+
+def mounted_at() -> str:
+    """Return the path at which a project includes the URLs, without `/` at its end; empty at the root of the site."""
+    try:
+        return reverse("metrics_stream:index")[len(get_script_prefix()) - 1 :].rstrip("/")
+    except NoReverseMatch:  # a project that has only the WebSocket
+        return ""
 
 
 def showable(panel: Panel) -> Panel:

@@ -12,7 +12,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from metrics_stream.core.protocol.codes import NO_PONG, CloseCode, GapReason, ItemErrorCode, RequestErrorCode
-from metrics_stream.faults import FaultKind
+from metrics_stream.observation.faults import FaultKind
 from metrics_stream.server.refusals import Refusal
 from metrics_stream.telemetry import Histogram, Sample, Telemetry
 

@@ -18,8 +18,8 @@ from metrics_stream.access.grants import access_of_user, sees_connections
 from metrics_stream.access.visibility import visible_statistics
 from metrics_stream.core.errors import BusError
 from metrics_stream.core.formatting import format_timestamp
-from metrics_stream.faults import ADVISORY, PARTS, FaultKind
-from metrics_stream.faults import of_process as faults
+from metrics_stream.observation.faults import ADVISORY, PARTS, FaultKind
+from metrics_stream.observation.faults import of_process as faults
 from metrics_stream.runs import recorder
 from metrics_stream.runtime import runtime
 from metrics_stream.views.prometheus import exposition

@@ -2,7 +2,7 @@
 
 import re
 
-from metrics_stream.faults import PARTS, FaultKind
+from metrics_stream.observation.faults import PARTS, FaultKind
 from metrics_stream.runtime.runtime import stop_runtime
 from metrics_stream.server.refusals import Refusal
 from metrics_stream.views import prometheus, status

@@ -43,7 +43,7 @@ def test_vendored_files_have_their_notices():
 
 
 def own_front_end_files() -> Iterator[Path]:
-    folders = [ROOT / "templates", ROOT / "metrics_stream" / "static"]
+    folders = [ROOT / "templates", ROOT / "project" / "templates", ROOT / "metrics_stream" / "static"]
     for path in sorted(path for folder in folders for path in folder.rglob("*")):
         if path.suffix in {".html", ".js", ".css", ".svg"} and "vendor" not in path.parts:
             yield path

@@ -152,7 +152,9 @@ def test_over_https_browsers_are_told_to_insist_and_cookies_go_over_https_alone(
 
 
 def test_no_template_holds_a_script_a_style_or_a_handler():
-    templates = sorted((ROOT / "templates").rglob("*.html"))
+    templates = sorted(
+        path for folder in ("templates", "project/templates") for path in (ROOT / folder).rglob("*.html")
+    )
     assert len(templates) > 30
     inline = re.compile(
         r"\sstyle\s*=|<style|\son[a-z]+\s*=\s*[\"']|<script(?![^>]*\bsrc=)[^>]*>|javascript:|\|safe\b|autoescape off"

@@ -301,7 +301,9 @@ def test_an_outage_is_one_line_in_the_log(monkeypatch, caplog):
             wait_until(lambda: "fault recording ends after" in caplog.text, 10)
         finally:
             stop_recorder()
-    begin, end = [record.getMessage() for record in caplog.records if record.name == "metrics_stream.faults"]
+    begin, end = [
+        record.getMessage() for record in caplog.records if record.name == "metrics_stream.observation.faults"
+    ]
     assert begin == "fault recording begins: test runs cannot be recorded: server closed the connection unexpectedly"
     assert end.endswith("attempts failed")
 

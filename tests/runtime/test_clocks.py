@@ -5,7 +5,7 @@ import time
 import pytest
 
 from metrics_stream.core.errors import BusError
-from metrics_stream.faults import FaultKind, of_process
+from metrics_stream.observation.faults import FaultKind, of_process
 from metrics_stream.runtime import clocks as clocks_module
 from metrics_stream.runtime.clocks import Clocks, SourceClocks
 from tests.support.history import metric

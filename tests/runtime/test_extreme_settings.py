@@ -6,7 +6,7 @@ import pytest
 
 from metrics_stream.broadcast import broadcast_system_metrics
 from metrics_stream.conf import _BOUNDS, _BOUNDS_OF_KINDS, _MAY_BE_ZERO, StreamSettings, get_settings
-from metrics_stream.faults import of_process as faults
+from metrics_stream.observation.faults import of_process as faults
 from metrics_stream.runtime.runtime import get_runtime
 from tests.support.redis_faults import hurry, viewer_on
 from tests.support.stack import eventually

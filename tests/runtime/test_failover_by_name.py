@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from metrics_stream.broadcast import Broadcaster
-from metrics_stream.faults import of_process as faults
+from metrics_stream.observation.faults import of_process as faults
 from metrics_stream.runtime.runtime import get_runtime
 from tests.support.redis_faults import hurry, told, viewer_on
 from tests.support.redis_process import RedisProcess

@@ -2,7 +2,7 @@ from metrics_stream.core.metrics.catalogue import STREAM
 from metrics_stream.core.metrics.encoding import encode_metric
 from metrics_stream.core.metrics.metric import LEAST_METRIC_BYTES
 from metrics_stream.core.protocol.codes import GapReason
-from metrics_stream.faults import FaultKind
+from metrics_stream.observation.faults import FaultKind
 from metrics_stream.runtime.health import health
 from metrics_stream.telemetry import Telemetry
 from tests.support.samples import sample

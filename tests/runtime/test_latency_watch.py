@@ -6,8 +6,8 @@ import time
 import pytest
 
 from metrics_stream.bus.bus import declare_server
-from metrics_stream.faults import FaultKind
-from metrics_stream.faults import of_process as faults
+from metrics_stream.observation.faults import FaultKind
+from metrics_stream.observation.faults import of_process as faults
 from metrics_stream.runtime import latency_watch
 from metrics_stream.runtime.runtime import get_runtime, stop_runtime
 from tests.support.redis_faults import hurry, told, viewer_on

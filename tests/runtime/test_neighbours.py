@@ -4,8 +4,8 @@ import pytest
 import redis
 
 from metrics_stream.conf import parse_settings
-from metrics_stream.faults import FaultKind, of_process
 from metrics_stream.models.installation import Installation, installation_id
+from metrics_stream.observation.faults import FaultKind, of_process
 from metrics_stream.runtime import neighbours as neighbours_module
 from metrics_stream.runtime.neighbours import Neighbours
 from tests.support.history import redis_history

@@ -9,8 +9,8 @@ import redis
 from metrics_stream.core.errors import BusError
 from metrics_stream.core.metrics.catalogue import SYSTEM
 from metrics_stream.core.metrics.encoding import encode_metric
-from metrics_stream.faults import FaultKind
-from metrics_stream.faults import of_process as faults
+from metrics_stream.observation.faults import FaultKind
+from metrics_stream.observation.faults import of_process as faults
 from metrics_stream.runtime.runtime import get_runtime
 from tests.support.redis_faults import hurry, told, viewer_on
 from tests.support.redis_process import RedisProcess

@@ -7,9 +7,9 @@ import pytest
 
 from metrics_stream.broadcast import Broadcaster
 from metrics_stream.bus.redis_needs import DATA_COMMANDS
-from metrics_stream.faults import FaultKind
-from metrics_stream.faults import of_process as faults
 from metrics_stream.history import redis as history_redis
+from metrics_stream.observation.faults import FaultKind
+from metrics_stream.observation.faults import of_process as faults
 from metrics_stream.runtime.runtime import get_runtime
 from tests.support.documents import DOCS, FENCE
 from tests.support.redis_faults import hurry, told, viewer_on

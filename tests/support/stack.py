@@ -61,6 +61,10 @@ def wait_until(condition: Callable[[], object], seconds: float) -> None:
 class Stack:
     """A server process and its environment; `manage` runs commands as in a second terminal."""
 
+    root = ROOT
+    """The folder with manage.py."""
+    first_page = "/"
+
     def __init__(self, folder: Path, redis_url: str, *, workers: int = 1, **environment: str) -> None:
         self.folder = folder
         self.workers = workers
@@ -85,7 +89,7 @@ class Stack:
         """Run a command and return what it printed; `code` is the input of `shell`."""
         done = subprocess.run(
             [sys.executable, "manage.py", *args],
-            cwd=ROOT,
+            cwd=self.root,
             env=self.environment,
             input=code,
             capture_output=True,
@@ -132,7 +136,7 @@ class Stack:
                     *(sys.executable, "manage.py", "serve"),
                     *("--port", str(self.port), "--workers", str(self.workers)),
                 ],
-                cwd=ROOT,
+                cwd=self.root,
                 env=self.environment,
                 stdout=log,
                 stderr=log,
@@ -157,7 +161,7 @@ class Stack:
         assert self.server is not None
         assert self.server.poll() is None, "the server has ended"
         try:
-            with urllib.request.urlopen(f"{self.url}/healthz", timeout=5):
+            with urllib.request.urlopen(f"{self.url}{self.first_page}healthz", timeout=5):
                 return True
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             return False

@@ -11,8 +11,8 @@ from django.db import InterfaceError, OperationalError, connection
 from django.http import HttpResponse
 from django.test import AsyncClient, Client, RequestFactory
 
-from metrics_stream.faults import FaultKind, of_process
 from metrics_stream.models import AccessToken, ShareLink
+from metrics_stream.observation.faults import FaultKind, of_process
 from metrics_stream.views import runs
 from metrics_stream.views.database_away import SessionMiddleware
 

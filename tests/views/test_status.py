@@ -12,8 +12,8 @@ from django.utils import timezone
 
 from metrics_stream.broadcast import broadcast
 from metrics_stream.bus.bus import declare_server
-from metrics_stream.faults import FaultKind, of_process
 from metrics_stream.models import RecorderState, TestRun
+from metrics_stream.observation.faults import FaultKind, of_process
 from metrics_stream.runs import lifecycle as runs
 from metrics_stream.runtime.runtime import get_runtime, stop_runtime
 from metrics_stream.views import status

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from metrics_stream.faults import PARTS, FaultKind, Faults
+from metrics_stream.observation.faults import PARTS, FaultKind, Faults
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""What a process knows to be wrong with itself."""
