@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from django.db import DatabaseError
 
-from metrics_stream.access.credentials import Anybody, Credential
+from metrics_stream.access.credentials import Anybody, Credential, ProgramToken
 from metrics_stream.access.grants import Access
 from metrics_stream.access.monitor import AccessMonitor
+from metrics_stream.audit.trail import Action, Result, note
 from metrics_stream.consumers.limits import Limits
 from metrics_stream.core.errors import AccessRefusedError, ClientRefusedError, NotAuthenticatedError
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode
@@ -54,18 +55,21 @@ class Authentication:
         """
         # A handshake without an Origin comes from a program, and a program has a token of its own.
         await self._authenticate(
-            lambda: self._monitor.admit(headers, may_have_session="origin" in headers, address=address)
+            lambda: self._monitor.admit(headers, may_have_session="origin" in headers, address=address), address
         )
 
     async def read_token(self, token: str, address: str) -> None:
         """Authenticate by a token, which replaces the credential before; raise ClientRefusedError as above."""
-        await self._authenticate(lambda: self._monitor.admit_token(token, address))
+        await self._authenticate(lambda: self._monitor.admit_token(token, address), address)
 
-    async def _authenticate(self, look_up: Callable[[], Awaitable[tuple[Credential, Access]]]) -> None:
+    async def _authenticate(self, look_up: Callable[[], Awaitable[tuple[Credential, Access]]], address: str) -> None:
         # Before the look-up: a change that is announced while it runs may not be in its result.
         self._changes_seen = self._monitor.changes
         try:
             credential, access = await look_up()
+        except AccessRefusedError:
+            note(Action.TOKEN, "", "WebSocket", address=address, result=Result.REFUSED)
+            raise
         except DatabaseError as error:
             faults.note_database("the access of a client cannot be looked up", error)
             raise AccessRefusedError(
@@ -73,6 +77,8 @@ class Authentication:
             ) from error
         self._stop_waiting()
         self._limits.take_place_of_user(credential, access)
+        if isinstance(credential, ProgramToken):
+            note(Action.TOKEN, access.who, "WebSocket", address=address)
         self.credential = credential
         if not self._is_monitored:
             self.access = access

@@ -19,9 +19,8 @@ import structlog
 from channels.generic.websocket import AsyncWebsocketConsumer
 from msgspec import UNSET
 
-from metrics_stream.access.credentials import ProgramToken
 from metrics_stream.access.monitor import access_monitor_of
-from metrics_stream.audit.trail import Action, Result, note
+from metrics_stream.audit.trail import Action, note
 from metrics_stream.consumers.authentication import Authentication
 from metrics_stream.consumers.limits import Limits
 from metrics_stream.consumers.newest import PAGE_BYTES, PAGE_METRICS, newest_reader_of
@@ -35,7 +34,7 @@ from metrics_stream.core.delivery.selection import (
     compile_projection,
     expand,
 )
-from metrics_stream.core.errors import AccessRefusedError, ClientRefusedError, NotAuthenticatedError, ProtocolError
+from metrics_stream.core.errors import ClientRefusedError, NotAuthenticatedError, ProtocolError
 from metrics_stream.core.formatting import format_timestamp
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.metrics.permission import Permit
@@ -116,22 +115,13 @@ class MetricsConsumer(AsyncWebsocketConsumer):
             await self._send(messages.AuthenticationRequired(within_seconds=seconds))
             self._authentication.wait_for_token(seconds)
         except ClientRefusedError as refused:
-            self._note_refusal(refused)
             await self._close_with(refused)
         else:
             await self._admit()
 
-    def _note_refusal(self, refused: ClientRefusedError) -> None:
-        if isinstance(refused, AccessRefusedError):
-            note(Action.TOKEN, "", "WebSocket", address=self._address, result=Result.REFUSED)
-
     @property
     def _address(self) -> str:
         return str((self.scope.get("client") or [""])[0])
-
-    def _note_token(self) -> None:
-        if isinstance(self._authentication.credential, ProgramToken):
-            note(Action.TOKEN, self._authentication.access.who, "WebSocket", address=self._address)
 
     async def _admit(self, ref: messages.Ref = UNSET) -> None:
         """Take the authenticated client into the hub, with what its address asks for."""
@@ -158,7 +148,6 @@ class MetricsConsumer(AsyncWebsocketConsumer):
         session = Session(client, runtime, self._authentication, self._send)
         self._client, self._sink, self._session = client, sink, session
         self._is_admitted = True
-        self._note_token()
         # Before the monitor knows the client: rights that it takes away would be given back here.
         hub.change(client, Selection((), opening.selection.filters, access.live_permit), opening.delivery)
         self._authentication.start_monitoring()
@@ -277,13 +266,8 @@ class MetricsConsumer(AsyncWebsocketConsumer):
 
     @handles(messages.Authenticate)
     async def _authenticate(self, message: messages.Authenticate) -> None:
-        try:
-            await self._authentication.read_token(message.token, self._address)
-        except ClientRefusedError as refused:
-            self._note_refusal(refused)
-            raise
+        await self._authentication.read_token(message.token, self._address)
         if self._is_admitted:
-            self._note_token()
             await self._send_welcome(self._client.id, self._session.describe(), message.ref)
         else:
             await self._admit(message.ref)
