@@ -1,10 +1,11 @@
 """Response headers for which neither Django nor django-csp has a setting."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+
+from metrics_stream.access.middleware import Answer, Middleware
 
 # Deny what no page uses; dashboards go full screen, and the console copies to the clipboard.
 PERMISSIONS_POLICY = ", ".join(
@@ -38,18 +39,10 @@ HEADERS = {
 }
 
 
-class HeadersMiddleware:
+class HeadersMiddleware(Middleware):
     """Add HEADERS to every response that does not have them."""
 
-    sync_capable = True
-    async_capable = True
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]) -> None:
-        self.get_response = get_response
-        if iscoroutinefunction(get_response):
-            markcoroutinefunction(self)
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+    def __call__(self, request: HttpRequest) -> Answer:
         """Return the response with the headers."""
         answer = self.get_response(request)
         return _later(answer) if isinstance(answer, Awaitable) else _with_headers(answer)

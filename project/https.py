@@ -1,35 +1,24 @@
 """Https for the addresses of programs, with one exception: programs on the server's own machine may use http."""
 
-from collections.abc import Awaitable, Callable
-
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.conf import settings
 from django.http import HttpRequest, HttpResponsePermanentRedirect
 from django.http.response import HttpResponseBase
 
+from metrics_stream.access.middleware import Answer, Middleware
 from metrics_stream.access.monitor import is_local
 
 # A proxy sets one of these; it stands for a client somewhere else.
 PROXY_HEADERS = ("X-Forwarded-For", "X-Forwarded-Proto", "Forwarded")
 
 
-class ProgramsMiddleware:
+class ProgramsMiddleware(Middleware):
     """Redirect requests for `/api/` from http to https, except those of programs on this machine.
 
     Django does so for all other addresses, and can except addresses only, not clients (SECURE_REDIRECT_EXEMPT). No
     network sees the token of a program that connects to its own machine.
     """
 
-    sync_capable = True
-    async_capable = True
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]) -> None:
-        self.get_response = get_response
-        self.is_async = iscoroutinefunction(get_response)
-        if self.is_async:
-            markcoroutinefunction(self)
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+    def __call__(self, request: HttpRequest) -> Answer:
         """Return the response, or the redirect."""
         if not needs_https(request):
             return self.get_response(request)

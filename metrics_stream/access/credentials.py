@@ -64,13 +64,7 @@ def credential_of(headers: Mapping[str, str], *, may_have_session: bool, address
 
 
 def _find_token(text: str, address: str) -> ProgramToken:
-    guesses = guesses_of_process()
-    guesses.admit(text, address)
-    token = AccessToken.find(text)
-    if token is None or not token.is_valid:
-        guesses.note_invalid(text, address)
-    else:
-        guesses.note_valid(text, address)
+    token = guesses_of_process().find(text, address, AccessToken.find)
     if token is None:
         raise forbidden("the token is unknown; a token looks like mst_…, and an admin makes it")
     return ProgramToken(token.pk)

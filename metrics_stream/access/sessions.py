@@ -6,15 +6,21 @@ monitor closes with 4005 when their session has expired.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable
+from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
+from asgiref.sync import sync_to_async
+from django.conf import settings
 from django.contrib.auth import SESSION_KEY
 from django.contrib.sessions.backends.base import SessionBase
-from django.http import HttpRequest, HttpResponse
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from django.utils import timezone
 
+from metrics_stream.access.middleware import Answer, Middleware
 from metrics_stream.conf import get_settings
 
 _SIGNED_IN_AT = "metrics_stream_signed_in_at"
@@ -26,17 +32,29 @@ _TOLERATED = 0.1
 _MAX_MINUTES = 3_650 * 24 * 60
 
 
-class SessionTimeouts:
+class SessionTimeouts(Middleware):
     """Middleware, after that of sessions, that ends sign-ins on time and extends those that are in use."""
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponse:
+    def __call__(self, request: HttpRequest) -> Answer:
         """Return the response; a sign-in whose time is over has ended before."""
-        if SESSION_KEY in request.session:
-            _extend(request.session, timezone.now())
+        # Programs have no session, and then need no thread for the database.
+        if settings.SESSION_COOKIE_NAME not in request.COOKIES:
+            return self.get_response(request)
+        if self.is_async:
+            return self._extend_first(request)
+        _extend_sign_in(request.session)
         return self.get_response(request)
+
+    async def _extend_first(self, request: HttpRequest) -> HttpResponseBase:
+        await sync_to_async(_extend_sign_in)(request.session)
+        return await cast(Awaitable[HttpResponseBase], self.get_response(request))
+
+
+def _extend_sign_in(session: SessionBase) -> None:
+    # While the database is away, the view meets the same error, and its answer says so.
+    with suppress(OperationalError, InterfaceError):
+        if SESSION_KEY in session:
+            _extend(session, timezone.now())
 
 
 def begin(*, request: Any, **_: Any) -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.contrib import admin
 from django.http import HttpRequest
 
+from metrics_stream.admin.base import ReadOnly
 from metrics_stream.models import AuditEntry
 
 
 @admin.register(AuditEntry)
-class AuditEntryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # Django's own class takes no argument at run time
+class AuditEntryAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]  # Django's own class takes no argument at run time
     list_display = ["last_at", "action", "who", "what", "address", "result", "times"]
     list_filter = ["action", "result", "last_at"]
     search_fields = ["who", "what", "address"]
@@ -22,12 +21,3 @@ class AuditEntryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # Django's o
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> AuditEntry | None:
         # As in the base class of the other admins.
         return super().get_object(request, object_id, from_field or None)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False

@@ -21,6 +21,19 @@ else:
     ChangesAdmin = admin.ModelAdmin
 
 
+class ReadOnly:
+    """Part of an admin in which nobody adds, changes or deletes anything."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
 class StreamAdmin(ChangesAdmin):  # type: ignore[misc]  # the library is untyped
     """An admin with a history of changes where it is installed, and with the data for the scripts of forms."""
 

@@ -21,6 +21,7 @@ from django.utils.http import urlencode
 
 from metrics_stream.access.grants import Access, access_of_user, sees_connections
 from metrics_stream.access.visibility import visible_catalogue, visible_subscription
+from metrics_stream.admin.base import ReadOnly
 from metrics_stream.bus import processes as control
 from metrics_stream.bus.messages import CloseClient
 from metrics_stream.conf import get_settings
@@ -100,7 +101,7 @@ class QuestionForm(forms.Form):
 
 
 @admin.register(Connection)
-class ConnectionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class ConnectionAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     class Media:
         css = {"all": ["metrics_stream/admin/connections.css"]}
         js = [Script("metrics_stream/pages/run_pages.js", type="module")]
@@ -116,15 +117,6 @@ class ConnectionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return sees_connections(request.user)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     def may_disconnect(self, request: HttpRequest) -> bool:
         return request.user.has_perm("metrics_stream.disconnect_connection")

@@ -305,13 +305,7 @@ def _store_new_names(
 
 
 def _find_token(text: str, scope: str, address: str) -> AccessToken | None:
-    guesses = guesses_of_process()
-    guesses.admit(text, address)
-    token = AccessToken.find(text)
-    if token is None or not token.is_valid:
-        guesses.note_invalid(text, address)
-    else:
-        guesses.note_valid(text, address)
+    token = guesses_of_process().find(text, address, AccessToken.find)
     if token is not None and token.allows(scope):
         token.note_use()
     return token

@@ -123,11 +123,11 @@ class MemoryHistory:
         self,
         batch: Sequence[Metric],
         *,
+        owner: str = "",
         payload: bytes,
         producer: str,
         number: int,
         known: Position | None,
-        owner: str = "",
     ) -> Placed:
         """Keep a batch; see History."""
         metric_type = batch[0].metric_type

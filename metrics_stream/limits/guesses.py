@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from ipaddress import IPv6Address, IPv6Network, ip_address
+from typing import Protocol, TypeVar
 
 from django.core.signals import setting_changed
 
@@ -23,6 +24,17 @@ from metrics_stream.core.rate_limit import TokenBucket
 from metrics_stream.limits.shared import Claim, SharedBuckets
 
 logger = logging.getLogger(__name__)
+
+
+class Secretive(Protocol):
+    """What a secret stands for: a token or a share link."""
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether it is neither expired nor revoked."""
+
+
+T = TypeVar("T", bound=Secretive)
 
 # Past these limits, the entry that was not used for the longest time is forgotten.
 MAX_ADDRESSES = 10_000
@@ -59,6 +71,16 @@ class Guesses:
         self._buckets: LruDict[str, TokenBucket] = LruDict(MAX_ADDRESSES)
         self._known: LruDict[str, None] = LruDict(MAX_KNOWN)
         self._told: LruDict[str, float] = LruDict(MAX_ADDRESSES)
+
+    def find(self, secret: str, address: str, look_up: Callable[[str], T | None]) -> T | None:
+        """Return what a secret stands for, valid or not; raise TooManyGuessesError if its address guessed too often."""
+        self.admit(secret, address)
+        found = look_up(secret)
+        if found is None or not found.is_valid:
+            self.note_invalid(secret, address)
+        else:
+            self.note_valid(secret, address)
+        return found
 
     def admit(self, secret: str, address: str) -> None:
         """Count a look-up of a secret; raise TooManyGuessesError when its address has guessed too often."""

@@ -27,9 +27,9 @@ class Publishing:
         self,
         metrics: Sequence[Metric],
         *,
+        on_sent: Callable[[Sequence[Metric]], None] | None = None,
         owner: str = "",
         idempotency_key: str | None = None,
-        on_sent: Callable[[Sequence[Metric]], None] | None = None,
     ) -> None:
         """Publish metrics of a program; see `Bus.publish`. What could not be published is what the fault costs."""
         sent = 0

@@ -6,15 +6,12 @@ offers no hook for its errors, so `SessionMiddleware` replaces it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.contrib.sessions.middleware import SessionMiddleware as DjangoSessionMiddleware
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.http.response import HttpResponseBase
 from django.template.loader import render_to_string
 
+from metrics_stream.access.middleware import Middleware
 from metrics_stream.core.protocol.codes import RequestErrorCode
 from metrics_stream.observation.faults import FaultKind
 from metrics_stream.observation.faults import of_process as faults
@@ -28,20 +25,8 @@ MESSAGE = f"the database is busy or cannot be reached; nothing was changed. Try 
 AwayError = (OperationalError, InterfaceError)
 
 
-class DatabaseAwayMiddleware:
+class DatabaseAwayMiddleware(Middleware):
     """Answer requests of which the database was away with 503: a page for browsers, JSON for programs."""
-
-    sync_capable = True
-    async_capable = True
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]) -> None:
-        self.get_response = get_response
-        if iscoroutinefunction(get_response):
-            markcoroutinefunction(self)
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
-        """Return the response of the view."""
-        return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """Return the answer if the view failed because of the database."""

@@ -44,17 +44,10 @@ def open_link(request: HttpRequest, text: str) -> HttpResponse:
 
 def _find_link(text: str, request: HttpRequest) -> ShareLink | None:
     """Return the link of a text, valid or not; None also for an address that has guessed too often."""
-    guesses, address = guesses_of_process(), request.META.get("REMOTE_ADDR") or ""
     try:
-        guesses.admit(text, address)
+        return guesses_of_process().find(text, address_of(request), ShareLink.find)
     except TooManyGuessesError:
         return None
-    link = ShareLink.find(text)
-    if link is None or not link.is_valid:
-        guesses.note_invalid(text, address)
-    else:
-        guesses.note_valid(text, address)
-    return link
 
 
 def _open_for_user(request: HttpRequest, link: ShareLink) -> HttpResponse:

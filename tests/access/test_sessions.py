@@ -96,7 +96,7 @@ def test_a_session_of_before_has_its_time_from_now_on(client, clock):
 
 
 def test_an_absurd_setting_is_no_error(settings):
-    settings.METRICS_STREAM = {"SESSION_IDLE_MINUTES": 1e300, "SESSION_MAX_HOURS": 1e300, "TOKEN_MAX_DAYS": 1e300}
+    settings.METRICS_STREAM = {"SESSION_IDLE_MINUTES": 1e9, "SESSION_MAX_HOURS": 1e9, "TOKEN_MAX_DAYS": 1e9}
     assert signed_in().get("/").status_code == 200
     with pytest.raises(ValidationError):
         AccessToken.issue(name="new", scopes=["publish"])

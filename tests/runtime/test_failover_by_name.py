@@ -12,8 +12,6 @@ from tests.support.redis_faults import hurry, told, viewer_on
 from tests.support.redis_process import RedisProcess
 from tests.support.stack import eventually
 
-pytestmark = pytest.mark.valkey
-
 NAME = "redis.example.test"
 
 
@@ -38,6 +36,7 @@ def nodes(tmp_path):
         yield master, replica
 
 
+@pytest.mark.valkey
 async def test_everything_moves_to_the_new_master_and_nothing_is_lost(settings, monkeypatch, caplog, name, nodes):
     hurry(monkeypatch)
     master, replica = nodes
