@@ -2,4 +2,4 @@
 
 from project.settings import *  # noqa: F403
 
-METRICS_STREAM = {"HISTORY_SECONDS": 0}
+METRICS_STREAM = {**METRICS_STREAM, "HISTORY_SECONDS": 0}  # noqa: F405

@@ -68,7 +68,7 @@ def test_a_changed_setting_is_read_again(settings):
 
 TEXTS = {
     "str": ("load-generator-1", "load-generator-1"),
-    "int": ("7", 7),
+    "int": ("4999", 4999),
     "float": ("7.5", 7.5),
     "bool": ("yes", True),
     "tuple[str, ...]": ("https://a.example, http://10.0.0.7:8080", ["https://a.example", "http://10.0.0.7:8080"]),

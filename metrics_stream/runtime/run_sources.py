@@ -12,7 +12,6 @@ from django.db import DatabaseError
 from metrics_stream.core.lru import LruDict
 from metrics_stream.core.metrics.permission import Permit
 from metrics_stream.core.protocol.positions import HistoryBatch
-from metrics_stream.models import TestRun
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +23,9 @@ RETRY_SECONDS = 1.0
 
 
 def _query(slugs: list[str]) -> dict[str, frozenset[str]]:
+    # A worker imports the runtime before Django is set up.
+    from metrics_stream.models import TestRun
+
     found = TestRun.objects.filter(slug__in=slugs).values_list("slug", "sources")
     return {slug: frozenset(map(str, sources)) for slug, sources in found}
 

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from metrics_stream.access.grants import Access
 from metrics_stream.access.visibility import visible_runs
-from metrics_stream.core.metrics.permission import NOTHING
+from metrics_stream.core.metrics.permission import Permit
 from metrics_stream.models import RunSource, TestRun
 from tests.support.api import outcome
 
@@ -28,7 +28,8 @@ async def test_a_token_starts_only_so_many_runs_an_hour(program, settings):
 
 
 def access(*sources, run_ids=()):
-    return Access("somebody", NOTHING, (), (), run_sources=tuple(map(frozenset, sources)), run_ids=frozenset(run_ids))
+    permit = Permit(frozenset(), frozenset(map(frozenset, sources)))
+    return Access("somebody", permit, (), (), run_ids=frozenset(run_ids))
 
 
 def make(slug, *sources):

@@ -96,8 +96,8 @@ class NarrowedTests(TransactionTestCase):
             await asyncio.sleep(0)
             return result
 
-        async def recheck(self):
-            await rechecked(self)
+        async def recheck(self, *concerned):
+            await rechecked(self, *concerned)
             watched.set()
 
         watched = asyncio.Event()

@@ -7,7 +7,7 @@ import os
 from project.settings import *  # noqa: F403
 
 ASGI_APPLICATION = "tests.faults.application.application"
-METRICS_STREAM = json.loads(os.environ.get("FAULTS_METRICS_STREAM", "{}"))
+METRICS_STREAM = {**METRICS_STREAM, **json.loads(os.environ.get("FAULTS_METRICS_STREAM", "{}"))}  # noqa: F405
 
 if _ping_seconds := float(os.environ.get("FAULTS_PING_SECONDS") or 0):
     import uvicorn

@@ -102,6 +102,7 @@ def test_tokens_are_listed_without_their_secrets(capsys, admin_user):
         name="k6", scopes=["publish", "runs"], metric_types=["all"], sources=["a"], expires_at=at, created_by=admin_user
     )
     token.note_use()
+    token.refresh_from_db()
     other, other_text = AccessToken.issue(name="wall", scopes=["subscribe"])
     other.revoke()
     call_command("list_tokens")
