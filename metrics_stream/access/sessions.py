@@ -21,6 +21,7 @@ from django.http.response import HttpResponseBase
 from django.utils import timezone
 
 from metrics_stream.access.middleware import Answer, Middleware
+from metrics_stream.audit.trail import current_request
 from metrics_stream.conf import get_settings
 
 _SIGNED_IN_AT = "metrics_stream_signed_in_at"
@@ -33,7 +34,10 @@ _MAX_MINUTES = 3_650 * 24 * 60
 
 
 class SessionTimeouts(Middleware):
-    """Middleware, after that of sessions, that ends sign-ins on time and extends those that are in use."""
+    """Middleware, after that of sessions, that ends sign-ins on time and extends those that are in use.
+
+    It also says whose request changes rights, for the audit log.
+    """
 
     def __call__(self, request: HttpRequest) -> Answer:
         """Return the response; a sign-in whose time is over has ended before."""
@@ -43,10 +47,16 @@ class SessionTimeouts(Middleware):
         if self.is_async:
             return self._extend_first(request)
         _extend_sign_in(request.session)
-        return self.get_response(request)
+        token = current_request.set(request)
+        try:
+            return self.get_response(request)
+        finally:
+            current_request.reset(token)
 
     async def _extend_first(self, request: HttpRequest) -> HttpResponseBase:
         await sync_to_async(_extend_sign_in)(request.session)
+        # It ends with the task of the request.
+        current_request.set(request)
         return await cast(Awaitable[HttpResponseBase], self.get_response(request))
 
 

@@ -11,9 +11,8 @@ from django.contrib.auth.models import Group
 from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
 from django.db import models, transaction
 from django.db.models.signals import m2m_changed, post_delete, post_save
-from simple_history.models import HistoricalRecords
 
-from metrics_stream.audit.trail import Action, Result, address_of, flush, note
+from metrics_stream.audit.trail import Action, Result, address_of, current_request, flush, note
 from metrics_stream.models import AccessPolicy, AccessToken, ShareLink
 
 _UID = "metrics_stream.audit"
@@ -52,7 +51,7 @@ def _members_changed(*, instance: models.Model, action: str, **_: Any) -> None:
 
 
 def _note_change(instance: models.Model, verb: str) -> None:
-    request = getattr(HistoricalRecords.context, "request", None)
+    request = current_request.get()
     user = getattr(request, "user", None)
     who = user.get_username() if user is not None else _command()
     what, address = f"{verb} {instance._meta.verbose_name} {instance}", address_of(request)

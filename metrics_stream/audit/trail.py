@@ -12,6 +12,7 @@ import atexit
 import logging
 import threading
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -27,6 +28,9 @@ from metrics_stream.models import AuditEntry
 from metrics_stream.models.audit import MAX_ADDRESS, MAX_WHAT, MAX_WHO
 
 logger = logging.getLogger(__name__)
+
+current_request: ContextVar[HttpRequest | None] = ContextVar("current_request", default=None)
+"""The request of a person with a session, during which rights may change."""
 
 Action = AuditEntry.Action
 Result = AuditEntry.Result

@@ -37,7 +37,6 @@ class Limits:
         self._runtime = runtime
         self._settings = runtime.settings
         self._monitor = monitor
-        self._address = ""
         self._address_place: Place | None = None
         self._user_place: Place | None = None
         self._token_bucket = TokenBucket(
@@ -62,7 +61,6 @@ class Limits:
     def take_place_of_address(self, address: str) -> None:
         """Take a place in this process and one of a network address; programs and proxies of this machine need none."""
         settings = self._settings
-        self._address = address
         if len(self._runtime.hub.clients) >= settings.max_clients:
             reason = f"{settings.max_clients} clients are connected already"
             raise self._refuse_connection(ErrorCode.OVER_CAPACITY, reason)
@@ -106,8 +104,9 @@ class Limits:
     def count_message(self, size: int) -> None:
         """Count a message of so many bytes that the client sent."""
         settings, now = self._settings, time.monotonic()
-        owner = self._user_place or ("address", self._address)
-        if self._monitor.take_cost(owner, cost_of(size), now) > 0.0:
+        # A proxy of this machine may stand for many people; each of its clients has the limits below.
+        owner = self._user_place or self._address_place
+        if owner is not None and self._monitor.take_cost(owner, cost_of(size), now) > 0.0:
             raise LimitExceededError(
                 CloseCode.TOO_MANY_MESSAGES,
                 ErrorCode.TOO_MANY_MESSAGES,

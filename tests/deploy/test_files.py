@@ -158,7 +158,7 @@ def test_nothing_is_wrong_with_the_documented_environment(check_deploy):
         ({"SECRET_KEY": documented_environment()["SECRET_KEY"]}, {"metrics_stream.E004", "security.W009"}),
         ({"ALLOWED_HOSTS": "*"}, {"metrics_stream.E005"}),
         ({"HSTS_SUBDOMAINS": "0"}, {"security.W005"}),
-        ({"HTTPS_ONLY": "0"}, {"security.W004", "security.W008", "security.W012", "security.W016"}),
+        ({"HTTPS_ONLY": "0"}, {"security.W004", "security.W008", "security.W010", "security.W016"}),
         ({"REDIS_URL": ""}, {"metrics_stream.W003"}),
         ({"ALLOWED_ORIGINS": "file://,null,portal.example.org"}, {"metrics_stream.E010"}),
         ({"FORCE_SCRIPT_NAME": "/admin"}, {"metrics_stream.E011"}),
