@@ -152,6 +152,7 @@ def stack(valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         valkey_url,
         GROUP_PREFIX="deploy",
         DEBUG="0",
+        ANONYMOUS_READ="1",
         HTTPS_ONLY="1",
         HSTS_SUBDOMAINS="1",
         ALLOWED_HOSTS=f"{HOST},127.0.0.1",

@@ -22,6 +22,7 @@ from playwright.sync_api import Browser, Page
 from websockets.sync.client import connect
 
 from metrics_stream.core.metrics.sketch import Sketch, decode_sketch
+from metrics_stream.observation.faults import FaultKind
 from tests.browser.conftest import browser, chromium, playwright
 from tests.deploy.conftest import find_program
 from tests.support.blocks import Block, Known, Workshop, ask_all, blocks_of, matched
@@ -365,6 +366,12 @@ def answers_as_readyz(reader: Workshop, block: Block) -> None:
     assert (set(answer), set(answer["checks"])) == (set(wanted), set(wanted["checks"]))
 
 
+def are_lines_of_the_log(_: Workshop, block: Block) -> None:
+    for line in block.code.splitlines():
+        assert line.startswith('{"event": "fault publishing ')
+        assert f'"fault": "{FaultKind.PUBLISHING}"' in line
+
+
 def is_a_line_of_the_log(_: Workshop, block: Block) -> None:
     assert set(json.loads(block.code)) == {"event", "level", "logger", "client_id", "timestamp"}
 
@@ -445,6 +452,8 @@ KNOWN: dict[str, list[Known]] = {
         Known("worker_rlimit_nofile", nginx_understands),
         Known("apt install caddy", NEEDS_ROOT),
         Known("docker compose", NEEDS_DOCKER),
+        Known("FORCE_SCRIPT_NAME", only_parsed("tests/deploy/test_below_a_path.py runs a site below a path")),
+        Known("ACL SETUSER", lambda *_: None),  # tests/runtime/test_redis_watch.py gives a user these rights
         Known("systemctl reload", NEEDS_ROOT),
     ],
     "from-the-original.md": [
@@ -458,6 +467,7 @@ KNOWN: dict[str, list[Known]] = {
     ],
     "monitoring.md": [
         Known('"ready": false', answers_as_readyz),
+        Known("fault publishing begins", are_lines_of_the_log),
         Known("groups:", parse),
         Known('"client_id"', is_a_line_of_the_log),
     ],
@@ -465,14 +475,17 @@ KNOWN: dict[str, list[Known]] = {
     "protocol.md": PROTOCOL_BLOCKS,
     "runs.md": [
         Known("start_run", shell()),
+        Known("import csv", only_parsed("tests/views/test_exports.py restores an export with it")),
         Known("pandas", only_parsed("needs pandas, which the project does not")),
         Known("--dry-run", shell("nothing is older")),
     ],
     "settings.md": [
+        Known("LANGUAGE_CODE", only_parsed("tests/project/test_environment.py has such a file")),
         Known("manage.py serve", serves),
-        Known("# settings.py", RECIPE),
-        Known("# urls.py", RECIPE),
-        Known("# asgi.py", RECIPE),
+        Known("# mysite/settings.py, at its end", RECIPE),
+        Known("# mysite/urls.py", RECIPE),
+        Known("# mysite/asgi.py", RECIPE),
+        Known("# mysite/settings_with_options.py", RECIPE),
     ],
 }
 PAGES = {page.name: page for page in [README, *sorted(DOCS.glob("*.md"))]}
