@@ -255,7 +255,7 @@ async def test_two_workers_give_each_client_everything_once(stack, tmp_path):
 async def test_a_client_that_never_reads_is_cut_and_the_others_notice_nothing(stack, tmp_path):
     settings = tmp_path / "impatient_settings.py"
     settings.write_text(
-        "from project.settings import *\nMETRICS_STREAM = {'SLOW_CLIENT_SECONDS': 1, 'GROUP_PREFIX': 'impatient'}\n"
+        "from project.settings import *\nMETRICS_STREAM |= {'SLOW_CLIENT_SECONDS': 1, 'GROUP_PREFIX': 'impatient'}\n"
     )
     impatient = Stack(
         tmp_path,

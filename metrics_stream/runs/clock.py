@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from django.db import connection
+from django.db import connection, models
 from django.utils import timezone
 
 
@@ -19,6 +19,13 @@ def database_now() -> datetime:
         [at] = cursor.fetchone()
     found: datetime = at
     return found
+
+
+def database_now_within() -> models.Func | models.Value[datetime]:
+    """Return the same as an expression, for a statement that then needs no other one."""
+    if connection.vendor != "postgresql":
+        return models.Value(timezone.now())
+    return models.Func(function="clock_timestamp", output_field=models.DateTimeField())
 
 
 def database_seconds() -> float:

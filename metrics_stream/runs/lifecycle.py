@@ -35,7 +35,7 @@ from metrics_stream.core.formatting import quote
 from metrics_stream.history import ActiveRun, open_history
 from metrics_stream.models import AccessToken, TestRun
 from metrics_stream.models.validators import MAX_TEXT_LENGTH
-from metrics_stream.runs.clock import database_now
+from metrics_stream.runs.clock import database_now, database_now_within
 
 logger = logging.getLogger(__name__)
 
@@ -135,7 +135,7 @@ def keep_alive(run: TestRun) -> bool:
 def mark_alive(runs: QuerySet[TestRun]) -> bool:
     """Note that the programs of the runs that have not ended still run; return whether there are any."""
     with _translate_errors():
-        return bool(runs.filter(status__in=OPEN).update(alive_at=database_now()))
+        return bool(runs.filter(status__in=OPEN).update(alive_at=database_now_within()))
 
 
 def current() -> list[TestRun]:
