@@ -21,7 +21,7 @@ def database_now() -> datetime:
     return found
 
 
-def database_now_within() -> models.Func | models.Value[datetime]:
+def database_now_within() -> models.Func | models.Value:
     """Return the same as an expression, for a statement that then needs no other one."""
     if connection.vendor != "postgresql":
         return models.Value(timezone.now())
