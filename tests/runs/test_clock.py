@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 from django.db import connection
+from django.db.models import Value
 from django.utils import timezone
 
 from metrics_stream.models import RecorderState, TestRun
@@ -24,6 +25,7 @@ def skewed(monkeypatch):
             for name in ("database_now", "database_seconds"):
                 replacement = real if name == "database_now" else lambda: real().timestamp()
                 monkeypatch.setattr(f"metrics_stream.runs.{module}.{name}", replacement, raising=False)
+        monkeypatch.setattr("metrics_stream.runs.lifecycle.database_now_within", lambda: Value(real()))
     monkeypatch.setattr(timezone, "now", lambda: real() + timedelta(minutes=5))
     return real
 
