@@ -10,11 +10,12 @@ from django.contrib.sessions.backends.db import SessionStore
 from django.db import InterfaceError, OperationalError, connection
 from django.http import HttpResponse
 from django.test import AsyncClient, Client, RequestFactory
+from django.urls import clear_script_prefix, set_script_prefix
 
 from metrics_stream.models import AccessToken, ShareLink
 from metrics_stream.observation.faults import FaultKind, of_process
 from metrics_stream.views import runs
-from metrics_stream.views.database_away import SessionMiddleware
+from metrics_stream.views.database_away import SessionMiddleware, answer_away
 
 PASSWORD = "a-password-of-the-tests"
 
@@ -123,3 +124,14 @@ def test_a_wrong_query_is_still_an_error_of_the_server(monkeypatch):
 
     monkeypatch.setattr(runs, "search", fail)
     assert Client(raise_request_exception=False).get("/runs/").status_code == 500
+
+
+@pytest.mark.parametrize("prefix", ["/", "/load/"])
+def test_the_page_leads_back_to_the_dashboards_wherever_the_site_is(prefix):
+    set_script_prefix(prefix)
+    try:
+        answer = answer_away(RequestFactory().get("/runs/"), OperationalError("database is locked"))
+    finally:
+        clear_script_prefix()
+    assert_words(answer)
+    assert f'href="{prefix}">Back to the dashboards' in answer.text
