@@ -22,7 +22,7 @@ from metrics_stream.access.visibility import (
     visible_presets,
     visible_runs,
 )
-from metrics_stream.core.protocol.messages import client_message_keys
+from metrics_stream.core.protocol.tolerance import client_message_keys
 from metrics_stream.runs.lifecycle import OPEN
 from metrics_stream.views.page_config import page_config, showable, shown_runs, socket_path
 

@@ -391,14 +391,6 @@ def message_name(message: type[msgspec.Struct]) -> str:
     return str(message.__struct_config__.tag)
 
 
-def client_message_keys() -> dict[str, list[str]]:
-    """Return the keys that each client message may have beside `type` and `ref`, by its name on the wire."""
-    return {
-        message_name(message): [key for key in message.__struct_encode_fields__ if key != "ref"]
-        for message in CLIENT_MESSAGES
-    }
-
-
 def clamp(value: float, bounds: tuple[float, float]) -> float:
     """Return the value within `bounds` that is nearest to `value`."""
     return min(max(value, bounds[0]), bounds[1])

@@ -44,3 +44,8 @@ def keys_of(owner: type[msgspec.Struct]) -> tuple[str, ...]:
 def describe_keys(owner: type[msgspec.Struct]) -> str:
     """Return which keys are allowed, for an error."""
     return f"allowed: {', '.join(keys_of(owner))}"
+
+
+def client_message_keys() -> dict[str, list[str]]:
+    """Return the keys that each client message may have beside `type` and `ref`, by its name on the wire."""
+    return {name: [key for key in message.__struct_encode_fields__ if key != "ref"] for name, message in KNOWN.items()}
