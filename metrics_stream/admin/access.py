@@ -15,7 +15,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 
-from metrics_stream.access.grants import access_of
+from metrics_stream.access.grants import access_of_user
 from metrics_stream.access.visibility import visible_dashboards, visible_runs
 from metrics_stream.admin.base import AuditedAdmin
 from metrics_stream.admin.forms import AccessPolicyForm, ShareLinkForm, latest_expiry
@@ -127,7 +127,7 @@ class ShareLinkAdmin(AuditedAdmin):
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         form = super().get_form(request, obj, change, **kwargs)
-        form.access = access_of(request)
+        form.access = access_of_user(request.user)
         for name in ("dashboard", "run"):
             if name in form.base_fields:
                 widget = form.base_fields[name].widget
@@ -140,7 +140,7 @@ class ShareLinkAdmin(AuditedAdmin):
         return super().render_change_form(request, context, **kwargs)
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> ModelChoiceField[Any]:
-        access = access_of(request)
+        access = access_of_user(request.user)
         if db_field.name == "dashboard":
             kwargs["queryset"] = visible_dashboards(access)
         elif db_field.name == "run":

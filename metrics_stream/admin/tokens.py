@@ -16,7 +16,7 @@ from django.template.response import TemplateResponse
 from django.urls import get_script_prefix
 from django.utils import timezone
 
-from metrics_stream.access.grants import access_of
+from metrics_stream.access.grants import access_of_user
 from metrics_stream.access.tokens import describe_state, release_name
 from metrics_stream.admin.base import AuditedAdmin
 from metrics_stream.admin.forms import GrantForm, LinesField, latest_expiry
@@ -135,7 +135,7 @@ class AccessTokenAdmin(AuditedAdmin):
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         form = super().get_form(request, obj, change, **kwargs)
-        form.access = access_of(request)
+        form.access = access_of_user(request.user)
         form.may_change_services = getattr(request.user, "is_superuser", False)
         return form
 

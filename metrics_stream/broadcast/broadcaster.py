@@ -78,6 +78,7 @@ class Broadcaster:
     def _reset(self) -> None:
         self.published = 0
         self.dropped = 0
+        self._dropped_at_flush = 0
         self.last_error: str | None = None
         """Why nothing can be sent at the moment, or None."""
         self._queue: deque[Metric] = deque()
@@ -175,12 +176,22 @@ class Broadcaster:
     # --- flushing and closing ---
 
     def flush(self, timeout: float = 5.0) -> bool:
-        """Wait until everything queued is sent; return False when that took longer than `timeout` seconds."""
-        return native_threads.wait_until(lambda: self.queued == 0, timeout) and not self._is_rejected
+        """Wait until everything queued is sent.
+
+        Return False when that took longer than `timeout` seconds, or when a metric was refused or dropped since the
+        last flush.
+        """
+        is_sent = self._wait_until_sent(timeout)
+        with self._lock:
+            dropped_before, self._dropped_at_flush = self._dropped_at_flush, self.dropped
+            return is_sent and self._dropped_at_flush == dropped_before and not self._is_rejected
+
+    def _wait_until_sent(self, timeout: float = 5.0) -> bool:
+        return native_threads.wait_until(lambda: self.queued == 0, timeout)
 
     def close(self, timeout: float = 5.0) -> bool:
-        """Flush, then end the thread; return False when something could not be sent within `timeout` seconds."""
-        self.flush(timeout)
+        """Flush, then end the thread; return False as `flush` does."""
+        is_flushed = self.flush(timeout)
         with self._lock:
             self._closed = True
             dropped_before = self.dropped
@@ -193,9 +204,10 @@ class Broadcaster:
         _open.discard(self)
         # What is still in flight may arrive, but no answer will tell.
         lost = self.dropped - dropped_before + self.queued
+        self._dropped_at_flush = self.dropped
         if lost:
             logger.warning("%d metrics were not published: %s", lost, self.last_error or "no time was left")
-        return lost == 0
+        return is_flushed and lost == 0
 
     def __enter__(self) -> Self:
         return self
@@ -344,4 +356,4 @@ def stress_test_run(
 
 
 def _make_block(transport: Transport, options: RunOptions) -> RunBlock:
-    return RunBlock(transport.run_store(options), flush=lambda: _for_each_open(Broadcaster.flush))
+    return RunBlock(transport.run_store(options), flush=lambda: _for_each_open(Broadcaster._wait_until_sent))

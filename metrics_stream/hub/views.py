@@ -8,6 +8,7 @@ from weakref import WeakValueDictionary
 
 from metrics_stream.core.delivery.pending import Delivery, Item, Loss, Pending
 from metrics_stream.core.delivery.selection import DecodedMetric, Projection, Selection, compile_projection
+from metrics_stream.core.lru import LruDict
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.metrics.permission import Permit
 from metrics_stream.core.metrics.projection import MALFORMED
@@ -20,6 +21,9 @@ logger = logging.getLogger(__name__)
 # Changing a selection filters again what was pending. The bound keeps a client that changes its selection ten times a
 # second from costing the others time; what is beyond it is announced as a gap.
 MAX_CARRIED_METRICS = 1_000
+
+# The types and sources of which a malformed metric was logged.
+_malformed: LruDict[tuple[str, str | None], bool] = LruDict(1_000)
 
 
 class Views:
@@ -122,5 +126,9 @@ def project_metric(metric: Metric, project: Projection) -> bytes | None:
 
 
 def log_malformed(metric: Metric) -> None:
-    """Log that a metric is left out."""
-    logger.warning("a malformed %s metric of %r is left out", metric.metric_type, metric.source)
+    """Log that a metric is left out, once for each type and source: a program that sends one sends many."""
+    kind = metric.metric_type, metric.source
+    if _malformed.use(kind) is None:
+        _malformed.put(kind, True)
+        message = "a malformed %s metric of %r is left out (logged once for each type and source)"
+        logger.warning(message, *kind)

@@ -24,7 +24,8 @@ class Migration(migrations.Migration):
                 ('times', models.PositiveIntegerField()),
             ],
             options={
-                'verbose_name_plural': 'audit log',
+                'verbose_name': 'audit log entry',
+                'verbose_name_plural': 'audit log entries',
                 'ordering': ['-last_at', '-pk'],
                 'default_permissions': ('view',),
             },

@@ -47,7 +47,8 @@ class AuditEntry(models.Model):
 
         default_permissions = ("view",)
         ordering = ["-last_at", "-pk"]
-        verbose_name_plural = "audit log"
+        verbose_name = "audit log entry"
+        verbose_name_plural = "audit log entries"
 
     def __str__(self) -> str:
         return f"{self.get_action_display()}: {self.what}"

@@ -75,7 +75,7 @@ class Fault:
 
     def describe_end(self, cost: str) -> str:
         """Return how long it took and what it cost."""
-        costs = [f"{count:,} {thing}" for thing, count in self.costs.items()]
+        costs = [f"{thing}: {count:,}" for thing, count in self.costs.items()]
         return "; ".join([f"{time.monotonic() - self._began:.1f} s", *costs, *([cost] if cost else [])])
 
 

@@ -94,7 +94,7 @@ async def watch_parts() -> None:
     while True:
         await asyncio.sleep(WATCH_SECONDS)
         # To look for missing migrations takes long; only a request for `/readyz` finds that they are missing.
-        find = _missing_migrations if faults.has(FaultKind.DATABASE) else _ask_database
+        find = _ask_again if faults.has(FaultKind.DATABASE) else _ask_database
         _note(FaultKind.DATABASE, await _database_problem(find))
         _note(FaultKind.RECORDING_LATE, _recorder_problem(await recorder_lag_seconds()))
 
@@ -121,7 +121,8 @@ async def recorder_lag_seconds() -> float | None:
 async def problems(recorder_lag: float | None = None) -> dict[str, str | None]:
     """Return the problem of each part, None where it works; `recorder_lag` comes from `recorder_lag_seconds`."""
     process = runtime.get_runtime()
-    _note(FaultKind.DATABASE, await _database_problem(_missing_migrations))
+    find = _ask_again if faults.has(FaultKind.DATABASE) else _missing_migrations
+    _note(FaultKind.DATABASE, await _database_problem(find))
     _note(FaultKind.RECORDING_LATE, _recorder_problem(recorder_lag))
     silence = process.bus_watch.find_problem()
     if silence is not None and faults.has(FaultKind.CHANNEL_LAYER):
@@ -157,6 +158,22 @@ def _ask_database() -> int:
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
     return 0
+
+
+def _ask_again() -> int:
+    """Raise DatabaseError unless the database can be written to; return the number of missing migrations."""
+    if connection.vendor == "sqlite" and not connection.in_atomic_block:
+        # A database that another program has locked still answers what only reads, and would seem to work again.
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA busy_timeout")
+            [milliseconds] = cursor.fetchone()
+            cursor.execute("PRAGMA busy_timeout = 0")  # The requests of this process need this thread.
+            try:
+                cursor.execute("BEGIN IMMEDIATE")
+                cursor.execute("ROLLBACK")
+            finally:
+                cursor.execute(f"PRAGMA busy_timeout = {milliseconds}")
+    return _missing_migrations()
 
 
 def _missing_migrations() -> int:

@@ -54,6 +54,18 @@ async def test_a_busy_server_gets_the_same_key_again_after_the_time_it_asks_for(
     assert TOKEN not in log.text
 
 
+async def test_flush_and_close_say_that_a_metric_was_refused(log):
+    refused = answer(422, {"error": "too_large", "message": "too much"})
+    async with Answers(refused, accept(1), refused) as server:
+        stream = Broadcaster(url=server.url, token=TOKEN)
+        for is_published in (False, True):
+            stream.broadcast_system_metrics({"n": 1})
+            assert await in_thread(stream.flush, 10) is is_published
+        stream.broadcast_system_metrics({"n": 1})
+        assert await in_thread(stream.close, 10) is False
+    assert (stream.published, stream.dropped) == (1, 2)
+
+
 @pytest.mark.parametrize("status", [400, 413, 415, 422])
 async def test_a_request_that_is_refused_as_a_whole_is_dropped(status, log):
     async with Answers(answer(status, {"error": "too_large", "message": "too much"})) as server:

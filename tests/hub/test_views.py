@@ -172,6 +172,16 @@ def test_a_malformed_metric_of_a_foreign_producer_stops_no_client(harness, body)
     assert everything.metrics == [1, 2]
 
 
+def test_malformed_metrics_are_logged_once_for_each_type_and_source(harness, caplog):
+    harness.join(Selection(("system",), Filters(fields=("n",))))
+    for _ in range(3):
+        for source in ("malformed-1", "malformed-2"):
+            harness.hub.publish([Metric("system", source, 0.0, (), b'{"data": [1')])
+        harness.clock.advance(1.0)
+    sources = [record.args[1] for record in caplog.records if "malformed" in record.getMessage()]
+    assert sources == ["malformed-1", "malformed-2"]
+
+
 def test_the_frames_of_a_view_are_a_row_and_those_for_one_client_are_not(harness):
     _, sink = harness.join()
     sent, own = [], []

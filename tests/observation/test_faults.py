@@ -24,7 +24,7 @@ def test_a_fault_is_logged_once_at_its_begin_and_once_at_its_end(faults, caplog)
     faults.end(FaultKind.PUBLISHING)
     assert told(caplog) == [
         "fault publishing begins: Redis has no memory left",
-        "fault publishing ends after N s; 1,200 metrics refused; nothing else",
+        "fault publishing ends after N s; metrics refused: 1,200; nothing else",
     ]
     assert [record.fault for record in caplog.records] == ["publishing", "publishing"]
 
