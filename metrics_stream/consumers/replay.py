@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -106,6 +105,8 @@ class Replay:
         self._as_of = 0.0  # the loop's time at which the replay stood at `_at`
         self._shown_at = 0.0  # metrics that were due until then have been fed
         self._bounds = (0.0, 0.0)
+        self._end = 0.0  # where the source ended at the loop's time `_end_as_of`
+        self._end_as_of = 0.0
         self._mark: Any = None
         self._ahead: deque[Moment] = deque()
         self._ahead_count = 0  # metrics in `_ahead`
@@ -121,8 +122,8 @@ class Replay:
             return self._at
         at = self._at + (self._loop.time() - self._as_of) * self.speed
         if self.replay_source.is_growing and not self._ahead:
-            # Only by a clock that is ahead can something have been published later than now.
-            return min(at, max(self._at, time.time()))
+            # Nothing can have been published after this moment, by the clock of the source.
+            return min(at, max(self._at, self._end + self._loop.time() - self._end_as_of))
         return at
 
     def describe(self) -> ReplayState:
@@ -140,15 +141,19 @@ class Replay:
     async def start(self, at: float | None, *, speed: float, paused: bool) -> None:
         """Begin at an instant, or where the source begins."""
         self.speed = speed
-        self._bounds = await self.replay_source.bounds()
+        await self._read_bounds()
         await self.seek(self._bounds[0] if at is None else at)
         if not paused:
             self.resume(speed)
 
+    async def _read_bounds(self) -> None:
+        self._bounds = await self.replay_source.bounds()
+        self._end, self._end_as_of = self._bounds[1], self._loop.time()
+
     async def seek(self, at: float) -> None:
         """Jump to another instant; the newest metrics of that instant come first."""
         async with self._lock:
-            self._bounds = await self.replay_source.bounds()
+            await self._read_bounds()
             at = min(max(at, self._bounds[0]), max(self._bounds))
             newest = await self.replay_source.newest_at(at)
             mark = await self.replay_source.mark_at(at)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
@@ -100,8 +99,8 @@ class HistoryReplaySource:
         self._metric_types = metric_types
 
     async def bounds(self) -> tuple[float, float]:
-        """Return when the oldest kept metric was published, and now."""
-        now = time.time()
+        """Return when the oldest kept metric was published, and now, both by the clock of the history."""
+        now = await self._history.clock()
         oldest = await self._history.oldest_at(self._metric_types)
         return (now if oldest is None else oldest), now
 

@@ -82,6 +82,15 @@ async def test_from_the_beginning_it_brings_everything(history):
     assert await replay_source.newest_at(at) == []
 
 
+@pytest.mark.parametrize("skew", [-300.0, 300.0])
+async def test_the_end_is_now_by_the_clock_of_the_history(skew):
+    history = MemoryHistory(BOUNDS, now=lambda: time.time() + skew)
+    await Producer(history).publish()
+    before = time.time() + skew
+    first, last = await replay_source_of(history).bounds()
+    assert before - 1 <= first <= last <= time.time() + skew
+
+
 @pytest.mark.parametrize("comes_again", [True, False])
 async def test_the_newest_of_what_comes_seldom_are_found_however_long_ago_they_came(history, monkeypatch, comes_again):
     monkeypatch.setattr(replay_sources, "NEWEST_SECONDS", 0.0)
