@@ -1,11 +1,14 @@
 """/readyz and /metrics as a load balancer and a Prometheus server see them."""
 
+import sqlite3
 import time
+from contextlib import closing
 from datetime import timedelta
 from unittest.mock import ANY
 
+import pytest
 from asgiref.sync import sync_to_async
-from django.db import OperationalError
+from django.db import OperationalError, connection
 from django.db.migrations.recorder import MigrationRecorder
 from django.test import AsyncClient, TransactionTestCase, override_settings
 from django.utils import timezone
@@ -125,6 +128,20 @@ class ReadinessTests(TransactionTestCase):
         assert values["cpu_seconds_total{}"] > 0
         assert values["resident_memory_bytes{}"] > 10_000_000
         await stop_runtime()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="others lock rows, not the database")
+def test_a_database_is_away_until_it_can_be_written_to_again():
+    with connection.cursor() as cursor, closing(sqlite3.connect(connection.settings_dict["NAME"])) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert status._ask_database() == 0, "it still answers what only reads"
+        with pytest.raises(OperationalError, match="database is locked"):
+            status._ask_again()
+        other.rollback()
+        assert status._ask_again() == 0
+        cursor.execute("PRAGMA busy_timeout")
+        assert cursor.fetchone() == (10_000,), "other statements wait as before"
 
 
 async def test_a_database_that_hangs_is_told_in_time(monkeypatch):
