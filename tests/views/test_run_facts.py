@@ -6,7 +6,7 @@ import pytest
 
 from metrics_stream.core.formatting import NO_VALUE
 from metrics_stream.core.metrics.sketch import Sketch
-from metrics_stream.models import AccessPolicy
+from metrics_stream.models import AccessPolicy, TestRun
 from tests.support.recording import Recording, metric, record_run, start_run
 from tests.support.responses import body_of, text
 
@@ -137,3 +137,14 @@ def test_losses_are_those_of_what_the_viewer_may_see(client, shared_run):
 def test_no_count_is_known_once_the_metrics_are_not_kept(client, shared_run):
     shared_run.metric_chunks.all().delete()
     assert client.get("/runs/soak/").context["facts"].metrics == NO_VALUE
+
+
+def test_the_page_says_which_types_lack_series_to_those_who_may_see_them(client, shared_run):
+    lacks = "Charts and summary lack some series of System: there are too many of them."
+    for left_out, is_told in (
+        ([["system", "ours"], ["hero", "ours"]], True),
+        ([["system", "theirs"], ["hero", "ours"]], False),
+    ):
+        TestRun.objects.filter(pk=shared_run.pk).update(series_left_out=left_out)
+        content = text(client.get("/runs/soak/"))
+        assert (lacks in content, "there are too many of them" in content) == (is_told, is_told)
