@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from itertools import product
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -16,11 +17,17 @@ from django.contrib.contenttypes.models import ContentType
 from django.db.models import Model
 from django.urls import URLPattern, URLResolver, get_resolver
 
+from metrics_stream.models import AuditEntry, ClientPreset, Dashboard, TestRun
+from tests.support.admin_forms import DASHBOARD as DASHBOARD_FORM
+from tests.support.admin_forms import PANEL
+from tests.support.admin_forms import PRESET as PRESET_FORM
+from tests.support.admin_forms import RUN as RUN_FORM
 from tests.support.markers import (
     DASHBOARD,
     MARK,
     PRESET,
     RUN,
+    TYPE,
     browsers,
     closed_with_types,
     plant,
@@ -119,27 +126,46 @@ def test_the_walk_knows_every_address_and_every_model_of_the_admin():
     assert {model._meta.label for model in admin.site._registry} == ADMIN_MODELS
 
 
-def visits() -> Iterator[tuple[str, str]]:
-    """Yield the method and address of every request; forms of the admin are sent without values."""
+def visits() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield the method, address and form of every request; forms are sent empty, and those of the admin filled too."""
     for pattern, _ in addresses():
         for address in filled(pattern):
             for query in QUERIES if pattern.count("/") < 4 and "admin" not in pattern else QUERIES[:1]:
-                yield "get", f"{address}{query}"
+                yield "get", f"{address}{query}", {}
             if "logout" not in address:
-                yield "post", address
-    for model in admin.site._registry:
+                yield "post", address, {}
+    for model, model_admin in admin.site._registry.items():
         base = f"/admin/{model._meta.app_label}/{model._meta.model_name}/"
-        yield "get", f"{base}?q={MARK[2:]}"
+        yield "get", f"{base}?q={MARK[2:]}", {}
         yield (
             "get",
             f"/admin/autocomplete/?app_label={model._meta.app_label}&model_name=sharelink&field_name=run",
+            {},
         )
+        rows = [str(pk) for pk in model._default_manager.values_list("pk", flat=True)]
+        for action in ("delete_selected", *model_admin.actions):
+            for sent in ({}, {"post": "yes"}):
+                yield "post", base, {"action": action, "_selected_action": rows, **sent}
+        form = filled_form(model)
+        for place in ("add", *(f"{row}/change" for row in rows)):
+            yield "post", f"{base}{place}/", form
 
 
-def seen_by(browser, headers, method: str, address: str) -> str:
+def filled_form(model: type[Model]) -> dict[str, Any]:
+    """Return a form of the admin that names objects which may not be seen."""
+    own = {"Dashboard": DASHBOARD_FORM, "Panel": PANEL, "ClientPreset": PRESET_FORM, "TestRun": RUN_FORM}
+    hidden = {
+        "dashboard": Dashboard.objects.get(slug=DASHBOARD).pk,
+        "preset": ClientPreset.objects.get(slug=PRESET).pk,
+        "run": TestRun.objects.get(slug=RUN).pk,
+    }
+    policy = {"name": "x", "scopes": ["publish"], "metric_types": [TYPE], "dashboards": [hidden["dashboard"]]}
+    return {**own.get(model.__name__, policy), **hidden, "expires_at_0": "2030-01-01", "expires_at_1": "00:00"}
+
+
+def seen_by(browser, headers, method: str, address: str, form: dict[str, Any]) -> str:
     """Return what an address answers, without the address itself and without what the request said."""
-    send = browser.get if method == "get" else browser.post
-    answer = send(address, headers=headers)
+    answer = browser.get(address, headers=headers) if method == "get" else browser.post(address, form, headers=headers)
     text = text_of(answer)
     path = address.partition("?")[0]
     for form in (quote(address), quote(address, safe=""), address, quote(path, safe=""), path):
@@ -151,14 +177,22 @@ def seen_by(browser, headers, method: str, address: str) -> str:
 def test_no_page_shows_what_the_viewer_may_not_see(kind):
     browser, headers = browsers()[kind]
     count = 0
-    for method, address in visits():
-        text = seen_by(browser, headers, method, address)
+    rows = counts_of_rows()
+    for method, address, form in visits():
+        text = seen_by(browser, headers, method, address, form)
         count += 1
         at = text.find(MARK)
         assert at < 0, f"{kind}: {method} {address}: …{text[max(0, at - 200) : at + 200]}…"
     assert count > 400
+    assert counts_of_rows() == rows, "no form of these viewers makes or deletes anything"
     if kind == "viewer":
         assert "lobby" in text_of(browser.get("/"))
+
+
+def counts_of_rows() -> dict[str, int]:
+    """Return how many rows each table of metrics_stream has in the admin, but for the audit log."""
+    models = [model for model in admin.site._registry if model._meta.app_label == "metrics_stream"]
+    return {model.__name__: model._default_manager.count() for model in models if model is not AuditEntry}
 
 
 def test_superuser_sees_what_is_planted():
