@@ -18,6 +18,9 @@ JSCPD = "jscpd@4.0.5"
 # npm takes from its cache what it can, and does not try for minutes where there is no network.
 NPM = {"npm_config_prefer_offline": "true", "npm_config_fetch_retries": "0", "npm_config_fetch_timeout": "60000"}
 
+# xdist would begin with the files that have the most tests, instead of those that take the longest.
+IN_ORDER = "--no-loadscope-reorder"
+
 
 def test(arguments: Sequence[str]) -> int:
     """Run all checks of CI, to the end even when one fails; with arguments run only pytest, with these."""
@@ -41,8 +44,9 @@ def test(arguments: Sequence[str]) -> int:
         ("djlint lint", python, "-m", "djlint", "templates", "project/templates", "--lint", "--quiet"),
         ("manage.py check", python, paths.MANAGE, "check", "--fail-level", "WARNING"),
         ("makemigrations", python, paths.MANAGE, "makemigrations", "--check", "--dry-run"),
-        # Last, as people and CI look for its count at the end of the output. Tests of one file share servers.
-        ("pytest", python, "-m", "pytest", "-n", "logical", "--maxprocesses", "4", "--dist", "loadfile"),
+        # Last, as people and CI look for its count at the end of the output. Tests of one file share servers. One process
+        # more than there are processors, as many tests wait for servers; in the order of tests/conftest.py.
+        ("pytest", python, "-m", "pytest", "-n", str(min(os.cpu_count() or 1, 4) + 1), "--dist", "loadfile", IN_ORDER),
     ):
         say(f"\n--- {name}")
         if name == "jscpd" and (reason := jscpd_is_missing()):

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -21,6 +22,24 @@ hypothesis.settings.register_profile(
     "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
 )
 hypothesis.settings.load_profile("patient")
+
+
+# Files that take more than half a minute, the longest first. `dev.py test` runs several files at a time; a long one that
+# began last would keep one process busy while the others have nothing left to do.
+LONG_FILES = (
+    *("test_postgresql.py", "docs/test_blocks.py", "deploy/test_backup.py", "access/test_marker_walk.py"),
+    *("deploy/test_below_a_path.py", "browser/test_dashboard.py", "server/test_heads.py", "deploy/test_files.py"),
+    *("projects/test_own.py", "examples/test_examples.py", "broadcast/test_gevent.py"),
+)
+TESTS = Path(__file__).parent
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take long."""
+    places = {TESTS / name: place for place, name in enumerate(LONG_FILES)}
+    assert [path for path in places if not path.exists()] == [], "LONG_FILES names files that are gone"
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.fixture(scope="session")
