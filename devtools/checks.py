@@ -44,8 +44,8 @@ def test(arguments: Sequence[str]) -> int:
         ("djlint lint", python, "-m", "djlint", "templates", "project/templates", "--lint", "--quiet"),
         ("manage.py check", python, paths.MANAGE, "check", "--fail-level", "WARNING"),
         ("makemigrations", python, paths.MANAGE, "makemigrations", "--check", "--dry-run"),
-        # Last, as people and CI look for its count at the end of the output. Tests of one file share servers. One process
-        # more than there are processors, as many tests wait for servers; in the order of tests/conftest.py.
+        # Last, as people and CI look for its count at the end of the output. Tests of one file share servers. There is
+        # one process more than there are processors, as many tests wait for servers.
         ("pytest", python, "-m", "pytest", "-n", str(min(os.cpu_count() or 1, 4) + 1), "--dist", "loadfile", IN_ORDER),
     ):
         say(f"\n--- {name}")

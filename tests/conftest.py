@@ -24,8 +24,8 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("patient")
 
 
-# Files that take more than half a minute, the longest first. `dev.py test` runs several files at a time; a long one that
-# began last would keep one process busy while the others have nothing left to do.
+# Files that take more than half a minute, the longest first. `dev.py test` runs several files at a time, and the others
+# would wait for a long one that begins last.
 LONG_FILES = (
     *("test_postgresql.py", "docs/test_blocks.py", "deploy/test_backup.py", "access/test_marker_walk.py"),
     *("deploy/test_below_a_path.py", "browser/test_dashboard.py", "server/test_heads.py", "deploy/test_files.py"),

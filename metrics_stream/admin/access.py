@@ -15,9 +15,8 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 
-from metrics_stream.access.grants import access_of_user
 from metrics_stream.access.visibility import visible_dashboards, visible_runs
-from metrics_stream.admin.base import AuditedAdmin
+from metrics_stream.admin.base import AuditedAdmin, access_of_editor
 from metrics_stream.admin.forms import AccessPolicyForm, ShareLinkForm, latest_expiry
 from metrics_stream.core.formatting import NO_VALUE
 from metrics_stream.core.metrics.catalogue import ALL
@@ -127,7 +126,7 @@ class ShareLinkAdmin(AuditedAdmin):
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         form = super().get_form(request, obj, change, **kwargs)
-        form.access = access_of_user(request.user)
+        form.access = access_of_editor(request)
         for name in ("dashboard", "run"):
             if name in form.base_fields:
                 widget = form.base_fields[name].widget
@@ -140,7 +139,7 @@ class ShareLinkAdmin(AuditedAdmin):
         return super().render_change_form(request, context, **kwargs)
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> ModelChoiceField[Any]:
-        access = access_of_user(request.user)
+        access = access_of_editor(request)
         if db_field.name == "dashboard":
             kwargs["queryset"] = visible_dashboards(access)
         elif db_field.name == "run":

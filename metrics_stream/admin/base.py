@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import admin
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.exceptions import PermissionDenied
 from django.forms import Script
 from django.http import Http404, HttpRequest, HttpResponse
 
+from metrics_stream.access.grants import Access, access_of_user
 from metrics_stream.conf import get_settings
 from metrics_stream.models import ShareLink
 from metrics_stream.models.changes import changes_are_recorded
@@ -19,6 +21,11 @@ if changes_are_recorded():
     from simple_history.admin import SimpleHistoryAdmin as ChangesAdmin
 else:
     ChangesAdmin = admin.ModelAdmin
+
+
+def access_of_editor(request: HttpRequest) -> Access:
+    """Return the access of who uses the admin, which only a session opens: headers with tokens are for other pages."""
+    return access_of_user(cast(AbstractBaseUser, request.user))
 
 
 class ReadOnly:

@@ -16,9 +16,8 @@ from django.template.response import TemplateResponse
 from django.urls import get_script_prefix
 from django.utils import timezone
 
-from metrics_stream.access.grants import access_of_user
 from metrics_stream.access.tokens import describe_state, release_name
-from metrics_stream.admin.base import AuditedAdmin
+from metrics_stream.admin.base import AuditedAdmin, access_of_editor
 from metrics_stream.admin.forms import GrantForm, LinesField, latest_expiry
 from metrics_stream.conf import get_settings
 from metrics_stream.core.formatting import NO_VALUE
@@ -135,7 +134,7 @@ class AccessTokenAdmin(AuditedAdmin):
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         form = super().get_form(request, obj, change, **kwargs)
-        form.access = access_of_user(request.user)
+        form.access = access_of_editor(request)
         form.may_change_services = getattr(request.user, "is_superuser", False)
         return form
 
