@@ -19,8 +19,18 @@ from metrics_stream.core.errors import ProtocolError
 from metrics_stream.core.formatting import quote, quote_some
 from metrics_stream.core.metrics.catalogue import ALL
 from metrics_stream.core.metrics.metric import MAX_TERM_LENGTH, Metric, RunMetric, name_run
+from metrics_stream.core.metrics.paths import is_covered
 from metrics_stream.core.metrics.permission import EVERYTHING, Permit
-from metrics_stream.core.metrics.projection import AGENTS, Data, Entry, Narrowing, may_hold_agents, project
+from metrics_stream.core.metrics.projection import (
+    AGENTS,
+    ALL_FIELDS,
+    Data,
+    Entry,
+    Narrowing,
+    join_fields,
+    may_hold_agents,
+    project,
+)
 from metrics_stream.core.protocol.codes import ErrorCode
 from metrics_stream.core.protocol.messages import Filters
 
@@ -39,6 +49,8 @@ class _Document(msgspec.Struct, omit_defaults=True):
 
 _decode_document = msgspec.json.Decoder(_Document).decode
 _encode = msgspec.json.Encoder().encode
+
+_AGENTS = frozenset({AGENTS})
 
 
 class DecodedMetric:
@@ -71,8 +83,17 @@ class DecodedMetric:
         if not data:
             return None
         names = frozenset[str]().union(*data) if isinstance(data, list) else frozenset(data)
-        # The paths of agents under a key begin with `agents`; summaries over all agents are not those of some.
-        body = _encode_part(self.document, data, lambda name: name in names and name != AGENTS)
+        fields = join_fields(narrowings)
+
+        def keeps(path: str) -> bool:
+            # The paths of agents under a key begin with `agents`; summaries over all agents are not those of some.
+            return (
+                is_covered(path, names)
+                and (fields is ALL_FIELDS or is_covered(path, fields))
+                and not is_covered(path, _AGENTS)
+            )
+
+        body = _encode_part(self.document, data, keeps)
         agent_ids = tuple(item for item in metric.agent_ids if any(grant.covers_agent(item) for grant in grants))
         return DecodedMetric(msgspec.structs.replace(metric, agent_ids=agent_ids, body=body))
 
@@ -85,10 +106,12 @@ class DecodedMetric:
     def parts(self) -> tuple[bytes, dict[str, bytes], bytes]:
         """The JSON before the fields of an object, each field as JSON, and the JSON behind them.
 
-        Without fields if the metric has agents or a summary, or its data is no object.
+        Without fields if the metric has agents or a summary, its data is no object, or a key contains a dot.
         """
         document = self.document
         if self.metric.agent_ids or not isinstance(document.data, dict) or document.summary is not UNSET:
+            return b"", {}, b""
+        if any("." in key for key in document.data):
             return b"", {}, b""
         head = b'{"metric_type":%b,"timestamp":%b,"source":%b,"data":{' % (
             bytes(document.metric_type),
@@ -191,19 +214,19 @@ def _compile_filters(filters: Filters) -> Projection:
     """Return a callable from a metric to the JSON that filters leave of it, or None.
 
     `sources` leaves out metrics; `agent_ids` leaves out agents, and does not narrow metrics without agents. `fields`
-    keeps these keys of the object, or of each agent's entry, whose identity always stays.
+    keeps what these names cover of the object, or of each agent's entry, whose identity always stays.
     """
     sources = frozenset(filters.sources)
     agent_ids = frozenset(filters.agent_ids)
     fields = frozenset(filters.fields)
     of_all_agents = (Narrowing(frozenset(), fields),)
 
-    def keeps(name: str) -> bool:
-        return not fields or name in fields
+    def keeps(path: str) -> bool:
+        return not fields or is_covered(path, fields)
 
-    def keeps_without_agents(name: str) -> bool:
+    def keeps_without_agents(path: str) -> bool:
         # Where an agent was left out, the summaries of agents under a key go, too.
-        return name != AGENTS and keeps(name)
+        return not is_covered(path, _AGENTS) and keeps(path)
 
     def project_filtered(decoded: DecodedMetric) -> bytes | None:
         metric = decoded.metric
@@ -227,7 +250,7 @@ def _compile_filters(filters: Filters) -> Projection:
             return None
         return _encode_part(document, data, keeps if narrowings is of_all_agents else keeps_without_agents)
 
-    if fields and not sources and not agent_ids:
+    if fields and not sources and not agent_ids and not any("." in name for name in fields):
         return _project_fields_first(filters.fields, project_filtered)
     return project_filtered
 
@@ -255,10 +278,10 @@ def _project_fields_first(names: tuple[str, ...], project_filtered: Projection) 
 
 
 def _encode_part(document: _Document, data: Data, keeps: Callable[[str], bool]) -> bytes:
-    """Return the document as JSON with this `data`; summaries stay for those fields for which `keeps` returns True."""
+    """Return the document as JSON with this `data`; summaries stay for those paths for which `keeps` returns True."""
     part = msgspec.structs.replace(document, data=data)
     if isinstance(part.summary, dict):
-        part.summary = {path: summed for path, summed in part.summary.items() if keeps(path.partition(".")[0])}
+        part.summary = {path: summed for path, summed in part.summary.items() if keeps(path)}
         if part.worst is not UNSET:
-            part.worst = [path for path in part.worst if keeps(path.partition(".")[0])]
+            part.worst = [path for path in part.worst if keeps(path)]
     return _encode(part)

@@ -1,6 +1,7 @@
 // A list of states: each has a shape, a colour and a word.
 
 import { formatValue } from "../client/format.js";
+import { lookUp } from "../client/path.js";
 import { levelOf, levelOfWord, presentOf, readingsOf, worst } from "../client/readings.js";
 import { element, KeyedList, LEVEL_WORDS, levelIcon, setAttribute, setLevelIcon, setText } from "./dom.js";
 
@@ -54,7 +55,7 @@ export function statesOf(store, panel, source) {
     const name = String(data.agent_name ?? agentId);
     const word = String(data.status ?? "unknown");
     const details = fields.map(
-      (field) => `${field.label} ${formatValue(data[field.path], panel.unit || field.unit, panel.decimals)}`,
+      (field) => `${field.label} ${formatValue(lookUp(data, field.path), panel.unit || field.unit, panel.decimals)}`,
     );
     return {
       key: `${from}\u0000${agentId}`,
