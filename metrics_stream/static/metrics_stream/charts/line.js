@@ -10,7 +10,7 @@ import { axisWidth, formatClock, RIGHT_PADDING_PX, timeLabels, valueLabels } fro
 import { element, setAttribute, setStyle, setText } from "./dom.js";
 import { Legend } from "./legend.js";
 import { fade, resolveColours, SERIES_COLOURS, seriesVariable } from "./palette.js";
-import { drawLine, fillArea } from "./strokes.js";
+import { drawLine, fillArea, fillRanges } from "./strokes.js";
 import { watchZoom } from "./zoom.js";
 
 /** More lines cannot be told apart; a text says how many are left out. */
@@ -20,6 +20,10 @@ const MAX_LINES = 16;
 const NEW_POINTS_MS = 333;
 
 const LINE_PX = 1.75;
+
+/** A range that is not higher than this is part of the line. */
+const RANGE_PX = 2.5;
+const RANGE_ALPHA = 0.22;
 
 const CURSOR_GROUP = "metrics-stream";
 
@@ -272,6 +276,7 @@ export class LineChart {
         : null;
       fillArea(ctx, trace, place, { colour: fade(colour, stacked ? 0.32 : 0.1), floor, below });
     }
+    fillRanges(ctx, trace, place, { colour: fade(colour, RANGE_ALPHA), least: RANGE_PX * devicePixelRatio });
     const dashed = this.#colourSlots.get(this.#lines[index].key) >= SERIES_COLOURS;
     drawLine(ctx, trace, place, { colour, width, dashed, firstColumn: this.#geometry.firstColumn });
     ctx.restore();

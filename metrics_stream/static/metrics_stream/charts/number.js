@@ -76,7 +76,7 @@ export class NumberChart {
     if (!this.hasTrend) return;
     const { series } = reading;
     setText(part.change, series === null ? "" : this.#describeChange(series, unit));
-    part.sparkline.paint(series, this.fromMs, this.nowMs);
+    part.sparkline.paint(series, this.fromMs, this.nowMs, reading.field);
   }
 
   #describeChange(series, unit) {

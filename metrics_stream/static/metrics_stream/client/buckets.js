@@ -28,7 +28,8 @@ const FEWEST_SPACINGS = 3;
  *
  * @param {Series} series
  * @param {Summary} summary
- * @returns {{points: Points, coarseUntilMs: number}}
+ * @returns {{points: Points, coarseUntilMs: number, rangedUntilMs: number}} `rangedUntilMs`: the last point of a bucket
+ *   that holds several values; -Infinity for none
  */
 export function joinBuckets(series, { fromMs, bucketMs, untilMs, buckets, last, min = last, max = last }) {
   const { times, values, lows, highs } = series;
@@ -38,6 +39,7 @@ export function joinBuckets(series, { fromMs, bucketMs, untilMs, buckets, last, 
   const points = new Points();
   let [lastMs, coveredUntilMs, index] = [-Infinity, -Infinity, 0];
   let wasBucket = false;
+  let rangedUntilMs = -Infinity;
   /** @type {number | null} where the line ended before the next point */
   let endedMs = null;
 
@@ -79,6 +81,7 @@ export function joinBuckets(series, { fromMs, bucketMs, untilMs, buckets, last, 
     const own = putPointsUntil(endMs, beginMs);
     if (own === null) {
       putPoint(true, beginMs, endMs, Math.min((beginMs + endMs) / 2, untilMs), last[place], min[place], max[place]);
+      if (min[place] !== max[place]) rangedUntilMs = lastMs;
     } else if (min[place] < own.low || max[place] > own.high) {
       points.widen(own.place, min[place], max[place]);
     }
@@ -86,7 +89,7 @@ export function joinBuckets(series, { fromMs, bucketMs, untilMs, buckets, last, 
   putPointsUntil(Infinity);
   if (endedMs !== null) endLine(endedMs);
   const endMs = buckets.length ? fromMs + (buckets.at(-1) + 1) * bucketMs : -Infinity;
-  return { points, coarseUntilMs: Math.max(series.coarseUntilMs, Math.min(endMs, untilMs)) };
+  return { points, coarseUntilMs: Math.max(series.coarseUntilMs, Math.min(endMs, untilMs)), rangedUntilMs };
 }
 
 /**

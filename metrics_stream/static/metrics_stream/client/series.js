@@ -22,6 +22,8 @@ export class Series {
   #cellMs = 1;
   // Whether there may be points of narrower cells than today's.
   #hasFinerPoints = false;
+  /** @type {{untilMs: number, bucketMs: number}[]} stretches of buckets that hold several values each */
+  #ranged = [];
 
   /**
    * @param {{metricType: string, source: string, agentId: string | null, path: string}} identity
@@ -126,9 +128,10 @@ export class Series {
    * @param {Summary} summary
    */
   fill(summary) {
-    const { points, coarseUntilMs } = joinBuckets(this, summary);
+    const { points, coarseUntilMs, rangedUntilMs } = joinBuckets(this, summary);
     this.#points = points;
     this.coarseUntilMs = coarseUntilMs;
+    if (rangedUntilMs > -Infinity) this.#ranged.push({ untilMs: rangedUntilMs, bucketMs: summary.bucketMs });
     const newest = points.length - 1;
     if (newest >= 0 && points.timeAt(newest) > this.lastTimeMs) {
       this.lastTimeMs = points.timeAt(newest);
@@ -149,6 +152,13 @@ export class Series {
     let count = Math.max(0, points.length - MAX_POINTS);
     while (count + 1 < points.length && points.timeAt(count + 1) < oldestMs) count += 1;
     points.drop(count);
+    this.#ranged = this.#ranged.filter(({ untilMs }) => untilMs > oldestMs);
+  }
+
+  /** @param {number} fromMs @returns {number} the width of the widest buckets with ranges after this time; 0 for none */
+  rangedBucketMs(fromMs) {
+    const widths = this.#ranged.map(({ untilMs, bucketMs }) => (untilMs > fromMs ? bucketMs : 0));
+    return Math.max(0, ...widths);
   }
 
   /** @returns {number} the median of recent spacings in milliseconds; 0 while there are too few points */
