@@ -174,9 +174,7 @@ def _find_or_make_sample(question: Question, situation: Situation) -> Metric:
     filters, grants = situation.selection.filters, situation.permit.grants or frozenset()
     kind = situation.catalogue.types[question.metric_type]
     own = [grant for grant in grants if kind.slug in grant.metric_types]
-    names = (
-        {question.field} if question.field else _join_terms(filters.fields, *(g.fields for g in own))
-    )
+    names = {question.field} if question.field else _join_terms(filters.fields, *(g.fields for g in own))
     if not question.field:
         names |= {field.name for field in kind.fields} or {"value"}
     entry: dict[str, object] = dict.fromkeys(sorted(names), 0)

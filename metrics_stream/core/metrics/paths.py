@@ -35,8 +35,8 @@ def splits(path: str) -> Iterator[tuple[str, str]]:
 
 
 def is_covered(path: str, names: Collection[str]) -> bool:
-    """Return whether one of the names covers a path."""
-    return path in names or ("." in path and any(head in names for head, _ in splits(path)))
+    """Return whether one of the names covers a path; an empty name covers nothing but itself."""
+    return path in names or ("." in path and any(head and head in names for head, _ in splits(path)))
 
 
 def common_names(mine: frozenset[str], theirs: frozenset[str]) -> frozenset[str]:

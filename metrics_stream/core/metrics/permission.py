@@ -52,7 +52,9 @@ class Grant:
         return (
             self.metric_types.issuperset(other.metric_types)
             and all(not mine or (theirs and mine.issuperset(theirs)) for mine, theirs in pairs)
-            and (not self.fields or (bool(other.fields) and all(is_covered(name, self.fields) for name in other.fields)))
+            and (
+                not self.fields or (bool(other.fields) and all(is_covered(name, self.fields) for name in other.fields))
+            )
         )
 
     def overlap(self, other: Grant) -> Grant | None:
@@ -135,9 +137,7 @@ class Permit:
         ]
 
     def _covers(self, narrowing: Callable[[Grant], frozenset[str]], name: str) -> bool:
-        return self.grants is None or any(
-            not narrowing(grant) or name in narrowing(grant) for grant in self.grants
-        )
+        return self.grants is None or any(not narrowing(grant) or name in narrowing(grant) for grant in self.grants)
 
     def metric_types(self, known: Iterable[str]) -> tuple[str, ...]:
         """Return the metric types that are at least partly visible, in the order of `known`."""

@@ -218,9 +218,7 @@ def _pick(entry: Entry, fields: frozenset[str]) -> Entry:
 
 def _pick_fields(entry: Entry, fields: frozenset[str]) -> Entry:
     """Return the part of an object that the names of `fields` cover; empty when that is nothing."""
-    shown = {
-        key: value for key, value in entry.items() if key in fields or ("." in key and is_covered(key, fields))
-    }
+    shown = {key: value for key, value in entry.items() if key in fields or ("." in key and is_covered(key, fields))}
     for key, names in names_below(fields).items():
         if key in entry and key not in shown and key != AGENTS and bytes(entry[key])[:1] == b"{":
             part = _pick_fields(_decode_entry(entry[key]), names)

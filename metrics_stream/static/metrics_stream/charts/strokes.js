@@ -80,7 +80,7 @@ export function fillRanges(ctx, trace, { xs, y }, { colour, least }) {
 export function fillArea(ctx, trace, { xs, y }, { colour, floor, below }) {
   ctx.fillStyle = colour;
   const top = topOf(trace);
-  const ground = below === null ? null : topOf(below);
+  const ground = below ? topOf(below) : null;
   for (const run of runsOf(trace)) {
     ctx.beginPath();
     for (const row of run) ctx.lineTo(xs[row], y(top[row]));

@@ -1,6 +1,7 @@
 // The numbers of one field of one source or agent over time, bounded in time and in count.
 
 import { joinBuckets, SHORTEST_GAP_MS, usualSpacing } from "./buckets.js";
+import { USUAL } from "./levels.js";
 import { Points } from "./points.js";
 
 /** The most points of one series; a 4K screen has no more columns. Denser points are merged. */
@@ -33,6 +34,12 @@ export class Series {
     Object.assign(this, identity);
     /** @type {string | null} the name of the agent, as last seen */
     this.agentName = null;
+    /** How good the state of the agent is: the worse, the lower. */
+    this.severity = USUAL;
+    /** @type {string} what the producer states; empty if nothing */
+    this.unit = "";
+    /** @type {number | null} over how many seconds each value was measured, as the producer states */
+    this.windowSeconds = null;
     this.windowMs = windowMs;
     /** Whether points that represent several percentiles are the worst of them. */
     this.isWorst = false;
