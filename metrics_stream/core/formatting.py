@@ -19,7 +19,7 @@ NO_VALUE = "\u2013"
 _NO_BREAK = "\u00a0"
 
 # The suffix of a number for these units; any other unit is its own suffix.
-_SUFFIXES = {"ratio": "%", "percent": "%", "$": "", "count": "", "multiple": "×", "score": ""}
+_SUFFIXES = {"ratio": "%", "percent": "%", "$": "", "count": "", "multiple": "\u00d7", "score": ""}
 
 _MAGNITUDES = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 

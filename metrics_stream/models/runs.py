@@ -246,6 +246,9 @@ class SeriesGroup(models.Model):
     source = models.CharField(max_length=200)
     agent_id = models.CharField(max_length=200, blank=True)
     fields = models.JSONField(default=list)
+    # What the producer stated last: the unit of a field, and the seconds over which its values were measured.
+    units = models.JSONField(default=dict)
+    windows = models.JSONField(default=dict)
 
     class Meta:
         """Each key has one group."""

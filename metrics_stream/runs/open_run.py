@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
 
 from django.db.models import Max
 
+from metrics_stream.core.metrics.annotations import Annotation
 from metrics_stream.core.metrics.metric import MAX_TERM_LENGTH, Metric
 from metrics_stream.core.series.columns import Column, SeriesKey, Unpacked, bounds_of, pack, unpack
 from metrics_stream.core.series.folding import MAX_SERIES, Folder, Reading
@@ -45,6 +46,8 @@ _OPEN_LEVEL = 1
 _CLOSED_LEVEL = 6
 
 _END_OF_TIME = 253_402_300_799
+
+NO_ANNOTATIONS: Mapping[str, Annotation] = {}
 
 Place = tuple[SeriesKey, int]
 """A key, and the start of a minute."""
@@ -114,6 +117,8 @@ class OpenRun:
         self._reopened: set[Place] = set()
         """The open minutes that were closed before: the database has more of them than the folder."""
         self._keys: dict[tuple[str, str, str | None], SeriesKey] = {}
+        self._annotations: dict[SeriesKey, dict[str, Annotation]] = {}
+        """What was stated about fields since the last write."""
         groups = {group.pk: group for group in SeriesGroup.objects.filter(run_id=self.pk)}
         self._groups = {key_of(group): group for group in groups.values()}
         for key, group in self._groups.items():
@@ -150,8 +155,9 @@ class OpenRun:
         now: float,
         *,
         token: str = "",
+        annotations: Mapping[str, Annotation] = NO_ANNOTATIONS,
     ) -> None:
-        """Record one metric, which came with a token; `readings` and `sketches` are those of its body."""
+        """Record one metric, which came with a token; `readings`, `sketches`, `annotations` are those of its body."""
         self._add_to_chunk(metric, published_at)
         timestamp = metric.timestamp
         if not 0 <= timestamp <= _END_OF_TIME:
@@ -165,6 +171,8 @@ class OpenRun:
                 if place not in self._open and minute <= self._newest.get(place[0], -1):
                     self._reopened.add(place)
                 self._folder.put(place[0], timestamp, fields, values, token)
+                if annotations:
+                    self._annotations.setdefault(place[0], {}).update(annotations)
                 self._open[place] = now
                 self._changed.add(place)
         for agent_id, named in sketches:
@@ -231,6 +239,7 @@ class OpenRun:
             self._sketches.pop((key, minute), None)
             del self._open[key, minute]
         self._changed = set()
+        self._annotations = {}
         return Changes(self._take_chunks(ends=ends), list(groups.values()), rows, self._make_run_columns())
 
     def _find_due(self, now: float, *, ends: bool) -> set[Place]:
@@ -277,6 +286,7 @@ class OpenRun:
             group.fields.append(field)
             self._series_count += 1
             is_changed = True
+        is_changed = _annotate(group, self._annotations.get(key, {})) or is_changed
         if group.fields:
             self._groups[key] = group
         return group, is_changed
@@ -362,6 +372,19 @@ def put_minute(row: Unpacked, minute: int, finest: Unpacked, bucket_seconds: int
 def key_of(group: SeriesGroup) -> SeriesKey:
     """Return the key whose series the group holds."""
     return SeriesKey(group.metric_type, group.source, group.agent_id or None)
+
+
+def _annotate(group: SeriesGroup, stated: Mapping[str, Annotation]) -> bool:
+    """Note what was stated about the fields of a group; return whether that is new."""
+    is_changed = False
+    for field, annotation in stated.items():
+        if field not in group.fields:
+            continue
+        for known, value in zip((group.units, group.windows), annotation, strict=True):
+            if value is not None and known.get(field) != value:
+                known[field] = value
+                is_changed = True
+    return is_changed
 
 
 def _count_by_source(chunk: Iterable[Recorded]) -> dict[str, dict[str, int]]:

@@ -195,7 +195,8 @@ HISTOGRAM = f"""{CHART}
     metric_type: "system", source, timestamp: new Date(nowMs - 1000 * secondsAgo).toISOString(),
     data: {{sketches: {{response_time_ms: {{accuracy: 0.01, bins, ...rest}}}}}},
   }}, nowMs, -Infinity);
-  const chart = make("histogram", {{}}, {{fields: [{{...field(path, "ms"), label: "Response time"}}], warning_at: 50, critical_at: 90}});
+  const spread = {{path, label: "Response time", unit: "ms"}};
+  const chart = make("histogram", {{}}, {{fields: [spread], warning_at: 50, critical_at: 90}});
   const plain = (text) => text.replace(/\\u00a0/g, " ");
   const textOf = (node) => node.children.length ? [...node.children].map(textOf).join(" ") : plain(node.textContent);
   const texts = (selector) => [...host.querySelectorAll(selector)].map(textOf);

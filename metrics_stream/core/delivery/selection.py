@@ -17,9 +17,10 @@ from msgspec import UNSET, UnsetType
 
 from metrics_stream.core.errors import ProtocolError
 from metrics_stream.core.formatting import quote, quote_some
+from metrics_stream.core.metrics.annotations import UNITS, WINDOWS, keep_shown
 from metrics_stream.core.metrics.catalogue import ALL
 from metrics_stream.core.metrics.metric import MAX_TERM_LENGTH, Metric, RunMetric, name_run
-from metrics_stream.core.metrics.paths import is_covered
+from metrics_stream.core.metrics.paths import is_covered, names_below
 from metrics_stream.core.metrics.permission import EVERYTHING, Permit
 from metrics_stream.core.metrics.projection import (
     AGENTS,
@@ -29,6 +30,7 @@ from metrics_stream.core.metrics.projection import (
     Narrowing,
     join_fields,
     may_hold_agents,
+    names_in,
     project,
 )
 from metrics_stream.core.protocol.codes import ErrorCode
@@ -36,12 +38,14 @@ from metrics_stream.core.protocol.messages import Filters
 
 
 class _Document(msgspec.Struct, omit_defaults=True):
-    """A metric, or the summary of an interval; `summary` and `worst` name fields by their paths."""
+    """A metric, or the summary of an interval; all keys behind `data` but `run` name fields by their paths."""
 
     metric_type: msgspec.Raw
     timestamp: msgspec.Raw
     source: msgspec.Raw
     data: Data
+    units: Entry | UnsetType = UNSET
+    windows: Entry | UnsetType = UNSET
     summary: Entry | UnsetType = UNSET
     worst: list[str] | UnsetType = UNSET
     run: str | UnsetType = UNSET
@@ -93,7 +97,7 @@ class DecodedMetric:
                 and not is_covered(path, _AGENTS)
             )
 
-        body = _encode_part(self.document, data, keeps)
+        body = _encode_part(self.document, data, keeps, fields)
         agent_ids = tuple(item for item in metric.agent_ids if any(grant.covers_agent(item) for grant in grants))
         return DecodedMetric(msgspec.structs.replace(metric, agent_ids=agent_ids, body=body))
 
@@ -106,10 +110,11 @@ class DecodedMetric:
     def parts(self) -> tuple[bytes, dict[str, bytes], bytes]:
         """The JSON before the fields of an object, each field as JSON, and the JSON behind them.
 
-        Without fields if the metric has agents or a summary, its data is no object, or a key contains a dot.
+        Without fields if the metric has agents, its data is no object, a key contains a dot, or something else names
+        its fields.
         """
         document = self.document
-        if self.metric.agent_ids or not isinstance(document.data, dict) or document.summary is not UNSET:
+        if self.metric.agent_ids or not isinstance(document.data, dict) or _names_fields(document):
             return b"", {}, b""
         if any("." in key for key in document.data):
             return b"", {}, b""
@@ -248,7 +253,8 @@ def _compile_filters(filters: Filters) -> Projection:
         data = project(document.data, narrowings, has_agents=has_agents, reads_every_id=False)
         if not data:
             return None
-        return _encode_part(document, data, keeps if narrowings is of_all_agents else keeps_without_agents)
+        keeps_shown = keeps if narrowings is of_all_agents else keeps_without_agents
+        return _encode_part(document, data, keeps_shown, fields or ALL_FIELDS)
 
     if fields and not sources and not agent_ids and not any("." in name for name in fields):
         return _project_fields_first(filters.fields, project_filtered)
@@ -277,9 +283,23 @@ def _project_fields_first(names: tuple[str, ...], project_filtered: Projection) 
     return project_fields
 
 
-def _encode_part(document: _Document, data: Data, keeps: Callable[[str], bool]) -> bytes:
-    """Return the document as JSON with this `data`; summaries stay for those paths for which `keeps` returns True."""
+def _names_fields(document: _Document) -> bool:
+    return document.summary is not UNSET or document.units is not UNSET or document.windows is not UNSET
+
+
+def _encode_part(document: _Document, data: Data, keeps: Callable[[str], bool], fields: frozenset[str]) -> bytes:
+    """Return the document as JSON with this `data`; summaries stay for those paths for which `keeps` returns True.
+
+    Units and windows stay for those of `fields` that are in `data`, and for the objects that hold them.
+    """
     part = msgspec.structs.replace(document, data=data)
+    for key in (UNITS, WINDOWS):
+        if isinstance(stated := getattr(document, key), dict):
+            shown = keep_shown(stated, names_in(data))
+            if fields is not ALL_FIELDS:
+                heads = names_below(fields)
+                shown = {name: value for name, value in shown.items() if is_covered(name, fields) or name in heads}
+            setattr(part, key, shown or UNSET)
     if isinstance(part.summary, dict):
         part.summary = {path: summed for path, summed in part.summary.items() if keeps(path)}
         if part.worst is not UNSET:

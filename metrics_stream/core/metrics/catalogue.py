@@ -234,7 +234,7 @@ class Catalogue:
         return tuple(slug for slug, item in self.types.items() if not item.about_service)
 
     def find(self, metric_type: str, path: str) -> Field | None:
-        """Return the field that a path names, also within an object that holds the fields of a type; None if unknown."""
+        """Return the field that a path names, also within an object that holds those of a type; None if unknown."""
         own = self.types.get(metric_type)
         if own is None:
             return None

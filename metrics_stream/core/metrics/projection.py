@@ -146,9 +146,9 @@ def project(data: Data, narrowings: Sequence[Narrowing], *, has_agents: bool, re
     """Return what at least one of the narrowings shows of a metric's data; empty when that is nothing.
 
     `fields` names fields of the object, or of each agent's entry, which keeps its identity; paths.py says what a name
-    covers. If it names `agents` itself, the entries under this key are shown whole. `agent_ids` do not narrow an object without agents; but a list or an
-    object that it has under `agents` is shown only by a narrowing for all agents. With `reads_every_id` an agent
-    without an id raises one of MALFORMED even if all agents are shown.
+    covers. If it names `agents` itself, the entries under this key are shown whole. `agent_ids` do not narrow an object
+    without agents; but a list or an object that it has under `agents` is shown only by a narrowing for all agents. With
+    `reads_every_id` an agent without an id raises one of MALFORMED even if all agents are shown.
     """
     if isinstance(data, list):
         return _project_list(data, narrowings, reads_ids=has_agents and (reads_every_id or _names_agents(narrowings)))
@@ -163,6 +163,20 @@ def project(data: Data, narrowings: Sequence[Narrowing], *, has_agents: bool, re
         # A list or an object can hold data of agents without a valid id, which no grant for single agents covers.
         del shown[AGENTS]
     return shown
+
+
+def names_in(data: Data) -> frozenset[str]:
+    """Return the names of all fields in a projection: those of the object, and those of its agents."""
+    if isinstance(data, list):
+        return frozenset[str]().union(*data)
+    names = frozenset(data)
+    if AGENTS in data:
+        try:
+            agents = _decode_agents(data[AGENTS])
+        except msgspec.DecodeError:  # no agents, but a value of this name
+            return names
+        names = names.union(*(agents.values() if isinstance(agents, dict) else agents))
+    return names
 
 
 def _project_agents(raw: msgspec.Raw, narrowings: Sequence[Narrowing], *, reads_every_id: bool) -> msgspec.Raw | None:

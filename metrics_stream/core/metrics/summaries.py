@@ -91,6 +91,19 @@ class Tally(NamedTuple):
     metrics: int
 
 
+class Rendered:
+    """How the numbers of an interval came about, by path: the summary of each, and where percentiles are from.
+
+    `merged` are percentiles from the merged sketches of the interval, `worst` those that are the worst of the interval,
+    because sketches were missing.
+    """
+
+    def __init__(self) -> None:
+        self.summary: Row = {}
+        self.merged: list[str] = []
+        self.worst: list[str] = []
+
+
 class Fields:
     """The fields of an object over an interval: Numbers, Fields for a nested object, or the last value of any other.
 
@@ -192,11 +205,8 @@ class Fields:
         self.has_numbers = self.has_numbers or later.has_numbers
         self.is_list = later.is_list
 
-    def render(self, summary: Row, worst: list[str], path: str = "", *, keeps_sketches: bool = False) -> Any:
-        """Return the object that represents the interval; write the summaries of its numbers to `summary`, by path.
-
-        `worst` gets the paths of percentiles that are the worst of the interval, because sketches were missing.
-        """
+    def render(self, found: Rendered, path: str = "", *, keeps_sketches: bool = False) -> Any:
+        """Return the object that represents the interval, and note in `found` how its numbers came about."""
         data = self.last
         # A nested object without numbers counts as one value: the last one. `data` itself never does.
         if self.has_numbers or not path:
@@ -209,9 +219,9 @@ class Fields:
                 if name in IDENTITY_FIELDS and name in self.last:
                     data[name] = self.last[name]
                 elif type(node) is Numbers:
-                    data[name] = self._render_numbers(name, node, summary, worst, path + name)
+                    data[name] = self._render_numbers(name, node, found, path + name)
                 elif type(node) is Fields:
-                    data[name] = node.render(summary, worst, f"{path}{name}.", keeps_sketches=keeps_sketches)
+                    data[name] = node.render(found, f"{path}{name}.", keeps_sketches=keeps_sketches)
                 else:
                     data[name] = node
         elif SKETCHES in data and isinstance(data[SKETCHES], dict):
@@ -220,9 +230,9 @@ class Fields:
             data = {**data, SKETCHES: {name: tally.sketch.encode() for name, tally in self.tallies.items()}}
         return list(data.values()) if self.is_list else data
 
-    def _render_numbers(self, name: str, numbers: Numbers, summary: Row, worst: list[str], path: str) -> float:
+    def _render_numbers(self, name: str, numbers: Numbers, found: Rendered, path: str) -> float:
         kind = kind_of(name)
-        summed = summary[path] = {"count": numbers.count, "min": numbers.least, "max": numbers.most}
+        summed = found.summary[path] = {"count": numbers.count, "min": numbers.least, "max": numbers.most}
         if kind != "percentile":
             summed["mean"] = numbers.mean
         summed["last"] = numbers.last
@@ -234,10 +244,10 @@ class Fields:
             case "minimum":
                 return numbers.least
             case "percentile":
-                return self._render_percentile(name, numbers, worst, path)
+                return self._render_percentile(name, numbers, found, path)
         return numbers.mean
 
-    def _render_percentile(self, name: str, numbers: Numbers, worst: list[str], path: str) -> float:
+    def _render_percentile(self, name: str, numbers: Numbers, found: Rendered, path: str) -> float:
         if numbers.count == 1:
             return numbers.last
         tally = None
@@ -245,10 +255,11 @@ class Fields:
             tally = self.tallies.get(match[2])
         # If the sketch of one metric is missing or malformed, the merged sketch lacks its values.
         if match and tally and tally.metrics >= numbers.count:
-            found = tally.sketch.quantile(share_of(match[1]))
-            if found is not None:
-                return found
-        worst.append(path)
+            value = tally.sketch.quantile(share_of(match[1]))
+            if value is not None:
+                found.merged.append(path)
+                return value
+        found.worst.append(path)
         return numbers.most
 
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from metrics_stream.core.metrics.annotations import UNSTATED, Annotation
 from metrics_stream.core.metrics.paths import is_covered
 from metrics_stream.core.metrics.permission import Permit
 from metrics_stream.core.series.sketch_columns import PackedSketch, SketchColumns, unpack_sketches
@@ -36,6 +37,8 @@ class SeriesColumns(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     Bucket k begins at `starts_at` + k · `bucket_seconds`. `percentile` is set for a field that is a percentile where
     buckets hold several values: the percentile of everything measured in the bucket if all values came with sketches,
     else the worst value, and then `is_worst` is True. The recent past keeps no sketches, so it has no `percentile`.
+    `nulls` are the buckets without a value in which the producer published null: there the line ends. `unit` and
+    `window_seconds` are what the producer stated last: over which time each published value was measured.
     """
 
     metric_type: str
@@ -52,6 +55,9 @@ class SeriesColumns(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     count: list[int]
     percentile: list[float] | None = None
     is_worst: bool = False
+    nulls: list[int] = []
+    unit: str | None = None
+    window_seconds: float | None = None
 
 
 def permitted_series(series: Iterable[SeriesColumns], permit: Permit) -> list[SeriesColumns]:
@@ -225,8 +231,10 @@ def downsample(
     bucket_seconds: int,
     fields: Collection[str] = (),
     sketches: SketchColumns | None = None,
+    annotations: Mapping[str, Annotation] | None = None,
 ) -> Iterator[SeriesColumns]:
     """Yield the series of one key on a grid; only those of `fields`, if there are any."""
+    annotations = annotations or {}
     end = grid.first + grid.length
     buckets: array[int] | None = None
     bounds = Bounds([], [0])
@@ -245,6 +253,7 @@ def downsample(
             if part.buckets != buckets:
                 buckets, bounds = part.buckets, bounds_of(part.buckets, grid.factor)
             part = part.widened(bounds)
+        unit, window_seconds = annotations.get(field, UNSTATED)
         yield SeriesColumns(
             metric_type=key.metric_type,
             source=key.source,
@@ -259,6 +268,8 @@ def downsample(
             last=part.lasts.tolist(),
             count=part.counts.tolist(),
             percentile=merged.percentiles(field, part.buckets, part.counts),
+            unit=unit,
+            window_seconds=window_seconds,
         )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from metrics_stream.core.lru import LruDict
+from metrics_stream.core.metrics.annotations import MAX_ANNOTATED_FIELDS, Annotation, annotations_in
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.metrics.paths import look_up
 from metrics_stream.core.metrics.projection import AGENTS, MALFORMED, decode_body, split_agents
@@ -84,13 +85,14 @@ def matches(key: SeriesKey, metric_types: Collection[str], filters: Filters) -> 
 class _Group:
     """The columns of one key by field, and the values for the newest bucket."""
 
-    __slots__ = ("bucket", "columns", "key", "owner", "rows")
+    __slots__ = ("annotations", "bucket", "columns", "key", "owner", "rows")
 
     def __init__(self, key: SeriesKey) -> None:
         self.key = key
         self.owner = Owner("", key.source)
         """Who published the rows."""
         self.columns: dict[str, Column] = {}
+        self.annotations: dict[str, Annotation] = {}
         self.bucket = -1
         self.rows: list[tuple[tuple[str, ...], tuple[float, ...]]] = []
 
@@ -110,8 +112,15 @@ class Folder:
 
     def add(self, metric: Metric, token: str = "") -> None:
         """Fold in one metric, which came with a token."""
+        annotations = annotations_in(metric.body)
         for agent_id, fields, values in readings(metric.body):
-            self.put((metric.metric_type, metric.source, agent_id), metric.timestamp, fields, values, token)
+            key = (metric.metric_type, metric.source, agent_id)
+            self.put(key, metric.timestamp, fields, values, token)
+            if annotations and (group := self._groups.get(key)) is not None:
+                known = group.annotations
+                for field in fields:
+                    if field in annotations and (field in known or len(known) < MAX_ANNOTATED_FIELDS):
+                        known[field] = annotations[field]
 
     def put(
         self,
@@ -199,6 +208,7 @@ class Folder:
 
     def _remove(self, key: SeriesKey, columns: dict[str, Column], field: str) -> None:
         del columns[field]
+        self._groups[key].annotations.pop(field, None)
         self._shares.remove((key, field))
 
     def owner_of(self, key: SeriesKey, field: str) -> Owner:
@@ -283,5 +293,10 @@ class Folder:
             if matches(group.key, metric_types, filters):
                 self._settle(group)
                 yield from downsample(
-                    group.key, group.columns, grid, bucket_seconds=self.bucket_seconds, fields=filters.fields
+                    group.key,
+                    group.columns,
+                    grid,
+                    bucket_seconds=self.bucket_seconds,
+                    fields=filters.fields,
+                    annotations=group.annotations,
                 )

@@ -27,13 +27,19 @@ const SEARCH_MS = 1_000;
  * @property {string | null} agentId
  * @property {object} data
  * @property {object} fresh what the newest metric had of it
- * @property {Record<string, string> | null} units what the producer states of its fields
- * @property {Record<string, number> | null} windows over how many seconds each was measured
+ * @property {Record<string, string>} units what the producer states of its fields: units by path
+ * @property {Record<string, number>} windows over how many seconds each was measured
  * @property {number} severity of its state: the worse, the lower
  * @property {number} timestampMs at most about the time of receipt
  * @property {number} drawnMs where the newest metric is drawn
  * @property {number} receivedAtMs
  */
+
+/** Return both objects as one, or the newer one alone where that would have too many keys. */
+function mergeKeys(older, newer) {
+  const merged = { ...older, ...newer };
+  return Object.keys(merged).length > MAX_KEYS ? newer : merged;
+}
 
 export class Entries {
   /** @type {Map<string, {receivedAtMs: number, entries: Map<string, Latest>}>} by source, then by agent id */
@@ -70,7 +76,7 @@ export class Entries {
         return null;
       }
       this.#counted.delete(`${source}\u0000${key}`);
-      latest = { source, agentId, data: {}, units: null, windows: null, timestampMs: -Infinity, receivedAtMs };
+      latest = { source, agentId, data: {}, units: {}, windows: {}, timestampMs: -Infinity, receivedAtMs };
       known.entries.set(key, latest);
       this.#size += 1;
       this.#sorted = null;
@@ -80,13 +86,12 @@ export class Entries {
     latest.drawnMs = drawnMs;
     latest.fresh = entry;
     latest.severity = severity;
-    if (units) latest.units = latest.units === null ? units : { ...latest.units, ...units };
-    if (windows) latest.windows = latest.windows === null ? windows : { ...latest.windows, ...windows };
+    if (units) latest.units = mergeKeys(latest.units, units);
+    if (windows) latest.windows = mergeKeys(latest.windows, windows);
     if (drawnMs >= latest.timestampMs) {
       latest.timestampMs = drawnMs;
       // Producers may send some fields now and others later; all of them count as the newest.
-      latest.data = { ...latest.data, ...entry };
-      if (Object.keys(latest.data).length > MAX_KEYS) latest.data = entry;
+      latest.data = mergeKeys(latest.data, entry);
     }
     return latest;
   }

@@ -36,11 +36,11 @@ export class Series {
     this.agentName = null;
     /** How good the state of the agent is: the worse, the lower. */
     this.severity = USUAL;
-    /** @type {string} what the producer states; empty if nothing */
-    this.unit = "";
+    this.windowMs = windowMs;
+    /** @type {string | null} the unit that the producer states */
+    this.unit = null;
     /** @type {number | null} over how many seconds each value was measured, as the producer states */
     this.windowSeconds = null;
-    this.windowMs = windowMs;
     /** Whether points that represent several percentiles are the worst of them. */
     this.isWorst = false;
     this.lastTimeMs = -Infinity;

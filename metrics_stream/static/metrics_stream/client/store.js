@@ -140,11 +140,11 @@ export class Store {
       const series = this.#findOrCreateSeries({ metricType, source, agentId, path: field }, untilMs);
       if (series === null) continue;
       series.agentName ??= agentId;
-      series.unit = columns.unit ?? series.unit;
-      series.windowSeconds = columns.window_seconds ?? series.windowSeconds;
       // The last of several percentiles does not represent the others.
       series.fill({ ...columns, last: columns.percentile ?? columns.last, fromMs, untilMs, bucketMs });
       series.isWorst = columns.is_worst ?? false;
+      series.unit = columns.unit ?? series.unit;
+      series.windowSeconds = columns.window_seconds ?? series.windowSeconds;
       series.receivedAtMs = Math.max(series.receivedAtMs, series.lastTimeMs);
       this.#hear(this.#heard.get(metricType).get(field), source, series.receivedAtMs);
       this.firstMs = Math.min(this.firstMs ?? Infinity, series.times[0]);
@@ -297,9 +297,11 @@ export class Store {
       if (series === null) continue;
       series.severity = latest.severity;
       series.agentName = latest.data.agent_name ?? latest.agentId;
+      series.unit = latest.units[path] ?? series.unit;
+      series.windowSeconds = latest.windows[path] ?? series.windowSeconds;
       series.receivedAtMs = Math.max(series.receivedAtMs, latest.receivedAtMs);
-      if (latest.units !== null) series.unit = statedUnit(latest.units, path) || series.unit;
-      if (latest.windows !== null) series.windowSeconds = latest.windows[path] ?? series.windowSeconds;
+      series.unit = statedUnit(latest.units, path) || series.unit;
+      series.windowSeconds = latest.windows[path] ?? series.windowSeconds;
       series.add(latest.drawnMs, value ?? NaN);
     }
   }
