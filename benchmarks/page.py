@@ -91,7 +91,7 @@ with Broadcaster(source="east", max_queued=100_000) as stream:
         stream.broadcast_system_metrics(system(at, 33), at + 0.013, source="west")
         stream.broadcast_agent_metrics(agents(at), at + 0.004)
         stream.broadcast_business_metrics(
-            {"transactions_per_second": wave(at, 120, 200, 700), "cost_vs_baseline": wave(at, 200, -30, 10)}, at
+            {"transactions_per_second": wave(at, 120, 200, 700), "cost_vs_baseline": wave(at, 200, 0.7, 1.1)}, at
         )
     at, number = time.time() - history, 0
     while at < time.time():

@@ -56,7 +56,7 @@ def _visible_part(panel: Panel, shown: Permit) -> Panel | None:
     read = kind.read_fields(panel.fields)
     visible = set(shown.visible_fields(read, panel.metric_type))
     part = copy(panel)
-    part.fields = [path for path in panel.fields if kind.path_of(path).partition(".")[0] in visible]
+    part.fields = [path for path in panel.fields if shown.visible_fields([kind.path_of(path)], panel.metric_type)]
     return part if visible and (part.fields or not panel.fields) else None
 
 

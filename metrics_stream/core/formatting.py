@@ -13,16 +13,20 @@ from typing import Any
 
 import msgspec
 
+from metrics_stream.core.units import Scale, scale_of
+
 NO_VALUE = "\u2013"
 _NO_BREAK = "\u00a0"
 
 # The suffix of a number for these units; any other unit is its own suffix.
-_SUFFIXES = {"ratio": "%", "percent": "%", "$": "", "count": "", "score": ""}
+_SUFFIXES = {"ratio": "%", "percent": "%", "$": "", "count": "", "multiple": "\u00d7", "score": ""}
 
 _MAGNITUDES = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 
 # From here on a number is written with its power of ten; the largest float has 309 digits.
 _HUGE = 1e15
+# So is a number that is smaller than this, but not zero.
+_TINY = 1e-4
 
 # The length of a unit in seconds, its name, and from how many seconds on it is used.
 _LONG_TIMES = ((86_400, "d", 2 * 86_400), (3_600, "h", 5_995), (60, "min", 0))
@@ -55,7 +59,15 @@ def _parts(value: float, unit: str) -> tuple[str, str]:
             return _fixed(value, 0), suffix
         case "$" if 0.995 <= size < 999.5:
             return _fixed(value, 2), suffix
-    return _compact(value), suffix
+    scale = scale_of(size, unit)
+    return (_compact(value), suffix) if scale is None else _scaled(value, scale)
+
+
+def _scaled(value: float, scale: Scale) -> tuple[str, str]:
+    """Return a number of bytes or bits in the unit of its size; there are no halves of the smallest unit."""
+    shown = value / scale.divisor
+    is_whole = (scale.is_smallest and float(shown).is_integer()) or abs(shown) >= 999.5
+    return _fixed(shown, 0) if is_whole else _significant(shown), scale.unit
 
 
 def _milliseconds(value: float) -> tuple[str, str]:
@@ -64,6 +76,8 @@ def _milliseconds(value: float) -> tuple[str, str]:
         return _fixed(value / 60_000, 1), "min"
     if size >= 999.5:
         return _fixed(value / 1000, 1 if size >= 9_995 else 2), "s"
+    if 0 < size < 0.0995:
+        return _significant(value), "ms"
     return _fixed(value, 0 if size >= 99.95 else 1), "ms"
 
 
@@ -89,6 +103,8 @@ def _compact(value: float) -> str:
 
 def _significant(value: float) -> str:
     size = abs(value)
+    if 0 < size < _TINY:
+        return _exponential(value)
     for least, decimals in ((99.95, 0), (9.995, 1), (0.1, 2), (0.001, 4)):
         if size >= least:
             return _fixed(value, decimals)
@@ -97,10 +113,16 @@ def _significant(value: float) -> str:
 
 def _fixed(value: float, decimals: int) -> str:
     if abs(value) >= _HUGE:
-        return f"{value:.2e}".replace("+", "")
+        return _exponential(value)
     # Round as browsers do: the shortest decimal that is this double, ties away from zero.
     rounded = Decimal(str(value)).quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP)
     return f"{abs(rounded) if rounded.is_zero() else rounded:,f}"
+
+
+def _exponential(value: float) -> str:
+    # Without the plus and the zero before a digit, as browsers write it.
+    number, _, power = f"{value:.2e}".partition("e")
+    return f"{number}e{int(power)}"
 
 
 def format_duration(seconds: float | None) -> str:

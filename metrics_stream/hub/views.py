@@ -71,7 +71,7 @@ class Views:
             max_metrics=self._max_metrics,
             max_bytes=self._max_bytes,
             last_frame_at=client.last_frame_at,
-            keeps_sketches="sketches" in selection.filters.fields,
+            keeps_sketches=any(name.partition(".")[0] == "sketches" for name in selection.filters.fields),
         )
         narrowing = selection.filters, selection.permit
         project = self._projections.get(narrowing)

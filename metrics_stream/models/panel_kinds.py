@@ -35,9 +35,14 @@ class PanelKind:
         prefix, dot, name = named.rpartition(".")
         return f"{prefix}{dot}{self.container}.{name}" if self.container else named
 
+    def flat_path_of(self, named: str) -> str:
+        """Return the path at which the value is if the field is a key that contains dots."""
+        return f"{self.container}.{named}" if self.container else named
+
     def read_fields(self, named: Iterable[str]) -> set[str]:
         """Return the fields of a metric that the browser reads for a panel with the fields `named`."""
-        paths = tuple(map(self.path_of, named)) or self.default_fields
+        named = tuple(named)
+        paths = (*map(self.path_of, named), *map(self.flat_path_of, named)) or self.default_fields
         return {path.partition(".")[0] for path in (*paths, *self.extra_fields)}
 
     def problem_with(self, count: int) -> str:

@@ -27,6 +27,7 @@ from metrics_stream.core.delivery.selection import permitted_metrics
 from metrics_stream.core.errors import MetricsStreamError
 from metrics_stream.core.metrics.annotations import UNSTATED, annotations_of
 from metrics_stream.core.metrics.metric import Metric
+from metrics_stream.core.metrics.paths import MISSING, look_up
 from metrics_stream.core.metrics.permission import EVERYTHING, Permit
 from metrics_stream.core.metrics.summaries import SKETCHES
 from metrics_stream.core.spreadsheets import without_formulas
@@ -128,7 +129,8 @@ _decode = msgspec.json.Decoder(_Body).decode
 def csv_pieces(metrics: Iterable[Metric], *, rows: int, is_stated: bool = False) -> Iterator[bytes]:
     """Yield the CSV file of metrics, `rows` rows at a time: one row per value, in the order of the metrics.
 
-    A field inside an object is named by its dotted path, one inside a list by its index. Numbers stay as they are. A
+    A field inside an object is named by its dotted path, one inside a list by its index. Where a key with dots has the
+    same name as a path, the row is what the name means everywhere else. Numbers stay as they are. A
     text that a spreadsheet would read as a formula gets an apostrophe in front. The value of null is empty. Sketches
     are left out. With `is_stated` the rows have the unit and the window of their field, if its producer stated them.
     """
@@ -148,9 +150,27 @@ def _rows(metric: Metric) -> Iterator[tuple[Any, ...]]:
         agent = _cell(agent_id)
         if isinstance(data, dict):
             data.pop(SKETCHES, None)
-        for field, value in _leaves(data, "", 0):
+        leaves: Iterable[tuple[str, Any]] = _leaves(data, "", 0)
+        if _has_dots(data, 0):
+            leaves = {field: value for field, value in leaves if _is_named(data, field, value)}.items()
+        for field, value in leaves:
             unit, window_seconds = annotations.get(field, UNSTATED)
             yield (*before, agent, _cell(field), _cell(value), _cell(unit), window_seconds)
+
+
+def _has_dots(data: Any, depth: int) -> bool:
+    """Return whether a key contains a dot."""
+    return (
+        isinstance(data, dict)
+        and depth <= _MAX_DEPTH
+        and any("." in key or _has_dots(value, depth + 1) for key, value in data.items())
+    )
+
+
+def _is_named(data: Any, field: str, value: Any) -> bool:
+    """Return whether the field names this value, and not another one; parts of lists have no names."""
+    found = look_up(data, field)
+    return found is value or found is MISSING
 
 
 def _entries(data: Any) -> Iterator[tuple[str, Any]]:

@@ -11,7 +11,8 @@ from django.shortcuts import resolve_url
 from django.urls import NoReverseMatch, get_script_prefix, reverse
 
 from metrics_stream.conf import get_settings
-from metrics_stream.core.metrics.catalogue import Catalogue, Field
+from metrics_stream.core.metrics.catalogue import Catalogue
+from metrics_stream.core.metrics.labels import label_of
 from metrics_stream.models import ClientPreset, Dashboard, Panel, TestRun
 from metrics_stream.models.panel_kinds import PANEL_KINDS, TEXT
 
@@ -106,16 +107,12 @@ def _iso(instant: datetime | None) -> str | None:
 
 
 def _describe(panel: Panel, catalogue: Catalogue) -> dict[str, Any]:
-    kind = PANEL_KINDS[panel.kind]
     return {
         "id": panel.pk,
         "title": panel.title,
         "kind": panel.kind,
         "metric_type": panel.metric_type,
-        "fields": [
-            {**describe_field(catalogue, panel.metric_type, path), "path": kind.path_of(path)}
-            for path in panel.fields or []
-        ],
+        "fields": [_describe_panel_field(panel, path, catalogue) for path in panel.fields or []],
         "unit": panel.unit,
         "decimals": panel.decimals,
         "warning_at": panel.warning_at,
@@ -125,17 +122,31 @@ def _describe(panel: Panel, catalogue: Catalogue) -> dict[str, Any]:
     }
 
 
-def describe_field(catalogue: Catalogue, metric_type: str, path: str) -> dict[str, str]:
-    """Return path, label and unit of a field; the end of the path is the label of one that the catalogue lacks."""
-    name = path.rpartition(".")[2]
-    known = _find_field(catalogue, metric_type, name, nested="." in path)
-    label = known.label if known else name.replace("_", " ").capitalize()
-    return {"path": path, "label": label, "unit": known.unit if known else ""}
+def _describe_panel_field(panel: Panel, path: str, catalogue: Catalogue) -> dict[str, Any]:
+    kind = PANEL_KINDS[panel.kind]
+    described = describe_field(catalogue, panel.metric_type, path)
+    if kind.container:
+        unit = catalogue.unit_of_sketch(panel.metric_type, path.rpartition(".")[2])
+        described |= {"path": kind.path_of(path), "unit": unit}
+        if kind.flat_path_of(path) != described["path"]:
+            described["flat_path"] = kind.flat_path_of(path)
+    return described
 
 
-def _find_field(catalogue: Catalogue, metric_type: str, name: str, *, nested: bool) -> Field | None:
-    own = catalogue.types.get(metric_type)
-    if not nested:
-        return own.field(name) if own else None
-    # Fields inside an object have names of other types: presentation has hero, system and business metrics inside.
-    return next((field for item in catalogue.types.values() if (field := item.field(name))), None)
+def describe_field(catalogue: Catalogue, metric_type: str, path: str) -> dict[str, Any]:
+    """Return path, label and unit of a field, its bounds if it has any, and the units within an object.
+
+    All but the path and a label come from the catalogue: a name alone says nothing about a unit.
+    """
+    known = catalogue.find(metric_type, path)
+    if known is None:
+        return {"path": path, "label": label_of(path), "unit": ""}
+    bounds = {"minimum": known.minimum, "maximum": known.maximum}
+    units = catalogue.units_in(known)
+    return {
+        "path": path,
+        "label": known.label,
+        "unit": known.unit,
+        **{name: bound for name, bound in bounds.items() if bound is not None},
+        **({"units": units} if units else {}),
+    }

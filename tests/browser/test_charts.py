@@ -163,7 +163,8 @@ def test_agent_that_fell_silent_is_not_called_healthy_any_more(page: Page):
         data: ids.map((agent_id) => ({{agent_id, status: "healthy"}})),
       }}, nowMs, -Infinity);
       const panel = {{kind: "status", metric_type: "agent", fields: [], warning_at: null, critical_at: null, unit: ""}};
-      const seen = () => module.statesOf(store, panel, null).map(({{name}}) => name);
+      const {{presentOf}} = await import("/static/metrics_stream/client/readings.js");
+      const seen = () => module.statesOf(store, panel, null, presentOf(store, "agent", null)).map(({{name}}) => name);
       agents(60, "ada", "bob");
       const before = seen();
       for (let second = 59; second > 0; second -= 1) agents(second, "ada");
@@ -183,7 +184,7 @@ def test_large_figure_says_what_is_no_number_as_tables_do(page: Page):
       end(chart);
       return seen;
     """
-    assert run(page, "charts/number", code) == ["p99 12.0\u00a0ms, Is up yes", "a, 1.00", "steady"]
+    assert run(page, "charts/number", code) == ["p99 ms 12.0, Is up yes", "a, 1.00", "steady"]
 
 
 HISTOGRAM = f"""{CHART}
@@ -194,7 +195,8 @@ HISTOGRAM = f"""{CHART}
     metric_type: "system", source, timestamp: new Date(nowMs - 1000 * secondsAgo).toISOString(),
     data: {{sketches: {{response_time_ms: {{accuracy: 0.01, bins, ...rest}}}}}},
   }}, nowMs, -Infinity);
-  const chart = make("histogram", {{}}, {{fields: [field(path)], warning_at: 50, critical_at: 90}});
+  const spread = {{path, label: "Response time", unit: "ms"}};
+  const chart = make("histogram", {{}}, {{fields: [spread], warning_at: 50, critical_at: 90}});
   const plain = (text) => text.replace(/\\u00a0/g, " ");
   const textOf = (node) => node.children.length ? [...node.children].map(textOf).join(" ") : plain(node.textContent);
   const texts = (selector) => [...host.querySelectorAll(selector)].map(textOf);

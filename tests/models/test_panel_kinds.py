@@ -42,7 +42,7 @@ def test_each_option_belongs_to_a_kind_and_has_a_field_in_the_admin():
         ("status", [], {"status"}),
         ("status", ["health_score"], {"health_score", "status"}),
         ("histogram", ["response_time_ms"], {"sketches"}),
-        ("histogram", ["checkout.response_time_ms"], {"checkout"}),
+        ("histogram", ["checkout.response_time_ms"], {"checkout", "sketches"}),
         ("flow", [], {"transaction_flow_data"}),
         ("flow", ["payments"], {"payments"}),
         ("text", [], set()),

@@ -57,7 +57,7 @@ def test_page_config_is_the_whole_contract(client, operations):
                 "title": "Load",
                 "kind": "bar",
                 "metric_type": "agent",
-                "fields": [{"path": "current_load", "label": "Load", "unit": "ratio"}],
+                "fields": [{"path": "current_load", "label": "Load", "unit": "ratio", "minimum": 0.0, "maximum": 1.0}],
                 "unit": "",
                 "decimals": None,
                 "warning_at": None,
@@ -71,8 +71,8 @@ def test_page_config_is_the_whole_contract(client, operations):
                 "kind": "line",
                 "metric_type": "system",
                 "fields": [
-                    {"path": "p50_response_time_ms", "label": "Response time p50", "unit": "ms"},
-                    {"path": "p99_response_time_ms", "label": "Response time p99", "unit": "ms"},
+                    {"path": "p50_response_time_ms", "label": "Response time p50", "unit": "ms", "minimum": 0.0},
+                    {"path": "p99_response_time_ms", "label": "Response time p99", "unit": "ms", "minimum": 0.0},
                 ],
                 "unit": "",
                 "decimals": None,
@@ -141,14 +141,40 @@ def test_dashboard_without_a_preset_uses_the_default_one(operations):
         ("system", "throughput_tps", "Throughput", "tps"),
         ("system", "disk_usage", "Disk usage", ""),
         ("cloudwatch", "error_rate", "Error rate", ""),
-        ("presentation", "cost_efficiency.cost_per_transaction", "Cost per transaction", "$"),
+        # No catalogue says what this object holds, and a name alone says nothing.
+        ("presentation", "cost_efficiency.cost_per_transaction", "Cost per transaction", ""),
         ("presentation", "hero_metrics.uptime_percentage", "Uptime", "percent"),
+        ("system", "stats.error_rate", "Error rate", ""),
         ("business", "aws_cost_breakdown.ec2", "Ec2", ""),
+        ("system", "http.response_time.p95", "p95", ""),
+        ("system", "GET /api/v1.2/x", "GET /api/v1.2/x", ""),
+        ("system", "responseTime", "responseTime", ""),
     ],
 )
 def test_field_has_label_and_unit(metric_type, path, label, unit):
     described = describe_field(get_settings().catalogue(), metric_type, path)
-    assert described == {"path": path, "label": label, "unit": unit}
+    assert {name: described[name] for name in ("path", "label", "unit")} == {"path": path, "label": label, "unit": unit}
+
+
+def test_object_of_known_fields_has_their_units_and_bounds_are_the_catalogues():
+    catalogue = get_settings().catalogue()
+    held = describe_field(catalogue, "presentation", "hero_metrics")
+    assert held["units"]["uptime_percentage"] == "percent"
+    assert describe_field(catalogue, "presentation", "hero_metrics.uptime_percentage")["maximum"] == 100
+    assert "minimum" not in describe_field(catalogue, "hero", "money_saved")
+    assert describe_field(catalogue, "business", "performance_vs_baseline")["unit"] == "multiple"
+
+
+def test_unit_of_a_histogram_is_that_of_its_percentiles(operations):
+    panel = Panel(dashboard=operations, title="Spread", kind="histogram", metric_type="system")
+    for path, expected in {
+        "response_time_ms": {"path": "sketches.response_time_ms", "unit": "ms"},
+        "size": {"path": "sketches.size", "unit": ""},
+        "http.size": {"path": "http.sketches.size", "flat_path": "sketches.http.size", "unit": ""},
+    }.items():
+        panel.fields = [path]
+        [described] = page_config(operations, [panel], None)["panels"][0]["fields"]
+        assert {name: described.get(name) for name in expected} == expected
 
 
 @pytest.mark.parametrize(

@@ -68,8 +68,8 @@ class Ledger:
             "payback_period_months": _payback_months(money_saved - total_cost, transactions),
             "customer_impact_score": round(min(1.0, system["error_rate"] + alarms + 0.5 * slow), 5),
             "false_positive_impact": round(alarms, 5),
-            "performance_vs_baseline": round(100 * (speed - 1), 2),
-            "cost_vs_baseline": round(100 * (unit_cost / scenario.BASELINE_COST - 1), 2),
+            "performance_vs_baseline": round(speed, 4),
+            "cost_vs_baseline": round(unit_cost / scenario.BASELINE_COST, 4),
             "aws_cost_breakdown": costs,
         }
 

@@ -63,7 +63,7 @@ class Showcase:
             "cost_efficiency": {
                 "cost_per_transaction": business["cost_per_transaction"],
                 "baseline_cost_per_transaction": BASELINE_COST,
-                "savings_percentage": round(-business["cost_vs_baseline"], 2),
+                "savings_percentage": round(100 * (1 - business["cost_vs_baseline"]), 2),
                 "total_cost": business["total_cost"],
                 "money_saved": business["money_saved"],
                 "net_gain": round(business["money_saved"] - business["total_cost"], 2),

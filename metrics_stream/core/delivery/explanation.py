@@ -17,6 +17,7 @@ from metrics_stream.core.formatting import format_duration, quote
 from metrics_stream.core.metrics.catalogue import Catalogue
 from metrics_stream.core.metrics.encoding import encode_metric
 from metrics_stream.core.metrics.metric import Metric
+from metrics_stream.core.metrics.paths import MISSING, look_up
 from metrics_stream.core.metrics.permission import EVERYTHING, Grant, Permit
 from metrics_stream.core.metrics.projection import AGENT_ID, AGENTS, MALFORMED, entries_in
 from metrics_stream.core.protocol.messages import Filters
@@ -117,8 +118,7 @@ def holds(body: bytes | None, agent_id: str, path: str) -> bool:
         data = msgspec.json.decode(body)["data"]
     except MALFORMED:
         return False
-    name = path.partition(".")[0]
-    return any((not name or name in part) for part in _parts_of(data, agent_id))
+    return any((not path or look_up(part, path) is not MISSING) for part in _parts_of(data, agent_id))
 
 
 def _parts_of(data: object, agent_id: str) -> Iterable[dict[str, object]]:
@@ -174,9 +174,7 @@ def _find_or_make_sample(question: Question, situation: Situation) -> Metric:
     filters, grants = situation.selection.filters, situation.permit.grants or frozenset()
     kind = situation.catalogue.types[question.metric_type]
     own = [grant for grant in grants if kind.slug in grant.metric_types]
-    names = (
-        {question.field.partition(".")[0]} if question.field else _join_terms(filters.fields, *(g.fields for g in own))
-    )
+    names = {question.field} if question.field else _join_terms(filters.fields, *(g.fields for g in own))
     if not question.field:
         names |= {field.name for field in kind.fields} or {"value"}
     entry: dict[str, object] = dict.fromkeys(sorted(names), 0)

@@ -20,8 +20,19 @@ from metrics_stream.core.formatting import quote, quote_some
 from metrics_stream.core.metrics.annotations import UNITS, WINDOWS, keep_shown
 from metrics_stream.core.metrics.catalogue import ALL
 from metrics_stream.core.metrics.metric import MAX_TERM_LENGTH, Metric, RunMetric, name_run
+from metrics_stream.core.metrics.paths import is_covered, names_below
 from metrics_stream.core.metrics.permission import EVERYTHING, Permit
-from metrics_stream.core.metrics.projection import AGENTS, Data, Entry, Narrowing, may_hold_agents, names_in, project
+from metrics_stream.core.metrics.projection import (
+    AGENTS,
+    ALL_FIELDS,
+    Data,
+    Entry,
+    Narrowing,
+    join_fields,
+    may_hold_agents,
+    names_in,
+    project,
+)
 from metrics_stream.core.protocol.codes import ErrorCode
 from metrics_stream.core.protocol.messages import Filters
 
@@ -42,6 +53,8 @@ class _Document(msgspec.Struct, omit_defaults=True):
 
 _decode_document = msgspec.json.Decoder(_Document).decode
 _encode = msgspec.json.Encoder().encode
+
+_AGENTS = frozenset({AGENTS})
 
 
 class DecodedMetric:
@@ -74,8 +87,17 @@ class DecodedMetric:
         if not data:
             return None
         names = frozenset[str]().union(*data) if isinstance(data, list) else frozenset(data)
-        # The paths of agents under a key begin with `agents`; summaries over all agents are not those of some.
-        body = _encode_part(self.document, data, lambda name: name in names and name != AGENTS)
+        fields = join_fields(narrowings)
+
+        def keeps(path: str) -> bool:
+            # The paths of agents under a key begin with `agents`; summaries over all agents are not those of some.
+            return (
+                is_covered(path, names)
+                and (fields is ALL_FIELDS or is_covered(path, fields))
+                and not is_covered(path, _AGENTS)
+            )
+
+        body = _encode_part(self.document, data, keeps, fields)
         agent_ids = tuple(item for item in metric.agent_ids if any(grant.covers_agent(item) for grant in grants))
         return DecodedMetric(msgspec.structs.replace(metric, agent_ids=agent_ids, body=body))
 
@@ -88,10 +110,13 @@ class DecodedMetric:
     def parts(self) -> tuple[bytes, dict[str, bytes], bytes]:
         """The JSON before the fields of an object, each field as JSON, and the JSON behind them.
 
-        Without fields if the metric has agents, or its data is no object, or something else names its fields.
+        Without fields if the metric has agents, its data is no object, a key contains a dot, or something else names
+        its fields.
         """
         document = self.document
         if self.metric.agent_ids or not isinstance(document.data, dict) or _names_fields(document):
+            return b"", {}, b""
+        if any("." in key for key in document.data):
             return b"", {}, b""
         head = b'{"metric_type":%b,"timestamp":%b,"source":%b,"data":{' % (
             bytes(document.metric_type),
@@ -194,19 +219,19 @@ def _compile_filters(filters: Filters) -> Projection:
     """Return a callable from a metric to the JSON that filters leave of it, or None.
 
     `sources` leaves out metrics; `agent_ids` leaves out agents, and does not narrow metrics without agents. `fields`
-    keeps these keys of the object, or of each agent's entry, whose identity always stays.
+    keeps what these names cover of the object, or of each agent's entry, whose identity always stays.
     """
     sources = frozenset(filters.sources)
     agent_ids = frozenset(filters.agent_ids)
     fields = frozenset(filters.fields)
     of_all_agents = (Narrowing(frozenset(), fields),)
 
-    def keeps(name: str) -> bool:
-        return not fields or name in fields
+    def keeps(path: str) -> bool:
+        return not fields or is_covered(path, fields)
 
-    def keeps_without_agents(name: str) -> bool:
+    def keeps_without_agents(path: str) -> bool:
         # Where an agent was left out, the summaries of agents under a key go, too.
-        return name != AGENTS and keeps(name)
+        return not is_covered(path, _AGENTS) and keeps(path)
 
     def project_filtered(decoded: DecodedMetric) -> bytes | None:
         metric = decoded.metric
@@ -228,9 +253,10 @@ def _compile_filters(filters: Filters) -> Projection:
         data = project(document.data, narrowings, has_agents=has_agents, reads_every_id=False)
         if not data:
             return None
-        return _encode_part(document, data, keeps if narrowings is of_all_agents else keeps_without_agents)
+        keeps_shown = keeps if narrowings is of_all_agents else keeps_without_agents
+        return _encode_part(document, data, keeps_shown, fields or ALL_FIELDS)
 
-    if fields and not sources and not agent_ids:
+    if fields and not sources and not agent_ids and not any("." in name for name in fields):
         return _project_fields_first(filters.fields, project_filtered)
     return project_filtered
 
@@ -261,17 +287,21 @@ def _names_fields(document: _Document) -> bool:
     return document.summary is not UNSET or document.units is not UNSET or document.windows is not UNSET
 
 
-def _encode_part(document: _Document, data: Data, keeps: Callable[[str], bool]) -> bytes:
-    """Return the document as JSON with this `data`; summaries stay for those fields for which `keeps` returns True.
+def _encode_part(document: _Document, data: Data, keeps: Callable[[str], bool], fields: frozenset[str]) -> bytes:
+    """Return the document as JSON with this `data`; summaries stay for those paths for which `keeps` returns True.
 
-    Units and windows stay for the fields that are in `data`.
+    Units and windows stay for those of `fields` that are in `data`, and for the objects that hold them.
     """
     part = msgspec.structs.replace(document, data=data)
     for key in (UNITS, WINDOWS):
         if isinstance(stated := getattr(document, key), dict):
-            setattr(part, key, keep_shown(stated, names_in(data)) or UNSET)
+            shown = keep_shown(stated, names_in(data))
+            if fields is not ALL_FIELDS:
+                heads = names_below(fields)
+                shown = {name: value for name, value in shown.items() if is_covered(name, fields) or name in heads}
+            setattr(part, key, shown or UNSET)
     if isinstance(part.summary, dict):
-        part.summary = {path: summed for path, summed in part.summary.items() if keeps(path.partition(".")[0])}
+        part.summary = {path: summed for path, summed in part.summary.items() if keeps(path)}
         if part.worst is not UNSET:
-            part.worst = [path for path in part.worst if keeps(path.partition(".")[0])]
+            part.worst = [path for path in part.worst if keeps(path)]
     return _encode(part)

@@ -15,6 +15,7 @@ import msgspec
 from metrics_stream.core.errors import MetricError
 from metrics_stream.core.formatting import quote
 from metrics_stream.core.metrics.metric import MAX_TERM_LENGTH
+from metrics_stream.core.metrics.paths import is_covered
 
 UNITS, WINDOWS = "units", "windows"
 
@@ -104,4 +105,4 @@ def annotations_of(units: Mapping[str, str] | None, windows: Mapping[str, float]
 def keep_shown(stated: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     """Return the part of `units` or `windows` that is about the fields `names` of a projection."""
     shown = frozenset(names)
-    return {field: value for field, value in stated.items() if field in shown or field.partition(".")[0] in shown}
+    return {field: value for field, value in stated.items() if is_covered(field, shown)}

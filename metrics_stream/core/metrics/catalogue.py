@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from metrics_stream.core.metrics.paths import splits
+
 FieldKind = Literal["gauge", "rate", "counter", "maximum", "percentile", "text", "object"]
 
 ALL = "all"
@@ -27,8 +29,9 @@ class Field:
     """One field of a metric type.
 
     `unit` is shown behind the number: `ms`, `tps`, `Mbps`, `$`, `months`, `ratio` (0-1, shown as per
-    cent), `percent` (0-100), `count`, `score`, or empty for text and objects.
-    `minimum` and `maximum` are the bounds of plausible values, or None.
+    cent), `percent` (0-100), `multiple` (of something else), `count`, `score`, or empty for text and objects.
+    `minimum` and `maximum` are the bounds of plausible values, or None. An object that has the fields of a metric type
+    `holds` this type.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Field:
     kind: FieldKind
     minimum: float | None = 0.0
     maximum: float | None = None
+    holds: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +134,8 @@ BUSINESS = MetricType(
         Field("payback_period_months", "Payback period", "months", "gauge"),
         _ratio("customer_impact_score", "Customer impact"),
         _ratio("false_positive_impact", "False positive impact"),
-        Field("performance_vs_baseline", "Performance against baseline", "percent", "gauge", None),
-        Field("cost_vs_baseline", "Cost against baseline", "percent", "gauge", None),
+        Field("performance_vs_baseline", "Performance against baseline", "multiple", "gauge"),
+        Field("cost_vs_baseline", "Cost against baseline", "multiple", "gauge"),
         Field("aws_cost_breakdown", "AWS cost breakdown", "", "object", None),
     ),
 )
@@ -160,9 +164,9 @@ PRESENTATION = MetricType(
     "presentation",
     "Presentation",
     (
-        Field("hero_metrics", "Hero metrics", "", "object", None),
-        Field("system_metrics", "System metrics", "", "object", None),
-        Field("business_metrics", "Business metrics", "", "object", None),
+        Field("hero_metrics", "Hero metrics", "", "object", None, holds="hero"),
+        Field("system_metrics", "System metrics", "", "object", None, holds="system"),
+        Field("business_metrics", "Business metrics", "", "object", None, holds="business"),
         Field("transaction_flow_data", "Transaction flow", "", "object", None),
         Field("competitive_benchmarks", "Competitive benchmarks", "", "object", None),
         Field("cost_efficiency", "Cost efficiency", "", "object", None),
@@ -229,6 +233,30 @@ class Catalogue:
         """The slugs that `all` stands for if a client may see everything."""
         return tuple(slug for slug, item in self.types.items() if not item.about_service)
 
+    def find(self, metric_type: str, path: str) -> Field | None:
+        """Return the field that a path names, also within an object that holds those of a type; None if unknown."""
+        own = self.types.get(metric_type)
+        if own is None:
+            return None
+        if (field := own.field(path)) is not None:
+            return field
+        for head, rest in splits(path):
+            holder = own.field(head)
+            if holder is not None and holder.holds:
+                return self.find(holder.holds, rest)
+        return None
+
+    def units_in(self, field: Field) -> dict[str, str]:
+        """Return the units of the fields within an object, by name."""
+        held = self.types.get(field.holds)
+        return {item.name: item.unit for item in held.fields if item.unit} if held else {}
+
+    def unit_of_sketch(self, metric_type: str, name: str) -> str:
+        """Return the unit of a sketch, which is that of its percentiles; empty if the catalogue has none of them."""
+        own = self.types.get(metric_type)
+        percentiles = [item for item in own.fields if item.kind == "percentile"] if own else []
+        return next((item.unit for item in percentiles if item.name.partition("_")[2] == name), "")
+
     def choices(self) -> list[tuple[str, str]]:
         """Return (slug, label) pairs for forms."""
         return [(item.slug, item.label) for item in self.types.values()]
@@ -240,7 +268,10 @@ class Catalogue:
                 "slug": item.slug,
                 "label": item.label,
                 "has_entries": item.has_entries,
-                "fields": [msgspec.to_builtins(field) for field in item.fields],
+                "fields": [
+                    {key: value for key, value in msgspec.to_builtins(field).items() if key != "holds"}
+                    for field in item.fields
+                ],
             }
             for item in self.types.values()
         ]

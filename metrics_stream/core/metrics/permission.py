@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
+from metrics_stream.core.metrics.paths import common_names, is_covered
+
 _NONE: frozenset[str] = frozenset()
 
 NO_AGENT = "\0"
@@ -19,8 +21,8 @@ NO_AGENT = "\0"
 class Grant:
     """Access to metric types, narrowed to sources, agents and fields; an empty set of the three narrows nothing.
 
-    As in a client's filters, `agent_ids` do not narrow metrics without agents, and `fields` are keys of the object or
-    of each agent's entry.
+    As in a client's filters, `agent_ids` do not narrow metrics without agents, and `fields` are names of fields of the
+    object or of each agent's entry, which cover what is below them.
     """
 
     metric_types: frozenset[str]
@@ -46,15 +48,21 @@ class Grant:
 
     def includes(self, other: Grant) -> bool:
         """Return whether the grant shows everything that another grant shows."""
-        pairs = ((self.sources, other.sources), (self.agent_ids, other.agent_ids), (self.fields, other.fields))
-        return self.metric_types.issuperset(other.metric_types) and all(
-            not mine or (theirs and mine.issuperset(theirs)) for mine, theirs in pairs
+        pairs = ((self.sources, other.sources), (self.agent_ids, other.agent_ids))
+        return (
+            self.metric_types.issuperset(other.metric_types)
+            and all(not mine or (theirs and mine.issuperset(theirs)) for mine, theirs in pairs)
+            and (
+                not self.fields or (bool(other.fields) and all(is_covered(name, self.fields) for name in other.fields))
+            )
         )
 
     def overlap(self, other: Grant) -> Grant | None:
         """Return the grant of what both grants show; None if that is nothing."""
         metric_types = self.metric_types & other.metric_types
-        sources, fields = _overlap(self.sources, other.sources), _overlap(self.fields, other.fields)
+        sources = _overlap(self.sources, other.sources)
+        both = self.fields and other.fields
+        fields = (common_names(self.fields, other.fields) or None) if both else self.fields or other.fields
         if not metric_types or sources is None or fields is None:
             return None
         agent_ids = _overlap(self.agent_ids, other.agent_ids)
@@ -117,13 +125,19 @@ class Permit:
 
     def visible_fields(self, fields: Iterable[str], metric_type: str | None = None) -> list[str]:
         """Return those of the fields of which anything may be visible, in metrics of one type or of any."""
-        return [item for item in fields if self._covers(lambda grant: grant.fields, item, metric_type)]
+        return [
+            item
+            for item in fields
+            if self.grants is None
+            or any(
+                (not grant.fields or common_names(grant.fields, frozenset({item})))
+                and metric_type in (None, *grant.metric_types)
+                for grant in self.grants
+            )
+        ]
 
-    def _covers(self, narrowing: Callable[[Grant], frozenset[str]], name: str, metric_type: str | None = None) -> bool:
-        return self.grants is None or any(
-            (not narrowing(grant) or name in narrowing(grant)) and metric_type in (None, *grant.metric_types)
-            for grant in self.grants
-        )
+    def _covers(self, narrowing: Callable[[Grant], frozenset[str]], name: str) -> bool:
+        return self.grants is None or any(not narrowing(grant) or name in narrowing(grant) for grant in self.grants)
 
     def metric_types(self, known: Iterable[str]) -> tuple[str, ...]:
         """Return the metric types that are at least partly visible, in the order of `known`."""
@@ -133,12 +147,11 @@ class Permit:
         return tuple(item for item in known if item in seen)
 
     def shows(self, metric_type: str, source: str, agent_id: str | None, path: str) -> bool:
-        """Return whether the series of one field is visible; `path` is dotted where objects are nested."""
+        """Return whether the series of one field is visible; `path` names it."""
         if self.grants is None:
             return True
-        name = path.partition(".")[0]
         return any(
-            grant.covers_agent(agent_id) and (not grant.fields or name in grant.fields)
+            grant.covers_agent(agent_id) and (not grant.fields or is_covered(path, grant.fields))
             for grant in self.grants_for(metric_type, source)
         )
 

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from metrics_stream.core.metrics.paths import is_covered, names_below
+
 AGENTS = "agents"
 AGENT_ID = "agent_id"
 
@@ -131,10 +133,11 @@ class Narrowing(NamedTuple):
 
 _NO_FIELDS: frozenset[str] = frozenset()
 
-# Stands for every field. It is compared by identity, so that its one name is not taken for that of a field.
-_ALL_FIELDS: frozenset[str] = frozenset({"every field"})
+ALL_FIELDS: frozenset[str] = frozenset({"every field"})
+"""Stands for every field. It is compared by identity, so that its one name is not taken for that of a field."""
 
 _decode_agents = msgspec.json.Decoder(dict[str, Entry] | list[Entry]).decode
+_decode_entry = msgspec.json.Decoder(Entry).decode
 _decode_id = msgspec.json.Decoder(str | int | float | bool | None).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -142,15 +145,15 @@ _encode = msgspec.json.Encoder().encode
 def project(data: Data, narrowings: Sequence[Narrowing], *, has_agents: bool, reads_every_id: bool) -> Data:
     """Return what at least one of the narrowings shows of a metric's data; empty when that is nothing.
 
-    `fields` names keys of the object, or of each agent's entry, which keeps its identity. If it names `agents` itself,
-    the entries under this key are shown whole. `agent_ids` do not narrow an object without agents; but a list or an
-    object that it has under `agents` is shown only by a narrowing for all agents. With `reads_every_id` an agent
-    without an id raises one of MALFORMED even if all agents are shown.
+    `fields` names fields of the object, or of each agent's entry, which keeps its identity; paths.py says what a name
+    covers. If it names `agents` itself, the entries under this key are shown whole. `agent_ids` do not narrow an object
+    without agents; but a list or an object that it has under `agents` is shown only by a narrowing for all agents. With
+    `reads_every_id` an agent without an id raises one of MALFORMED even if all agents are shown.
     """
     if isinstance(data, list):
         return _project_list(data, narrowings, reads_ids=has_agents and (reads_every_id or _names_agents(narrowings)))
-    fields = _join_fields(narrowings)
-    shown = dict(data) if fields is _ALL_FIELDS else {key: value for key, value in data.items() if key in fields}
+    fields = join_fields(narrowings)
+    shown = dict(data) if fields is ALL_FIELDS else _pick_fields(data, fields)
     if has_agents:
         agents = _project_agents(data[AGENTS], narrowings, reads_every_id=reads_every_id)
         shown.pop(AGENTS, None)
@@ -198,7 +201,7 @@ def _project_list(entries: list[Entry], narrowings: Sequence[Narrowing], *, read
         # Filters, and most permits, are one narrowing: look up its fields once instead of for each agent.
         agent_ids = narrowings[0].agent_ids
         entries = [entry for entry in entries if str(_decode_id(entry[AGENT_ID])) in agent_ids or not agent_ids]
-    fields = _join_fields(narrowings)
+    fields = join_fields(narrowings)
     return [part for entry in entries if (part := _pick(entry, fields))]
 
 
@@ -209,7 +212,7 @@ def _project_keyed(agents: dict[str, Entry], narrowings: Sequence[Narrowing]) ->
             for agent_id, entry in agents.items()
             if (part := _pick(entry, _fields_of_agent(narrowings, agent_id)))
         }
-    agent_ids, fields = narrowings[0].agent_ids, _join_fields(narrowings)
+    agent_ids, fields = narrowings[0].agent_ids, join_fields(narrowings)
     return {
         agent_id: part
         for agent_id, entry in agents.items()
@@ -219,24 +222,36 @@ def _project_keyed(agents: dict[str, Entry], narrowings: Sequence[Narrowing]) ->
 
 def _pick(entry: Entry, fields: frozenset[str]) -> Entry:
     """Return the fields of an agent's entry and its identity; empty when it has none of the fields."""
-    if fields is _ALL_FIELDS:
+    if fields is ALL_FIELDS:
         return entry
-    if fields.isdisjoint(entry):
+    shown = _pick_fields(entry, fields)
+    if not shown:
         return {}
-    return {key: value for key, value in entry.items() if key in fields or key in IDENTITY_FIELDS}
+    return {key: shown.get(key, value) for key, value in entry.items() if key in shown or key in IDENTITY_FIELDS}
+
+
+def _pick_fields(entry: Entry, fields: frozenset[str]) -> Entry:
+    """Return the part of an object that the names of `fields` cover; empty when that is nothing."""
+    shown = {key: value for key, value in entry.items() if key in fields or ("." in key and is_covered(key, fields))}
+    for key, names in names_below(fields).items():
+        if key in entry and key not in shown and key != AGENTS and bytes(entry[key])[:1] == b"{":
+            part = _pick_fields(_decode_entry(entry[key]), names)
+            if part:
+                shown[key] = msgspec.Raw(_encode(part))
+    return shown
 
 
 def _fields_of_agent(narrowings: Sequence[Narrowing], agent_id: str) -> frozenset[str]:
     """Return the fields that the narrowings show of an agent."""
-    return _join_fields([item for item in narrowings if not item.agent_ids or agent_id in item.agent_ids])
+    return join_fields([item for item in narrowings if not item.agent_ids or agent_id in item.agent_ids])
 
 
-def _join_fields(narrowings: Sequence[Narrowing]) -> frozenset[str]:
+def join_fields(narrowings: Sequence[Narrowing]) -> frozenset[str]:
     """Return the fields that at least one narrowing names, for whichever agents."""
     if len(narrowings) == 1:
-        return narrowings[0].fields or _ALL_FIELDS
+        return narrowings[0].fields or ALL_FIELDS
     if any(not item.fields for item in narrowings):
-        return _ALL_FIELDS
+        return ALL_FIELDS
     return _NO_FIELDS.union(*(item.fields for item in narrowings))
 
 

@@ -211,7 +211,11 @@ class Fields:
         # A nested object without numbers counts as one value: the last one. `data` itself never does.
         if self.has_numbers or not path:
             data = {}
-            for name, node in self.fields.items():
+            fields = self.fields
+            if any("." in name for name in fields):
+                # A path may have the same name as a key with dots: the summary of the longest key is written last.
+                fields = dict(sorted(fields.items(), key=lambda field: len(field[0])))
+            for name, node in fields.items():
                 if name in IDENTITY_FIELDS and name in self.last:
                     data[name] = self.last[name]
                 elif type(node) is Numbers:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import msgspec
 
 from metrics_stream.core.metrics.annotations import UNSTATED, Annotation
+from metrics_stream.core.metrics.paths import is_covered
 from metrics_stream.core.metrics.permission import Permit
 from metrics_stream.core.series.sketch_columns import PackedSketch, SketchColumns, unpack_sketches
 
@@ -87,8 +88,8 @@ def make_grid(since: float, until: float, *, bucket_seconds: int, max_points: in
 
 
 def is_selected(field: str, fields: Collection[str]) -> bool:
-    """Return whether a filter selects a field: it names the field, the object that holds it, or is empty."""
-    return not fields or field in fields or ("." in field and field.partition(".")[0] in fields)
+    """Return whether a filter selects a field: a name in it covers the field, or it is empty."""
+    return not fields or is_covered(field, fields)
 
 
 # --- one series ---

@@ -12,6 +12,7 @@ from typing import Any
 from metrics_stream.core.lru import LruDict
 from metrics_stream.core.metrics.annotations import MAX_ANNOTATED_FIELDS, Annotation, annotations_in
 from metrics_stream.core.metrics.metric import Metric
+from metrics_stream.core.metrics.paths import look_up
 from metrics_stream.core.metrics.projection import AGENTS, MALFORMED, decode_body, split_agents
 from metrics_stream.core.metrics.summaries import SKETCHES
 from metrics_stream.core.protocol.messages import Filters
@@ -50,18 +51,26 @@ def _numbers(data: dict[str, Any]) -> tuple[tuple[str, ...], tuple[float, ...]]:
         return tuple(data), values
     fields: list[str] = []
     numbers: list[float] = []
-    _collect(data, "", fields, numbers)
+    if _collect(data, "", fields, numbers):
+        # A key with dots and a path may have the same name; the fields are what `look_up` finds.
+        found = {field: look_up(data, field) for field in fields}
+        seen = {field: value for field, value in found.items() if type(value) in _NUMBERS}
+        return tuple(seen), tuple(seen.values())
     return tuple(fields), tuple(numbers)
 
 
-def _collect(data: dict[str, Any], prefix: str, fields: list[str], numbers: list[float]) -> None:
+def _collect(data: dict[str, Any], prefix: str, fields: list[str], numbers: list[float]) -> bool:
+    """Append the numbers in an object; return whether a key contains a dot."""
+    has_dots = False
     for name, value in data.items():
         kind = type(value)
+        has_dots = has_dots or "." in name
         if kind is float or kind is int:
             fields.append(prefix + name)
             numbers.append(value)
         elif kind is dict and name != SKETCHES:
-            _collect(value, f"{prefix}{name}.", fields, numbers)
+            has_dots = _collect(value, f"{prefix}{name}.", fields, numbers) or has_dots
+    return has_dots
 
 
 def matches(key: SeriesKey, metric_types: Collection[str], filters: Filters) -> bool:

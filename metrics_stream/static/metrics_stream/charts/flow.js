@@ -1,7 +1,7 @@
 // The flow of transactions through nodes: the edges, and the throughput, latency and state of each node.
 
 import { formatNumber, humanize } from "../client/format.js";
-import { levelOfWord, worst } from "../client/readings.js";
+import { levelOfWord, worst } from "../client/levels.js";
 import { lookUp } from "../client/path.js";
 import { element, KeyedList, levelIcon, setAttribute, setLevelIcon, setStyle, setText, svgElement } from "./dom.js";
 

@@ -1,9 +1,15 @@
 // A gauge: a value between two bounds, with the thresholds on its arc. It is an ARIA meter, drawn in SVG.
 
+import { isShare } from "../client/bounds.js";
 import { formatNumber, formatParts } from "../client/format.js";
-import { levelOf, readingsOf } from "../client/readings.js";
+import { levelOf } from "../client/levels.js";
+import { choose, readingsOf } from "../client/readings.js";
 import { element, setAttribute, setStyle, setText, svgElement } from "./dom.js";
-import { ReadingGroup } from "./reading_group.js";
+import { OutsideMark } from "./outside_mark.js";
+import { MAX_READINGS, ReadingGroup } from "./reading_group.js";
+
+/** Longer figures are smaller, or they would run over the arc. */
+const WIDEST_FIGURE = 6;
 
 const RADIUS = 52;
 /** The arc is open by 120 degrees at the bottom. */
@@ -24,8 +30,10 @@ export class GaugeChart {
 
   /** @param {{store: Store, source: string | null}} frame @returns {boolean} */
   paint({ store, source }) {
-    const readings = readingsOf(store, this.panel, source);
-    this.level = this.group.show(readings.filter((reading) => typeof reading.value === "number"));
+    const chosen = choose(store, this.panel, source, MAX_READINGS);
+    const readings = readingsOf(store, this.panel, source, chosen.shown);
+    const numbers = readings.filter((reading) => typeof reading.value === "number");
+    this.level = this.group.show(numbers, chosen);
     return this.group.total > 0;
   }
 
@@ -47,16 +55,15 @@ export class GaugeChart {
       low,
       high,
     );
-    const meter = element(
-      "div",
-      { class: "gauge", role: "meter" },
-      dial,
-      element("p", { class: "gauge__figure numeric" }, text, unit),
-    );
+    const figure = element("p", { class: "gauge__figure numeric" }, text, unit);
+    const meter = element("div", { class: "gauge", role: "meter" }, dial, figure);
     const label = element("p", { class: "gauge__label" });
+    const outside = new OutsideMark();
     return {
-      node: element("div", { class: "gauge__item" }, meter, label),
+      node: element("div", { class: "gauge__item" }, meter, label, outside.node),
       meter,
+      figure,
+      outside,
       value,
       marks,
       low,
@@ -68,15 +75,21 @@ export class GaugeChart {
   }
 
   #updateGauge(part, reading) {
-    const unit = this.panel.unit || reading.field.unit;
+    const { unit } = reading;
     const [low, high] = gaugeBounds(this.panel.options, unit, reading.value);
     const fraction = Math.min(1, Math.max(0, (reading.value - low) / (high - low)));
     const parts = formatParts(reading.value, unit, this.panel.decimals);
     setText(part.text, parts.prefix + parts.text);
     setText(part.unit, parts.unit);
-    setText(part.low, formatNumber(low, unit, unit === "ratio" || unit === "percent" ? 0 : null));
-    setText(part.high, formatNumber(high, unit, unit === "ratio" || unit === "percent" ? 0 : null));
+    const length = parts.prefix.length + parts.text.length + parts.unit.length * 0.5;
+    setStyle(part.figure, "--characters", String(Math.max(WIDEST_FIGURE, length)));
+    const words = (bound) => formatNumber(bound, unit, isShare(unit) ? 0 : null);
+    setText(part.low, words(low));
+    setText(part.high, words(high));
+    const isOff = reading.value < low || reading.value > high;
+    part.outside.show(reading.outside || (isOff ? `outside ${words(low)} to ${words(high)}` : ""));
     setText(part.label, this.group.labelled ? reading.label : "");
+    setAttribute(part.label, "title", this.group.labelled ? reading.label : null);
     setAttribute(part.label, "hidden", !this.group.labelled);
     setStyle(part.value, "stroke-dasharray", `${(fraction * 100).toFixed(1)} 200`);
     const level = levelOf(reading.value, this.panel);
@@ -88,7 +101,7 @@ export class GaugeChart {
     );
     setAttribute(part.meter, "aria-valuemin", low);
     setAttribute(part.meter, "aria-valuemax", high);
-    setAttribute(part.meter, "aria-valuenow", reading.value);
+    setAttribute(part.meter, "aria-valuenow", Math.min(Math.max(reading.value, low), high));
     setAttribute(part.meter, "aria-valuetext", formatNumber(reading.value, unit, this.panel.decimals));
     this.#drawMarks(part.marks, low, high);
   }

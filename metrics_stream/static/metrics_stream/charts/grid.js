@@ -1,7 +1,7 @@
 // The content of a table, as rows and columns of text.
 
-import { formatValue, nameOf, unitOf } from "../client/format.js";
-import { levelOf, levelOfWord } from "../client/readings.js";
+import { formatValue, humanize } from "../client/format.js";
+import { levelOf, levelOfWord } from "../client/levels.js";
 
 /**
  * @typedef {object} Cell
@@ -9,6 +9,7 @@ import { levelOf, levelOfWord } from "../client/readings.js";
  * @property {boolean} numeric
  * @property {"none" | "good" | "warn" | "bad"} level
  * @property {number} [span] how many columns it fills
+ * @property {string} [outside] words for a number outside the bounds of its field
  *
  * @typedef {object} Grid
  * @property {string[]} columns headings, without that of the row heads; empty where headings are useless
@@ -38,93 +39,91 @@ function entryGrid(readings, panel) {
   const fields = panel.fields.filter((field) => !NAMES.has(field.path));
   const severalSources = new Set(readings.map((reading) => reading.source)).size > 1;
   const rows = new Map();
-  for (const { source, agentId, agentName, field, value } of readings) {
+  for (const reading of readings) {
+    const { source, agentId, agentName, field } = reading;
     const key = `${source}\u0000${agentId}`;
     if (!rows.has(key)) {
       const head = severalSources ? `${agentName} · ${source}` : String(agentName);
-      rows.set(key, { key, head, values: new Map() });
+      rows.set(key, { key, head, found: new Map() });
     }
-    rows.get(key).values.set(field.path, value);
+    rows.get(key).found.set(field.path, reading);
   }
   return {
     columns: fields.map((field) => field.label),
     corner: "Agent",
-    rows: [...rows.values()].map(({ key, head, values }) => ({
+    rows: [...rows.values()].map(({ key, head, found }) => ({
       key,
       head,
-      cells: fields.map((field) => cell(values.get(field.path), panel.unit || field.unit, panel, fields.length === 1)),
+      cells: fields.map((field) => readingCell(found.get(field.path), panel, fields.length === 1)),
     })),
   };
 }
 
 function fieldGrid(readings, panel) {
-  const first = readings[0].value;
-  if (panel.fields.length === 1 && isObject(first)) {
+  const [first] = readings;
+  if (panel.fields.length === 1 && isObject(first.value)) {
     const matrix = matrixGrid(first, panel);
     if (matrix) return matrix;
   }
-  if (panel.fields.length === 1 && Array.isArray(first)) return listGrid(first, panel);
+  if (panel.fields.length === 1 && Array.isArray(first.value)) return listGrid(first, panel);
   const sources = [...new Set(readings.map((reading) => reading.source))];
   const rows = new Map();
-  const put = (key, head, source, value, unit) => {
-    if (!rows.has(key)) rows.set(key, { key, head, unit, values: new Map() });
-    rows.get(key).values.set(source, value);
+  const judged = panel.fields.length === 1;
+  const put = (key, head, source, content) => {
+    if (!rows.has(key)) rows.set(key, { key, head, found: new Map() });
+    rows.get(key).found.set(source, content);
   };
-  for (const { field, source, value } of readings) {
+  for (const reading of readings) {
+    const { field, source, value, unitAt } = reading;
     if (isObject(value)) {
       for (const [name, inner] of Object.entries(value)) {
-        put(`${field.path}\u0000${name}`, nameOf(name), source, inner, panel.unit || unitOf(name));
+        const below = (path) => unitAt(`${name}.${path}`);
+        put(`${field.path}\u0000${name}`, humanize(name), source, cell(inner, unitAt(name), panel, judged, below));
       }
     } else {
-      put(field.path, field.label, source, value, panel.unit || field.unit);
+      put(field.path, field.label, source, readingCell(reading, panel, judged));
     }
   }
   return {
     columns: sources.length > 1 ? sources : [],
     corner: sources.length > 1 ? "Field" : "",
-    rows: [...rows.values()].map(({ key, head, unit, values }) => ({
+    rows: [...rows.values()].map(({ key, head, found }) => ({
       key,
       head,
-      cells: sources.map((source) => cell(values.get(source), unit, panel, panel.fields.length === 1)),
+      cells: sources.map((source) => found.get(source) ?? cell(undefined, "", panel, false)),
     })),
   };
 }
 
 /** Return a table for an object of objects that share keys, `{ours: {cost: 1}, theirs: {cost: 2}}`; else null. */
-function matrixGrid(value, panel) {
+function matrixGrid({ value, unitAt }, panel) {
   const columns = Object.entries(value).filter(([, inner]) => isObject(inner));
   const names = [...new Set(columns.flatMap(([, inner]) => Object.keys(inner)))];
   const shared = names.filter((name) => columns.every(([, inner]) => Object.hasOwn(inner, name)));
   if (columns.length < 2 || shared.length === 0) return null;
   const rows = names.map((name) => ({
     key: name,
-    head: nameOf(name),
-    cells: columns.map(([column, inner]) => cell(inner[name], panel.unit || unitIn(column, name), panel, false)),
+    head: humanize(name),
+    cells: columns.map(([column, inner]) => cell(inner[name], unitAt(`${column}.${name}`), panel, false)),
   }));
   for (const [name, inner] of Object.entries(value)) {
     if (isObject(inner)) continue;
-    const wide = { ...cell(inner, unitOf(name), panel, false), span: columns.length };
-    rows.push({ key: `\u0000${name}`, head: nameOf(name), cells: [wide] });
+    const wide = { ...cell(inner, unitAt(name), panel, false), span: columns.length };
+    rows.push({ key: `\u0000${name}`, head: humanize(name), cells: [wide] });
   }
-  return { columns: columns.map(([name]) => nameOf(name)), corner: "", rows };
+  return { columns: columns.map(([name]) => humanize(name)), corner: "", rows };
 }
 
-/** A column of percentages, such as improvements, has percentages whatever the name of the row. */
-function unitIn(column, name) {
-  const own = unitOf(column);
-  return own === "percent" ? own : unitOf(name);
-}
-
-function listGrid(items, panel) {
+function listGrid({ value: items, unit, unitAt }, panel) {
   if (items.length && items.every(isObject)) {
     const [head, ...keys] = [...new Set(items.flatMap((item) => Object.keys(item)))];
     return {
-      columns: keys.map(nameOf),
-      corner: nameOf(head),
+      columns: keys.map(humanize),
+      corner: humanize(head),
       rows: items.map((item, index) => ({
         key: String(index),
-        head: formatValue(item[head], unitOf(head), panel.decimals),
-        cells: keys.map((key) => cell(item[key], panel.unit || unitOf(key), panel, false)),
+        head: formatValue(item[head], unitAt(head), panel.decimals),
+        cells: keys.map((key) => cell(item[key], unitAt(key), panel, false)),
       })),
     };
   }
@@ -133,16 +132,21 @@ function listGrid(items, panel) {
     corner: "",
     rows: items.map((item, index) => ({
       key: String(index),
-      head: formatValue(item, panel.unit, panel.decimals),
+      head: formatValue(item, unit, panel.decimals),
       cells: [],
     })),
   };
 }
 
-function cell(value, unit, panel, judged) {
+function readingCell(reading, panel, judged) {
+  const { value, unit = "", unitAt, outside = "" } = reading ?? {};
+  return { ...cell(value, unit, panel, judged, unitAt), outside };
+}
+
+function cell(value, unit, panel, judged, unitAt) {
   const numeric = typeof value === "number";
   const level = numeric && judged ? levelOf(value, panel) : levelOfWord(value);
-  return { text: formatValue(value, unit, panel.decimals), numeric, level };
+  return { text: formatValue(value, unit, panel.decimals, unitAt), numeric, level, outside: "" };
 }
 
 function isObject(value) {

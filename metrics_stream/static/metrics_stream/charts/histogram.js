@@ -1,10 +1,10 @@
 // A histogram of a sketch: how many of the values in the shown time are how large, on a logarithmic axis.
 
-import { formatDuration, formatNumber, nameOf, NO_VALUE, unitOf } from "../client/format.js";
-import { levelOf } from "../client/readings.js";
+import { formatDuration, formatNumber, NO_VALUE } from "../client/format.js";
+import { levelOf } from "../client/levels.js";
 import { Sketch, WIDTH } from "../client/sketch.js";
-import { valueLabels } from "./axis.js";
 import { element, KeyedList, setAttribute, setStyle, setText } from "./dom.js";
+import { valueLabels } from "./value_axis.js";
 
 const PERCENTILES = [
   ["p50", 0.5],
@@ -38,8 +38,8 @@ export class HistogramChart {
   constructor(panel, host) {
     this.panel = panel;
     this.field = panel.fields[0];
-    this.unit = panel.unit || this.field.unit || unitOf(this.field.path);
-    this.name = nameOf(this.field.path.split(".").at(-1));
+    this.unit = panel.unit || this.field.unit;
+    this.name = this.field.label;
     this.windowMs = (panel.options.window_seconds ?? 300) * 1000;
     this.legend = element("dl", { class: "histogram__legend" });
     this.tags = element("div", { class: "histogram__tags" });
@@ -98,7 +98,9 @@ export class HistogramChart {
 
   #sketches() {
     const { store, source } = this.#source;
-    return store.sketches(this.panel.metric_type, this.field.path, source);
+    const { path, flat_path: flatPath = path } = this.field;
+    // The same sketch cannot be at both places: one of them is a name with dots.
+    return [...new Set([flatPath, path])].flatMap((each) => store.sketches(this.panel.metric_type, each, source));
   }
 
   #timeRange({ nowMs, windowMs, zoom }) {
@@ -111,6 +113,7 @@ export class HistogramChart {
     this.#drawnAtMs = performance.now();
     this.#drawnRange = { fromMs, toMs };
     const series = this.#sketches();
+    this.unit = this.panel.unit || series.find(({ unit }) => unit)?.unit || this.field.unit;
     const sketch = new Sketch();
     for (const each of series) each.mergeInto(sketch, fromMs, toMs);
     const quantiles = sketch.quantiles(PERCENTILES.map(([, share]) => share));
@@ -141,9 +144,11 @@ export class HistogramChart {
     const placed = (value) => ({ key: `${value}`, at: scale.fractionOf(value), text: tickLabel(value, this.unit) });
     this.tickList.show(scale.ticks(width).map(placed));
     this.rows.show(bars.filter((bar) => bar.count > 0));
+    const leftOut = this.#source.store.leftOutCount(this.panel.metric_type, this.field.path);
     const values = count > 0 ? `${formatNumber(count, "count")} values` : "No values";
     const atZero = zeros > 0 ? `, ${formatNumber(zeros, "count")} of them zero` : "";
-    setText(this.caption, `${values} in ${formatDuration(spanMs)}${atZero}`);
+    const without = leftOut > 0 ? `; without ${formatNumber(leftOut, "count")} of the sources` : "";
+    setText(this.caption, `${values} in ${formatDuration(spanMs)}${atZero}${without}`);
     const texts = percentiles.map(({ name, text }) => `${name} ${text}`).join(", ");
     setAttribute(this.picture, "aria-label", `Histogram of ${this.name}: ${this.caption.textContent}; ${texts}`);
   }

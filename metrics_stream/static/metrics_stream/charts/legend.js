@@ -20,7 +20,7 @@ export class Legend {
   }
 
   /**
-   * @param {{key: string, label: string, text: string}[]} lines
+   * @param {{key: string, label: string, text: string, outside?: string}[]} lines
    * @param {Map<string, number>} slots the number of the colour of each line, by key
    * @param {Set<string>} hidden keys
    */
@@ -36,7 +36,7 @@ export class Legend {
     const value = element("span", { class: "line__value numeric" });
     const button = element(
       "button",
-      { class: "line__item", type: "button", title: "Show or hide this line" },
+      { class: "line__item", type: "button" },
       swatch,
       label,
       value,
@@ -51,7 +51,10 @@ export class Legend {
     setAttribute(part.swatch, "data-dashed", slot >= SERIES_COLOURS);
     setAttribute(part.button, "aria-pressed", this.#hidden.has(line.key) ? "false" : "true");
     setText(part.label, line.label);
+    setAttribute(part.button, "title", `${line.label}\nShow or hide this line`);
     setText(part.value, line.text);
+    setAttribute(part.value, "title", line.outside || null);
+    setAttribute(part.value, "data-outside", Boolean(line.outside));
     if (line.text.length > part.widest) {
       part.widest = line.text.length;
       setStyle(part.value, "min-width", `${part.widest}ch`);

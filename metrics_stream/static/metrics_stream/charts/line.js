@@ -2,24 +2,37 @@
 // scales and the cursor are those of uPlot; the lines are drawn from the geometry of the store's series.
 
 import uPlot from "../vendor/uPlot.min.js";
+import { outsideWords } from "../client/bounds.js";
 import { leftEdgeMs } from "../client/columns.js";
 import { formatNumber } from "../client/format.js";
+import { levelOf, severityOf } from "../client/levels.js";
 import { boundsOf, lineGeometry, stack } from "../client/line_geometry.js";
-import { linesOf } from "../client/readings.js";
-import { axisWidth, formatClock, RIGHT_PADDING_PX, timeLabels, valueLabels } from "./axis.js";
+import { keyOfLine, linesOf, seriesOf } from "../client/readings.js";
+import { formatClock, RIGHT_PADDING_PX, timeLabels } from "./axis.js";
 import { element, setAttribute, setStyle, setText } from "./dom.js";
 import { Legend } from "./legend.js";
 import { fade, resolveColours, SERIES_COLOURS, seriesVariable } from "./palette.js";
-import { drawLine, fillArea } from "./strokes.js";
+import { drawLine, fillArea, fillRanges } from "./strokes.js";
+import { axisWidth, MOST, ticksBetween, valueLabels } from "./value_axis.js";
 import { watchZoom } from "./zoom.js";
 
 /** More lines cannot be told apart; a text says how many are left out. */
 const MAX_LINES = 16;
 
+/** Where not all lines are drawn, the worst are chosen this often: a choice that changes all the time cannot be read. */
+const CHOICE_MS = 10_000;
+
 /** New points are drawn within this time, even where they move the chart by less than half a pixel. */
 const NEW_POINTS_MS = 333;
 
 const LINE_PX = 1.75;
+
+/** The least distance between two ticks of the value axis. */
+const TICK_PX = 34;
+
+/** A range that is not higher than this is part of the line. */
+const RANGE_PX = 2.5;
+const RANGE_ALPHA = 0.22;
 
 const CURSOR_GROUP = "metrics-stream";
 
@@ -35,6 +48,9 @@ export class LineChart {
   #hidden = new Set();
   /** @type {{store: Store, source: string | null} | null} the data to draw */
   #source = null;
+  /** @type {Set<string>} the keys of the lines that are drawn while there are too many */
+  #chosen = new Set();
+  #chosenAtMs = -Infinity;
   #hasNewPoints = false;
   /** @type {Moment | null} of the last drawing */
   #drawnMoment = null;
@@ -90,12 +106,17 @@ export class LineChart {
   #update(moment) {
     const { store, source } = this.#source;
     this.#hasNewPoints = false;
-    const all = linesOf(store, this.panel, source).filter((line) => line.series.length > 0);
-    const lines = all.slice(0, MAX_LINES);
+    const all = seriesOf(store, this.panel, source);
+    const lines = linesOf(this.#choose(all), this.panel);
+    const leftOut = this.panel.fields.map(({ path }) => store.leftOutCount(this.panel.metric_type, path));
+    const total = leftOut.reduce((sum, count) => sum + count, all.length);
     const changed = lines.map(keyAndLabel).join() !== this.#lines.map(keyAndLabel).join();
     this.#lines = lines;
-    setAttribute(this.more, "hidden", all.length === lines.length);
-    if (all.length > lines.length) setText(this.more, `+${all.length - lines.length} more lines are not drawn`);
+    this.unit = lines[0]?.unit ?? this.unit;
+    setAttribute(this.more, "hidden", total === lines.length);
+    if (total > lines.length) {
+      setText(this.more, `${lines.length} of ${total.toLocaleString("en")} lines are drawn, the worst first`);
+    }
     setAttribute(this.canvas, "aria-label", `Line chart: ${lines.map((line) => line.label).join(", ")}`);
     if (changed) {
       this.#assignColours();
@@ -106,6 +127,24 @@ export class LineChart {
       this.#moveTimeAxis(moment);
     }
     this.#showLegend();
+  }
+
+  /** Return the lines to draw: the worst, by the states of agents and the thresholds of the panel. */
+  #choose(all) {
+    if (all.length <= MAX_LINES) return all;
+    const nowMs = performance.now();
+    const chosen = all.filter((line) => this.#chosen.has(keyOfLine(line)));
+    if (chosen.length === MAX_LINES && nowMs - this.#chosenAtMs < CHOICE_MS) return chosen;
+    const ranked = all.map((line) => {
+      const { severity, lastValue } = line.series;
+      const key = keyOfLine(line);
+      const rank = Math.min(severity, severityOf(levelOf(lastValue, this.panel)));
+      return { line, key, rank, isNew: this.#chosen.has(key) ? 0 : 1 };
+    });
+    ranked.sort((a, b) => a.rank - b.rank || a.isNew - b.isNew);
+    this.#chosen = new Set(ranked.slice(0, MAX_LINES).map(({ key }) => key));
+    this.#chosenAtMs = nowMs;
+    return all.filter((line) => this.#chosen.has(keyOfLine(line)));
   }
 
   /** Use the colours of the current theme. */
@@ -189,7 +228,7 @@ export class LineChart {
             ...axisBase,
             size: (_, values) => axisWidth(values),
             gap: 8,
-            space: 34,
+            splits: (plot, _, low, high) => ticksBetween(low, high, plot.bbox.height / devicePixelRatio / TICK_PX),
             values: (_, splits) => valueLabels(splits, this.unit),
           },
         ],
@@ -237,8 +276,9 @@ export class LineChart {
     };
   }
 
-  #valueRange(low, high) {
+  #valueRange(lowest, highest) {
     const { minimum, maximum } = this.panel.options;
+    const [low, high] = [lowest, highest].map((each) => each && Math.min(Math.max(each, -MOST), MOST));
     // The axis starts at zero, or differences look larger than they are; an empty chart still needs an axis.
     const floor = minimum ?? (low === null || low >= 0 ? 0 : null);
     const least = floor ?? uPlot.rangeNum(low, Math.max(high, 0), 0.1, true)[0];
@@ -272,6 +312,7 @@ export class LineChart {
         : null;
       fillArea(ctx, trace, place, { colour: fade(colour, stacked ? 0.32 : 0.1), floor, below });
     }
+    fillRanges(ctx, trace, place, { colour: fade(colour, RANGE_ALPHA), least: RANGE_PX * devicePixelRatio });
     const dashed = this.#colourSlots.get(this.#lines[index].key) >= SERIES_COLOURS;
     drawLine(ctx, trace, place, { colour, width, dashed, firstColumn: this.#geometry.firstColumn });
     ctx.restore();
@@ -319,7 +360,8 @@ export class LineChart {
     const items = this.#lines.map((line, index) => {
       const column = this.#values[index] ?? [];
       const value = hovering ? column[cursor.idxs?.[index + 1]] : column.findLast((each) => each !== undefined);
-      return { ...line, text: formatNumber(value, this.panel.unit || line.field.unit, this.panel.decimals) };
+      const text = formatNumber(value, line.unit, this.panel.decimals);
+      return { ...line, text, outside: outsideWords(value, line.field, line.unit) };
     });
     this.legend.show(items, this.#colourSlots, this.#hidden);
   }

@@ -2,9 +2,11 @@
 
 import { leftEdgeMs } from "../client/columns.js";
 import { formatChange, formatDuration, formatParts, formatValue } from "../client/format.js";
-import { levelOf, readingsOf } from "../client/readings.js";
+import { levelOf } from "../client/levels.js";
+import { choose, readingsOf } from "../client/readings.js";
 import { element, setAttribute, setStyle, setText } from "./dom.js";
-import { ReadingGroup } from "./reading_group.js";
+import { OutsideMark } from "./outside_mark.js";
+import { MAX_READINGS, ReadingGroup } from "./reading_group.js";
 import { Sparkline } from "./sparkline.js";
 
 /** Numbers of up to this many characters have the same size, so that the panels of a row look alike. */
@@ -35,7 +37,8 @@ export class NumberChart {
     this.nowMs = nowMs;
     this.shownMs = windowMs ?? this.windowMs;
     this.fromMs = leftEdgeMs(nowMs, this.shownMs, store.firstMs);
-    this.level = this.group.show(readingsOf(store, this.panel, source));
+    const chosen = choose(store, this.panel, source, MAX_READINGS);
+    this.level = this.group.show(readingsOf(store, this.panel, source, chosen.shown), chosen);
     return this.group.total > 0;
   }
 
@@ -50,22 +53,25 @@ export class NumberChart {
     const change = element("span", { class: "number__change numeric" });
     const sparkline = new Sparkline();
     const trend = element("div", { class: "number__trend" }, sparkline.node);
-    const node = element("div", { class: "number" }, label, figure, change);
+    const outside = new OutsideMark();
+    const node = element("div", { class: "number" }, label, figure, outside.node, change);
     if (this.hasTrend) node.append(trend);
-    return { node, label, figure, prefix, text, unit, change, sparkline, widest: 0 };
+    return { node, label, figure, prefix, text, unit, outside, change, sparkline, widest: 0 };
   }
 
   #updateFigure(part, reading) {
-    const unit = this.panel.unit || reading.field.unit;
+    const { unit } = reading;
     const number = typeof reading.value === "number";
     const parts = number
       ? formatParts(reading.value, unit, this.panel.decimals)
-      : { text: formatValue(reading.value), unit: "", prefix: "" };
+      : { text: formatValue(reading.value, unit, this.panel.decimals, reading.unitAt), unit: "", prefix: "" };
     setAttribute(part.label, "hidden", !this.group.labelled);
     setText(part.label, this.group.labelled ? reading.label : "");
+    setAttribute(part.label, "title", this.group.labelled ? reading.label : null);
     setText(part.prefix, parts.prefix);
     setText(part.text, parts.text);
     setText(part.unit, parts.unit);
+    part.outside.show(reading.outside);
     setAttribute(part.node, "data-level", levelOf(reading.value, this.panel));
     const length = parts.prefix.length + parts.text.length + parts.unit.length * 0.5;
     // The size follows the longest text so far and never grows again, so that the number rarely changes its size.
@@ -76,7 +82,7 @@ export class NumberChart {
     if (!this.hasTrend) return;
     const { series } = reading;
     setText(part.change, series === null ? "" : this.#describeChange(series, unit));
-    part.sparkline.paint(series, this.fromMs, this.nowMs);
+    part.sparkline.paint(series, this.fromMs, this.nowMs, reading.field);
   }
 
   #describeChange(series, unit) {

@@ -1,10 +1,11 @@
 // The few readings that fit into one panel as large figures: one per source, with labels if there are several.
 
-import { levelOf, worst } from "../client/readings.js";
+import { levelOf, worst } from "../client/levels.js";
+import { describeLeft } from "../client/readings.js";
 import { element, KeyedList, setAttribute, setText } from "./dom.js";
 
 /** With more readings the panel says how many are left out. */
-const MAX_READINGS = 3;
+export const MAX_READINGS = 3;
 
 export class ReadingGroup {
   /**
@@ -24,16 +25,20 @@ export class ReadingGroup {
     this.labelled = false;
   }
 
-  /** @param {object[]} readings @returns {string} the worst level of the readings shown */
-  show(readings) {
+  /**
+   * @param {object[]} readings
+   * @param {Chosen} chosen
+   * @returns {string} the worst level of the readings shown
+   */
+  show(readings, chosen) {
     const shown = readings.slice(0, MAX_READINGS);
-    const left = readings.length - shown.length;
+    const left = describeLeft(chosen);
     this.total = readings.length;
-    this.labelled = readings.length > 1;
+    this.labelled = readings.length > 1 || left !== "";
     setAttribute(this.list, "data-count", shown.length);
     this.readings.show(shown);
-    setAttribute(this.more, "hidden", left === 0);
-    if (left > 0) setText(this.more, `+${left} more`);
+    setAttribute(this.more, "hidden", left === "");
+    setText(this.more, left);
     return worst(shown.map((reading) => levelOf(reading.value, this.panel)));
   }
 }

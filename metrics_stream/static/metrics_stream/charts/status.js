@@ -1,35 +1,39 @@
 // A list of states: each has a shape, a colour and a word.
 
 import { formatValue } from "../client/format.js";
-import { levelOf, levelOfWord, presentOf, readingsOf, worst } from "../client/readings.js";
+import { levelOf, levelOfWord, worst } from "../client/levels.js";
+import { lookUp } from "../client/path.js";
+import { choose, countStates, describeLeft, readingsOf } from "../client/readings.js";
+import { statedUnit } from "../client/units.js";
 import { element, KeyedList, LEVEL_WORDS, levelIcon, setAttribute, setLevelIcon, setText } from "./dom.js";
 
 /** Fields that name an agent or its state; the other fields are details. */
 const NAMES = new Set(["agent_id", "agent_name", "status"]);
 
+/** More are not read one by one; the worst are shown, and the summary counts all. */
+const MAX_STATES = 100;
+
 export class StatusChart {
   /** @param {object} panel @param {HTMLElement} host */
   constructor(panel, host) {
     this.panel = panel;
+    this.more = element("p", { class: "panel__more", hidden: true });
     this.summary = element("p", { class: "states__summary" });
     this.list = element("ul", { class: "states" });
-    host.append(this.summary, this.list);
+    host.append(this.summary, this.list, this.more);
     this.rows = new KeyedList(this.list, createState, updateState);
   }
 
   /** @param {{store: Store, source: string | null}} frame @returns {boolean} */
   paint({ store, source }) {
-    const states = statesOf(store, this.panel, source);
-    const counts = new Map();
-    for (const state of states) counts.set(state.word, (counts.get(state.word) ?? 0) + 1);
-    setText(
-      this.summary,
-      [...counts]
-        .map(([word, count]) => `${count} ${word.toLowerCase()}`)
-        .sort()
-        .join(" · "),
-    );
+    const chosen = choose(store, this.panel, source, MAX_STATES);
+    const states = statesOf(store, this.panel, source, chosen.shown);
+    const others = chosen.left.map(({ data }) => data.status ?? "unknown");
+    setText(this.summary, countStates([...states.map(({ word }) => word), ...others, ...chosen.countedWords], " · "));
     this.rows.show(states);
+    const left = describeLeft(chosen);
+    setAttribute(this.more, "hidden", left === "");
+    setText(this.more, left);
     this.level = worst(states.map((state) => state.level));
     return states.length > 0;
   }
@@ -43,18 +47,20 @@ export class StatusChart {
  * @param {Store} store
  * @param {object} panel
  * @param {string | null} source
+ * @param {Latest[]} present the sources and agents to show
  * @returns {{key: string, name: string, word: string, level: string, detail: string}[]}
  */
-export function statesOf(store, panel, source) {
-  const entries = presentOf(store, panel.metric_type, source).filter((latest) => latest.agentId !== null);
-  if (entries.length === 0) return fieldStates(readingsOf(store, panel, source), panel);
+export function statesOf(store, panel, source, present) {
+  const entries = present.filter((latest) => latest.agentId !== null);
+  if (entries.length === 0) return fieldStates(readingsOf(store, panel, source, present), panel);
   const severalSources = new Set(entries.map((entry) => entry.source)).size > 1;
   const fields = panel.fields.filter((field) => !NAMES.has(field.path));
-  return entries.map(({ source: from, agentId, data }) => {
+  const unitOf = (field, units) => panel.unit || statedUnit(units, field.path) || field.unit;
+  return entries.map(({ source: from, agentId, data, units }) => {
     const name = String(data.agent_name ?? agentId);
     const word = String(data.status ?? "unknown");
     const details = fields.map(
-      (field) => `${field.label} ${formatValue(data[field.path], panel.unit || field.unit, panel.decimals)}`,
+      (field) => `${field.label} ${formatValue(lookUp(data, field.path), unitOf(field, units), panel.decimals)}`,
     );
     return {
       key: `${from}\u0000${agentId}`,
@@ -67,10 +73,10 @@ export function statesOf(store, panel, source) {
 }
 
 function fieldStates(readings, panel) {
-  return readings.map(({ key, label, value, field }) => {
+  return readings.map(({ key, label, value, unit, unitAt }) => {
     const number = typeof value === "number";
     const level = number ? levelOf(value, panel) : levelOfWord(value);
-    const text = formatValue(value, panel.unit || field.unit, panel.decimals);
+    const text = formatValue(value, unit, panel.decimals, unitAt);
     return { key, name: label, level, word: number ? LEVEL_WORDS[level] : text, detail: number ? text : "" };
   });
 }

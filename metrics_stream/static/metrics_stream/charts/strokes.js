@@ -1,7 +1,7 @@
 // Draw lines and areas on a canvas, from the traces of a line geometry. Coordinates are pixels of the canvas.
 //
 // A line whose points are denser than pixels is drawn as the band that it covers; a stroke along its zigzag looks the
-// same at ten times the cost.
+// same at ten times the cost. Rarer points that stand for several values have their range as a soft band behind the line.
 
 /** Without a graphics card a browser needs far longer for one long stroke than for many short ones. */
 const STROKE_POINTS = 8;
@@ -40,6 +40,36 @@ export function drawLine(ctx, trace, place, { colour, width, dashed, firstColumn
 }
 
 /**
+ * Fill the ranges of points that stand for several values, where they can be told from the line.
+ *
+ * @param {CanvasRenderingContext2D} ctx
+ * @param {Trace} trace
+ * @param {Place} place
+ * @param {{colour: string, least: number}} style `least`: a lower range, in pixels, is part of the line
+ */
+export function fillRanges(ctx, trace, { xs, y }, { colour, least }) {
+  const { values, lows, highs, dense } = trace;
+  if (dense || lows === values) return;
+  ctx.fillStyle = colour;
+  const isVisible = (row) => y(lows[row]) - y(highs[row]) > least;
+  for (const run of runsOf(trace)) {
+    // A range ends at its neighbours' values; a lone point has no width.
+    for (let first = 0; first < run.length; first += 1) {
+      if (!isVisible(run[first])) continue;
+      let last = first;
+      while (last + 1 < run.length && isVisible(run[last + 1])) last += 1;
+      const rows = run.slice(Math.max(0, first - 1), last + 2);
+      const edge = (row, bounds) => y(isVisible(row) ? bounds[row] : values[row]);
+      ctx.beginPath();
+      for (const row of rows) ctx.lineTo(xs[row], edge(row, highs));
+      for (const row of rows.reverse()) ctx.lineTo(xs[row], edge(row, lows));
+      ctx.fill();
+      first = last;
+    }
+  }
+}
+
+/**
  * Fill the area between a line and the line below it, or the floor.
  *
  * @param {CanvasRenderingContext2D} ctx
@@ -49,12 +79,19 @@ export function drawLine(ctx, trace, place, { colour, width, dashed, firstColumn
  */
 export function fillArea(ctx, trace, { xs, y }, { colour, floor, below }) {
   ctx.fillStyle = colour;
+  const top = topOf(trace);
+  const ground = below ? topOf(below) : null;
   for (const run of runsOf(trace)) {
     ctx.beginPath();
-    for (const row of run) ctx.lineTo(xs[row], y(trace.highs[row]));
-    for (const row of run.reverse()) ctx.lineTo(xs[row], y(below?.highs[row] ?? floor));
+    for (const row of run) ctx.lineTo(xs[row], y(top[row]));
+    for (const row of run.reverse()) ctx.lineTo(xs[row], y(ground?.[row] ?? floor));
     ctx.fill();
   }
+}
+
+/** Return the values at which the drawn line ends above: a band has a height, a stroke has not. */
+function topOf({ dense, values, highs }) {
+  return dense ? highs : values;
 }
 
 /** Return the runs of rows of a trace without a break: at a null, and at rows where `isGap` is true. */
@@ -73,26 +110,18 @@ function runsOf({ values }, isGap = () => false) {
   return runs;
 }
 
-function strokeRun(ctx, { values, lows, highs }, run, { xs, y }, most) {
+function strokeRun(ctx, { values }, run, { xs, y }, most) {
   ctx.beginPath();
   let count = 0;
-  run.forEach((row, place) => {
-    const value = values[row];
-    ctx.lineTo(xs[row], y(value));
-    const [before, after] = [values[run[place - 1]] ?? value, values[run[place + 1]] ?? value];
-    // The line covers what lies between a point and its neighbours; only what exceeds that needs its own stroke.
-    if (lows[row] < Math.min(before, value, after) || highs[row] > Math.max(before, value, after)) {
-      ctx.lineTo(xs[row], y(lows[row]));
-      ctx.lineTo(xs[row], y(highs[row]));
-      ctx.lineTo(xs[row], y(value));
-    }
+  for (const row of run) {
+    ctx.lineTo(xs[row], y(values[row]));
     count += 1;
-    if (count < most) return;
+    if (count < most) continue;
     ctx.stroke();
     ctx.beginPath();
-    ctx.moveTo(xs[row], y(value));
+    ctx.moveTo(xs[row], y(values[row]));
     count = 0;
-  });
+  }
   ctx.stroke();
 }
 

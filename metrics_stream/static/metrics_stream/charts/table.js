@@ -1,6 +1,6 @@
 // A table of the newest values.
 
-import { readingsOf } from "../client/readings.js";
+import { choose, describeLeft, readingsOf } from "../client/readings.js";
 import { element, KeyedList, levelIcon, setAttribute, setLevelIcon, setText } from "./dom.js";
 import { gridOf } from "./grid.js";
 
@@ -33,7 +33,8 @@ export class TableChart {
 
   /** @param {{store: Store, source: string | null}} frame @returns {boolean} */
   paint({ store, source }) {
-    const grid = gridOf(readingsOf(store, this.panel, source), this.panel);
+    const chosen = choose(store, this.panel, source, this.maxRows);
+    const grid = gridOf(readingsOf(store, this.panel, source, chosen.shown), this.panel);
     const shown = grid.rows.slice(0, this.maxRows);
     setAttribute(this.head, "hidden", grid.columns.length === 0);
     setAttribute(
@@ -48,8 +49,10 @@ export class TableChart {
     }));
     this.headings.show(headings);
     this.rows.show(shown);
-    setAttribute(this.more, "hidden", grid.rows.length <= this.maxRows);
-    if (grid.rows.length > this.maxRows) setText(this.more, `+${grid.rows.length - this.maxRows} more`);
+    const cut = grid.rows.length - shown.length;
+    const left = describeLeft(chosen) || (cut > 0 ? `+${cut} more` : "");
+    setAttribute(this.more, "hidden", left === "");
+    setText(this.more, left);
     return grid.rows.length > 0;
   }
 
@@ -58,6 +61,7 @@ export class TableChart {
 
 function updateHeading(part, heading) {
   setText(part.node, heading.text);
+  setAttribute(part.node, "title", heading.text || null);
   setAttribute(part.node, "data-numeric", heading.numeric);
 }
 
@@ -70,6 +74,7 @@ function createRow() {
 
 function updateRow(part, row) {
   setText(part.head, row.head);
+  setAttribute(part.head, "title", row.head);
   part.cells.show([
     { key: "head", node: part.head },
     ...row.cells.map((cell, index) => ({ key: `${index}`, ...cell })),
@@ -86,9 +91,11 @@ function createCell(item) {
 function updateCell(part, cell) {
   if (cell.node) return;
   const word = !cell.numeric && cell.level !== "none";
-  setAttribute(part.icon, "hidden", !word);
-  setLevelIcon(part.icon, cell.level);
+  setAttribute(part.icon, "hidden", !word && !cell.outside);
+  setLevelIcon(part.icon, cell.outside ? "warn" : cell.level);
   setText(part.text, cell.text);
+  setAttribute(part.node, "title", cell.outside || null);
+  setAttribute(part.node, "data-outside", Boolean(cell.outside));
   setAttribute(part.node, "class", cell.numeric ? "numeric" : null);
   setAttribute(part.node, "data-numeric", cell.numeric);
   setAttribute(part.node, "data-level", cell.level);

@@ -17,6 +17,7 @@ const FEWEST_SPACINGS = 3;
  * @property {number[]} last the newest value in each
  * @property {number[]} [min]
  * @property {number[]} [max]
+ * @property {number[]} [nulls] the numbers of the buckets without a value in which the producer said so, ascending
  */
 
 /**
@@ -24,13 +25,15 @@ const FEWEST_SPACINGS = 3;
  *
  * Existing points stay and take over the extremes of their bucket, so joining a summary again changes nothing. Buckets
  * are further apart than points, so gaps up to `coarseUntilMs` are marked by points without a value. A line that was
- * ended because metrics were missing continues where a bucket has them.
+ * ended because metrics were missing continues where a bucket has them. Where the producer said that there is no value,
+ * the line ends.
  *
  * @param {Series} series
  * @param {Summary} summary
- * @returns {{points: Points, coarseUntilMs: number}}
+ * @returns {{points: Points, coarseUntilMs: number, rangedUntilMs: number}} `rangedUntilMs`: the last point of a bucket
+ *   that holds several values; -Infinity for none
  */
-export function joinBuckets(series, { fromMs, bucketMs, untilMs, buckets, last, min = last, max = last }) {
+export function joinBuckets(series, { fromMs, bucketMs, untilMs, buckets, last, min = last, max = last, nulls = [] }) {
   const { times, values, lows, highs } = series;
   const gapMs = series.gapMs();
   // A few buckets do not tell the usual distance; buckets side by side are never a gap.
@@ -38,6 +41,7 @@ export function joinBuckets(series, { fromMs, bucketMs, untilMs, buckets, last, 
   const points = new Points();
   let [lastMs, coveredUntilMs, index] = [-Infinity, -Infinity, 0];
   let wasBucket = false;
+  let rangedUntilMs = -Infinity;
   /** @type {number | null} where the line ended before the next point */
   let endedMs = null;
 
@@ -73,20 +77,34 @@ export function joinBuckets(series, { fromMs, bucketMs, untilMs, buckets, last, 
     return found;
   };
 
+  let nullCount = 0;
+  const putNullsUntil = (end) => {
+    for (; nulls[nullCount] < end; nullCount += 1) {
+      const beginMs = fromMs + nulls[nullCount] * bucketMs;
+      putPointsUntil(beginMs);
+      if (putPointsUntil(beginMs + bucketMs, beginMs) !== null) continue;
+      endedMs = null;
+      if (lastMs > -Infinity) endLine(Math.min(beginMs + bucketMs / 2, untilMs));
+    }
+  };
+
   buckets.forEach((bucket, place) => {
     const [beginMs, endMs] = [fromMs + bucket * bucketMs, fromMs + (bucket + 1) * bucketMs];
+    putNullsUntil(bucket);
     putPointsUntil(beginMs);
     const own = putPointsUntil(endMs, beginMs);
     if (own === null) {
       putPoint(true, beginMs, endMs, Math.min((beginMs + endMs) / 2, untilMs), last[place], min[place], max[place]);
+      if (min[place] !== max[place]) rangedUntilMs = lastMs;
     } else if (min[place] < own.low || max[place] > own.high) {
       points.widen(own.place, min[place], max[place]);
     }
   });
+  putNullsUntil(Infinity);
   putPointsUntil(Infinity);
   if (endedMs !== null) endLine(endedMs);
   const endMs = buckets.length ? fromMs + (buckets.at(-1) + 1) * bucketMs : -Infinity;
-  return { points, coarseUntilMs: Math.max(series.coarseUntilMs, Math.min(endMs, untilMs)) };
+  return { points, coarseUntilMs: Math.max(series.coarseUntilMs, Math.min(endMs, untilMs)), rangedUntilMs };
 }
 
 /**

@@ -1,5 +1,7 @@
 // Numbers, units, ages and names as texts for people.
 
+import { scaleOf } from "./units.js";
+
 /** @typedef {{text: string, unit: string, prefix: string}} Parts `prefix` precedes the number, `unit` follows it */
 
 /** What follows a number of this unit; a unit that is not listed follows as it is. */
@@ -14,6 +16,7 @@ const SUFFIXES = new Map([
   ["MB", "MB"],
   ["$", ""],
   ["count", ""],
+  ["multiple", "×"],
   ["months", "months"],
   ["score", ""],
 ]);
@@ -37,6 +40,9 @@ const LONG_TIMES = [
 
 /** From here on a number is written with a power of ten; the largest one has 309 digits. */
 const HUGE = 1e15;
+
+/** So is a number that is smaller than this, but not zero. */
+const TINY = 1e-4;
 
 const formatters = new Map();
 
@@ -73,10 +79,19 @@ function compact(value) {
 
 function significant(value) {
   const size = Math.abs(value);
+  if (size > 0 && size < TINY) return value.toExponential(2);
   if (size >= 99.95) return fixed(value, 0);
   if (size >= 9.995) return fixed(value, 1);
   if (size >= 0.1 || size === 0) return fixed(value, 2);
   return fixed(value, size >= 0.001 ? 4 : 5);
+}
+
+/** Return a number of bytes or bits in the unit of its size; there are no halves of the smallest unit. */
+function scaled(value, { unit, divisor, isSmallest }) {
+  const shown = value / divisor;
+  const size = Math.abs(shown);
+  const isWhole = (isSmallest && Number.isInteger(shown)) || size >= 999.5;
+  return { text: isWhole ? fixed(shown, 0) : significant(shown), unit, prefix: "" };
 }
 
 /**
@@ -103,8 +118,11 @@ export function formatParts(value, unit = "", decimals = null) {
     const size = Math.abs(shown);
     if (size >= 59_950) return signed(fixed(shown / 60_000, 1), "min", prefix);
     if (size >= 999.5) return signed(fixed(shown / 1000, size >= 9_995 ? 1 : 2), "s", prefix);
+    if (size > 0 && size < 0.0995) return signed(significant(shown), suffix, prefix);
     return signed(size >= 99.95 ? fixed(shown, 0) : fixed(shown, 1), suffix, prefix);
   }
+  const scale = scaleOf(Math.abs(shown), unit);
+  if (scale !== null) return scaled(shown, scale);
   if (unit === "s" && Math.abs(shown) >= 99.95) {
     const [factor, name] = LONG_TIMES.find(([, , from]) => Math.abs(shown) >= from);
     return signed(fixed(shown / factor, Math.abs(shown) >= factor * 99.95 ? 0 : 1), name, prefix);
@@ -194,51 +212,23 @@ export function formatBytes(bytes) {
  * @param {unknown} value
  * @param {string} [unit]
  * @param {number | null} [decimals]
+ * @param {(path: string) => string} [unitAt] the unit of a part of an object, by its path below the value
  * @returns {string}
  */
-export function formatValue(value, unit = "", decimals = null) {
+export function formatValue(value, unit = "", decimals = null, unitAt = () => unit) {
   if (value === null || value === undefined || value === "") return NO_VALUE;
   if (typeof value === "number") return formatNumber(value, unit, decimals);
   if (typeof value === "boolean") return value ? "yes" : "no";
-  if (Array.isArray(value)) return value.map((item) => formatValue(item, unit, decimals)).join(", ");
+  if (Array.isArray(value)) return value.map((item) => formatValue(item, unit, decimals, unitAt)).join(", ");
   if (typeof value === "object") {
     return Object.entries(value)
-      .map(([key, item]) => `${nameOf(key)} ${formatValue(item, unitOf(key), decimals)}`)
+      .map(([key, item]) => {
+        const below = (path) => unitAt(`${key}.${path}`);
+        return `${humanize(key)} ${formatValue(item, unitAt(key), decimals, below)}`;
+      })
       .join(", ");
   }
   return String(value);
-}
-
-/** Endings of keys and their unit, for keys inside objects, which are in no catalogue. */
-const ENDINGS = [
-  [/_ms$/, "ms"],
-  [/_tps$|_per_second$/, "tps"],
-  [/_mbps$/, "Mbps"],
-  [/_percentage$|_percent$|_pct$/, "percent"],
-  [/_rate$|_ratio$|_accuracy$|_utilization$|_score$|_confidence$|_satisfaction$/, "ratio"],
-  [/_months$/, "months"],
-  [/_seconds$/, "s"],
-  [/cost|saved|amount|revenue|_usd$|savings/, "$"],
-];
-
-/**
- * Guess the unit of a key that is not in the catalogue from its ending.
- *
- * @param {string} key
- * @returns {string}
- */
-export function unitOf(key) {
-  return ENDINGS.find(([pattern]) => pattern.test(key))?.[1] ?? "";
-}
-
-/**
- * Return the name of a key without its unit, which is shown beside the value: "p99_latency_ms" is "p99 latency".
- *
- * @param {string} key
- * @returns {string}
- */
-export function nameOf(key) {
-  return humanize(String(key).replace(/(.)_(ms|tps|mbps|percentage|percent|pct|usd)$/, "$1"));
 }
 
 /** Words with a spelling of their own. */
@@ -251,17 +241,21 @@ const SPELLINGS = new Map(
     .map((word) => [word.toLowerCase(), word]),
 );
 
+/** Keys that are written as identifiers; other names are labels already. */
+const IDENTIFIER = /^[a-z0-9]+(_+[a-z0-9]+)*$/;
+
 /**
- * Return a key of the wire as a person writes it: "fraud_detection_rate" is "Fraud detection rate".
+ * Return an identifier of the wire as a person writes it: "fraud_detection_rate" is "Fraud detection rate". Any other
+ * name stays as it was given: "GET /api/x".
  *
  * @param {string} key
  * @returns {string}
  */
 export function humanize(key) {
-  const words = String(key)
-    .split(/[_\s]+/)
-    .filter(Boolean)
-    .map((word) => SPELLINGS.get(word.toLowerCase()) ?? word);
-  const text = words.join(" ");
-  return SPELLINGS.has(String(words[0]).toLowerCase()) ? text : text.charAt(0).toUpperCase() + text.slice(1);
+  const name = String(key);
+  if (!IDENTIFIER.test(name)) return name;
+  const words = name.split(/_+/);
+  const text = words.map((word) => SPELLINGS.get(word) ?? word).join(" ");
+  // "p99 latency", as everybody writes it.
+  return SPELLINGS.has(words[0]) || /^p\d/.test(words[0]) ? text : text.charAt(0).toUpperCase() + text.slice(1);
 }

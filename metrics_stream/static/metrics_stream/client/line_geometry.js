@@ -2,6 +2,7 @@
 // that they cover in each column of pixels. So the cost of drawing depends on the width of the screen, not on how many
 // points there are.
 
+import { inCells } from "./cells.js";
 import { firstFrom, joinColumns } from "./columns.js";
 
 /** Fewer points are drawn one by one, however dense they are. */
@@ -25,14 +26,15 @@ const FEWEST_DENSE = 32;
 /**
  * Return the geometry of series within a time window.
  *
- * @param {Series[]} list
+ * @param {Series[]} series
  * @param {number} fromMs the left edge
  * @param {number} toMs the right edge
  * @param {number} width in CSS pixels: points that share one cannot be told apart
  * @returns {LineGeometry}
  */
-export function lineGeometry(list, fromMs, toMs, width) {
+export function lineGeometry(series, fromMs, toMs, width) {
   const columnMs = (toMs - fromMs) / width;
+  const list = series.map((each) => inCells(each, fromMs, toMs));
   const dense = list.map((series) => isDense(series, fromMs, toMs, columnMs));
   if (!dense.includes(true)) return pointGeometry(list, fromMs, toMs);
   // Columns are counted from the epoch: the same points share one while the chart moves, so lines keep their shape.
@@ -41,8 +43,8 @@ export function lineGeometry(list, fromMs, toMs, width) {
   return {
     times: Array.from({ length: rows }, (_, row) => ((firstColumn + row + 0.5) * columnMs) / 1000),
     firstColumn,
-    traces: list.map((series, index) => ({
-      ...collectColumns(series, toMs, firstColumn, rows, columnMs),
+    traces: list.map((each, index) => ({
+      ...collectColumns(each, toMs, firstColumn, rows, columnMs),
       dense: dense[index],
     })),
   };
@@ -50,7 +52,7 @@ export function lineGeometry(list, fromMs, toMs, width) {
 
 function pointGeometry(list, fromMs, toMs) {
   const [times, ...values] = joinColumns(list, fromMs, toMs);
-  if (!list.some((series) => series.hasRanges)) {
+  if (!list.some(({ hasRanges }) => hasRanges)) {
     return {
       times,
       firstColumn: 0,

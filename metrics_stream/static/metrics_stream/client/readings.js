@@ -1,15 +1,30 @@
 // The values that a panel shows now: its fields of all live sources and agents, as a flat list.
 
+import { outsideWords } from "./bounds.js";
+import { levelOf, levelOfWord, severityOf, USUAL } from "./levels.js";
+import { compareNames } from "./names.js";
 import { lookUp } from "./path.js";
+import { statedUnit } from "./units.js";
 
 /** A source that has been silent this much longer than the others is not live any more. */
 const SILENT_MS = 15_000;
 
 /**
+ * @typedef {object} Field as in the page configuration
+ * @property {string} path
+ * @property {string} label
+ * @property {string} unit
+ * @property {number | null} [minimum] bounds of plausible values
+ * @property {number | null} [maximum]
+ * @property {Record<string, string>} [units] of the parts of an object, as far as the catalogue knows them
+ *
  * @typedef {object} Reading
  * @property {string} key unique within the panel, and stable
- * @property {{path: string, label: string, unit: string}} field
+ * @property {Field} field
  * @property {unknown} value
+ * @property {string} unit the panel's, else what the producer states, else the catalogue's; empty for none
+ * @property {(path: string) => string} unitAt the unit of a part of an object, by its path below the value
+ * @property {string} outside words for a number outside the bounds of its field; empty within
  * @property {string} source
  * @property {string | null} agentId
  * @property {string} label what distinguishes it for a person: field, agent and source as far as they differ
@@ -30,29 +45,93 @@ export function presentOf(store, metricType, source) {
 }
 
 /**
+ * @typedef {object} Chosen what has a place in a panel; where not all have one, the worst, in this order
+ * @property {Latest[]} shown
+ * @property {Latest[]} left
+ * @property {unknown[]} countedWords the states of those that the page only counts
+ */
+
+/**
+ * Choose the sources and agents that a panel shows.
+ *
+ * @param {Store} store
+ * @param {object} panel
+ * @param {string | null} source only this one
+ * @param {number} most
+ * @returns {Chosen}
+ */
+export function choose(store, panel, source, most) {
+  const hasField = ({ data }) => panel.fields.some(({ path }) => lookUp(data, path) !== undefined);
+  const all = presentOf(store, panel.metric_type, source);
+  // A list of states has a row for whatever has a state.
+  const present = panel.kind === "status" ? all : all.filter(hasField);
+  const newestMs = store.newest(panel.metric_type)?.receivedAtMs ?? 0;
+  const countedWords = store.countedWords(panel.metric_type, source, newestMs - SILENT_MS);
+  if (present.length + countedWords.length <= most) return { shown: present, left: [], countedWords };
+  const hasThresholds = panel.warning_at !== null || panel.critical_at !== null;
+  const severityIn = (latest) =>
+    hasThresholds
+      ? Math.min(...panel.fields.map(({ path }) => severityOf(levelOf(lookUp(latest.data, path), panel))))
+      : USUAL;
+  const ranked = present.map((latest) => ({ latest, rank: Math.min(latest.severity, severityIn(latest)) }));
+  ranked.sort((a, b) => a.rank - b.rank);
+  const chosen = ranked.map(({ latest }) => latest);
+  return { shown: chosen.slice(0, most), left: chosen.slice(most), countedWords };
+}
+
+/**
+ * Return the words for what has no place in a panel, such as "+240 more: 234 healthy, 6 degraded".
+ *
+ * @param {Chosen} chosen
+ * @returns {string} empty if everything has one
+ */
+export function describeLeft({ left, countedWords }) {
+  const words = [...left.map(({ agentId, data }) => (agentId === null ? null : (data.status ?? null))), ...countedWords];
+  if (words.length === 0) return "";
+  const counts = countStates(words.filter((word) => word !== null && word !== undefined));
+  return `+${words.length.toLocaleString("en")} more${counts === "" ? "" : `: ${counts}`}`;
+}
+
+/** @param {unknown[]} words @returns {string} how often each occurs, "294 healthy, 6 unhealthy" */
+export function countStates(words, separator = ", ") {
+  const counts = new Map();
+  for (const word of words) {
+    const name = String(word).toLowerCase();
+    counts.set(name, (counts.get(name) ?? 0) + 1);
+  }
+  return [...counts]
+    .sort(([a], [b]) => severityOf(levelOfWord(b)) - severityOf(levelOfWord(a)) || compareNames(a, b))
+    .map(([name, count]) => `${count.toLocaleString("en")} ${name}`)
+    .join(separator);
+}
+
+/**
  * Return the panel's readings, field by field.
  *
  * @param {Store} store
  * @param {object} panel as in the page configuration
  * @param {string | null} source only this one
+ * @param {Latest[]} [present] of these sources and agents
  * @returns {Reading[]}
  */
-export function readingsOf(store, panel, source) {
+export function readingsOf(store, panel, source, present = presentOf(store, panel.metric_type, source)) {
   const readings = [];
-  const present = presentOf(store, panel.metric_type, source);
   for (const field of panel.fields) {
-    const past = store.series(panel.metric_type, field.path, source);
     for (const latest of present) {
       const value = lookUp(latest.data, field.path);
       if (value === undefined) continue;
+      const unit = panel.unit || statedUnit(latest.units, field.path) || field.unit;
       readings.push({
         key: [latest.source, latest.agentId ?? "", field.path].join("\u0000"),
         field,
         value,
+        unit,
+        unitAt: (path) => panel.unit || statedUnit(latest.units, `${field.path}.${path}`) || field.units?.[path] || "",
+        outside: outsideWords(value, field, unit),
         source: latest.source,
         agentId: latest.agentId,
         agentName: latest.data.agent_name ?? latest.agentId,
-        series: past.find((each) => each.source === latest.source && each.agentId === latest.agentId) ?? null,
+        series: store.find({ ...latest, metricType: panel.metric_type, path: field.path }),
       });
     }
   }
@@ -60,27 +139,47 @@ export function readingsOf(store, panel, source) {
 }
 
 /**
- * Return the panel's series with labels, including silent sources that are still on the chart.
- *
- * Where a label says `(worst)`, a point that represents several percentiles is the highest of them.
+ * Return the panel's series, including silent sources that are still on the chart.
  *
  * @param {Store} store
  * @param {object} panel
  * @param {string | null} source
+ * @returns {{field: Field, series: Series}[]}
+ */
+export function seriesOf(store, panel, source) {
+  return panel.fields.flatMap((field) =>
+    store
+      .series(panel.metric_type, field.path, source)
+      .filter(({ length }) => length > 0)
+      .map((series) => ({ field, series })),
+  );
+}
+
+/** @param {{field: Field, series: Series}} line @returns {string} unique within the panel, and stable */
+export function keyOfLine({ field, series }) {
+  return [series.source, series.agentId ?? "", field.path].join("\u0000");
+}
+
+/**
+ * Return series of a panel with labels.
+ *
+ * Where a label says `(worst)`, a point that represents several percentiles is the highest of them.
+ *
+ * @param {{field: Field, series: Series}[]} found
+ * @param {object} panel
  * @returns {Reading[]}
  */
-export function linesOf(store, panel, source) {
-  const lines = panel.fields.flatMap((field) =>
-    store.series(panel.metric_type, field.path, source).map((series) => ({
-      key: [series.source, series.agentId ?? "", field.path].join("\u0000"),
-      field,
-      value: series.lastValue,
-      source: series.source,
-      agentId: series.agentId,
-      agentName: series.agentName,
-      series,
-    })),
-  );
+export function linesOf(found, panel) {
+  const lines = found.map(({ field, series }) => ({
+    key: keyOfLine({ field, series }),
+    field,
+    value: series.lastValue,
+    unit: panel.unit || series.unit || field.unit,
+    source: series.source,
+    agentId: series.agentId,
+    agentName: series.agentName,
+    series,
+  }));
   label(lines);
   for (const line of lines) if (line.series.isWorst) line.label += " (worst)";
   return lines;
@@ -97,11 +196,12 @@ export function linesOf(store, panel, source) {
  * @returns {number | null}
  */
 export function lastReceivedMs(store, panel, source) {
-  const series = panel.fields.flatMap(({ path }) => [
-    ...store.series(panel.metric_type, path, source),
-    ...store.sketches(panel.metric_type, path, source),
-  ]);
-  const found = series.length ? series : store.latest(panel.metric_type, source);
+  const heard = panel.fields
+    .flatMap(({ path, flat_path: flatPath = path }) => [path, flatPath])
+    .map((path) => store.heardMs(panel.metric_type, path, source))
+    .filter((atMs) => atMs !== null);
+  if (heard.length > 0) return Math.max(...heard);
+  const found = store.latest(panel.metric_type, source);
   return found.reduce((newest, { receivedAtMs }) => Math.max(newest ?? receivedAtMs, receivedAtMs), null);
 }
 
@@ -132,61 +232,4 @@ function label(readings) {
     reading.label = parts.join(" · ");
   }
   return readings;
-}
-
-/**
- * Return the level of a value by the panel's thresholds.
- *
- * @param {number} value
- * @param {{warning_at: number | null, critical_at: number | null}} panel
- * @returns {"none" | "good" | "warn" | "bad"} none without thresholds or without a value
- */
-export function levelOf(value, { warning_at: warningAt, critical_at: criticalAt }) {
-  if (typeof value !== "number" || Number.isNaN(value)) return "none";
-  if (warningAt === null && criticalAt === null) return "none";
-  // With critical below warning, low values are bad; with one threshold alone, high values are.
-  const lowIsBad = warningAt !== null && criticalAt !== null && criticalAt < warningAt;
-  const reached = (limit) => limit !== null && (lowIsBad ? value <= limit : value >= limit);
-  if (reached(criticalAt)) return "bad";
-  return reached(warningAt) ? "warn" : "good";
-}
-
-/** Words that producers use for a state, and their levels. */
-const LEVELS = new Map([
-  ["healthy", "good"],
-  ["ok", "good"],
-  ["up", "good"],
-  ["active", "good"],
-  ["online", "good"],
-  ["operational", "good"],
-  ["running", "good"],
-  ["degraded", "warn"],
-  ["warning", "warn"],
-  ["slow", "warn"],
-  ["recovering", "warn"],
-  ["unhealthy", "bad"],
-  ["critical", "bad"],
-  ["failed", "bad"],
-  ["failing", "bad"],
-  ["down", "bad"],
-  ["offline", "bad"],
-  ["error", "bad"],
-]);
-
-/**
- * Return the level of a word for a state.
- *
- * @param {unknown} word healthy, degraded, unhealthy and common synonyms
- * @returns {"none" | "good" | "warn" | "bad"}
- */
-export function levelOfWord(word) {
-  return LEVELS.get(String(word).toLowerCase()) ?? "none";
-}
-
-/**
- * @param {string[]} levels
- * @returns {"none" | "good" | "warn" | "bad"}
- */
-export function worst(levels) {
-  return ["bad", "warn", "good"].find((level) => levels.includes(level)) ?? "none";
 }

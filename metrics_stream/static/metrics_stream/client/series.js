@@ -1,6 +1,7 @@
 // The numbers of one field of one source or agent over time, bounded in time and in count.
 
 import { joinBuckets, SHORTEST_GAP_MS, usualSpacing } from "./buckets.js";
+import { USUAL } from "./levels.js";
 import { Points } from "./points.js";
 
 /** The most points of one series; a 4K screen has no more columns. Denser points are merged. */
@@ -22,6 +23,8 @@ export class Series {
   #cellMs = 1;
   // Whether there may be points of narrower cells than today's.
   #hasFinerPoints = false;
+  /** @type {{untilMs: number, bucketMs: number}[]} stretches of buckets that hold several values each */
+  #ranged = [];
 
   /**
    * @param {{metricType: string, source: string, agentId: string | null, path: string}} identity
@@ -31,6 +34,8 @@ export class Series {
     Object.assign(this, identity);
     /** @type {string | null} the name of the agent, as last seen */
     this.agentName = null;
+    /** How good the state of the agent is: the worse, the lower. */
+    this.severity = USUAL;
     this.windowMs = windowMs;
     /** @type {string | null} the unit that the producer states */
     this.unit = null;
@@ -130,9 +135,10 @@ export class Series {
    * @param {Summary} summary
    */
   fill(summary) {
-    const { points, coarseUntilMs } = joinBuckets(this, summary);
+    const { points, coarseUntilMs, rangedUntilMs } = joinBuckets(this, summary);
     this.#points = points;
     this.coarseUntilMs = coarseUntilMs;
+    if (rangedUntilMs > -Infinity) this.#ranged.push({ untilMs: rangedUntilMs, bucketMs: summary.bucketMs });
     const newest = points.length - 1;
     if (newest >= 0 && points.timeAt(newest) > this.lastTimeMs) {
       this.lastTimeMs = points.timeAt(newest);
@@ -153,6 +159,13 @@ export class Series {
     let count = Math.max(0, points.length - MAX_POINTS);
     while (count + 1 < points.length && points.timeAt(count + 1) < oldestMs) count += 1;
     points.drop(count);
+    this.#ranged = this.#ranged.filter(({ untilMs }) => untilMs > oldestMs);
+  }
+
+  /** @param {number} fromMs @returns {number} the width of the widest buckets with ranges after this time; 0 for none */
+  rangedBucketMs(fromMs) {
+    const widths = this.#ranged.map(({ untilMs, bucketMs }) => (untilMs > fromMs ? bucketMs : 0));
+    return Math.max(0, ...widths);
   }
 
   /** @returns {number} the median of recent spacings in milliseconds; 0 while there are too few points */

@@ -21,6 +21,8 @@ export class SketchSeries {
     Object.assign(this, identity);
     this.windowMs = windowMs;
     this.receivedAtMs = -Infinity;
+    /** @type {string} what the producer states; empty if nothing */
+    this.unit = "";
   }
 
   get windowMs() {

@@ -2,20 +2,30 @@
 // bounded in time and in count, so that a page that stays open for a day does not grow.
 
 import { SHORTEST_GAP_MS } from "./buckets.js";
+import { Entries } from "./entries.js";
+import { USUAL } from "./levels.js";
+import { compareNames } from "./names.js";
 import { lookUp } from "./path.js";
 import { Series } from "./series.js";
 import { decodeSketch } from "./sketch.js";
 import { SketchSeries } from "./sketch_series.js";
+import { statedUnit } from "./units.js";
 
-/** Bounds on names that producers choose. Beyond them, the longest silent one is forgotten. */
-export const MAX_SERIES = 1024;
-export const MAX_SOURCES = 32;
-export const MAX_ENTRIES = 256;
-const MAX_KEYS = 512;
+/** 1,000 agents with eight numbers each. Beyond it, silent series are forgotten, and those of the worst agents are kept. */
+export const MAX_SERIES = 8_192;
+
+/** Of the series beyond MAX_SERIES, so many are counted. */
+const MAX_COUNTED = 100_000;
 /** A sketch takes as much memory as a hundred numbers. */
 const MAX_SKETCH_SERIES = 32;
 
-/** A timestamp further ahead comes from a wrong clock; its metric is drawn at the current time, not off the chart. */
+/** A series that has been silent for this long gives its place to a new one. */
+const SILENT_MS = 15_000;
+
+/** How often a silent series is looked for while all places are taken. */
+const SEARCH_MS = 1_000;
+
+/** A timestamp further ahead comes from a wrong clock. */
 const TOLERATED_AHEAD_MS = 2_000;
 
 /**
@@ -23,15 +33,7 @@ const TOLERATED_AHEAD_MS = 2_000;
  * @property {string} metricType
  * @property {string} path
  * @property {number} windowSeconds
- *
- * @typedef {object} Latest the newest data of one source, or of one of its entries (agents)
- * @property {string} source
- * @property {string | null} agentId
- * @property {object} data
- * @property {Record<string, string>} units what the producer states of its fields: units by path
- * @property {Record<string, number>} windows seconds by path: over which time a value was measured
- * @property {number} timestampMs at most about the time of receipt
- * @property {number} receivedAtMs
+ * @property {boolean} [isDrawn] false: only note when a value came
  */
 
 export class Store {
@@ -43,8 +45,13 @@ export class Store {
   #sorted = new Map();
   /** @type {Map<string, SketchSeries>} */
   #sketches = new Map();
-  /** @type {Map<string, Map<string, {receivedAtMs: number, entries: Map<string, Latest>}>>} */
-  #latest = new Map();
+  /** @type {Map<string, Set<string>>} metric type and path → the series without a place */
+  #leftOut = new Map();
+  #searchedAtMs = -Infinity;
+  /** @type {Map<string, Entries>} by metric type */
+  #entries = new Map();
+  /** @type {Map<string, Map<string, Map<string, number>>>} metric type → path → source → when a value came */
+  #heard = new Map();
   #versions = new Map();
   #newest = new Map();
 
@@ -52,7 +59,10 @@ export class Store {
   constructor(tracks) {
     /** @type {number | null} time of the first metric in milliseconds; charts begin there */
     this.firstMs = null;
-    for (const { metricType, path, windowSeconds } of tracks) {
+    for (const { metricType, path, windowSeconds, isDrawn = true } of tracks) {
+      if (!this.#heard.has(metricType)) this.#heard.set(metricType, new Map());
+      this.#heard.get(metricType).set(path, new Map());
+      if (!isDrawn) continue;
       if (!this.#tracks.has(metricType)) this.#tracks.set(metricType, new Map());
       const paths = this.#tracks.get(metricType);
       paths.set(path, Math.max(paths.get(path) ?? 0, windowSeconds * 1000));
@@ -77,8 +87,8 @@ export class Store {
   /**
    * Add one metric as received; anything else is ignored.
    *
-   * @param {{metric_type: string, timestamp: string, source?: string, data: object | object[], units?: object,
-   *   windows?: object}} metric
+   * @param {{metric_type: string, timestamp: string, source?: string, data: object | object[],
+   *   units?: Record<string, string>, windows?: Record<string, number>}} metric
    * @param {number} nowMs server-corrected time of arrival in milliseconds; Infinity for a metric of the past
    * @param {number} [sinceMs] since when it may have waited at the server; a timestamp after that counts as its receipt
    */
@@ -92,12 +102,15 @@ export class Store {
     const metricType = metric.metric_type;
     const source = String(metric.source ?? "");
     const entries = Array.isArray(data) ? data : [data];
+    const origin = { source, timestampMs, receivedAtMs, units: metric.units ?? null, windows: metric.windows ?? null };
+    if (!this.#entries.has(metricType)) this.#entries.set(metricType, new Entries());
+    const kept = this.#entries.get(metricType);
     for (const entry of entries) {
       if (entry === null || typeof entry !== "object") continue;
       const agentId = Array.isArray(data) ? String(entry.agent_id ?? "") : null;
-      const latest = this.#updateLatest({ metricType, source, agentId, entry, timestampMs, receivedAtMs });
-      latest.units = mergeKeys(latest.units, metric.units);
-      latest.windows = mergeKeys(latest.windows, metric.windows);
+      const latest = kept.add(entry, { ...origin, agentId });
+      if (latest === null) continue;
+      this.firstMs = Math.min(this.firstMs ?? latest.drawnMs, latest.drawnMs);
       this.#addToSeries(metricType, latest);
     }
     this.#versions.set(metricType, this.version(metricType) + 1);
@@ -124,7 +137,8 @@ export class Store {
     if (!(bucketMs > 0) || Number.isNaN(fromMs) || Number.isNaN(untilMs)) return;
     for (const { metric_type: metricType, source, agent_id: agentId = null, field, ...columns } of backfill.series) {
       if (!columns.buckets.length || !this.#tracks.get(metricType)?.has(field)) continue;
-      const series = this.#findOrCreateSeries({ metricType, source, agentId, path: field });
+      const series = this.#findOrCreateSeries({ metricType, source, agentId, path: field }, untilMs);
+      if (series === null) continue;
       series.agentName ??= agentId;
       // The last of several percentiles does not represent the others.
       series.fill({ ...columns, last: columns.percentile ?? columns.last, fromMs, untilMs, bucketMs });
@@ -132,6 +146,7 @@ export class Store {
       series.unit = columns.unit ?? series.unit;
       series.windowSeconds = columns.window_seconds ?? series.windowSeconds;
       series.receivedAtMs = Math.max(series.receivedAtMs, series.lastTimeMs);
+      this.#hear(this.#heard.get(metricType).get(field), source, series.receivedAtMs);
       this.firstMs = Math.min(this.firstMs ?? Infinity, series.times[0]);
       this.#versions.set(metricType, this.version(metricType) + 1);
     }
@@ -159,16 +174,18 @@ export class Store {
    */
   trim(nowMs) {
     for (const series of [...this.#series.values(), ...this.#sketches.values()]) series.trim(nowMs);
-    for (const [metricType, sources] of this.#latest) {
+    for (const [metricType, entries] of this.#entries) {
       const windows = [...(this.#tracks.get(metricType)?.values() ?? [])];
       const oldestMs = (this.newest(metricType)?.receivedAtMs ?? nowMs) - Math.max(120_000, ...windows);
-      for (const [source, { receivedAtMs, entries }] of sources) {
-        if (receivedAtMs < oldestMs) sources.delete(source);
-        for (const [agentId, latest] of entries) if (latest.receivedAtMs < oldestMs) entries.delete(agentId);
+      entries.trim(oldestMs);
+      for (const heard of this.#heard.get(metricType)?.values() ?? []) {
+        for (const [source, atMs] of heard) if (atMs < oldestMs) heard.delete(source);
       }
       for (const [key, series] of this.#series) {
         if (series.metricType === metricType && series.receivedAtMs < oldestMs && this.#series.delete(key)) {
           this.#sorted.clear();
+          // There is room again: whoever is still there gets it.
+          this.#leftOut.clear();
         }
       }
       for (const [key, series] of this.#sketches) {
@@ -179,9 +196,9 @@ export class Store {
 
   /** @param {string} [metricType] one type, or all @returns {string[]} sources in alphabetical order */
   sources(metricType) {
-    const types = metricType === undefined ? [...this.#latest.keys()] : [metricType];
-    const names = new Set(types.flatMap((slug) => [...(this.#latest.get(slug)?.keys() ?? [])]));
-    return [...names].sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
+    const types = metricType === undefined ? [...this.#entries.keys()] : [metricType];
+    const names = new Set(types.flatMap((slug) => this.#entries.get(slug)?.sources ?? []));
+    return [...names].sort(compareNames);
   }
 
   /**
@@ -192,13 +209,38 @@ export class Store {
    * @returns {Latest[]} by source, then by agent id
    */
   latest(metricType, source = null) {
-    const found = [];
-    for (const name of source === null ? this.sources(metricType) : [source]) {
-      const entries = [...(this.#latest.get(metricType)?.get(name)?.entries.values() ?? [])];
-      entries.sort((a, b) => (a.agentId ?? "").localeCompare(b.agentId ?? "", "en", { numeric: true }));
-      found.push(...entries);
-    }
-    return found;
+    return this.#entries.get(metricType)?.latest(source) ?? [];
+  }
+
+  /**
+   * Return the states of entries that are only counted, because there are too many.
+   *
+   * @param {string} metricType
+   * @param {string | null} source only this one
+   * @param {number} oldestMs those heard of since then
+   * @returns {unknown[]} the word of each
+   */
+  countedWords(metricType, source, oldestMs) {
+    return this.#entries.get(metricType)?.countedWords(source, oldestMs) ?? [];
+  }
+
+  /**
+   * Return when a value of a field came last.
+   *
+   * @param {string} metricType
+   * @param {string} path of a track
+   * @param {string | null} [source] only of this one
+   * @returns {number | null} null if none ever did
+   */
+  heardMs(metricType, path, source = null) {
+    const heard = this.#heard.get(metricType)?.get(path);
+    if (heard === undefined || heard.size === 0) return null;
+    return source === null ? Math.max(...heard.values()) : (heard.get(source) ?? null);
+  }
+
+  /** @param {string} metricType @param {string} path @returns {number} how many of its series have no place */
+  leftOutCount(metricType, path) {
+    return this.#leftOut.get(`${metricType}\u0000${path}`)?.size ?? 0;
   }
 
   /**
@@ -213,13 +255,17 @@ export class Store {
     const key = `${metricType}\u0000${path}`;
     let sorted = this.#sorted.get(key);
     if (!sorted) {
-      const text = (series) => `${series.source}\u0000${series.agentId ?? ""}`;
       sorted = [...this.#series.values()]
         .filter((series) => series.metricType === metricType && series.path === path)
-        .sort((a, b) => text(a).localeCompare(text(b), "en", { numeric: true }));
+        .sort((a, b) => compareNames(a.source, b.source) || compareNames(a.agentId ?? "", b.agentId ?? ""));
       this.#sorted.set(key, sorted);
     }
     return source === null ? sorted : sorted.filter((series) => series.source === source);
+  }
+
+  /** @param {{metricType: string, source: string, agentId: string | null, path: string}} identity @returns {Series | null} */
+  find(identity) {
+    return this.#series.get(keyOf(identity)) ?? null;
   }
 
   /**
@@ -237,89 +283,106 @@ export class Store {
     );
   }
 
-  #updateLatest({ metricType, source, agentId, entry, timestampMs, receivedAtMs }) {
-    if (!this.#latest.has(metricType)) this.#latest.set(metricType, new Map());
-    const sources = this.#latest.get(metricType);
-    if (!sources.has(source)) {
-      if (sources.size >= MAX_SOURCES) forgetOldest(sources);
-      sources.set(source, { receivedAtMs, entries: new Map() });
-    }
-    const known = sources.get(source);
-    known.receivedAtMs = Math.max(known.receivedAtMs, receivedAtMs);
-    const key = agentId ?? "";
-    let latest = known.entries.get(key);
-    if (!latest) {
-      if (known.entries.size >= MAX_ENTRIES) forgetOldest(known.entries);
-      latest = { source, agentId, data: {}, units: {}, windows: {}, timestampMs: -Infinity, receivedAtMs };
-      known.entries.set(key, latest);
-    }
-    latest.receivedAtMs = Math.max(latest.receivedAtMs, receivedAtMs);
-    const drawnMs = timestampMs > receivedAtMs + TOLERATED_AHEAD_MS ? receivedAtMs : timestampMs;
-    latest.drawnMs = drawnMs;
-    this.firstMs = Math.min(this.firstMs ?? drawnMs, drawnMs);
-    latest.fresh = entry;
-    if (drawnMs >= latest.timestampMs) {
-      latest.timestampMs = drawnMs;
-      // Producers may send some fields now and others later; all of them count as the newest.
-      latest.data = mergeKeys(latest.data, entry);
-    }
-    return latest;
-  }
-
   #addToSeries(metricType, latest) {
-    for (const path of this.#tracks.get(metricType)?.keys() ?? []) {
+    const tracks = this.#tracks.get(metricType);
+    for (const [path, heard] of this.#heard.get(metricType) ?? []) {
       const value = lookUp(latest.fresh, path);
+      if (value === undefined) continue;
+      this.#hear(heard, latest.source, latest.receivedAtMs);
+      if (!tracks?.has(path)) continue;
       if (value !== null && typeof value === "object") this.#addSketch(metricType, latest, path, decodeSketch(value));
       if (value !== null && typeof value !== "number") continue;
-      const series = this.#findOrCreateSeries({ metricType, source: latest.source, agentId: latest.agentId, path });
+      const identity = { metricType, source: latest.source, agentId: latest.agentId, path };
+      const series = this.#findOrCreateSeries(identity, latest.receivedAtMs, latest.severity);
+      if (series === null) continue;
+      series.severity = latest.severity;
       series.agentName = latest.data.agent_name ?? latest.agentId;
       series.unit = latest.units[path] ?? series.unit;
       series.windowSeconds = latest.windows[path] ?? series.windowSeconds;
       series.receivedAtMs = Math.max(series.receivedAtMs, latest.receivedAtMs);
+      series.unit = statedUnit(latest.units, path) || series.unit;
+      series.windowSeconds = latest.windows[path] ?? series.windowSeconds;
       series.add(latest.drawnMs, value ?? NaN);
     }
   }
 
-  #addSketch(metricType, { source, agentId, drawnMs, receivedAtMs }, path, sketch) {
+  #hear(heard, source, atMs) {
+    heard.set(source, Math.max(heard.get(source) ?? -Infinity, atMs));
+  }
+
+  #addSketch(metricType, { source, agentId, drawnMs, receivedAtMs, units }, path, sketch) {
     if (sketch === null) return;
-    const key = [metricType, source, agentId ?? "", path].join("\u0000");
+    const key = keyOf({ metricType, source, agentId, path });
     let series = this.#sketches.get(key);
     if (!series) {
-      if (this.#sketches.size >= MAX_SKETCH_SERIES) forgetOldest(this.#sketches);
+      if (this.#sketches.size >= MAX_SKETCH_SERIES) {
+        const oldest = oldestOf(this.#sketches);
+        if (receivedAtMs - this.#sketches.get(oldest).receivedAtMs <= SILENT_MS) {
+          this.#leaveOut({ metricType, path }, key);
+          return;
+        }
+        this.#sketches.delete(oldest);
+      }
+      this.#leftOut.get(`${metricType}\u0000${path}`)?.delete(key);
       series = new SketchSeries({ metricType, source, agentId, path }, this.#tracks.get(metricType).get(path));
       this.#sketches.set(key, series);
     }
     series.receivedAtMs = Math.max(series.receivedAtMs, receivedAtMs);
+    series.unit = statedUnit(units, path) || series.unit;
     series.add(drawnMs, sketch);
   }
 
-  /** Return the series of an identity; create it where it does not exist. */
-  #findOrCreateSeries(identity) {
-    const { metricType, source, agentId, path } = identity;
-    const key = [metricType, source, agentId ?? "", path].join("\u0000");
+  /** Return the series of an identity; create it where it does not exist. Null if there is no place for it. */
+  #findOrCreateSeries(identity, nowMs, severity = USUAL) {
+    const { metricType, path } = identity;
+    const key = keyOf(identity);
     let series = this.#series.get(key);
     if (!series) {
-      if (this.#series.size >= MAX_SERIES) forgetOldest(this.#series);
+      if (this.#series.size >= MAX_SERIES && !this.#makeRoom(nowMs, severity)) {
+        this.#leaveOut(identity, key);
+        return null;
+      }
+      this.#leftOut.get(`${metricType}\u0000${path}`)?.delete(key);
       series = new Series(identity, this.#tracks.get(metricType).get(path));
       this.#series.set(key, series);
       this.#sorted.clear();
     }
     return series;
   }
+
+  /** Return whether there is a place for one more series, after taking that of a better or of a silent one. */
+  #makeRoom(nowMs, severity) {
+    if (severity < USUAL) {
+      for (const [key, series] of this.#series) {
+        if (series.severity <= severity) continue;
+        this.#leaveOut(series, key);
+        return this.#series.delete(key);
+      }
+    }
+    if (nowMs - this.#searchedAtMs < SEARCH_MS) return false;
+    const oldest = oldestOf(this.#series);
+    if (nowMs - this.#series.get(oldest).receivedAtMs > SILENT_MS) return this.#series.delete(oldest);
+    this.#searchedAtMs = nowMs;
+    return false;
+  }
+
+  #leaveOut({ metricType, path }, key) {
+    const place = `${metricType}\u0000${path}`;
+    if (!this.#leftOut.has(place)) this.#leftOut.set(place, new Set());
+    const keys = this.#leftOut.get(place);
+    if (keys.size < MAX_COUNTED) keys.add(key);
+  }
 }
 
-/** Return both objects as one, or the newer one alone where that would have too many keys. */
-function mergeKeys(older, newer) {
-  if (newer === undefined) return older;
-  const merged = { ...older, ...newer };
-  return Object.keys(merged).length > MAX_KEYS ? newer : merged;
-}
-
-/** @param {Map<string, {receivedAtMs: number}>} items */
-function forgetOldest(items) {
+/** @param {Map<string, {receivedAtMs: number}>} items @returns {string} the key of the longest silent one */
+function oldestOf(items) {
   let oldest = null;
   for (const [key, item] of items) {
     if (oldest === null || item.receivedAtMs < items.get(oldest).receivedAtMs) oldest = key;
   }
-  items.delete(oldest);
+  return oldest;
+}
+
+function keyOf({ metricType, source, agentId, path }) {
+  return `${metricType}\u0000${source}\u0000${agentId ?? ""}\u0000${path}`;
 }

@@ -304,13 +304,17 @@ class DashboardPage {
 /** Texts for the reasons of a gap, where the server's word alone does not explain it. */
 const GAP_WORDS = new Map([["history", "missed: the server no longer keeps them"]]);
 
-/** Return the numbers to keep over time: every field of the panels. */
+/** The kinds of panels that draw values over time; others show the newest values only. */
+const KINDS_OVER_TIME = new Set(["line", "number", "histogram"]);
+
+/** Return the fields of the panels, and which of them to keep over time. */
 function tracksOf(panels) {
   return panels.flatMap((panel) =>
-    panel.fields.map((field) => ({
+    panel.fields.flatMap((field) => [field.path, field.flat_path ?? []].flat()).map((path) => ({
       metricType: panel.metric_type,
-      path: field.path,
+      path,
       windowSeconds: panel.options.window_seconds ?? DEFAULT_WINDOW_SECONDS,
+      isDrawn: KINDS_OVER_TIME.has(panel.kind),
     })),
   );
 }

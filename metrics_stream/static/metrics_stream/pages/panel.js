@@ -10,10 +10,15 @@ const HINT_AFTER_MS = 8_000;
 /** How often a panel off the screen is painted; far below the age at which it would count as stale. */
 const OFFSCREEN_INTERVAL_MS = 2_000;
 
+/** A panel with much to show is painted less often: it may take this share of the time. */
+const PAINT_SHARE = 0.04;
+
 export class Panel {
   /** @type {{store: Store, source: string | null, version: number, windowMs: number | null} | null} */
   #painted = null;
   #paintedAtMs = -Infinity;
+  /** How long the last painting took. */
+  #paintMs = 0;
   #isFilled = false;
   #hasUndrawnData = false;
 
@@ -49,9 +54,12 @@ export class Panel {
     const before = this.#painted;
     const isSame = before?.store === store && before.source === source && before.windowMs === moment.windowMs;
     if (isSame && before.version === version) return;
+    const startedAtMs = performance.now();
+    if (isSame && startedAtMs - this.#paintedAtMs < this.#paintMs / PAINT_SHARE) return;
     this.#painted = { store, source, version, windowMs: moment.windowMs };
-    this.#paintedAtMs = performance.now();
+    this.#paintedAtMs = startedAtMs;
     this.#isFilled = this.chart.paint(frame);
+    this.#paintMs = performance.now() - startedAtMs;
     setAttribute(this.section, "data-filled", this.#isFilled);
     if (this.waiting) setAttribute(this.waiting, "hidden", this.#isFilled);
     this.#showLevel();
