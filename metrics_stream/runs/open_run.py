@@ -9,11 +9,11 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Self
 
 from django.db.models import Max
 
+from metrics_stream.core.clock_marks import Timing
 from metrics_stream.core.metrics.metric import MAX_TERM_LENGTH, Metric
 from metrics_stream.core.series.columns import Column, SeriesKey, Unpacked, pack, unpack
 from metrics_stream.core.series.folding import MAX_SERIES, Folder, Reading
@@ -23,6 +23,7 @@ from metrics_stream.models import MetricChunk, SeriesGroup, TestRun, TierChunk
 from metrics_stream.runs.chunks import Recorded, pack_keys, pack_metrics, unpack_metrics
 from metrics_stream.runs.coarse_tiers import CLOSED_LEVEL, OPEN_LEVEL, CoarseTiers, Place, Reach, TierRow
 from metrics_stream.runs.progress import Progress
+from metrics_stream.runs.run_times import RunTimes
 from metrics_stream.runs.tiers import FINEST, MINUTE, row_start
 
 # A chunk is closed at the first of these limits: a reader holds a whole chunk, and each write packs the open one again.
@@ -69,8 +70,7 @@ class OpenRun:
         self.pk = run.pk
         self.slug = run.slug
         self.progress = Progress(run)
-        self._first_at = math.inf if run.first_at is None else run.first_at.timestamp()
-        self._last_at = -math.inf if run.last_at is None else run.last_at.timestamp()
+        self._times = RunTimes(run)
         self._left_out = dict.fromkeys((slug, source) for slug, source in run.series_left_out)
         self._series_of: Counter[Owner] = Counter()
         self._load_chunk(run)
@@ -133,15 +133,19 @@ class OpenRun:
         sketches: Iterable[Found],
         now: float,
         *,
+        timing: Timing,
         token: str = "",
     ) -> None:
-        """Record one metric, which came with a token; `readings` and `sketches` are those of its body."""
+        """Record one metric, which came with a token; `readings` and `sketches` are those of its body.
+
+        `timing` is that of its source in its batch.
+        """
+        metric = self._times.place(metric, timing)
         self._add_to_chunk(metric, published_at)
         timestamp = metric.timestamp
         if not 0 <= timestamp <= _END_OF_TIME:
             return
-        self._first_at = min(self._first_at, timestamp)
-        self._last_at = max(self._last_at, timestamp)
+        self._times.extend(timestamp)
         minute = row_start(FINEST, timestamp)
         for agent_id, fields, values in readings:
             if fields:
@@ -211,7 +215,7 @@ class OpenRun:
             self._newest[key] = max(minute, self._newest.get(key, minute))
         closed = {place: part for place, part in minutes.items() if place in due}
         still_open = min((minute for key, minute in self._open if (key, minute) not in due), default=math.inf)
-        rows += self._coarse.rows(closed, Reach(self._first_at, self._last_at, still_open, ends=ends))
+        rows += self._coarse.rows(closed, Reach(self._times.first_at, self._times.last_at, still_open, ends=ends))
         for key, minute in due:
             self._folder.drop(key, minute, minute + MINUTE)
             self._sketches.pop((key, minute), None)
@@ -304,8 +308,7 @@ class OpenRun:
     def _make_run_columns(self) -> dict[str, Any]:
         return {
             "metrics_recorded": self.metrics_recorded,
-            "first_at": None if self._first_at == math.inf else _to_datetime(self._first_at),
-            "last_at": None if self._last_at == -math.inf else _to_datetime(self._last_at),
+            **self._times.columns(),
             **self.progress.columns(),
             **self._coarse.columns(),
             "series_left_out": list(self._left_out),
@@ -330,7 +333,3 @@ def _count_by_source(chunk: Iterable[Recorded]) -> dict[str, dict[str, int]]:
 def _make_storable(text: str) -> str:
     """Return a text that every database can store in the column of a SeriesGroup."""
     return text.replace("\0", "\ufffd")[:MAX_TERM_LENGTH]
-
-
-def _to_datetime(seconds_since_1970: float) -> datetime:
-    return datetime.fromtimestamp(seconds_since_1970, UTC)

@@ -23,6 +23,7 @@ MAX_PARTS = 32
 class _Document(msgspec.Struct):
     timestamp: str
     data: Any
+    clock_ahead_seconds: float | None = None
     run: str | None = None
 
 
@@ -33,11 +34,23 @@ _encode = msgspec.json.Encoder().encode
 class _Group:
     """The metrics of one type, source and agent, as long as the source has the same active test run."""
 
-    __slots__ = ("agent_ids", "count", "fields", "grown", "other", "seconds", "sequence", "size", "timestamp")
+    __slots__ = (
+        "agent_ids",
+        "clock_ahead_seconds",
+        "count",
+        "fields",
+        "grown",
+        "other",
+        "seconds",
+        "sequence",
+        "size",
+        "timestamp",
+    )
 
     sequence: int
     timestamp: str
     seconds: float
+    clock_ahead_seconds: float | None
 
     def __init__(self) -> None:
         self.fields: Fields | None = None
@@ -60,6 +73,7 @@ class _Group:
     def merge(self, later: _Group) -> None:
         """Fold in the metrics of a later group."""
         self.sequence, self.timestamp, self.seconds = later.sequence, later.timestamp, later.seconds
+        self.clock_ahead_seconds = later.clock_ahead_seconds
         self.name_agents(later.agent_ids)
         self.count += later.count
         self.other = later.other
@@ -108,6 +122,7 @@ class Aggregate:
             group = self._groups.pop(key, None) or _Group()
             self._groups[key] = group
             group.sequence, group.timestamp, group.seconds = sequence, document.timestamp, metric.timestamp
+            group.clock_ahead_seconds = document.clock_ahead_seconds
             group.name_agents(agent_ids if agent_id is None else (agent_id,))
             group.add(entry)
             self.size -= group.size
@@ -147,6 +162,8 @@ class Aggregate:
             }
             if worst:
                 document["worst"] = worst
+            if group.clock_ahead_seconds is not None:
+                document["clock_ahead_seconds"] = group.clock_ahead_seconds
             if run is not None:
                 document["run"] = run
             yield (

@@ -6,6 +6,7 @@ import { lookUp } from "./path.js";
 import { Series } from "./series.js";
 import { decodeSketch } from "./sketch.js";
 import { SketchSeries } from "./sketch_series.js";
+import { SourceClocks } from "./source_clocks.js";
 
 /** Bounds on names that producers choose. Beyond them, the longest silent one is forgotten. */
 export const MAX_SERIES = 1024;
@@ -50,6 +51,7 @@ export class Store {
   constructor(tracks) {
     /** @type {number | null} time of the first metric in milliseconds; charts begin there */
     this.firstMs = null;
+    this.clocks = new SourceClocks();
     for (const { metricType, path, windowSeconds } of tracks) {
       if (!this.#tracks.has(metricType)) this.#tracks.set(metricType, new Map());
       const paths = this.#tracks.get(metricType);
@@ -83,7 +85,7 @@ export class Store {
     const data = metric?.data;
     if (data === null || typeof data !== "object" || typeof metric.metric_type !== "string") return;
     const parsedMs = Date.parse(metric.timestamp);
-    const timestampMs = Number.isNaN(parsedMs) ? nowMs : parsedMs;
+    const timestampMs = (Number.isNaN(parsedMs) ? nowMs : parsedMs) - this.clocks.note(metric);
     if (timestampMs === Infinity) return;
     const receivedAtMs = Math.min(nowMs, Math.max(sinceMs, timestampMs));
     const metricType = metric.metric_type;
