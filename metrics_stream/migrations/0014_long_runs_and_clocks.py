@@ -13,7 +13,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='testrun',
             name='source_clocks',
-            field=models.JSONField(blank=True, default=dict, editable=False, help_text='By how many seconds the clocks of sources were ahead, of those whose times were corrected.'),
+            field=models.JSONField(blank=True, default=list, editable=False, help_text='Metric types, sources, and by how many seconds their clocks were ahead: their times are corrected.'),
         ),
         migrations.AddField(
             model_name='testrun',

@@ -136,10 +136,10 @@ class TestRun(models.Model):
         help_text="Metric types and sources of which not every series is kept, because there are too many.",
     )
     source_clocks = models.JSONField(
-        default=dict,
+        default=list,
         blank=True,
         editable=False,
-        help_text="By how many seconds the clocks of sources were ahead, of those whose times were corrected.",
+        help_text="Metric types, sources, and by how many seconds their clocks were ahead: their times are corrected.",
     )
     tiers_until = models.JSONField(
         default=dict,

@@ -15,7 +15,7 @@ from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.models import TestRun
 from metrics_stream.runs.span import TOLERANCE_SECONDS
 
-# A run names at most so many sources whose clocks are off.
+# A run names at most so many types and sources whose clocks are off.
 MAX_CLOCKS = 100
 
 
@@ -26,7 +26,7 @@ class RunTimes:
         """Continue from the state in the database."""
         self.first_at = math.inf if run.first_at is None else run.first_at.timestamp()
         self.last_at = -math.inf if run.last_at is None else run.last_at.timestamp()
-        self._clocks: dict[str, float] = dict(run.source_clocks)
+        self._clocks = {(slug, source): ahead for slug, source, ahead in run.source_clocks}
         begins_at = -math.inf if run.started_at is None else run.started_at.timestamp()
         # Of a test that began before anybody told the server of it, old timestamps are right.
         self._is_past = begins_at < run.created_at.timestamp() - TOLERANCE_SECONDS
@@ -41,13 +41,12 @@ class RunTimes:
             offset = timing.ahead
         if not offset:
             return metric
-        self._note(metric.source, offset)
+        self._note((metric.metric_type, metric.source), offset)
         return mark(metric, offset)
 
-    def _note(self, source: str, offset: float) -> None:
-        known = self._clocks.get(source)
-        if (known is None and len(self._clocks) < MAX_CLOCKS) or (known is not None and abs(offset) > abs(known)):
-            self._clocks[source] = round(offset, 1)
+    def _note(self, key: tuple[str, str], offset: float) -> None:
+        if abs(offset) > abs(self._clocks.get(key, 0.0)) and (key in self._clocks or len(self._clocks) < MAX_CLOCKS):
+            self._clocks[key] = round(offset, 1)
 
     def extend(self, at: float) -> None:
         """Note that there is a metric of an instant."""
@@ -60,7 +59,7 @@ class RunTimes:
         return {
             "first_at": None if self.first_at == math.inf else _to_datetime(self.first_at),
             "last_at": None if self.last_at == -math.inf else _to_datetime(self.last_at),
-            "source_clocks": self._clocks,
+            "source_clocks": [[*key, ahead] for key, ahead in self._clocks.items()],
         }
 
 

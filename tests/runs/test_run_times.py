@@ -43,7 +43,8 @@ def test_a_source_with_a_wrong_clock_neither_stretches_a_run_nor_is_missing_from
     found = {one.source: one for one in run_series.series(run)}
     assert found["right"].buckets == found["wrong"].buckets == list(range(13))
     assert found["right"].last == found["wrong"].last == list(range(13))
-    assert list(run.source_clocks) == ["wrong"]
+    [[slug, source, _]] = run.source_clocks
+    assert (slug, source) == ("system", "wrong")
     for item in reader.rows(run):
         assert START <= item.timestamp < START + 13
 
@@ -54,7 +55,7 @@ def test_a_clock_that_jumps_back_within_a_long_run_is_put_right():
     [one] = run_series.series(run)
     # Until it is known, metrics may also be late ones.
     assert one.buckets[-20:] == list(range(180, 200))
-    assert run.source_clocks == {"wrong": -150.0}
+    assert run.source_clocks == [["system", "wrong", -150.0]]
 
 
 def test_the_recorded_metrics_say_what_was_corrected():
@@ -68,7 +69,7 @@ def test_the_recorded_metrics_say_what_was_corrected():
 def test_small_differences_of_clocks_are_left_alone(ahead):
     run = record(13, wrong=ahead)
     assert (run.first_at, run.last_at) == (instant(ahead), instant(12 + ahead))
-    assert run.source_clocks == {}
+    assert run.source_clocks == []
 
 
 def test_a_test_that_began_before_the_server_knew_of_it_has_its_own_times():
@@ -80,7 +81,7 @@ def test_a_test_that_began_before_the_server_knew_of_it_has_its_own_times():
         items = [metric(second, {"n": second}) for second in range(begin, begin + 60)]
         recording.write([recording.publish(*items, at=at)])
     run = recording.end(run)
-    assert (run.first_at, run.last_at, run.source_clocks) == (instant(0), instant(3599), {})
+    assert (run.first_at, run.last_at, run.source_clocks) == (instant(0), instant(3599), [])
 
 
 def test_runs_of_earlier_versions_are_cut_to_their_time():
@@ -95,5 +96,5 @@ def test_the_clock_of_the_history_is_not_that_of_runs():
         batch = recording.publish(metric(second, {"n": second}), at=second + 1800)
         recording.writer.write([batch], recording.position, holder="web-1:1:aaaa", history_ahead=1800.0)
     run = recording.end(run)
-    assert (run.first_at, run.last_at, run.source_clocks) == (instant(0), instant(4), {})
+    assert (run.first_at, run.last_at, run.source_clocks) == (instant(0), instant(4), [])
     assert reader.metrics(run, since=START + 3).items[0].published_at == START + 3

@@ -39,7 +39,10 @@ def test_another_year_is_named(page: Page):
 
 
 def test_an_instant_of_another_day_has_its_day(page: Page):
-    code = "return [module.formatInstant(Date.now()), module.formatInstant(Date.now() - 3 * 86_400_000)].map((t) => t.length);"
+    code = """
+      const texts = [Date.now(), Date.now() - 3 * 86_400_000].map((at) => module.formatInstant(at));
+      return texts.map((text) => text.length);
+    """
     today, before = run(page, "client/time_of_day", code)
     assert today == len("09:00:00") < before
 
