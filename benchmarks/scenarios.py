@@ -375,8 +375,9 @@ def long_runs(bench: Bench) -> Outcome:
         limit = 150 if row["kind"] == "100 series" else 1_000
         goals.append(Goal(f"{row['run']}, {row['kind']}, p95", limit, times[p95], " ms"))
         notes.append(
-            f"{row['run']}, {row['kind']}: {row['series']} series of up to {row['points']} points, p50 "
-            f"{times[len(times) // 2]:.0f} ms, processor time p95 {cpu[p95]:.0f} ms; the summary "
-            f"of its {row['numbers']:,} numbers takes {row['summary_ms']:.0f} ms; it was written in {row['write_seconds']:.0f} s"
+            f"{row['run']}, {row['kind']}: {row['series']} of up to {row['points']} points, "
+            f"p50 {times[len(times) // 2]:.0f} ms, processor time p95 {cpu[p95]:.0f} ms; "
+            f"the summary of its {row['numbers']:,} numbers takes {row['summary_ms']:.0f} ms; "
+            f"it was written in {row['write_seconds']:.0f} s"
         )
     return Outcome([], goals, notes)
