@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from benchmarks.load import Clients
+from benchmarks.long_runs import read_long_runs
 from benchmarks.measure import Bench, Row, Sampler, merged, per_frame, per_point, publish_and_count
 from benchmarks.payload import FIELDS
 from benchmarks.peers import BatchServer, Floor, Mosquitto, Nats, Tutorial, TutorialUvicorn
@@ -359,4 +360,24 @@ def recording(bench: Bench) -> Outcome:
         Goal("bytes for each number, all in all", 20, fast["bytes_per_number"]),
         Goal("100 series of an hour, p95", 100, times[int(0.95 * (len(times) - 1))], " ms"),
     ]
+    return Outcome([], goals, notes)
+
+
+@scenario(
+    "long-runs", "charts of runs of 72 hours and three weeks, with one number a second for each series, from SQLite"
+)
+def long_runs(bench: Bench) -> Outcome:
+    """Measure how long the charts of a whole run take."""
+    goals, notes = [], []
+    for row in read_long_runs(bench):
+        times, cpu = row["times_ms"], row["cpu_ms"]
+        p95 = int(0.95 * (len(times) - 1))
+        limit = 150 if row["kind"] == "100 series" else 1_000
+        goals.append(Goal(f"{row['run']}, {row['kind']}, p95", limit, times[p95], " ms"))
+        notes.append(
+            f"{row['run']}, {row['kind']}: {row['series']} of up to {row['points']} points, "
+            f"p50 {times[len(times) // 2]:.0f} ms, processor time p95 {cpu[p95]:.0f} ms; "
+            f"the summary of its {row['numbers']:,} numbers takes {row['summary_ms']:.0f} ms; "
+            f"it was written in {row['write_seconds']:.0f} s"
+        )
     return Outcome([], goals, notes)

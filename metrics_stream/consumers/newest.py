@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from weakref import WeakValueDictionary
 
+from metrics_stream.core.clock_marks import ClockMarks
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.metrics.permission import Permit
 from metrics_stream.core.protocol.positions import Position, tag_runs
@@ -66,10 +67,11 @@ _Key = tuple[frozenset[str], bool]
 class NewestReader:
     """Reads the newest metrics for all clients of one process. Nothing is kept when no client uses it any more."""
 
-    def __init__(self, history: History | None, run_sources: RunSources) -> None:
+    def __init__(self, history: History | None, run_sources: RunSources, marks: ClockMarks) -> None:
         """Without a history there are no newest metrics."""
         self._history = history
         self._run_sources = run_sources
+        self._marks = marks
         self._calls = 0
         self._latest: WeakValueDictionary[_Key, Newest] = WeakValueDictionary()
         self._turns: WeakValueDictionary[_Key, asyncio.Lock] = WeakValueDictionary()
@@ -92,13 +94,11 @@ class NewestReader:
                 batches = [] if self._history is None else await self._history.newest(sorted(types))
                 await self._run_sources.learn(batches, permit)
                 sources_of = self._run_sources.get
-                found = Newest(
-                    read_at,
-                    [(batch.epoch, batch.end, item) for batch in batches for item in tag_runs(batch, sources_of)],
-                )
+                tagged = [(batch, tag_runs(self._marks.mark(batch), sources_of)) for batch in batches]
+                found = Newest(read_at, [(batch.epoch, batch.end, item) for batch, items in tagged for item in items])
                 self._latest[key] = found
             return found
 
 
 # Called with a runtime; the first client makes it.
-newest_reader_of = PerRuntime(lambda runtime: NewestReader(runtime.history, runtime.run_sources))
+newest_reader_of = PerRuntime(lambda runtime: NewestReader(runtime.history, runtime.run_sources, runtime.clocks.marks))

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from metrics_stream.consumers.newest import PAGE_BYTES, PAGE_METRICS, NewestReader
 from metrics_stream.consumers.sink import wait_until_idle
+from metrics_stream.core.clock_marks import ClockMarks
 from metrics_stream.core.delivery.pending import Loss
 from metrics_stream.core.delivery.selection import Selection
 from metrics_stream.core.errors import BusError
@@ -43,6 +44,7 @@ class Recovery:
         history: History | None,
         *,
         run_sources: RunSources,
+        marks: ClockMarks,
         newest: NewestReader,
         join: Join,
         visible: Visible,
@@ -57,6 +59,7 @@ class Recovery:
         self._intake = intake
         self._history = history
         self._run_sources = run_sources
+        self._marks = marks
         self._newest = newest
         self._join = join
         self._visible = visible
@@ -226,7 +229,7 @@ class Recovery:
 
     async def _tag(self, batches: list[HistoryBatch]) -> list[Metric]:
         await self._run_sources.learn(batches, self._client.selection.permit)
-        return [metric for batch in batches for metric in tag_runs(batch, self._run_sources.get)]
+        return [metric for batch in batches for metric in tag_runs(self._marks.mark(batch), self._run_sources.get)]
 
     async def _send(self, page: PastPage, position: str | None) -> None:
         if not page.metrics and not self._loss:

@@ -10,6 +10,7 @@ from channels.db import database_sync_to_async
 from metrics_stream.access.grants import Access
 from metrics_stream.access.visibility import visible_runs
 from metrics_stream.consumers.replay import Moment, Pages, ReplaySource
+from metrics_stream.core.clock_marks import ClockMarks
 from metrics_stream.core.delivery.pending import Key
 from metrics_stream.core.delivery.selection import Selection
 from metrics_stream.core.errors import ProtocolError
@@ -25,6 +26,7 @@ from metrics_stream.history.recent_series import RecentSeries
 from metrics_stream.models import TestRun
 from metrics_stream.runs import reader
 from metrics_stream.runs import series as run_series
+from metrics_stream.runs.span import recorded_span
 from metrics_stream.runtime.run_sources import RunSources
 from metrics_stream.runtime.runtime import Runtime
 
@@ -56,7 +58,12 @@ async def open_replay_source(runtime: Runtime, access: Access, run: str | None) 
     if runtime.history is None or runtime.recent is None:
         raise ProtocolError(ErrorCode.INVALID_MESSAGE, "no history is kept here; only runs can be replayed")
     return HistoryReplaySource(
-        runtime.history, runtime.recent, access.metric_types, runtime.run_sources, access.live_permit
+        runtime.history,
+        runtime.recent,
+        access.metric_types,
+        runtime.run_sources,
+        permit=access.live_permit,
+        marks=runtime.clocks.marks,
     )
 
 
@@ -89,10 +96,13 @@ class HistoryReplaySource:
         recent: RecentSeries,
         metric_types: tuple[str, ...],
         run_sources: RunSources,
+        *,
         permit: Permit,
+        marks: ClockMarks,
     ) -> None:
         """`permit` says which runs the metrics may name."""
         self._run_sources = run_sources
+        self._marks = marks
         self._permit = permit
         self._history = history
         self._recent = recent
@@ -113,7 +123,7 @@ class HistoryReplaySource:
         page = await self._history.since(mark.position, max_metrics=REPLAY_PAGE_METRICS)
         await self._run_sources.learn(page.batches, self._permit)
         moments = [
-            Moment(batch.published_at, tag_runs(batch, self._run_sources.get))
+            Moment(batch.published_at, tag_runs(self._marks.mark(batch), self._run_sources.get))
             for batch in page.batches
             if not _is_before(batch, mark.begins_at)
         ]
@@ -127,7 +137,7 @@ class HistoryReplaySource:
         await self._run_sources.learn(newest, self._permit)
         for batch in newest:
             if _is_before(batch, at):
-                found.update(_each_of(batch, self._run_sources.get))
+                found.update(_each_of(self._marks.mark(batch), self._run_sources.get))
             else:
                 came_since.setdefault(batch.metric_type, set()).add(batch.metrics[0].key)
         # The newest metric of other kinds came after the instant, so search back for an older one: a short search finds
@@ -142,7 +152,7 @@ class HistoryReplaySource:
                 begin = _without_long_searches(begin, until)
             older: dict[Key, _Found] = {}
             async for batch in self._published_before(at, begin, until):
-                older.update(_each_of(batch, self._run_sources.get))
+                older.update(_each_of(self._marks.mark(batch), self._run_sources.get))
             found = {**older, **found}
             until = begin
         return [item.metric for item in sorted(found.values(), key=lambda item: (item.order, item.offset))]
@@ -218,10 +228,11 @@ class RecordingReplaySource:
         except TestRun.DoesNotExist:
             # The replay ends.
             self._is_deleted = True
-        begin = run.started_at or run.created_at
-        first, last = run.first_at or begin, run.last_at or run.ended_at or begin
+        begin = (run.started_at or run.created_at).timestamp()
+        end = None if run.ended_at is None else run.ended_at.timestamp()
+        first, last = recorded_span(run) or (begin, begin if end is None else end)
         # A timestamp is when a metric was measured; the replay shows it when it was published, a moment later.
-        return min(first, begin).timestamp(), max(last, run.ended_at or last).timestamp()
+        return min(first, begin), max(last, last if end is None else end)
 
     async def mark_at(self, at: float) -> int:
         """Return the number of the first metric that was published at an instant or later."""

@@ -200,6 +200,7 @@ class Session:
             runtime.intake,
             runtime.history,
             run_sources=runtime.run_sources,
+            marks=runtime.clocks.marks,
             newest=newest_reader_of(runtime),
             join=runtime.membership.wait_joined,
             visible=self._visible,

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterable
 
+from metrics_stream.core.clock_marks import ClockMarks
 from metrics_stream.core.delivery.selection import Selection
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.positions import Position
@@ -97,6 +98,7 @@ class RecentSeries:
         self._epoch = epoch
         self._offsets: dict[str, int] = dict.fromkeys(metric_types, 0)
         self._folder = Folder(max_series=MAX_SERIES)
+        self._marks = ClockMarks()
         self._is_overflow_logged = False
 
     async def _fold(self, metric_types: Iterable[str]) -> None:
@@ -115,7 +117,9 @@ class RecentSeries:
         if page.position.epoch != self._epoch:
             self._begin_epoch(page.position.epoch, metric_types)
         self._offsets.update(page.position.offsets)
-        await self._add_in_slices([(metric, batch.owner) for batch in page.batches for metric in batch.metrics])
+        await self._add_in_slices(
+            [(metric, batch.owner) for batch in page.batches for metric in self._marks.mark_next(batch).metrics]
+        )
         if self._folder.left_out and not self._is_overflow_logged:
             self._is_overflow_logged = True
             logger.warning(
@@ -145,11 +149,8 @@ class RecentSeries:
             self._add(metrics[taken:])
 
     def _add(self, metrics: Iterable[tuple[Metric, str]]) -> None:
-        # A metric of a clock that is hours ahead would be kept for hours.
-        latest = time.time() + self._seconds
         for metric, token in metrics:
-            if metric.timestamp <= latest:
-                self._folder.add(metric, token)
+            self._folder.add(metric, token)
 
 
 class _Pace:

@@ -1,7 +1,7 @@
 """Test runs, and what was recorded of them.
 
 Admins edit a run's name, target, tags and notes. The recorder writes the rest: raw metrics in publishing order
-(`MetricChunk`), and their numbers folded into buckets of 1, 10 and 60 s (`TierChunk`, by `SeriesGroup`). The formats of
+(`MetricChunk`), and their numbers folded into buckets of 1 s to 6 h (`TierChunk`, by `SeriesGroup`). The formats of
 payloads are in `core/series/columns.py` and `runs/chunks.py`.
 """
 
@@ -54,6 +54,8 @@ class TestRun(models.Model):
             "metrics_recorded",
             "lost",
             "series_left_out",
+            "source_clocks",
+            "tiers_until",
             "recorded_until",
             "recording_ended_at",
         }
@@ -132,6 +134,18 @@ class TestRun(models.Model):
         blank=True,
         editable=False,
         help_text="Metric types and sources of which not every series is kept, because there are too many.",
+    )
+    source_clocks = models.JSONField(
+        default=list,
+        blank=True,
+        editable=False,
+        help_text="Metric types, sources, and by how many seconds their clocks were ahead: their times are corrected.",
+    )
+    tiers_until = models.JSONField(
+        default=dict,
+        blank=True,
+        editable=False,
+        help_text="By the width of wide buckets in seconds, the number of the first bucket that is not made yet.",
     )
     recorded_until = models.JSONField(
         null=True, blank=True, editable=False, help_text="The position up to which the run is recorded."

@@ -7,23 +7,25 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Self
 
 from django.db.models import Max
 
+from metrics_stream.core.clock_marks import Timing
 from metrics_stream.core.metrics.annotations import Annotation
 from metrics_stream.core.metrics.metric import MAX_TERM_LENGTH, Metric
-from metrics_stream.core.series.columns import Column, SeriesKey, Unpacked, bounds_of, pack, unpack
+from metrics_stream.core.series.columns import Column, SeriesKey, Unpacked, pack, unpack
 from metrics_stream.core.series.folding import MAX_SERIES, Folder, Reading
 from metrics_stream.core.series.shares import Owner
 from metrics_stream.core.series.sketch_columns import Found, SketchColumns
 from metrics_stream.models import MetricChunk, SeriesGroup, TestRun, TierChunk
 from metrics_stream.runs.chunks import Recorded, pack_keys, pack_metrics, unpack_metrics
+from metrics_stream.runs.coarse_tiers import CLOSED_LEVEL, OPEN_LEVEL, CoarseTiers, Place, Reach, TierRow
 from metrics_stream.runs.progress import Progress
-from metrics_stream.runs.tiers import COARSE, FINEST, MINUTE, row_start
+from metrics_stream.runs.run_times import RunTimes
+from metrics_stream.runs.tiers import FINEST, MINUTE, row_start
 
 # A chunk is closed at the first of these limits: a reader holds a whole chunk, and each write packs the open one again.
 CHUNK_METRICS = 500
@@ -41,27 +43,9 @@ RESERVED_SERIES = 500
 # A run names at most so many types and sources of which series are left out.
 MAX_LEFT_OUT = 100
 
-# Levels of compression. What still grows is packed again with every write.
-_OPEN_LEVEL = 1
-_CLOSED_LEVEL = 6
-
 _END_OF_TIME = 253_402_300_799
 
 NO_ANNOTATIONS: Mapping[str, Annotation] = {}
-
-Place = tuple[SeriesKey, int]
-"""A key, and the start of a minute."""
-
-
-@dataclass(frozen=True, slots=True)
-class TierRow:
-    """A row of a tier to be written."""
-
-    group: SeriesGroup
-    bucket_seconds: int
-    starts_at: int
-    is_open: bool
-    payload: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +73,12 @@ class OpenRun:
         self.pk = run.pk
         self.slug = run.slug
         self.progress = Progress(run)
-        self._first_at = math.inf if run.first_at is None else run.first_at.timestamp()
-        self._last_at = -math.inf if run.last_at is None else run.last_at.timestamp()
+        self._times = RunTimes(run)
         self._left_out = dict.fromkeys((slug, source) for slug, source in run.series_left_out)
         self._series_of: Counter[Owner] = Counter()
         self._load_chunk(run)
         self._load_tiers()
+        self._coarse = CoarseTiers(run, self._groups)
 
     def _load_chunk(self, run: TestRun) -> None:
         self._finished: list[MetricChunk] = []
@@ -154,16 +138,20 @@ class OpenRun:
         sketches: Iterable[Found],
         now: float,
         *,
+        timing: Timing,
         token: str = "",
         annotations: Mapping[str, Annotation] = NO_ANNOTATIONS,
     ) -> None:
-        """Record one metric, which came with a token; `readings`, `sketches`, `annotations` are those of its body."""
+        """Record one metric, which came with a token; `readings`, `sketches`, `annotations` are those of its body.
+
+        `timing` is that of its source in its batch.
+        """
+        metric = self._times.place(metric, timing)
         self._add_to_chunk(metric, published_at)
         timestamp = metric.timestamp
         if not 0 <= timestamp <= _END_OF_TIME:
             return
-        self._first_at = min(self._first_at, timestamp)
-        self._last_at = max(self._last_at, timestamp)
+        self._times.extend(timestamp)
         minute = row_start(FINEST, timestamp)
         for agent_id, fields, values in readings:
             if fields:
@@ -200,7 +188,7 @@ class OpenRun:
             or self._chunk_bytes >= CHUNK_BYTES
             or published_at - chunk[0].published_at >= CHUNK_SECONDS
         ):
-            self._finished.append(self._pack_chunk(_CLOSED_LEVEL))
+            self._finished.append(self._pack_chunk(CLOSED_LEVEL))
             self._first_number += len(chunk)
             self._chunk_bytes = 0
             # The clock of the history may be set back, but these times must show the order.
@@ -230,10 +218,12 @@ class OpenRun:
             if is_changed:
                 groups[key] = group
             is_open = (key, minute) not in due
-            payload = pack(*part, level=_OPEN_LEVEL if is_open else _CLOSED_LEVEL)
+            payload = pack(*part, level=OPEN_LEVEL if is_open else CLOSED_LEVEL)
             rows.append(TierRow(group, FINEST, minute, is_open, payload))
             self._newest[key] = max(minute, self._newest.get(key, minute))
-        rows += self._make_coarse_rows({place: part for place, part in minutes.items() if place in due})
+        closed = {place: part for place, part in minutes.items() if place in due}
+        still_open = min((minute for key, minute in self._open if (key, minute) not in due), default=math.inf)
+        rows += self._coarse.rows(closed, Reach(self._times.first_at, self._times.last_at, still_open, ends=ends))
         for key, minute in due:
             self._folder.drop(key, minute, minute + MINUTE)
             self._sketches.pop((key, minute), None)
@@ -256,7 +246,7 @@ class OpenRun:
 
     def _load_minutes(self, places: set[Place]) -> dict[Place, Unpacked]:
         """Return the content of some minutes, with what the database has of those that were closed before."""
-        for place, stored in self._load_rows(FINEST, self._reopened):
+        for place, stored in self._coarse.load(FINEST, self._reopened):
             self._restore(place, stored)
         self._reopened = set()
         found = {}
@@ -305,34 +295,10 @@ class OpenRun:
         if len(self._left_out) < MAX_LEFT_OUT:
             self._left_out[metric_type, source] = None
 
-    def _make_coarse_rows(self, closed: dict[Place, Unpacked]) -> Iterator[TierRow]:
-        """Yield the rows of the coarser tiers that contain the closed minutes."""
-        for tier in COARSE:
-            into: dict[Place, list[int]] = defaultdict(list)
-            for key, minute in closed:
-                into[key, row_start(tier, minute)].append(minute)
-            stored = dict(self._load_rows(tier, into.keys()))
-            for (key, starts_at), minutes in into.items():
-                row = stored.get((key, starts_at), Unpacked({}, SketchColumns()))
-                for minute in minutes:
-                    put_minute(row, minute, closed[key, minute], tier)
-                yield TierRow(self._groups[key], tier, starts_at, False, pack(*row, level=_CLOSED_LEVEL))
-
-    def _load_rows(self, bucket_seconds: int, places: Collection[Place]) -> Iterator[tuple[Place, Unpacked]]:
-        keys = {group.pk: key for key, _ in places if (group := self._groups.get(key)) is not None and group.pk}
-        if not keys:
-            return
-        rows = TierChunk.objects.filter(
-            group_id__in=keys, bucket_seconds=bucket_seconds, starts_at__in={starts_at for _, starts_at in places}
-        )
-        for group_id, starts_at, payload in rows.values_list("group_id", "starts_at", "payload"):
-            if (place := (keys[group_id], starts_at)) in places:
-                yield place, unpack(payload)
-
     def _take_chunks(self, *, ends: bool) -> list[MetricChunk]:
         chunks, self._finished = self._finished, []
         if self._chunk and (self._is_chunk_changed or ends):
-            chunks.append(self._pack_chunk(_CLOSED_LEVEL if ends else _OPEN_LEVEL))
+            chunks.append(self._pack_chunk(CLOSED_LEVEL if ends else OPEN_LEVEL))
         self._is_chunk_changed = False
         return chunks
 
@@ -352,21 +318,11 @@ class OpenRun:
     def _make_run_columns(self) -> dict[str, Any]:
         return {
             "metrics_recorded": self.metrics_recorded,
-            "first_at": None if self._first_at == math.inf else _to_datetime(self._first_at),
-            "last_at": None if self._last_at == -math.inf else _to_datetime(self._last_at),
+            **self._times.columns(),
             **self.progress.columns(),
+            **self._coarse.columns(),
             "series_left_out": list(self._left_out),
         }
-
-
-def put_minute(row: Unpacked, minute: int, finest: Unpacked, bucket_seconds: int) -> None:
-    """Put a minute of the finest tier into a row of a coarser one; it replaces what the row has of that minute."""
-    first, end = minute // bucket_seconds, (minute + MINUTE) // bucket_seconds
-    for field, column in finest.columns.items():
-        wide = column.widened(bounds_of(column.buckets, bucket_seconds))
-        row.columns.setdefault(field, Column()).replace(first, end, wide)
-    row.sketches.drop(first, end)
-    row.sketches.merge(finest.sketches, factor=bucket_seconds)
 
 
 def key_of(group: SeriesGroup) -> SeriesKey:
@@ -400,7 +356,3 @@ def _count_by_source(chunk: Iterable[Recorded]) -> dict[str, dict[str, int]]:
 def _make_storable(text: str) -> str:
     """Return a text that every database can store in the column of a SeriesGroup."""
     return text.replace("\0", "\ufffd")[:MAX_TERM_LENGTH]
-
-
-def _to_datetime(seconds_since_1970: float) -> datetime:
-    return datetime.fromtimestamp(seconds_since_1970, UTC)

@@ -41,6 +41,8 @@ T = TypeVar("T")
 STEP_SECONDS = 1.0
 # How often the recorder renews its lease; less than half of lease.TAKEOVER_SECONDS.
 RENEW_SECONDS = 2.0
+# How often the clocks of the history and the database are compared.
+MEASURE_SECONDS = 30.0
 # A run whose program was silent for this long has failed. Programs report every lifecycle.ALIVE_SECONDS.
 SILENT_RUN_SECONDS = 60.0
 # The first metrics of a run may be this much older than its start, when the clock of its program is ahead of the
@@ -66,6 +68,8 @@ class Recorder:
         self._is_announced = False
         self._position: Position | None = None
         self._renew_at = 0.0
+        self._ahead = 0.0
+        self._measure_at = 0.0
         # The last report of each program that keeps a run alive, and when this process has seen it by its own clock.
         self._last_reports: dict[int, tuple[datetime | None, float]] = {}
         self._history: History | None = None
@@ -225,6 +229,13 @@ class Recorder:
         """Return by how many seconds the clock of the history is ahead of the database's."""
         return self._await(history.clock()) - database_seconds()
 
+    def _recall_ahead(self, history: History) -> float:
+        """Return the same, measured some time ago."""
+        now = self._clock()
+        if now >= self._measure_at:
+            self._ahead, self._measure_at = self._measure_ahead(history), now + MEASURE_SECONDS
+        return self._ahead
+
     def _record(self, history: History, writer: Writer, unfinished: Iterable[TestRun], heads: Position) -> None:
         ended = [run for run in unfinished if run.status in lifecycle.ENDED]
         # After the query for runs: no metric is assigned to those that have ended, so all of theirs are before `end`.
@@ -237,9 +248,8 @@ class Recorder:
             if page.lost:
                 _store_losses(page, unfinished, position, self._measure_ahead(history))
             if page.batches or page.position != position:
-                ahead = 0.0
-                if any(batch.runs is None for batch in page.batches):
-                    ahead = self._measure_ahead(history)
+                is_run_unknown = any(batch.runs is None for batch in page.batches)
+                ahead = self._measure_ahead(history) if is_run_unknown else self._recall_ahead(history)
                 writer.write(page.batches, page.position, holder=self._lease.holder, history_ahead=ahead)
             self._position = position = page.position
             if page.is_last:

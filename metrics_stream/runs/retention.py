@@ -35,7 +35,7 @@ def prune(settings: StreamSettings, *, now: datetime, dry_run: bool = False) -> 
         ("metrics", settings.record_raw_days, MetricChunk.objects.all()),
         ("buckets of 1 s", settings.record_1s_days, TierChunk.objects.filter(bucket_seconds=1)),
         ("buckets of 10 s", settings.record_10s_days, TierChunk.objects.filter(bucket_seconds=10)),
-        ("buckets of 60 s", settings.record_60s_days, TierChunk.objects.filter(bucket_seconds=60)),
+        ("buckets of 60 s and wider", settings.record_60s_days, TierChunk.objects.filter(bucket_seconds__gte=60)),
     )
     unfinished = (TestRun.Status.NOT_STARTED, TestRun.Status.RUNNING, TestRun.Status.PAUSED)
     for run in (

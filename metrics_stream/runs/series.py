@@ -10,11 +10,12 @@ import msgspec
 from metrics_stream.core.metrics.annotations import UNSTATED, Annotation, annotations_of
 from metrics_stream.core.metrics.permission import EVERYTHING, Permit
 from metrics_stream.core.metrics.summaries import is_percentile
-from metrics_stream.core.series.columns import Column, SeriesColumns, SeriesKey, Unpacked, downsample, make_grid, unpack
+from metrics_stream.core.series.columns import Column, SeriesColumns, SeriesKey, downsample, make_grid
 from metrics_stream.core.series.sketch_columns import SketchColumns
-from metrics_stream.models import SeriesGroup, TestRun, TierChunk
-from metrics_stream.runs.open_run import key_of, put_minute
-from metrics_stream.runs.tiers import FINEST, TIERS, row_start
+from metrics_stream.models import SeriesGroup, TestRun
+from metrics_stream.runs.open_run import key_of
+from metrics_stream.runs.parts import Edges, Wanted, choose_tier, load_parts
+from metrics_stream.runs.span import recorded_span
 
 # One bucket of so many seconds contains every run.
 _END_OF_TIME = 253_402_300_800
@@ -68,21 +69,23 @@ def series(
     groups = SeriesGroup.objects.filter(
         run=run, **{name: value for name, value in narrowed.items() if value is not None}
     )
-    if run.first_at is None or run.last_at is None:
+    if (span := recorded_span(run)) is None:
         return []
-    since = run.first_at.timestamp() if since is None else since
-    until = run.last_at.timestamp() if until is None else until
+    since = span[0] if since is None else since
+    until = span[1] if until is None else until
     wanted = fields if field is None else (field,)
-    return _read(groups, since=since, until=until, fields=wanted, max_points=max_points)
+    return _read(groups, run.tiers_until, since=since, until=until, fields=wanted, max_points=max_points)
 
 
 def summary(run: TestRun) -> list[SeriesSummary]:
     """Return count, minimum, maximum, mean and last value of each series of a run."""
-    if run.first_at is None or run.last_at is None:
+    if (span := recorded_span(run)) is None:
         return []
-    since, until = run.first_at.timestamp(), run.last_at.timestamp()
+    since, until = span
     groups = {group.pk: group for group in SeriesGroup.objects.filter(run=run)}
-    parts = _load_parts(groups.keys(), _choose_tier(groups.keys(), until - since, 1), since, until, ())
+    parts = load_parts(
+        Wanted(groups.keys(), since, until, (), run.tiers_until), choose_tier(groups.keys(), until - since, 1)
+    )
     return [
         _summarize(key_of(groups[pk]), field, column, merged, stated.get(field, UNSTATED))
         for pk, part in parts.items()
@@ -133,9 +136,9 @@ def overviews(
 
     `preferred` are metric types and fields; the first that a run has is used, else its first field.
     """
-    times = {
-        run.pk: (run.first_at.timestamp(), run.last_at.timestamp()) for run in runs if run.first_at and run.last_at
-    }
+    runs = list(runs)
+    times = {run.pk: span for run in runs if (span := recorded_span(run)) is not None}
+    edges = {run.pk: run.tiers_until for run in runs}
     groups: dict[int, list[SeriesGroup]] = defaultdict(list)
     for group in SeriesGroup.objects.filter(run__in=times):
         groups[group.run_id].append(group)
@@ -145,7 +148,7 @@ def overviews(
             continue
         group, field = choice
         since, until = times[pk]
-        columns = _read([group], since=since, until=until, fields=(field,), max_points=max_points)
+        columns = _read([group], edges[pk], since=since, until=until, fields=(field,), max_points=max_points)
         if columns:
             found[pk] = columns[0]
     return found
@@ -165,11 +168,17 @@ def _choose_series(
 
 
 def _read(
-    groups: Iterable[SeriesGroup], *, since: float, until: float, fields: Collection[str], max_points: int
+    groups: Iterable[SeriesGroup],
+    edges: Edges,
+    *,
+    since: float,
+    until: float,
+    fields: Collection[str],
+    max_points: int,
 ) -> list[SeriesColumns]:
     by_pk = {group.pk: group for group in groups}
-    tier = _choose_tier(by_pk.keys(), until - since, max_points)
-    parts = _load_parts(by_pk.keys(), tier, since, until, fields)
+    tier = choose_tier(by_pk.keys(), until - since, max_points)
+    parts = load_parts(Wanted(by_pk.keys(), since, until, fields, edges), tier)
     grid = make_grid(since, until, bucket_seconds=tier, max_points=max_points)
     return [
         _use_worst_percentile(one)
@@ -192,36 +201,3 @@ def _use_worst_percentile(one: SeriesColumns) -> SeriesColumns:
     if one.percentile is not None or max(one.count) == 1 or not is_percentile(one.field):
         return one
     return msgspec.structs.replace(one, percentile=one.max, is_worst=True)
-
-
-def _choose_tier(group_ids: Collection[int], seconds: float, max_points: int) -> int:
-    """Return the coarsest tier with at least `max_points` buckets in `seconds`, or the nearest that retention left."""
-    fine = [tier for tier in TIERS if tier == FINEST or seconds / tier >= max_points]
-    rest = [tier for tier in TIERS if tier not in fine]
-    for tier in (fine[-1], *rest, *reversed(fine[:-1])):
-        if TierChunk.objects.filter(group_id__in=group_ids, bucket_seconds=tier).exists():
-            return tier
-    return FINEST
-
-
-def _load_parts(
-    group_ids: Collection[int], tier: int, since: float, until: float, fields: Collection[str]
-) -> dict[int, Unpacked]:
-    found: dict[int, Unpacked] = defaultdict(lambda: Unpacked({}, SketchColumns()))
-    rows = TierChunk.objects.filter(group_id__in=group_ids, starts_at__lte=until)
-    # Open minutes are not in the coarser tiers, or not completely. They are read first: a minute that is closed in
-    # between is then found twice, and replaced, instead of not at all.
-    growing = rows.filter(bucket_seconds=FINEST, is_open=True, starts_at__gte=row_start(FINEST, since))
-    open_minutes = [] if tier == FINEST else list(growing.values_list("group_id", "starts_at", "payload"))
-    of_tier = rows.filter(bucket_seconds=tier, starts_at__gte=row_start(tier, since)).order_by("starts_at")
-    for group_id, payload in of_tier.values_list("group_id", "payload"):
-        part, row = found[group_id], unpack(payload, fields=fields)
-        for field, column in row.columns.items():
-            if field in part.columns:
-                part.columns[field].merge(column)
-            else:
-                part.columns[field] = column
-        part.sketches.merge(row.sketches)
-    for group_id, starts_at, payload in open_minutes:
-        put_minute(found[group_id], starts_at, unpack(payload, fields=fields), tier)
-    return found

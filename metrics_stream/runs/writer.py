@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from django.db import transaction
 from django.db.models import Q
 
+from metrics_stream.core.clock_marks import ClockMarks
 from metrics_stream.core.errors import LeaseLostError
 from metrics_stream.core.metrics.annotations import annotations_in
 from metrics_stream.core.protocol.positions import HistoryBatch, Position
@@ -20,6 +21,9 @@ from metrics_stream.runs.clock import database_seconds
 from metrics_stream.runs.open_run import Changes, OpenRun
 from metrics_stream.runs.progress import Progress
 from metrics_stream.telemetry import of_process
+
+# Between clocks that are this close, a correction would only add the error of the comparison.
+MAX_HISTORY_AHEAD_SECONDS = 2.0
 
 
 class Writer:
@@ -36,16 +40,17 @@ class Writer:
         self._position: dict[str, Any] | None = None
         """The position of the state in memory."""
         self._holder: str | None = None
+        self._marks = ClockMarks()
 
     def write(
         self, batches: Sequence[HistoryBatch], position: Position, *, holder: str, history_ahead: float = 0.0
     ) -> None:
         """Record the batches, and store that everything up to `position` is recorded.
 
-        `history_ahead` is by how many seconds the clock of the history is ahead of the database's: batches whose runs
-        the history did not know belong to the runs that were running when it took them. Metrics that a run already has
-        are skipped. What is missing between its last position and the batches is added to its `lost`. Raises
-        LeaseLostError, and writes nothing, when `holder` no longer holds the lease.
+        `history_ahead` is by how many seconds the clock of the history is ahead of the database's, which is that of
+        runs: batches whose runs the history did not know belong to those that were running when it took them. Metrics
+        that a run already has are skipped. What is missing between its last position and the batches is added to its
+        `lost`. Raises LeaseLostError, and writes nothing, when `holder` no longer holds the lease.
         """
         self._check_lease(holder)
         now = self._now()
@@ -178,6 +183,10 @@ class Writer:
             )
         if not by_source:
             return
+        published_at = batch.published_at
+        if abs(history_ahead) > MAX_HISTORY_AHEAD_SECONDS:
+            published_at -= history_ahead
+        timings = self._marks.learn(batch, published_at)
         for number, metric in enumerate(batch.metrics, batch.first):
             runs = [run for run, offset in by_source.get(metric.source, ()) if number >= offset]
             if runs:
@@ -185,7 +194,14 @@ class Writer:
                 annotations = annotations_in(metric.body)
                 for run in runs:
                     run.take(
-                        metric, batch.published_at, found, sketches, now, token=batch.owner, annotations=annotations
+                        metric,
+                        published_at,
+                        found,
+                        sketches,
+                        now,
+                        timing=timings[metric.source],
+                        token=batch.owner,
+                        annotations=annotations,
                     )
 
     def _save(self, changes: dict[int, Changes], position: dict[str, Any] | None, now: float) -> None:

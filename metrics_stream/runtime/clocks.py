@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from channels.db import database_sync_to_async
 from django.db import DatabaseError
 
+from metrics_stream.core.clock_marks import ClockMarks
 from metrics_stream.core.errors import BusError
 from metrics_stream.core.lru import LruDict
 from metrics_stream.core.metrics.metric import Metric
@@ -44,6 +45,8 @@ class Clocks:
         self.skew_seconds: dict[str, float] = {}
         """By `database` and `redis`; what could not be compared is missing."""
         self.sources = SourceClocks()
+        self.marks = ClockMarks()
+        """Which sources have timestamps that are corrected."""
         self._history = history
 
     async def watch(self) -> None:

@@ -7,9 +7,11 @@ Without a history the numbers of the producers do, and what is missing is announ
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable
 
 from metrics_stream.bus.messages import Published
+from metrics_stream.core.clock_marks import ClockMarks
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.numbering import Continuity, Heard
 from metrics_stream.core.protocol.codes import GapReason
@@ -23,13 +25,23 @@ class Intake:
     """Passes the metrics that the bus delivers to the hub of one process."""
 
     def __init__(
-        self, hub: Hub, history: History | None, telemetry: Telemetry, sources_of: SourcesOf = lambda _: None
+        self,
+        hub: Hub,
+        history: History | None,
+        telemetry: Telemetry,
+        sources_of: SourcesOf = lambda _: None,
+        *,
+        marks: ClockMarks | None = None,
     ) -> None:
-        """`sources_of` returns the sources of a test run, as far as they are known."""
+        """`sources_of` returns the sources of a test run, as far as they are known.
+
+        `marks` learns which clocks are off.
+        """
         self._hub = hub
         self._history = history
         self._telemetry = telemetry
         self._sources_of = sources_of
+        self._marks = marks or ClockMarks()
         self._continuity = Continuity()
         # Types without any batch yet in this epoch, for which it is unknown whether metrics are missing before it.
         self._unsure: set[str] = set()
@@ -96,7 +108,9 @@ class Intake:
         if heard is not None and heard.missing:
             types = frozenset({metrics[0].metric_type})
             self._hub.announce_gap(GapReason.BUS, metric_types=types, dropped=heard.missing)
-        self._hub.publish(metrics)
+        # Without a history, this is all that is known of their arrival.
+        batch = HistoryBatch(metrics[0].metric_type, "", 0, 0, time.time(), metrics)
+        self._hub.publish(self._marks.mark_next(batch).metrics)
 
     def _follow_epoch(self, batch: HistoryBatch, heard: Heard | None) -> None:
         """Enter the epoch of a batch; announce a gap unless the producer's number shows that nothing is missing."""
@@ -129,7 +143,7 @@ class Intake:
     def _pass_on(self, batch: HistoryBatch) -> None:
         # Before the call: a batch that makes the hub fail must not come again and again.
         self._hub.offsets[batch.metric_type] = batch.end
-        self._hub.publish(tag_runs(batch, self._sources_of))
+        self._hub.publish(tag_runs(self._marks.mark_next(batch), self._sources_of))
 
     async def _fill_in(self, metric_types: list[str]) -> None:
         """Pass on what the history has after the offsets that the hub has reached."""

@@ -80,7 +80,8 @@ class Runtime:
             slugs = settings.catalogue().slugs
             self.recent = RecentSeries(self.history, settings.history_seconds, slugs)
         self.run_sources = RunSources()
-        self.intake = Intake(self.hub, self.history, telemetry, self.run_sources.get)
+        self.clocks = Clocks(self.history)
+        self.intake = Intake(self.hub, self.history, telemetry, self.run_sources.get, marks=self.clocks.marks)
         self.bus_watch = BusWatch(
             self.bus,
             self.hub,
@@ -88,7 +89,6 @@ class Runtime:
             latency_seconds=settings.latency_seconds,
             reconnect=self.reconnect,
         )
-        self.clocks = Clocks(self.history)
         self.publishing = Publishing(self.bus, self.bus_watch)
         self.statistics = Statistics(
             settings,

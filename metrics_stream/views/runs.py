@@ -19,7 +19,9 @@ from metrics_stream.audit.trail import Action, address_of, note
 from metrics_stream.core.formatting import format_timestamp
 from metrics_stream.models import Dashboard, TestRun
 from metrics_stream.runs.lifecycle import OPEN
+from metrics_stream.runs.span import recorded_span
 from metrics_stream.views.dashboards import page_cache
+from metrics_stream.views.run_clocks import wrong_clocks
 from metrics_stream.views.run_facts import MOST_GROUPS, MOST_HOLES, facts, groups, holes, left_out
 from metrics_stream.views.run_lookup import find_run, is_whole, search
 
@@ -91,6 +93,7 @@ def run(request: HttpRequest, slug: str) -> HttpResponse:
         "holes": missing[:MOST_HOLES],
         "more_holes": len(missing[MOST_HOLES:]),
         "left_out": left_out(found, access.permit),
+        "wrong_clocks": wrong_clocks(found, access.permit),
         "groups": series[:MOST_GROUPS],
         "more_groups": len(series[MOST_GROUPS:]),
         "links": [link for link in links if link["has_metrics"]],
@@ -106,8 +109,11 @@ def dashboard_links(run: TestRun, dashboards: QuerySet[Dashboard], recorded: set
 
     `has_metrics` says whether metrics of its panels were recorded.
     """
-    starts_at = run.first_at or run.started_at
-    replayed = {"run": run.slug, "at": format_timestamp(starts_at.timestamp())} if starts_at else {"run": run.slug}
+    replayed = {"run": run.slug}
+    if (span := recorded_span(run)) is not None:
+        replayed["at"] = format_timestamp(span[0])
+    elif run.started_at is not None:
+        replayed["at"] = format_timestamp(run.started_at.timestamp())
     links = []
     for dashboard in dashboards.prefetch_related("panels"):
         address = dashboard.page_address()

@@ -27,10 +27,10 @@ async def test_each_metric_type_has_its_function():
 async def test_timestamp_and_source_come_from_the_producer(settings):
     settings.METRICS_STREAM = {"SOURCE": "this-host"}
     async with Listener() as listener:
-        await functions.broadcast("system", {"n": 1}, 1.5, source="mine")
+        await functions.broadcast("system", {"n": 1}, 1_700_000_001.5, source="mine")
         await functions.broadcast_many([{"metric_type": "system", "data": {"n": 2}}])
         first, second = await listener.bodies(2)
-    assert (first["timestamp"], first["source"]) == ("1970-01-01T00:00:01.500000Z", "mine")
+    assert (first["timestamp"], first["source"]) == ("2023-11-14T22:13:21.500000Z", "mine")
     assert second["source"] == "this-host"
 
 

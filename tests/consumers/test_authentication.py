@@ -51,7 +51,7 @@ async def test_the_welcome_says_what_a_client_needs_to_know():
             "interval_seconds": [0.1, 60.0],
             "batch_size": [1, 1000],
             "batch_timeout_seconds": [0.0, 60.0],
-            "backfill_seconds": [1.0, 86400.0],
+            "backfill_seconds": [1.0, 31622400.0],
             "max_points": [10, 2000],
             "speed": [0.25, 60.0],
             "history_seconds": 900.0,

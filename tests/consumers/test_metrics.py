@@ -64,12 +64,12 @@ async def test_the_health_of_the_stream_comes_to_clients_that_name_it(monkeypatc
 async def test_what_is_published_after_the_confirmation_arrives():
     async with connected() as client:
         await client.ask({"type": "subscribe", "metric_types": ["system"]})
-        await broadcast("system", {"throughput_tps": 950.5}, 1.0, source="host1")
+        await broadcast("system", {"throughput_tps": 950.5}, 1_700_000_001.0, source="host1")
         assert await client.hear() == {
             "type": "metric_update",
             "data": {
                 "metric_type": "system",
-                "timestamp": "1970-01-01T00:00:01.000000Z",
+                "timestamp": "2023-11-14T22:13:21.000000Z",
                 "source": "host1",
                 "data": {"throughput_tps": 950.5},
             },

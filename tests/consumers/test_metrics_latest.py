@@ -38,6 +38,10 @@ async def latest(client, **keys):
     return parts
 
 
+AT = 1_700_000_000
+"""2023-11-14T22:13:20Z."""
+
+
 async def newest(client, **keys):
     """Return type, source and data of the metrics of an answer."""
     parts = await latest(client, **keys)
@@ -45,13 +49,13 @@ async def newest(client, **keys):
 
 
 async def test_the_newest_of_each_kind_comes_once_and_nothing_is_subscribed():
-    await broadcast("system", {"n": 1}, 1.0, source="a")
-    await broadcast("hero", {"n": 2}, 2.0, source="a")
-    await broadcast("system", {"n": 3}, 3.0, source="b")
-    await broadcast("system", {"n": 4}, 4.0, source="a")
+    await broadcast("system", {"n": 1}, AT + 1, source="a")
+    await broadcast("hero", {"n": 2}, AT + 2, source="a")
+    await broadcast("system", {"n": 3}, AT + 3, source="b")
+    await broadcast("system", {"n": 4}, AT + 4, source="a")
     async with connected() as client:
         answer = await client.ask(type="get_latest", metric_types=["hero", "system"], ref=7)
-        at = "1970-01-01T00:00:0{}.000000Z".format
+        at = "2023-11-14T22:13:2{}.000000Z".format
         assert answer == {
             "type": "latest",
             "ref": 7,

@@ -1,6 +1,7 @@
 import asyncio
 
 from metrics_stream.consumers.newest import NewestReader
+from metrics_stream.core.clock_marks import ClockMarks
 from metrics_stream.core.metrics.permission import EVERYTHING
 from metrics_stream.core.protocol.positions import Position
 from metrics_stream.history.memory import MemoryHistory
@@ -24,7 +25,7 @@ class CountingHistory(MemoryHistory):
 
 async def test_clients_that_ask_at_the_same_time_share_two_readings():
     history = CountingHistory()
-    reader = NewestReader(history, RunSources())
+    reader = NewestReader(history, RunSources(), ClockMarks())
     await Producer(history).publish()
     found = await asyncio.gather(*(reader.read(["system", "hero"], EVERYTHING) for _ in range(80)))
     assert history.readings == 2
@@ -33,7 +34,7 @@ async def test_clients_that_ask_at_the_same_time_share_two_readings():
 
 async def test_a_reading_that_began_before_the_call_is_not_used():
     history = CountingHistory()
-    reader = NewestReader(history, RunSources())
+    reader = NewestReader(history, RunSources(), ClockMarks())
     before = await reader.read(["system"], EVERYTHING)
     await Producer(history).publish()
     assert (before.metrics, (await reader.read(["system"], EVERYTHING)).metrics) == ([], [metric(0)])
@@ -43,7 +44,7 @@ async def test_pages_are_shared_as_far_as_they_are_whole():
     history = CountingHistory()
     producer = Producer(history)
     await producer.send([metric(n, source=f"s{n % 2}", agent_ids=(f"a{n}",)) for n in range(1_001)])
-    newest = await NewestReader(history, RunSources()).read(["system"], EVERYTHING)
+    newest = await NewestReader(history, RunSources(), ClockMarks()).read(["system"], EVERYTHING)
     epoch = (await history.heads(())).epoch
     whole = list(newest.pages_until(Position(epoch, {"system": 1_001})))
     assert [len(page.metrics) for page in whole] == [1_000, 1]

@@ -24,6 +24,9 @@ pytestmark = pytest.mark.usefixtures("server")
 
 TYPES = ("system", "hero")
 
+AT = 1_700_000_000
+"""The timestamp of the metric with the number 0."""
+
 
 ACTIONS = st.lists(
     st.one_of(
@@ -138,7 +141,7 @@ class Life:
 
     async def publish(self, count, metric_type, is_first):
         numbers = range(self.published[metric_type], self.published[metric_type] + count)
-        batch = [make_metric(metric_type, {"n": number}, timestamp=float(number), source="any") for number in numbers]
+        batch = [make_metric(metric_type, {"n": number}, timestamp=AT + number, source="any") for number in numbers]
         await get_runtime().bus.send(self.producers[is_first].prepare(batch))
         self.published[metric_type] += count
         self.unheard.discard(metric_type)
@@ -165,7 +168,7 @@ class Life:
         await self.client.disconnect(timeout=5)
         page = await get_runtime().history.since(parse_position(self.position))
         for batch in page.batches:
-            self.heard[batch.metric_type] += [int(metric.timestamp) for metric in batch.metrics]
+            self.heard[batch.metric_type] += [int(metric.timestamp) - AT for metric in batch.metrics]
         self.missing += sum(page.lost.values())
         self.position = page.position.text()
         await self.come()

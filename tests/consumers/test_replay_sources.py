@@ -12,6 +12,7 @@ from metrics_stream.broadcast import broadcast_many
 from metrics_stream.bus.bus import declare_server
 from metrics_stream.consumers import replay, replay_sources
 from metrics_stream.consumers.replay_sources import HistoryReplaySource, RecordingReplaySource
+from metrics_stream.core.clock_marks import ClockMarks
 from metrics_stream.core.formatting import format_timestamp
 from metrics_stream.core.metrics.permission import EVERYTHING
 from metrics_stream.core.protocol.parsing import parse_instant
@@ -44,7 +45,12 @@ async def history(request):
 
 def replay_source_of(history):
     return HistoryReplaySource(
-        history, RecentSeries(history, BOUNDS.seconds, ("system", "hero")), ("system", "hero"), RunSources(), EVERYTHING
+        history,
+        RecentSeries(history, BOUNDS.seconds, ("system", "hero")),
+        ("system", "hero"),
+        RunSources(),
+        permit=EVERYTHING,
+        marks=ClockMarks(),
     )
 
 

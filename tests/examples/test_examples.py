@@ -325,7 +325,14 @@ async def test_the_last_metric_of_a_master_has_what_its_workers_tell_after_the_t
 @pytest.mark.valkey
 async def test_the_lines_of_another_program_are_published(valkey_layer):
     lines = [
-        json.dumps({"metric_type": "system", "data": {"throughput_tps": 950.0}, "source": "other", "timestamp": 1.5}),
+        json.dumps(
+            {
+                "metric_type": "system",
+                "data": {"throughput_tps": 950.0},
+                "source": "other",
+                "timestamp": 1_700_000_001.5,
+            }
+        ),
         "no JSON",
         json.dumps({"metric_type": "nope", "data": {}}),
         json.dumps(["a list"]),

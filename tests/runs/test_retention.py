@@ -11,11 +11,13 @@ from metrics_stream.conf import parse_settings
 from metrics_stream.models import MetricChunk, SeriesGroup, TestRun, TierChunk
 from metrics_stream.runs import reader, retention
 from metrics_stream.runs import series as run_series
+from metrics_stream.runs.tiers import TIERS, WIDE
 from tests.support.recording import Recording, metric, start_run
 
 pytestmark = pytest.mark.django_db
 
-ALL = {"metrics", 1, 10, 60}
+ALL = {"metrics", *TIERS}
+COARSE = {60, *WIDE}
 
 
 def recorded_run(slug, *, days_ago, **columns):
@@ -50,10 +52,10 @@ def days(**kept):
     [
         ({}, ALL),
         ({"of_raw": 10}, ALL - {"metrics"}),
-        ({"of_raw": 10, "of_1s": 10}, {10, 60}),
-        ({"of_10s": 10}, {"metrics", 1, 60}),
+        ({"of_raw": 10, "of_1s": 10}, {10, *COARSE}),
+        ({"of_10s": 10}, {"metrics", 1, *COARSE}),
         ({"of_60s": 10}, {"metrics", 1, 10}),
-        ({"of_raw": 12, "of_1s": 11.5, "of_10s": 10.9}, {"metrics", 1, 60}),
+        ({"of_raw": 12, "of_1s": 11.5, "of_10s": 10.9}, {"metrics", 1, *COARSE}),
     ],
 )
 def test_each_tier_is_kept_for_days_of_its_own(kept, expected, settings):
@@ -68,7 +70,7 @@ def test_defaults_keep_the_minutes_for_ever():
     run = recorded_run("soak", days_ago=10_000)
     young = recorded_run("young", days_ago=29)
     prune()
-    assert left(run) == {60}
+    assert left(run) == COARSE
     assert left(young) == ALL
     [line] = run_series.summary(run)
     assert (line.count, line.min, line.max) == (200, 0, 199)

@@ -27,6 +27,10 @@ def history(request, settings):
     return open_history(get_settings())
 
 
+AT = 1_700_000_000
+"""The timestamp of the metric with the number 0."""
+
+
 class RecordingHub(Hub):
     """A real hub that also keeps the published metrics and the announced gaps."""
 
@@ -74,11 +78,11 @@ class Line:
 
     @property
     def numbers(self):
-        return [int(metric.timestamp) for metric in self.hub.heard]
+        return [int(metric.timestamp) - AT for metric in self.hub.heard]
 
 
 def metric(number, metric_type="system", source="here"):
-    return make_metric(metric_type, {"n": number}, timestamp=float(number), source=source)
+    return make_metric(metric_type, {"n": number}, timestamp=AT + number, source=source)
 
 
 @pytest_asyncio.fixture

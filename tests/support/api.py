@@ -13,7 +13,7 @@ from metrics_stream.runtime.runtime import get_runtime
 METRICS_PATH = "/api/metrics/"
 RUNS_PATH = "/api/runs/"
 
-ITEM = {"metric_type": "system", "data": {"throughput_tps": 950.0}, "source": "load", "timestamp": 1.5}
+ITEM = {"metric_type": "system", "data": {"throughput_tps": 950.0}, "source": "load", "timestamp": 1_700_000_001.5}
 
 
 def item(number, **changes):

@@ -26,6 +26,7 @@ class _Document(msgspec.Struct):
     data: Any
     units: dict[str, Any] | None = None
     windows: dict[str, Any] | None = None
+    clock_ahead_seconds: float | None = None
     run: str | None = None
 
 
@@ -37,13 +38,14 @@ class _Group:
     """The metrics of one type, source and agent, as long as the source has the same active test run."""
 
     __slots__ = (
-        *("agent_ids", "count", "fields", "grown", "other", "seconds", "sequence", "size", "timestamp", "units"),
-        "windows",
+        *("agent_ids", "clock_ahead_seconds", "count", "fields", "grown", "other", "seconds", "sequence", "size"),
+        *("timestamp", "units", "windows"),
     )
 
     sequence: int
     timestamp: str
     seconds: float
+    clock_ahead_seconds: float | None
 
     def __init__(self) -> None:
         self.fields: Fields | None = None
@@ -69,6 +71,7 @@ class _Group:
     def merge(self, later: _Group) -> None:
         """Fold in the metrics of a later group."""
         self.sequence, self.timestamp, self.seconds = later.sequence, later.timestamp, later.seconds
+        self.clock_ahead_seconds = later.clock_ahead_seconds
         self.name_agents(later.agent_ids)
         self.units, self.windows = later.units or self.units, later.windows or self.windows
         self.count += later.count
@@ -118,6 +121,7 @@ class Aggregate:
             group = self._groups.pop(key, None) or _Group()
             self._groups[key] = group
             group.sequence, group.timestamp, group.seconds = sequence, document.timestamp, metric.timestamp
+            group.clock_ahead_seconds = document.clock_ahead_seconds
             group.name_agents(agent_ids if agent_id is None else (agent_id,))
             group.units, group.windows = document.units or group.units, document.windows or group.windows
             group.add(entry)
@@ -164,6 +168,8 @@ class Aggregate:
                 document[WINDOWS] = windows
             if found.worst:
                 document["worst"] = found.worst
+            if group.clock_ahead_seconds is not None:
+                document["clock_ahead_seconds"] = group.clock_ahead_seconds
             if run is not None:
                 document["run"] = run
             yield (

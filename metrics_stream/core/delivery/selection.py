@@ -48,6 +48,7 @@ class _Document(msgspec.Struct, omit_defaults=True):
     windows: Entry | UnsetType = UNSET
     summary: Entry | UnsetType = UNSET
     worst: list[str] | UnsetType = UNSET
+    clock_ahead_seconds: float | UnsetType = UNSET
     run: str | UnsetType = UNSET
 
 
@@ -123,11 +124,15 @@ class DecodedMetric:
             bytes(document.timestamp),
             bytes(document.source),
         )
-        tail = b"}}" if document.run is UNSET else b'},"run":%b}' % _encode(document.run)
+        tail = b"}"
+        if document.clock_ahead_seconds is not UNSET:
+            tail += b',"clock_ahead_seconds":%b' % _encode(document.clock_ahead_seconds)
+        if document.run is not UNSET:
+            tail += b',"run":%b' % _encode(document.run)
         return (
             head,
             {intern(key): b"%b:%b" % (_encode(key), bytes(value)) for key, value in document.data.items()},
-            tail,
+            tail + b"}",
         )
 
 

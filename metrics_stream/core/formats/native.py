@@ -12,7 +12,7 @@ import zlib
 from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
@@ -21,8 +21,9 @@ from metrics_stream.core.errors import BodyError, ItemError, MetricError, Metric
 from metrics_stream.core.formatting import quote
 from metrics_stream.core.metrics.annotations import UNITS, WINDOWS
 from metrics_stream.core.metrics.catalogue import MetricType
-from metrics_stream.core.metrics.encoding import encode_metric, epoch_seconds
+from metrics_stream.core.metrics.encoding import encode_metric, read_instant
 from metrics_stream.core.metrics.metric import MAX_TERM_LENGTH, Metric
+from metrics_stream.core.metrics.time_bounds import check_time
 from metrics_stream.core.protocol.codes import ItemErrorCode, RequestErrorCode
 from metrics_stream.core.protocol.parsing import describe_malformed
 from metrics_stream.core.series.folding import readings
@@ -249,11 +250,10 @@ def _source(given: Any, terms: Terms) -> str:
 
 
 def _timestamp(given: Any, now: float) -> float:
+    if given is None:
+        return now
     try:
-        if isinstance(given, str):
-            instant = datetime.fromisoformat(given)
-            given = (instant if instant.tzinfo is not None else instant.replace(tzinfo=UTC)).timestamp()
-        return epoch_seconds(given, now)
+        seconds = read_instant(datetime.fromisoformat(given) if isinstance(given, str) else given)
     except (ValueError, OverflowError, MetricError) as error:
         raise ItemError(
             ItemErrorCode.INVALID_TIMESTAMP,
@@ -261,6 +261,10 @@ def _timestamp(given: Any, now: float) -> float:
             f"timestamp is {quote(given)}; allowed: ISO 8601 such as 2026-01-31T12:00:00Z, or seconds (not "
             "milliseconds) since 1970",
         ) from error
+    try:
+        return check_time(seconds, now, given)
+    except MetricError as error:
+        raise ItemError(ItemErrorCode.INVALID_TIMESTAMP, "timestamp", str(error)) from error
 
 
 def _find_too_deep(value: Any, path: str, left: int) -> str | None:

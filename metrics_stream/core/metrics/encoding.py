@@ -20,6 +20,7 @@ from metrics_stream.core.metrics.annotations import check_annotations
 from metrics_stream.core.metrics.catalogue import MetricType
 from metrics_stream.core.metrics.metric import MAX_TERM_LENGTH, Metric
 from metrics_stream.core.metrics.projection import agent_ids_in
+from metrics_stream.core.metrics.time_bounds import check_time
 
 _NOT_DATA = (type, FunctionType, BuiltinFunctionType, MethodType, ModuleType)
 
@@ -165,13 +166,19 @@ def _describe(value: Any) -> str:
 
 
 def epoch_seconds(instant: datetime | float | None, now: float) -> float:
-    """Return a producer's timestamp in seconds since the epoch; a naive datetime is UTC, None means `now`."""
-    if instant is None:
-        return now
+    """Return a producer's timestamp in seconds since the epoch; a naive datetime is UTC, None means `now`.
+
+    Raise MetricError for what is no timestamp, and for one that `time_bounds` does not allow.
+    """
+    return now if instant is None else check_time(read_instant(instant), now, instant)
+
+
+def read_instant(instant: datetime | float) -> float:
+    """Return a timestamp in seconds since the epoch, however early or late; raise MetricError for what is none."""
     if isinstance(instant, datetime):
         return (instant if instant.tzinfo is not None else instant.replace(tzinfo=UTC)).timestamp()
     if isinstance(instant, bool) or not isinstance(instant, int | float):
         raise MetricError(f"timestamp is {instant!r}; it must be a datetime or a number of seconds since 1970")
     if not 0 <= instant < _END_OF_TIME:
-        raise MetricError(f"timestamp is {instant!r}; it must be in seconds (not milliseconds) since 1970")
+        raise MetricError(f"timestamp is {quote(instant)}; it must be in seconds (not milliseconds) since 1970")
     return float(instant)

@@ -89,7 +89,7 @@ class ItemErrorCode(StrEnum):
     UNKNOWN_METRIC_TYPE = "unknown_metric_type"  # a metric type that does not exist for this token
     UNKNOWN_SOURCE = "unknown_source"  # the token may not publish from this source
     INVALID_SOURCE = "invalid_source"  # not a text of 1 to 200 printable characters
-    INVALID_TIMESTAMP = "invalid_timestamp"  # neither ISO 8601 nor seconds since 1970
+    INVALID_TIMESTAMP = "invalid_timestamp"  # no ISO 8601 and no seconds since 1970, before 2000, or over 24 h ahead
     INVALID_DATA = "invalid_data"  # not allowed in a metric of this type
     NESTED_TOO_DEEPLY = "nested_too_deeply"  # objects and lists are nested deeper than allowed
     METRIC_TOO_BIG = "metric_too_big"  # over MAX_METRIC_BYTES

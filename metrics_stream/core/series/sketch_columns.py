@@ -83,6 +83,14 @@ class SketchColumns:
         for name, column in self._columns.items():
             self._columns[name] = {bucket: tally for bucket, tally in column.items() if not first <= bucket < end}
 
+    def between(self, first: int, end: int) -> SketchColumns:
+        """Return the sketches of the buckets from `first` up to before `end`; they stay those of this one."""
+        part = SketchColumns()
+        for name, column in self._columns.items():
+            if found := {bucket: tally for bucket, tally in column.items() if first <= bucket < end}:
+                part._columns[name] = found
+        return part
+
     def percentiles(self, field: str, buckets: Sequence[int], counts: Sequence[int]) -> list[float] | None:
         """Return the percentile of all values in each bucket; None if the field is no percentile or lacks sketches.
 

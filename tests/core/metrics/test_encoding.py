@@ -169,20 +169,47 @@ def test_a_bad_source_is_refused(source):
         encode(SYSTEM, {"a": 1}, source=source)
 
 
+NOW = datetime(2026, 1, 31, tzinfo=UTC).timestamp()
+
+
 @pytest.mark.parametrize(
     ("instant", "seconds"),
     [
-        (None, 99.0),
-        (1.5, 1.5),
-        (datetime(1970, 1, 1, 0, 1), 60.0),  # noqa: DTZ001  naive on purpose
-        (datetime(1970, 1, 1, 1, 0, tzinfo=timezone(timedelta(hours=1))), 0.0),
+        (None, NOW),
+        (NOW - 1.5, NOW - 1.5),
+        (946_684_800, 946_684_800.0),
+        (NOW + 86_400, NOW + 86_400),
+        (datetime(2000, 1, 1, 0, 1), 946_684_860.0),  # noqa: DTZ001  naive on purpose
+        (datetime(2000, 1, 1, 1, 0, tzinfo=timezone(timedelta(hours=1))), 946_684_800.0),
     ],
 )
 def test_instants_become_epoch_seconds(instant, seconds):
-    assert epoch_seconds(instant, 99.0) == seconds
+    assert epoch_seconds(instant, NOW) == seconds
 
 
 @pytest.mark.parametrize("instant", ["now", True, math.nan, math.inf, -1, 1e18])
 def test_a_bad_instant_is_refused(instant):
     with pytest.raises(MetricError, match="timestamp is"):
-        epoch_seconds(instant, 99.0)
+        epoch_seconds(instant, NOW)
+
+
+@pytest.mark.parametrize(
+    ("instant", "message"),
+    [
+        (0, "timestamp is 0, which is 1970-01-01T00:00:00Z; allowed: 2000-01-01T00:00:00Z or later"),
+        (946_684_799.9, "timestamp is 946684799.9, which is 1999-12-31T23:59:59Z; allowed: 2000-01-01T00:00:00Z"),
+        (datetime(1999, 12, 31, tzinfo=UTC), "timestamp is '1999-12-31T00:00:00+00:00'; allowed: 2000-01-01"),
+        (datetime(1, 1, 1, tzinfo=UTC), "timestamp is '0001-01-01T00:00:00+00:00'; allowed: 2000-01-01"),
+        (
+            4_102_444_800,
+            "timestamp is 4102444800, which is 2100-01-01T00:00:00Z; "
+            "allowed: at most 24 h ahead of now, which is 2026-01-31T00:00:00Z here",
+        ),
+        (NOW + 86_401, "timestamp is 1769904001.0, which is 2026-02-01T00:00:01Z; allowed: at most 24 h ahead"),
+        (datetime(9999, 12, 31, tzinfo=UTC), "timestamp is '9999-12-31T00:00:00+00:00'; allowed: at most 24 h ahead"),
+    ],
+)
+def test_an_absurd_instant_is_refused_with_words(instant, message):
+    with pytest.raises(MetricError) as error:
+        epoch_seconds(instant, NOW)
+    assert str(error.value).startswith(message)

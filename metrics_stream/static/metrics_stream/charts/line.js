@@ -347,7 +347,7 @@ export class LineChart {
     if (!away) {
       setText(this.time, formatClock(plot.posToVal(left, "x")));
       const overLeft = plot.over.offsetLeft + left;
-      const half = 30;
+      const half = Math.max(30, this.time.offsetWidth / 2);
       const x = Math.min(Math.max(overLeft, half), this.canvas.clientWidth - half);
       setStyle(this.time, "transform", `translateX(${Math.round(x)}px) translateX(-50%)`);
     }

@@ -11,7 +11,10 @@ export const MAX_POINTS = 4096;
  * Widths of the cells in which points are merged, in milliseconds. Cells are counted from the epoch, and a second holds
  * whole cells or a cell whole seconds, so that the server's buckets cover the same values.
  */
-const CELLS_MS = [1, 2, 5, 10, 20, 50, 100, 250, 500, 1000, 2000, 5000, 10_000, 30_000, 60_000];
+const CELLS_MS = [
+  ...[1, 2, 5, 10, 20, 50, 100, 250, 500, 1000, 2000, 5000, 10_000, 30_000, 60_000],
+  ...[120_000, 300_000, 600_000, 1_800_000, 3_600_000, 21_600_000],
+];
 
 /** The usual spacing is that of this many newest points. */
 const SPACING_SAMPLES = 32;

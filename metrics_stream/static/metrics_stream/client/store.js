@@ -10,6 +10,7 @@ import { Series } from "./series.js";
 import { decodeSketch } from "./sketch.js";
 import { SketchSeries } from "./sketch_series.js";
 import { statedUnit } from "./units.js";
+import { SourceClocks } from "./source_clocks.js";
 
 /** 1,000 agents with eight numbers each. Beyond it, silent series are forgotten, and those of the worst agents are kept. */
 export const MAX_SERIES = 8_192;
@@ -59,6 +60,7 @@ export class Store {
   constructor(tracks) {
     /** @type {number | null} time of the first metric in milliseconds; charts begin there */
     this.firstMs = null;
+    this.clocks = new SourceClocks();
     for (const { metricType, path, windowSeconds, isDrawn = true } of tracks) {
       if (!this.#heard.has(metricType)) this.#heard.set(metricType, new Map());
       this.#heard.get(metricType).set(path, new Map());
@@ -96,7 +98,7 @@ export class Store {
     const data = metric?.data;
     if (data === null || typeof data !== "object" || typeof metric.metric_type !== "string") return;
     const parsedMs = Date.parse(metric.timestamp);
-    const timestampMs = Number.isNaN(parsedMs) ? nowMs : parsedMs;
+    const timestampMs = (Number.isNaN(parsedMs) ? nowMs : parsedMs) - this.clocks.note(metric);
     if (timestampMs === Infinity) return;
     const receivedAtMs = Math.min(nowMs, Math.max(sinceMs, timestampMs));
     const metricType = metric.metric_type;

@@ -10,6 +10,7 @@ import { formatDuration } from "../client/format.js";
 import { GapRefill } from "../client/gap_refill.js";
 import { socketUrl } from "../client/socket_url.js";
 import { REST_SECONDS } from "../client/subscription.js";
+import { ClockNotice } from "./clock_notice.js";
 import { ConnectionBadge } from "./connection_badge.js";
 import { watchFullScreen } from "./full_screen.js";
 import { watchKeys } from "./keys.js";
@@ -62,6 +63,7 @@ class DashboardPage {
     this.notices = new Notices(page.querySelector("[data-notices]"));
     this.age = page.querySelector("[data-age]");
     this.sources = new SourcePicker(page.querySelector("[data-source-picker]"));
+    this.clockNotice = new ClockNotice(this.notices, this.sources);
     this.runs = new Runs(page, () => this.timebar.show());
     const { connection, feed, runs, notices } = this;
     this.time = new TimeMachine({
@@ -287,6 +289,7 @@ class DashboardPage {
     this.#showAge(newestMs === null ? null : nowMs - newestMs, staleMs);
     const frame = { store, source: this.sources.source };
     for (const panel of this.panels) panel.showAge(frame, { nowMs, staleMs, startedAtMs: this.startedAtMs });
+    this.clockNotice.show(store.clocks.wrong);
     this.sources.show(store.sources());
   }
 

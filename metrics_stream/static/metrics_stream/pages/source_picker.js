@@ -2,6 +2,8 @@
 
 export class SourcePicker {
   #shownKey = "";
+  /** @type {Map<string, string>} what is wrong with the clocks of sources, in words */
+  #marks = new Map();
   #removers = [];
 
   /** @param {HTMLSelectElement | null} select */
@@ -27,11 +29,22 @@ export class SourcePicker {
   show(sources) {
     if (this.select === null) return;
     const shown = this.source === null || sources.includes(this.source) ? sources : [...sources, this.source];
-    const known = shown.join("\u0000");
+    const labels = shown.map((source) => this.#labelOf(source));
+    const known = labels.join("\u0000");
     if (known === this.#shownKey && this.select.options.length) return;
     this.#shownKey = known;
-    this.select.replaceChildren(new Option("All sources", ""), ...shown.map((source) => new Option(source, source)));
+    this.select.replaceChildren(new Option("All sources", ""), ...shown.map((source, place) => new Option(labels[place], source)));
     this.select.value = this.source ?? "";
+  }
+
+  /** Mark sources from the next `show` on. @param {Map<string, string>} marks what is wrong with their clocks */
+  mark(marks) {
+    this.#marks = marks;
+  }
+
+  #labelOf(source) {
+    const mark = this.#marks.get(source);
+    return mark === undefined ? source : `${source} · clock ${mark}`;
   }
 
   #chooseSource(source) {

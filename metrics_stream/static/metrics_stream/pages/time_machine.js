@@ -8,10 +8,13 @@ import { Player } from "../client/player.js";
 /** After this time the page stops waiting for the past, and shows it as it comes. */
 const FILL_TIMEOUT_MS = 1_500;
 
-/** The most points that the server sends. */
+/** The most points that a page requests, and the most for more than a day, for which the server sums up much. */
 const MAX_BACKFILL_POINTS = 2_000;
+const LONG_BACKFILL_POINTS = 1_000;
+const LONG_BACKFILL_SECONDS = 86_400;
 
-const LONGEST_BACKFILL_SECONDS = 86_400;
+/** A year, and the most that the server sends. */
+const LONGEST_BACKFILL_SECONDS = 31_622_400;
 const SHORTEST_WINDOW_MS = 60_000;
 
 /** How long the address may be out of date. */
@@ -29,6 +32,10 @@ export class TimeMachine {
   #linkTimer = null;
   #pausedAtMs = null;
   #openedLink;
+  /** @type {number | null} where a replay stood before a zoom moved it */
+  #unzoomedAtMs = null;
+  /** How far back the page has data in full detail, in milliseconds. */
+  #requestedMs = 0;
   // Whether the end of the linked run was taken from the local clock, as the server's is not known yet.
   #isEndGuessed = false;
 
@@ -61,6 +68,8 @@ export class TimeMachine {
   start() {
     const { run, atMs } = this.#openedLink;
     const isReplay = run !== null || atMs !== null;
+    // A link to a zoomed stretch shows its detail.
+    if (isReplay && this.zoom !== null && atMs === this.zoom.toMs) this.#unzoomedAtMs = atMs;
     this.connection.backfill = isReplay ? null : this.#backfillRequest(null);
     this.#removers.push(this.connection.on("ready", (isResuming) => this.#handleReady(isResuming)));
     this.#removers.push(
@@ -155,7 +164,7 @@ export class TimeMachine {
     if (!this.config.is_live) return;
     const wasReplaying = this.isReplaying;
     const shownBeforeMs = this.#shownMs(null);
-    this.#pausedAtMs = this.zoom = null;
+    this.#pausedAtMs = this.zoom = this.#unzoomedAtMs = null;
     this.behind = 0;
     if (this.window === "run" && this.runs.active === null) this.window = null;
     if (wasReplaying) this.player.live();
@@ -183,7 +192,7 @@ export class TimeMachine {
   /** @param {number} atMs */
   seek(atMs) {
     if (!this.isReplaying) return;
-    this.zoom = null;
+    this.zoom = this.#unzoomedAtMs = null;
     this.player.seek(atMs);
   }
 
@@ -197,7 +206,7 @@ export class TimeMachine {
   setWindow(window) {
     const shownBeforeMs = this.#shownMs(this.isReplaying ? this.nowMs : null);
     this.window = window;
-    this.zoom = null;
+    this.zoom = this.#unzoomedAtMs = null;
     if (this.isReplaying && this.#shownMs(this.nowMs) > shownBeforeMs) this.player.seek(this.nowMs);
     else if (!this.isReplaying) this.#refill(shownBeforeMs);
     this.#publishChange();
@@ -206,7 +215,22 @@ export class TimeMachine {
   /** @param {{fromMs: number, toMs: number} | null} zoom */
   setZoom(zoom) {
     this.zoom = zoom;
+    if (this.isReplaying && this.isPaused) this.#requestDetail();
     this.#publishChange();
+  }
+
+  /** Request a zoomed stretch of a long replay in its own detail, with the replay at its end; or the whole again. */
+  #requestDetail() {
+    const { player, zoom } = this;
+    if (zoom !== null) {
+      const isCoarse = this.#requestedMs > MAX_BACKFILL_POINTS * 1000;
+      if (!isCoarse || zoom.toMs - zoom.fromMs > this.#requestedMs / 2) return;
+      this.#unzoomedAtMs ??= this.nowMs;
+      player.seek(zoom.toMs);
+    } else if (this.#unzoomedAtMs !== null) {
+      player.seek(this.#unzoomedAtMs);
+      this.#unzoomedAtMs = null;
+    }
   }
 
   /** Count metrics that come while the page is paused. @param {number} count */
@@ -227,7 +251,7 @@ export class TimeMachine {
   }
 
   #prepareReplay() {
-    this.#pausedAtMs = this.zoom = null;
+    this.#pausedAtMs = this.zoom = this.#unzoomedAtMs = null;
     this.behind = 0;
     this.connection.backfill = null;
   }
@@ -242,12 +266,21 @@ export class TimeMachine {
   }
 
   #backfillRequest(atMs) {
-    const seconds = Math.min(Math.max(Math.ceil(this.#shownMs(atMs) / 1000) + 1, 1), LONGEST_BACKFILL_SECONDS);
+    const shownMs = this.#detailMs(atMs) ?? this.#shownMs(atMs);
+    const seconds = Math.min(Math.max(Math.ceil(shownMs / 1000) + 1, 1), LONGEST_BACKFILL_SECONDS);
     // The server keeps no more, and for a shorter request its buckets are narrower.
     const kept =
       this.isReplaying && this.player.run !== null ? seconds : Math.min(seconds, this.config.history_seconds || 1);
+    this.#requestedMs = kept * 1000;
     // Two more points than seconds, as the first and last bucket are cut: so buckets are one second where possible.
-    return { backfill_seconds: kept, max_points: Math.min(kept + 2, MAX_BACKFILL_POINTS) };
+    const most = kept > LONG_BACKFILL_SECONDS ? LONG_BACKFILL_POINTS : MAX_BACKFILL_POINTS;
+    return { backfill_seconds: kept, max_points: Math.min(kept + 2, most) };
+  }
+
+  /** Return how far back a zoomed stretch reaches from its end, if the replay stands there for its detail. */
+  #detailMs(atMs) {
+    const isThere = this.#unzoomedAtMs !== null && this.zoom !== null && atMs !== null;
+    return isThere ? atMs - this.zoom.fromMs : null;
   }
 
   #expectBackfill({ isAfresh }) {

@@ -3,12 +3,10 @@
 
 import { setAttribute, setText } from "../charts/dom.js";
 import { formatDuration } from "../client/format.js";
-import { clock, minuteClock } from "../client/time_of_day.js";
+import { formatInstant, minuteClock } from "../client/time_of_day.js";
 
 /** The badge shows a frame by a beat, at most about once a second. */
 const BEAT_EVERY_MS = 1_000;
-
-const day = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
 
 /** The parts, by their `data-time-…` attributes. */
 const PARTS = [
@@ -124,8 +122,8 @@ export class TimeBar {
     const { active } = time.runs;
     const run = active !== null && active.startedMs < firstShownMs ? active : null;
     const kept = formatDuration(time.config.history_seconds * 1000);
-    const recorded = run === null ? "" : ` ${run.name} is recorded from ${clock.format(run.startedMs)}.`;
-    const begin = `This page has no data before ${clock.format(firstShownMs)}`;
+    const recorded = run === null ? "" : ` ${run.name} is recorded from ${formatInstant(run.startedMs)}.`;
+    const begin = `This page has no data before ${formatInstant(firstShownMs)}`;
     setText(parts["lack-words"], `${begin}: the server keeps live metrics for ${kept}.${recorded}`);
     setAttribute(parts["lack-run"], "hidden", run === null);
   }
@@ -195,24 +193,15 @@ export class TimeBar {
   }
 }
 
-/**
- * @param {number} milliseconds
- * @param {Intl.DateTimeFormat} [how] the format of the time of day
- * @returns {string} the local time, with the day unless it is today
- */
-function formatInstant(milliseconds, how = clock) {
-  const text = how.format(milliseconds);
-  return new Date(milliseconds).toDateString() === new Date().toDateString()
-    ? text
-    : `${day.format(milliseconds)}, ${text}`;
-}
-
-/** @param {number} milliseconds @returns {string} "4:07" or "1:02:30" */
-function formatSpan(milliseconds) {
+/** @param {number} milliseconds @returns {string} "4:07", "1:02:30" or "3 d 4:00:00" */
+export function formatSpan(milliseconds) {
   const seconds = Math.max(0, Math.round(milliseconds / 1000));
   const two = (number) => String(number).padStart(2, "0");
-  const [hours, minutes] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60];
-  return `${hours ? `${hours}:${two(minutes)}` : minutes}:${two(seconds % 60)}`;
+  const [allHours, minutes] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60];
+  const days = allHours < 48 ? 0 : Math.floor(allHours / 24);
+  const hours = allHours - 24 * days;
+  const time = `${hours || days ? `${hours}:${two(minutes)}` : minutes}:${two(seconds % 60)}`;
+  return days ? `${days}\u00a0d\u00a0${time}` : time;
 }
 
 function describeRun({ name, status, startedMs, endedMs }) {
