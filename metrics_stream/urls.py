@@ -3,6 +3,7 @@
 from django.urls import path
 
 from metrics_stream.api import metrics as api_metrics
+from metrics_stream.api import past_runs
 from metrics_stream.api import runs as api_runs
 from metrics_stream.views import accounts, dashboards, exports, runs, shares, status
 from metrics_stream.views.security_txt import security_txt
@@ -14,6 +15,7 @@ urlpatterns = [
     path("dashboards/<slug:slug>/", dashboards.dashboard, name="dashboard"),
     path("runs/", runs.run_list, name="runs"),
     path("runs/<slug:slug>/", runs.run, name="run"),
+    path("runs/<slug:slug>/export.json", exports.export_run, name="run_json"),
     path("runs/<slug:slug>/export.csv", exports.export_csv, name="run_csv"),
     path("runs/<slug:slug>/export.ndjson.gz", exports.export_ndjson, name="run_ndjson"),
     path("console/", dashboards.console, name="console"),
@@ -29,6 +31,8 @@ urlpatterns = [
     # Any text is accepted, so that a text that is not a slug is answered like an unknown run.
     path("api/runs/<str:slug>/alive/", api_runs.keep_alive, name="keep_run_alive"),
     path("api/runs/<str:slug>/stop/", api_runs.stop, name="stop_run"),
+    path("api/runs/<str:slug>/phases/", api_runs.phases, name="run_phases"),
+    path("api/runs/<str:slug>/metrics/", past_runs.record, name="record_run"),
     path("api/stats/", status.stats, name="stats"),
     path(".well-known/security.txt", security_txt, name="security_txt"),
     path("favicon.ico", dashboards.favicon, name="favicon"),

@@ -39,6 +39,10 @@ class Timing(NamedTuple):
     """By how much to correct the timestamps of the batch; 0.0 for a clock that is not known to be off."""
 
 
+ON_TIME = Timing(0.0, 0.0)
+"""The timing of metrics that did not arrive, but were recorded later with their own times."""
+
+
 class ClockMarks:
     """Knows which sources have clocks that are off, from the batches that it has seen."""
 

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('metrics_stream', '0012_audit_log'),
+        ('metrics_stream', '0013_what_runs_say'),
     ]
 
     operations = [

@@ -4,7 +4,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ("metrics_stream", "0012_audit_log"),
+        ("metrics_stream", "0014_long_runs_and_clocks"),
     ]
 
     operations = [
