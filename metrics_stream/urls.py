@@ -4,6 +4,7 @@ from django.urls import path
 
 from metrics_stream.api import comparison as api_comparison
 from metrics_stream.api import metrics as api_metrics
+from metrics_stream.api import past_runs
 from metrics_stream.api import runs as api_runs
 from metrics_stream.views import accounts, dashboards, exports, runs, shares, status
 from metrics_stream.views.security_txt import security_txt
@@ -32,6 +33,8 @@ urlpatterns = [
     path("api/runs/<str:slug>/stop/", api_runs.stop, name="stop_run"),
     path("api/v1/runs/<str:slug>/compare/", api_comparison.compare_run, name="compare_run"),
     path("api/runs/<str:slug>/compare/", api_comparison.compare_run, name="compare_run_unversioned"),
+    path("api/runs/<str:slug>/phases/", api_runs.phases, name="run_phases"),
+    path("api/runs/<str:slug>/metrics/", past_runs.record, name="record_run"),
     path("api/stats/", status.stats, name="stats"),
     path(".well-known/security.txt", security_txt, name="security_txt"),
     path("favicon.ico", dashboards.favicon, name="favicon"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +25,7 @@ from metrics_stream.api.requests import (
 )
 from metrics_stream.conf import get_settings
 from metrics_stream.core.errors import BusError, ItemError
-from metrics_stream.core.formats.native import Format, items_in, read_item
+from metrics_stream.core.formats.native import Format, Terms, items_in, read_item
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.codes import RequestErrorCode
 from metrics_stream.models import AccessToken
@@ -59,7 +59,7 @@ async def publish(request: HttpRequest, program: Program) -> JsonResponse:
     programs = publishing_programs_of(runtime)
     key = read_idempotency_key(request)
     content_type, body = read_body(request, FORMATS)
-    submission = await _read_metrics(body, FORMATS[content_type], program)
+    submission = await read_metrics(body, FORMATS[content_type], program)
     await programs.take_metrics(program, len(submission.metrics) + len(submission.errors))
     submission.errors |= await programs.admit_names(program, submission.metrics)
     for error in submission.errors.values():
@@ -73,10 +73,11 @@ async def publish(request: HttpRequest, program: Program) -> JsonResponse:
             return rejection
         if publication is not None:
             programs.note_published(program, publication)
-    return _make_answer(submission, len(metrics), repeated=repeated)
+    return make_answer(submission, len(metrics), repeated=repeated)
 
 
-def _make_answer(submission: Submission, accepted: int, *, repeated: bool) -> JsonResponse:
+def make_answer(submission: Submission, accepted: int, *, repeated: bool) -> JsonResponse:
+    """Return the answer that says what became of each metric."""
     content: dict[str, Any] = {"accepted": accepted}
     if repeated:
         content["repeated"] = True
@@ -86,14 +87,17 @@ def _make_answer(submission: Submission, accepted: int, *, repeated: bool) -> Js
     return unlogged_response(content, 207 if accepted else 422)
 
 
-async def _read_metrics(body: bytes, form: Format, program: Program) -> Submission:
+async def read_metrics(
+    body: bytes, form: Format, program: Program, read: Callable[[Any, Terms, float], Metric] = read_item
+) -> Submission:
+    """Return the content of a body, of which `read` makes metrics; raise BodyError."""
     submission = Submission()
     now = time.time()
     for index, item in enumerate(items_in(body, form, max_items=get_settings().ingest_max_metrics)):
         if index % SLICE == SLICE - 1:
             await asyncio.sleep(0)
         try:
-            submission.metrics[index] = read_item(item, program.terms, now)
+            submission.metrics[index] = read(item, program.terms, now)
         except ItemError as error:
             submission.errors[index] = error
     return submission

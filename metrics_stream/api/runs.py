@@ -1,4 +1,4 @@
-"""`POST /api/runs/` and below: programs start, keep alive and end test runs with a token.
+"""`POST /api/runs/` and below: programs start, keep alive and end test runs, and mark their phases, with a token.
 
 A token can change only the runs that it has started. Other runs look as if they did not exist.
 """
@@ -26,13 +26,24 @@ from metrics_stream.api.requests import (
 )
 from metrics_stream.conf import get_settings
 from metrics_stream.core.errors import NotRecordedError, RequestRefusedError, RunError, RunOverError, RunStorageError
-from metrics_stream.core.formats.runs import Start, Stop, read_alive, read_start, read_stop
+from metrics_stream.core.formats.runs import (
+    START_KEYS,
+    PhaseMark,
+    Start,
+    Stop,
+    read_alive,
+    read_phase_request,
+    read_start,
+    read_stop,
+)
 from metrics_stream.core.formatting import format_timestamp, quote
 from metrics_stream.core.protocol.codes import RequestErrorCode
+from metrics_stream.core.run_values import Phase, describe_phases
 from metrics_stream.models import AccessToken, TestRun
 from metrics_stream.observation.faults import of_process as faults
 from metrics_stream.runs import lifecycle
-from metrics_stream.runs.recorder import SILENT_RUN_SECONDS
+from metrics_stream.runs import phases as run_phases
+from metrics_stream.runs.liveness import SILENT_RUN_SECONDS
 from metrics_stream.runtime.runtime import get_runtime
 
 T = TypeVar("T")
@@ -62,14 +73,16 @@ async def start(request: HttpRequest, program: Program) -> JsonResponse:
     wanted = read_start(body, program.terms.sources)
     start_key = make_publication_key(program, key, body)
     try:
-        run, repeated = await _query(_start_run, program.pk, wanted, None if start_key is None else start_key.hex())
+        run, repeated = await query(_start_run, program.pk, wanted, None if start_key is None else start_key.hex())
     except NotRecordedError as error:
         return reject(get_runtime(), RequestErrorCode.RUNS_OFF, str(error))
     except RunError as error:
         return reject(get_runtime(), RequestErrorCode.INVALID_RUN, str(error))
     content = {
         **_describe(run),
+        "test": run.test,
         "sources": run.sources,
+        "parameters": run.parameters,
         "alive_seconds": lifecycle.ALIVE_SECONDS,
         "silent_seconds": SILENT_RUN_SECONDS,
     }
@@ -81,7 +94,7 @@ async def keep_alive(request: HttpRequest, program: Program, slug: str) -> JsonR
     """Note that the program of a run still runs."""
     read_alive(read_body(request, KINDS, may_be_empty=True)[1])
     try:
-        await _query(_keep_alive, program.pk, slug)
+        await query(_keep_alive, program.pk, slug)
     except _EndedError as error:
         return _reject_ended(error)
     return JsonResponse({"slug": slug, "alive_seconds": lifecycle.ALIVE_SECONDS})
@@ -92,10 +105,23 @@ async def stop(request: HttpRequest, program: Program, slug: str) -> JsonRespons
     """End a test run."""
     end = read_stop(read_body(request, KINDS, may_be_empty=True)[1])
     try:
-        run = await _query(_stop_run, program.pk, slug, end)
+        run = await query(_stop_run, program.pk, slug, end)
     except _EndedError as error:
         return _reject_ended(error)
     return JsonResponse(_describe(run))
+
+
+@for_programs(AccessToken.Scope.RUNS)
+async def phases(request: HttpRequest, program: Program, slug: str) -> JsonResponse:
+    """Mark a phase of a test run that goes on, or set all phases of one."""
+    wanted = read_phase_request(read_body(request, KINDS)[1])
+    try:
+        found = await query(_change_phases, program.pk, slug, wanted)
+    except _EndedError as error:
+        return _reject_ended(error)
+    except RunError as error:
+        return reject(get_runtime(), RequestErrorCode.INVALID_RUN, str(error))
+    return JsonResponse({"slug": slug, "phases": describe_phases(found)})
 
 
 def _describe(run: TestRun) -> dict[str, Any]:
@@ -111,7 +137,7 @@ def _reject_ended(error: _EndedError) -> JsonResponse:
 # --- in the database ---
 
 
-async def _query(call: Callable[..., T], *arguments: Any) -> T:
+async def query(call: Callable[..., T], *arguments: Any) -> T:
     """Call a function of the database outside Django's shared thread: a slow page must not delay a keep-alive."""
     try:
         return await database_sync_to_async(call, thread_sensitive=False)(*arguments)
@@ -142,11 +168,7 @@ def _start_run(token_pk: int, wanted: Start, key: str | None) -> tuple[TestRun, 
             )
         _check_runs_of_hour(token)
         run = lifecycle.start(
-            wanted.name,
-            sources=wanted.sources,
-            target_tps=wanted.target_tps,
-            tags=wanted.tags,
-            notes=wanted.notes,
+            **{name: getattr(wanted, name) for name in START_KEYS},
             watched=True,
             started_by=token,
             start_key=key,
@@ -159,10 +181,11 @@ def _check_runs_of_hour(token: AccessToken) -> None:
     limit = get_settings().ingest_runs_per_hour
     now = timezone.now()
     since = now - _HOUR
-    starts = TestRun.objects.filter(started_by=token, started_at__gt=since).order_by("-started_at")
-    latest = list(starts.values_list("started_at", flat=True)[:limit])
+    # Not `started_at`, which a program may give.
+    starts = TestRun.objects.filter(started_by=token, created_at__gt=since).order_by("-created_at")
+    latest = list(starts.values_list("created_at", flat=True)[:limit])
     if len(latest) == limit:
-        oldest = latest[-1] or now
+        oldest = latest[-1]
         raise RequestRefusedError(
             RequestErrorCode.TOO_MANY_REQUESTS,
             f"the token has started {limit} test runs within an hour; allowed: at most {limit}",
@@ -173,15 +196,25 @@ def _check_runs_of_hour(token: AccessToken) -> None:
 def _keep_alive(token_pk: int, slug: str) -> None:
     # Called every five seconds for each run, so it is one statement as long as the run is open.
     if not lifecycle.mark_alive(_own_runs(token_pk, slug)):
-        raise _EndedError(_find_run(token_pk, slug))
+        raise _EndedError(find_run(token_pk, slug))
 
 
 def _stop_run(token_pk: int, slug: str, end: Stop) -> TestRun:
-    run = _find_run(token_pk, slug)
+    run = find_run(token_pk, slug)
     try:
         return lifecycle.stop(run, end.status, note=end.note)
     except RunOverError:
-        raise _EndedError(_find_run(token_pk, slug)) from None
+        raise _EndedError(find_run(token_pk, slug)) from None
+
+
+def _change_phases(token_pk: int, slug: str, wanted: PhaseMark | list[Phase]) -> list[Phase]:
+    run = find_run(token_pk, slug)
+    try:
+        if isinstance(wanted, PhaseMark):
+            return run_phases.mark(run, wanted.name, seconds_ago=wanted.seconds_ago)
+        return run_phases.put(run, wanted)
+    except RunOverError:
+        raise _EndedError(find_run(token_pk, slug)) from None
 
 
 def _own_runs(token_pk: int, slug: str) -> QuerySet[TestRun]:
@@ -189,7 +222,7 @@ def _own_runs(token_pk: int, slug: str) -> QuerySet[TestRun]:
     return own if SLUG.fullmatch(slug) else own.none()
 
 
-def _find_run(token_pk: int, slug: str) -> TestRun:
+def find_run(token_pk: int, slug: str) -> TestRun:
     """Return a run that this token has started; raise RequestRefusedError."""
     found = _own_runs(token_pk, slug).first()
     if found is None:

@@ -12,7 +12,8 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from typing import Any, NamedTuple, Self
 from weakref import WeakSet
 
@@ -137,14 +138,30 @@ class Broadcaster:
         target_tps: float | None = None,
         tags: Iterable[str] = (),
         notes: str = "",
+        test: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        started_at: datetime | float | str | None = None,
+        ended_at: datetime | float | str | None = None,
+        phases: Iterable[Any] = (),
     ) -> RunBlock:
         """Return a block that is a test run, stored where the metrics go; see the function `stress_test_run`.
 
         By default the metrics of this Broadcaster's source belong to it.
         """
         own = (self._source or self._transport.source,) if sources is None else sources
-        options: RunOptions = {"name": name, "sources": own, "target_tps": target_tps, "tags": tags, "notes": notes}
-        return _make_block(self._transport, options)
+        options = RunOptions(
+            name=name,
+            sources=own,
+            target_tps=target_tps,
+            tags=tags,
+            notes=notes,
+            test=test,
+            parameters=parameters,
+            started_at=started_at,
+            ended_at=ended_at,
+            phases=phases,
+        )
+        return _make_block(self._transport, options, self._source)
 
     # --- the queue ---
 
@@ -326,6 +343,11 @@ def stress_test_run(
     target_tps: float | None = None,
     tags: Iterable[str] = (),
     notes: str = "",
+    test: str | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    started_at: datetime | float | str | None = None,
+    ended_at: datetime | float | str | None = None,
+    phases: Iterable[Any] = (),
     url: str | None = None,
     token: str | None = None,
     insecure: bool = False,
@@ -336,12 +358,33 @@ def stress_test_run(
     belong to it: None is the source of this program (the setting SOURCE, over HTTP the host name), an empty one every
     source for which the token may start runs. The run ends as the block does: `completed`, `failed` with the exception
     in its notes, or `cancelled`. Raises RunError when it cannot be started, for example without a database.
+
+    `test` is the slug of the test, by default made of the name; `parameters` says what was tested (commit, version …).
+    `run.phase("steady")` begins a phase. With `started_at` and `ended_at` the test is over: `phases` are its phases,
+    objects with `name`, `start` and `end`, and `run.record([...])` records its metrics with their own times.
     """
     transport = _open_transport(url, token, insecure=insecure)
     own = (transport.source,) if sources is None else sources
-    options: RunOptions = {"name": name, "sources": own, "target_tps": target_tps, "tags": tags, "notes": notes}
-    return _make_block(transport, options)
+    options = RunOptions(
+        name=name,
+        sources=own,
+        target_tps=target_tps,
+        tags=tags,
+        notes=notes,
+        test=test,
+        parameters=parameters,
+        started_at=started_at,
+        ended_at=ended_at,
+        phases=phases,
+    )
+    return _make_block(transport, options, None)
 
 
-def _make_block(transport: Transport, options: RunOptions) -> RunBlock:
-    return RunBlock(transport.run_store(options), flush=lambda: _for_each_open(Broadcaster.flush))
+def _make_block(transport: Transport, options: RunOptions, source: str | None) -> RunBlock:
+    return RunBlock(
+        transport.run_store(options),
+        flush=lambda: _for_each_open(Broadcaster.flush),
+        make_metric=transport.make_metric,
+        source=source,
+        is_past=options["ended_at"] is not None,
+    )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from django.db import close_old_connections, connections
 
 from metrics_stream.broadcast.run_block import RunOptions
 from metrics_stream.core.errors import RunOverError
+from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.models import TestRun
-from metrics_stream.runs import lifecycle
+from metrics_stream.runs import lifecycle, past, phases
 
 
 class DatabaseRunStore:
@@ -39,6 +42,16 @@ class DatabaseRunStore:
         run = self._run
         ended = lifecycle.stop(run, status, note=note)
         run.status, run.ended_at, run.notes = ended.status, ended.ended_at, ended.notes
+
+    def mark_phase(self, name: str | None, seconds_ago: float) -> None:
+        """Begin a phase, or end the one before."""
+        close_old_connections()
+        phases.mark(self._run, name, seconds_ago=seconds_ago)
+
+    def record(self, metrics: Sequence[Metric]) -> None:
+        """Record metrics of a run that was over when it was started."""
+        close_old_connections()
+        past.record(self._run, metrics)
 
     def close(self) -> None:
         """Close the database connections of the block's thread."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 import socket
 import time
 import uuid
-import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from metrics_stream.broadcast import bodies
 from metrics_stream.broadcast.http_client import Connection, Server, server_of
 from metrics_stream.broadcast.http_runs import HttpRunStore
 from metrics_stream.broadcast.run_block import RunOptions, RunStore
@@ -24,10 +24,6 @@ from metrics_stream.core.metrics.encoding import encode_metric, epoch_seconds
 from metrics_stream.core.metrics.metric import MAX_METRIC_BYTES, Metric
 
 METRICS_PATH = "/api/metrics/"
-
-# Less than half of what a server accepts by default, in metrics and in bytes.
-MAX_REQUEST_METRICS = 400
-MAX_REQUEST_BYTES = 1_000_000
 
 # From the start of the connection to the end of the answer.
 REQUEST_SECONDS = 10.0
@@ -81,26 +77,11 @@ class _HttpSender:
         self._connection = Connection(server, request_seconds=REQUEST_SECONDS)
 
     def pack(self, metrics: Sequence[Metric]) -> Iterable[Batch]:
-        for bodies in _split(metrics):
-            # The server reads the body of a metric as one item.
-            body = zlib.compress(b"\n".join(bodies), 6, wbits=31)
-            yield _HttpBatch(self._server, self._connection, len(bodies), body, uuid.uuid4().hex)
+        for items in bodies.split(metrics):
+            yield _HttpBatch(self._server, self._connection, len(items), bodies.pack(items), uuid.uuid4().hex)
 
     async def close(self) -> None:
         await self._connection.end()
-
-
-def _split(metrics: Sequence[Metric]) -> Iterator[list[bytes]]:
-    bodies: list[bytes] = []
-    size = 0
-    for metric in metrics:
-        if bodies and (len(bodies) >= MAX_REQUEST_METRICS or size + len(metric.body) > MAX_REQUEST_BYTES):
-            yield bodies
-            bodies, size = [], 0
-        bodies.append(metric.body)
-        size += len(metric.body)
-    if bodies:
-        yield bodies
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +94,7 @@ class _HttpBatch:
 
     async def send(self) -> Outcome:
         address = self.server.address.below(METRICS_PATH)
-        headers = {
-            "Content-Type": "application/x-ndjson",
-            "Content-Encoding": "gzip",
-            "Idempotency-Key": self.key,
-        }
+        headers = {**bodies.HEADERS, "Idempotency-Key": self.key}
         try:
             answer = await self.connection.post(address, self.body, headers)
         except NoAnswerError as error:

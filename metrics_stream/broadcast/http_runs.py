@@ -11,7 +11,7 @@ import math
 import re
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -19,9 +19,13 @@ from typing import Any
 import msgspec
 
 from metrics_stream import native_threads
+from metrics_stream.broadcast import bodies
 from metrics_stream.broadcast.http_client import Answer, Connection, Server
 from metrics_stream.broadcast.run_block import RUN_RETRY_SECONDS, RunOptions
 from metrics_stream.core.errors import NativeThreadError, NoAnswerError, RunError, RunOverError, RunUnavailableError
+from metrics_stream.core.formatting import format_timestamp
+from metrics_stream.core.metrics.metric import Metric
+from metrics_stream.core.run_values import describe_phases, read_instant, read_parameters, read_phases
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +35,8 @@ RUNS_PATH = "/api/runs/"
 RUN_REQUEST_SECONDS = 5.0
 # For how long a server that cannot be reached is asked to start a run.
 START_SECONDS = 10.0
+# For how long it is asked to record metrics, which nothing else keeps.
+RECORD_SECONDS = 30.0
 
 # The least and the longest interval that is accepted from a server.
 ALIVE_BOUNDS = (1.0, 30.0)
@@ -76,21 +82,12 @@ class HttpRunStore:
 
     def start(self) -> RemoteRun:
         """Start the run; ask again for START_SECONDS when the server cannot be reached."""
-        body = _encode(self._options)
-        deadline = time.monotonic() + START_SECONDS
-        is_first = True
-        while True:
-            try:
-                answer = self._post("", body, {"Idempotency-Key": self._key})
-                break
-            except RunUnavailableError as error:
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    raise
-                if is_first:
-                    logger.warning("the test run %s cannot be started yet: %s", self._options["name"], error)
-                is_first = False
-                time.sleep(min(max(RUN_RETRY_SECONDS, error.after_seconds), left))
+        body = _encode(_read_options(self._options))
+        answer = _repeat(
+            lambda: self._post("", body, {"Idempotency-Key": self._key}),
+            START_SECONDS,
+            f"the test run {self._options['name']} cannot be started yet",
+        )
         if answer.status != 201:
             raise self._refusal("", answer)
         content = answer.content
@@ -107,18 +104,44 @@ class HttpRunStore:
 
     def keep_alive(self) -> None:
         """Report that the program still runs."""
-        self._change_run("alive/", {})
+        self._change_run("alive/", b"{}")
 
     def stop(self, status: str, note: str) -> None:
         """End the run."""
-        self._change_run("stop/", {"status": status, "note": note})
+        self._change_run("stop/", _encode({"status": status, "note": note}))
+
+    def mark_phase(self, name: str | None, seconds_ago: float) -> None:
+        """Begin a phase, or end the one before."""
+        self._change_run("phases/", msgspec.json.encode({"name": name, "seconds_ago": seconds_ago}))
+
+    def record(self, metrics: Sequence[Metric]) -> None:
+        """Record metrics of a run that was over when it was started; ask again for RECORD_SECONDS."""
+        path = f"{self._run.slug}/metrics/"
+        for items in bodies.split(metrics):
+            body, headers = bodies.pack(items), {**bodies.HEADERS, "Idempotency-Key": uuid.uuid4().hex}
+            answer = _repeat(
+                lambda body=body, headers=headers: self._post(path, body, headers),  # type: ignore[misc]
+                RECORD_SECONDS,
+                f"metrics of the test run {self._run.slug} cannot be recorded yet",
+            )
+            if answer.status != 202:
+                raise self._describe_refused(path, answer)
+
+    def _describe_refused(self, path: str, answer: Answer) -> RunError:
+        errors = answer.content.get("errors")
+        if isinstance(errors, list) and errors and isinstance(errors[0], dict):
+            first = self._server.without_token(f"{errors[0].get('path')}: {errors[0].get('message')}")
+            return RunError(
+                f"{len(errors)} metrics of the test run {self._run.slug!r} were not recorded, the first: {first}"
+            )
+        return self._refusal(path, answer)
 
     def close(self) -> None:
         """Do nothing: a connection ends with its request."""
 
-    def _change_run(self, action: str, content: Mapping[str, Any]) -> None:
+    def _change_run(self, action: str, body: bytes) -> None:
         path = f"{self._run.slug}/{action}"
-        answer = self._post(path, _encode(content), {})
+        answer = self._post(path, body, {})
         if answer.status == 200 or answer.content.get("error") == "run_ended":
             self._update_run(answer.content)
         if answer.status != 200:
@@ -158,6 +181,35 @@ class HttpRunStore:
         return (RunOverError if is_over else RunError)(message)
 
 
+def _repeat(call: Callable[[], Answer], seconds: float, problem: str) -> Answer:
+    """Return the answer to a call, which is made again for so many seconds while the server cannot be reached."""
+    deadline = time.monotonic() + seconds
+    is_first = True
+    while True:
+        try:
+            return call()
+        except RunUnavailableError as error:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise
+            if is_first:
+                logger.warning("%s: %s", problem, error)
+            is_first = False
+            time.sleep(min(max(RUN_RETRY_SECONDS, error.after_seconds), left))
+
+
+def _read_options(options: RunOptions) -> dict[str, Any]:
+    """Return the options with which the server starts a run, as data that JSON can hold; raise RunError."""
+    content: dict[str, Any] = {**options}
+    if options["parameters"] is not None:
+        content["parameters"] = read_parameters(options["parameters"])
+    for key in ("started_at", "ended_at"):
+        if content[key] is not None:
+            content[key] = format_timestamp(read_instant(key, content[key]).timestamp())
+    content["phases"] = describe_phases(read_phases(options["phases"])) or None
+    return content
+
+
 def _encode(content: Mapping[str, Any]) -> bytes:
     plain = {key: _to_json(key, value) for key, value in content.items() if value is not None}
     return msgspec.json.encode(plain)
@@ -165,9 +217,13 @@ def _encode(content: Mapping[str, Any]) -> bytes:
 
 def _to_json(key: str, value: Any) -> Any:
     """Return a value that JSON can represent; the server decides whether it is allowed."""
+    if isinstance(value, bool | None):
+        return value
     if isinstance(value, str):
         # A file name, for example in an exception, may have bytes that are not text.
         return value.encode(errors="replace").decode()
+    if isinstance(value, Mapping):
+        return {name: _to_json(name, item) for name, item in value.items()}
     if isinstance(value, Iterable):
         return [_to_json(key, item) for item in value]
     try:

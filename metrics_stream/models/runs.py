@@ -1,8 +1,8 @@
 """Test runs, and what was recorded of them.
 
-Admins edit a run's name, target, tags and notes. The recorder writes the rest: raw metrics in publishing order
-(`MetricChunk`), and their numbers folded into buckets of 1, 10 and 60 s (`TierChunk`, by `SeriesGroup`). The formats of
-payloads are in `core/series/columns.py` and `runs/chunks.py`.
+Admins edit what a run says of itself: name, test, parameters, target, tags, notes. The recorder writes the rest: raw
+metrics in publishing order (`MetricChunk`), and their numbers folded into buckets of 1, 10 and 60 s (`TierChunk`, by
+`SeriesGroup`). The formats of payloads are in `core/series/columns.py` and `runs/chunks.py`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,17 @@ from typing import Any
 from django.core.validators import MinValueValidator
 from django.db import models
 
+from metrics_stream.core import run_values
 from metrics_stream.core.formats import runs as run_formats
 from metrics_stream.models.changes import record_changes
-from metrics_stream.models.validators import validate_finite, validate_printable, validate_terms, validate_text
+from metrics_stream.models.validators import (
+    validate_finite,
+    validate_parameters,
+    validate_printable,
+    validate_terms,
+    validate_test,
+    validate_text,
+)
 
 
 def delete_with_run(collector: Any, field: Any, sub_objs: Any, using: str) -> None:
@@ -65,10 +73,31 @@ class TestRun(models.Model):
         help_text="Part of the address of the run's page, and the value of `run` in its metrics.",
     )
     name = models.CharField(max_length=100, validators=[validate_printable])
+    test = models.CharField(
+        max_length=run_values.MAX_TEST_LENGTH,
+        blank=True,
+        db_index=True,
+        validators=[validate_test],
+        help_text="The test of which this is one run: letters from a to z, digits, '-' and '_'. Runs of one test are "
+        "compared with each other.",
+    )
+    parameters = models.JSONField(
+        default=dict,
+        blank=True,
+        validators=[validate_parameters],
+        help_text="What was tested, and where: commit, version, environment, address of the build. Everybody who may "
+        "see the run sees them, so no passwords.",
+    )
     status = models.CharField(max_length=20, choices=Status.choices, default=Status.NOT_STARTED, db_index=True)
     created_at = models.DateTimeField(auto_now_add=True)
     started_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
+    is_past = models.BooleanField(
+        default=False,
+        editable=False,
+        help_text="The test was over when the run was started. Its metrics are recorded with their own times, and are "
+        "not shown live.",
+    )
     target_tps = models.FloatField(
         "target load",
         null=True,
@@ -149,7 +178,7 @@ class TestRun(models.Model):
         """The order in lists: newest first."""
 
         ordering = ["-created_at", "-pk"]
-        indexes = [models.Index(fields=["started_by", "started_at"], name="metrics_stream_token_runs")]
+        indexes = [models.Index(fields=["started_by", "created_at"], name="metrics_stream_runs_of_token")]
 
     def __str__(self) -> str:
         return self.name

@@ -13,8 +13,10 @@ from typing import Any
 from django.core.exceptions import ValidationError
 
 from metrics_stream.conf import get_settings
+from metrics_stream.core.errors import RunError
 from metrics_stream.core.formatting import quote
 from metrics_stream.core.metrics.catalogue import ALL
+from metrics_stream.core.run_values import read_parameters, read_phase_name, read_test
 
 SCOPES = ("subscribe", "publish", "runs")
 """What a token can allow."""
@@ -154,3 +156,28 @@ def validate_options(value: Any) -> None:
             f"the minimum {value['minimum']} is not below the maximum {value['maximum']}; allowed: a smaller minimum"
         )
     validate_text(value.get("text", ""))
+
+
+# --- test runs ---
+
+
+def validate_test(value: Any) -> None:
+    """Accept the slug of a test."""
+    _check(read_test, value)
+
+
+def validate_parameters(value: Any) -> None:
+    """Accept the parameters of a test run: an object of texts, numbers and booleans, or an empty one."""
+    _check(read_parameters, value)
+
+
+def validate_phase_name(value: Any) -> None:
+    """Accept the name of a phase."""
+    _check(read_phase_name, value)
+
+
+def _check(read: Callable[[Any], object], value: Any) -> None:
+    try:
+        read(value)
+    except RunError as error:
+        raise ValidationError(str(error)) from error

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import secrets
 import string
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db import Error as DjangoDatabaseError
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.utils.text import slugify
 
 from metrics_stream import native_threads
@@ -32,8 +32,16 @@ from metrics_stream.core.errors import (
     RunStorageError,
 )
 from metrics_stream.core.formatting import quote
+from metrics_stream.core.run_values import (
+    MAX_TEST_LENGTH,
+    arrange_phases,
+    read_parameters,
+    read_phases,
+    read_span,
+    read_test,
+)
 from metrics_stream.history import ActiveRun, open_history
-from metrics_stream.models import AccessToken, TestRun
+from metrics_stream.models import AccessToken, RunPhase, TestRun
 from metrics_stream.models.validators import MAX_TEXT_LENGTH
 from metrics_stream.runs.clock import database_now, database_now_within
 
@@ -49,7 +57,7 @@ _NAME_IN_SLUG = 60
 # How much longer than the timeout of its calls a start or stop waits for the history.
 _SPARE_SECONDS = 2.0
 
-# How often a program reports that it still runs. A run whose program was silent for `recorder.SILENT_RUN_SECONDS` ends
+# How often a program reports that it still runs. A run whose program was silent for `liveness.SILENT_RUN_SECONDS` ends
 # as failed.
 ALIVE_SECONDS = 5.0
 
@@ -59,26 +67,41 @@ ALIVE_SECONDS = 5.0
 def start(
     name: str,
     *,
+    test: str | None = None,
     sources: Iterable[str] = (),
     target_tps: float | None = None,
     tags: Iterable[str] = (),
     notes: str = "",
+    parameters: Mapping[str, Any] | None = None,
+    started_at: Any = None,
+    ended_at: Any = None,
+    phases: Iterable[Any] = (),
     watched: bool = False,
     started_by: AccessToken | None = None,
     start_key: str | None = None,
 ) -> TestRun:
     """Start a test run and return it; from now on the metrics of its sources belong to it.
 
-    Without `sources`, those of every source do. A `watched` run ends as failed when `keep_alive` is no longer called.
-    `started_by` is the token of the program, and `start_key` identifies its request, which starts only one run. Raises
-    RunError naming the value that is wrong.
+    Without `sources`, those of every source do. `test` is the slug of the test that was run; by default it is made of
+    the name. With `started_at` and `ended_at`, the test is over: the run is completed at once, `past.record` records
+    its metrics, and `phases` are its phases (`core.run_values.read_phases`).
+
+    A `watched` run ends as failed when `keep_alive` is no longer called. `started_by` is the token of the program, and
+    `start_key` identifies its request, which starts only one run. Raises RunError naming the value that is wrong.
     """
     check_recordable()
-    with _translate_errors():
+    with translate_errors():
         now = database_now()
+    span = read_span(started_at, ended_at, now)
+    given = read_phases(phases)
+    if given and span is None:
+        raise RunError("phases is given without started_at and ended_at; mark the phases of a run that goes on")
+    arranged = [] if span is None else arrange_phases(given, *span)
     run = TestRun(
-        slug=make_slug(name, now),
+        slug=make_slug(name, now if span is None else span[0]),
         name=name,
+        test=make_test(name) if test is None else read_test(test),
+        parameters=read_parameters({} if parameters is None else parameters),
         status=Status.RUNNING,
         started_at=now,
         alive_at=now if watched else None,
@@ -89,19 +112,28 @@ def start(
         started_by=started_by,
         start_key=start_key,
     )
+    if span is not None:
+        # Nothing of it is in the history, so there is nothing to wait for.
+        run.is_past, run.status, run.alive_at, run.recording_ended_at = True, Status.COMPLETED, None, now
+        run.started_at, run.ended_at = span
     try:
         run.clean_fields(exclude={"started_by"})  # It would query the token again, which was just read.
     except ValidationError as error:
         texts = (f"{column}: {' '.join(messages)}" for column, messages in error.message_dict.items())
         raise RunError(f"the test run cannot be started; {'; '.join(texts)}") from error
-    with _translate_errors():
+    with translate_errors(), transaction.atomic():
         run.save()
-        transaction.on_commit(tell_history)
+        RunPhase.objects.bulk_create(RunPhase(run=run, **phase._asdict()) for phase in arranged)
+        if span is None:
+            transaction.on_commit(tell_history)
     return run
 
 
 def stop(run: TestRun, status: str = Status.COMPLETED, *, note: str = "", ended_at: datetime | None = None) -> TestRun:
-    """End a test run and return its new state; `note` is added to its notes. Raises RunError when it has ended."""
+    """End a test run and return its new state; `note` is added to its notes. Raises RunError when it has ended.
+
+    A run that was over when it was started gets the status and the note, and keeps its end.
+    """
     if status not in ENDED:
         raise RunError(f"a test run cannot end as {quote(status)}; allowed: {', '.join(ENDED)}")
     return _change(run, OPEN, status, note=note, ended_at=ended_at, ends=True)
@@ -134,13 +166,13 @@ def keep_alive(run: TestRun) -> bool:
 
 def mark_alive(runs: QuerySet[TestRun]) -> bool:
     """Note that the programs of the runs that have not ended still run; return whether there are any."""
-    with _translate_errors():
+    with translate_errors():
         return bool(runs.filter(status__in=OPEN).update(alive_at=database_now_within()))
 
 
 def current() -> list[TestRun]:
     """Return the runs that have not ended, including paused ones, the oldest first."""
-    with _translate_errors():
+    with translate_errors():
         return list(TestRun.objects.filter(status__in=OPEN).order_by("started_at", "pk"))
 
 
@@ -153,23 +185,35 @@ def _change(
     ended_at: datetime | None = None,
     ends: bool = False,
 ) -> TestRun:
-    with _translate_errors(), transaction.atomic():
+    with translate_errors(), transaction.atomic():
         found = TestRun.objects.select_for_update().filter(pk=run.pk).first()
         if found is None:
             raise RunOverError(f"the test run {run.slug!r} no longer exists")
-        if found.status not in allowed:
+        if found.status not in allowed and not (found.is_past and ends):
             words = " or ".join(allowed)
             kind = RunOverError if found.status in ENDED else RunError
             raise kind(f"the test run {run.slug!r} is {found.status}, not {words}; it cannot become {status}")
         found.status = status
-        if ends:
+        if ends and not found.is_past:
             # A clock may be set back; a run never ends before its start.
             ended_at = max(filter(None, (ended_at or database_now(), found.started_at)))
-        found.ended_at = ended_at
+            _end_phases(found, ended_at)
+            found.ended_at = ended_at
         found.notes = _add_note(found.notes, note)
         found.save(update_fields=["status", "ended_at", "notes"])
         transaction.on_commit(tell_history)
     return found
+
+
+def _end_phases(run: TestRun, ended_at: datetime) -> None:
+    """End the phase that goes on; a run may end earlier than it was told, at the last sign of life of its program."""
+    run.phases.filter(starts_at__gte=ended_at).delete()
+    run.phases.filter(Q(ends_at__isnull=True) | Q(ends_at__gt=ended_at)).update(ends_at=ended_at)
+
+
+def make_test(name: str) -> str:
+    """Return the slug of the test whose runs have this name; empty for a name without letters from a to z or digits."""
+    return slugify(name)[:MAX_TEST_LENGTH].strip("-")
 
 
 def make_slug(name: str, started_at: datetime) -> str:
@@ -191,7 +235,7 @@ def _add_note(notes: str, note: str) -> str:
 
 
 @contextmanager
-def _translate_errors() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
     """Raise RunStorageError for an error of the database."""
     try:
         yield

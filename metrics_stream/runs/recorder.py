@@ -31,6 +31,7 @@ from metrics_stream.observation.faults import FaultKind, of_process
 from metrics_stream.runs import lifecycle
 from metrics_stream.runs.clock import database_seconds
 from metrics_stream.runs.lease import Lease
+from metrics_stream.runs.liveness import Liveness
 from metrics_stream.runs.writer import Writer
 
 logger = logging.getLogger(__name__)
@@ -41,8 +42,6 @@ T = TypeVar("T")
 STEP_SECONDS = 1.0
 # How often the recorder renews its lease; less than half of lease.TAKEOVER_SECONDS.
 RENEW_SECONDS = 2.0
-# A run whose program was silent for this long has failed. Programs report every lifecycle.ALIVE_SECONDS.
-SILENT_RUN_SECONDS = 60.0
 # The first metrics of a run may be this much older than its start, when the clock of its program is ahead of the
 # history's clock.
 CLOCK_SECONDS = 60.0
@@ -66,8 +65,7 @@ class Recorder:
         self._is_announced = False
         self._position: Position | None = None
         self._renew_at = 0.0
-        # The last report of each program that keeps a run alive, and when this process has seen it by its own clock.
-        self._last_reports: dict[int, tuple[datetime | None, float]] = {}
+        self._liveness = Liveness(clock)
         self._history: History | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = threading.Event()
@@ -149,7 +147,7 @@ class Recorder:
         except BaseException:
             # What was read and not written is read again, by the process that records then.
             self._writer = None
-            self._last_reports.clear()
+            self._liveness.forget()
             raise
 
     def _step(self) -> None:
@@ -180,17 +178,8 @@ class Recorder:
     def _find_unfinished(self) -> list[TestRun]:
         """Return the runs whose recording has not ended, after failing those whose program is silent."""
         unfinished = list(TestRun.objects.filter(started_at__isnull=False, recording_ended_at__isnull=True))
-        now = self._clock()
-        watched = [run for run in unfinished if run.alive_at and run.status in lifecycle.OPEN]
-        self._last_reports = {run.pk: self._last_report(run, now) for run in watched}
-        return [self._fail_silent(run) if self._is_silent(run, now) else run for run in unfinished]
-
-    def _last_report(self, run: TestRun, now: float) -> tuple[datetime | None, float]:
-        before = self._last_reports.get(run.pk)
-        return before if before is not None and before[0] == run.alive_at else (run.alive_at, now)
-
-    def _is_silent(self, run: TestRun, now: float) -> bool:
-        return run.pk in self._last_reports and now - self._last_reports[run.pk][1] >= SILENT_RUN_SECONDS
+        silent = {run.pk for run in self._liveness.watch(unfinished)}
+        return [self._fail_silent(run) if run.pk in silent else run for run in unfinished]
 
     def _fail_silent(self, run: TestRun) -> TestRun:
         logger.warning("the program of the test run %s is silent; the run has failed", run.slug)
@@ -234,6 +223,7 @@ class Recorder:
         is_past = position.epoch != end.epoch
         while True:
             page = self._await(history.since(position, until=None if is_past else end, is_past=is_past))
+            self._liveness.see(page.batches)
             if page.lost:
                 _store_losses(page, unfinished, position, self._measure_ahead(history))
             if page.batches or page.position != position:
@@ -248,6 +238,7 @@ class Recorder:
                 is_past = False
             if time.monotonic() > self._stop_by:
                 return
+        self._liveness.note()
         for run in ended:
             writer.finish(run.pk)
 

@@ -43,10 +43,12 @@ def prune(settings: StreamSettings, *, now: datetime, dry_run: bool = False) -> 
         .exclude(status__in=unfinished)
         .order_by("ended_at")
     ):
-        assert run.ended_at is not None
+        # What was recorded after the test was over is kept as long as what was recorded during it.
+        kept_from = run.recording_ended_at if run.is_past else run.ended_at
+        assert kept_from is not None
         for what, days, rows in kept_days:
             # 0 keeps for ever. A division, since a timedelta of very many days would overflow.
-            if days and (now - run.ended_at) / timedelta(days=1) > days:
+            if days and (now - kept_from) / timedelta(days=1) > days:
                 pruned = _prune(run, what, rows.filter(run=run), dry_run=dry_run)
                 if pruned.rows:
                     yield pruned

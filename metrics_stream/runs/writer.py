@@ -196,7 +196,7 @@ class Writer:
                 state.save(update_fields=["position", "renewed_at"])
             for pk, of_run in changes.items():
                 if TestRun.objects.filter(pk=pk).update(**of_run.columns):
-                    _save_chunks(of_run)
+                    save_chunks(of_run)
                 else:  # It was just deleted.
                     self._runs.pop(pk, None)
         if position is not None:
@@ -248,7 +248,8 @@ def was_running(run: TestRun, source: str, at: float) -> bool:
     )
 
 
-def _save_chunks(changes: Changes) -> None:
+def save_chunks(changes: Changes) -> None:
+    """Save the rows of a run's recording."""
     MetricChunk.objects.bulk_create(
         changes.chunks,
         update_conflicts=True,

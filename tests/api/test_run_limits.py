@@ -23,7 +23,7 @@ async def test_a_token_starts_only_so_many_runs_an_hour(program, settings):
     assert 3_500 < int(response["Retry-After"]) <= 3_600
     assert "started 3 test runs within an hour; allowed: at most 3" in response.json()["message"]
     # Another token is not concerned, nor is this one an hour later.
-    await TestRun.objects.all().aupdate(started_at=timezone.now() - timezone.timedelta(hours=1, seconds=1))
+    await TestRun.objects.all().aupdate(created_at=timezone.now() - timezone.timedelta(hours=1, seconds=1))
     await program.start()
 
 

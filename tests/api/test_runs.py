@@ -14,7 +14,7 @@ from metrics_stream.conf import get_settings
 from metrics_stream.core.errors import RunStorageError
 from metrics_stream.history import open_history
 from metrics_stream.models import TestRun
-from metrics_stream.runs import lifecycle, recorder
+from metrics_stream.runs import lifecycle, liveness, recorder
 from metrics_stream.runtime.runtime import get_runtime
 from tests.support.api import RUNS_PATH, outcome
 
@@ -44,9 +44,11 @@ async def test_a_run_is_started_with_all_its_values(program):
         "status": "running",
         "started_at": run.started_at.isoformat().replace("+00:00", "Z"),
         "ended_at": None,
+        "test": "checkout-soak",
         "sources": ["a", "b"],
+        "parameters": {},
         "alive_seconds": lifecycle.ALIVE_SECONDS,
-        "silent_seconds": recorder.SILENT_RUN_SECONDS,
+        "silent_seconds": liveness.SILENT_RUN_SECONDS,
     }
     assert await active() == {run.slug: ("a", "b")}
 
@@ -288,7 +290,7 @@ async def test_the_run_of_a_silent_program_has_failed(program):
         watching.open()
         try:
             watching.step()
-            clock.return_value += recorder.SILENT_RUN_SECONDS
+            clock.return_value += liveness.SILENT_RUN_SECONDS
             watching.step()
         finally:
             watching._await(watching._history.close())

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from metrics_stream.broadcast import Broadcaster, BroadcastError, http
+from metrics_stream.broadcast import Broadcaster, BroadcastError, bodies
 from metrics_stream.core.errors import MetricError
 from tests.support.programs import (
     TOKEN,
@@ -63,7 +63,7 @@ async def test_a_request_that_is_refused_as_a_whole_is_dropped(status, log):
 
 
 async def test_metrics_are_sent_in_several_batches(monkeypatch):
-    monkeypatch.setattr(http, "MAX_REQUEST_BYTES", 1_000)
+    monkeypatch.setattr(bodies, "MAX_REQUEST_BYTES", 1_000)
     async with Answers(*(accept(1) for _ in range(3))) as server:
         stream = Broadcaster(url=server.url, token=TOKEN)
         stream.broadcast_many([{"metric_type": "system", "data": {"text": "x" * 600}} for _ in range(3)])

@@ -1,7 +1,6 @@
 """A block that is a test run, with any store: which calls it makes, and how it behaves when they fail."""
 
 import logging
-from types import SimpleNamespace
 
 import pytest
 
@@ -11,36 +10,8 @@ from metrics_stream.core.errors import RunError, RunOverError, RunUnavailableErr
 from metrics_stream.core.formats.runs import ENDINGS
 from metrics_stream.runs import lifecycle
 from tests.support.programs import messages
+from tests.support.run_stores import Store
 from tests.support.stack import wait_until
-
-RUN = SimpleNamespace(slug="soak-1")
-
-
-class Store:
-    """A run store that lists its calls; each call raises the next of the given errors, or nothing for None."""
-
-    alive_seconds = 0.005
-
-    def __init__(self, *, alive=(), stop=()):
-        self.alive = list(alive)
-        self.stops = list(stop)
-        self.calls = []
-
-    def start(self):
-        return RUN
-
-    def keep_alive(self):
-        self.calls.append("alive")
-        if self.alive and (answer := self.alive.pop(0)):
-            raise answer
-
-    def stop(self, status, note):
-        self.calls.append((status, note))
-        if self.stops and (answer := self.stops.pop(0)):
-            raise answer
-
-    def close(self):
-        self.calls.append("close")
 
 
 @pytest.fixture

@@ -26,14 +26,15 @@ class Command(BaseCommand):
 
     def handle(self, slug: str | None = None, **options: Any) -> None:
         try:
-            run = lifecycle.stop(_choose_run(slug, lifecycle.current()), options["status"])
+            run = lifecycle.stop(choose_run(slug, lifecycle.current()), options["status"])
         except RunError as error:
             raise CommandError(str(error)) from error
         seconds = (database_now() - run.started_at).total_seconds() if run.started_at else 0
         self.stdout.write(f"{run.slug}: {run.status} after {clock_text(seconds)}")
 
 
-def _choose_run(slug: str | None, current: list[TestRun]) -> TestRun:
+def choose_run(slug: str | None, current: list[TestRun]) -> TestRun:
+    """Return the run that a person has named, or the only one that is running; raise CommandError."""
     allowed = ", ".join(run.slug for run in current)
     if slug is None and len(current) > 1:
         raise CommandError(f"{len(current)} test runs are running; name one of them: {allowed}")
