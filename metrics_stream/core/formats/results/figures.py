@@ -55,6 +55,7 @@ class Interval(NamedTuple):
     seconds: float
     requests: int
     failures: int
+    mean_ms: float
     response_times: EncodedSketch
 
 

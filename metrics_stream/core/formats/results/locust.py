@@ -15,6 +15,7 @@ _NEEDED = ("Name", *_COUNTS, "Average Response Time", "Min Response Time", "Max 
 _TOTAL = "Aggregated"
 
 RULES = (
+    "The duration is calculated from Locust's count and rate, which reach to its last answer.",
     "Locust rounds percentiles: to whole ms below 100 ms, then to two digits.",
     "Locust writes the file once a second, and the requests of its last moments may be missing in it.",
 )
@@ -59,10 +60,12 @@ def _totals(row: dict[str, str], name: str) -> Totals:
     if not requests:
         return Totals(requests=0, failures=0, rate=stated(row["Requests/s"], "Requests/s"))
     mean, least, most = (stated(row[f"{word} Response Time"], word) for word in ("Average", "Min", "Max"))
+    rate = stated(row["Requests/s"], "Requests/s")
     return Totals(
         requests=requests,
         failures=failures,
-        rate=stated(row["Requests/s"], "Requests/s"),
+        rate=rate,
+        duration_seconds=Figure(requests / rate.value) if rate and rate.value else None,
         mean_ms=mean,
         min_ms=least,
         max_ms=most,

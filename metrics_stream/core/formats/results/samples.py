@@ -67,6 +67,7 @@ class Counted:
 class _Second:
     requests: int = 0
     failures: int = 0
+    sum_ms: float = 0.0
     response_times: Sketch = field(default_factory=Sketch)
 
 
@@ -116,6 +117,7 @@ class Samples:
             second = self._seconds[at] = _Second()
         second.requests += 1
         second.failures += failed
+        second.sum_ms += elapsed_ms
         second.response_times.add(elapsed_ms)
 
     def __len__(self) -> int:
@@ -152,7 +154,14 @@ class Samples:
     def intervals(self) -> tuple[Interval, ...]:
         """Return what ended in each second that has requests, the earliest first; nothing past MAX_INTERVALS."""
         return tuple(
-            Interval(float(second), 1.0, entry.requests, entry.failures, entry.response_times.encode())
+            Interval(
+                float(second),
+                1.0,
+                entry.requests,
+                entry.failures,
+                entry.sum_ms / entry.requests,
+                entry.response_times.encode(),
+            )
             for second, entry in sorted(self._seconds.items())
         )
 

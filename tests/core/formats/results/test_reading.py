@@ -106,6 +106,7 @@ CASES = {
                 "requests": 288,
                 "failures": 76,
                 "rate": 72.415305,
+                "seconds": 3.97706,
                 "mean": 55.295857,
                 "min": 2.294321,
                 "max": 268.127646,
