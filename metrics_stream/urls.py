@@ -2,6 +2,7 @@
 
 from django.urls import path
 
+from metrics_stream.api import comparison as api_comparison
 from metrics_stream.api import metrics as api_metrics
 from metrics_stream.api import past_runs
 from metrics_stream.api import runs as api_runs
@@ -31,6 +32,8 @@ urlpatterns = [
     # Any text is accepted, so that a text that is not a slug is answered like an unknown run.
     path("api/runs/<str:slug>/alive/", api_runs.keep_alive, name="keep_run_alive"),
     path("api/runs/<str:slug>/stop/", api_runs.stop, name="stop_run"),
+    path("api/v1/runs/<str:slug>/compare/", api_comparison.compare_run, name="compare_run"),
+    path("api/runs/<str:slug>/compare/", api_comparison.compare_run, name="compare_run_unversioned"),
     path("api/runs/<str:slug>/phases/", api_runs.phases, name="run_phases"),
     path("api/runs/<str:slug>/metrics/", past_runs.record, name="record_run"),
     path("api/stats/", status.stats, name="stats"),

@@ -6,6 +6,7 @@ Only tokens give access. Cookies do not count, so that no other site can use the
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from functools import wraps
 from hashlib import blake2b
@@ -27,8 +28,11 @@ from metrics_stream.server.answers import answer_with
 from metrics_stream.server.refusals import Refusal, count_refusal
 from metrics_stream.server.request_head import RefusedRequestError
 
-PATHS = ("/api/metrics/", "/api/runs/")
+PATHS = ("/api/metrics/", "/api/runs/", "/api/v1/runs/")
 """The paths of the addresses for programs start with one of these."""
+
+# Only such slugs are looked up: some databases fail on other texts.
+SLUG = re.compile(r"[-\w]{1,150}", re.ASCII)
 
 ENCODINGS = ("gzip", "identity")
 

@@ -5,7 +5,6 @@ A token can change only the runs that it has started. Other runs look as if they
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -17,7 +16,14 @@ from django.http import HttpRequest, JsonResponse
 from django.utils import timezone
 
 from metrics_stream.api.programs import Program, publishing_programs_of
-from metrics_stream.api.requests import for_programs, make_publication_key, read_body, read_idempotency_key, reject
+from metrics_stream.api.requests import (
+    SLUG,
+    for_programs,
+    make_publication_key,
+    read_body,
+    read_idempotency_key,
+    reject,
+)
 from metrics_stream.conf import get_settings
 from metrics_stream.core.errors import NotRecordedError, RequestRefusedError, RunError, RunOverError, RunStorageError
 from metrics_stream.core.formats.runs import (
@@ -43,9 +49,6 @@ from metrics_stream.runtime.runtime import get_runtime
 T = TypeVar("T")
 
 KINDS = ("application/json",)
-
-# Only such slugs are looked up: some databases fail on other texts.
-_SLUG = re.compile(r"[-\w]{1,150}", re.ASCII)
 
 _HOUR = timedelta(hours=1)
 
@@ -216,7 +219,7 @@ def _change_phases(token_pk: int, slug: str, wanted: PhaseMark | list[Phase]) ->
 
 def _own_runs(token_pk: int, slug: str) -> QuerySet[TestRun]:
     own = TestRun.objects.filter(slug=slug, started_by=token_pk)
-    return own if _SLUG.fullmatch(slug) else own.none()
+    return own if SLUG.fullmatch(slug) else own.none()
 
 
 def find_run(token_pk: int, slug: str) -> TestRun:

@@ -7,6 +7,7 @@ MetricsStreamError
 ├── ProtocolError             a client's message cannot be accepted
 ├── BodyError                 the body of an HTTP request cannot be read
 ├── ItemError                 one item of a body cannot be published
+├── ResultFileError           a file is no result file of a load tool, or is broken
 ├── RequestRefusedError       an HTTP request of a program is refused
 │   └── InvalidTokenError     it has no valid token
 ├── ClientRefusedError        a WebSocket client may not stay connected
@@ -92,6 +93,10 @@ class ItemError(MetricsStreamError):
         super().__init__(message)
         self.code = code
         self.path = path
+
+
+class ResultFileError(MetricsStreamError):
+    """The readers in `core/formats/results` raise it; commands show it, the API answers `not_a_document`."""
 
 
 class RequestRefusedError(MetricsStreamError):

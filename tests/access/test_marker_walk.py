@@ -40,7 +40,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 PAGES = {
     *("index", "dashboard", "runs", "run", "run_csv", "run_ndjson", "console", "login", "logout", "share_ended"),
     *("share", "healthz", "readyz", "metrics", "publish", "start_run", "keep_run_alive", "stop_run", "stats"),
-    *("security_txt", "favicon"),
+    *("security_txt", "favicon", "compare_run", "compare_run_unversioned"),
 }
 ADMIN_MODELS = {
     *("auth.Group", "auth.User", "axes.AccessAttempt", "axes.AccessLog", "axes.AccessFailureLog"),

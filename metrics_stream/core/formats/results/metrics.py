@@ -1,0 +1,110 @@
+"""The metrics of a test that is over, made of its result file: what an import records in a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from metrics_stream.core.errors import ResultFileError
+from metrics_stream.core.formats.results.figures import Interval, Results, Totals
+from metrics_stream.core.metrics.sketch import Sketch
+
+# A run needs a length; a test of some requests is shorter than a tool's rounding.
+_SHORTEST_SECONDS = 0.001
+
+# Percentiles of a part of the test; the run has those of everything, from the sketches.
+_SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+
+
+def span_of(results: Results, *, ended_at: float, started_at: float | None = None) -> tuple[float, float]:
+    """Return the start and the end of a test, in seconds since 1970.
+
+    What the file says counts, and what it leaves out is calculated with the duration: from `started_at` if that is
+    given, else back from `ended_at`. Raises ResultFileError if the file has no duration.
+    """
+    if results.started_at is not None and results.ended_at is not None:
+        return results.started_at, max(results.ended_at, results.started_at + _SHORTEST_SECONDS)
+    duration = results.totals.duration_seconds
+    if duration is None:
+        raise ResultFileError("the file does not say how long the test took; give its start and its end")
+    seconds = max(duration.value, _SHORTEST_SECONDS)
+    if started_at is not None:
+        return started_at, started_at + seconds
+    ended_at = ended_at if results.ended_at is None else results.ended_at
+    return ended_at - seconds, ended_at
+
+
+def system_metrics(results: Results, started_at: float, ended_at: float) -> Iterator[dict[str, Any]]:
+    """Yield metrics of the type `system`: the course of the test where the file has it, and at the end its totals.
+
+    They are as for `broadcast_many`, and their timestamps lie between `started_at` and `ended_at`, in seconds since
+    1970.
+    """
+    yield _metric(started_at, {"requests_total": 0, "requests_successful": 0, "requests_failed": 0})
+    # Without a start of its own, the file counts the seconds from the start of the test.
+    shift = started_at if results.started_at is None else 0.0
+    requests = failures = 0
+    reached = None
+    for part in results.intervals:
+        for at in _empty_seconds(reached, part.starts_at):
+            yield _metric(min(ended_at, shift + at), {"throughput_tps": 0.0, "requests_total": requests})
+        reached = part.starts_at + part.seconds
+        requests += part.requests
+        failures += part.failures
+        at = min(ended_at, max(started_at, shift + part.starts_at + part.seconds))
+        yield _metric(at, _interval(part, requests, failures))
+    if not results.intervals:
+        yield _metric(ended_at, _totals(results.totals))
+
+
+def _empty_seconds(reached: float | None, starts_at: float) -> list[float]:
+    """Return the ends of the first and the last second without requests, between which a line lies at 0."""
+    if reached is None or starts_at - reached < 1:
+        return []
+    return [reached + 1, starts_at] if starts_at - reached > 1 else [starts_at]
+
+
+def _metric(at: float, data: dict[str, Any]) -> dict[str, Any]:
+    return {"metric_type": "system", "timestamp": at, "data": data}
+
+
+def _interval(part: Interval, requests: int, failures: int) -> dict[str, Any]:
+    sketch = Sketch()
+    sketch.merge(part.response_times)
+    return {
+        "throughput_tps": part.requests / part.seconds,
+        "requests_total": requests,
+        "requests_successful": requests - failures,
+        "requests_failed": failures,
+        "error_rate": part.failures / part.requests,
+        "avg_response_time_ms": part.mean_ms,
+        "max_response_time_ms": part.response_times.max,
+        **{f"{name}_response_time_ms": sketch.quantile(share) for name, share in _SHARES.items()},
+        "sketches": {"response_time_ms": part.response_times},
+    }
+
+
+def _totals(totals: Totals) -> dict[str, Any]:
+    requests, failures = totals.requests, totals.failures
+    figures = {
+        "throughput_tps": totals.rate,
+        "avg_response_time_ms": totals.mean_ms,
+        "min_response_time_ms": totals.min_ms,
+        "max_response_time_ms": totals.max_ms,
+        **{f"{_digits(percent)}_response_time_ms": figure for percent, figure in totals.percentiles_ms.items()},
+    }
+    return {
+        "requests_total": requests,
+        "requests_successful": None if requests is None or failures is None else requests - failures,
+        "requests_failed": failures,
+        "error_rate": totals.failure_ratio,
+        **{name: figure.value for name, figure in figures.items() if figure is not None},
+    }
+
+
+def _digits(percent: float) -> str:
+    """Return the name of a percentile: p50, p01 for 1 %, p999 for 99.9 %, p100."""
+    if percent == 100:
+        return "p100"
+    whole, _, rest = f"{percent:.4f}".partition(".")
+    return f"p{whole:0>2}{rest.rstrip('0')}"

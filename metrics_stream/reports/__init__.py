@@ -1,0 +1,1 @@
+"""What is said of test runs beyond their own pages: comparisons."""
