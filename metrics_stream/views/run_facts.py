@@ -249,7 +249,7 @@ def _picture(run: TestRun, permit: Permit) -> Picture | None:
     return Picture(
         line=drawn.line,
         band=drawn.band,
-        peak=format_number(found.peak, described["unit"]),
+        peak=format_number(found.peak, series.unit or described["unit"]),
         label=described["label"],
         is_load=(series.metric_type, series.field) in LOAD_FIELDS,
         whose=f"over {len(sources):,} sources" if len(sources) > 1 else f"from {sources[0]}",
@@ -302,7 +302,7 @@ def _groups(run: TestRun, permit: Permit) -> list[Group]:
 
 def _series_row(catalogue: Catalogue, row: run_series.SeriesSummary) -> SeriesRow:
     described = describe_field(catalogue, row.metric_type, row.field)
-    unit = described["unit"]
+    unit = row.unit or described["unit"]
     return SeriesRow(
         label=described["label"],
         path=row.field,

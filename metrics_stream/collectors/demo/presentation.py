@@ -17,6 +17,30 @@ MAX_AGENT_NODES = 8
 
 Entry = dict[str, Any]
 
+_MEASURES = {
+    "throughput_tps": "tps",
+    "avg_response_time_ms": "ms",
+    "p99_response_time_ms": "ms",
+    "error_rate": "ratio",
+    "cost_per_transaction": "$",
+    "fraud_detection_accuracy": "ratio",
+}
+_COSTS = ("cost_per_transaction", "baseline_cost_per_transaction", "total_cost", "money_saved", "net_gain")
+UNITS = {
+    **{f"competitive_benchmarks.our_performance.{name}": unit for name, unit in _MEASURES.items()},
+    **{f"competitive_benchmarks.competitor_avg.{name}": unit for name, unit in _MEASURES.items()},
+    "competitive_benchmarks.improvement_percentage": "percent",
+    **{f"cost_efficiency.{name}": "$" for name in _COSTS},
+    "cost_efficiency.savings_percentage": "percent",
+    "cost_efficiency.roi_percentage": "percent",
+    "cost_efficiency.payback_period_months": "months",
+    "resilience_demonstration.availability_percentage": "percent",
+    "resilience_demonstration.error_rate": "ratio",
+    "resilience_demonstration.peak_throughput_tps": "tps",
+    "resilience_demonstration.last_recovery_seconds": "s",
+}
+"""The units of fields that no catalogue knows."""
+
 
 class Showcase:
     """Builds the `presentation` metric of each step, and remembers the test's records."""

@@ -4,6 +4,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from metrics_stream.broadcast.broadcaster import Broadcaster
+from metrics_stream.collectors.demo.presentation import UNITS
 from metrics_stream.collectors.demo.simulation import MAX_AGENTS, DemoStep, DemoTest
 from metrics_stream.collectors.limits import number_between
 from metrics_stream.collectors.pace import stop_on_signals, ticks
@@ -58,4 +59,4 @@ def publish_summary(stream: Broadcaster, step: DemoStep) -> None:
     """Publish the metrics for which once per second is enough."""
     stream.broadcast_business_metrics(step.business)
     stream.broadcast_hero_metrics(step.hero)
-    stream.broadcast_presentation_data(step.presentation)
+    stream.broadcast_presentation_data(step.presentation, units=UNITS)

@@ -38,7 +38,7 @@ def metric_of(data) -> Metric:
         ({"a": 1}, "a.b", MISSING),
         ([1], "0", MISSING),
     ],
-    ids=str,
+    ids=lambda value: "missing" if value is MISSING else str(value),
 )
 def test_longest_key_that_fits_is_the_one_that_a_name_means(data, path, value):
     assert look_up(data, path) is value or look_up(data, path) == value

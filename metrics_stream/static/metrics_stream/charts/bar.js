@@ -1,6 +1,6 @@
 // Horizontal bars: fields, sources, agents, or the numbers inside an object.
 
-import { formatNumber, humanize } from "../client/format.js";
+import { formatNumber, nameBesideUnit } from "../client/format.js";
 import { levelOf, worst } from "../client/levels.js";
 import { choose, describeLeft, readingsOf } from "../client/readings.js";
 import { element, KeyedList, setAttribute, setStyle, setText } from "./dom.js";
@@ -90,7 +90,7 @@ export function barsOf({ key, label, value, unit, unitAt, outside }) {
     .filter(([, inner]) => typeof inner === "number")
     .map(([name, inner]) => ({
       key: `${key}\u0000${name}`,
-      label: humanize(name),
+      label: nameBesideUnit(name, unitAt(name)),
       value: inner,
       unit: unitAt(name),
       outside: "",

@@ -1,6 +1,6 @@
 // The content of a table, as rows and columns of text.
 
-import { formatValue, humanize } from "../client/format.js";
+import { formatValue, humanize, nameBesideUnit } from "../client/format.js";
 import { levelOf, levelOfWord } from "../client/levels.js";
 
 /**
@@ -78,7 +78,8 @@ function fieldGrid(readings, panel) {
     if (isObject(value)) {
       for (const [name, inner] of Object.entries(value)) {
         const below = (path) => unitAt(`${name}.${path}`);
-        put(`${field.path}\u0000${name}`, humanize(name), source, cell(inner, unitAt(name), panel, judged, below));
+        const head = nameBesideUnit(name, unitAt(name));
+        put(`${field.path}\u0000${name}`, head, source, cell(inner, unitAt(name), panel, judged, below));
       }
     } else {
       put(field.path, field.label, source, readingCell(reading, panel, judged));
@@ -103,13 +104,13 @@ function matrixGrid({ value, unitAt }, panel) {
   if (columns.length < 2 || shared.length === 0) return null;
   const rows = names.map((name) => ({
     key: name,
-    head: humanize(name),
+    head: nameBesideUnit(name, unitAt(`${columns[0][0]}.${name}`)),
     cells: columns.map(([column, inner]) => cell(inner[name], unitAt(`${column}.${name}`), panel, false)),
   }));
   for (const [name, inner] of Object.entries(value)) {
     if (isObject(inner)) continue;
     const wide = { ...cell(inner, unitAt(name), panel, false), span: columns.length };
-    rows.push({ key: `\u0000${name}`, head: humanize(name), cells: [wide] });
+    rows.push({ key: `\u0000${name}`, head: nameBesideUnit(name, unitAt(name)), cells: [wide] });
   }
   return { columns: columns.map(([name]) => humanize(name)), corner: "", rows };
 }
@@ -118,8 +119,8 @@ function listGrid({ value: items, unit, unitAt }, panel) {
   if (items.length && items.every(isObject)) {
     const [head, ...keys] = [...new Set(items.flatMap((item) => Object.keys(item)))];
     return {
-      columns: keys.map(humanize),
-      corner: humanize(head),
+      columns: keys.map((key) => nameBesideUnit(key, unitAt(key))),
+      corner: nameBesideUnit(head, unitAt(head)),
       rows: items.map((item, index) => ({
         key: String(index),
         head: formatValue(item[head], unitAt(head), panel.decimals),

@@ -5,22 +5,17 @@ import uPlot from "../vendor/uPlot.min.js";
 import { outsideWords } from "../client/bounds.js";
 import { leftEdgeMs } from "../client/columns.js";
 import { formatNumber } from "../client/format.js";
-import { levelOf, severityOf } from "../client/levels.js";
+import { LineChoice } from "../client/line_choice.js";
 import { boundsOf, lineGeometry, stack } from "../client/line_geometry.js";
-import { keyOfLine, linesOf, seriesOf } from "../client/readings.js";
+import { linesOf, seriesOf } from "../client/readings.js";
 import { formatClock, RIGHT_PADDING_PX, timeLabels } from "./axis.js";
 import { element, setAttribute, setStyle, setText } from "./dom.js";
 import { Legend } from "./legend.js";
 import { fade, resolveColours, SERIES_COLOURS, seriesVariable } from "./palette.js";
+import { isolatedPoints, nearestDefined } from "./rows.js";
 import { drawLine, fillArea, fillRanges } from "./strokes.js";
 import { axisWidth, MOST, ticksBetween, valueLabels } from "./value_axis.js";
 import { watchZoom } from "./zoom.js";
-
-/** More lines cannot be told apart; a text says how many are left out. */
-const MAX_LINES = 16;
-
-/** Where not all lines are drawn, the worst are chosen this often: a choice that changes all the time cannot be read. */
-const CHOICE_MS = 10_000;
 
 /** New points are drawn within this time, even where they move the chart by less than half a pixel. */
 const NEW_POINTS_MS = 333;
@@ -48,9 +43,6 @@ export class LineChart {
   #hidden = new Set();
   /** @type {{store: Store, source: string | null} | null} the data to draw */
   #source = null;
-  /** @type {Set<string>} the keys of the lines that are drawn while there are too many */
-  #chosen = new Set();
-  #chosenAtMs = -Infinity;
   #hasNewPoints = false;
   /** @type {Moment | null} of the last drawing */
   #drawnMoment = null;
@@ -64,6 +56,7 @@ export class LineChart {
     this.panel = panel;
     this.windowMs = (panel.options.window_seconds ?? 300) * 1000;
     this.unit = panel.unit || panel.fields[0]?.unit || "";
+    this.choice = new LineChoice(panel);
     this.canvas = element("div", { class: "line__plot", role: "img" });
     this.time = element("div", { class: "line__time numeric", "aria-hidden": "true", hidden: true });
     this.more = element("p", { class: "line__more", hidden: true });
@@ -107,7 +100,7 @@ export class LineChart {
     const { store, source } = this.#source;
     this.#hasNewPoints = false;
     const all = seriesOf(store, this.panel, source);
-    const lines = linesOf(this.#choose(all), this.panel);
+    const lines = linesOf(this.choice.choose(all), this.panel);
     const leftOut = this.panel.fields.map(({ path }) => store.leftOutCount(this.panel.metric_type, path));
     const total = leftOut.reduce((sum, count) => sum + count, all.length);
     const changed = lines.map(keyAndLabel).join() !== this.#lines.map(keyAndLabel).join();
@@ -127,24 +120,6 @@ export class LineChart {
       this.#moveTimeAxis(moment);
     }
     this.#showLegend();
-  }
-
-  /** Return the lines to draw: the worst, by the states of agents and the thresholds of the panel. */
-  #choose(all) {
-    if (all.length <= MAX_LINES) return all;
-    const nowMs = performance.now();
-    const chosen = all.filter((line) => this.#chosen.has(keyOfLine(line)));
-    if (chosen.length === MAX_LINES && nowMs - this.#chosenAtMs < CHOICE_MS) return chosen;
-    const ranked = all.map((line) => {
-      const { severity, lastValue } = line.series;
-      const key = keyOfLine(line);
-      const rank = Math.min(severity, severityOf(levelOf(lastValue, this.panel)));
-      return { line, key, rank, isNew: this.#chosen.has(key) ? 0 : 1 };
-    });
-    ranked.sort((a, b) => a.rank - b.rank || a.isNew - b.isNew);
-    this.#chosen = new Set(ranked.slice(0, MAX_LINES).map(({ key }) => key));
-    this.#chosenAtMs = nowMs;
-    return all.filter((line) => this.#chosen.has(keyOfLine(line)));
   }
 
   /** Use the colours of the current theme. */
@@ -390,37 +365,3 @@ export class LineChart {
 }
 
 const keyAndLabel = (line) => `${line.key}\u0001${line.label}`;
-
-/** Return the points without a neighbour, which a line alone does not show. */
-function isolatedPoints(plot, seriesIndex) {
-  const column = plot.data[seriesIndex];
-  const isolated = [];
-  let before = null;
-  let candidate = null;
-  for (let row = 0; row < column.length; row += 1) {
-    const value = column[row];
-    if (value === undefined) continue;
-    if (value === null) {
-      if (candidate !== null) isolated.push(candidate);
-      candidate = before = null;
-    } else {
-      candidate = before === null ? row : null;
-      before = row;
-    }
-  }
-  if (candidate !== null) isolated.push(candidate);
-  return isolated;
-}
-
-/** Return the row nearest to the cursor in which a series has a value; null inside a gap. */
-function nearestDefined(times, column, hovered) {
-  if (column[hovered] !== undefined) return column[hovered] === null ? null : hovered;
-  let left = hovered;
-  let right = hovered;
-  while (left >= 0 && column[left] === undefined) left -= 1;
-  while (right < column.length && column[right] === undefined) right += 1;
-  if (column[left] === null || column[right] === null || left < 0 || right >= column.length) {
-    return column[left] === null || left < 0 ? null : left;
-  }
-  return times[hovered] - times[left] <= times[right] - times[hovered] ? left : right;
-}

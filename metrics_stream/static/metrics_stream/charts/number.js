@@ -5,7 +5,6 @@ import { formatChange, formatDuration, formatParts, formatValue } from "../clien
 import { levelOf } from "../client/levels.js";
 import { choose, readingsOf } from "../client/readings.js";
 import { element, setAttribute, setStyle, setText } from "./dom.js";
-import { OutsideMark } from "./outside_mark.js";
 import { MAX_READINGS, ReadingGroup } from "./reading_group.js";
 import { Sparkline } from "./sparkline.js";
 
@@ -53,10 +52,9 @@ export class NumberChart {
     const change = element("span", { class: "number__change numeric" });
     const sparkline = new Sparkline();
     const trend = element("div", { class: "number__trend" }, sparkline.node);
-    const outside = new OutsideMark();
-    const node = element("div", { class: "number" }, label, figure, outside.node, change);
+    const node = element("div", { class: "number" }, label, figure, change);
     if (this.hasTrend) node.append(trend);
-    return { node, label, figure, prefix, text, unit, outside, change, sparkline, widest: 0 };
+    return { node, label, figure, prefix, text, unit, change, sparkline, widest: 0 };
   }
 
   #updateFigure(part, reading) {
@@ -71,7 +69,6 @@ export class NumberChart {
     setText(part.prefix, parts.prefix);
     setText(part.text, parts.text);
     setText(part.unit, parts.unit);
-    part.outside.show(reading.outside);
     setAttribute(part.node, "data-level", levelOf(reading.value, this.panel));
     const length = parts.prefix.length + parts.text.length + parts.unit.length * 0.5;
     // The size follows the longest text so far and never grows again, so that the number rarely changes its size.
@@ -79,9 +76,12 @@ export class NumberChart {
       part.widest = length;
       setStyle(part.figure, "--characters", String(Math.max(SHORTEST_FIGURE, length)));
     }
+    const { series, outside } = reading;
+    // What a person must know of the value comes before its change.
+    const change = this.hasTrend && series !== null ? this.#describeChange(series, unit) : "";
+    setText(part.change, outside || change);
+    setAttribute(part.change, "data-outside", outside !== "");
     if (!this.hasTrend) return;
-    const { series } = reading;
-    setText(part.change, series === null ? "" : this.#describeChange(series, unit));
     part.sparkline.paint(series, this.fromMs, this.nowMs, reading.field);
   }
 

@@ -224,7 +224,7 @@ export function formatValue(value, unit = "", decimals = null, unitAt = () => un
     return Object.entries(value)
       .map(([key, item]) => {
         const below = (path) => unitAt(`${key}.${path}`);
-        return `${humanize(key)} ${formatValue(item, unitAt(key), decimals, below)}`;
+        return `${nameBesideUnit(key, unitAt(key))} ${formatValue(item, unitAt(key), decimals, below)}`;
       })
       .join(", ");
   }
@@ -240,6 +240,29 @@ const SPELLINGS = new Map(
     .split(" ")
     .map((word) => [word.toLowerCase(), word]),
 );
+
+/** What names end with, by the unit that is shown beside the value. */
+const ENDINGS = new Map([
+  ["ms", /_ms$/],
+  ["s", /_(s|seconds)$/],
+  ["tps", /_(tps|per_second)$/],
+  ["percent", /_(percentage|percent|pct)$/],
+  ["$", /_(usd|dollars)$/],
+  ["months", /_months$/],
+  ["Mbps", /_mbps$/],
+]);
+
+/**
+ * Return a key as a person writes it, without a unit that is shown beside the value.
+ *
+ * @param {string} key
+ * @param {string} unit of the value
+ * @returns {string} "P99 latency" for "p99_latency_ms" with the unit "ms"
+ */
+export function nameBesideUnit(key, unit) {
+  const ending = ENDINGS.get(unit);
+  return humanize(ending === undefined ? key : String(key).replace(ending, ""));
+}
 
 /** Keys that are written as identifiers; other names are labels already. */
 const IDENTIFIER = /^[a-z0-9]+(_+[a-z0-9]+)*$/;

@@ -61,6 +61,8 @@ export class Store {
     /** @type {number | null} time of the first metric in milliseconds; charts begin there */
     this.firstMs = null;
     this.clocks = new SourceClocks();
+    /** Whether a producer has stated over which time its values were measured. */
+    this.hasWindows = false;
     for (const { metricType, path, windowSeconds, isDrawn = true } of tracks) {
       if (!this.#heard.has(metricType)) this.#heard.set(metricType, new Map());
       this.#heard.get(metricType).set(path, new Map());
@@ -105,6 +107,7 @@ export class Store {
     const source = String(metric.source ?? "");
     const entries = Array.isArray(data) ? data : [data];
     const origin = { source, timestampMs, receivedAtMs, units: metric.units ?? null, windows: metric.windows ?? null };
+    this.hasWindows ||= origin.windows !== null;
     if (!this.#entries.has(metricType)) this.#entries.set(metricType, new Entries());
     const kept = this.#entries.get(metricType);
     for (const entry of entries) {
@@ -147,6 +150,7 @@ export class Store {
       series.isWorst = columns.is_worst ?? false;
       series.unit = columns.unit ?? series.unit;
       series.windowSeconds = columns.window_seconds ?? series.windowSeconds;
+      this.hasWindows ||= series.windowSeconds !== null;
       series.receivedAtMs = Math.max(series.receivedAtMs, series.lastTimeMs);
       this.#hear(this.#heard.get(metricType).get(field), source, series.receivedAtMs);
       this.firstMs = Math.min(this.firstMs ?? Infinity, series.times[0]);

@@ -271,6 +271,7 @@ class DashboardPage {
     const { store } = this.feed;
     this.time.tick();
     this.timebar.show();
+    this.#markNow();
     if (!isReplaying) this.runs.refresh(this.connection.clock.now());
     // Frames were rare at rest: no panel counts as stale before the first usual frame can have come.
     const restedMs = nowMs < this.#caughtUpAtMs ? REST_SECONDS * 1000 : 0;
@@ -291,6 +292,13 @@ class DashboardPage {
     for (const panel of this.panels) panel.showAge(frame, { nowMs, staleMs, startedAtMs: this.startedAtMs });
     this.clockNotice.show(store.clocks.wrong);
     this.sources.show(store.sources());
+  }
+
+  /** While charts are zoomed in, say when the values of the other panels are from. */
+  #markNow() {
+    const { zoom, isLive, nowMs } = this.time;
+    const words = zoom === null ? null : isLive ? "now" : `at ${formatClock(nowMs / 1000)}`;
+    for (const panel of this.panels) panel.showNow(words);
   }
 
   #showAge(ageMs, staleMs) {

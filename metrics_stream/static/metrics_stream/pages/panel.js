@@ -3,6 +3,7 @@
 import { LEVEL_WORDS, levelIcon, setAttribute, setLevelIcon, setText } from "../charts/dom.js";
 import { formatDuration } from "../client/format.js";
 import { lastReceivedMs } from "../client/readings.js";
+import { describeWindows } from "../client/windows.js";
 
 /** After this time without any data the panel says how to publish. */
 const HINT_AFTER_MS = 8_000;
@@ -33,6 +34,8 @@ export class Panel {
     this.visible = false;
     this.state = section.querySelector("[data-panel-state]");
     this.stateWord = section.querySelector("[data-panel-state-word]");
+    this.windows = section.querySelector("[data-panel-windows]");
+    this.now = section.querySelector("[data-panel-now]");
     this.stale = section.querySelector("[data-panel-stale]");
     this.waiting = section.querySelector("[data-panel-waiting]");
     this.waitingText = section.querySelector("[data-panel-waiting-text]");
@@ -94,6 +97,9 @@ export class Panel {
     setAttribute(this.section, "data-stale", isStale);
     setAttribute(this.stale, "hidden", !isStale);
     if (isStale) setText(this.stale, `no data for ${formatDuration(silentMs)}`);
+    const windows = describeWindows(store, this.config, source);
+    setAttribute(this.windows, "hidden", windows === "");
+    setAttribute(this.windows, "title", windows ? `Measured over different times. ${windows}` : null);
     if (this.#isFilled) return;
     const names = this.config.fields.map((field) => field.label).join(", ");
     const isEmpty = hasType && this.#painted?.version > 0;
@@ -102,6 +108,17 @@ export class Panel {
       isEmpty && names ? `No values for ${names} yet` : `Waiting for ${this.config.metric_type} metrics…`,
     );
     setAttribute(this.hint, "hidden", hasType || nowMs - startedAtMs < HINT_AFTER_MS);
+  }
+
+  /**
+   * Mark a panel that shows the newest values while charts over time show another stretch.
+   *
+   * @param {string | null} words when the values are from, such as "now"; null: charts show the same time
+   */
+  showNow(words) {
+    const isMarked = words !== null && this.config.kind !== "text" && this.chart.draw === undefined;
+    setAttribute(this.now, "hidden", !isMarked);
+    if (isMarked) setText(this.now, words);
   }
 
   /** Use the colours of the current theme from the next painting on. */

@@ -89,14 +89,16 @@ export class TimeBar {
 
   #stateWords(state) {
     const { time } = this;
-    if (state === "live") return null;
+    const isZoomed = time.zoom !== null;
+    if (state === "live") return isZoomed ? { state: "zoomed", words: "Zoomed in" } : null;
+    const zoomed = isZoomed ? ", zoomed in" : "";
     if (state === "paused") {
       const count = time.behind;
-      return { state, words: `Paused, ${count.toLocaleString("en")} ${count === 1 ? "update" : "updates"} behind` };
+      return { state, words: `Paused${zoomed}, ${count.toLocaleString("en")} ${count === 1 ? "update" : "updates"} behind` };
     }
     const { speed, state: play } = time.player;
     const words = { playing: `Replay, ${speed}×`, paused: "Replay, paused", ended: "Replay, at its end" }[play];
-    return { state, words };
+    return { state, words: `${words}${zoomed}` };
   }
 
   #showWindow() {
