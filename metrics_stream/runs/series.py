@@ -10,7 +10,8 @@ import msgspec
 from metrics_stream.core.metrics.annotations import UNSTATED, Annotation, annotations_of
 from metrics_stream.core.metrics.permission import EVERYTHING, Permit
 from metrics_stream.core.metrics.summaries import is_percentile
-from metrics_stream.core.series.columns import Column, SeriesColumns, SeriesKey, Unpacked, downsample, make_grid, unpack
+from metrics_stream.core.series.columns import Column, SeriesColumns, SeriesKey, downsample, make_grid
+from metrics_stream.core.series.packing import Unpacked, unpack
 from metrics_stream.core.series.sketch_columns import SketchColumns
 from metrics_stream.models import SeriesGroup, TestRun, TierChunk
 from metrics_stream.runs.open_run import key_of, put_minute
@@ -98,7 +99,7 @@ def _summarize(
     count, most = sum(column.counts), max(column.highs)
     percentile, is_worst = None, False
     if is_percentile(field):
-        found = sketches.percentiles(field, [0], [count])
+        found = sketches.percentiles(field, [0], [count], [column.lasts[-1]])
         is_worst = found is None and count > 1
         percentile = most if found is None else found[0]
     return SeriesSummary(
