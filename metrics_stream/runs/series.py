@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
 
+from metrics_stream.core.metrics.annotations import UNSTATED, Annotation, annotations_of
 from metrics_stream.core.metrics.permission import EVERYTHING, Permit
 from metrics_stream.core.metrics.summaries import is_percentile
 from metrics_stream.core.series.columns import Column, SeriesColumns, SeriesKey, downsample, make_grid
@@ -38,6 +39,8 @@ class SeriesSummary(msgspec.Struct, frozen=True, kw_only=True):
     last: float
     percentile: float | None = None
     is_worst: bool = False
+    unit: str | None = None
+    window_seconds: float | None = None
 
 
 def keys(run: TestRun) -> list[tuple[SeriesKey, tuple[str, ...]]]:
@@ -84,18 +87,21 @@ def summary(run: TestRun) -> list[SeriesSummary]:
         Wanted(groups.keys(), since, until, (), run.tiers_until), choose_tier(groups.keys(), until - since, 1)
     )
     return [
-        _summarize(key_of(groups[pk]), field, column, merged)
+        _summarize(key_of(groups[pk]), field, column, merged, stated.get(field, UNSTATED))
         for pk, part in parts.items()
         for merged in [_merge(part.sketches)]
+        for stated in [annotations_of(groups[pk].units, groups[pk].windows)]
         for field, column in part.columns.items()
     ]
 
 
-def _summarize(key: SeriesKey, field: str, column: Column, sketches: SketchColumns) -> SeriesSummary:
+def _summarize(
+    key: SeriesKey, field: str, column: Column, sketches: SketchColumns, stated: Annotation
+) -> SeriesSummary:
     count, most = sum(column.counts), max(column.highs)
     percentile, is_worst = None, False
     if is_percentile(field):
-        found = sketches.percentiles(field, [0], [count])
+        found = sketches.percentiles(field, [0], [count], [column.lasts[-1]])
         is_worst = found is None and count > 1
         percentile = most if found is None else found[0]
     return SeriesSummary(
@@ -108,6 +114,8 @@ def _summarize(key: SeriesKey, field: str, column: Column, sketches: SketchColum
         last=column.lasts[-1],
         percentile=percentile,
         is_worst=is_worst,
+        unit=stated.unit,
+        window_seconds=stated.window_seconds,
     )
 
 
@@ -183,6 +191,7 @@ def _read(
             bucket_seconds=tier,
             fields=fields,
             sketches=parts[pk].sketches,
+            annotations=annotations_of(group.units, group.windows),
         )
     ]
 

@@ -14,7 +14,8 @@ from datetime import UTC, datetime, timedelta
 
 from metrics_stream.core.metrics.catalogue import Catalogue
 from metrics_stream.core.metrics.encoding import encode_metric
-from metrics_stream.core.series.columns import Column, SeriesKey, pack
+from metrics_stream.core.series.columns import Column, SeriesKey
+from metrics_stream.core.series.packing import pack
 from metrics_stream.models import RecorderState, SeriesGroup, TestRun, TierChunk
 from metrics_stream.runs.coarse_tiers import CoarseTiers, Reach
 from metrics_stream.runs.tiers import row_start, span_seconds
