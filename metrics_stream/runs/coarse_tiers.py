@@ -12,7 +12,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from metrics_stream.core.series.columns import Column, SeriesKey, Unpacked, bounds_of, pack, unpack
+from metrics_stream.core.series.columns import Column, SeriesKey, bounds_of
+from metrics_stream.core.series.packing import Unpacked, pack, unpack
 from metrics_stream.core.series.sketch_columns import SketchColumns
 from metrics_stream.models import SeriesGroup, TestRun, TierChunk
 from metrics_stream.runs.tiers import COARSE, MINUTE, WIDE, finer_than, row_start, span_seconds
@@ -204,7 +205,7 @@ def put_bucket(row: Unpacked, bucket: int, finer: Unpacked, factor: int) -> None
     first, end = bucket * factor, (bucket + 1) * factor
     for field, column in finer.columns.items():
         part = column.between(first, end)
-        if part.buckets:
+        if part.buckets or part.nulls:
             wide = part.widened(bounds_of(part.buckets, factor))
             row.columns.setdefault(field, Column()).replace(bucket, bucket + 1, wide)
     row.sketches.drop(bucket, bucket + 1)

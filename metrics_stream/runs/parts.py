@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from metrics_stream.core.series.columns import Column, Unpacked, bounds_of, unpack
+from metrics_stream.core.series.columns import Column, bounds_of
+from metrics_stream.core.series.packing import Unpacked, unpack
 from metrics_stream.core.series.sketch_columns import SketchColumns
 from metrics_stream.models import TierChunk
 from metrics_stream.runs.coarse_tiers import put_minute
@@ -96,7 +97,7 @@ def _append(into: Unpacked, part: Unpacked, first: int, factor: int) -> None:
     """Replace the buckets from `first` on by those of a part whose buckets are `factor` times as narrow."""
     for field, column in part.columns.items():
         late = column.between(first * factor, _LAST)
-        if late.buckets:
+        if late.buckets or late.nulls:
             wide = late.widened(bounds_of(late.buckets, factor))
             into.columns.setdefault(field, Column()).replace(first, _LAST, wide)
     into.sketches.drop(first, _LAST)

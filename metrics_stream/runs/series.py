@@ -99,7 +99,7 @@ def _summarize(
     count, most = sum(column.counts), max(column.highs)
     percentile, is_worst = None, False
     if is_percentile(field):
-        found = sketches.percentiles(field, [0], [count])
+        found = sketches.percentiles(field, [0], [count], [column.lasts[-1]])
         is_worst = found is None and count > 1
         percentile = most if found is None else found[0]
     return SeriesSummary(

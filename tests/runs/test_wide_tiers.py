@@ -2,6 +2,7 @@
 
 import pytest
 
+from metrics_stream.core.metrics.sketch import Sketch
 from metrics_stream.models import TestRun, TierChunk
 from metrics_stream.runs import series as run_series
 from metrics_stream.runs.tiers import WIDE
@@ -121,3 +122,32 @@ def test_a_run_that_an_earlier_version_began_catches_up():
         check_all(run, metrics)
     check_all(recording.end(run), metrics)
     assert stored(run) >= {*WIDE}
+
+
+def test_sketches_and_nulls_are_in_wide_buckets():
+    run, recording = start_run(), Recording("soak")
+    values = {at: [1.0, 2.0, float(at)] for at in range(10, 30 * HOUR, 300)}
+    metrics = []
+    for at, measured in values.items():
+        sketch = Sketch()
+        for value in measured:
+            sketch.add(value)
+        # The value sent as p95 is wrong on purpose: only the sketches give the right one.
+        data = {"p99_ms": 1.0, "n": None if at < 3 * HOUR else 1, "sketches": {"ms": sketch.encode()}}
+        metrics.append(metric(at, data))
+    recording.record(metric(0, {"n": 1}), *metrics)
+    run = recording.end(run)
+    found = {one.field: one for one in run_series.series(run, max_points=12)}
+    percentile = found["p99_ms"]
+    assert percentile.bucket_seconds >= HOUR
+    for bucket, value in zip(percentile.buckets, percentile.percentile, strict=True):
+        begin = percentile.starts_at + bucket * percentile.bucket_seconds - START
+        measured = sorted(
+            value
+            for at, of_metric in values.items()
+            if begin <= at < begin + percentile.bucket_seconds
+            for value in of_metric
+        )
+        assert value == pytest.approx(measured[-1], rel=0.1)
+    # Nulls end the line where nothing else is.
+    assert found["n"].nulls == [bucket for bucket in range(found["n"].buckets[1]) if bucket not in found["n"].buckets]

@@ -14,8 +14,9 @@ from datetime import UTC, datetime, timedelta
 
 from metrics_stream.core.metrics.catalogue import Catalogue
 from metrics_stream.core.metrics.encoding import encode_metric
-from metrics_stream.core.series.columns import Column, SeriesKey, pack
-from metrics_stream.models import SeriesGroup, TestRun, TierChunk
+from metrics_stream.core.series.columns import Column, SeriesKey
+from metrics_stream.core.series.packing import pack
+from metrics_stream.models import RecorderState, SeriesGroup, TestRun, TierChunk
 from metrics_stream.runs.coarse_tiers import CoarseTiers, Reach
 from metrics_stream.runs.tiers import row_start, span_seconds
 from tests.support.recording import Recording
@@ -50,7 +51,10 @@ def record_long_run(
             for place, source in enumerate(sources)
         ]
         recording.record(*metrics, each=len(sources))
-    return recording.end(run)
+    run = recording.end(run)
+    # The position is not one of the server's history.
+    RecorderState.objects.update(holder="", position=None)
+    return run
 
 
 def _load(at: int, place: int, chance: random.Random) -> dict[str, float]:

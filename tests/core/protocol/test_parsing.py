@@ -108,7 +108,7 @@ TOO_LARGE = ["1e999", "-1e999", "1" + "0" * 400, "-1" + "0" * 400, "1" * 5000, "
     [
         ('"set_update_interval","interval_seconds":{}', "interval_seconds", "a number from 0.1 to 60"),
         ('"set_batching","batch_timeout_seconds":{}', "batch_timeout_seconds", "a number from 0 to 60"),
-        ('"subscribe","backfill_seconds":{}', "backfill_seconds", "a number from 1 to 86400"),
+        ('"subscribe","backfill_seconds":{}', "backfill_seconds", "a number from 1 to 31622400"),
         ('"replay","run":"a","speed":{}', "speed", "a number from 0.25 to 60"),
         ('"resume","speed":{}', "speed", "a number from 0.25 to 60"),
         ('"replay","paused":{}', "paused", "true or false"),

@@ -31,7 +31,8 @@ export class ClockNotice {
     const more = words.size - named.length;
     const rest = more > 0 ? ` and ${more} more ${more === 1 ? "is" : "are"} off` : "";
     const text = `${named.join(", ")}${rest}.`;
-    return `${text[0].toUpperCase()}${text.slice(1)} Its metrics are drawn when they arrived.`;
+    const whose = words.size === 1 ? "Its" : "Their";
+    return `${text[0].toUpperCase()}${text.slice(1)} ${whose} metrics are drawn at the time when they arrived.`;
   }
 }
 

@@ -69,7 +69,8 @@ export class TimeMachine {
     const { run, atMs } = this.#openedLink;
     const isReplay = run !== null || atMs !== null;
     // A link to a zoomed stretch shows its detail.
-    if (isReplay && this.zoom !== null && atMs === this.zoom.toMs) this.#unzoomedAtMs = atMs;
+    const isAtZoom = this.zoom !== null && atMs !== null && Math.abs(atMs - this.zoom.toMs) < END_TOLERANCE_MS;
+    if (isAtZoom && run !== null) this.#unzoomedAtMs = atMs;
     this.connection.backfill = isReplay ? null : this.#backfillRequest(null);
     this.#removers.push(this.connection.on("ready", (isResuming) => this.#handleReady(isResuming)));
     this.#removers.push(

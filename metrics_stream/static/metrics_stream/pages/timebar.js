@@ -200,7 +200,7 @@ export function formatSpan(milliseconds) {
   const seconds = Math.max(0, Math.round(milliseconds / 1000));
   const two = (number) => String(number).padStart(2, "0");
   const [allHours, minutes] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60];
-  const days = allHours < 48 ? 0 : Math.floor(allHours / 24);
+  const days = Math.floor(allHours / 24);
   const hours = allHours - 24 * days;
   const time = `${hours || days ? `${hours}:${two(minutes)}` : minutes}:${two(seconds % 60)}`;
   return days ? `${days}\u00a0d\u00a0${time}` : time;
