@@ -99,6 +99,7 @@ export function countStates(words, separator = ", ") {
   const counts = new Map();
   for (const word of words) {
     const name = String(word).toLowerCase();
+    if (name === "") continue;
     counts.set(name, (counts.get(name) ?? 0) + 1);
   }
   return [...counts]

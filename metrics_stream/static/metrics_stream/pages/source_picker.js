@@ -32,10 +32,12 @@ export class SourcePicker {
     this.#shownKey = known;
     this.select.replaceChildren(new Option("All sources", ""), ...shown.map((source) => new Option(source, source)));
     this.select.value = this.source ?? "";
+    this.select.title = this.source ?? "";
   }
 
   #chooseSource(source) {
     this.source = source;
+    this.select.title = source ?? "";
     const address = new URL(location.href);
     if (source === null) address.searchParams.delete("source");
     else address.searchParams.set("source", source);
