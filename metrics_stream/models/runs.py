@@ -2,17 +2,19 @@
 
 Admins edit a run's name, target, tags and notes. The recorder writes the rest: raw metrics in publishing order
 (`MetricChunk`), and their numbers folded into buckets of 1, 10 and 60 s (`TierChunk`, by `SeriesGroup`). The formats of
-payloads are in `core/series/columns.py` and `runs/chunks.py`.
+payloads are in `core/series/packing.py` and `runs/chunks.py`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.core.validators import MinValueValidator
 from django.db import models
 
 from metrics_stream.core.formats import runs as run_formats
+from metrics_stream.core.metrics.annotations import Annotation
 from metrics_stream.models.changes import record_changes
 from metrics_stream.models.validators import validate_finite, validate_printable, validate_terms, validate_text
 
@@ -262,6 +264,16 @@ class SeriesGroup(models.Model):
 
     def __str__(self) -> str:
         return " · ".join(filter(None, (self.metric_type, self.source, self.agent_id)))
+
+    def annotate(self, stated: Mapping[str, Annotation]) -> bool:
+        """Note what was stated about the fields of the group; return whether that is new."""
+        is_changed = False
+        for field in [field for field in self.fields if field in stated]:
+            for known, value in zip((self.units, self.windows), stated[field], strict=True):
+                if value is not None and known.get(field) != value:
+                    known[field] = value
+                    is_changed = True
+        return is_changed
 
 
 class TierChunk(models.Model):

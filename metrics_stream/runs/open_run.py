@@ -16,8 +16,9 @@ from django.db.models import Max
 
 from metrics_stream.core.metrics.annotations import Annotation
 from metrics_stream.core.metrics.metric import MAX_TERM_LENGTH, Metric
-from metrics_stream.core.series.columns import Column, SeriesKey, Unpacked, bounds_of, pack, unpack
-from metrics_stream.core.series.folding import MAX_SERIES, Folder, Reading
+from metrics_stream.core.series.columns import Column, SeriesKey, bounds_of
+from metrics_stream.core.series.folding import MAX_SERIES, Folder, Reading, has_numbers
+from metrics_stream.core.series.packing import Unpacked, pack, unpack
 from metrics_stream.core.series.shares import Owner
 from metrics_stream.core.series.sketch_columns import Found, SketchColumns
 from metrics_stream.models import MetricChunk, SeriesGroup, TestRun, TierChunk
@@ -166,8 +167,9 @@ class OpenRun:
         self._last_at = max(self._last_at, timestamp)
         minute = row_start(FINEST, timestamp)
         for agent_id, fields, values in readings:
-            if fields:
-                place = (self._find_key(metric.metric_type, metric.source, agent_id), minute)
+            place = (self._find_key(metric.metric_type, metric.source, agent_id), minute)
+            # Nulls alone begin no minute: they can only end lines that are there.
+            if has_numbers(values) or (fields and place in self._open):
                 if place not in self._open and minute <= self._newest.get(place[0], -1):
                     self._reopened.add(place)
                 self._folder.put(place[0], timestamp, fields, values, token)
@@ -286,7 +288,7 @@ class OpenRun:
             group.fields.append(field)
             self._series_count += 1
             is_changed = True
-        is_changed = _annotate(group, self._annotations.get(key, {})) or is_changed
+        is_changed = group.annotate(self._annotations.get(key, NO_ANNOTATIONS)) or is_changed
         if group.fields:
             self._groups[key] = group
         return group, is_changed
@@ -372,19 +374,6 @@ def put_minute(row: Unpacked, minute: int, finest: Unpacked, bucket_seconds: int
 def key_of(group: SeriesGroup) -> SeriesKey:
     """Return the key whose series the group holds."""
     return SeriesKey(group.metric_type, group.source, group.agent_id or None)
-
-
-def _annotate(group: SeriesGroup, stated: Mapping[str, Annotation]) -> bool:
-    """Note what was stated about the fields of a group; return whether that is new."""
-    is_changed = False
-    for field, annotation in stated.items():
-        if field not in group.fields:
-            continue
-        for known, value in zip((group.units, group.windows), annotation, strict=True):
-            if value is not None and known.get(field) != value:
-                known[field] = value
-                is_changed = True
-    return is_changed
 
 
 def _count_by_source(chunk: Iterable[Recorded]) -> dict[str, dict[str, int]]:

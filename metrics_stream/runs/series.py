@@ -7,10 +7,11 @@ from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
 
-from metrics_stream.core.metrics.annotations import UNSTATED, Annotation, annotations_of
+from metrics_stream.core.metrics.annotations import Annotation, annotations_of, stated_for
 from metrics_stream.core.metrics.permission import EVERYTHING, Permit
 from metrics_stream.core.metrics.summaries import is_percentile
-from metrics_stream.core.series.columns import Column, SeriesColumns, SeriesKey, Unpacked, downsample, make_grid, unpack
+from metrics_stream.core.series.columns import Column, SeriesColumns, SeriesKey, downsample, make_grid
+from metrics_stream.core.series.packing import Unpacked, unpack
 from metrics_stream.core.series.sketch_columns import SketchColumns
 from metrics_stream.models import SeriesGroup, TestRun, TierChunk
 from metrics_stream.runs.open_run import key_of, put_minute
@@ -84,7 +85,7 @@ def summary(run: TestRun) -> list[SeriesSummary]:
     groups = {group.pk: group for group in SeriesGroup.objects.filter(run=run)}
     parts = _load_parts(groups.keys(), _choose_tier(groups.keys(), until - since, 1), since, until, ())
     return [
-        _summarize(key_of(groups[pk]), field, column, merged, stated.get(field, UNSTATED))
+        _summarize(key_of(groups[pk]), field, column, merged, stated_for(stated, field))
         for pk, part in parts.items()
         for merged in [_merge(part.sketches)]
         for stated in [annotations_of(groups[pk].units, groups[pk].windows)]
@@ -98,7 +99,7 @@ def _summarize(
     count, most = sum(column.counts), max(column.highs)
     percentile, is_worst = None, False
     if is_percentile(field):
-        found = sketches.percentiles(field, [0], [count])
+        found = sketches.percentiles(field, [0], [count], [column.lasts[-1]])
         is_worst = found is None and count > 1
         percentile = most if found is None else found[0]
     return SeriesSummary(

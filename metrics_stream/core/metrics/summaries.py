@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from metrics_stream.core.errors import SketchError
 from metrics_stream.core.metrics.catalogue import BUILTIN_TYPES, FieldKind
+from metrics_stream.core.metrics.percentiles import percentile_in
 from metrics_stream.core.metrics.projection import IDENTITY_FIELDS, Row, agents_by_id, are_agents
 from metrics_stream.core.metrics.sketch import Sketch, decode_sketch
 
@@ -27,10 +28,9 @@ MAX_SUMMARISED_DEPTH = 8
 
 NaturalKind = FieldKind | Literal["minimum"]
 
-_PERCENTILE = re.compile(r"p(\d{2,5})_(.+)")
-# The kinds of fields that the catalogue does not know, by their names: the first rule that fits, else gauge.
+# The kinds of fields that the catalogue does not know, by their names: the first rule that fits, else gauge. What names
+# a percentile is none of them.
 _NAME_RULES: tuple[tuple[NaturalKind, re.Pattern[str]], ...] = (
-    ("percentile", re.compile(r"(.+_)?p\d{2,5}(_.+)?")),
     ("maximum", re.compile(r"max(_.+)?|.+_max|peak_.+|.+_peak")),
     ("minimum", re.compile(r"min(_.+)?|.+_min")),
     ("counter", re.compile(r"total(_.+)?|.+_total|count(_.+)?|.+_count")),
@@ -39,17 +39,23 @@ _KINDS = {field.name: field.kind for metric_type in BUILTIN_TYPES for field in m
 
 
 @lru_cache(maxsize=10_000)
-def kind_of(name: str) -> NaturalKind:
-    """Return the kind of a field: the catalogue's, on which all its types agree, else the one that a rule gives."""
+def kind_of(path: str) -> NaturalKind:
+    """Return the kind of the field at a dotted path: the catalogue's, else the one that its name gives.
+
+    All types of the catalogue agree on the kind of a field.
+    """
+    name = path.rpartition(".")[2]
     known = _KINDS.get(name)
     if known not in (None, "text", "object"):
         return known
+    if percentile_in(path) is not None:
+        return "percentile"
     return next((kind for kind, pattern in _NAME_RULES if pattern.fullmatch(name)), "gauge")
 
 
 def is_percentile(path: str) -> bool:
     """Return whether the field at a dotted path holds a percentile, whose mean would be meaningless."""
-    return kind_of(path.rpartition(".")[2]) == "percentile"
+    return kind_of(path) == "percentile"
 
 
 class Numbers:
@@ -231,7 +237,7 @@ class Fields:
         return list(data.values()) if self.is_list else data
 
     def _render_numbers(self, name: str, numbers: Numbers, found: Rendered, path: str) -> float:
-        kind = kind_of(name)
+        kind = kind_of(path)
         summed = found.summary[path] = {"count": numbers.count, "min": numbers.least, "max": numbers.most}
         if kind != "percentile":
             summed["mean"] = numbers.mean
@@ -250,19 +256,13 @@ class Fields:
     def _render_percentile(self, name: str, numbers: Numbers, found: Rendered, path: str) -> float:
         if numbers.count == 1:
             return numbers.last
-        tally = None
-        if match := _PERCENTILE.fullmatch(name):
-            tally = self.tallies.get(match[2])
+        named = percentile_in(name)
+        tally = None if named is None else self.tallies.get(named.base)
         # If the sketch of one metric is missing or malformed, the merged sketch lacks its values.
-        if match and tally and tally.metrics >= numbers.count:
-            value = tally.sketch.quantile(share_of(match[1]))
+        if named and named.share is not None and tally and tally.metrics >= numbers.count:
+            value = tally.sketch.quantile(named.share)
             if value is not None:
                 found.merged.append(path)
                 return value
         found.worst.append(path)
         return numbers.most
-
-
-def share_of(digits: str) -> float:
-    """Return the share for the digits in a percentile's name: 95 → 0.95, 999 → 0.999."""
-    return int(digits) / 100 if len(digits) < 3 or digits == "100" else float(f"0.{digits}")

@@ -1,16 +1,23 @@
 """Fold every number in metrics into columns, in buckets of time.
 
-Numbers are found in objects at any depth, under dotted paths, and in the entries of agents. Other lists, texts,
-booleans and nulls are left out, because no chart can draw them.
+Numbers are found in objects at any depth, under dotted paths, and in the entries of agents. Other lists, texts and
+booleans are left out, because no chart can draw them. A null where numbers were before ends a line.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from types import NoneType
 from typing import Any
 
 from metrics_stream.core.lru import LruDict
-from metrics_stream.core.metrics.annotations import MAX_ANNOTATED_FIELDS, Annotation, annotations_in
+from metrics_stream.core.metrics.annotations import (
+    MAX_ANNOTATED_FIELDS,
+    UNSTATED,
+    Annotation,
+    annotations_in,
+    stated_for,
+)
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.metrics.paths import look_up
 from metrics_stream.core.metrics.projection import AGENTS, MALFORMED, decode_body, split_agents
@@ -27,15 +34,15 @@ MAX_LEFT_OUT = 1_000
 
 NO_FILTERS = Filters()
 
-Reading = tuple[str | None, tuple[str, ...], tuple[float, ...]]
-"""The agent, or None; the fields; the value of each field."""
+Reading = tuple[str | None, tuple[str, ...], tuple[float | None, ...]]
+"""The agent, or None; the fields; the value of each field, None for null."""
 
 
-_NUMBERS = frozenset({int, float})
+_NUMBERS = frozenset({int, float, NoneType})
 
 
 def readings(body: bytes) -> list[Reading]:
-    """Return the numbers in the body of a metric, separately for each agent."""
+    """Return the numbers and nulls in the body of a metric, separately for each agent."""
     try:
         data = decode_body(body).data
     except MALFORMED:
@@ -45,27 +52,32 @@ def readings(body: bytes) -> list[Reading]:
     return [(agent_id, *_numbers(entry)) for agent_id, entry in split_agents(data)]
 
 
-def _numbers(data: dict[str, Any]) -> tuple[tuple[str, ...], tuple[float, ...]]:
+def has_numbers(values: Iterable[float | None]) -> bool:
+    """Return whether there are values besides nulls."""
+    return any(value is not None for value in values)
+
+
+def _numbers(data: dict[str, Any]) -> tuple[tuple[str, ...], tuple[float | None, ...]]:
     values = tuple(data.values())
     if _NUMBERS.issuperset(map(type, values)):
         return tuple(data), values
     fields: list[str] = []
-    numbers: list[float] = []
+    numbers: list[float | None] = []
     if _collect(data, "", fields, numbers):
         # A key with dots and a path may have the same name; the fields are what `look_up` finds.
         found = {field: look_up(data, field) for field in fields}
-        seen = {field: value for field, value in found.items() if type(value) in _NUMBERS}
+        seen = {field: value for field, value in found.items() if value is None or type(value) in _NUMBERS}
         return tuple(seen), tuple(seen.values())
     return tuple(fields), tuple(numbers)
 
 
-def _collect(data: dict[str, Any], prefix: str, fields: list[str], numbers: list[float]) -> bool:
-    """Append the numbers in an object; return whether a key contains a dot."""
+def _collect(data: dict[str, Any], prefix: str, fields: list[str], numbers: list[float | None]) -> bool:
+    """Append the numbers and nulls in an object; return whether a key contains a dot."""
     has_dots = False
     for name, value in data.items():
         kind = type(value)
         has_dots = has_dots or "." in name
-        if kind is float or kind is int:
+        if kind is float or kind is int or value is None:
             fields.append(prefix + name)
             numbers.append(value)
         elif kind is dict and name != SKETCHES:
@@ -94,7 +106,7 @@ class _Group:
         self.columns: dict[str, Column] = {}
         self.annotations: dict[str, Annotation] = {}
         self.bucket = -1
-        self.rows: list[tuple[tuple[str, ...], tuple[float, ...]]] = []
+        self.rows: list[tuple[tuple[str, ...], tuple[float | None, ...]]] = []
 
 
 class Folder:
@@ -119,15 +131,16 @@ class Folder:
             if annotations and (group := self._groups.get(key)) is not None:
                 known = group.annotations
                 for field in fields:
-                    if field in annotations and (field in known or len(known) < MAX_ANNOTATED_FIELDS):
-                        known[field] = annotations[field]
+                    stated = stated_for(annotations, field)
+                    if stated is not UNSTATED and (field in known or len(known) < MAX_ANNOTATED_FIELDS):
+                        known[field] = stated
 
     def put(
         self,
         key: tuple[str, str, str | None],
         timestamp: float,
         fields: tuple[str, ...],
-        values: tuple[float, ...],
+        values: tuple[float | None, ...],
         token: str = "",
     ) -> None:
         """Fold in the values that `readings` found for one key; `token` is empty for producers without one."""
@@ -166,16 +179,24 @@ class Folder:
         elif all(row[0] == fields for row in rows):
             self._append(group, group.bucket, zip(fields, zip(*[row[1] for row in rows], strict=True), strict=True))
         else:
-            mixed: dict[str, list[float]] = {}
+            mixed: dict[str, list[float | None]] = {}
             for row in rows:
                 for field, value in zip(*row, strict=True):
                     mixed.setdefault(field, []).append(value)
             self._append(group, group.bucket, mixed.items())
 
-    def _append(self, group: _Group, bucket: int, found: Iterable[tuple[str, Sequence[float]]]) -> None:
+    def _append(self, group: _Group, bucket: int, found: Iterable[tuple[str, Sequence[float | None]]]) -> None:
         columns = group.columns
-        for field, values in found:
+        for field, published in found:
             column = columns.get(field)
+            values: Sequence[Any] = published
+            if None in published:
+                values = [value for value in published if value is not None]
+                # A field that never had a number has no line that could end.
+                if column is not None:
+                    column.add_null(bucket)
+                if not values:
+                    continue
             if column is None:
                 if not self._make_room(group.owner):
                     self._leave_out(group.key, bucket)
