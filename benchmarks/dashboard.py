@@ -201,7 +201,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         exits.enter_context(producing(stack, options.rate, options.window if options.aged else 0.0))
         found = measure(page, watch, options)
         if options.profile:
-            _profile(page, options.profile)
+            profile(page, options.profile)
         if options.screenshot:
             page.screenshot(path=options.screenshot)
     found["options"] = {
@@ -218,7 +218,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0 if found["panels drawn"] == 12 and found["whole"]["frames per second"] > 1 else 1
 
 
-def _profile(page: Page, path: Path) -> None:
+def profile(page: Page, path: Path) -> None:
+    """Write a processor profile of ten seconds."""
     session = page.context.new_cdp_session(page)
     session.send("Profiler.enable")
     session.send("Profiler.start")

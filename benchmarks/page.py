@@ -1,4 +1,4 @@
-"""A dashboard of 12 line panels in a real Chromium, with its server, and the producer of its metrics."""
+"""Dashboards in a real Chromium, with their server, and a producer of metrics; a dashboard of 12 line panels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -117,8 +117,15 @@ def find_chromium() -> str | None:
 @contextlib.contextmanager
 def producing(stack: Stack, rate: float, history: float) -> Iterator[None]:
     """Publish during the block, which begins when the history is published."""
+    with running(stack, PRODUCER, rate, history):
+        yield
+
+
+@contextlib.contextmanager
+def running(stack: Stack, program: str, *arguments: float) -> Iterator[None]:
+    """Run a program during the block, which begins when the program has written `live`; it ends with its input."""
     producer = subprocess.Popen(
-        [sys.executable, "-c", PRODUCER, str(rate), str(history)],
+        [sys.executable, "-c", program, *map(str, arguments)],
         cwd=ROOT,
         env=stack.environment,
         stdin=subprocess.PIPE,
@@ -138,6 +145,19 @@ def dashboard_page(window: int, script: str, **environment: str) -> Iterator[tup
 
     `window` is how many seconds each panel shows. With DEBUG=0 in `environment` static files are collected.
     """
+
+    def set_up(stack: Stack) -> None:
+        stack.manage("shell", code=SET_UP.format(window=window))
+
+    with browser_page(set_up, script, **environment) as opened:
+        yield opened
+
+
+@contextlib.contextmanager
+def browser_page(
+    set_up: Callable[[Stack], None], script: str, **environment: str
+) -> Iterator[tuple[Stack, Browser, Page]]:
+    """Start a server, which `set_up` prepares, and a browser for a block; each page runs `script` first."""
     if (path := find_chromium()) is None:
         raise BenchError("there is no Chromium; install it (Debian: apt install chromium)")
     with contextlib.ExitStack() as exits:
@@ -147,7 +167,7 @@ def dashboard_page(window: int, script: str, **environment: str) -> Iterator[tup
         if environment.get("DEBUG") == "0":
             stack.manage("collectstatic", "--no-input", "--verbosity", "0")
         stack.manage("migrate", "--verbosity", "0")
-        stack.manage("shell", code=SET_UP.format(window=window))
+        set_up(stack)
         exits.callback(stack.stop)
         stack.start()
         playwright = exits.enter_context(sync_playwright())

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 
 import msgspec
 
-from metrics_stream.core.metrics.annotations import UNSTATED, Annotation, annotations_of
+from metrics_stream.core.metrics.annotations import Annotation, annotations_of, stated_for
 from metrics_stream.core.metrics.summaries import is_percentile
 from metrics_stream.core.series.columns import Column, SeriesColumns, SeriesKey, downsample, make_grid
 from metrics_stream.core.series.sketch_columns import SketchColumns
@@ -85,7 +85,7 @@ def summary(run: TestRun) -> list[SeriesSummary]:
         Wanted(groups.keys(), since, until, (), run.tiers_until), choose_tier(groups.keys(), until - since, 1)
     )
     return [
-        _summarize(key_of(groups[pk]), field, column, merged, stated.get(field, UNSTATED))
+        _summarize(key_of(groups[pk]), field, column, merged, stated_for(stated, field))
         for pk, part in parts.items()
         for merged in [_merge(part.sketches)]
         for stated in [annotations_of(groups[pk].units, groups[pk].windows)]

@@ -25,7 +25,7 @@ from metrics_stream.access.grants import access_of
 from metrics_stream.audit.trail import Action, address_of, note
 from metrics_stream.core.delivery.selection import permitted_metrics
 from metrics_stream.core.errors import MetricsStreamError
-from metrics_stream.core.metrics.annotations import UNSTATED, annotations_of
+from metrics_stream.core.metrics.annotations import annotations_of, stated_for
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.metrics.paths import MISSING, look_up
 from metrics_stream.core.metrics.permission import EVERYTHING, Permit
@@ -169,7 +169,7 @@ def _rows(metric: Metric) -> Iterator[tuple[Any, ...]]:
         if _has_dots(data, 0):
             leaves = {field: value for field, value in leaves if _is_named(data, field, value)}.items()
         for field, value in leaves:
-            unit, window_seconds = annotations.get(field, UNSTATED)
+            unit, window_seconds = stated_for(annotations, field)
             yield (*before, agent, _cell(field), _cell(value), _cell(unit), window_seconds)
 
 

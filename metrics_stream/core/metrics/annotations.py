@@ -15,7 +15,7 @@ import msgspec
 from metrics_stream.core.errors import MetricError
 from metrics_stream.core.formatting import quote
 from metrics_stream.core.metrics.metric import MAX_TERM_LENGTH
-from metrics_stream.core.metrics.paths import is_covered
+from metrics_stream.core.metrics.paths import is_covered, splits
 
 UNITS, WINDOWS = "units", "windows"
 
@@ -100,6 +100,15 @@ def annotations_of(units: Mapping[str, str] | None, windows: Mapping[str, float]
     """Return what is stated by field."""
     units, windows = units or {}, windows or {}
     return {field: Annotation(units.get(field), windows.get(field)) for field in dict.fromkeys([*units, *windows])}
+
+
+def stated_for(stated: Mapping[str, Annotation], field: str) -> Annotation:
+    """Return what is stated for a field, or for an object that holds it."""
+    if not stated:
+        return UNSTATED
+    if field in stated or "." not in field:
+        return stated.get(field, UNSTATED)
+    return next((stated[head] for head, _ in splits(field) if head in stated), UNSTATED)
 
 
 def keep_shown(stated: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from metrics_stream.core.metrics.annotations import UNSTATED, Annotation
+from metrics_stream.core.metrics.annotations import Annotation, stated_for
 from metrics_stream.core.metrics.paths import is_covered
 from metrics_stream.core.metrics.permission import Permit
 from metrics_stream.core.series.sketch_columns import SketchColumns
@@ -275,7 +275,7 @@ def downsample(
             if part.buckets != buckets:
                 buckets, bounds = part.buckets, bounds_of(part.buckets, grid.factor)
             part = part.widened(bounds)
-        unit, window_seconds = annotations.get(field, UNSTATED)
+        unit, window_seconds = stated_for(annotations, field)
         yield SeriesColumns(
             metric_type=key.metric_type,
             source=key.source,

@@ -29,7 +29,7 @@ export class BarChart {
   paint({ store, source }) {
     const chosen = choose(store, this.panel, source, this.maxRows);
     const readings = readingsOf(store, this.panel, source, chosen.shown);
-    const all = readings.flatMap((reading) => barsOf(reading));
+    const all = readings.flatMap((reading) => barsOf(reading, readings.length > 1));
     const shown = all.slice(0, this.maxRows);
     const { minimum, maximum } = this.panel.options;
     this.low = minimum ?? 0;
@@ -81,16 +81,17 @@ export class BarChart {
  * Return the bars of one reading: itself, or the numbers inside its object.
  *
  * @param {Reading} reading
+ * @param {boolean} [isOneOfSeveral] whether the bars of an object need the name of the object, too
  * @returns {{key: string, label: string, value: number, unit: string, outside: string}[]}
  */
-export function barsOf({ key, label, value, unit, unitAt, outside }) {
+export function barsOf({ key, label, value, unit, unitAt, outside }, isOneOfSeveral = false) {
   if (typeof value === "number") return [{ key, label, value, unit, outside }];
   if (value === null || typeof value !== "object" || Array.isArray(value)) return [];
   return Object.entries(value)
     .filter(([, inner]) => typeof inner === "number")
     .map(([name, inner]) => ({
       key: `${key}\u0000${name}`,
-      label: nameBesideUnit(name, unitAt(name)),
+      label: `${nameBesideUnit(name, unitAt(name))}${isOneOfSeveral ? ` · ${label}` : ""}`,
       value: inner,
       unit: unitAt(name),
       outside: "",

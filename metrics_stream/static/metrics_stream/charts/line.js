@@ -14,7 +14,7 @@ import { Legend } from "./legend.js";
 import { fade, resolveColours, SERIES_COLOURS, seriesVariable } from "./palette.js";
 import { isolatedPoints, nearestDefined } from "./rows.js";
 import { drawLine, fillArea, fillRanges } from "./strokes.js";
-import { axisWidth, MOST, ticksBetween, valueLabels } from "./value_axis.js";
+import { axisWidth, MOST, powerOf, ticksBetween, valueLabels } from "./value_axis.js";
 import { watchZoom } from "./zoom.js";
 
 /** New points are drawn within this time, even where they move the chart by less than half a pixel. */
@@ -38,6 +38,8 @@ export class LineChart {
   #geometry = { times: [], firstColumn: 0, traces: [] };
   /** @type {Column[]} the values of each line at the rows, never stacked */
   #values = [];
+  /** @type {number} the values that uPlot gets are divided by it: its axes end at 1e-16 and 1e16 */
+  #divisor = 1;
   #colours = [];
   #colourSlots = new Map();
   #hidden = new Set();
@@ -145,10 +147,14 @@ export class LineChart {
     const geometry = lineGeometry(series, fromMs, toMs, Math.max(1, width));
     this.#values = geometry.traces.map((trace) => trace.values);
     this.#geometry = this.panel.options.stacked ? stack(geometry, (index) => this.#isShown(index)) : geometry;
+    this.#divisor = powerOf(...boundsOf(this.#geometry.traces));
   }
 
   #plotData() {
-    return [this.#geometry.times, ...this.#geometry.traces.map((trace) => trace.values)];
+    const divisor = this.#divisor;
+    const columns = this.#geometry.traces.map(({ values }) => values);
+    if (divisor === 1) return [this.#geometry.times, ...columns];
+    return [this.#geometry.times, ...columns.map((column) => column.map((each) => each && each / divisor))];
   }
 
   #timeRange({ nowMs, windowMs, zoom }) {
@@ -195,7 +201,7 @@ export class LineChart {
         legend: { show: false },
         scales: {
           x: { time: true, auto: false },
-          y: { range: () => this.#valueRange(...boundsOf(this.#shownTraces())) },
+          y: { range: () => this.#valueRange(...boundsOf(this.#shownTraces())).map((each) => each / this.#divisor) },
         },
         axes: [
           { ...axisBase, size: 26, gap: 6, space: 72, grid: { show: false }, values: timeLabels },
@@ -204,7 +210,7 @@ export class LineChart {
             size: (_, values) => axisWidth(values),
             gap: 8,
             splits: (plot, _, low, high) => ticksBetween(low, high, plot.bbox.height / devicePixelRatio / TICK_PX),
-            values: (_, splits) => valueLabels(splits, this.unit),
+            values: (_, splits) => this.#labels(splits),
           },
         ],
         cursor: {
@@ -230,6 +236,13 @@ export class LineChart {
     );
     watchZoom(this.#plot, this.canvas);
     this.#moveTimeAxis(moment);
+  }
+
+  #labels(splits) {
+    const divisor = this.#divisor;
+    // Rounded, as a product has rounding errors.
+    const values = divisor === 1 ? splits : splits.map((each) => Number((each * divisor).toPrecision(15)));
+    return valueLabels(values, this.unit);
   }
 
   #shownTraces() {
@@ -270,7 +283,7 @@ export class LineChart {
     const [perSecond, perUnit] = [bbox.width / (x.max - x.min), bbox.height / (y.max - y.min)];
     const place = {
       xs: this.#geometry.times.map((seconds) => bbox.left + (seconds - x.min) * perSecond),
-      y: (value) => bbox.top + (y.max - value) * perUnit,
+      y: (value) => bbox.top + (y.max - value / this.#divisor) * perUnit,
     };
     const width = LINE_PX * devicePixelRatio;
     const colour = this.#colours[index];
@@ -281,7 +294,7 @@ export class LineChart {
     ctx.rect(bbox.left, bbox.top - width / 2, bbox.width, bbox.height + width);
     ctx.clip();
     if (stacked || this.#lines.length === 1) {
-      const floor = Math.min(Math.max(0, y.min), y.max);
+      const floor = Math.min(Math.max(0, y.min), y.max) * this.#divisor;
       const below = stacked
         ? this.#geometry.traces.findLast((_, place) => place < index && this.#isShown(place))
         : null;
@@ -295,10 +308,11 @@ export class LineChart {
 
   #drawThresholds(plot, warn, bad) {
     const { ctx, bbox } = plot;
-    for (const [value, colour] of [
+    for (const [threshold, colour] of [
       [this.panel.warning_at, warn],
       [this.panel.critical_at, bad],
     ]) {
+      const value = threshold === null ? null : threshold / this.#divisor;
       if (value === null || value < plot.scales.y.min || value > plot.scales.y.max) continue;
       const y = Math.round(plot.valToPos(value, "y", true)) + 0.5;
       ctx.save();

@@ -73,11 +73,11 @@ export function statesOf(store, panel, source, present) {
 }
 
 function fieldStates(readings, panel) {
-  return readings.map(({ key, label, value, unit, unitAt }) => {
+  return readings.map(({ key, label, value, unit, unitAt, outside }) => {
     const number = typeof value === "number";
     const level = number ? levelOf(value, panel) : levelOfWord(value);
     const text = formatValue(value, unit, panel.decimals, unitAt);
-    return { key, name: label, level, word: number ? LEVEL_WORDS[level] : text, detail: number ? text : "" };
+    return { key, name: label, level, word: number ? LEVEL_WORDS[level] : text, detail: number ? [text, outside].filter(Boolean).join(", ") : "" };
   });
 }
 

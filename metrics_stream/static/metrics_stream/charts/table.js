@@ -4,6 +4,9 @@ import { choose, describeLeft, readingsOf } from "../client/readings.js";
 import { element, KeyedList, levelIcon, setAttribute, setLevelIcon, setText } from "./dom.js";
 import { gridOf } from "./grid.js";
 
+/** Longer texts may be cut; they are in the tooltip. */
+const LONG_TEXT = 30;
+
 export class TableChart {
   /** @param {object} panel @param {HTMLElement} host */
   constructor(panel, host) {
@@ -27,7 +30,7 @@ export class TableChart {
       table,
     );
     host.append(this.scroller, this.more);
-    this.headings = new KeyedList(this.headRow, () => ({ node: element("th", { scope: "col" }) }), updateHeading);
+    this.headings = new KeyedList(this.headRow, createHeading, updateHeading);
     this.rows = new KeyedList(this.body, createRow, updateRow);
   }
 
@@ -59,21 +62,27 @@ export class TableChart {
   stop() {}
 }
 
+function createHeading() {
+  const name = element("span", { class: "table__name" });
+  return { node: element("th", { scope: "col" }, name), name };
+}
+
 function updateHeading(part, heading) {
-  setText(part.node, heading.text);
+  setText(part.name, heading.text);
   setAttribute(part.node, "title", heading.text || null);
   setAttribute(part.node, "data-numeric", heading.numeric);
 }
 
 function createRow() {
-  const head = element("th", { scope: "row" });
+  const name = element("span", { class: "table__name" });
+  const head = element("th", { scope: "row" }, name);
   const node = element("tr", {}, head);
   const cells = new KeyedList(node, createCell, updateCell);
-  return { node, head, cells };
+  return { node, head, name, cells };
 }
 
 function updateRow(part, row) {
-  setText(part.head, row.head);
+  setText(part.name, row.head);
   setAttribute(part.head, "title", row.head);
   part.cells.show([
     { key: "head", node: part.head },
@@ -94,7 +103,7 @@ function updateCell(part, cell) {
   setAttribute(part.icon, "hidden", !word && !cell.outside);
   setLevelIcon(part.icon, cell.outside ? "warn" : cell.level);
   setText(part.text, cell.text);
-  setAttribute(part.node, "title", cell.outside || null);
+  setAttribute(part.node, "title", cell.outside || (cell.text.length > LONG_TEXT ? cell.text : null));
   setAttribute(part.node, "data-outside", Boolean(cell.outside));
   setAttribute(part.node, "class", cell.numeric ? "numeric" : null);
   setAttribute(part.node, "data-numeric", cell.numeric);

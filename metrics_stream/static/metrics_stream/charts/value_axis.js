@@ -19,6 +19,23 @@ const TINY = 1e-5;
 /** Between the largest and the smallest number that a chart draws: the difference of any two is finite. */
 export const MOST = 8e307;
 
+/** uPlot draws axes of numbers between these sizes. */
+const LEAST_DRAWN = 1e-10;
+const MOST_DRAWN = 1e14;
+
+/**
+ * Return the power of ten by which to divide values so that uPlot can draw them.
+ *
+ * @param {number | null} low the lowest value
+ * @param {number | null} high the highest value
+ * @returns {number} 1 for usual values
+ */
+export function powerOf(low, high) {
+  const size = Math.min(Math.max(Math.abs(low ?? 0), Math.abs(high ?? 0)), MOST);
+  if (size === 0 || (size >= LEAST_DRAWN && size < MOST_DRAWN)) return 1;
+  return Number(`1e${Math.max(-300, Math.floor(Math.log10(size)))}`);
+}
+
 /** Steps between ticks are one of these times a power of ten. */
 const STEPS = [1, 2, 2.5, 5, 10];
 

@@ -88,8 +88,10 @@ export function choose(store, panel, source, most) {
 export function describeLeft({ left, countedWords }) {
   const words = [...left.map(({ agentId, data }) => (agentId === null ? null : (data.status ?? null))), ...countedWords];
   if (words.length === 0) return "";
-  const counts = countStates(words.filter((word) => word !== null && word !== undefined));
-  return `+${words.length.toLocaleString("en")} more${counts === "" ? "" : `: ${counts}`}`;
+  const more = `+${words.length.toLocaleString("en")} more`;
+  const states = new Set(words.map((word) => (word === null || word === undefined ? null : String(word).toLowerCase())));
+  if (states.size > 1) return `${more}: ${countStates(words.filter((word) => word !== null && word !== undefined))}`;
+  return states.has(null) ? more : `${more}, all ${[...states][0]}`;
 }
 
 /** @param {unknown[]} words @returns {string} how often each occurs, "294 healthy, 6 unhealthy" */
@@ -97,6 +99,7 @@ export function countStates(words, separator = ", ") {
   const counts = new Map();
   for (const word of words) {
     const name = String(word).toLowerCase();
+    if (name === "") continue;
     counts.set(name, (counts.get(name) ?? 0) + 1);
   }
   return [...counts]

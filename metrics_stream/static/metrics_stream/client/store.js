@@ -334,7 +334,9 @@ export class Store {
       this.#sketches.set(key, series);
     }
     series.receivedAtMs = Math.max(series.receivedAtMs, receivedAtMs);
-    series.unit = statedUnit(units, path) || series.unit;
+    // A producer names a sketch as its percentiles, without the object that holds the sketches.
+    const name = path.replace(/(^|\.)sketches\./, "$1");
+    series.unit = statedUnit(units, path) || statedUnit(units, name) || series.unit;
     series.add(drawnMs, sketch);
   }
 

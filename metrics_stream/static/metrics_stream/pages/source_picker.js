@@ -35,6 +35,7 @@ export class SourcePicker {
     this.#shownKey = known;
     this.select.replaceChildren(new Option("All sources", ""), ...shown.map((source, place) => new Option(labels[place], source)));
     this.select.value = this.source ?? "";
+    this.select.title = this.source ?? "";
   }
 
   /** Mark sources from the next `show` on. @param {Map<string, string>} marks what is wrong with their clocks */
@@ -49,6 +50,7 @@ export class SourcePicker {
 
   #chooseSource(source) {
     this.source = source;
+    this.select.title = source ?? "";
     const address = new URL(location.href);
     if (source === null) address.searchParams.delete("source");
     else address.searchParams.set("source", source);
