@@ -13,9 +13,9 @@ REDIS_URL.
 The whole test is a `system` metric, each user class an agent. In a distributed test the master publishes the `system`
 metric, and each worker publishes its agents as a source of its own.
 
-`--record "checkout soak"` keeps the test as a run of that name, which can be watched again, with its phases. The run has
-the sources of this test alone. Over HTTP the token also needs the scope `runs`; on the server's machine Locust needs
-the server's DATABASE_URL.
+`--record "checkout soak"` keeps the test as a run of that name, which can be watched again, with its phases. The run
+has the sources of this test alone. Over HTTP the token also needs the scope `runs`; on the server's machine Locust
+needs the server's DATABASE_URL.
 """
 
 import logging
@@ -111,9 +111,8 @@ class Visitor(ReportingUser):
 def sources_of(environment: Environment) -> list[str]:
     """Return the sources of a test: that of this process, and those of the workers that are there when it starts."""
     runner = environment.runner
-    workers = runner.worker_count if isinstance(runner, MasterRunner) else 0
-    indexes = runner.worker_indexes.values() if workers else ()
-    return [SOURCE, *(f"{SOURCE}-{index}" for index in range(max(indexes, default=-1) + 1))]
+    workers = runner.worker_index_max if isinstance(runner, MasterRunner) else 0
+    return [SOURCE, *(f"{SOURCE}-{index}" for index in range(workers))]
 
 
 def parameters_of(environment: Environment) -> dict[str, Any]:
