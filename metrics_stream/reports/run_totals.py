@@ -37,7 +37,7 @@ def totals_of(run: TestRun, permit: Permit) -> Totals:
         failures=None if failures is None else int(failures),
         rate=Figure(requests / seconds) if seconds and requests is not None else None,
         duration_seconds=None if seconds is None else Figure(seconds),
-        mean_ms=_figure(only, "avg_response_time_ms", lambda row: row.last),
+        mean_ms=_figure(only, "avg_response_time_ms", lambda row: row.last if row.count == 1 else None),
         min_ms=_figure(only, "min_response_time_ms", lambda row: row.min),
         max_ms=_figure(only, "max_response_time_ms", lambda row: row.max),
         percentiles_ms={
@@ -58,5 +58,8 @@ def _combine(
     return how(found) if found else None
 
 
-def _figure(fields: Mapping[str, SeriesSummary], field: str, value: Callable[[SeriesSummary], float]) -> Figure | None:
-    return Figure(value(fields[field])) if field in fields else None
+def _figure(
+    fields: Mapping[str, SeriesSummary], field: str, value: Callable[[SeriesSummary], float | None]
+) -> Figure | None:
+    found = value(fields[field]) if field in fields else None
+    return None if found is None else Figure(found)
