@@ -16,6 +16,7 @@ urlpatterns = [
     path("dashboards/<slug:slug>/", dashboards.dashboard, name="dashboard"),
     path("runs/", runs.run_list, name="runs"),
     path("runs/<slug:slug>/", runs.run, name="run"),
+    path("runs/<slug:slug>/export.json", exports.export_run, name="run_json"),
     path("runs/<slug:slug>/export.csv", exports.export_csv, name="run_csv"),
     path("runs/<slug:slug>/export.ndjson.gz", exports.export_ndjson, name="run_ndjson"),
     path("console/", dashboards.console, name="console"),

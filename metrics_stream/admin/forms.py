@@ -16,24 +16,21 @@ from django.utils import timezone
 
 from metrics_stream.access.grants import Access
 from metrics_stream.conf import get_settings
-from metrics_stream.core.errors import RunError
 from metrics_stream.core.formatting import quote
 from metrics_stream.core.metrics.catalogue import ALL
-from metrics_stream.models import AccessPolicy, AccessToken, ClientPreset, Dashboard, Panel, ShareLink, TestRun
+from metrics_stream.models import AccessPolicy, AccessToken, ClientPreset, Dashboard, Panel, ShareLink
 from metrics_stream.models.dashboard_content import grants_of
 from metrics_stream.models.panel_kinds import PANEL_KINDS
 from metrics_stream.models.validators import OPTIONS, validate_options
-from metrics_stream.runs import lifecycle as runs
 
 if TYPE_CHECKING:
     PresetModelForm = forms.ModelForm[ClientPreset]
     DashboardModelForm = forms.ModelForm[Dashboard]
     PanelModelForm = forms.ModelForm[Panel]
-    RunModelForm = forms.ModelForm[TestRun]
     PolicyModelForm = forms.ModelForm[AccessPolicy]
     GrantModelForm = forms.ModelForm[ShareLink | AccessToken]
 else:
-    PresetModelForm = DashboardModelForm = PanelModelForm = RunModelForm = forms.ModelForm
+    PresetModelForm = DashboardModelForm = PanelModelForm = forms.ModelForm
     PolicyModelForm = GrantModelForm = forms.ModelForm
 
 
@@ -81,11 +78,13 @@ class NumberField(forms.FloatField):
             raise ValidationError(f"{value} is not a number; allowed: a finite number such as 0.95") from None
 
 
-def _lines(*, rows: int, placeholder: str) -> forms.Textarea:
+def lines(*, rows: int, placeholder: str) -> forms.Textarea:
+    """Return the widget of a list of texts."""
     return forms.Textarea(attrs={"rows": rows, "cols": 40, "placeholder": placeholder, "spellcheck": "false"})
 
 
-def _number(low: float | None = None, high: float | None = None, *, step: str = "any") -> forms.NumberInput:
+def number(low: float | None = None, high: float | None = None, *, step: str = "any") -> forms.NumberInput:
+    """Return the widget of a number with bounds."""
     attrs = {"min": low, "max": high, "step": step}
     return forms.NumberInput(attrs={name: value for name, value in attrs.items() if value is not None})
 
@@ -119,13 +118,13 @@ class ClientPresetForm(PresetModelForm):
             "batch_timeout_seconds": NumberField,
         }
         widgets = {
-            "agent_ids": _lines(rows=3, placeholder="agent_1"),
-            "sources": _lines(rows=3, placeholder="load-generator-1"),
-            "fields": _lines(rows=5, placeholder="throughput_tps"),
+            "agent_ids": lines(rows=3, placeholder="agent_1"),
+            "sources": lines(rows=3, placeholder="load-generator-1"),
+            "fields": lines(rows=5, placeholder="throughput_tps"),
             "description": forms.Textarea(attrs={"rows": 2, "cols": 60}),
-            "interval_seconds": _number(0.1, 60),
-            "batch_size": _number(1, 1000, step="1"),
-            "batch_timeout_seconds": _number(0, 60),
+            "interval_seconds": number(0.1, 60),
+            "batch_size": number(1, 1000, step="1"),
+            "batch_timeout_seconds": number(0, 60),
             "mode": forms.RadioSelect,
         }
 
@@ -157,15 +156,15 @@ class PanelForm(PanelModelForm):
     option_window_seconds = NumberField(
         label="Visible time in seconds",
         required=False,
-        widget=_number(10, 3600),
+        widget=number(10, 3600),
         help_text="10 to 3600. Empty: 300, five minutes.",
     )
-    option_minimum = NumberField(label="Minimum", required=False, widget=_number(), help_text="Where the axis starts.")
-    option_maximum = NumberField(label="Maximum", required=False, widget=_number(), help_text="Where the axis ends.")
+    option_minimum = NumberField(label="Minimum", required=False, widget=number(), help_text="Where the axis starts.")
+    option_maximum = NumberField(label="Maximum", required=False, widget=number(), help_text="Where the axis ends.")
     option_stacked = forms.BooleanField(label="Stack the lines", required=False)
     option_trend = forms.BooleanField(label="Show the trend", required=False, initial=True)
     option_max_rows = forms.IntegerField(
-        label="Rows at most", required=False, widget=_number(1, 500, step="1"), help_text="1 to 500. Empty: 20."
+        label="Rows at most", required=False, widget=number(1, 500, step="1"), help_text="1 to 500. Empty: 20."
     )
     option_text = forms.CharField(
         label="Text",
@@ -181,10 +180,10 @@ class PanelForm(PanelModelForm):
         exclude = ["options"]
         field_classes = {"fields": LinesField, "warning_at": NumberField, "critical_at": NumberField}
         widgets = {
-            "fields": _lines(rows=4, placeholder="throughput_tps"),
-            "warning_at": _number(),
-            "critical_at": _number(),
-            "decimals": _number(0, 6, step="1"),
+            "fields": lines(rows=4, placeholder="throughput_tps"),
+            "warning_at": number(),
+            "critical_at": number(),
+            "decimals": number(0, 6, step="1"),
             "unit": forms.TextInput(attrs={"list": "metric-units", "size": 12}),
         }
 
@@ -233,37 +232,6 @@ class PanelForm(PanelModelForm):
         super().add_error(field, error)
 
 
-class TestRunForm(RunModelForm):
-    """Starts a test run, or edits its description."""
-
-    # Without this, pytest would collect it as a class of tests.
-    __test__ = False
-
-    class Meta:
-        """The columns that a person fills in."""
-
-        model = TestRun
-        fields = ["name", "sources", "target_tps", "tags", "notes"]
-        field_classes = {"sources": LinesField, "tags": LinesField, "target_tps": NumberField}
-        widgets = {
-            "name": forms.TextInput(attrs={"placeholder": "checkout soak", "size": 40}),
-            "sources": _lines(rows=3, placeholder="load-generator-1"),
-            "tags": _lines(rows=3, placeholder="release-42"),
-            "target_tps": _number(0),
-            "notes": forms.Textarea(attrs={"rows": 5, "cols": 60}),
-        }
-
-    def clean(self) -> dict[str, Any] | None:
-        """Refuse to start a run that cannot be recorded."""
-        cleaned = super().clean()
-        if self.instance.pk is None:
-            try:
-                runs.check_recordable()
-            except RunError as error:
-                raise ValidationError(str(error)) from error
-        return cleaned
-
-
 class AccessPolicyForm(PolicyModelForm):
     """Edits an access policy."""
 
@@ -278,9 +246,9 @@ class AccessPolicyForm(PolicyModelForm):
         fields = "__all__"
         field_classes = {"sources": LinesField, "agent_ids": LinesField, "fields": LinesField}
         widgets = {
-            "sources": _lines(rows=3, placeholder="load-generator-1"),
-            "agent_ids": _lines(rows=3, placeholder="agent_1"),
-            "fields": _lines(rows=5, placeholder="throughput_tps"),
+            "sources": lines(rows=3, placeholder="load-generator-1"),
+            "agent_ids": lines(rows=3, placeholder="agent_1"),
+            "fields": lines(rows=5, placeholder="throughput_tps"),
             "runs": forms.RadioSelect,
         }
 

@@ -1,10 +1,13 @@
-"""The Django admin of test runs: adding one starts it, actions end it, deleting it deletes its recording."""
+"""The Django admin of test runs: adding one starts it, actions end it, deleting it deletes its recording.
+
+A run that is added with a start and an end is that of a test that is over.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
 from django.db import transaction
@@ -12,23 +15,52 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from metrics_stream.admin.base import StreamAdmin
-from metrics_stream.admin.forms import TestRunForm
+from metrics_stream.admin.run_forms import RunPhaseFormSet, TestRunForm
 from metrics_stream.core.errors import RunError
 from metrics_stream.core.formatting import NO_VALUE, format_duration
-from metrics_stream.models import TestRun
+from metrics_stream.models import RunPhase, TestRun
 from metrics_stream.runs import lifecycle as runs
 from metrics_stream.runs.clock import database_now
+
+if TYPE_CHECKING:
+    TabularInline = admin.TabularInline[RunPhase, TestRun]
+else:
+    TabularInline = admin.TabularInline
 
 # After this time without a metric the list says so: a run that people forget to end stays active.
 QUIET_AFTER = timedelta(minutes=2)
 
 
+class RunPhaseInline(TabularInline):
+    """The phases of a run; who may change the run may change them."""
+
+    model = RunPhase
+    formset = RunPhaseFormSet
+    extra = 0
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm("metrics_stream.view_testrun") or self._may_change(request)
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self._may_change(request) or request.user.has_perm("metrics_stream.add_testrun")
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self._may_change(request)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self._may_change(request)
+
+    def _may_change(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("metrics_stream.change_testrun")
+
+
 @admin.register(TestRun)
 class TestRunAdmin(StreamAdmin):
     form = TestRunForm
-    list_display = ["name", "state", "started_at", "duration", "recorded", "missing", "tag_list"]
+    inlines = [RunPhaseInline]
+    list_display = ["name", "test", "state", "started_at", "duration", "recorded", "missing", "tag_list"]
     list_filter = ["status", "started_at"]
-    search_fields = ["name", "slug", "tags", "notes"]
+    search_fields = ["name", "slug", "test", "tags", "parameters", "notes"]
     actions = ["complete", "cancel", "pause", "resume"]
     readonly_fields = [
         "slug",
@@ -45,20 +77,30 @@ class TestRunAdmin(StreamAdmin):
     def get_fieldsets(self, request: HttpRequest, obj: TestRun | None = None) -> Any:
         if obj is None:
             text = "The run starts when you save. Metrics that are published from then on belong to it."
-            fields = ["name", "sources", ("target_tps", "tags"), "notes"]
-            return [(None, {"description": text, "fields": fields})]
+            fields = ["name", "test", "sources", ("target_tps", "tags"), "parameters", "notes"]
+            past = "Fill in both for a test that is over: its results are recorded afterwards, with their own times."
+            return [
+                (None, {"description": text, "fields": fields}),
+                ("Start and end", {"description": past, "fields": [("started_at", "ended_at")]}),
+            ]
         facts = ["slug", "state", ("started_at", "ended_at", "duration"), "started_by", "source_list"]
         facts += [("recorded", "missing")]
         return [
-            (None, {"fields": ["name", ("target_tps", "tags"), "notes"]}),
+            (None, {"fields": ["name", "test", ("target_tps", "tags"), "parameters", "notes"]}),
             ("State and recording", {"fields": facts}),
         ]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: TestRun | None = None) -> Any:
+        fields = super().get_readonly_fields(request, obj)
+        return fields if obj is not None else [name for name in fields if name not in ("started_at", "ended_at")]
 
     def save_model(self, request: HttpRequest, obj: TestRun, form: Any, change: bool) -> None:
         if change:
             super().save_model(request, obj, form, change)
             return
-        started = runs.start(obj.name, sources=obj.sources, target_tps=obj.target_tps, tags=obj.tags, notes=obj.notes)
+        names = ("sources", "target_tps", "tags", "notes", "parameters", "started_at", "ended_at")
+        values = {name: getattr(obj, name) for name in names}
+        started = runs.start(obj.name, test=obj.test or None, **values)
         obj.pk = started.pk
         obj.refresh_from_db()
 

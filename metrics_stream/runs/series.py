@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 
 import msgspec
 
-from metrics_stream.core.metrics.permission import EVERYTHING, Permit
 from metrics_stream.core.metrics.summaries import is_percentile
 from metrics_stream.core.series.columns import Column, SeriesColumns, SeriesKey, Unpacked, downsample, make_grid, unpack
 from metrics_stream.core.series.sketch_columns import SketchColumns
@@ -112,48 +111,6 @@ def _merge(sketches: SketchColumns) -> SketchColumns:
     merged = SketchColumns()
     merged.merge(sketches, factor=_END_OF_TIME)
     return merged
-
-
-def overviews(
-    runs: Iterable[TestRun],
-    *,
-    preferred: Sequence[tuple[str, str]] = (),
-    max_points: int = 60,
-    permit: Permit = EVERYTHING,
-) -> dict[int, SeriesColumns]:
-    """Return one series that the permit shows for each run that has one, by the primary key of the run.
-
-    `preferred` are metric types and fields; the first that a run has is used, else its first field.
-    """
-    times = {
-        run.pk: (run.first_at.timestamp(), run.last_at.timestamp()) for run in runs if run.first_at and run.last_at
-    }
-    groups: dict[int, list[SeriesGroup]] = defaultdict(list)
-    for group in SeriesGroup.objects.filter(run__in=times):
-        groups[group.run_id].append(group)
-    found = {}
-    for pk, of_run in groups.items():
-        if (choice := _choose_series(of_run, preferred, permit)) is None:
-            continue
-        group, field = choice
-        since, until = times[pk]
-        columns = _read([group], since=since, until=until, fields=(field,), max_points=max_points)
-        if columns:
-            found[pk] = columns[0]
-    return found
-
-
-def _choose_series(
-    groups: list[SeriesGroup], preferred: Sequence[tuple[str, str]], permit: Permit
-) -> tuple[SeriesGroup, str] | None:
-    def is_shown(group: SeriesGroup, field: str) -> bool:
-        return permit.shows(*key_of(group), field)
-
-    for metric_type, field in preferred:
-        for group in groups:
-            if group.metric_type == metric_type and field in group.fields and is_shown(group, field):
-                return group, field
-    return next(((group, field) for group in groups for field in group.fields if is_shown(group, field)), None)
 
 
 def _read(

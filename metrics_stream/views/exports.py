@@ -1,4 +1,4 @@
-"""Recorded metrics as files: CSV with one value per row, and NDJSON with one metric per line.
+"""Recorded metrics as files: CSV with one value per row, and NDJSON with one metric per line; the run itself as JSON.
 
 A file is made in pieces while it is sent, so no process holds more of a run than one piece. Each piece is read and
 encoded in the thread of the request, so the event loop serves its WebSockets in the meantime.
@@ -34,6 +34,7 @@ from metrics_stream.runs import reader
 from metrics_stream.runs.clock import database_now
 from metrics_stream.views.dashboards import page_cache
 from metrics_stream.views.run_lookup import find_run, is_whole
+from metrics_stream.views.run_values import describe
 
 # The size of a piece. One takes some milliseconds, in which the event loop hardly runs; then it has the interpreter
 # until it asks for the next piece.
@@ -62,6 +63,20 @@ async def export_csv(request: HttpRequest, slug: str) -> HttpResponseBase:
 async def export_ndjson(request: HttpRequest, slug: str) -> HttpResponseBase:
     """Return the recorded metrics of a run as compressed NDJSON, one metric per line."""
     return await _download(request, slug, "ndjson.gz", "application/gzip", ndjson_file)
+
+
+@require_safe
+@page_cache
+@for_viewers
+def export_run(request: HttpRequest, slug: str) -> HttpResponse:
+    """Return what a run says of itself as JSON: test, parameters, phases, start and end."""
+    access = access_of(request)
+    run = find_run(access, slug)
+    note(Action.EXPORT, access.who, f"{run.slug}.json", address=address_of(request))
+    content = describe(run, access.permit.visible_sources(map(str, run.sources)))
+    headers = {"Content-Disposition": f'attachment; filename="{run.slug}.json"'}
+    body = msgspec.json.format(msgspec.json.encode(content), indent=2)
+    return HttpResponse(body + b"\n", content_type="application/json", headers=headers)
 
 
 def csv_file(run: TestRun, permit: Permit = EVERYTHING) -> Iterator[bytes]:

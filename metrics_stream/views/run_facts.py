@@ -21,9 +21,11 @@ from metrics_stream.core.metrics.catalogue import Catalogue
 from metrics_stream.core.metrics.permission import Permit
 from metrics_stream.core.series.columns import SeriesColumns
 from metrics_stream.models import TestRun
+from metrics_stream.runs import headline as run_headline
 from metrics_stream.runs import series as run_series
 from metrics_stream.runs.clock import database_now
 from metrics_stream.runs.counts import Counted, count_visible
+from metrics_stream.runs.lifecycle import make_test
 from metrics_stream.views import sparkline
 from metrics_stream.views.page_config import describe_field
 from metrics_stream.views.run_lookup import is_whole
@@ -52,13 +54,21 @@ _KEPT_SECONDS_WHILE_GROWING = 4
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A sparkline of one series, with its texts."""
+    """A sparkline of one series, with its texts, between two instants in seconds since 1970.
+
+    `whose` says of which sources it is: "over 2 sources", "from gen-a". `is_one_of_many` says that a reader cannot know
+    that without being told.
+    """
 
     line: str
     band: str
     peak: str
     label: str
     is_load: bool
+    whose: str
+    is_one_of_many: bool
+    since: float
+    until: float
 
     width = sparkline.WIDTH
     height = sparkline.HEIGHT
@@ -76,6 +86,8 @@ class Facts:
     metrics: str
     lost: str
     picture: Picture | None
+    shows_test: bool
+    """Whether its test says more than its name."""
 
     @property
     def has_losses(self) -> bool:
@@ -146,7 +158,8 @@ def facts(run: TestRun, permit: Permit) -> Facts:
         target=format_number(run.target_tps, "tps"),
         metrics=metrics_text(run, permit),
         lost=lost_text(visible_losses(run, permit)),
-        picture=_remembered(run, "picture", permit, lambda: _picture(run, permit)) if run.metrics_recorded else None,
+        picture=_remembered(run, "headline", permit, lambda: _picture(run, permit)) if run.metrics_recorded else None,
+        shows_test=bool(run.test) and run.test != make_test(run.name),
     )
 
 
@@ -225,18 +238,24 @@ def _cache_key(run: TestRun, what: str, permit: Permit) -> str:
 
 def _picture(run: TestRun, permit: Permit) -> Picture | None:
     catalogue = get_settings().catalogue()
-    preferred = (*LOAD_FIELDS, *_known_fields(catalogue))
-    series = run_series.overviews([run], preferred=preferred, max_points=PICTURE_POINTS, permit=permit).get(run.pk)
-    if series is None:
+    preferred = _known_fields(catalogue)
+    found = run_headline.headline(run, rates=LOAD_FIELDS, preferred=preferred, max_points=PICTURE_POINTS, permit=permit)
+    if found is None:
         return None
-    drawn = sparkline.draw(series, *_span(run, series))
+    series, sources = found.series, found.sources
+    since, until = _span(run, series)
+    drawn = sparkline.draw(series, since, until)
     described = describe_field(catalogue, series.metric_type, series.field)
     return Picture(
         line=drawn.line,
         band=drawn.band,
-        peak=format_number(drawn.peak, described["unit"]),
+        peak=format_number(found.peak, described["unit"]),
         label=described["label"],
         is_load=(series.metric_type, series.field) in LOAD_FIELDS,
+        whose=f"over {len(sources):,} sources" if len(sources) > 1 else f"from {sources[0]}",
+        is_one_of_many=len(sources) > 1 or found.others > 0,
+        since=since,
+        until=until,
     )
 
 

@@ -30,13 +30,28 @@ def is_whole(run: TestRun) -> bool:
 
 
 def search(access: Access, query: str) -> QuerySet[TestRun]:
-    """Return the runs that have every word of `query` in their name, slug, tags or notes."""
-    found = visible_runs(access).annotate(tags_text=Cast("tags", TextField()))
+    """Return the runs that have every word of `query` in their name, slug, test, tags, parameters or notes.
+
+    A word such as `commit=3f2a9c1` finds the runs with this parameter, whose text begins so.
+    """
+    found = visible_runs(access).annotate(
+        tags_text=Cast("tags", TextField()), parameters_text=Cast("parameters", TextField())
+    )
     for word in query.replace("\x00", "").split()[:_MOST_WORDS]:
-        # Databases keep tags as JSON, with letters beyond ASCII escaped or not. Brackets and commas stand between tags.
-        forms = {json.dumps(word, ensure_ascii=escaped)[1:-1] for escaped in (True, False)} if word.strip("[],") else ()
-        condition = Q(name__icontains=word) | Q(slug__icontains=word) | Q(notes__icontains=word)
-        for form in forms:
-            condition |= Q(tags_text__icontains=form)
+        condition = Q()
+        for column in ("name", "slug", "test", "notes"):
+            condition |= Q(**{f"{column}__icontains": word})
+        # Brackets, braces, commas and colons stand between tags and parameters.
+        for form in _json_forms(word) if word.strip("[]{},:") else ():
+            condition |= Q(tags_text__icontains=form) | Q(parameters_text__icontains=form)
+        name, is_pair, value = word.partition("=")
+        for form in _json_forms(name) if is_pair else ():
+            for start in (*(f'"{text}' for text in _json_forms(value)), value):
+                condition |= Q(parameters_text__icontains=f'"{form}": {start}')
         found = found.filter(condition)
     return found
+
+
+def _json_forms(text: str) -> set[str]:
+    """Return a text as it stands in JSON: databases keep letters beyond ASCII escaped or not."""
+    return {json.dumps(text, ensure_ascii=escaped)[1:-1] for escaped in (True, False)}

@@ -18,10 +18,13 @@ from metrics_stream.access.visibility import visible_dashboards
 from metrics_stream.audit.trail import Action, address_of, note
 from metrics_stream.core.formatting import format_timestamp
 from metrics_stream.models import Dashboard, TestRun
+from metrics_stream.runs import phases as run_phases
+from metrics_stream.runs.clock import database_now
 from metrics_stream.runs.lifecycle import OPEN
 from metrics_stream.views.dashboards import page_cache
 from metrics_stream.views.run_facts import MOST_GROUPS, MOST_HOLES, facts, groups, holes, left_out
 from metrics_stream.views.run_lookup import find_run, is_whole, search
+from metrics_stream.views.run_values import bands, parameter_rows, phase_rows
 
 RUNS_ON_A_PAGE = 20
 
@@ -30,13 +33,17 @@ RUNS_ON_A_PAGE = 20
 @page_cache
 @for_viewers
 def run_list(request: HttpRequest) -> HttpResponse:
-    """Show the runs, newest first, filtered by the words and the status in the address."""
+    """Show the runs, newest first, filtered by the words, the test and the status in the address."""
     query = request.GET.get("q", "").strip()
+    test = request.GET.get("test", "").strip()
     status = request.GET.get("status", "")
     if status not in TestRun.Status.values:
         status = ""
     access = access_of(request)
     found = search(access, query)
+    if test:
+        # Databases refuse a NUL; no test has one.
+        found = found.filter(test=test) if "\0" not in test else found.none()
     note(Action.RUN, access.who, "the list of test runs", address=address_of(request))
     page = Paginator(found.filter(status=status) if status else found, RUNS_ON_A_PAGE).get_page(request.GET.get("page"))
     rows = [facts(run, access.permit) for run in page.object_list]
@@ -45,8 +52,10 @@ def run_list(request: HttpRequest) -> HttpResponse:
         "page_of_runs": page,
         "any_runs": bool(rows) or search(access, "").exists(),
         "is_growing": any(row.is_growing for row in rows),
-        "choices": _choices(found, query, status),
+        "choices": _choices(found, {"q": query, "test": test}, status),
         "query": query,
+        "test": test,
+        "without_test": f"?{urlencode({name: value for name, value in (('q', query), ('status', status)) if value})}",
         "status": status,
         "status_label": dict(TestRun.Status.choices).get(status, ""),
         "dashboards": visible_dashboards(access),
@@ -54,7 +63,7 @@ def run_list(request: HttpRequest) -> HttpResponse:
     return render(request, "metrics_stream/runs.html", context)
 
 
-def _choices(found: QuerySet[TestRun], query: str, chosen: str) -> list[dict[str, Any]]:
+def _choices(found: QuerySet[TestRun], filters: dict[str, str], chosen: str) -> list[dict[str, Any]]:
     """Return the statuses to choose from with their numbers of runs, without those that no run has."""
     counts = dict(found.order_by().values_list("status").annotate(Count("pk")))
     labels = [("", "All"), *TestRun.Status.choices]
@@ -64,7 +73,7 @@ def _choices(found: QuerySet[TestRun], query: str, chosen: str) -> list[dict[str
             "slug": slug,
             "label": label,
             "count": f"{counts[slug]:,}",
-            "address": f"?{urlencode({name: value for name, value in (('q', query), ('status', slug)) if value})}",
+            "address": f"?{urlencode({name: value for name, value in {**filters, 'status': slug}.items() if value})}",
         }
         for slug, label in labels
         if slug in counts
@@ -75,7 +84,7 @@ def _choices(found: QuerySet[TestRun], query: str, chosen: str) -> list[dict[str
 @page_cache
 @for_viewers
 def run(request: HttpRequest, slug: str) -> HttpResponse:
-    """Show one run: its facts, dashboards, series and files."""
+    """Show one run: its facts, parameters, phases, dashboards, series and files."""
     access = access_of(request)
     found = find_run(access, slug)
     note(Action.RUN, access.who, found.slug, address=address_of(request))
@@ -83,9 +92,13 @@ def run(request: HttpRequest, slug: str) -> HttpResponse:
     missing = holes(found, access.permit)
     dashboards = visible_dashboards(access)
     links = dashboard_links(found, dashboards, {group.slug for group in series})
+    shown, phases = facts(found, access.permit), phase_rows(run_phases.of(found), database_now())
     context = {
         "run": found,
-        "facts": facts(found, access.permit),
+        "facts": shown,
+        "parameters": parameter_rows(found),
+        "phases": phases,
+        "bands": bands(phases, shown.picture.since, shown.picture.until) if shown.picture else [],
         "is_running": found.status in OPEN,
         "is_whole": is_whole(found),
         "holes": missing[:MOST_HOLES],

@@ -8,7 +8,7 @@ import pytest
 
 from metrics_stream.core.metrics.sketch import Sketch
 from metrics_stream.core.series.columns import SeriesKey
-from metrics_stream.models import TestRun, TierChunk
+from metrics_stream.models import TierChunk
 from metrics_stream.runs import series as run_series
 from tests.support.recording import (
     START,
@@ -108,20 +108,6 @@ def test_run_without_metrics_has_no_series():
     assert run_series.series(run) == []
     assert run_series.summary(run) == []
     assert run_series.keys(run) == []
-    assert run_series.overviews([run]) == {}
-
-
-def test_overviews_prefer_the_load():
-    runs = [start_run("a"), start_run("b")]
-    recording = Recording("a", "b")
-    recording.record(*[metric(at, {"queue": 1, "throughput_tps": at}) for at in range(100)])
-    recording.runs = ("b",)
-    recording.record(metric(101, {"hero": 5}, metric_type="hero"))
-    runs = list(TestRun.objects.order_by("slug"))
-    found = run_series.overviews(runs, preferred=(("hero", "hero"), ("system", "throughput_tps")), max_points=10)
-    assert found[runs[0].pk].field == "throughput_tps"
-    assert max(found[runs[0].pk].max) == 99
-    assert (found[runs[1].pk].field, found[runs[1].pk].last) == ("hero", [5.0])
 
 
 def test_summary_is_that_of_all_metrics():

@@ -31,4 +31,11 @@ PANEL = {
     "option_max_rows": "",
     "option_text": "",
 }
-RUN = {"name": "Checkout soak", "sources": "a\nb", "target_tps": "200", "tags": "soak, release-42", "notes": "x"}
+RUN = {
+    "name": "Checkout soak",
+    "sources": "a\nb",
+    "target_tps": "200",
+    "tags": "soak, release-42",
+    "parameters": "commit=3f2a9c1\nusers=50",
+    "notes": "x",
+}
