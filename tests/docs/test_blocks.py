@@ -206,10 +206,10 @@ KNOWN: dict[str, list[Known]] = {
     "protocol.md": PROTOCOL_BLOCKS,
     "runs.md": [
         Known("start_run", shell()),
-        Known("compare_results", IN_LOAD_TOOLS),
-        Known("/compare/", IN_LOAD_TOOLS),
         Known("import csv", only_parsed("tests/views/test_exports.py restores an export with it")),
         Known("pandas", only_parsed("needs pandas, which the project does not")),
+        Known("compare_results", IN_LOAD_TOOLS),
+        Known("/compare/", IN_LOAD_TOOLS),
         Known("--dry-run", shell("nothing is older")),
     ],
     "settings.md": [

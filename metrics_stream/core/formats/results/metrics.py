@@ -7,13 +7,11 @@ from typing import Any
 
 from metrics_stream.core.errors import ResultFileError
 from metrics_stream.core.formats.results.figures import Interval, Results, Totals
+from metrics_stream.core.formats.results.samples import PERCENTAGES
 from metrics_stream.core.metrics.sketch import Sketch
 
 # A run needs a length; a test of some requests is shorter than a tool's rounding.
 _SHORTEST_SECONDS = 0.001
-
-# Percentiles of a part of the test; the run has those of everything, from the sketches.
-_SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 
 def span_of(results: Results, *, ended_at: float, started_at: float | None = None) -> tuple[float, float]:
@@ -78,8 +76,10 @@ def _interval(part: Interval, requests: int, failures: int) -> dict[str, Any]:
         "requests_failed": failures,
         "error_rate": part.failures / part.requests,
         "avg_response_time_ms": part.mean_ms,
+        "min_response_time_ms": part.min_ms,
         "max_response_time_ms": part.response_times.max,
-        **{f"{name}_response_time_ms": sketch.quantile(share) for name, share in _SHARES.items()},
+        # The run has the percentiles of everything, from the sketches.
+        **{f"{_digits(percent)}_response_time_ms": sketch.quantile(percent / 100) for percent in PERCENTAGES},
         "sketches": {"response_time_ms": part.response_times},
     }
 

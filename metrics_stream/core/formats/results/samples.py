@@ -68,6 +68,7 @@ class _Second:
     requests: int = 0
     failures: int = 0
     sum_ms: float = 0.0
+    min_ms: float = math.inf
     response_times: Sketch = field(default_factory=Sketch)
 
 
@@ -118,6 +119,7 @@ class Samples:
         second.requests += 1
         second.failures += failed
         second.sum_ms += elapsed_ms
+        second.min_ms = min(second.min_ms, elapsed_ms)
         second.response_times.add(elapsed_ms)
 
     def __len__(self) -> int:
@@ -160,6 +162,7 @@ class Samples:
                 entry.requests,
                 entry.failures,
                 entry.sum_ms / entry.requests,
+                entry.min_ms,
                 entry.response_times.encode(),
             )
             for second, entry in sorted(self._seconds.items())
