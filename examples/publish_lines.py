@@ -2,7 +2,8 @@
 
     your-program | python examples/publish_lines.py
 
-An object may also have `timestamp` (seconds since 1970) and `source`. A line that is no metric is reported and skipped.
+An object may also have `timestamp` (seconds since 1970), `source`, `units` and `windows`.
+A line that is no metric is reported and skipped.
 """
 
 import json
@@ -25,7 +26,7 @@ def main() -> None:
         for number, line in enumerate(sys.stdin, start=1):
             try:
                 item = json.loads(line)
-                stream.broadcast(item["metric_type"], item["data"], item.get("timestamp"), source=item.get("source"))
+                stream.broadcast_many([{"metric_type": item["metric_type"], "data": item["data"], **item}])
             except (ValueError, LookupError, TypeError, AttributeError, MetricError) as error:
                 print(f"line {number}: {type(error).__name__}: {error}", file=sys.stderr)
 

@@ -14,13 +14,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, Unpack
 from weakref import WeakSet
 
 from metrics_stream import native_threads
 from metrics_stream.broadcast.run_block import RunBlock, RunOptions
 from metrics_stream.broadcast.transport import Batch, MetricInput, Timestamp, Transport
 from metrics_stream.core.errors import BroadcastError, NativeThreadError, RejectedError, RetryLaterError
+from metrics_stream.core.metrics.annotations import Beside
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.native_threads import NativeThread
 
@@ -98,35 +99,39 @@ class Broadcaster:
 
     # --- publishing ---
 
-    def broadcast(self, metric_type: str, data: Any, timestamp: Timestamp = None, *, source: str | None = None) -> None:
-        """Queue one metric; raise MetricError for a value that cannot be a metric."""
-        source = self._source if source is None else source
-        self._enqueue([self._transport.make_metric(metric_type, data, timestamp, source)])
+    def broadcast(self, metric_type: str, data: Any, timestamp: Timestamp = None, **beside: Unpack[Beside]) -> None:
+        """Queue one metric; raise MetricError for a value that cannot be a metric.
+
+        `beside` can be `source`, and what is stated about fields: `units` and `windows` (seconds), by field.
+        """
+        if beside.get("source") is None:
+            beside["source"] = self._source
+        self._enqueue([self._transport.make_metric(metric_type, data, timestamp, **beside)])
 
     def broadcast_many(self, items: Iterable[MetricInput]) -> None:
         """Queue several metrics in order; none is queued when one of them cannot be a metric."""
         defaults: dict[str, Any] = {"source": self._source, "timestamp": None}
         self._enqueue([self._transport.make_metric(**{**defaults, **item}) for item in items])
 
-    def broadcast_system_metrics(self, data: Any, timestamp: Timestamp = None, *, source: str | None = None) -> None:
+    def broadcast_system_metrics(self, data: Any, timestamp: Timestamp = None, **beside: Unpack[Beside]) -> None:
         """Queue system metrics: throughput, latency, errors, resources."""
-        self.broadcast("system", data, timestamp, source=source)
+        self.broadcast("system", data, timestamp, **beside)
 
-    def broadcast_agent_metrics(self, data: Any, timestamp: Timestamp = None, *, source: str | None = None) -> None:
+    def broadcast_agent_metrics(self, data: Any, timestamp: Timestamp = None, **beside: Unpack[Beside]) -> None:
         """Queue the metrics of agents: a list of objects with `agent_id`, or one of them."""
-        self.broadcast("agent", data, timestamp, source=source)
+        self.broadcast("agent", data, timestamp, **beside)
 
-    def broadcast_business_metrics(self, data: Any, timestamp: Timestamp = None, *, source: str | None = None) -> None:
+    def broadcast_business_metrics(self, data: Any, timestamp: Timestamp = None, **beside: Unpack[Beside]) -> None:
         """Queue business metrics: fraud, cost, return on investment."""
-        self.broadcast("business", data, timestamp, source=source)
+        self.broadcast("business", data, timestamp, **beside)
 
-    def broadcast_hero_metrics(self, data: Any, timestamp: Timestamp = None, *, source: str | None = None) -> None:
+    def broadcast_hero_metrics(self, data: Any, timestamp: Timestamp = None, **beside: Unpack[Beside]) -> None:
         """Queue the headline numbers of a presentation."""
-        self.broadcast("hero", data, timestamp, source=source)
+        self.broadcast("hero", data, timestamp, **beside)
 
-    def broadcast_presentation_data(self, data: Any, timestamp: Timestamp = None, *, source: str | None = None) -> None:
+    def broadcast_presentation_data(self, data: Any, timestamp: Timestamp = None, **beside: Unpack[Beside]) -> None:
         """Queue everything that a presentation shows."""
-        self.broadcast("presentation", data, timestamp, source=source)
+        self.broadcast("presentation", data, timestamp, **beside)
 
     # --- test runs ---
 

@@ -8,25 +8,28 @@ What needs Django is imported where it is used: programs that publish over HTTP 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Unpack
 
 from metrics_stream.broadcast.transport import MetricInput, Timestamp
+from metrics_stream.core.metrics.annotations import Beside
 from metrics_stream.core.metrics.metric import Metric
 
 
-def make_metric(metric_type: str, data: Any, timestamp: Timestamp = None, source: str | None = None) -> Metric:
+def make_metric(metric_type: str, data: Any, timestamp: Timestamp = None, **beside: Unpack[Beside]) -> Metric:
     """Return `data` as an encoded metric; raise MetricError naming what is wrong and what is allowed."""
     from metrics_stream.broadcast import layer
 
-    return layer.make_metric(metric_type, data, timestamp, source)
+    return layer.make_metric(metric_type, data, timestamp, **beside)
 
 
-async def broadcast(metric_type: str, data: Any, timestamp: Timestamp = None, *, source: str | None = None) -> None:
+async def broadcast(metric_type: str, data: Any, timestamp: Timestamp = None, **beside: Unpack[Beside]) -> None:
     """Publish one metric and return once the channel layer has it.
+
+    `beside` can be `source`, and what is stated about fields: `units` and `windows` (seconds), by field.
 
     Raises MetricError for a value that cannot be a metric, BroadcastError when the channel layer does not accept it.
     """
-    await _publish([make_metric(metric_type, data, timestamp, source)])
+    await _publish([make_metric(metric_type, data, timestamp, **beside)])
 
 
 async def broadcast_many(items: Iterable[MetricInput]) -> None:
@@ -40,26 +43,26 @@ async def _publish(metrics: list[Metric]) -> None:
     await layer.publish(metrics)
 
 
-async def broadcast_system_metrics(data: Any, timestamp: Timestamp = None, *, source: str | None = None) -> None:
+async def broadcast_system_metrics(data: Any, timestamp: Timestamp = None, **beside: Unpack[Beside]) -> None:
     """Publish system metrics: throughput, latency, errors, resources."""
-    await broadcast("system", data, timestamp, source=source)
+    await broadcast("system", data, timestamp, **beside)
 
 
-async def broadcast_agent_metrics(data: Any, timestamp: Timestamp = None, *, source: str | None = None) -> None:
+async def broadcast_agent_metrics(data: Any, timestamp: Timestamp = None, **beside: Unpack[Beside]) -> None:
     """Publish the metrics of agents: a list of objects with `agent_id`, or one of them."""
-    await broadcast("agent", data, timestamp, source=source)
+    await broadcast("agent", data, timestamp, **beside)
 
 
-async def broadcast_business_metrics(data: Any, timestamp: Timestamp = None, *, source: str | None = None) -> None:
+async def broadcast_business_metrics(data: Any, timestamp: Timestamp = None, **beside: Unpack[Beside]) -> None:
     """Publish business metrics: fraud, cost, return on investment."""
-    await broadcast("business", data, timestamp, source=source)
+    await broadcast("business", data, timestamp, **beside)
 
 
-async def broadcast_hero_metrics(data: Any, timestamp: Timestamp = None, *, source: str | None = None) -> None:
+async def broadcast_hero_metrics(data: Any, timestamp: Timestamp = None, **beside: Unpack[Beside]) -> None:
     """Publish the headline numbers of a presentation."""
-    await broadcast("hero", data, timestamp, source=source)
+    await broadcast("hero", data, timestamp, **beside)
 
 
-async def broadcast_presentation_data(data: Any, timestamp: Timestamp = None, *, source: str | None = None) -> None:
+async def broadcast_presentation_data(data: Any, timestamp: Timestamp = None, **beside: Unpack[Beside]) -> None:
     """Publish everything that a presentation shows."""
-    await broadcast("presentation", data, timestamp, source=source)
+    await broadcast("presentation", data, timestamp, **beside)

@@ -45,7 +45,16 @@ class HttpTransport:
     def check_reach(self) -> None:
         """Do nothing: whether the server can be reached shows when something is sent."""
 
-    def make_metric(self, metric_type: str, data: object, timestamp: Timestamp, source: str | None) -> Metric:
+    def make_metric(
+        self,
+        metric_type: str,
+        data: object,
+        timestamp: Timestamp = None,
+        source: str | None = None,
+        *,
+        units: Mapping[str, str] | None = None,
+        windows: Mapping[str, float] | None = None,
+    ) -> Metric:
         """Return `data` as an encoded metric; the server decides whether its type exists."""
         known = _TYPES.get(metric_type)
         if known is None:
@@ -60,6 +69,8 @@ class HttpTransport:
             timestamp=epoch_seconds(timestamp, time.time()),
             source=self.source if source is None else source,
             max_bytes=MAX_METRIC_BYTES,
+            units=units,
+            windows=windows,
         )
 
     def open_sender(self) -> Sender:

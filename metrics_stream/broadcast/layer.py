@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from metrics_stream.broadcast.run_block import RunOptions, RunStore
@@ -17,7 +17,15 @@ from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.history import open_history
 
 
-def make_metric(metric_type: str, data: object, timestamp: Timestamp = None, source: str | None = None) -> Metric:
+def make_metric(
+    metric_type: str,
+    data: object,
+    timestamp: Timestamp = None,
+    source: str | None = None,
+    *,
+    units: Mapping[str, str] | None = None,
+    windows: Mapping[str, float] | None = None,
+) -> Metric:
     """Return `data` as an encoded metric; raise MetricError naming what is wrong and what is allowed."""
     settings = get_settings()
     types = settings.catalogue().types
@@ -29,6 +37,8 @@ def make_metric(metric_type: str, data: object, timestamp: Timestamp = None, sou
         timestamp=epoch_seconds(timestamp, time.time()),
         source=settings.source if source is None else source,
         max_bytes=settings.max_metric_bytes,
+        units=units,
+        windows=windows,
     )
 
 
@@ -69,9 +79,18 @@ class LayerTransport:
         except BusError as error:
             raise BroadcastError(str(error)) from error
 
-    def make_metric(self, metric_type: str, data: object, timestamp: Timestamp, source: str | None) -> Metric:
+    def make_metric(
+        self,
+        metric_type: str,
+        data: object,
+        timestamp: Timestamp = None,
+        source: str | None = None,
+        *,
+        units: Mapping[str, str] | None = None,
+        windows: Mapping[str, float] | None = None,
+    ) -> Metric:
         """Return `data` as an encoded metric."""
-        return make_metric(metric_type, data, timestamp, source)
+        return make_metric(metric_type, data, timestamp, source, units=units, windows=windows)
 
     def open_sender(self) -> Sender:
         """Return a sender that numbers its own publications."""

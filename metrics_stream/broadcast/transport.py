@@ -23,6 +23,8 @@ class MetricInput(TypedDict):
     data: Any
     timestamp: NotRequired[Timestamp]
     source: NotRequired[str | None]
+    units: NotRequired[Mapping[str, str] | None]
+    windows: NotRequired[Mapping[str, float] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,16 @@ class Transport(Protocol):
     def check_reach(self) -> None:
         """Raise BroadcastError when nothing published from this process could reach a client."""
 
-    def make_metric(self, metric_type: str, data: object, timestamp: Timestamp, source: str | None) -> Metric:
+    def make_metric(
+        self,
+        metric_type: str,
+        data: object,
+        timestamp: Timestamp = None,
+        source: str | None = None,
+        *,
+        units: Mapping[str, str] | None = None,
+        windows: Mapping[str, float] | None = None,
+    ) -> Metric:
         """Return `data` as an encoded metric; raise MetricError naming what is wrong and what is allowed."""
 
     def open_sender(self) -> Sender:

@@ -84,5 +84,8 @@ def _as_message(item: SeriesColumns) -> Series:
         field=item.field,
         buckets=item.buckets,
         last=item.last,
+        nulls=item.nulls,
+        unit=item.unit,
+        window_seconds=item.window_seconds,
         **more,
     )

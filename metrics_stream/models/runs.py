@@ -2,11 +2,12 @@
 
 Admins edit what a run says of itself: name, test, parameters, target, tags, notes. The recorder writes the rest: raw
 metrics in publishing order (`MetricChunk`), and their numbers folded into buckets of 1, 10 and 60 s (`TierChunk`, by
-`SeriesGroup`). The formats of payloads are in `core/series/columns.py` and `runs/chunks.py`.
+`SeriesGroup`). The formats of payloads are in `core/series/packing.py` and `runs/chunks.py`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.core.validators import MinValueValidator
@@ -14,6 +15,7 @@ from django.db import models
 
 from metrics_stream.core import run_values
 from metrics_stream.core.formats import runs as run_formats
+from metrics_stream.core.metrics.annotations import Annotation
 from metrics_stream.models.changes import record_changes
 from metrics_stream.models.validators import (
     validate_finite,
@@ -275,6 +277,9 @@ class SeriesGroup(models.Model):
     source = models.CharField(max_length=200)
     agent_id = models.CharField(max_length=200, blank=True)
     fields = models.JSONField(default=list)
+    # What the producer stated last: the unit of a field, and the seconds over which its values were measured.
+    units = models.JSONField(default=dict)
+    windows = models.JSONField(default=dict)
 
     class Meta:
         """Each key has one group."""
@@ -288,6 +293,16 @@ class SeriesGroup(models.Model):
 
     def __str__(self) -> str:
         return " · ".join(filter(None, (self.metric_type, self.source, self.agent_id)))
+
+    def annotate(self, stated: Mapping[str, Annotation]) -> bool:
+        """Note what was stated about the fields of the group; return whether that is new."""
+        is_changed = False
+        for field in [field for field in self.fields if field in stated]:
+            for known, value in zip((self.units, self.windows), stated[field], strict=True):
+                if value is not None and known.get(field) != value:
+                    known[field] = value
+                    is_changed = True
+        return is_changed
 
 
 class TierChunk(models.Model):

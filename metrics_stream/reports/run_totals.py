@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 
 from metrics_stream.core.formats.results.figures import Figure, Totals
+from metrics_stream.core.metrics.percentiles import share_of
 from metrics_stream.core.metrics.permission import Permit
 from metrics_stream.core.metrics.sketch import ACCURACY
-from metrics_stream.core.metrics.summaries import share_of
 from metrics_stream.models import TestRun
 from metrics_stream.runs import series
 from metrics_stream.runs.clock import database_now

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
 
 from django.db.models import Max
 
+from metrics_stream.core.metrics.annotations import Annotation
 from metrics_stream.core.metrics.metric import MAX_TERM_LENGTH, Metric
-from metrics_stream.core.series.columns import Column, SeriesKey, Unpacked, bounds_of, pack, unpack
-from metrics_stream.core.series.folding import MAX_SERIES, Folder, Reading
+from metrics_stream.core.series.columns import Column, SeriesKey, bounds_of
+from metrics_stream.core.series.folding import MAX_SERIES, Folder, Reading, has_numbers
+from metrics_stream.core.series.packing import Unpacked, pack, unpack
 from metrics_stream.core.series.shares import Owner
 from metrics_stream.core.series.sketch_columns import Found, SketchColumns
 from metrics_stream.models import MetricChunk, SeriesGroup, TestRun, TierChunk
@@ -45,6 +47,8 @@ _OPEN_LEVEL = 1
 _CLOSED_LEVEL = 6
 
 _END_OF_TIME = 253_402_300_799
+
+NO_ANNOTATIONS: Mapping[str, Annotation] = {}
 
 Place = tuple[SeriesKey, int]
 """A key, and the start of a minute."""
@@ -114,6 +118,8 @@ class OpenRun:
         self._reopened: set[Place] = set()
         """The open minutes that were closed before: the database has more of them than the folder."""
         self._keys: dict[tuple[str, str, str | None], SeriesKey] = {}
+        self._annotations: dict[SeriesKey, dict[str, Annotation]] = {}
+        """What was stated about fields since the last write."""
         groups = {group.pk: group for group in SeriesGroup.objects.filter(run_id=self.pk)}
         self._groups = {key_of(group): group for group in groups.values()}
         for key, group in self._groups.items():
@@ -150,8 +156,9 @@ class OpenRun:
         now: float,
         *,
         token: str = "",
+        annotations: Mapping[str, Annotation] = NO_ANNOTATIONS,
     ) -> None:
-        """Record one metric, which came with a token; `readings` and `sketches` are those of its body."""
+        """Record one metric, which came with a token; `readings`, `sketches`, `annotations` are those of its body."""
         self._add_to_chunk(metric, published_at)
         timestamp = metric.timestamp
         if not 0 <= timestamp <= _END_OF_TIME:
@@ -160,11 +167,14 @@ class OpenRun:
         self._last_at = max(self._last_at, timestamp)
         minute = row_start(FINEST, timestamp)
         for agent_id, fields, values in readings:
-            if fields:
-                place = (self._find_key(metric.metric_type, metric.source, agent_id), minute)
+            place = (self._find_key(metric.metric_type, metric.source, agent_id), minute)
+            # Nulls alone begin no minute: they can only end lines that are there.
+            if has_numbers(values) or (fields and place in self._open):
                 if place not in self._open and minute <= self._newest.get(place[0], -1):
                     self._reopened.add(place)
                 self._folder.put(place[0], timestamp, fields, values, token)
+                if annotations:
+                    self._annotations.setdefault(place[0], {}).update(annotations)
                 self._open[place] = now
                 self._changed.add(place)
         for agent_id, named in sketches:
@@ -231,6 +241,7 @@ class OpenRun:
             self._sketches.pop((key, minute), None)
             del self._open[key, minute]
         self._changed = set()
+        self._annotations = {}
         return Changes(self._take_chunks(ends=ends), list(groups.values()), rows, self._make_run_columns())
 
     def _find_due(self, now: float, *, ends: bool) -> set[Place]:
@@ -277,6 +288,7 @@ class OpenRun:
             group.fields.append(field)
             self._series_count += 1
             is_changed = True
+        is_changed = group.annotate(self._annotations.get(key, NO_ANNOTATIONS)) or is_changed
         if group.fields:
             self._groups[key] = group
         return group, is_changed

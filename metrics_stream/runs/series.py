@@ -7,8 +7,10 @@ from collections.abc import Collection, Iterable
 
 import msgspec
 
+from metrics_stream.core.metrics.annotations import UNSTATED, Annotation, annotations_of
 from metrics_stream.core.metrics.summaries import is_percentile
-from metrics_stream.core.series.columns import Column, SeriesColumns, SeriesKey, Unpacked, downsample, make_grid, unpack
+from metrics_stream.core.series.columns import Column, SeriesColumns, SeriesKey, downsample, make_grid
+from metrics_stream.core.series.packing import Unpacked, unpack
 from metrics_stream.core.series.sketch_columns import SketchColumns
 from metrics_stream.models import SeriesGroup, TestRun, TierChunk
 from metrics_stream.runs.open_run import key_of, put_minute
@@ -36,6 +38,8 @@ class SeriesSummary(msgspec.Struct, frozen=True, kw_only=True):
     last: float
     percentile: float | None = None
     is_worst: bool = False
+    unit: str | None = None
+    window_seconds: float | None = None
 
 
 def keys(run: TestRun) -> list[tuple[SeriesKey, tuple[str, ...]]]:
@@ -80,18 +84,21 @@ def summary(run: TestRun) -> list[SeriesSummary]:
     groups = {group.pk: group for group in SeriesGroup.objects.filter(run=run)}
     parts = _load_parts(groups.keys(), _choose_tier(groups.keys(), until - since, 1), since, until, ())
     return [
-        _summarize(key_of(groups[pk]), field, column, merged)
+        _summarize(key_of(groups[pk]), field, column, merged, stated.get(field, UNSTATED))
         for pk, part in parts.items()
         for merged in [_merge(part.sketches)]
+        for stated in [annotations_of(groups[pk].units, groups[pk].windows)]
         for field, column in part.columns.items()
     ]
 
 
-def _summarize(key: SeriesKey, field: str, column: Column, sketches: SketchColumns) -> SeriesSummary:
+def _summarize(
+    key: SeriesKey, field: str, column: Column, sketches: SketchColumns, stated: Annotation
+) -> SeriesSummary:
     count, most = sum(column.counts), max(column.highs)
     percentile, is_worst = None, False
     if is_percentile(field):
-        found = sketches.percentiles(field, [0], [count])
+        found = sketches.percentiles(field, [0], [count], [column.lasts[-1]])
         is_worst = found is None and count > 1
         percentile = most if found is None else found[0]
     return SeriesSummary(
@@ -104,6 +111,8 @@ def _summarize(key: SeriesKey, field: str, column: Column, sketches: SketchColum
         last=column.lasts[-1],
         percentile=percentile,
         is_worst=is_worst,
+        unit=stated.unit,
+        window_seconds=stated.window_seconds,
     )
 
 
@@ -131,6 +140,7 @@ def _read(
             bucket_seconds=tier,
             fields=fields,
             sketches=parts[pk].sketches,
+            annotations=annotations_of(group.units, group.windows),
         )
     ]
 

@@ -10,6 +10,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from metrics_stream.core.errors import LeaseLostError
+from metrics_stream.core.metrics.annotations import annotations_in
 from metrics_stream.core.protocol.positions import HistoryBatch, Position
 from metrics_stream.core.series.folding import readings
 from metrics_stream.core.series.sketch_columns import sketches_in
@@ -181,8 +182,11 @@ class Writer:
             runs = [run for run, offset in by_source.get(metric.source, ()) if number >= offset]
             if runs:
                 found, sketches = readings(metric.body), sketches_in(metric.body)
+                annotations = annotations_in(metric.body)
                 for run in runs:
-                    run.take(metric, batch.published_at, found, sketches, now, token=batch.owner)
+                    run.take(
+                        metric, batch.published_at, found, sketches, now, token=batch.owner, annotations=annotations
+                    )
 
     def _save(self, changes: dict[int, Changes], position: dict[str, Any] | None, now: float) -> None:
         with transaction.atomic():
@@ -257,7 +261,8 @@ def save_chunks(changes: Changes) -> None:
         update_fields=["count", "last_at", "keys", "counts", "payload"],
     )
     SeriesGroup.objects.bulk_create([group for group in changes.groups if group.pk is None])
-    SeriesGroup.objects.bulk_update([group for group in changes.groups if group.pk is not None], ["fields"])
+    known = [group for group in changes.groups if group.pk is not None]
+    SeriesGroup.objects.bulk_update(known, ["fields", "units", "windows"])
     TierChunk.objects.bulk_create(
         [
             TierChunk(

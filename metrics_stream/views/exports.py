@@ -25,11 +25,12 @@ from metrics_stream.access.grants import access_of
 from metrics_stream.audit.trail import Action, address_of, note
 from metrics_stream.core.delivery.selection import permitted_metrics
 from metrics_stream.core.errors import MetricsStreamError
+from metrics_stream.core.metrics.annotations import UNSTATED, annotations_of
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.metrics.permission import EVERYTHING, Permit
 from metrics_stream.core.metrics.summaries import SKETCHES
 from metrics_stream.core.spreadsheets import without_formulas
-from metrics_stream.models import TestRun
+from metrics_stream.models import SeriesGroup, TestRun
 from metrics_stream.runs import reader
 from metrics_stream.runs.clock import database_now
 from metrics_stream.views.dashboards import page_cache
@@ -42,6 +43,8 @@ PIECE_ROWS = 500
 PIECE_METRICS = 500
 
 COLUMNS = ("timestamp", "metric_type", "source", "agent_id", "field", "value")
+# They follow in the file of a run whose producers state units or windows.
+STATED_COLUMNS = ("unit", "window_seconds")
 
 # Values that are nested deeper are written as JSON.
 _MAX_DEPTH = 50
@@ -81,7 +84,8 @@ def export_run(request: HttpRequest, slug: str) -> HttpResponse:
 
 def csv_file(run: TestRun, permit: Permit = EVERYTHING) -> Iterator[bytes]:
     """Yield the CSV file of the permitted part of a run."""
-    return csv_pieces(permitted_metrics(metrics_of(run), permit), rows=PIECE_ROWS)
+    is_stated = SeriesGroup.objects.filter(run=run).exclude(units={}, windows={}).exists()
+    yield from csv_pieces(permitted_metrics(metrics_of(run), permit), rows=PIECE_ROWS, is_stated=is_stated)
 
 
 def ndjson_file(run: TestRun, permit: Permit = EVERYTHING) -> Iterator[bytes]:
@@ -129,19 +133,22 @@ async def _streamed(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
 class _Body(msgspec.Struct):
     timestamp: str
     data: Any
+    units: dict[str, str] | None = None
+    windows: dict[str, float] | None = None
 
 
 _decode = msgspec.json.Decoder(_Body).decode
 
 
-def csv_pieces(metrics: Iterable[Metric], *, rows: int) -> Iterator[bytes]:
+def csv_pieces(metrics: Iterable[Metric], *, rows: int, is_stated: bool = False) -> Iterator[bytes]:
     """Yield the CSV file of metrics, `rows` rows at a time: one row per value, in the order of the metrics.
 
     A field inside an object is named by its dotted path, one inside a list by its index. Numbers stay as they are. A
     text that a spreadsheet would read as a formula gets an apostrophe in front. The value of null is empty. Sketches
-    are left out.
+    are left out. With `is_stated` the rows have the unit and the window of their field, if its producer stated them.
     """
-    found = chain([COLUMNS], (row for metric in metrics for row in _rows(metric)))
+    columns = (*COLUMNS, *STATED_COLUMNS) if is_stated else COLUMNS
+    found = chain([columns], (row[: len(columns)] for metric in metrics for row in _rows(metric)))
     while piece := list(islice(found, rows)):
         text = io.StringIO()
         csv.writer(text).writerows(piece)
@@ -150,13 +157,15 @@ def csv_pieces(metrics: Iterable[Metric], *, rows: int) -> Iterator[bytes]:
 
 def _rows(metric: Metric) -> Iterator[tuple[Any, ...]]:
     body = _decode(metric.body)
+    annotations = annotations_of(body.units, body.windows)
     before = (body.timestamp, metric.metric_type, _cell(metric.source))
     for agent_id, data in _entries(body.data):
         agent = _cell(agent_id)
         if isinstance(data, dict):
             data.pop(SKETCHES, None)
         for field, value in _leaves(data, "", 0):
-            yield (*before, agent, _cell(field), _cell(value))
+            unit, window_seconds = annotations.get(field, UNSTATED)
+            yield (*before, agent, _cell(field), _cell(value), _cell(unit), window_seconds)
 
 
 def _entries(data: Any) -> Iterator[tuple[str, Any]]:

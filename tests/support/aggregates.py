@@ -1,7 +1,6 @@
 """Fold metrics into the summaries of an interval, as mode `aggregate` delivers them."""
 
 import json
-import math
 import random
 
 import msgspec
@@ -10,8 +9,8 @@ from metrics_stream.core.delivery.aggregation import Interval
 from metrics_stream.core.delivery.selection import DecodedMetric, compile_projection
 from metrics_stream.core.metrics.catalogue import Catalogue
 from metrics_stream.core.metrics.encoding import encode_metric
+from metrics_stream.core.metrics.percentiles import rank_of, share_of
 from metrics_stream.core.metrics.sketch import Sketch
-from metrics_stream.core.metrics.summaries import share_of
 from metrics_stream.core.protocol.messages import Filters
 
 TYPES = Catalogue().types
@@ -48,7 +47,7 @@ def sketch_of(values):
 
 def shares_of(values, name="response_time_ms"):
     ordered = sorted(values)
-    found = {f"p{digits}_{name}": ordered[math.floor(share_of(digits) * (len(ordered) - 1))] for digits in ("50", "99")}
+    found = {f"p{digits}_{name}": ordered[rank_of(share_of(digits), len(ordered))] for digits in ("50", "99")}
     return {**found, "sketches": {name: sketch_of(values)}}
 
 

@@ -29,6 +29,9 @@ MARK = "quokka"
 TYPE, SOURCE, AGENT, FIELD = f"{MARK}_type", f"{MARK}-source", f"{MARK}-agent", f"{MARK}_field"
 RUN, DASHBOARD, PRESET = f"{MARK}-run", f"{MARK}-dashboard", f"{MARK}-preset"
 
+# What a producer states beside the data about a field that must not be seen.
+STATED: dict[str, Any] = {"units": {FIELD: f"{MARK} unit"}, "windows": {FIELD: 10}}
+
 OURS = "ours"
 VIEWER, NOBODY, LINK_MAKER = "ann", "stan", "lin"
 
@@ -53,7 +56,7 @@ def agents() -> list[dict[str, Any]]:
 def published() -> list[dict[str, Any]]:
     """Return metrics for `broadcast_many`: those of OURS may be seen in part, the others not at all."""
     return [
-        {"metric_type": metric_type, "data": data, "source": source}
+        {"metric_type": metric_type, "data": data, "source": source, **STATED}
         for source in (OURS, SOURCE)
         for metric_type, data in (
             ("system", {"throughput_tps": 5, FIELD: 1}),
@@ -90,8 +93,8 @@ def _record(slug: str, sources: list[str], **columns: Any) -> None:
     lost = [{"at": timezone.now().isoformat(), "metric_type": TYPE, "count": 3, "reason": "history"}]
     run, recording = start_run(slug, sources=sources, lost=lost, **columns), Recording(slug)
     for number, source in enumerate([*sources, *sources]):
-        recording.record(metric(number, {"throughput_tps": 5, FIELD: 1}, source=source))
-        recording.record(metric(number, agents(), metric_type="agent", source=source))
+        recording.record(metric(number, {"throughput_tps": 5, FIELD: 1}, source=source, **STATED))
+        recording.record(metric(number, agents(), metric_type="agent", source=source, **STATED))
     recording.end(run)
 
 

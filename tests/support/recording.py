@@ -31,10 +31,10 @@ HOLDER = "web-1:1:aaaa"
 _TYPES = Catalogue().types
 
 
-def metric(at: float, data=None, *, metric_type: str = "system", source: str = "web-1") -> Metric:
-    """Return a metric of so many seconds after START."""
+def metric(at: float, data=None, *, metric_type: str = "system", source: str = "web-1", **stated) -> Metric:
+    """Return a metric of so many seconds after START; `stated` are units and windows."""
     known = {"throughput_tps": at} if data is None else data
-    return encode_metric(_TYPES[metric_type], known, timestamp=START + at, source=source, max_bytes=262_144)
+    return encode_metric(_TYPES[metric_type], known, timestamp=START + at, source=source, max_bytes=262_144, **stated)
 
 
 def start_run(slug: str = "soak", **columns) -> TestRun:

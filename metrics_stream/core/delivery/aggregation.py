@@ -11,9 +11,10 @@ from typing import Any
 
 import msgspec
 
+from metrics_stream.core.metrics.annotations import UNITS, WINDOWS
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.metrics.projection import AGENTS, Row, agents_by_id, are_agents, id_of
-from metrics_stream.core.metrics.summaries import SKETCHES, Fields
+from metrics_stream.core.metrics.summaries import SKETCHES, Fields, Rendered
 
 # An interval has up to so many parts, so that a client that joins in the middle gets a summary of the metrics from then
 # on. Joining parts takes as long as so many frames. A client that joins later also gets a bit of what came before it.
@@ -23,6 +24,8 @@ MAX_PARTS = 32
 class _Document(msgspec.Struct):
     timestamp: str
     data: Any
+    units: dict[str, Any] | None = None
+    windows: dict[str, Any] | None = None
     run: str | None = None
 
 
@@ -33,7 +36,10 @@ _encode = msgspec.json.Encoder().encode
 class _Group:
     """The metrics of one type, source and agent, as long as the source has the same active test run."""
 
-    __slots__ = ("agent_ids", "count", "fields", "grown", "other", "seconds", "sequence", "size", "timestamp")
+    __slots__ = (
+        *("agent_ids", "count", "fields", "grown", "other", "seconds", "sequence", "size", "timestamp", "units"),
+        "windows",
+    )
 
     sequence: int
     timestamp: str
@@ -43,6 +49,9 @@ class _Group:
         self.fields: Fields | None = None
         self.other: Any = None  # data that is no object
         self.agent_ids: tuple[str, ...] = ()
+        # What was stated last: a producer states the same in all of its metrics.
+        self.units: dict[str, Any] | None = None
+        self.windows: dict[str, Any] | None = None
         self.count = 0
         self.grown = 0
         self.size = 0
@@ -61,6 +70,7 @@ class _Group:
         """Fold in the metrics of a later group."""
         self.sequence, self.timestamp, self.seconds = later.sequence, later.timestamp, later.seconds
         self.name_agents(later.agent_ids)
+        self.units, self.windows = later.units or self.units, later.windows or self.windows
         self.count += later.count
         self.other = later.other
         if later.fields is not None:
@@ -109,6 +119,7 @@ class Aggregate:
             self._groups[key] = group
             group.sequence, group.timestamp, group.seconds = sequence, document.timestamp, metric.timestamp
             group.name_agents(agent_ids if agent_id is None else (agent_id,))
+            group.units, group.windows = document.units or group.units, document.windows or group.windows
             group.add(entry)
             self.size -= group.size
             group.size = len(body) // len(entries) + group.grown
@@ -133,20 +144,26 @@ class Aggregate:
     def metrics(self, *, keeps_sketches: bool) -> Iterator[tuple[int, Metric]]:
         """Yield the summary for each type, source and agent, with the sequence of the newest metric in it."""
         for (metric_type, source, agent_id, run), group in self._groups.items():
-            summary: Row = {}
-            worst: list[str] = []
-            data = group.other
+            found = Rendered()
+            data, windows = group.other, group.windows
             if group.fields is not None:
-                data = group.fields.render(summary, worst, keeps_sketches=keeps_sketches)
+                data = group.fields.render(found, keeps_sketches=keeps_sketches)
+                if windows and found.merged:
+                    # It is the percentile of the interval now, not that of the window of one metric.
+                    windows = {field: seconds for field, seconds in windows.items() if field not in found.merged}
             document: Row = {
                 "metric_type": metric_type,
                 "timestamp": group.timestamp,
                 "source": source,
                 "data": data if agent_id is None else [data],
-                "summary": summary,
+                "summary": found.summary,
             }
-            if worst:
-                document["worst"] = worst
+            if group.units:
+                document[UNITS] = group.units
+            if windows:
+                document[WINDOWS] = windows
+            if found.worst:
+                document["worst"] = found.worst
             if run is not None:
                 document["run"] = run
             yield (

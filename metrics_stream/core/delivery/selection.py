@@ -17,21 +17,24 @@ from msgspec import UNSET, UnsetType
 
 from metrics_stream.core.errors import ProtocolError
 from metrics_stream.core.formatting import quote, quote_some
+from metrics_stream.core.metrics.annotations import UNITS, WINDOWS, keep_shown
 from metrics_stream.core.metrics.catalogue import ALL
 from metrics_stream.core.metrics.metric import MAX_TERM_LENGTH, Metric, RunMetric, name_run
 from metrics_stream.core.metrics.permission import EVERYTHING, Permit
-from metrics_stream.core.metrics.projection import AGENTS, Data, Entry, Narrowing, may_hold_agents, project
+from metrics_stream.core.metrics.projection import AGENTS, Data, Entry, Narrowing, may_hold_agents, names_in, project
 from metrics_stream.core.protocol.codes import ErrorCode
 from metrics_stream.core.protocol.messages import Filters
 
 
 class _Document(msgspec.Struct, omit_defaults=True):
-    """A metric, or the summary of an interval; `summary` and `worst` name fields by their paths."""
+    """A metric, or the summary of an interval; all keys behind `data` but `run` name fields by their paths."""
 
     metric_type: msgspec.Raw
     timestamp: msgspec.Raw
     source: msgspec.Raw
     data: Data
+    units: Entry | UnsetType = UNSET
+    windows: Entry | UnsetType = UNSET
     summary: Entry | UnsetType = UNSET
     worst: list[str] | UnsetType = UNSET
     run: str | UnsetType = UNSET
@@ -85,10 +88,10 @@ class DecodedMetric:
     def parts(self) -> tuple[bytes, dict[str, bytes], bytes]:
         """The JSON before the fields of an object, each field as JSON, and the JSON behind them.
 
-        Without fields if the metric has agents or a summary, or its data is no object.
+        Without fields if the metric has agents, or its data is no object, or something else names its fields.
         """
         document = self.document
-        if self.metric.agent_ids or not isinstance(document.data, dict) or document.summary is not UNSET:
+        if self.metric.agent_ids or not isinstance(document.data, dict) or _names_fields(document):
             return b"", {}, b""
         head = b'{"metric_type":%b,"timestamp":%b,"source":%b,"data":{' % (
             bytes(document.metric_type),
@@ -254,9 +257,19 @@ def _project_fields_first(names: tuple[str, ...], project_filtered: Projection) 
     return project_fields
 
 
+def _names_fields(document: _Document) -> bool:
+    return document.summary is not UNSET or document.units is not UNSET or document.windows is not UNSET
+
+
 def _encode_part(document: _Document, data: Data, keeps: Callable[[str], bool]) -> bytes:
-    """Return the document as JSON with this `data`; summaries stay for those fields for which `keeps` returns True."""
+    """Return the document as JSON with this `data`; summaries stay for those fields for which `keeps` returns True.
+
+    Units and windows stay for the fields that are in `data`.
+    """
     part = msgspec.structs.replace(document, data=data)
+    for key in (UNITS, WINDOWS):
+        if isinstance(stated := getattr(document, key), dict):
+            setattr(part, key, keep_shown(stated, names_in(data)) or UNSET)
     if isinstance(part.summary, dict):
         part.summary = {path: summed for path, summed in part.summary.items() if keeps(path.partition(".")[0])}
         if part.worst is not UNSET:

@@ -19,6 +19,7 @@ import msgspec
 
 from metrics_stream.core.errors import BodyError, ItemError, MetricError, MetricTooBigError
 from metrics_stream.core.formatting import quote
+from metrics_stream.core.metrics.annotations import UNITS, WINDOWS
 from metrics_stream.core.metrics.catalogue import MetricType
 from metrics_stream.core.metrics.encoding import encode_metric, epoch_seconds
 from metrics_stream.core.metrics.metric import MAX_TERM_LENGTH, Metric
@@ -31,7 +32,7 @@ Format = Literal["json", "ndjson"]
 # The depth of nested objects and lists in the data of one metric; metrics of the catalogue need five.
 MAX_DEPTH = 20
 
-KEYS = ("metric_type", "data", "timestamp", "source")
+KEYS = ("metric_type", "data", "timestamp", "source", UNITS, WINDOWS)
 
 # Characters that no database stores, and those that break a line of a log.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -192,7 +193,13 @@ def read_item(item: Any, terms: Terms, now: float) -> Metric:
         )
     try:
         metric = encode_metric(
-            metric_type, item["data"], timestamp=timestamp, source=source, max_bytes=terms.max_metric_bytes
+            metric_type,
+            item["data"],
+            timestamp=timestamp,
+            source=source,
+            max_bytes=terms.max_metric_bytes,
+            units=item.get(UNITS),
+            windows=item.get(WINDOWS),
         )
     except MetricTooBigError as error:
         raise ItemError(ItemErrorCode.METRIC_TOO_BIG, "data", str(error)) from error
@@ -215,7 +222,7 @@ def _check_fields(body: bytes, allowed: int) -> None:
     """Raise ItemError if the data of a metric, or an agent in it, has more fields with numbers than are allowed."""
     if len(body) <= allowed * _FIELD_BYTES:
         return
-    count = max((len(fields) for _, fields, _ in readings(body)), default=0)
+    count = max((len(values) - values.count(None) for _, _, values in readings(body)), default=0)
     if count > allowed:
         raise ItemError(
             ItemErrorCode.TOO_MANY_FIELDS,

@@ -16,6 +16,7 @@ import msgspec
 
 from metrics_stream.core.errors import MetricError, MetricTooBigError
 from metrics_stream.core.formatting import format_timestamp, quote
+from metrics_stream.core.metrics.annotations import check_annotations
 from metrics_stream.core.metrics.catalogue import MetricType
 from metrics_stream.core.metrics.metric import MAX_TERM_LENGTH, Metric
 from metrics_stream.core.metrics.projection import agent_ids_in
@@ -23,10 +24,19 @@ from metrics_stream.core.metrics.projection import agent_ids_in
 _NOT_DATA = (type, FunctionType, BuiltinFunctionType, MethodType, ModuleType)
 
 
-def encode_metric(metric_type: MetricType, data: Any, *, timestamp: float, source: str, max_bytes: int) -> Metric:
+def encode_metric(
+    metric_type: MetricType,
+    data: Any,
+    *,
+    timestamp: float,
+    source: str,
+    max_bytes: int,
+    units: Any = None,
+    windows: Any = None,
+) -> Metric:
     """Return `data` as a metric; raise MetricError with the path to a value that cannot be part of one.
 
-    `timestamp` is in seconds since the epoch, UTC.
+    `timestamp` is in seconds since the epoch, UTC. `units` and `windows` are what the producer states about fields.
     """
     if not source or len(source) > MAX_TERM_LENGTH:
         raise MetricError(f"source is {quote(source)}; it must have 1 to {MAX_TERM_LENGTH} characters")
@@ -41,6 +51,7 @@ def encode_metric(metric_type: MetricType, data: Any, *, timestamp: float, sourc
         "timestamp": format_timestamp(timestamp),
         "source": source,
         "data": msgspec.Raw(body),
+        **check_annotations(units, windows),
     }
     try:
         encoded = msgspec.json.encode(document)

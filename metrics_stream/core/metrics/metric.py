@@ -15,7 +15,7 @@ class Metric(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     `timestamp` is in seconds since the epoch, UTC. `agent_ids` are the agents in the data, so that a filter can often
     decide without decoding. `body` is the JSON object that clients get: `{"metric_type", "timestamp", "source",
-    "data"}`.
+    "data"}`, and behind them `units` and `windows` where the producer states them (`annotations.py`).
     """
 
     metric_type: str

@@ -162,6 +162,20 @@ def project(data: Data, narrowings: Sequence[Narrowing], *, has_agents: bool, re
     return shown
 
 
+def names_in(data: Data) -> frozenset[str]:
+    """Return the names of all fields in a projection: those of the object, and those of its agents."""
+    if isinstance(data, list):
+        return frozenset[str]().union(*data)
+    names = frozenset(data)
+    if AGENTS in data:
+        try:
+            agents = _decode_agents(data[AGENTS])
+        except msgspec.DecodeError:  # no agents, but a value of this name
+            return names
+        names = names.union(*(agents.values() if isinstance(agents, dict) else agents))
+    return names
+
+
 def _project_agents(raw: msgspec.Raw, narrowings: Sequence[Narrowing], *, reads_every_id: bool) -> msgspec.Raw | None:
     narrowings = [Narrowing(item.agent_ids, _NO_FIELDS) if AGENTS in item.fields else item for item in narrowings]
     agents = _decode_agents(raw)

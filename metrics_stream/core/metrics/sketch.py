@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import msgspec
 
 from metrics_stream.core.errors import SketchError
+from metrics_stream.core.metrics.percentiles import rank_of
 
 ACCURACY = 0.01
 
@@ -118,13 +119,13 @@ class Sketch:
     def quantile(self, share: float) -> float | None:
         """Return the quantile for `share` (0 to 1), or None if no value was counted.
 
-        That is the value with the index `floor(share * (count - 1))` among the sorted values.
+        That is the value with the index `floor(share * count)` among the sorted values, as `rank_of` says.
         """
         with self._lock:
             count = self._zeros + sum(self._bins.values())
             if not count:
                 return None
-            rank = math.floor(share * (count - 1))
+            rank = rank_of(share, count)
             passed, value = self._zeros, 0.0
             for number in sorted(self._bins):
                 if passed > rank:

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from metrics_stream.core.errors import SketchError
 from metrics_stream.core.metrics.catalogue import BUILTIN_TYPES, FieldKind
+from metrics_stream.core.metrics.percentiles import percentile_in
 from metrics_stream.core.metrics.projection import IDENTITY_FIELDS, Row, agents_by_id, are_agents
 from metrics_stream.core.metrics.sketch import Sketch, decode_sketch
 
@@ -27,10 +28,9 @@ MAX_SUMMARISED_DEPTH = 8
 
 NaturalKind = FieldKind | Literal["minimum"]
 
-_PERCENTILE = re.compile(r"p(\d{2,5})_(.+)")
-# The kinds of fields that the catalogue does not know, by their names: the first rule that fits, else gauge.
+# The kinds of fields that the catalogue does not know, by their names: the first rule that fits, else gauge. What names
+# a percentile is none of them.
 _NAME_RULES: tuple[tuple[NaturalKind, re.Pattern[str]], ...] = (
-    ("percentile", re.compile(r"(.+_)?p\d{2,5}(_.+)?")),
     ("maximum", re.compile(r"max(_.+)?|.+_max|peak_.+|.+_peak")),
     ("minimum", re.compile(r"min(_.+)?|.+_min")),
     ("counter", re.compile(r"total(_.+)?|.+_total|count(_.+)?|.+_count")),
@@ -39,17 +39,23 @@ _KINDS = {field.name: field.kind for metric_type in BUILTIN_TYPES for field in m
 
 
 @lru_cache(maxsize=10_000)
-def kind_of(name: str) -> NaturalKind:
-    """Return the kind of a field: the catalogue's, on which all its types agree, else the one that a rule gives."""
+def kind_of(path: str) -> NaturalKind:
+    """Return the kind of the field at a dotted path: the catalogue's, else the one that its name gives.
+
+    All types of the catalogue agree on the kind of a field.
+    """
+    name = path.rpartition(".")[2]
     known = _KINDS.get(name)
     if known not in (None, "text", "object"):
         return known
+    if percentile_in(path) is not None:
+        return "percentile"
     return next((kind for kind, pattern in _NAME_RULES if pattern.fullmatch(name)), "gauge")
 
 
 def is_percentile(path: str) -> bool:
     """Return whether the field at a dotted path holds a percentile, whose mean would be meaningless."""
-    return kind_of(path.rpartition(".")[2]) == "percentile"
+    return kind_of(path) == "percentile"
 
 
 class Numbers:
@@ -89,6 +95,19 @@ class Tally(NamedTuple):
 
     sketch: Sketch
     metrics: int
+
+
+class Rendered:
+    """How the numbers of an interval came about, by path: the summary of each, and where percentiles are from.
+
+    `merged` are percentiles from the merged sketches of the interval, `worst` those that are the worst of the interval,
+    because sketches were missing.
+    """
+
+    def __init__(self) -> None:
+        self.summary: Row = {}
+        self.merged: list[str] = []
+        self.worst: list[str] = []
 
 
 class Fields:
@@ -192,11 +211,8 @@ class Fields:
         self.has_numbers = self.has_numbers or later.has_numbers
         self.is_list = later.is_list
 
-    def render(self, summary: Row, worst: list[str], path: str = "", *, keeps_sketches: bool = False) -> Any:
-        """Return the object that represents the interval; write the summaries of its numbers to `summary`, by path.
-
-        `worst` gets the paths of percentiles that are the worst of the interval, because sketches were missing.
-        """
+    def render(self, found: Rendered, path: str = "", *, keeps_sketches: bool = False) -> Any:
+        """Return the object that represents the interval, and note in `found` how its numbers came about."""
         data = self.last
         # A nested object without numbers counts as one value: the last one. `data` itself never does.
         if self.has_numbers or not path:
@@ -205,9 +221,9 @@ class Fields:
                 if name in IDENTITY_FIELDS and name in self.last:
                     data[name] = self.last[name]
                 elif type(node) is Numbers:
-                    data[name] = self._render_numbers(name, node, summary, worst, path + name)
+                    data[name] = self._render_numbers(name, node, found, path + name)
                 elif type(node) is Fields:
-                    data[name] = node.render(summary, worst, f"{path}{name}.", keeps_sketches=keeps_sketches)
+                    data[name] = node.render(found, f"{path}{name}.", keeps_sketches=keeps_sketches)
                 else:
                     data[name] = node
         elif SKETCHES in data and isinstance(data[SKETCHES], dict):
@@ -216,9 +232,9 @@ class Fields:
             data = {**data, SKETCHES: {name: tally.sketch.encode() for name, tally in self.tallies.items()}}
         return list(data.values()) if self.is_list else data
 
-    def _render_numbers(self, name: str, numbers: Numbers, summary: Row, worst: list[str], path: str) -> float:
-        kind = kind_of(name)
-        summed = summary[path] = {"count": numbers.count, "min": numbers.least, "max": numbers.most}
+    def _render_numbers(self, name: str, numbers: Numbers, found: Rendered, path: str) -> float:
+        kind = kind_of(path)
+        summed = found.summary[path] = {"count": numbers.count, "min": numbers.least, "max": numbers.most}
         if kind != "percentile":
             summed["mean"] = numbers.mean
         summed["last"] = numbers.last
@@ -230,24 +246,19 @@ class Fields:
             case "minimum":
                 return numbers.least
             case "percentile":
-                return self._render_percentile(name, numbers, worst, path)
+                return self._render_percentile(name, numbers, found, path)
         return numbers.mean
 
-    def _render_percentile(self, name: str, numbers: Numbers, worst: list[str], path: str) -> float:
+    def _render_percentile(self, name: str, numbers: Numbers, found: Rendered, path: str) -> float:
         if numbers.count == 1:
             return numbers.last
-        tally = None
-        if match := _PERCENTILE.fullmatch(name):
-            tally = self.tallies.get(match[2])
+        named = percentile_in(name)
+        tally = None if named is None else self.tallies.get(named.base)
         # If the sketch of one metric is missing or malformed, the merged sketch lacks its values.
-        if match and tally and tally.metrics >= numbers.count:
-            found = tally.sketch.quantile(share_of(match[1]))
-            if found is not None:
-                return found
-        worst.append(path)
+        if named and named.share is not None and tally and tally.metrics >= numbers.count:
+            value = tally.sketch.quantile(named.share)
+            if value is not None:
+                found.merged.append(path)
+                return value
+        found.worst.append(path)
         return numbers.most
-
-
-def share_of(digits: str) -> float:
-    """Return the share for the digits in a percentile's name: 95 → 0.95, 999 → 0.999."""
-    return int(digits) / 100 if len(digits) < 3 or digits == "100" else float(f"0.{digits}")

@@ -1,4 +1,4 @@
-"""Series over time as columns: merge, downsample, and pack them for the database.
+"""Series over time as columns: merge and downsample them.
 
 A series is one field of one metric type, source and agent. A field is a dotted path below `data`, or below an agent's
 entry. Each bucket has count, minimum, maximum, sum and last value, so that buckets can be joined to wider ones without
@@ -7,18 +7,17 @@ losing a peak. Instants are in seconds since 1970; bucket b begins at b times it
 
 from __future__ import annotations
 
-import sys
-import zlib
 from array import array
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from typing import NamedTuple
 
 import msgspec
 
+from metrics_stream.core.metrics.annotations import UNSTATED, Annotation
 from metrics_stream.core.metrics.permission import Permit
-from metrics_stream.core.series.sketch_columns import PackedSketch, SketchColumns, unpack_sketches
+from metrics_stream.core.series.sketch_columns import SketchColumns
 
 
 class SeriesKey(NamedTuple):
@@ -35,6 +34,8 @@ class SeriesColumns(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     Bucket k begins at `starts_at` + k · `bucket_seconds`. `percentile` is set for a field that is a percentile where
     buckets hold several values: the percentile of everything measured in the bucket if all values came with sketches,
     else the worst value, and then `is_worst` is True. The recent past keeps no sketches, so it has no `percentile`.
+    `nulls` are the buckets without a value in which the producer published null: there the line ends. `unit` and
+    `window_seconds` are what the producer stated last: over which time each published value was measured.
     """
 
     metric_type: str
@@ -51,6 +52,9 @@ class SeriesColumns(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     count: list[int]
     percentile: list[float] | None = None
     is_worst: bool = False
+    nulls: list[int] = []
+    unit: str | None = None
+    window_seconds: float | None = None
 
 
 def permitted_series(series: Iterable[SeriesColumns], permit: Permit) -> list[SeriesColumns]:
@@ -87,16 +91,21 @@ def is_selected(field: str, fields: Collection[str]) -> bool:
 
 # --- one series ---
 
+# Most columns have no nulls: they share this array, which nobody changes.
+_NO_NULLS = array("q")
+
 
 class Column:
     """The buckets of one series, in order of time.
 
-    As long as every bucket holds one value, `lows`, `highs`, `totals` are the same array as `lasts`.
+    As long as every bucket holds one value, `lows`, `highs`, `totals` are the same array as `lasts`. `nulls` are the
+    buckets in which the producer published null instead of a value, or beside one.
     """
 
-    __slots__ = ("buckets", "counts", "highs", "lasts", "lows", "totals")
+    __slots__ = ("buckets", "counts", "highs", "lasts", "lows", "nulls", "totals")
 
     def __init__(self) -> None:
+        self.nulls = _NO_NULLS
         self.buckets = array("q")
         self.counts = array("Q")
         self.lasts = array("d")
@@ -134,8 +143,17 @@ class Column:
         self.counts.append(count)
         self.lasts.append(last)
 
+    def add_null(self, bucket: int) -> None:
+        """Note that null was published in a bucket."""
+        self._add_nulls((bucket,))
+
+    def _add_nulls(self, buckets: Collection[int]) -> None:
+        if buckets:
+            self.nulls = array("q", sorted({*self.nulls, *buckets}))
+
     def merge(self, other: Column) -> None:
         """Merge the buckets of `other`, which came later: if both have a bucket, its last value is the other's."""
+        self._add_nulls(other.nulls)
         if not self.buckets or (other.buckets and other.buckets[0] > self.buckets[-1]):
             self._splice(len(self.buckets), len(self.buckets), other)
             return
@@ -153,6 +171,9 @@ class Column:
 
     def replace(self, first: int, end: int, other: Column) -> None:
         """Replace the buckets from `first` up to before `end` by those of `other`."""
+        if self.nulls or other.nulls:
+            self.nulls = array("q", [bucket for bucket in self.nulls if not first <= bucket < end])
+            self._add_nulls(other.nulls)
         self._splice(bisect_left(self.buckets, first), bisect_left(self.buckets, end), other)
 
     def _splice(self, begin: int, end: int, other: Column) -> None:
@@ -170,6 +191,8 @@ class Column:
         """Return a column of the buckets from `first` up to before `end`."""
         cut = slice(bisect_left(self.buckets, first), bisect_left(self.buckets, end))
         part = Column()
+        if self.nulls:
+            part.nulls = self.nulls[bisect_left(self.nulls, first) : bisect_left(self.nulls, end)]
         part.buckets, part.counts, part.lasts = self.buckets[cut], self.counts[cut], self.lasts[cut]
         if self.is_single:
             part.lows = part.highs = part.totals = part.lasts
@@ -180,6 +203,7 @@ class Column:
     def widened(self, bounds: Bounds) -> Column:
         """Return a column of wider buckets; `bounds` comes from `bounds_of(self.buckets, …)`."""
         wide = Column()
+        wide._add_nulls({bucket // bounds.factor for bucket in self.nulls})
         edges = bounds.edges
         cuts = [slice(begin, end) for begin, end in pairwise(edges)]
         counts, lasts = self.counts.tolist(), self.lasts.tolist()
@@ -196,10 +220,14 @@ class Column:
 
 
 class Bounds(NamedTuple):
-    """Wider buckets, and the indexes at which each begins in the columns of the narrow ones; the last is the end."""
+    """Wider buckets, and the indexes at which each begins in the columns of the narrow ones; the last is the end.
+
+    They are `factor` times as wide.
+    """
 
     buckets: list[int]
     edges: list[int]
+    factor: int = 1
 
 
 def bounds_of(buckets: Sequence[int], factor: int) -> Bounds:
@@ -213,7 +241,7 @@ def bounds_of(buckets: Sequence[int], factor: int) -> Bounds:
             wide.append(number)
             edges.append(place)
     edges.append(len(buckets))
-    return Bounds(wide, edges)
+    return Bounds(wide, edges, factor)
 
 
 def downsample(
@@ -224,8 +252,10 @@ def downsample(
     bucket_seconds: int,
     fields: Collection[str] = (),
     sketches: SketchColumns | None = None,
+    annotations: Mapping[str, Annotation] | None = None,
 ) -> Iterator[SeriesColumns]:
     """Yield the series of one key on a grid; only those of `fields`, if there are any."""
+    annotations = annotations or {}
     end = grid.first + grid.length
     buckets: array[int] | None = None
     bounds = Bounds([], [0])
@@ -244,6 +274,7 @@ def downsample(
             if part.buckets != buckets:
                 buckets, bounds = part.buckets, bounds_of(part.buckets, grid.factor)
             part = part.widened(bounds)
+        unit, window_seconds = annotations.get(field, UNSTATED)
         yield SeriesColumns(
             metric_type=key.metric_type,
             source=key.source,
@@ -257,107 +288,8 @@ def downsample(
             mean=[total / count for total, count in zip(part.totals, part.counts, strict=True)],
             last=part.lasts.tolist(),
             count=part.counts.tolist(),
-            percentile=merged.percentiles(field, part.buckets, part.counts),
+            percentile=merged.percentiles(field, part.buckets, part.counts, part.lasts),
+            nulls=[bucket - grid.first for bucket in sorted(set(part.nulls).difference(part.buckets))],
+            unit=unit,
+            window_seconds=window_seconds,
         )
-
-
-# --- packed ---
-
-
-class _Block(msgspec.Struct, array_like=True, gc=False):
-    """The columns of fields that have the same buckets with the same counts.
-
-    `steps` are the distances between buckets. `values` has the last values of all fields, one field after the other,
-    then the minima, maxima and sums if a count is above 1.
-    """
-
-    fields: list[str]
-    first: int
-    steps: list[int]
-    counts: list[int]
-    values: bytes
-
-
-class _Payload(msgspec.Struct, array_like=True, gc=False):
-    blocks: list[_Block]
-    sketches: list[PackedSketch] = []
-
-
-_encode_payload = msgspec.msgpack.Encoder().encode
-_decode_payload = msgspec.msgpack.Decoder(_Payload).decode
-
-
-def pack(columns: Mapping[str, Column], sketches: SketchColumns | None = None, *, level: int = 6) -> bytes:
-    """Return columns as the database stores them; `unpack` reverses it."""
-    blocks = []
-    for (buckets, counts), fields in _group_alike(columns):
-        parts = [columns[field] for field in fields]
-        values = array("d")
-        for part in parts:
-            values += part.lasts
-        if any(count > 1 for count in counts):
-            for statistic in ("lows", "highs", "totals"):
-                for part in parts:
-                    values += getattr(part, statistic)
-        steps = [after - before for before, after in pairwise(buckets)]
-        blocks.append(_Block(fields, buckets[0], steps, list(counts), _shuffle(values)))
-    return zlib.compress(_encode_payload(_Payload(blocks, sketches.packed() if sketches else [])), level)
-
-
-def _group_alike(columns: Mapping[str, Column]) -> Iterable[tuple[tuple[tuple[int, ...], tuple[int, ...]], list[str]]]:
-    alike: dict[tuple[tuple[int, ...], tuple[int, ...]], list[str]] = {}
-    for field, column in columns.items():
-        if column.buckets:
-            alike.setdefault((tuple(column.buckets), tuple(column.counts)), []).append(field)
-    return alike.items()
-
-
-class Unpacked(NamedTuple):
-    """The columns of one key by field, and its sketches."""
-
-    columns: dict[str, Column]
-    sketches: SketchColumns
-
-
-def unpack(payload: bytes | memoryview, *, fields: Collection[str] = ()) -> Unpacked:
-    """Return what `pack` has packed; only the columns of `fields`, if there are any."""
-    columns = {}
-    decoded = _decode_payload(zlib.decompress(payload))
-    for block in decoded.blocks:
-        buckets = array("q", accumulate(block.steps, initial=block.first))
-        counts = array("Q", block.counts)
-        values = _unshuffle(block.values)
-        length, width = len(buckets), len(buckets) * len(block.fields)
-        for place, field in enumerate(block.fields):
-            if not is_selected(field, fields):
-                continue
-            column = columns[field] = Column()
-            column.buckets, column.counts = buckets[:], counts[:]
-            begin = place * length
-            column.lasts = values[begin : begin + length]
-            column.lows = column.highs = column.totals = column.lasts
-            if len(values) > width:
-                column.lows, column.highs, column.totals = (
-                    values[at : at + length] for at in range(begin + width, len(values), width)
-                )
-    return Unpacked(columns, unpack_sketches(decoded.sketches))
-
-
-def _shuffle(values: array[float]) -> bytes:
-    """Return the first bytes of all values, then the second bytes and so on: alike neighbours compress well."""
-    if sys.byteorder == "big":
-        values = values[:]
-        values.byteswap()
-    data = values.tobytes()
-    return b"".join([data[place::8] for place in range(8)])
-
-
-def _unshuffle(data: bytes) -> array[float]:
-    mixed = bytearray(len(data))
-    length = len(data) // 8
-    for place in range(8):
-        mixed[place::8] = data[place * length : (place + 1) * length]
-    values = array("d", bytes(mixed))
-    if sys.byteorder == "big":
-        values.byteswap()
-    return values

@@ -1,15 +1,17 @@
 """Fold every number in metrics into columns, in buckets of time.
 
-Numbers are found in objects at any depth, under dotted paths, and in the entries of agents. Other lists, texts,
-booleans and nulls are left out, because no chart can draw them.
+Numbers are found in objects at any depth, under dotted paths, and in the entries of agents. Other lists, texts and
+booleans are left out, because no chart can draw them. A null where numbers were before ends a line.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from types import NoneType
 from typing import Any
 
 from metrics_stream.core.lru import LruDict
+from metrics_stream.core.metrics.annotations import MAX_ANNOTATED_FIELDS, Annotation, annotations_in
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.metrics.projection import AGENTS, MALFORMED, decode_body, split_agents
 from metrics_stream.core.metrics.summaries import SKETCHES
@@ -25,15 +27,15 @@ MAX_LEFT_OUT = 1_000
 
 NO_FILTERS = Filters()
 
-Reading = tuple[str | None, tuple[str, ...], tuple[float, ...]]
-"""The agent, or None; the fields; the value of each field."""
+Reading = tuple[str | None, tuple[str, ...], tuple[float | None, ...]]
+"""The agent, or None; the fields; the value of each field, None for null."""
 
 
-_NUMBERS = frozenset({int, float})
+_NUMBERS = frozenset({int, float, NoneType})
 
 
 def readings(body: bytes) -> list[Reading]:
-    """Return the numbers in the body of a metric, separately for each agent."""
+    """Return the numbers and nulls in the body of a metric, separately for each agent."""
     try:
         data = decode_body(body).data
     except MALFORMED:
@@ -43,20 +45,25 @@ def readings(body: bytes) -> list[Reading]:
     return [(agent_id, *_numbers(entry)) for agent_id, entry in split_agents(data)]
 
 
-def _numbers(data: dict[str, Any]) -> tuple[tuple[str, ...], tuple[float, ...]]:
+def has_numbers(values: Iterable[float | None]) -> bool:
+    """Return whether there are values besides nulls."""
+    return any(value is not None for value in values)
+
+
+def _numbers(data: dict[str, Any]) -> tuple[tuple[str, ...], tuple[float | None, ...]]:
     values = tuple(data.values())
     if _NUMBERS.issuperset(map(type, values)):
         return tuple(data), values
     fields: list[str] = []
-    numbers: list[float] = []
+    numbers: list[float | None] = []
     _collect(data, "", fields, numbers)
     return tuple(fields), tuple(numbers)
 
 
-def _collect(data: dict[str, Any], prefix: str, fields: list[str], numbers: list[float]) -> None:
+def _collect(data: dict[str, Any], prefix: str, fields: list[str], numbers: list[float | None]) -> None:
     for name, value in data.items():
         kind = type(value)
-        if kind is float or kind is int:
+        if kind is float or kind is int or value is None:
             fields.append(prefix + name)
             numbers.append(value)
         elif kind is dict and name != SKETCHES:
@@ -75,15 +82,16 @@ def matches(key: SeriesKey, metric_types: Collection[str], filters: Filters) -> 
 class _Group:
     """The columns of one key by field, and the values for the newest bucket."""
 
-    __slots__ = ("bucket", "columns", "key", "owner", "rows")
+    __slots__ = ("annotations", "bucket", "columns", "key", "owner", "rows")
 
     def __init__(self, key: SeriesKey) -> None:
         self.key = key
         self.owner = Owner("", key.source)
         """Who published the rows."""
         self.columns: dict[str, Column] = {}
+        self.annotations: dict[str, Annotation] = {}
         self.bucket = -1
-        self.rows: list[tuple[tuple[str, ...], tuple[float, ...]]] = []
+        self.rows: list[tuple[tuple[str, ...], tuple[float | None, ...]]] = []
 
 
 class Folder:
@@ -101,15 +109,22 @@ class Folder:
 
     def add(self, metric: Metric, token: str = "") -> None:
         """Fold in one metric, which came with a token."""
+        annotations = annotations_in(metric.body)
         for agent_id, fields, values in readings(metric.body):
-            self.put((metric.metric_type, metric.source, agent_id), metric.timestamp, fields, values, token)
+            key = (metric.metric_type, metric.source, agent_id)
+            self.put(key, metric.timestamp, fields, values, token)
+            if annotations and (group := self._groups.get(key)) is not None:
+                known = group.annotations
+                for field in fields:
+                    if field in annotations and (field in known or len(known) < MAX_ANNOTATED_FIELDS):
+                        known[field] = annotations[field]
 
     def put(
         self,
         key: tuple[str, str, str | None],
         timestamp: float,
         fields: tuple[str, ...],
-        values: tuple[float, ...],
+        values: tuple[float | None, ...],
         token: str = "",
     ) -> None:
         """Fold in the values that `readings` found for one key; `token` is empty for producers without one."""
@@ -148,16 +163,24 @@ class Folder:
         elif all(row[0] == fields for row in rows):
             self._append(group, group.bucket, zip(fields, zip(*[row[1] for row in rows], strict=True), strict=True))
         else:
-            mixed: dict[str, list[float]] = {}
+            mixed: dict[str, list[float | None]] = {}
             for row in rows:
                 for field, value in zip(*row, strict=True):
                     mixed.setdefault(field, []).append(value)
             self._append(group, group.bucket, mixed.items())
 
-    def _append(self, group: _Group, bucket: int, found: Iterable[tuple[str, Sequence[float]]]) -> None:
+    def _append(self, group: _Group, bucket: int, found: Iterable[tuple[str, Sequence[float | None]]]) -> None:
         columns = group.columns
-        for field, values in found:
+        for field, published in found:
             column = columns.get(field)
+            values: Sequence[Any] = published
+            if None in published:
+                values = [value for value in published if value is not None]
+                # A field that never had a number has no line that could end.
+                if column is not None:
+                    column.add_null(bucket)
+                if not values:
+                    continue
             if column is None:
                 if not self._make_room(group.owner):
                     self._leave_out(group.key, bucket)
@@ -190,6 +213,7 @@ class Folder:
 
     def _remove(self, key: SeriesKey, columns: dict[str, Column], field: str) -> None:
         del columns[field]
+        self._groups[key].annotations.pop(field, None)
         self._shares.remove((key, field))
 
     def owner_of(self, key: SeriesKey, field: str) -> Owner:
@@ -274,5 +298,10 @@ class Folder:
             if matches(group.key, metric_types, filters):
                 self._settle(group)
                 yield from downsample(
-                    group.key, group.columns, grid, bucket_seconds=self.bucket_seconds, fields=filters.fields
+                    group.key,
+                    group.columns,
+                    grid,
+                    bucket_seconds=self.bucket_seconds,
+                    fields=filters.fields,
+                    annotations=group.annotations,
                 )

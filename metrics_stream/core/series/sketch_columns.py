@@ -6,22 +6,19 @@ of sketches begin with the path of their object, as fields do.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
 
 from metrics_stream.core.errors import SketchError
+from metrics_stream.core.metrics.percentiles import percentile_in
 from metrics_stream.core.metrics.projection import MALFORMED, decode_body, split_agents
 from metrics_stream.core.metrics.sketch import EncodedSketch, Sketch, decode_sketch
-from metrics_stream.core.metrics.summaries import SKETCHES, Tally, share_of
+from metrics_stream.core.metrics.summaries import SKETCHES, Tally
 
 # For one key. Names with a counter in them would fill the database with sketches of a single value.
 MAX_NAMES = 100
-
-_PERCENTILE = re.compile(r"(.+\.)?p(\d{2,5})_([^.]+)")
-
 
 Found = tuple[str | None, dict[str, EncodedSketch]]
 """The agent, or None, and its sketches by name."""
@@ -83,19 +80,26 @@ class SketchColumns:
         for name, column in self._columns.items():
             self._columns[name] = {bucket: tally for bucket, tally in column.items() if not first <= bucket < end}
 
-    def percentiles(self, field: str, buckets: Sequence[int], counts: Sequence[int]) -> list[float] | None:
+    def percentiles(
+        self, field: str, buckets: Sequence[int], counts: Sequence[int], lasts: Sequence[float]
+    ) -> list[float] | None:
         """Return the percentile of all values in each bucket; None if the field is no percentile or lacks sketches.
 
-        `counts` has the number of values in each bucket. Each value must have come with its sketch.
+        `counts` has the number of published values in each bucket, `lasts` the last of them. A single one is the
+        percentile of its bucket as it was published. Of several, each must have come with its sketch.
         """
-        if not self._columns or not (match := _PERCENTILE.fullmatch(field)):
+        if not self._columns or (named := percentile_in(field)) is None or named.share is None:
             return None
-        column = self._columns.get((match[1] or "") + match[3], {})
-        share = share_of(match[2])
+        column = self._columns.get(named.base)
+        if column is None:
+            return None
         found = []
-        for bucket, count in zip(buckets, counts, strict=True):
+        for bucket, count, last in zip(buckets, counts, lasts, strict=True):
+            if count == 1:
+                found.append(last)
+                continue
             tally = column.get(bucket)
-            if tally is None or tally.metrics < count or (value := tally.sketch.quantile(share)) is None:
+            if tally is None or tally.metrics < count or (value := tally.sketch.quantile(named.share)) is None:
                 return None
             found.append(value)
         return found

@@ -132,3 +132,32 @@ def test_percentiles_of_a_run_are_drawn_as_they_were_and_the_worst_is_named(page
         ["east", [5, 6], [2, 2], [9, 8]],
         ["west (worst)", [9, 8], [2, 2], [9, 8]],
     ]
+
+
+def test_units_and_windows_are_kept_beside_the_newest_data_and_the_series(page: Page):
+    code = """
+      const tracks = ["a", "b"].map((path) => ({metricType: "system", path, windowSeconds: 60}));
+      const store = new module.Store(tracks);
+      const said = () => [
+        store.latest("system").map(({units, windows}) => [units, windows]),
+        ["a", "b"].map((path) => store.series("system", path).map((one) => [one.unit, one.windowSeconds])),
+      ];
+      const metric = (data, stated) => ({metric_type: "system", source: "gen", timestamp: "", data, ...stated});
+      store.add(metric({a: 1, b: 1}, {}), 1_000);
+      const before = said();
+      store.add(metric({a: 2, b: 1}, {units: {a: "MB"}, windows: {b: 10}}), 2_000);
+      store.add(metric({b: 3}, {units: {b: "ms"}}), 3_000);
+      return [before, said()];
+    """
+    assert run(page, "client/store", code) == [
+        [[[{}, {}]], [[[None, None]], [[None, None]]]],
+        [[[{"a": "MB", "b": "ms"}, {"b": 10}]], [[["MB", None]], [["ms", 10]]]],
+    ]
+    code = """
+      const store = new module.Store([{metricType: "system", path: "a", windowSeconds: 60}]);
+      const series = [{metric_type: "system", source: "gen", field: "a", buckets: [0], last: [3], unit: "MB",
+                       window_seconds: 10}];
+      store.fill({from: "2026-01-01T00:00:00Z", until: "2026-01-01T00:01:00Z", bucket_seconds: 10, series});
+      return store.series("system", "a").map((one) => [one.unit, one.windowSeconds]);
+    """
+    assert run(page, "client/store", code) == [["MB", 10]]

@@ -106,3 +106,18 @@ def test_errors_name_the_place_and_what_is_allowed(value, words):
     (line,) = items(body, "ndjson")
     assert line.code == ItemErrorCode.NOT_JSON
     assert words in str(line)
+
+
+def test_an_item_may_state_units_and_windows():
+    item = {"metric_type": "system", "data": {"a": 1}, "units": {"a": "MB"}, "windows": {"a": 10}}
+    body = json.loads(read_item(item, TERMS, 0.0).body)
+    assert (body["units"], body["windows"]) == ({"a": "MB"}, {"a": 10})
+
+
+@pytest.mark.parametrize("key", ["units", "windows"])
+def test_a_fault_in_what_is_stated_is_named_by_its_path(key):
+    item = {"metric_type": "system", "data": {"a": 1}, key: {"a": []}}
+    with pytest.raises(ItemError) as error:
+        read_item(item, TERMS, 0.0)
+    assert (error.value.code, error.value.path) == (ItemErrorCode.INVALID_DATA, f"{key}.a")
+    assert f"`{key}.a` is []; allowed: a " in str(error.value)

@@ -12,6 +12,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from metrics_stream.core.errors import SketchError
+from metrics_stream.core.metrics.percentiles import rank_of
 from metrics_stream.core.metrics.sketch import ACCURACY, LARGEST, MAX_BINS, SMALLEST, Sketch, decode_sketch
 
 # The bounds of the bins are rounded like every float.
@@ -42,7 +43,7 @@ def sketch_of(values):
 
 
 def exact(values, share):
-    return sorted(values)[math.floor(share * (len(values) - 1))]
+    return sorted(values)[rank_of(share, len(values))]
 
 
 def assert_agree(sketch, values, shares=SHARES):

@@ -1,14 +1,14 @@
 """The summary of each kind of field, and of percentiles with and without sketches."""
 
 import json
-import math
 
 import msgspec
 import pytest
 
 from metrics_stream.core.metrics.catalogue import BUILTIN_TYPES
+from metrics_stream.core.metrics.percentiles import rank_of, share_of
 from metrics_stream.core.metrics.sketch import ACCURACY
-from metrics_stream.core.metrics.summaries import kind_of, share_of
+from metrics_stream.core.metrics.summaries import kind_of
 from metrics_stream.core.protocol.messages import Filters
 from tests.support.aggregates import aggregated, fold, lognormal, metric, one_of, shares_of, sketch_of
 
@@ -138,7 +138,7 @@ def test_percentiles_come_from_the_merged_sketch():
     document = one_of(*map(shares_of, windows))
     every = sorted(value for window in windows for value in window)
     for digits in ("50", "99"):
-        exact = every[math.floor(share_of(digits) * (len(every) - 1))]
+        exact = every[rank_of(share_of(digits), len(every))]
         name = f"p{digits}_response_time_ms"
         assert document["data"][name] == pytest.approx(exact, rel=ACCURACY)
         sent = [shares_of(window)[name] for window in windows]
@@ -198,7 +198,7 @@ def test_sketches_of_agents_are_merged_agent_by_agent():
     for document in aggregated([metric(row, "agent") for row in rows]):
         (entry,) = document["data"]
         every = sorted(value for window in windows[entry["agent_id"]] for value in window)
-        exact = every[math.floor(0.99 * (len(every) - 1))]
+        exact = every[rank_of(0.99, len(every))]
         assert entry["p99_response_time_ms"] == pytest.approx(exact, rel=ACCURACY)
         assert "sketches" not in entry
 

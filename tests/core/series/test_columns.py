@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics_stream.core.series.columns import Column, SeriesKey, bounds_of, downsample, make_grid, pack, unpack
+from metrics_stream.core.series.columns import Column, SeriesKey, bounds_of, downsample, make_grid
+from metrics_stream.core.series.packing import pack, unpack
 
 VALUES = st.floats(-1e9, 1e9)
 ARRIVALS = st.lists(st.tuples(st.integers(0, 40), st.lists(VALUES, min_size=1, max_size=3)), max_size=30)

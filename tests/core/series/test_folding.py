@@ -20,7 +20,7 @@ def metric(at, data, metric_type="system", source="web-1"):
     ("data", "expected"),
     [
         ({"tps": 1.5, "total": 3}, {None: {"tps": 1.5, "total": 3}}),
-        ({"tps": 1.5, "phase": "peak", "ok": True, "none": None}, {None: {"tps": 1.5}}),
+        ({"tps": 1.5, "phase": "peak", "ok": True, "none": None}, {None: {"tps": 1.5, "none": None}}),
         (
             {"cost": {"total": 2, "of": {"network": 1.0}}, "tps": 3},
             {None: {"cost.total": 2, "cost.of.network": 1.0, "tps": 3}},

@@ -44,13 +44,24 @@ def test_percentile_is_given_if_every_value_came_with_its_sketch():
     columns.add("ms", 1, sketch_of(*range(51, 101)).encode())
     columns.add("ms", 2, sketch_of(7.0).encode())
     columns.add("of.ms", 2, sketch_of(9.0).encode())
-    assert columns.percentiles("p95_ms", [1, 2], [2, 1]) == [pytest.approx(95, rel=0.011), pytest.approx(7, rel=0.011)]
-    assert columns.percentiles("p999_ms", [1], [2]) == [pytest.approx(99, rel=0.011)]
-    assert columns.percentiles("of.p50_ms", [2], [1]) == [pytest.approx(9, rel=0.011)]
-    assert columns.percentiles("p95_ms", [1], [3]) is None
-    assert columns.percentiles("p95_ms", [1, 3], [1, 1]) is None
-    assert columns.percentiles("p95_other", [1], [1]) is None
-    assert columns.percentiles("max_ms", [1], [1]) is None
+    columns.add("of.ms", 2, sketch_of(9.0).encode())
+    assert columns.percentiles("p95_ms", [1], [2], [0.0]) == [pytest.approx(96, rel=0.011)]
+    assert columns.percentiles("p999_ms", [1], [2], [0.0]) == [pytest.approx(100, rel=0.011)]
+    assert columns.percentiles("of.p50_ms", [2], [2], [0.0]) == [pytest.approx(9, rel=0.011)]
+    assert columns.percentiles("p95_ms", [1], [3], [0.0]) is None
+    assert columns.percentiles("p95_ms", [1, 3], [2, 2], [0.0, 0.0]) is None
+    assert columns.percentiles("p95_other", [1], [2], [0.0]) is None
+    assert columns.percentiles("max_ms", [1], [2], [0.0]) is None
+    assert columns.percentiles("pct1ms", [1], [2], [0.0]) is None
+
+
+def test_a_single_value_is_the_percentile_of_its_bucket_as_it_was_published():
+    columns = SketchColumns()
+    columns.add("ms", 1, sketch_of(7.0).encode())
+    columns.add("ms", 2, sketch_of(5.0).encode())
+    columns.add("ms", 2, sketch_of(5.0).encode())
+    found = columns.percentiles("p95_ms", [1, 2, 3], [1, 2, 1], [150.0, 140.0, 130.0])
+    assert found == [150.0, pytest.approx(5, rel=0.011), 130.0]
 
 
 def test_merging_does_not_change_the_merged_sketches():
@@ -60,11 +71,14 @@ def test_merging_does_not_change_the_merged_sketches():
     before = narrow.packed()
     wide.merge(narrow, factor=10)
     wide.merge(narrow, factor=10)
-    assert wide.percentiles("p50_ms", [0, 1], [2, 4]) == [pytest.approx(1, rel=0.011), pytest.approx(5, rel=0.011)]
+    assert wide.percentiles("p50_ms", [0, 1], [2, 4], [0.0, 0.0]) == [
+        pytest.approx(1, rel=0.011),
+        pytest.approx(6, rel=0.011),
+    ]
     assert narrow.packed() == before
     wide.drop(1, 2)
-    assert wide.percentiles("p50_ms", [0], [2]) is not None
-    assert wide.percentiles("p50_ms", [1], [4]) is None
+    assert wide.percentiles("p50_ms", [0], [2], [0.0]) is not None
+    assert wide.percentiles("p50_ms", [1], [4], [0.0]) is None
 
 
 def test_names_are_bounded():

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from metrics_stream.core.errors import ResultFileError
 from metrics_stream.core.formats.results.figures import Figure, Interval, NamedTotals, Totals
 from metrics_stream.core.formats.results.file import MAX_NAMES, tidy_name
+from metrics_stream.core.metrics.percentiles import rank_of
 from metrics_stream.core.metrics.sketch import Sketch
 
 PERCENTAGES = (50.0, 75.0, 90.0, 95.0, 99.0, 99.9)
@@ -25,8 +26,8 @@ MAX_INTERVALS = 100_000
 
 
 def percentile_of(ordered: array[float], percent: float) -> float:
-    """Return the percentile of sorted times by the rule of `Sketch`: that with the index floor(share * (count - 1))."""
-    return ordered[math.floor(percent / 100 * (len(ordered) - 1))]
+    """Return the percentile of sorted times by the rule of `Sketch`."""
+    return ordered[rank_of(percent / 100, len(ordered))]
 
 
 class Counted:

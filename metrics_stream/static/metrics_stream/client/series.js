@@ -32,6 +32,10 @@ export class Series {
     /** @type {string | null} the name of the agent, as last seen */
     this.agentName = null;
     this.windowMs = windowMs;
+    /** @type {string | null} the unit that the producer states */
+    this.unit = null;
+    /** @type {number | null} over how many seconds each value was measured, as the producer states */
+    this.windowSeconds = null;
     /** Whether points that represent several percentiles are the worst of them. */
     this.isWorst = false;
     this.lastTimeMs = -Infinity;

@@ -40,7 +40,8 @@ export class Sketch {
   }
 
   /**
-   * Return the values at shares of the count, within 1 %.
+   * Return the values at shares of the count, within 1 %: among the sorted values those with the index
+   * floor(share · count), as core/metrics/percentiles.py does.
    *
    * @param {number[]} shares 0–1, in ascending order
    * @returns {number[]} empty while nothing is counted
@@ -53,7 +54,7 @@ export class Sketch {
     let value = 0;
     let next = 0;
     return shares.map((share) => {
-      const rank = Math.floor(share * (count - 1));
+      const rank = Math.min(count - 1, Math.floor(share * count));
       while (passed <= rank && next < sorted.length) {
         const [bin, inBin] = sorted[next];
         passed += inBin;

@@ -28,6 +28,8 @@ const TOLERATED_AHEAD_MS = 2_000;
  * @property {string} source
  * @property {string | null} agentId
  * @property {object} data
+ * @property {Record<string, string>} units what the producer states of its fields: units by path
+ * @property {Record<string, number>} windows seconds by path: over which time a value was measured
  * @property {number} timestampMs at most about the time of receipt
  * @property {number} receivedAtMs
  */
@@ -75,7 +77,8 @@ export class Store {
   /**
    * Add one metric as received; anything else is ignored.
    *
-   * @param {{metric_type: string, timestamp: string, source?: string, data: object | object[]}} metric
+   * @param {{metric_type: string, timestamp: string, source?: string, data: object | object[], units?: object,
+   *   windows?: object}} metric
    * @param {number} nowMs server-corrected time of arrival in milliseconds; Infinity for a metric of the past
    * @param {number} [sinceMs] since when it may have waited at the server; a timestamp after that counts as its receipt
    */
@@ -93,6 +96,8 @@ export class Store {
       if (entry === null || typeof entry !== "object") continue;
       const agentId = Array.isArray(data) ? String(entry.agent_id ?? "") : null;
       const latest = this.#updateLatest({ metricType, source, agentId, entry, timestampMs, receivedAtMs });
+      latest.units = mergeKeys(latest.units, metric.units);
+      latest.windows = mergeKeys(latest.windows, metric.windows);
       this.#addToSeries(metricType, latest);
     }
     this.#versions.set(metricType, this.version(metricType) + 1);
@@ -124,6 +129,8 @@ export class Store {
       // The last of several percentiles does not represent the others.
       series.fill({ ...columns, last: columns.percentile ?? columns.last, fromMs, untilMs, bucketMs });
       series.isWorst = columns.is_worst ?? false;
+      series.unit = columns.unit ?? series.unit;
+      series.windowSeconds = columns.window_seconds ?? series.windowSeconds;
       series.receivedAtMs = Math.max(series.receivedAtMs, series.lastTimeMs);
       this.firstMs = Math.min(this.firstMs ?? Infinity, series.times[0]);
       this.#versions.set(metricType, this.version(metricType) + 1);
@@ -243,7 +250,7 @@ export class Store {
     let latest = known.entries.get(key);
     if (!latest) {
       if (known.entries.size >= MAX_ENTRIES) forgetOldest(known.entries);
-      latest = { source, agentId, data: {}, timestampMs: -Infinity, receivedAtMs };
+      latest = { source, agentId, data: {}, units: {}, windows: {}, timestampMs: -Infinity, receivedAtMs };
       known.entries.set(key, latest);
     }
     latest.receivedAtMs = Math.max(latest.receivedAtMs, receivedAtMs);
@@ -254,8 +261,7 @@ export class Store {
     if (drawnMs >= latest.timestampMs) {
       latest.timestampMs = drawnMs;
       // Producers may send some fields now and others later; all of them count as the newest.
-      latest.data = { ...latest.data, ...entry };
-      if (Object.keys(latest.data).length > MAX_KEYS) latest.data = entry;
+      latest.data = mergeKeys(latest.data, entry);
     }
     return latest;
   }
@@ -267,6 +273,8 @@ export class Store {
       if (value !== null && typeof value !== "number") continue;
       const series = this.#findOrCreateSeries({ metricType, source: latest.source, agentId: latest.agentId, path });
       series.agentName = latest.data.agent_name ?? latest.agentId;
+      series.unit = latest.units[path] ?? series.unit;
+      series.windowSeconds = latest.windows[path] ?? series.windowSeconds;
       series.receivedAtMs = Math.max(series.receivedAtMs, latest.receivedAtMs);
       series.add(latest.drawnMs, value ?? NaN);
     }
@@ -298,6 +306,13 @@ export class Store {
     }
     return series;
   }
+}
+
+/** Return both objects as one, or the newer one alone where that would have too many keys. */
+function mergeKeys(older, newer) {
+  if (newer === undefined) return older;
+  const merged = { ...older, ...newer };
+  return Object.keys(merged).length > MAX_KEYS ? newer : merged;
 }
 
 /** @param {Map<string, {receivedAtMs: number}>} items */
