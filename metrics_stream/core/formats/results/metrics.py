@@ -10,6 +10,9 @@ from metrics_stream.core.formats.results.figures import Interval, Results, Total
 from metrics_stream.core.formats.results.samples import PERCENTAGES
 from metrics_stream.core.metrics.sketch import Sketch
 
+# A metric without response times has a sketch, too: a percentile of the run needs that of every metric.
+_NOTHING = {"response_time_ms": Sketch().encode()}
+
 # A run needs a length; a test of some requests is shorter than a tool's rounding.
 _SHORTEST_SECONDS = 0.001
 
@@ -38,21 +41,42 @@ def system_metrics(results: Results, started_at: float, ended_at: float) -> Iter
     They are as for `broadcast_many`, and their timestamps lie between `started_at` and `ended_at`, in seconds since
     1970.
     """
-    yield _metric(started_at, {"requests_total": 0, "requests_successful": 0, "requests_failed": 0})
+    if results.intervals:
+        yield from _course(results, started_at, ended_at)
+        return
+    totals = results.totals
+    if totals.requests is not None:
+        # Counters grow from a start, so that the run has all of their growth.
+        yield _metric(started_at, {**_counts(0, 0), "elapsed_seconds": 0.0})
+    yield _metric(ended_at, {**_totals(totals), "elapsed_seconds": ended_at - started_at})
+
+
+def _course(results: Results, started_at: float, ended_at: float) -> Iterator[dict[str, Any]]:
     # Without a start of its own, the file counts the seconds from the start of the test.
     shift = started_at if results.started_at is None else 0.0
     requests = failures = 0
     reached = None
+
+    def at(instant: float, data: dict[str, Any]) -> dict[str, Any]:
+        instant = min(ended_at, max(started_at, instant))
+        return _metric(instant, {**_counts(requests, failures), "elapsed_seconds": instant - started_at, **data})
+
+    yield at(started_at, {"sketches": _NOTHING})
     for part in results.intervals:
-        for at in _empty_seconds(reached, part.starts_at):
-            yield _metric(min(ended_at, shift + at), {"throughput_tps": 0.0, "requests_total": requests})
+        for end in _empty_seconds(reached, part.starts_at):
+            yield at(shift + end, {"throughput_tps": 0.0, "sketches": _NOTHING})
         reached = part.starts_at + part.seconds
         requests += part.requests
         failures += part.failures
-        at = min(ended_at, max(started_at, shift + part.starts_at + part.seconds))
-        yield _metric(at, _interval(part, requests, failures))
-    if not results.intervals:
-        yield _metric(ended_at, _totals(results.totals))
+        yield at(shift + reached, _interval(part))
+
+
+def _counts(requests: int | None, failures: int | None) -> dict[str, int | None]:
+    return {
+        "requests_total": requests,
+        "requests_successful": None if requests is None or failures is None else requests - failures,
+        "requests_failed": failures,
+    }
 
 
 def _empty_seconds(reached: float | None, starts_at: float) -> list[float]:
@@ -66,14 +90,11 @@ def _metric(at: float, data: dict[str, Any]) -> dict[str, Any]:
     return {"metric_type": "system", "timestamp": at, "data": data}
 
 
-def _interval(part: Interval, requests: int, failures: int) -> dict[str, Any]:
+def _interval(part: Interval) -> dict[str, Any]:
     sketch = Sketch()
     sketch.merge(part.response_times)
     return {
         "throughput_tps": part.requests / part.seconds,
-        "requests_total": requests,
-        "requests_successful": requests - failures,
-        "requests_failed": failures,
         "error_rate": part.failures / part.requests,
         "avg_response_time_ms": part.mean_ms,
         "min_response_time_ms": part.min_ms,
@@ -85,7 +106,6 @@ def _interval(part: Interval, requests: int, failures: int) -> dict[str, Any]:
 
 
 def _totals(totals: Totals) -> dict[str, Any]:
-    requests, failures = totals.requests, totals.failures
     figures = {
         "throughput_tps": totals.rate,
         "avg_response_time_ms": totals.mean_ms,
@@ -94,9 +114,7 @@ def _totals(totals: Totals) -> dict[str, Any]:
         **{f"{_digits(percent)}_response_time_ms": figure for percent, figure in totals.percentiles_ms.items()},
     }
     return {
-        "requests_total": requests,
-        "requests_successful": None if requests is None or failures is None else requests - failures,
-        "requests_failed": failures,
+        **_counts(totals.requests, totals.failures),
         "error_rate": totals.failure_ratio,
         **{name: figure.value for name, figure in figures.items() if figure is not None},
     }
