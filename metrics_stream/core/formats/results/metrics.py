@@ -48,7 +48,8 @@ def system_metrics(results: Results, started_at: float, ended_at: float) -> Iter
     if totals.requests is not None:
         # Counters grow from a start, so that the run has all of their growth.
         yield _metric(started_at, {**_counts(0, 0), "elapsed_seconds": 0.0})
-    yield _metric(ended_at, {**_totals(totals), "elapsed_seconds": ended_at - started_at})
+    seconds = ended_at - started_at
+    yield _metric(ended_at, {**_totals(totals), "elapsed_seconds": seconds}, seconds)
 
 
 def _course(results: Results, started_at: float, ended_at: float) -> Iterator[dict[str, Any]]:
@@ -57,9 +58,10 @@ def _course(results: Results, started_at: float, ended_at: float) -> Iterator[di
     requests = failures = 0
     reached = None
 
-    def at(instant: float, data: dict[str, Any]) -> dict[str, Any]:
+    def at(instant: float, data: dict[str, Any], seconds: float = 1.0) -> dict[str, Any]:
         instant = min(ended_at, max(started_at, instant))
-        return _metric(instant, {**_counts(requests, failures), "elapsed_seconds": instant - started_at, **data})
+        counts = {**_counts(requests, failures), "elapsed_seconds": instant - started_at}
+        return _metric(instant, {**counts, **data}, seconds)
 
     yield at(started_at, {"sketches": _NOTHING})
     for part in results.intervals:
@@ -68,7 +70,7 @@ def _course(results: Results, started_at: float, ended_at: float) -> Iterator[di
         reached = part.starts_at + part.seconds
         requests += part.requests
         failures += part.failures
-        yield at(shift + reached, _interval(part))
+        yield at(shift + reached, _interval(part), part.seconds)
 
 
 def _counts(requests: int | None, failures: int | None) -> dict[str, int | None]:
@@ -86,8 +88,13 @@ def _empty_seconds(reached: float | None, starts_at: float) -> list[float]:
     return [reached + 1, starts_at] if starts_at - reached > 1 else [starts_at]
 
 
-def _metric(at: float, data: dict[str, Any]) -> dict[str, Any]:
-    return {"metric_type": "system", "timestamp": at, "data": data}
+def _metric(at: float, data: dict[str, Any], seconds: float | None = None) -> dict[str, Any]:
+    """Return a metric, whose rates, times and ratios were measured over so many seconds."""
+    metric: dict[str, Any] = {"metric_type": "system", "timestamp": at, "data": data}
+    measured = [name for name in data if name.endswith(("_tps", "_rate", "_response_time_ms"))]
+    if seconds and measured:
+        metric["windows"] = dict.fromkeys(measured, seconds)
+    return metric
 
 
 def _interval(part: Interval) -> dict[str, Any]:

@@ -37,7 +37,9 @@ def test_totals_are_one_metric_at_the_end():
 )
 def test_a_percentile_has_the_name_that_fields_have(percent, name):
     results = Results(format="ab", totals=Totals(requests=1, failures=0, percentiles_ms={percent: Figure(5.0)}))
-    assert data(results, 0.0, 1.0)[-1][1][f"{name}_response_time_ms"] == 5.0
+    *_, last = system_metrics(results, 0.0, 4.0)
+    assert last["data"][f"{name}_response_time_ms"] == 5.0
+    assert last["windows"] == {f"{name}_response_time_ms": 4.0, "error_rate": 4.0}
 
 
 def test_the_course_of_a_test_counts_up_and_has_sketches():
@@ -49,6 +51,9 @@ def test_the_course_of_a_test_counts_up_and_has_sketches():
     ]
     assert [row["elapsed_seconds"] for _, row in found] == [0.0, 1.0, 2.0, 2.0]
     assert (found[1][1]["avg_response_time_ms"], found[1][1]["error_rate"]) == (200.0, 0.5)
+    first, second, *_ = system_metrics(results, *span_of(results, ended_at=0.0))
+    assert "windows" not in first
+    assert set(second["windows"].values()) == {1.0}
     merged = Sketch()
     for _, row in found:
         merged.merge(row["sketches"]["response_time_ms"])
