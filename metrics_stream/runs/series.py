@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 import msgspec
 
-from metrics_stream.core.metrics.annotations import UNSTATED, Annotation, annotations_of
-from metrics_stream.core.metrics.summaries import is_percentile
+from metrics_stream.core.metrics.annotations import UNSTATED, annotations_of
+from metrics_stream.core.metrics.summaries import is_percentile, kind_of
 from metrics_stream.core.series.columns import Column, SeriesColumns, SeriesKey, downsample, make_grid
+from metrics_stream.core.series.counters import Counts, Span
 from metrics_stream.core.series.packing import Unpacked, unpack
 from metrics_stream.core.series.sketch_columns import SketchColumns
 from metrics_stream.models import SeriesGroup, TestRun, TierChunk
@@ -19,12 +20,16 @@ from metrics_stream.runs.tiers import FINEST, TIERS, row_start
 # One bucket of so many seconds contains every run.
 _END_OF_TIME = 253_402_300_800
 
+# A run is summarised in the coarsest tier that has so many buckets: rates of short runs need narrow ones.
+SUMMARY_POINTS = 61
+
 
 class SeriesSummary(msgspec.Struct, frozen=True, kw_only=True):
     """The summary of one series of a run.
 
-    A percentile has no mean. Its `percentile` is that of all measurements when all values came with sketches; else it
-    is the worst value, and `is_worst` is True.
+    A percentile or a counter has no mean. The mean of a rate or ratio is that of the run, from counts, if there are
+    counters beside it, else that of its values. The `percentile` of a percentile is that of all measurements when all
+    values came with sketches; else it is the worst value, and `is_worst` is True.
     """
 
     metric_type: str
@@ -82,38 +87,46 @@ def summary(run: TestRun) -> list[SeriesSummary]:
         return []
     since, until = run.first_at.timestamp(), run.last_at.timestamp()
     groups = {group.pk: group for group in SeriesGroup.objects.filter(run=run)}
-    parts = _load_parts(groups.keys(), _choose_tier(groups.keys(), until - since, 1), since, until, ())
-    return [
-        _summarize(key_of(groups[pk]), field, column, merged, stated.get(field, UNSTATED))
-        for pk, part in parts.items()
-        for merged in [_merge(part.sketches)]
-        for stated in [annotations_of(groups[pk].units, groups[pk].windows)]
-        for field, column in part.columns.items()
-    ]
+    tier = choose_tier(groups.keys(), until - since, SUMMARY_POINTS)
+    parts = load_parts(groups.keys(), tier, since, until, ())
+    began_at = min(since, run.started_at.timestamp() if run.started_at else since)
+    span = Span(int(since // tier), int(until // tier) + 1, tier, began_at, since, until)
+    return [one for pk, part in parts.items() for one in _summarize(groups[pk], part, span)]
 
 
-def _summarize(
-    key: SeriesKey, field: str, column: Column, sketches: SketchColumns, stated: Annotation
-) -> SeriesSummary:
-    count, most = sum(column.counts), max(column.highs)
-    percentile, is_worst = None, False
-    if is_percentile(field):
-        found = sketches.percentiles(field, [0], [count], [column.lasts[-1]])
-        is_worst = found is None and count > 1
-        percentile = most if found is None else found[0]
-    return SeriesSummary(
-        **key._asdict(),
-        field=field,
-        count=count,
-        min=min(column.lows),
-        max=most,
-        mean=None if is_percentile(field) else sum(column.totals) / count,
-        last=column.lasts[-1],
-        percentile=percentile,
-        is_worst=is_worst,
-        unit=stated.unit,
-        window_seconds=stated.window_seconds,
-    )
+def _summarize(group: SeriesGroup, part: Unpacked, span: Span) -> Iterator[SeriesSummary]:
+    key, merged, stated = key_of(group), _merge(part.sketches), annotations_of(group.units, group.windows)
+    counts: dict[str, Counts] = {}
+    for field, column in part.columns.items():
+        prefix = field[: field.rfind(".") + 1]
+        if prefix not in counts:
+            counts[prefix] = Counts(part.columns, span, prefix)
+        count, most = sum(column.counts), max(column.highs)
+        percentile, is_worst = None, False
+        if is_percentile(field):
+            found = merged.percentiles(field, [0], [count], [column.lasts[-1]])
+            is_worst = found is None and count > 1
+            percentile = most if found is None else found[0]
+        unit, window_seconds = stated.get(field, UNSTATED)
+        yield SeriesSummary(
+            **key._asdict(),
+            field=field,
+            count=count,
+            min=min(column.lows),
+            max=most,
+            mean=_mean(field, column, counts[prefix].mean(field)),
+            last=column.lasts[-1],
+            percentile=percentile,
+            is_worst=is_worst,
+            unit=unit,
+            window_seconds=window_seconds,
+        )
+
+
+def _mean(field: str, column: Column, counted: float | None) -> float | None:
+    if kind_of(field) in {"percentile", "counter"}:
+        return None
+    return sum(column.totals) / sum(column.counts) if counted is None else counted
 
 
 def _merge(sketches: SketchColumns) -> SketchColumns:
@@ -126,11 +139,11 @@ def _read(
     groups: Iterable[SeriesGroup], *, since: float, until: float, fields: Collection[str], max_points: int
 ) -> list[SeriesColumns]:
     by_pk = {group.pk: group for group in groups}
-    tier = _choose_tier(by_pk.keys(), until - since, max_points)
-    parts = _load_parts(by_pk.keys(), tier, since, until, fields)
+    tier = choose_tier(by_pk.keys(), until - since, max_points)
+    parts = load_parts(by_pk.keys(), tier, since, until, fields)
     grid = make_grid(since, until, bucket_seconds=tier, max_points=max_points)
     return [
-        _use_worst_percentile(one)
+        one
         for pk, group in by_pk.items()
         if pk in parts
         for one in downsample(
@@ -145,14 +158,7 @@ def _read(
     ]
 
 
-def _use_worst_percentile(one: SeriesColumns) -> SeriesColumns:
-    """Return a series of percentiles with the worst of each bucket, when a bucket has several and no sketches."""
-    if one.percentile is not None or max(one.count) == 1 or not is_percentile(one.field):
-        return one
-    return msgspec.structs.replace(one, percentile=one.max, is_worst=True)
-
-
-def _choose_tier(group_ids: Collection[int], seconds: float, max_points: int) -> int:
+def choose_tier(group_ids: Collection[int], seconds: float, max_points: int) -> int:
     """Return the coarsest tier with at least `max_points` buckets in `seconds`, or the nearest that retention left."""
     fine = [tier for tier in TIERS if tier == FINEST or seconds / tier >= max_points]
     rest = [tier for tier in TIERS if tier not in fine]
@@ -162,9 +168,10 @@ def _choose_tier(group_ids: Collection[int], seconds: float, max_points: int) ->
     return FINEST
 
 
-def _load_parts(
+def load_parts(
     group_ids: Collection[int], tier: int, since: float, until: float, fields: Collection[str]
 ) -> dict[int, Unpacked]:
+    """Return what a tier has of some groups between two instants, with the rest of the rows at both ends."""
     found: dict[int, Unpacked] = defaultdict(lambda: Unpacked({}, SketchColumns()))
     rows = TierChunk.objects.filter(group_id__in=group_ids, starts_at__lte=until)
     # Open minutes are not in the coarser tiers, or not completely. They are read first: a minute that is closed in

@@ -20,7 +20,7 @@ HEADING = "Comparing a run with the results of its tool"
 TOTALS = {"requests", "failures", "failure ratio", "rate", "duration", "mean", "max"}
 TOOLS = {
     "ab": ("ab -n 500", TOTALS | {"p50", "p99"}),
-    "hey": ("hey -n 500", TOTALS - {"mean"} | {"min", "p50", "p75", "p90", "p99", "p99.9"}),
+    "hey": ("hey -n 500", TOTALS | {"min", "p50", "p75", "p90", "p99", "p99.9"}),
     "wrk": ("wrk --threads", TOTALS | {"p50", "p99"}),
     "siege": ("siege --concurrent", TOTALS),
     "autocannon": ("autocannon --json", TOTALS | {"p50", "p99", "p99.9"}),
