@@ -2,61 +2,88 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterator
 
 from metrics_stream.core.formats.results.figures import Figure, Totals
+from metrics_stream.core.formats.results.numbers import per_second
+from metrics_stream.core.metrics.percentiles import percentile_in
 from metrics_stream.core.metrics.permission import Permit
 from metrics_stream.core.metrics.sketch import ACCURACY
-from metrics_stream.core.metrics.summaries import share_of
 from metrics_stream.models import TestRun
 from metrics_stream.runs import series
 from metrics_stream.runs.clock import database_now
 from metrics_stream.runs.series import SeriesSummary
+from metrics_stream.runs.totals import PERCENTILES, SKETCH, RunTotals, totals
 
-RULES: tuple[str, ...] = ()
+_LEAST = f"min_{SKETCH}"
 
-_PERCENTILE = re.compile(r"p(\d{2,5})_response_time_ms")
+RULES = (
+    "Requests and failures are what the counters of the run's sources grew by.",
+    "The rate is the number of requests over the time that the counters cover, or over the whole run if they do not say"
+    " it. The mean is that of all requests.",
+    f"Percentiles are those of all response times, from merged sketches, exact within {ACCURACY:.0%}: the value with"
+    " the index floor(share * count) among the sorted ones, counted from 0. One that was published only once is that"
+    " value.",
+)
 
 
 def totals_of(run: TestRun, permit: Permit) -> Totals:
     """Return the figures of the permitted part of a run."""
-    sources: dict[str, dict[str, SeriesSummary]] = {}
-    for row in series.summary(run):
-        if row.metric_type == "system" and permit.shows(row.metric_type, row.source, row.agent_id, row.field):
-            sources.setdefault(row.source, {})[row.field] = row
-    fields = list(sources.values())
-    requests = _combine(sum, fields, "requests_total", lambda row: row.last)
-    failures = _combine(sum, fields, "requests_failed", lambda row: row.last)
-    seconds = None
-    if run.started_at is not None:
-        seconds = ((run.ended_at or database_now()) - run.started_at).total_seconds()
-    only = fields[0] if len(fields) == 1 else {}
+    found = totals(run, permit=permit)
+    if found is None:
+        return Totals()
+    rows = list(_rows_of(run, permit, found))
+    requests = None if found.requests is None else round(found.requests)
+    duration = _figure(found.seconds) or _span_of(run)
+    rate = _figure(found.rate)
+    if rate is None and requests is not None:
+        rate = per_second(requests, duration)
     return Totals(
-        requests=None if requests is None else int(requests),
-        failures=None if failures is None else int(failures),
-        rate=Figure(requests / seconds) if seconds and requests is not None else None,
-        duration_seconds=None if seconds is None else Figure(seconds),
-        mean_ms=_figure(only, "avg_response_time_ms", lambda row: row.last),
-        min_ms=_figure(only, "min_response_time_ms", lambda row: row.min),
-        max_ms=_figure(only, "max_response_time_ms", lambda row: row.max),
-        percentiles_ms={
-            share_of(found[1]) * 100: Figure(row.percentile, 0.0 if row.count == 1 else row.percentile * ACCURACY)
-            for name, row in only.items()
-            if (found := _PERCENTILE.fullmatch(name)) and row.percentile is not None
-        },
+        requests=requests,
+        failures=None if found.failures is None else round(found.failures),
+        rate=rate,
+        duration_seconds=duration,
+        mean_ms=_figure(found.mean_ms),
+        min_ms=_figure(min((row.min for row in rows if row.field == _LEAST), default=None)),
+        max_ms=_figure(found.max_ms),
+        percentiles_ms=_percentiles(found, rows),
     )
 
 
-def _combine(
-    how: Callable[[Iterable[float]], float],
-    sources: Iterable[Mapping[str, SeriesSummary]],
-    field: str,
-    value: Callable[[SeriesSummary], float],
-) -> float | None:
-    found = [value(fields[field]) for fields in sources if field in fields]
-    return how(found) if found else None
+def _rows_of(run: TestRun, permit: Permit, found: RunTotals) -> Iterator[SeriesSummary]:
+    """Yield the visible series of the sources whose requests were counted."""
+    for row in series.summary(run):
+        is_counted = row.metric_type == found.metric_type and row.source in found.sources
+        if is_counted and permit.shows(row.metric_type, row.source, row.agent_id, row.field):
+            yield row
 
 
-def _figure(fields: Mapping[str, SeriesSummary], field: str, value: Callable[[SeriesSummary], float]) -> Figure | None:
-    return Figure(value(fields[field])) if field in fields else None
+def _percentiles(found: RunTotals, rows: list[SeriesSummary]) -> dict[float, Figure]:
+    known = {
+        _percent(PERCENTILES[name]): Figure(value, value * ACCURACY)
+        for name, value in found.percentiles.items()
+        if value is not None
+    }
+    if len({(row.source, row.agent_id) for row in rows}) != 1:
+        return known  # Percentiles of several sources cannot be joined without sketches.
+    for row in rows:
+        named = percentile_in(row.field)
+        if named is None or named.share is None or named.base != SKETCH or row.percentile is None or row.is_worst:
+            continue
+        within = 0.0 if row.count == 1 else row.percentile * ACCURACY
+        known[_percent(named.share)] = Figure(row.percentile, within)
+    return known
+
+
+def _percent(share: float) -> float:
+    return round(share * 100, 6)
+
+
+def _span_of(run: TestRun) -> Figure | None:
+    if run.started_at is None:
+        return None
+    return Figure(((run.ended_at or database_now()) - run.started_at).total_seconds())
+
+
+def _figure(value: float | None) -> Figure | None:
+    return None if value is None else Figure(value)

@@ -20,6 +20,7 @@ from tests.browser.conftest import browser, chromium, playwright
 from tests.deploy.conftest import find_program
 from tests.support.block_steps import (
     BACKUP,
+    IN_LOAD_TOOLS,
     NEEDS_DOCKER,
     NEEDS_ROOT,
     PRODUCERS_BLOCKS,
@@ -207,6 +208,8 @@ KNOWN: dict[str, list[Known]] = {
         Known("start_run", shell()),
         Known("import csv", only_parsed("tests/views/test_exports.py restores an export with it")),
         Known("pandas", only_parsed("needs pandas, which the project does not")),
+        Known("compare_results", IN_LOAD_TOOLS),
+        Known("/compare/", IN_LOAD_TOOLS),
         Known("--dry-run", shell("nothing is older")),
     ],
     "settings.md": [

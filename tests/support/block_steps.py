@@ -48,6 +48,7 @@ NEEDS_DOCKER = only_parsed("needs Docker; tests/deploy/test_files.py reads the f
 NEEDS_INDEX = only_parsed("installs packages; tests/examples/ runs the example beside a stand-in")
 BACKUP = only_parsed("runs in tests/deploy/test_backup.py, which restores")
 RECIPE = only_parsed("is a part of another project; its test is with the tests of such a project")
+IN_LOAD_TOOLS = only_parsed("runs in tests/docs/test_load_tools.py where the tool is installed")
 IN_BROWSER = only_parsed("runs in test_the_page_of_the_readme")
 
 
@@ -295,5 +296,12 @@ PRODUCERS_BLOCKS = [
     Known("Sketch()", program("system", "load-4", p50_response_time_ms=12.5)),
     Known('"accuracy"', is_a_sketch),
     Known("k6 run --quiet", with_k6(command("system", "k6", requests_total=3, users=3))),
+    Known("export TARGET", IN_LOAD_TOOLS),
+    Known("ab -n 500", IN_LOAD_TOOLS),
+    Known("hey -n 500", IN_LOAD_TOOLS),
+    Known("wrk --threads", IN_LOAD_TOOLS),
+    Known("siege --concurrent", IN_LOAD_TOOLS),
+    Known("autocannon --json", IN_LOAD_TOOLS),
+    Known("artillery run", IN_LOAD_TOOLS),
     Known("publish_lines.py", command("system", "other", throughput_tps=950.0)),
 ]

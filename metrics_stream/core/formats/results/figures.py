@@ -56,6 +56,7 @@ class Interval(NamedTuple):
     requests: int
     failures: int
     mean_ms: float
+    min_ms: float
     response_times: EncodedSketch
 
 

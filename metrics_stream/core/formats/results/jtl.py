@@ -33,8 +33,8 @@ RULES = (
     "Failed are requests that JMeter marks as not successful.",
     "The duration is that from the start of the first request to the end of the last.",
     "A transaction that sums up other requests of the file does not count beside them; neither do embedded requests.",
-    "JMeter measures in whole ms. Percentiles are those with the index floor(share * (count - 1)); JMeter's report"
-    " interpolates.",
+    "JMeter measures in whole ms. Percentiles are those with the index floor(share * count), counted from 0; JMeter's"
+    " report interpolates.",
 )
 
 

@@ -7,13 +7,14 @@ from typing import Any
 
 from metrics_stream.core.errors import ResultFileError
 from metrics_stream.core.formats.results.figures import Interval, Results, Totals
+from metrics_stream.core.formats.results.samples import PERCENTAGES
 from metrics_stream.core.metrics.sketch import Sketch
+
+# A metric without response times has a sketch, too: a percentile of the run needs that of every metric.
+_NOTHING = {"response_time_ms": Sketch().encode()}
 
 # A run needs a length; a test of some requests is shorter than a tool's rounding.
 _SHORTEST_SECONDS = 0.001
-
-# Percentiles of a part of the test; the run has those of everything, from the sketches.
-_SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 
 def span_of(results: Results, *, ended_at: float, started_at: float | None = None) -> tuple[float, float]:
@@ -40,21 +41,44 @@ def system_metrics(results: Results, started_at: float, ended_at: float) -> Iter
     They are as for `broadcast_many`, and their timestamps lie between `started_at` and `ended_at`, in seconds since
     1970.
     """
-    yield _metric(started_at, {"requests_total": 0, "requests_successful": 0, "requests_failed": 0})
+    if results.intervals:
+        yield from _course(results, started_at, ended_at)
+        return
+    totals = results.totals
+    if totals.requests is not None:
+        # Counters grow from a start, so that the run has all of their growth.
+        yield _metric(started_at, {**_counts(0, 0), "elapsed_seconds": 0.0})
+    seconds = ended_at - started_at
+    yield _metric(ended_at, {**_totals(totals), "elapsed_seconds": seconds}, seconds)
+
+
+def _course(results: Results, started_at: float, ended_at: float) -> Iterator[dict[str, Any]]:
     # Without a start of its own, the file counts the seconds from the start of the test.
     shift = started_at if results.started_at is None else 0.0
     requests = failures = 0
     reached = None
+
+    def at(instant: float, data: dict[str, Any], seconds: float = 1.0) -> dict[str, Any]:
+        instant = min(ended_at, max(started_at, instant))
+        counts = {**_counts(requests, failures), "elapsed_seconds": instant - started_at}
+        return _metric(instant, {**counts, **data}, seconds)
+
+    yield at(started_at, {"sketches": _NOTHING})
     for part in results.intervals:
-        for at in _empty_seconds(reached, part.starts_at):
-            yield _metric(min(ended_at, shift + at), {"throughput_tps": 0.0, "requests_total": requests})
+        for end in _empty_seconds(reached, part.starts_at):
+            yield at(shift + end, {"throughput_tps": 0.0, "sketches": _NOTHING})
         reached = part.starts_at + part.seconds
         requests += part.requests
         failures += part.failures
-        at = min(ended_at, max(started_at, shift + part.starts_at + part.seconds))
-        yield _metric(at, _interval(part, requests, failures))
-    if not results.intervals:
-        yield _metric(ended_at, _totals(results.totals))
+        yield at(shift + reached, _interval(part), part.seconds)
+
+
+def _counts(requests: int | None, failures: int | None) -> dict[str, int | None]:
+    return {
+        "requests_total": requests,
+        "requests_successful": None if requests is None or failures is None else requests - failures,
+        "requests_failed": failures,
+    }
 
 
 def _empty_seconds(reached: float | None, starts_at: float) -> list[float]:
@@ -64,28 +88,31 @@ def _empty_seconds(reached: float | None, starts_at: float) -> list[float]:
     return [reached + 1, starts_at] if starts_at - reached > 1 else [starts_at]
 
 
-def _metric(at: float, data: dict[str, Any]) -> dict[str, Any]:
-    return {"metric_type": "system", "timestamp": at, "data": data}
+def _metric(at: float, data: dict[str, Any], seconds: float | None = None) -> dict[str, Any]:
+    """Return a metric, whose rates, times and ratios were measured over so many seconds."""
+    metric: dict[str, Any] = {"metric_type": "system", "timestamp": at, "data": data}
+    measured = [name for name in data if name.endswith(("_tps", "_rate", "_response_time_ms"))]
+    if seconds and measured:
+        metric["windows"] = dict.fromkeys(measured, seconds)
+    return metric
 
 
-def _interval(part: Interval, requests: int, failures: int) -> dict[str, Any]:
+def _interval(part: Interval) -> dict[str, Any]:
     sketch = Sketch()
     sketch.merge(part.response_times)
     return {
         "throughput_tps": part.requests / part.seconds,
-        "requests_total": requests,
-        "requests_successful": requests - failures,
-        "requests_failed": failures,
         "error_rate": part.failures / part.requests,
         "avg_response_time_ms": part.mean_ms,
+        "min_response_time_ms": part.min_ms,
         "max_response_time_ms": part.response_times.max,
-        **{f"{name}_response_time_ms": sketch.quantile(share) for name, share in _SHARES.items()},
+        # The run has the percentiles of everything, from the sketches.
+        **{f"{_digits(percent)}_response_time_ms": sketch.quantile(percent / 100) for percent in PERCENTAGES},
         "sketches": {"response_time_ms": part.response_times},
     }
 
 
 def _totals(totals: Totals) -> dict[str, Any]:
-    requests, failures = totals.requests, totals.failures
     figures = {
         "throughput_tps": totals.rate,
         "avg_response_time_ms": totals.mean_ms,
@@ -94,9 +121,7 @@ def _totals(totals: Totals) -> dict[str, Any]:
         **{f"{_digits(percent)}_response_time_ms": figure for percent, figure in totals.percentiles_ms.items()},
     }
     return {
-        "requests_total": requests,
-        "requests_successful": None if requests is None or failures is None else requests - failures,
-        "requests_failed": failures,
+        **_counts(totals.requests, totals.failures),
         "error_rate": totals.failure_ratio,
         **{name: figure.value for name, figure in figures.items() if figure is not None},
     }

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from metrics_stream.core.errors import ResultFileError
 from metrics_stream.core.formats.results.figures import Figure, Interval, NamedTotals, Totals
 from metrics_stream.core.formats.results.file import MAX_NAMES, tidy_name
+from metrics_stream.core.metrics.percentiles import rank_of
 from metrics_stream.core.metrics.sketch import Sketch
 
 PERCENTAGES = (50.0, 75.0, 90.0, 95.0, 99.0, 99.9)
@@ -25,8 +26,8 @@ MAX_INTERVALS = 100_000
 
 
 def percentile_of(ordered: array[float], percent: float) -> float:
-    """Return the percentile of sorted times by the rule of `Sketch`: that with the index floor(share * (count - 1))."""
-    return ordered[math.floor(percent / 100 * (len(ordered) - 1))]
+    """Return the percentile of sorted times by the rule of `Sketch`."""
+    return ordered[rank_of(percent / 100, len(ordered))]
 
 
 class Counted:
@@ -68,6 +69,7 @@ class _Second:
     requests: int = 0
     failures: int = 0
     sum_ms: float = 0.0
+    min_ms: float = math.inf
     response_times: Sketch = field(default_factory=Sketch)
 
 
@@ -118,6 +120,7 @@ class Samples:
         second.requests += 1
         second.failures += failed
         second.sum_ms += elapsed_ms
+        second.min_ms = min(second.min_ms, elapsed_ms)
         second.response_times.add(elapsed_ms)
 
     def __len__(self) -> int:
@@ -160,6 +163,7 @@ class Samples:
                 entry.requests,
                 entry.failures,
                 entry.sum_ms / entry.requests,
+                entry.min_ms,
                 entry.response_times.encode(),
             )
             for second, entry in sorted(self._seconds.items())

@@ -9,7 +9,7 @@ from metrics_stream.core.formats.results.reading import read_results
 from metrics_stream.core.metrics.sketch import Sketch
 from tests.core.formats.results.test_reading import load
 
-NOTHING_YET = {"requests_total": 0, "requests_successful": 0, "requests_failed": 0}
+NOTHING_YET = {"requests_total": 0, "requests_successful": 0, "requests_failed": 0, "elapsed_seconds": 0.0}
 
 
 def data(results: Results, started_at: float, ended_at: float) -> list[tuple[float, dict]]:
@@ -26,7 +26,7 @@ def test_totals_are_one_metric_at_the_end():
             **{"throughput_tps": 464.1831, "avg_response_time_ms": 7.9, "min_response_time_ms": 1.2},
             **{"max_response_time_ms": 60.400000000000006, "p10_response_time_ms": 1.5, "p25_response_time_ms": 2.3},
             **{"p50_response_time_ms": 3.3, "p75_response_time_ms": 7.7, "p90_response_time_ms": 21.2},
-            **{"p95_response_time_ms": 21.7, "p99_response_time_ms": 47.1},
+            **{"p95_response_time_ms": 21.7, "p99_response_time_ms": 47.1, "elapsed_seconds": pytest.approx(0.4309)},
         },
     )
 
@@ -37,7 +37,9 @@ def test_totals_are_one_metric_at_the_end():
 )
 def test_a_percentile_has_the_name_that_fields_have(percent, name):
     results = Results(format="ab", totals=Totals(requests=1, failures=0, percentiles_ms={percent: Figure(5.0)}))
-    assert data(results, 0.0, 1.0)[-1][1][f"{name}_response_time_ms"] == 5.0
+    *_, last = system_metrics(results, 0.0, 4.0)
+    assert last["data"][f"{name}_response_time_ms"] == 5.0
+    assert last["windows"] == {f"{name}_response_time_ms": 4.0, "error_rate": 4.0}
 
 
 def test_the_course_of_a_test_counts_up_and_has_sketches():
@@ -47,11 +49,14 @@ def test_the_course_of_a_test_counts_up_and_has_sketches():
     assert [(row["requests_total"], row.get("throughput_tps")) for _, row in found] == [
         *((0, None), (2, 2.0), (2, 0.0), (3, 1.0)),
     ]
+    assert [row["elapsed_seconds"] for _, row in found] == [0.0, 1.0, 2.0, 2.0]
     assert (found[1][1]["avg_response_time_ms"], found[1][1]["error_rate"]) == (200.0, 0.5)
+    first, second, *_ = system_metrics(results, *span_of(results, ended_at=0.0))
+    assert "windows" not in first
+    assert set(second["windows"].values()) == {1.0}
     merged = Sketch()
     for _, row in found:
-        if "sketches" in row:
-            merged.merge(row["sketches"]["response_time_ms"])
+        merged.merge(row["sketches"]["response_time_ms"])
     assert (len(merged), merged.quantile(1.0)) == (3, pytest.approx(500.0, rel=0.01))
 
 
@@ -79,4 +84,7 @@ def test_a_test_without_requests_has_a_length():
     assert data(results, 1.0, 2.0)[-1][1]["requests_failed"] == 3
     none = Results(format="hey", totals=Totals(requests=0, failures=0, duration_seconds=Figure(0.0)))
     assert span_of(none, ended_at=5.0) == (4.999, 5.0)
-    assert data(none, 4.999, 5.0)[-1][1] == {**NOTHING_YET, "error_rate": None}
+    assert data(none, 4.999, 5.0)[-1][1] == {
+        **NOTHING_YET,
+        **{"error_rate": None, "elapsed_seconds": pytest.approx(0.001)},
+    }
