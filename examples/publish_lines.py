@@ -2,7 +2,7 @@
 
     your-program | python examples/publish_lines.py
 
-An object may also have `timestamp` (seconds since 1970) and `source`. A line that is no metric is reported and skipped.
+An object may also have `timestamp` (as over HTTP) and `source`. A line that is no metric is reported and skipped.
 """
 
 import json

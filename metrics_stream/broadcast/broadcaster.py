@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Self
 from weakref import WeakSet
 
 from metrics_stream import native_threads
+from metrics_stream.broadcast.arguments import names_data, read_item, takes_item
 from metrics_stream.broadcast.run_block import RunBlock, RunOptions
 from metrics_stream.broadcast.transport import Batch, MetricInput, Timestamp, Transport
 from metrics_stream.core.errors import BroadcastError, NativeThreadError, RejectedError, RetryLaterError
@@ -97,32 +98,42 @@ class Broadcaster:
 
     # --- publishing ---
 
+    @names_data()
+    @takes_item
     def broadcast(self, metric_type: str, data: Any, timestamp: Timestamp = None, *, source: str | None = None) -> None:
-        """Queue one metric; raise MetricError for a value that cannot be a metric."""
+        """Queue one metric; raise MetricError for a value that cannot be a metric.
+
+        `metric_type` may also be the whole metric as a dict, as an item of `broadcast_many`.
+        """
         source = self._source if source is None else source
         self._enqueue([self._transport.make_metric(metric_type, data, timestamp, source)])
 
     def broadcast_many(self, items: Iterable[MetricInput]) -> None:
         """Queue several metrics in order; none is queued when one of them cannot be a metric."""
         defaults: dict[str, Any] = {"source": self._source, "timestamp": None}
-        self._enqueue([self._transport.make_metric(**{**defaults, **item}) for item in items])
+        self._enqueue([self._transport.make_metric(**{**defaults, **read_item(item)}) for item in items])
 
+    @names_data("system_metrics")
     def broadcast_system_metrics(self, data: Any, timestamp: Timestamp = None, *, source: str | None = None) -> None:
         """Queue system metrics: throughput, latency, errors, resources."""
         self.broadcast("system", data, timestamp, source=source)
 
+    @names_data("agent_metrics", "agent_metrics_list")
     def broadcast_agent_metrics(self, data: Any, timestamp: Timestamp = None, *, source: str | None = None) -> None:
         """Queue the metrics of agents: a list of objects with `agent_id`, or one of them."""
         self.broadcast("agent", data, timestamp, source=source)
 
+    @names_data("business_metrics")
     def broadcast_business_metrics(self, data: Any, timestamp: Timestamp = None, *, source: str | None = None) -> None:
         """Queue business metrics: fraud, cost, return on investment."""
         self.broadcast("business", data, timestamp, source=source)
 
+    @names_data("hero_metrics")
     def broadcast_hero_metrics(self, data: Any, timestamp: Timestamp = None, *, source: str | None = None) -> None:
         """Queue the headline numbers of a presentation."""
         self.broadcast("hero", data, timestamp, source=source)
 
+    @names_data("presentation_data")
     def broadcast_presentation_data(self, data: Any, timestamp: Timestamp = None, *, source: str | None = None) -> None:
         """Queue everything that a presentation shows."""
         self.broadcast("presentation", data, timestamp, source=source)

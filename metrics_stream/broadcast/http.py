@@ -19,8 +19,10 @@ from metrics_stream.broadcast.http_runs import HttpRunStore
 from metrics_stream.broadcast.run_block import RunOptions, RunStore
 from metrics_stream.broadcast.transport import Batch, Outcome, Sender, Timestamp
 from metrics_stream.core.errors import BroadcastError, MetricError, NoAnswerError, RejectedError, RetryLaterError
+from metrics_stream.core.formatting import quote
 from metrics_stream.core.metrics.catalogue import BUILTIN_TYPES, SLUG_PATTERN, MetricType
 from metrics_stream.core.metrics.encoding import encode_metric, epoch_seconds
+from metrics_stream.core.metrics.items import slug_of
 from metrics_stream.core.metrics.metric import MAX_METRIC_BYTES, Metric
 
 METRICS_PATH = "/api/metrics/"
@@ -51,13 +53,15 @@ class HttpTransport:
 
     def make_metric(self, metric_type: str, data: object, timestamp: Timestamp, source: str | None) -> Metric:
         """Return `data` as an encoded metric; the server decides whether its type exists."""
-        known = _TYPES.get(metric_type)
+        slug = slug_of(metric_type) or ""
+        known = _TYPES.get(slug)
         if known is None:
-            if not SLUG_PATTERN.fullmatch(metric_type):
+            if not SLUG_PATTERN.fullmatch(slug):
                 raise MetricError(
-                    f"unknown metric type {metric_type!r}; allowed: {', '.join(_TYPES)}, and those that the server adds"
+                    f"unknown metric type {quote(metric_type)}; allowed: {', '.join(_TYPES)}, and those that the "
+                    "server adds"
                 )
-            known = MetricType(metric_type, metric_type)
+            known = MetricType(slug, slug)
         return encode_metric(
             known,
             data,

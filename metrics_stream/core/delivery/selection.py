@@ -191,7 +191,8 @@ def _compile_filters(filters: Filters) -> Projection:
     """Return a callable from a metric to the JSON that filters leave of it, or None.
 
     `sources` leaves out metrics. `agent_ids` leaves out agents; it does not narrow metrics without agents, nor the
-    fields beside the agents of an object. `fields` keeps these keys of the object, or of each agent's entry, whose identity always stays.
+    fields beside the agents of an object. `fields` keeps these keys of the object, or of each agent's entry, whose
+    identity always stays.
     """
     sources = frozenset(filters.sources)
     agent_ids = frozenset(filters.agent_ids)

@@ -47,6 +47,8 @@ Mode = Literal["all", "latest", "aggregate"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 PlayState = Literal["playing", "paused", "ended", "live"]
 Ref = str | int | UnsetType
+# A float alone would be too coarse for nanoseconds.
+Instant = str | int | float
 
 
 # --- client → server ---
@@ -126,21 +128,21 @@ class Authenticate(ClientMessage, frozen=True, tag="authenticate"):
 
 
 class Replay(Backfilled, frozen=True, tag="replay"):
-    """Replay a recorded test run, or the history, `from` an instant (ISO 8601), instead of live metrics.
+    """Replay a recorded test run, or the history, `from` an instant (ISO 8601, or a number), instead of live metrics.
 
     Without `from` a run is replayed from its start. `speed` is in recorded seconds per second.
     """
 
     run: str | UnsetType = UNSET
-    from_: str | UnsetType = msgspec.field(name="from", default=UNSET)
+    from_: Instant | UnsetType = msgspec.field(name="from", default=UNSET)
     speed: float = 1.0
     paused: bool = False
 
 
 class Seek(Backfilled, frozen=True, kw_only=True, tag="seek"):
-    """Continue the replay at another instant (ISO 8601)."""
+    """Continue the replay at another instant (ISO 8601, or seconds or milliseconds since 1970)."""
 
-    to: str
+    to: Instant
 
 
 class Pause(ClientMessage, frozen=True, tag="pause"):
