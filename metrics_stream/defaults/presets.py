@@ -93,7 +93,14 @@ def preset_seeds() -> list[dict[str, Any]]:
             "description": "Everything, as fast as it may leave (ten frames a second): for programs and for debugging.",
             "metric_types": EVERY_TYPE,
             "interval_seconds": 0.1,
-            "batch_size": 1,
             "batch_timeout_seconds": 0.0,
+        },
+        {
+            "slug": "original",
+            "name": "Original",
+            "description": "For clients of the original server: every metric in a message of its own, from now on.",
+            "metric_types": list(get_settings().catalogue().all_slugs),
+            "batch_size": 1,
+            "sends_newest": False,
         },
     ]

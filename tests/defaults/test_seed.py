@@ -43,6 +43,7 @@ def test_seeds_presets_and_dashboards():
         "wall-display",
         "low-bandwidth",
         "raw",
+        "original",
     }
     assert ClientPreset.objects.get(is_default=True).slug == "standard"
     assert ClientPreset.objects.get(slug="this-machine").sources == [get_settings().source]

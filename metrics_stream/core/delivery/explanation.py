@@ -321,10 +321,12 @@ def _delivery_step(delivery: Delivery) -> Step:
         case "aggregate":
             text = f"Mode aggregate: a summary of all metrics since the last frame replaces it, {every}."
         case _:
-            text = (
-                f"Mode all: every metric, in frames {every}, once {delivery.batch_size} wait or "
-                f"{delivery.batch_timeout_seconds:g} s after the last one."
-            )
+            text = f"Mode all: every metric, in a frame of its own, those that wait together {every}."
+            if not delivery.is_single:
+                text = (
+                    f"Mode all: every metric, in frames {every}, once {delivery.batch_size} wait or "
+                    f"{delivery.batch_timeout_seconds:g} s after the last one."
+                )
     return Step("Delivery", "yes" if delivery.mode == "all" else "note", text)
 
 
