@@ -29,7 +29,7 @@ import gevent
 from locust import HttpUser, between, events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
-from locust.runners import WORKER_REPORT_INTERVAL, MasterRunner, WorkerRunner
+from locust.runners import WORKER_REPORT_INTERVAL, MasterRunner, Runner, WorkerRunner
 
 # Locust patches the program before it reads this file, as gevent requires.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -53,7 +53,7 @@ def connect() -> Broadcaster:
             import django
 
             django.setup()
-        return Broadcaster(url=URL, token=TOKEN)
+        return Broadcaster(url=URL, token=TOKEN, is_generator=True)
     except ModuleNotFoundError as error:
         sys.exit(
             f"{error}. To publish over HTTP, set METRICS_URL and METRICS_TOKEN; to publish through REDIS_URL, "
@@ -103,6 +103,13 @@ class Visitor(ReportingUser):
         with self.client.get("/no-such-page", catch_response=True) as answer:
             if answer.status_code == 404:
                 answer.success()
+
+
+def busiest_share(runner: Runner) -> float:
+    """Return how busy the busiest process that makes the load is, as a share of one core, as Locust measures it."""
+    if isinstance(runner, MasterRunner):
+        return max((worker.cpu_usage for worker in runner.clients.values()), default=0) / 100
+    return runner.current_cpu_usage / 100
 
 
 class Reporter:
@@ -172,7 +179,8 @@ class Reporter:
             return
         if not isinstance(runner, WorkerRunner):
             data = self._system.take(runner.stats.total, users=runner.user_count, now=time.time())
-            stream.broadcast_system_metrics({**data, "phase": self._phase}, source="locust")
+            data |= {"phase": self._phase, "generator_cpu_utilization": busiest_share(runner)}
+            stream.broadcast_system_metrics(data, source="locust")
         if not isinstance(runner, MasterRunner) and self._agents:
             source = f"locust-{runner.worker_index}" if isinstance(runner, WorkerRunner) else "locust"
             users = runner.user_classes_count

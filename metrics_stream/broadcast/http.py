@@ -24,6 +24,7 @@ from metrics_stream.core.metrics.catalogue import BUILTIN_TYPES, SLUG_PATTERN, M
 from metrics_stream.core.metrics.encoding import encode_metric, epoch_seconds
 from metrics_stream.core.metrics.items import slug_of
 from metrics_stream.core.metrics.metric import MAX_METRIC_BYTES, Metric
+from metrics_stream.program import PROGRAM_HEADER, program_name
 
 METRICS_PATH = "/api/metrics/"
 
@@ -121,6 +122,7 @@ class _HttpBatch:
             "Content-Type": "application/x-ndjson",
             "Content-Encoding": "gzip",
             "Idempotency-Key": self.key,
+            PROGRAM_HEADER: program_name(),
         }
         try:
             answer = await self.connection.post(address, self.body, headers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from metrics_stream.conf import get_settings
+from metrics_stream.core.sources import host_source
 from metrics_stream.models import ClientPreset
 
 EVERY_TYPE = ["system", "agent", "business", "hero", "presentation"]
@@ -30,7 +31,7 @@ def preset_seeds() -> list[dict[str, Any]]:
             "name": "This machine",
             "description": "System metrics of the machine that this server was set up on, once a second.",
             "metric_types": ["system"],
-            "sources": [get_settings().source],
+            "sources": [host_source(get_settings().source)],
         },
         {
             "slug": "agents",

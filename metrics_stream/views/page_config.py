@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from django.conf import settings
 from django.db.models import QuerySet
 from django.shortcuts import resolve_url
@@ -12,6 +13,7 @@ from django.urls import NoReverseMatch, get_script_prefix, reverse
 
 from metrics_stream.conf import get_settings
 from metrics_stream.core.metrics.catalogue import Catalogue, Field
+from metrics_stream.core.validity import RULES, SILENT_SECONDS
 from metrics_stream.models import ClientPreset, Dashboard, Panel, TestRun
 from metrics_stream.models.panel_kinds import PANEL_KINDS, TEXT
 
@@ -78,6 +80,7 @@ def page_config(
         "history_seconds": stream.history_seconds,
         "dashboard": {"slug": found.slug, "title": found.title, "kind": kind},
         "panels": [_describe(panel, catalogue) for panel in panels],
+        "validity": {"silent_seconds": SILENT_SECONDS, "rules": [msgspec.to_builtins(rule) for rule in RULES]},
     }
 
 

@@ -20,6 +20,7 @@ from metrics_stream.core.formatting import format_timestamp
 from metrics_stream.models import Dashboard, TestRun
 from metrics_stream.runs.lifecycle import OPEN
 from metrics_stream.views.dashboards import page_cache
+from metrics_stream.views.run_doubts import MOST_DOUBTS, doubts
 from metrics_stream.views.run_facts import MOST_GROUPS, MOST_HOLES, facts, groups, holes, left_out
 from metrics_stream.views.run_lookup import find_run, is_whole, search
 
@@ -80,7 +81,7 @@ def run(request: HttpRequest, slug: str) -> HttpResponse:
     found = find_run(access, slug)
     note(Action.RUN, access.who, found.slug, address=address_of(request))
     series = groups(found, access.permit) if found.metrics_recorded else []
-    missing = holes(found, access.permit)
+    missing, doubtful = holes(found, access.permit), doubts(found, access.permit)
     dashboards = visible_dashboards(access)
     links = dashboard_links(found, dashboards, {group.slug for group in series})
     context = {
@@ -90,6 +91,8 @@ def run(request: HttpRequest, slug: str) -> HttpResponse:
         "is_whole": is_whole(found),
         "holes": missing[:MOST_HOLES],
         "more_holes": len(missing[MOST_HOLES:]),
+        "doubts": doubtful[:MOST_DOUBTS],
+        "more_doubts": len(doubtful[MOST_DOUBTS:]),
         "left_out": left_out(found, access.permit),
         "groups": series[:MOST_GROUPS],
         "more_groups": len(series[MOST_GROUPS:]),

@@ -46,7 +46,7 @@ def test_seeds_presets_and_dashboards():
         "original",
     }
     assert ClientPreset.objects.get(is_default=True).slug == "standard"
-    assert ClientPreset.objects.get(slug="this-machine").sources == [get_settings().source]
+    assert ClientPreset.objects.get(slug="this-machine").sources == [f"{get_settings().source}-host"]
     assert Dashboard.objects.get(slug="operations").panels.count() >= 10
 
 

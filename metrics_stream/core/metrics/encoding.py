@@ -82,6 +82,11 @@ def encode_value(data: Any) -> bytes:
     return body
 
 
+def as_plain(data: Any) -> Any:
+    """Return `data` as JSON can hold it: objects as dicts; raise MetricError as `encode_value` does."""
+    return data if type(data) is dict else msgspec.json.decode(encode_value(data))
+
+
 def _without_nan(value: Any) -> Any:
     if isinstance(value, Decimal):
         return value if value.is_finite() else None

@@ -13,7 +13,7 @@
     resume, live
 
     server → client, unasked: authentication_required, welcome, metric_update, metric_batch, backfill, gap, status,
-    replay_state, ignored, error
+    source_conflicts, replay_state, ignored, error
 
 `parsing` turns text into messages and messages into text.
 """
@@ -364,6 +364,20 @@ class Status(ServerMessage, frozen=True, tag="status"):
     """The channel layer has become silent (`stale`) or delivers again (`live`); sent when that changes."""
 
     bus: BusState
+
+
+class SourceConflict(msgspec.Struct, frozen=True, kw_only=True):
+    """Metrics of this type and source come from so many producers at a time."""
+
+    metric_type: str
+    source: str
+    producers: int
+
+
+class SourceConflicts(ServerMessage, frozen=True, tag="source_conflicts"):
+    """The sources of which several producers publish at a time; sent when that changes, empty when it is over."""
+
+    conflicts: tuple[SourceConflict, ...]
 
 
 class Ignored(ServerMessage, frozen=True, tag="ignored"):
