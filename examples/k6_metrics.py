@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from metrics_stream.broadcast import Broadcaster, Sketch
 
-COUNTED = {"http_reqs", "http_req_failed", "http_req_duration", "vus"}
+COUNTED = {"http_reqs", "http_req_failed", "http_req_duration", "vus", "dropped_iterations"}
 
 # The data of a metric and its time, in seconds since 1970.
 Timed = tuple[dict[str, Any], float]
@@ -37,6 +37,7 @@ class Meter:
         self._recent = 0
         self._recent_failed = 0
         self._users: int | None = None
+        self._dropped_iterations = 0
         self._response_times = Sketch()
 
     def count(self, name: str, value: float, at: float) -> Timed | None:
@@ -59,6 +60,8 @@ class Meter:
                 self._response_times.add(value)
             case "vus":
                 self._users = int(value)
+            case "dropped_iterations":
+                self._dropped_iterations += int(value)
         return ended
 
     def rest(self) -> Timed | None:
@@ -82,6 +85,7 @@ class Meter:
             "p99_response_time_ms": times.quantile(0.99),
             "sketches": {"response_time_ms": times.encode()},
             "users": self._users,
+            "dropped_iterations": self._dropped_iterations,
         }
 
 

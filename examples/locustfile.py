@@ -30,7 +30,7 @@ import gevent
 from locust import HttpUser, between, events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
-from locust.runners import WORKER_REPORT_INTERVAL, MasterRunner, WorkerRunner
+from locust.runners import WORKER_REPORT_INTERVAL, MasterRunner, Runner, WorkerRunner
 
 # Locust patches the program before it reads this file, as gevent requires.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -56,7 +56,7 @@ def connect() -> Broadcaster:
             import django
 
             django.setup()
-        return Broadcaster(url=URL, token=TOKEN)
+        return Broadcaster(url=URL, token=TOKEN, is_generator=True)
     except ModuleNotFoundError as error:
         sys.exit(
             f"{error}. To publish over HTTP, set METRICS_URL and METRICS_TOKEN; to publish through REDIS_URL, "
@@ -121,6 +121,13 @@ def parameters_of(environment: Environment) -> dict[str, Any]:
     host = environment.host or ""
     found = {"host": host if "@" not in host else None, "users": options.num_users, "spawn_rate": options.spawn_rate}
     return {name: value for name, value in found.items() if value}
+
+
+def busiest_share(runner: Runner) -> float:
+    """Return how busy the busiest process that makes the load is, as a share of one core, as Locust measures it."""
+    if isinstance(runner, MasterRunner):
+        return max((worker.cpu_usage for worker in runner.clients.values()), default=0) / 100
+    return runner.current_cpu_usage / 100
 
 
 class Reporter:
@@ -198,7 +205,8 @@ class Reporter:
             return
         if not isinstance(runner, WorkerRunner):
             data = self._system.take(runner.stats.total, users=runner.user_count, now=time.time())
-            stream.broadcast_system_metrics({**data, "phase": self._phase}, source=SOURCE)
+            data |= {"phase": self._phase, "generator_cpu_utilization": busiest_share(runner)}
+            stream.broadcast_system_metrics(data, source=SOURCE)
         if not isinstance(runner, MasterRunner) and self._agents:
             source = f"{SOURCE}-{runner.worker_index}" if isinstance(runner, WorkerRunner) else SOURCE
             users = runner.user_classes_count

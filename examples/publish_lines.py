@@ -2,7 +2,7 @@
 
     your-program | python examples/publish_lines.py
 
-An object may also have `timestamp` (seconds since 1970), `source`, `units` and `windows`.
+An object may also have `timestamp` (as over HTTP), `source`, `units` and `windows`.
 A line that is no metric is reported and skipped.
 """
 

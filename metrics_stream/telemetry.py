@@ -188,5 +188,6 @@ class Sample:
     clock_skew_seconds: dict[str, float] = field(default_factory=dict)
     """By how much this server is ahead of `database` and `redis`."""
     sources_with_wrong_clock: int = 0
+    sources_with_several_producers: int = 0
     faults: dict[str, str] = field(default_factory=dict)
     """The current faults: the message of each FaultKind."""

@@ -142,8 +142,18 @@ def visible_statistics(statistics: dict[str, Any], permit: Permit) -> dict[str, 
         {**client, "subscription": visible_subscription(client["subscription"], permit)}
         for client in statistics["clients"]
     ]
-    types = statistics["metric_types"]
-    return {**statistics, "metric_types": _with_hidden(types, permit.metric_types(types)), "clients": clients}
+    types, wrong_clocks = statistics["metric_types"], statistics["sources_with_wrong_clock"]
+    return {
+        **statistics,
+        "metric_types": _with_hidden(types, permit.metric_types(types)),
+        "sources_with_wrong_clock": {name: wrong_clocks[name] for name in permit.visible_sources(wrong_clocks)},
+        "sources_with_several_producers": [
+            item
+            for item in statistics["sources_with_several_producers"]
+            if permit.grants is None or permit.grants_for(item["metric_type"], item["source"])
+        ],
+        "clients": clients,
+    }
 
 
 def visible_subscription(subscription: dict[str, Any], permit: Permit) -> dict[str, Any]:

@@ -59,7 +59,10 @@ class ClientPresetAdmin(StreamAdmin):
                 "fields": ["metric_types", ("agent_ids", "sources"), "fields"],
             },
         ),
-        ("When a client gets it", {"fields": [("interval_seconds", "batch_size", "batch_timeout_seconds"), "mode"]}),
+        (
+            "When a client gets it",
+            {"fields": [("interval_seconds", "batch_size", "batch_timeout_seconds"), "mode", "sends_newest"]},
+        ),
     ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ClientPreset]:

@@ -23,12 +23,14 @@ from metrics_stream.api.requests import (
     reject,
     unlogged_response,
 )
+from metrics_stream.audit.trail import address_of
 from metrics_stream.conf import get_settings
 from metrics_stream.core.errors import BusError, ItemError
 from metrics_stream.core.formats.native import Format, Terms, items_in, read_item
-from metrics_stream.core.metrics.metric import Metric
+from metrics_stream.core.metrics.metric import MAX_TERM_LENGTH, Metric
 from metrics_stream.core.protocol.codes import RequestErrorCode
 from metrics_stream.models import AccessToken
+from metrics_stream.program import PROGRAM_HEADER
 from metrics_stream.runtime.runtime import Runtime, get_runtime
 
 FORMATS: dict[str, Format] = {"application/json": "json", "application/x-ndjson": "ndjson"}
@@ -69,11 +71,19 @@ async def publish(request: HttpRequest, program: Program) -> JsonResponse:
     publication = make_publication_key(program, key, body)
     repeated = publication is not None and programs.is_published(program, publication)
     if not repeated:
-        if (rejection := await _publish_metrics(runtime, metrics, program, publication)) is not None:
+        origin = _origin_of(request, program)
+        if (rejection := await _publish_metrics(runtime, metrics, program, publication, origin)) is not None:
             return rejection
         if publication is not None:
             programs.note_published(program, publication)
     return make_answer(submission, len(metrics), repeated=repeated)
+
+
+def _origin_of(request: HttpRequest, program: Program) -> str:
+    """Return the name of the program that sent a request, for people: as it says itself, else its address."""
+    named = request.headers.get(PROGRAM_HEADER, "")
+    name = named if 0 < len(named) <= MAX_TERM_LENGTH and named.isprintable() else address_of(request)
+    return f"{name} (token {program.name})"
 
 
 def make_answer(submission: Submission, accepted: int, *, repeated: bool) -> JsonResponse:
@@ -104,7 +114,7 @@ async def read_metrics(
 
 
 async def _publish_metrics(
-    runtime: Runtime, metrics: dict[int, Metric], program: Program, publication: bytes | None
+    runtime: Runtime, metrics: dict[int, Metric], program: Program, publication: bytes | None, origin: str
 ) -> JsonResponse | None:
     """Publish metrics; when that fails, return a rejection that says which of them were published nevertheless."""
     sent: set[int] = set()
@@ -116,7 +126,7 @@ async def _publish_metrics(
     try:
         name = None if publication is None else f"http.{publication.hex()}"
         await runtime.publishing.publish(
-            list(metrics.values()), owner=program.owner, idempotency_key=name, on_sent=note
+            list(metrics.values()), owner=program.owner, origin=origin, idempotency_key=name, on_sent=note
         )
     except BusError as error:
         runtime.telemetry.bus_failures += 1

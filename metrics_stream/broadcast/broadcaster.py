@@ -18,10 +18,15 @@ from typing import Any, NamedTuple, Self, Unpack
 from weakref import WeakSet
 
 from metrics_stream import native_threads
+from metrics_stream.broadcast.arguments import names_data, read_item, takes_item
+from metrics_stream.broadcast.generator import GeneratorWatch
 from metrics_stream.broadcast.run_block import RunBlock, RunOptions
 from metrics_stream.broadcast.transport import Batch, MetricInput, Timestamp, Transport
 from metrics_stream.core.errors import BroadcastError, NativeThreadError, RejectedError, RetryLaterError
 from metrics_stream.core.metrics.annotations import Beside
+from metrics_stream.core.metrics.catalogue import SYSTEM
+from metrics_stream.core.metrics.encoding import as_plain
+from metrics_stream.core.metrics.items import slug_of
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.native_threads import NativeThread
 
@@ -58,10 +63,13 @@ class Broadcaster:
         url: str | None = None,
         token: str | None = None,
         insecure: bool = False,
+        is_generator: bool = False,
     ) -> None:
         """Raise BroadcastError when nothing published from this process could reach a client.
 
-        `insecure` allows http:// to other machines, where everyone on the network path can read the token.
+        `insecure` allows http:// to other machines, where everyone on the network path can read the token. With
+        `is_generator` this process makes the load of the test: its `system` metrics also say how busy and late it is,
+        which makes its own figures doubtful when it is too much.
         """
         if max_queued < 1:
             raise ValueError(f"max_queued is {max_queued}; it must be at least 1")
@@ -74,6 +82,7 @@ class Broadcaster:
         self._source = source
         self._max_queued = max_queued
         self._closed = False
+        self._is_generator = is_generator
         self._reset()
         _open.add(self)
 
@@ -88,6 +97,7 @@ class Broadcaster:
         self._outage: Outage | None = None
         self._is_rejected = False
         self._faults: set[str] = set()
+        self._watch = GeneratorWatch() if self._is_generator else None
         self._lock = native_threads.new_lock()
         self._wakeup = native_threads.Signal()
         self._thread: NativeThread | None = None
@@ -100,36 +110,64 @@ class Broadcaster:
 
     # --- publishing ---
 
+    @names_data()
+    @takes_item
     def broadcast(self, metric_type: str, data: Any, timestamp: Timestamp = None, **beside: Unpack[Beside]) -> None:
         """Queue one metric; raise MetricError for a value that cannot be a metric.
 
-        `beside` can be `source`, and what is stated about fields: `units` and `windows` (seconds), by field.
+        `metric_type` may also be the whole metric as a dict, as an item of `broadcast_many`. `beside` can be `source`,
+        and what is stated about fields: `units` and `windows` (seconds), by field.
         """
         if beside.get("source") is None:
             beside["source"] = self._source
+        data = self._with_health(metric_type, data)
         self._enqueue([self._transport.make_metric(metric_type, data, timestamp, **beside)])
 
     def broadcast_many(self, items: Iterable[MetricInput]) -> None:
         """Queue several metrics in order; none is queued when one of them cannot be a metric."""
         defaults: dict[str, Any] = {"source": self._source, "timestamp": None}
-        self._enqueue([self._transport.make_metric(**{**defaults, **item}) for item in items])
+        full = [{**defaults, **read_item(item)} for item in items]
+        self._enqueue(
+            [
+                self._transport.make_metric(**{**item, "data": self._with_health(item["metric_type"], item["data"])})
+                for item in full
+            ]
+        )
 
+    def _with_health(self, metric_type: Any, data: Any) -> Any:
+        """Return the data of a `system` metric with what was measured of this process, if it makes the load."""
+        if self._watch is None or slug_of(metric_type) != SYSTEM.slug:
+            return data
+        measured = self._watch.take()
+        if not measured:
+            return data
+        data = as_plain(data)
+        if not isinstance(data, dict):
+            return data
+        health = {"generator_queue_depth": self.queued, "generator_dropped_metrics": self.dropped}
+        return {**measured, **health, **data}
+
+    @names_data("system_metrics")
     def broadcast_system_metrics(self, data: Any, timestamp: Timestamp = None, **beside: Unpack[Beside]) -> None:
         """Queue system metrics: throughput, latency, errors, resources."""
         self.broadcast("system", data, timestamp, **beside)
 
+    @names_data("agent_metrics", "agent_metrics_list")
     def broadcast_agent_metrics(self, data: Any, timestamp: Timestamp = None, **beside: Unpack[Beside]) -> None:
         """Queue the metrics of agents: a list of objects with `agent_id`, or one of them."""
         self.broadcast("agent", data, timestamp, **beside)
 
+    @names_data("business_metrics")
     def broadcast_business_metrics(self, data: Any, timestamp: Timestamp = None, **beside: Unpack[Beside]) -> None:
         """Queue business metrics: fraud, cost, return on investment."""
         self.broadcast("business", data, timestamp, **beside)
 
+    @names_data("hero_metrics")
     def broadcast_hero_metrics(self, data: Any, timestamp: Timestamp = None, **beside: Unpack[Beside]) -> None:
         """Queue the headline numbers of a presentation."""
         self.broadcast("hero", data, timestamp, **beside)
 
+    @names_data("presentation_data")
     def broadcast_presentation_data(self, data: Any, timestamp: Timestamp = None, **beside: Unpack[Beside]) -> None:
         """Queue everything that a presentation shows."""
         self.broadcast("presentation", data, timestamp, **beside)
@@ -220,6 +258,8 @@ class Broadcaster:
             self.dropped += len(self._queue)
             self._queue.clear()
             thread = self._thread
+        if self._watch is not None:
+            self._watch.stop()
         self._wakeup.set()
         if thread is not None:
             native_threads.wait_until(lambda: thread.ended, timeout)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Unpack
 
+from metrics_stream.broadcast.arguments import names_data, read_item, takes_item
 from metrics_stream.broadcast.transport import MetricInput, Timestamp
 from metrics_stream.core.metrics.annotations import Beside
 from metrics_stream.core.metrics.metric import Metric
@@ -22,10 +23,13 @@ def make_metric(metric_type: str, data: Any, timestamp: Timestamp = None, **besi
     return layer.make_metric(metric_type, data, timestamp, **beside)
 
 
+@names_data()
+@takes_item
 async def broadcast(metric_type: str, data: Any, timestamp: Timestamp = None, **beside: Unpack[Beside]) -> None:
     """Publish one metric and return once the channel layer has it.
 
-    `beside` can be `source`, and what is stated about fields: `units` and `windows` (seconds), by field.
+    `metric_type` may also be the whole metric as a dict, as an item of `broadcast_many`. `beside` can be `source`, and
+    what is stated about fields: `units` and `windows` (seconds), by field.
 
     Raises MetricError for a value that cannot be a metric, BroadcastError when the channel layer does not accept it.
     """
@@ -34,7 +38,7 @@ async def broadcast(metric_type: str, data: Any, timestamp: Timestamp = None, **
 
 async def broadcast_many(items: Iterable[MetricInput]) -> None:
     """Publish several metrics together, in order; nothing is published when one of them cannot be a metric."""
-    await _publish([make_metric(**item) for item in items])
+    await _publish([make_metric(**read_item(item)) for item in items])
 
 
 async def _publish(metrics: list[Metric]) -> None:
@@ -43,26 +47,31 @@ async def _publish(metrics: list[Metric]) -> None:
     await layer.publish(metrics)
 
 
+@names_data("system_metrics")
 async def broadcast_system_metrics(data: Any, timestamp: Timestamp = None, **beside: Unpack[Beside]) -> None:
     """Publish system metrics: throughput, latency, errors, resources."""
     await broadcast("system", data, timestamp, **beside)
 
 
+@names_data("agent_metrics", "agent_metrics_list")
 async def broadcast_agent_metrics(data: Any, timestamp: Timestamp = None, **beside: Unpack[Beside]) -> None:
     """Publish the metrics of agents: a list of objects with `agent_id`, or one of them."""
     await broadcast("agent", data, timestamp, **beside)
 
 
+@names_data("business_metrics")
 async def broadcast_business_metrics(data: Any, timestamp: Timestamp = None, **beside: Unpack[Beside]) -> None:
     """Publish business metrics: fraud, cost, return on investment."""
     await broadcast("business", data, timestamp, **beside)
 
 
+@names_data("hero_metrics")
 async def broadcast_hero_metrics(data: Any, timestamp: Timestamp = None, **beside: Unpack[Beside]) -> None:
     """Publish the headline numbers of a presentation."""
     await broadcast("hero", data, timestamp, **beside)
 
 
+@names_data("presentation_data")
 async def broadcast_presentation_data(data: Any, timestamp: Timestamp = None, **beside: Unpack[Beside]) -> None:
     """Publish everything that a presentation shows."""
     await broadcast("presentation", data, timestamp, **beside)

@@ -19,9 +19,12 @@ from metrics_stream.broadcast.http_runs import HttpRunStore
 from metrics_stream.broadcast.run_block import RunOptions, RunStore
 from metrics_stream.broadcast.transport import Batch, Outcome, Sender, Timestamp
 from metrics_stream.core.errors import BroadcastError, MetricError, NoAnswerError, RejectedError, RetryLaterError
+from metrics_stream.core.formatting import quote
 from metrics_stream.core.metrics.catalogue import BUILTIN_TYPES, SLUG_PATTERN, MetricType
 from metrics_stream.core.metrics.encoding import encode_metric, epoch_seconds
+from metrics_stream.core.metrics.items import slug_of
 from metrics_stream.core.metrics.metric import MAX_METRIC_BYTES, Metric
+from metrics_stream.program import PROGRAM_HEADER, program_name
 
 METRICS_PATH = "/api/metrics/"
 
@@ -56,13 +59,15 @@ class HttpTransport:
         windows: Mapping[str, float] | None = None,
     ) -> Metric:
         """Return `data` as an encoded metric; the server decides whether its type exists."""
-        known = _TYPES.get(metric_type)
+        slug = slug_of(metric_type) or ""
+        known = _TYPES.get(slug)
         if known is None:
-            if not SLUG_PATTERN.fullmatch(metric_type):
+            if not SLUG_PATTERN.fullmatch(slug):
                 raise MetricError(
-                    f"unknown metric type {metric_type!r}; allowed: {', '.join(_TYPES)}, and those that the server adds"
+                    f"unknown metric type {quote(metric_type)}; allowed: {', '.join(_TYPES)}, and those that the "
+                    "server adds"
                 )
-            known = MetricType(metric_type, metric_type)
+            known = MetricType(slug, slug)
         return encode_metric(
             known,
             data,
@@ -105,7 +110,7 @@ class _HttpBatch:
 
     async def send(self) -> Outcome:
         address = self.server.address.below(METRICS_PATH)
-        headers = {**bodies.HEADERS, "Idempotency-Key": self.key}
+        headers = {**bodies.HEADERS, "Idempotency-Key": self.key, PROGRAM_HEADER: program_name()}
         try:
             answer = await self.connection.post(address, self.body, headers)
         except NoAnswerError as error:

@@ -12,7 +12,9 @@ from metrics_stream.bus.bus import Bus
 from metrics_stream.bus.publication import ProducerNumbering, Publication, batches
 from metrics_stream.conf import get_settings
 from metrics_stream.core.errors import BroadcastError, BusError, MetricError
+from metrics_stream.core.formatting import quote
 from metrics_stream.core.metrics.encoding import encode_metric, epoch_seconds
+from metrics_stream.core.metrics.items import slug_of
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.history import open_history
 
@@ -29,10 +31,11 @@ def make_metric(
     """Return `data` as an encoded metric; raise MetricError naming what is wrong and what is allowed."""
     settings = get_settings()
     types = settings.catalogue().types
-    if metric_type not in types:
-        raise MetricError(f"unknown metric type {metric_type!r}; allowed: {', '.join(types)}")
+    known = types.get(slug_of(metric_type) or "")
+    if known is None:
+        raise MetricError(f"unknown metric type {quote(metric_type)}; allowed: {', '.join(types)}")
     return encode_metric(
-        types[metric_type],
+        known,
         data,
         timestamp=epoch_seconds(timestamp, time.time()),
         source=settings.source if source is None else source,

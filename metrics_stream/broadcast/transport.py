@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, NotRequired, Protocol, TypedDict
 
 from metrics_stream.broadcast.run_block import RunOptions, RunStore
 from metrics_stream.core.metrics.metric import Metric
 
-Timestamp = datetime | float | None
+Timestamp = datetime | date | str | float | None
+"""What `core.instants.read_instant` accepts; None means now."""
 
 
 class MetricInput(TypedDict):

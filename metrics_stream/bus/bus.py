@@ -111,14 +111,15 @@ class Bus:
         metrics: Sequence[Metric],
         *,
         owner: str = "",
+        origin: str = "",
         idempotency_key: str | None = None,
         on_sent: Callable[[Sequence[Metric]], None] | None = None,
     ) -> None:
         """Send metrics to the groups of their types, in order; raise BusError when the layer fails or is too slow.
 
-        `owner` names the token that they come with, whose share of the history they take. The same metrics published
-        again with the same `idempotency_key` arrive once. `on_sent` is called with each
-        batch once the layer has it.
+        `owner` names the token that they come with, whose share of the history they take; `origin` names the program
+        that made them, by default this process. The same metrics published again with the same `idempotency_key`
+        arrive once. `on_sent` is called with each batch once the layer has it.
         """
         self.check_reach()
         shared = _numberings.setdefault(asyncio.get_running_loop(), ProducerNumbering())
@@ -126,7 +127,7 @@ class Bus:
             for index, batch in enumerate(batches(metrics)):
                 # A history remembers only the last number of a producer, so each batch counts as a producer of its own.
                 numbering = ProducerNumbering(f"{idempotency_key}.{index}.{len(batch)}", shared.known)
-                await self.send(numbering.prepare(batch, owner=owner))
+                await self.send(numbering.prepare(batch, owner=owner, origin=origin))
                 shared.known = numbering.known
                 if on_sent is not None:
                     on_sent(batch)
@@ -134,7 +135,7 @@ class Bus:
         await self._call(shared.turn.acquire(), "publish what was published before")
         try:
             for batch in batches(metrics):
-                await self.send(shared.prepare(batch, owner=owner))
+                await self.send(shared.prepare(batch, owner=owner, origin=origin))
                 if on_sent is not None:
                     on_sent(batch)
         finally:

@@ -75,6 +75,8 @@ class Published:
     producer: str = ""
     number: int | None = None
     place: Placed | None = None
+    origin: str = ""
+    """The program that made the metrics, for people."""
 
 
 Message = Published | StatsRequest | AccessChanged | CloseClient | CanaryMessage
@@ -87,6 +89,7 @@ def encode_publication(publication: Publication, place: Placed | None) -> dict[s
         "payload": publication.payload,
         "producer": publication.numbering.id,
         "number": publication.number,
+        "origin": publication.origin,
     }
     if place is not None:
         content["place"] = tuple(place)
@@ -124,6 +127,7 @@ def _read_published(content: dict[str, Any]) -> Published:
         content.get("producer", ""),
         content.get("number"),
         None if place is None else Placed(*place),
+        content.get("origin") or content.get("producer", ""),
     )
 
 

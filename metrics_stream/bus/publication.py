@@ -15,6 +15,7 @@ import msgspec
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.numbering import Numbering
 from metrics_stream.core.protocol.positions import Position
+from metrics_stream.program import program_name
 
 # Small enough that a batch never blocks a Redis connection for long, large enough that its overhead does not matter.
 MAX_BATCH_METRICS = 500
@@ -35,6 +36,8 @@ class Publication:
     numbering: ProducerNumbering
     number: int
     owner: str = ""
+    origin: str = ""
+    """The program that made the metrics, for people; empty: this process."""
 
     @property
     def metric_type(self) -> str:
@@ -60,10 +63,10 @@ class ProducerNumbering:
         """The position that the history had when it last took a batch of this producer."""
         self._numbering = Numbering()
 
-    def prepare(self, batch: Sequence[Metric], *, owner: str = "") -> Publication:
-        """Return a batch of one metric type (see `batches`) ready to be sent; `owner` as in Publication."""
+    def prepare(self, batch: Sequence[Metric], *, owner: str = "", origin: str = "") -> Publication:
+        """Return a batch of one metric type (see `batches`) ready to be sent; see Publication for the others."""
         number = self._numbering.take(batch[0].metric_type, len(batch))
-        return Publication(batch, _encode(batch), self, number, owner)
+        return Publication(batch, _encode(batch), self, number, owner, origin or program_name())
 
     def learn(self, metric_type: str, epoch: str, end: int) -> None:
         """Remember that the history of a type has reached the offset `end`."""

@@ -147,6 +147,7 @@ class Probe:
         self.last_error: str | None = None
         self._clock = clock
         self._sampled_at = clock()
+        self._not_sent = 0
         self._stopping = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="probe", daemon=True)
@@ -178,7 +179,7 @@ class Probe:
         """Return the `system` fields of the time since the previous call (or since `start`)."""
         now = self._clock()
         seconds, self._sampled_at = now - self._sampled_at, now
-        return self.tally.take(seconds)
+        return {**self.tally.take(seconds), "dropped_iterations": self._not_sent}
 
     def _run(self) -> None:
         try:
@@ -218,6 +219,7 @@ class Probe:
                 if reason := self._find_reason_not_to_send(-ahead):
                     self.last_error = reason
                     self.tally.count("timeout")
+                    self._not_sent += 1
                     continue
                 self.tally.start(max(0.0, -ahead) * 1000)
                 task = asyncio.create_task(self._request(client, due_at))

@@ -145,7 +145,7 @@ class MetricsConsumer(AsyncWebsocketConsumer):
         client = hub.add(client_id, sink, connected_at=time.time(), who=access.who, address=self._address)
         sink.client = client
         client.count_message()  # the welcome
-        session = Session(client, runtime, self._authentication, self._send)
+        session = Session(client, runtime, self._authentication, self._send, sends_newest=opening.sends_newest)
         self._client, self._sink, self._session = client, sink, session
         self._is_admitted = True
         # Before the monitor knows the client: rights that it takes away would be given back here.

@@ -38,12 +38,16 @@ _PAST_IN_QUERY = ("resume_from", "backfill_seconds", "max_points")
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What a client begins with; without a preset nothing is subscribed and the default delivery is in force."""
+    """What a client begins with; without a preset nothing is subscribed and the default delivery is in force.
+
+    `sends_newest` says whether the client gets the newest metrics of what it subscribes to.
+    """
 
     preset: str | None = None
     selection: Selection = field(default_factory=Selection)
     delivery: Delivery = field(default_factory=Delivery)
     past: Past = field(default_factory=Past)
+    sends_newest: bool = True
 
 
 async def read_opening(query_string: bytes, access: Access, *, max_terms: int) -> Opening:
@@ -53,7 +57,7 @@ async def read_opening(query_string: bytes, access: Access, *, max_terms: int) -
     if preset is None:
         return Opening()
     selection, delivery = _read_preset(preset, access, max_terms=max_terms)
-    return Opening(preset.slug, selection, delivery, _read_past(query))
+    return Opening(preset.slug, selection, delivery, _read_past(query), preset.sends_newest)
 
 
 async def _find_preset(query: Query, access: Access) -> ClientPreset | None:

@@ -45,11 +45,11 @@ class Recovery:
         *,
         run_sources: RunSources,
         marks: ClockMarks,
-        newest: NewestReader,
+        newest: NewestReader | None,
         join: Join,
         visible: Visible,
     ) -> None:
-        """Without a history there is no past; `newest` reads its newest metrics.
+        """Without a history there is no past; `newest` reads its newest metrics, None sends none.
 
         `join` waits a moment until the process receives some metric types. `visible` returns which of some metric types
         are at least partly visible to the client now.
@@ -222,9 +222,10 @@ class Recovery:
         metric_types = [item for item in self._new_types if item in until.offsets and item not in self._resumed_types]
         if not metric_types:
             return
-        newest = await self._newest.read(metric_types, self._client.selection.permit)
-        for page in newest.pages_until(until):
-            await self._send(page, None)
+        if self._newest is not None:
+            newest = await self._newest.read(metric_types, self._client.selection.permit)
+            for page in newest.pages_until(until):
+                await self._send(page, None)
         await self._send(PastPage(()), None)  # for the loss, if there is nothing else
 
     async def _tag(self, batches: list[HistoryBatch]) -> list[Metric]:

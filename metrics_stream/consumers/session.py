@@ -63,13 +63,22 @@ class Past:
 class Session:
     """The subscription, the recovery and the replay of one client that the hub serves."""
 
-    def __init__(self, client: Client, runtime: Runtime, authentication: Authentication, send: Send) -> None:
-        """`send` sends a message to the client."""
+    def __init__(
+        self,
+        client: Client,
+        runtime: Runtime,
+        authentication: Authentication,
+        send: Send,
+        *,
+        sends_newest: bool = True,
+    ) -> None:
+        """`send` sends a message to the client; with `sends_newest` a subscription begins with the newest metrics."""
         self._client = client
         self._runtime = runtime
         self._hub = runtime.hub
         self._authentication = authentication
         self._send = send
+        self._sends_newest = sends_newest
         self._replay: Replay | None = None
         self._is_opening_replay = False
         self._recovery: asyncio.Task[None] | None = None
@@ -201,7 +210,7 @@ class Session:
             runtime.history,
             run_sources=runtime.run_sources,
             marks=runtime.clocks.marks,
-            newest=newest_reader_of(runtime),
+            newest=newest_reader_of(runtime) if self._sends_newest else None,
             join=runtime.membership.wait_joined,
             visible=self._visible,
         )

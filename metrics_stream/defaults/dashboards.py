@@ -299,6 +299,7 @@ STREAM_HEALTH = DashboardSeed(
                 "clock_skew_database_ms",
                 "clock_skew_redis_ms",
                 "sources_with_wrong_clock",
+                "sources_with_several_producers",
                 "clients",
                 "views",
                 "refused_clients",

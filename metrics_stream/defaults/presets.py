@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from metrics_stream.conf import get_settings
+from metrics_stream.core.sources import host_source
 from metrics_stream.models import ClientPreset
 
 EVERY_TYPE = ["system", "agent", "business", "hero", "presentation"]
@@ -30,7 +31,7 @@ def preset_seeds() -> list[dict[str, Any]]:
             "name": "This machine",
             "description": "System metrics of the machine that this server was set up on, once a second.",
             "metric_types": ["system"],
-            "sources": [get_settings().source],
+            "sources": [host_source(get_settings().source)],
         },
         {
             "slug": "agents",
@@ -93,7 +94,14 @@ def preset_seeds() -> list[dict[str, Any]]:
             "description": "Everything, as fast as it may leave (ten frames a second): for programs and for debugging.",
             "metric_types": EVERY_TYPE,
             "interval_seconds": 0.1,
-            "batch_size": 1,
             "batch_timeout_seconds": 0.0,
+        },
+        {
+            "slug": "original",
+            "name": "Original",
+            "description": "For clients of the original server: every metric in a message of its own, from now on.",
+            "metric_types": list(get_settings().catalogue().all_slugs),
+            "batch_size": 1,
+            "sends_newest": False,
         },
     ]

@@ -272,9 +272,14 @@ class Hub:
 
     def _flush_window(self, view: View, window: Window, now: float) -> None:
         position, replayed = self._position_of_view(view), view.replay is not None
-        many = len(view.clients) >= MANY_CLIENTS
         frames = build_frames(
-            window.items, window.loss, view.context, is_for_many=many, position=position, replayed=replayed
+            window.items,
+            window.loss,
+            view.context,
+            is_for_many=len(view.clients) >= MANY_CLIENTS,
+            position=position,
+            replayed=replayed,
+            singly=view.delivery.is_single,
         )
         self.telemetry.frames_encoded += frames.data_texts
         if window.items:
@@ -327,7 +332,7 @@ class Hub:
     def _flush_share(self, client: Client, now: float) -> None:
         items, loss, position = client.take_share()
         replayed = client.replay is not None
-        frames = build_frames(items, loss, position=position, replayed=replayed)
+        frames = build_frames(items, loss, position=position, replayed=replayed, singly=client.delivery.is_single)
         client.note_position(position)
         self.telemetry.frames_encoded += frames.data_texts
         self._write([client], frames, now)

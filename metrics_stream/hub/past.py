@@ -16,7 +16,7 @@ MAX_VIEWS = 16
 
 
 class PastPage:
-    """Metrics that are sent together. Clients with equal filters, permit and mode get the same frames of it."""
+    """Metrics that are sent together. Clients with equal filters, permit and delivery get the same frames of it."""
 
     def __init__(self, metrics: Sequence[Metric]) -> None:
         self.metrics = metrics
@@ -24,14 +24,15 @@ class PastPage:
 
     def frames_for(self, client: Client, loss: Loss, position: str | None) -> Frames:
         """Return what the filters of a client leave of it, after a gap for each reason of `loss`."""
-        view = client.selection.filters, client.selection.permit, client.delivery.mode, position
+        selection, delivery = client.selection, client.delivery
+        view = selection.filters, selection.permit, delivery.mode, delivery.is_single, position
         if not loss and (known := self._frames.get(view)) is not None:
             return known
-        project = compile_projection(client.selection.filters, client.selection.permit)
+        project = compile_projection(selection.filters, selection.permit)
         items = project_metrics(enumerate(self.metrics), project)
-        if client.delivery.mode == "latest":
+        if delivery.mode == "latest":
             items = newest(items)
-        frames = build_frames(items, loss, position=position, replayed=True)
+        frames = build_frames(items, loss, position=position, replayed=True, singly=delivery.is_single)
         if not loss and len(self._frames) < MAX_VIEWS:
             self._frames[view] = frames
         return frames

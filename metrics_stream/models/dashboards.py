@@ -87,7 +87,8 @@ class ClientPreset(models.Model):
     batch_size = models.PositiveIntegerField(
         default=10,
         validators=[MinValueValidator(1, outside(1, 1000)), MaxValueValidator(1000, outside(1, 1000))],
-        help_text="After the interval, a frame is sent when this many metrics wait, 1 to 1000.",
+        help_text="After the interval, a frame is sent when this many metrics wait, 1 to 1000. 1: each metric is a "
+        "message of its own.",
     )
     batch_timeout_seconds = models.FloatField(
         "batch timeout in seconds",
@@ -101,6 +102,12 @@ class ClientPreset(models.Model):
         default=Mode.ALL,
         help_text="The newest metric is enough for numbers on a wall or on a phone. A summary (mean, minimum, maximum) "
         "keeps the peaks of a long interval. Charts without gaps need every metric.",
+    )
+    sends_newest = models.BooleanField(
+        "newest metrics at once",
+        default=True,
+        help_text="A client that subscribes first gets the newest metric of each type, source and agent. Without this "
+        "it gets only what is published from then on.",
     )
     is_default = models.BooleanField(
         "default",

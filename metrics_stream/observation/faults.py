@@ -28,6 +28,7 @@ class FaultKind(StrEnum):
     RECORDING_LATE = "recording_late"  # test runs are recorded too late
     CLOCK = "clock"  # the clock of this server differs from that of the database or Redis
     SOURCE_CLOCKS = "source_clocks"  # producers send timestamps far from their arrival
+    SOURCES = "sources"  # several producers publish the same type and source at a time
     INSTALLATION = "installation"  # another installation uses the same names in the same Redis
 
 
@@ -42,10 +43,11 @@ PARTS: dict[FaultKind, str] = {
     FaultKind.RECORDING_LATE: "recorder",
     FaultKind.CLOCK: "clocks",
     FaultKind.SOURCE_CLOCKS: "clocks",
+    FaultKind.SOURCES: "sources",
     FaultKind.INSTALLATION: "installation",
 }
 
-ADVISORY = frozenset({"clocks", "installation"})
+ADVISORY = frozenset({"clocks", "sources", "installation"})
 """Checks of `/readyz` that leave a process ready: it works, but somebody has to look after its surroundings."""
 
 

@@ -162,5 +162,3 @@ def _read(
             annotations=annotations_of(group.units, group.windows),
         )
     ]
-
-

@@ -51,6 +51,7 @@ def health(now: Sample, before: Sample) -> dict[str, Any]:
         "clock_skew_database_ms": _in_milliseconds(now.clock_skew_seconds.get("database")),
         "clock_skew_redis_ms": _in_milliseconds(now.clock_skew_seconds.get("redis")),
         "sources_with_wrong_clock": now.sources_with_wrong_clock,
+        "sources_with_several_producers": now.sources_with_several_producers,
         "cpu_utilization": round(max(0.0, now.cpu_seconds - before.cpu_seconds) / seconds, 4),
         "memory_mb": round(now.memory_bytes / 1e6, 1),
         "uptime_seconds": round(now.at - telemetry.started_at),

@@ -29,6 +29,7 @@ class Publishing:
         *,
         on_sent: Callable[[Sequence[Metric]], None] | None = None,
         owner: str = "",
+        origin: str = "",
         idempotency_key: str | None = None,
     ) -> None:
         """Publish metrics of a program; see `Bus.publish`. What could not be published is what the fault costs."""
@@ -41,7 +42,7 @@ class Publishing:
                 on_sent(batch)
 
         try:
-            await self._bus.publish(metrics, owner=owner, idempotency_key=idempotency_key, on_sent=note)
+            await self._bus.publish(metrics, owner=owner, origin=origin, idempotency_key=idempotency_key, on_sent=note)
         except BusError as error:
             of_process.count(self._note_failure(error), "metrics refused", len(metrics) - sent)
             raise

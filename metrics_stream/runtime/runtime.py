@@ -24,6 +24,7 @@ from metrics_stream.observation.faults import of_process as faults
 from metrics_stream.runtime import workers
 from metrics_stream.runtime.bus_watch import BusWatch
 from metrics_stream.runtime.clocks import Clocks
+from metrics_stream.runtime.conflicts import SourceWatch
 from metrics_stream.runtime.groups import GroupMembership
 from metrics_stream.runtime.intake import Intake
 from metrics_stream.runtime.layer_log import LayerLog
@@ -89,6 +90,7 @@ class Runtime:
             latency_seconds=settings.latency_seconds,
             reconnect=self.reconnect,
         )
+        self.source_watch = SourceWatch(self.hub)
         self.publishing = Publishing(self.bus, self.bus_watch)
         self.statistics = Statistics(
             settings,
@@ -98,6 +100,7 @@ class Runtime:
             hub=self.hub,
             bus_watch=self.bus_watch,
             clocks=self.clocks,
+            source_watch=self.source_watch,
         )
         self._layer_log = LayerLog(self.bus_watch)
         self.neighbours = Neighbours(settings, self.history)
@@ -117,6 +120,7 @@ class Runtime:
         self._start_bus_tasks()
         self.watch("lag probe", self.statistics.measure_lag)
         self.watch("health", self.statistics.publish_health)
+        self.watch("sources", self.source_watch.watch)
         if self.recent is not None:
             self.watch("recent series", self._keep_recent)
             self.watch("run sources", self.run_sources.follow)
@@ -196,6 +200,7 @@ class Runtime:
             if isinstance(message, Published):
                 if message.place is not None:
                     self.clocks.sources.observe(message.metrics, message.place.published_at)
+                self.source_watch.observe(message)
                 await self.intake.take(message)
             elif isinstance(message, CanaryMessage):
                 self.bus_watch.hear(message.number)

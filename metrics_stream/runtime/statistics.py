@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import socket
 import time
 from typing import Any
 
@@ -27,9 +26,11 @@ from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.hub.hub import Hub
 from metrics_stream.hub.inspection import answer_question, describe_all
 from metrics_stream.observation.faults import FaultKind, of_process
+from metrics_stream.program import program_name
 from metrics_stream.runtime import workers
 from metrics_stream.runtime.bus_watch import BusWatch
 from metrics_stream.runtime.clocks import Clocks
+from metrics_stream.runtime.conflicts import SourceWatch
 from metrics_stream.runtime.health import health, health_of_faults
 from metrics_stream.runtime.latency_watch import LatencyWatch
 from metrics_stream.runtime.publishing import Publishing
@@ -58,6 +59,7 @@ class Statistics:
         hub: Hub,
         bus_watch: BusWatch,
         clocks: Clocks,
+        source_watch: SourceWatch,
     ) -> None:
         self._settings = settings
         self._telemetry = telemetry
@@ -66,6 +68,7 @@ class Statistics:
         self._hub = hub
         self._bus_watch = bus_watch
         self._clocks = clocks
+        self._source_watch = source_watch
         self._loop = asyncio.get_running_loop()
         self._process = psutil.Process()
 
@@ -131,6 +134,7 @@ class Statistics:
             memory_bytes=self._process.memory_info().rss,
             clock_skew_seconds=dict(self._clocks.skew_seconds),
             sources_with_wrong_clock=len(self._clocks.sources.wrong()),
+            sources_with_several_producers=len(self._source_watch.current()),
             faults={fault.kind: fault.message for fault in of_process.current()},
         )
 
@@ -153,6 +157,7 @@ class Statistics:
             "bus_state": self._bus_watch.state,
             "clock_skew_seconds": dict(self._clocks.skew_seconds),
             "sources_with_wrong_clock": self._clocks.sources.wrong(),
+            "sources_with_several_producers": [conflict._asdict() for conflict in self._source_watch.current()],
             "views": self._hub.view_count,
             "metric_types": sorted(self._hub.interest),
             "clients": describe_all(self._hub.clients.values(), self._loop.time()),
@@ -193,4 +198,4 @@ class Statistics:
 
 def process_name() -> str:
     """Return the name of this process, unique among servers: host and process id."""
-    return f"{socket.gethostname()}:{os.getpid()}"
+    return program_name()

@@ -6,6 +6,7 @@ from collections import defaultdict
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from django.conf import settings
 from django.db.models import QuerySet
 from django.shortcuts import resolve_url
@@ -15,6 +16,7 @@ from metrics_stream.conf import get_settings
 from metrics_stream.core.metrics.catalogue import Catalogue
 from metrics_stream.core.metrics.labels import label_of
 from metrics_stream.core.run_values import Phase, describe_phases
+from metrics_stream.core.validity import RULES, SILENT_SECONDS
 from metrics_stream.models import ClientPreset, Dashboard, Panel, RunPhase, TestRun
 from metrics_stream.models.panel_kinds import PANEL_KINDS, TEXT
 
@@ -81,6 +83,7 @@ def page_config(
         "history_seconds": stream.history_seconds,
         "dashboard": {"slug": found.slug, "title": found.title, "kind": kind},
         "panels": [_describe(panel, catalogue) for panel in panels],
+        "validity": {"silent_seconds": SILENT_SECONDS, "rules": [msgspec.to_builtins(rule) for rule in RULES]},
     }
 
 

@@ -29,6 +29,11 @@ GAUGES: tuple[tuple[str, str, Callable[[Sample], float]], ...] = (
         "Sources whose timestamps are far from their arrival.",
         lambda sample: sample.sources_with_wrong_clock,
     ),
+    (
+        "sources_with_several_producers",
+        "Sources that several producers publish at a time.",
+        lambda sample: sample.sources_with_several_producers,
+    ),
     ("resident_memory_bytes", "Memory of the server processes.", lambda sample: sample.memory_bytes),
 )
 

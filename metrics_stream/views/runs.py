@@ -24,6 +24,7 @@ from metrics_stream.runs.lifecycle import OPEN
 from metrics_stream.runs.span import recorded_span
 from metrics_stream.views.dashboards import page_cache
 from metrics_stream.views.run_clocks import wrong_clocks
+from metrics_stream.views.run_doubts import MOST_DOUBTS, doubts
 from metrics_stream.views.run_facts import MOST_GROUPS, MOST_HOLES, facts, groups, holes, left_out
 from metrics_stream.views.run_lookup import find_run, is_whole, search
 from metrics_stream.views.run_values import bands, parameter_rows, phase_rows
@@ -91,7 +92,7 @@ def run(request: HttpRequest, slug: str) -> HttpResponse:
     found = find_run(access, slug)
     note(Action.RUN, access.who, found.slug, address=address_of(request))
     series = groups(found, access.permit) if found.metrics_recorded else []
-    missing = holes(found, access.permit)
+    missing, doubtful = holes(found, access.permit), doubts(found, access.permit)
     dashboards = visible_dashboards(access)
     links = dashboard_links(found, dashboards, {group.slug for group in series})
     shown, phases = facts(found, access.permit), phase_rows(run_phases.of(found), database_now())
@@ -105,6 +106,8 @@ def run(request: HttpRequest, slug: str) -> HttpResponse:
         "is_whole": is_whole(found),
         "holes": missing[:MOST_HOLES],
         "more_holes": len(missing[MOST_HOLES:]),
+        "doubts": doubtful[:MOST_DOUBTS],
+        "more_doubts": len(doubtful[MOST_DOUBTS:]),
         "left_out": left_out(found, access.permit),
         "wrong_clocks": wrong_clocks(found, access.permit),
         "groups": series[:MOST_GROUPS],

@@ -14,8 +14,9 @@ from asgiref.sync import sync_to_async
 from django.utils import timezone
 
 from metrics_stream.access import monitor
-from metrics_stream.broadcast import broadcast_many
+from metrics_stream.broadcast import broadcast_many, make_metric
 from metrics_stream.bus.bus import declare_server
+from metrics_stream.bus.messages import Published
 from metrics_stream.core.protocol.messages import CLIENT_MESSAGES, MODES, SERVER_MESSAGES, message_name
 from metrics_stream.runs import lifecycle
 from metrics_stream.runtime.runtime import get_runtime, stop_runtime
@@ -114,6 +115,7 @@ class Walker:
 
     async def everything(self, *, may_compare: bool) -> None:
         """Send every message, in every mode, while metrics are published."""
+        publish_from_two_programs()
         for name, bodies in script().items():
             for body in bodies:
                 if name == "authenticate":
@@ -124,6 +126,7 @@ class Walker:
                 else:
                     self.heard.append(json.loads(await self.ask(**message)))
                 await broadcast_many(published())
+                get_runtime().source_watch.look()
                 await self.wait_for_frame()
         get_runtime().hub.broadcast_status("stale")
         await self.wait_for_frame()
@@ -132,6 +135,13 @@ class Walker:
         """Hear what is sent for what was published."""
         for _ in range(2):
             await self.ask(type="ping")
+
+
+def publish_from_two_programs() -> None:
+    """Let each source that is published have two producers."""
+    for turn in range(6):
+        for item in published():
+            get_runtime().source_watch.observe(Published([make_metric(**item)], origin=f"{MARK}:{turn % 2}"))
 
 
 async def walk(path: str, headers: Any, *, may_compare: bool) -> Walker:

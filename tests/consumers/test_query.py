@@ -1,8 +1,11 @@
 """What the address of a WebSocket asks for: a preset, and the past with it."""
 
+from asgiref.sync import sync_to_async
 from django.test import TransactionTestCase
 
-from metrics_stream.broadcast import broadcast_agent_metrics
+from metrics_stream.broadcast import broadcast, broadcast_agent_metrics, broadcast_many
+from metrics_stream.bus.bus import declare_server
+from metrics_stream.defaults.seed import seed
 from metrics_stream.models import ClientPreset
 from metrics_stream.runtime.runtime import stop_runtime
 from tests.support.clients import connected
@@ -30,6 +33,41 @@ class PresetTests(TransactionTestCase):
             await broadcast_agent_metrics([{"agent_id": "a", "status": "healthy", "x": 1}, {"agent_id": "b"}])
             frame = await client.hear()
             assert frame["data"]["data"] == [{"agent_id": "a", "status": "healthy"}]
+        await stop_runtime()
+
+    async def test_the_preset_original_acts_as_the_original_did(self):
+        await sync_to_async(seed)()
+        declare_server()
+        await broadcast("system", {"n": 0})
+        async with connected("/ws/metrics/?preset=original") as client:
+            assert client.welcome["subscription"] == {
+                "metric_types": ["system", "agent", "business", "hero", "presentation"],
+                "filters": {},
+                "interval_seconds": 1.0,
+                "batch_size": 1,
+                "batch_timeout_seconds": 0.5,
+                "mode": "all",
+                "preset": "original",
+            }
+            message = {"type": "subscribe", "metric_types": ["system", "agent", "business"]}
+            assert (await client.ask(message))["type"] == "subscription_confirmed"
+            await client.ask({"type": "set_update_interval", "interval_seconds": 0.1})
+            for number in (1, 2):
+                await broadcast_many(
+                    [
+                        {"metric_type": "system", "data": {"n": number}},
+                        {"metric_type": "agent", "data": [{"agent_id": "a", "n": number}]},
+                        {"metric_type": "business", "data": {"n": number}},
+                    ]
+                )
+            frames = [await client.hear() for _ in range(6)]
+            assert {frame["type"] for frame in frames} == {"metric_update"}
+            assert not any(frame.get("replayed") for frame in frames)
+            assert sorted(frame["data"]["metric_type"] for frame in frames) == sorted(
+                2 * ["system", "agent", "business"]
+            )
+            of_system = [frame["data"]["data"] for frame in frames if frame["data"]["metric_type"] == "system"]
+            assert of_system == [{"n": 1}, {"n": 2}]
         await stop_runtime()
 
     async def test_an_unknown_preset_gets_an_error_and_the_default_is_in_force(self):

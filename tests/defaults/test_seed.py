@@ -43,9 +43,10 @@ def test_seeds_presets_and_dashboards():
         "wall-display",
         "low-bandwidth",
         "raw",
+        "original",
     }
     assert ClientPreset.objects.get(is_default=True).slug == "standard"
-    assert ClientPreset.objects.get(slug="this-machine").sources == [get_settings().source]
+    assert ClientPreset.objects.get(slug="this-machine").sources == [f"{get_settings().source}-host"]
     assert Dashboard.objects.get(slug="operations").panels.count() >= 10
 
 

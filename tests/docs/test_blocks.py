@@ -159,6 +159,11 @@ def publishes_as_before(reader: Workshop, block: Block) -> None:
     reader.listener.hears("business", "collector", money_saved=98_000.0)
 
 
+def publishes_a_queued_metric(reader: Workshop, block: Block) -> None:
+    reader.python(block.code)
+    reader.listener.hears("system", "collector", throughput_tps=451.0)
+
+
 KNOWN: dict[str, list[Known]] = {
     "README.md": README_BLOCKS,
     "backup.md": [
@@ -192,6 +197,7 @@ KNOWN: dict[str, list[Known]] = {
         Known("RealTimeMetricsStreamer", lambda *_: None),  # the code of the original, which is not here
         Known("create_token", shell()),
         Known("class SystemMetrics", publishes_as_before),
+        Known("streamer.broadcast(metric)", publishes_a_queued_metric),
         Known("new WebSocket", lambda *_: None),  # test_a_client_of_the_original
         Known("set_filters", sends),
         Known("stream_stats", is_counted),

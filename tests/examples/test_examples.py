@@ -189,9 +189,12 @@ LOCUST = {
     "runners.py": """
         WORKER_REPORT_INTERVAL = 3.0
         class Runner:
-            user_count, user_classes_count = 0, {}
+            user_count, user_classes_count, current_cpu_usage = 0, {}, 42
+        class WorkerNode:
+            cpu_usage = 93
         class MasterRunner(Runner):
             worker_index_max = 2
+            clients = {"worker": WorkerNode()}
         class WorkerRunner(Runner): pass
     """,
 }
@@ -332,6 +335,7 @@ async def test_the_last_metric_of_a_master_has_what_its_workers_tell_after_the_t
         done = await running
     assert (done.returncode, done.stderr) == (0, "")
     assert (body["source"], body["data"]["requests_total"], body["data"]["phase"]) == ("locust", 7, "ramp-up")
+    assert body["data"]["generator_cpu_utilization"] == 0.93
 
 
 @pytest.mark.valkey

@@ -11,6 +11,7 @@ PRESET = {
     "interval_seconds": "2",
     "batch_size": "5",
     "batch_timeout_seconds": "0",
+    "sends_newest": "on",
     "mode": "latest",
 }
 DASHBOARD = {"title": "Mine", "slug": "mine", "description": "", "kind": "standard", "preset": "", "published": "on"}

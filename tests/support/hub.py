@@ -18,7 +18,7 @@ from metrics_stream.telemetry import Telemetry
 
 TYPES = {item.slug: item for item in BUILTIN_TYPES}
 SYSTEM = Selection(("system",))
-FAST = Delivery(interval_seconds=0.1, batch_size=1, batch_timeout_seconds=0.0)
+FAST = Delivery(interval_seconds=0.1, batch_size=10, batch_timeout_seconds=0.0)
 
 
 class FakeTimer:

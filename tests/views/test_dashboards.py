@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import Permission
@@ -12,6 +13,7 @@ from django.urls import reverse
 
 from metrics_stream.conf import get_settings
 from metrics_stream.core.protocol.messages import CLIENT_MESSAGES, message_name
+from metrics_stream.core.validity import RULES, SILENT_SECONDS
 from metrics_stream.models import ClientPreset, Dashboard, Panel, RunPhase, TestRun
 from metrics_stream.models.dashboard_content import preset_of
 from metrics_stream.views.page_config import MOST_RUNS, describe_field, page_config
@@ -50,6 +52,7 @@ def test_page_config_is_the_whole_contract(client, operations):
         "metric_types": ["system", "agent"],
         "stale_after_seconds": 10.0,
         "history_seconds": 900.0,
+        "validity": {"silent_seconds": SILENT_SECONDS, "rules": [msgspec.to_builtins(rule) for rule in RULES]},
         "dashboard": {"slug": "operations", "title": "Operations", "kind": "standard"},
         "panels": [
             {

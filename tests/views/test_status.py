@@ -23,7 +23,9 @@ from metrics_stream.views import status
 from tests.support.exposition import values_of
 from tests.support.inbox import Inbox
 
-OK = dict.fromkeys(("channel layer", "latency", "clients", "database", "recorder", "clocks", "installation"), "ok")
+OK = dict.fromkeys(
+    ("channel layer", "latency", "clients", "database", "recorder", "clocks", "sources", "installation"), "ok"
+)
 
 
 def not_ready(**checks):

@@ -95,6 +95,9 @@ AGENT_NOISE = {"latency": (0.05, 4.0), "error": (0.2, 8.0), "quality": (0.06, 20
 MONEY_NOISE = {"fraud_share": (0.08, 15.0), "amount": (0.10, 10.0)}
 SYSTEM_NOISE = {"load": (0.02, 3.0), "cpu": (0.02, 3.0), "memory": (0.004, 10.0), "size": (0.03, 5.0)}
 
+# The processor time of the program that makes the load: without load, and for the load that all agents can take.
+GENERATOR_IDLE, GENERATOR_BUSY = 0.08, 0.84
+
 BASELINE_COST = 0.19
 """Dollars that one transaction cost before (rules and manual review)."""
 BASELINE_RESPONSE_MS = 180.0

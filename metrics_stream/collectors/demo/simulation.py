@@ -14,7 +14,14 @@ from metrics_stream.collectors.demo.business import Ledger, hero
 from metrics_stream.collectors.demo.latency import Mixture
 from metrics_stream.collectors.demo.noise import Noise
 from metrics_stream.collectors.demo.presentation import Showcase
-from metrics_stream.collectors.demo.scenario import SYSTEM_NOISE, Moment, Phase, moment_at
+from metrics_stream.collectors.demo.scenario import (
+    GENERATOR_BUSY,
+    GENERATOR_IDLE,
+    SYSTEM_NOISE,
+    Moment,
+    Phase,
+    moment_at,
+)
 from metrics_stream.collectors.limits import integer_between, number_between
 from metrics_stream.core.errors import CollectorError
 
@@ -132,7 +139,23 @@ class DemoTest:
             "queue_depth": sum(state.exact["waiting"] for state in states),
             "queue_latency_ms": round(_mean(states, "wait_ms"), 2),
             "phase": moment.phase,
+            **_load_generator(self._capacity_tps * moment.load, moment),
         }
+
+
+def _load_generator(target_tps: float, moment: Moment) -> dict[str, float]:
+    """Return how the program fares that makes the load: at the height of the spike it is at its limit."""
+    busy = min(0.97, GENERATOR_IDLE + GENERATOR_BUSY * moment.load)
+    late_ms = round(2 + 400 * max(0.0, busy - 0.85), 2)
+    return {
+        "target_tps": round(target_tps, 2),
+        "dropped_iterations": 0,
+        "schedule_lag_ms": late_ms,
+        "generator_cpu_utilization": round(busy, 4),
+        "generator_lag_ms": late_ms,
+        "generator_queue_depth": 0,
+        "generator_dropped_metrics": 0,
+    }
 
 
 def _mean(states: list[AgentState], name: str) -> float:

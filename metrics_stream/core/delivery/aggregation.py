@@ -112,7 +112,7 @@ class Aggregate:
         if adds_sketches and body is not metric.body and b'"sketches"' in metric.body:
             _add_sketches(data, _decode(metric.body).data)
         # The projection may have left out all agents.
-        agent_ids = () if type(data) is dict and AGENTS not in data else metric.agent_ids
+        agent_ids = () if type(data) is dict and not data.get(AGENTS) else metric.agent_ids
         entries: list[tuple[str | None, Any]] = [(None, data)]
         if are_agents(data):
             entries = [(id_of(entry), entry) for entry in data]

@@ -125,10 +125,8 @@ def _parts_of(data: object, agent_id: str) -> Iterable[dict[str, object]]:
     """Return the objects in a metric's data that can hold a field of the agent."""
     agents = data.get(AGENTS) if isinstance(data, dict) else data
     named = [entry for found_id, entry in entries_in(agents) if agent_id in ("", found_id)]
-    if not isinstance(data, dict):
-        return named
-    # An object with agents belongs to none of them; one without is narrowed by no agent.
-    return named if agent_id and agents else [data, *named]
+    # The fields beside agents belong to none of them.
+    return [data, *named] if isinstance(data, dict) and not agent_id else named
 
 
 def explain(question: Question, situation: Situation) -> Explanation:
@@ -321,10 +319,12 @@ def _delivery_step(delivery: Delivery) -> Step:
         case "aggregate":
             text = f"Mode aggregate: a summary of all metrics since the last frame replaces it, {every}."
         case _:
-            text = (
-                f"Mode all: every metric, in frames {every}, once {delivery.batch_size} wait or "
-                f"{delivery.batch_timeout_seconds:g} s after the last one."
-            )
+            text = f"Mode all: every metric, in a frame of its own, those that wait together {every}."
+            if not delivery.is_single:
+                text = (
+                    f"Mode all: every metric, in frames {every}, once {delivery.batch_size} wait or "
+                    f"{delivery.batch_timeout_seconds:g} s after the last one."
+                )
     return Step("Delivery", "yes" if delivery.mode == "all" else "note", text)
 
 

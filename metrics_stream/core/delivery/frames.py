@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from metrics_stream.core.delivery.pending import Item, Loss
@@ -32,31 +32,46 @@ def build_frames(
     is_for_many: bool = False,
     position: str | None = None,
     replayed: bool = False,
+    singly: bool = False,
 ) -> Frames:
     """Return a gap for each reason of a loss, then the metrics, whose compression continues at `context`.
 
-    Only the last frame has the `position`, because a client reaches it with the last metric.
+    With `singly` each metric has a frame of its own. Only the last frame has the `position`, because a client reaches
+    it with the last metric.
     """
     metric_types = tuple(sorted(loss.metric_types))
     gaps = [
         PreparedMessage(encode(Gap(reason=reason, dropped=dropped, metric_types=metric_types)).encode())
         for reason, dropped in loss.counts.items()
     ]
-    data = list(_data_texts(items, context, is_for_many, position, replayed)) if items else []
+    form = _Form(is_for_many, position, replayed)
+    parts = [[item] for item in items] if singly else [items] * bool(items)
+    data = list(_texts_of_parts(parts, context, form))
     texts = (*gaps, *data)
     return Frames(texts, len(items), len(data), loss, sum(len(text.data) for text in texts))
 
 
-def _data_texts(
-    items: list[Item], context: CompressionContext | None, is_for_many: bool, position: str | None, replayed: bool
-) -> Iterator[PreparedMessage]:
+class _Form(NamedTuple):
+    is_for_many: bool
+    position: str | None
+    replayed: bool
+
+
+def _data_texts(items: list[Item], context: CompressionContext | None, form: _Form) -> Iterator[PreparedMessage]:
     """Yield one frame of these metrics, or several if one would be too large for clients."""
-    data = encode_metrics([item.body for item in items], position=position, replayed=replayed)
+    data = encode_metrics([item.body for item in items], position=form.position, replayed=form.replayed)
     half = len(items) // 2
     if len(data) <= MAX_FRAME_BYTES or not half:
-        yield PreparedMessage(data, context, is_for_many=is_for_many)
+        yield PreparedMessage(data, context, is_for_many=form.is_for_many)
         return
-    for part, place in ((items[:half], None), (items[half:], position)):
-        for text in _data_texts(part, context, is_for_many, place, replayed):
+    yield from _texts_of_parts([items[:half], items[half:]], context, form)
+
+
+def _texts_of_parts(
+    parts: Sequence[list[Item]], context: CompressionContext | None, form: _Form
+) -> Iterator[PreparedMessage]:
+    for number, part in enumerate(parts, 1):
+        is_last = number == len(parts)
+        for text in _data_texts(part, context, form if is_last else form._replace(position=None)):
             context = text.after
             yield text

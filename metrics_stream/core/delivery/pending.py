@@ -41,6 +41,11 @@ class Delivery:
     batch_timeout_seconds: float = 0.5
     mode: Mode = "all"
 
+    @property
+    def is_single(self) -> bool:
+        """Whether each metric leaves in a frame of its own; those of one flush still leave together."""
+        return self.batch_size == 1
+
     @classmethod
     def clamped(cls, *, interval_seconds: float, batch_size: int, batch_timeout_seconds: float, mode: Mode) -> Delivery:
         """Return a delivery whose numbers are clamped to the bounds of the protocol."""

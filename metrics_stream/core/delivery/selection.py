@@ -223,8 +223,9 @@ def compile_projection(filters: Filters, permit: Permit = EVERYTHING) -> Project
 def _compile_filters(filters: Filters) -> Projection:
     """Return a callable from a metric to the JSON that filters leave of it, or None.
 
-    `sources` leaves out metrics; `agent_ids` leaves out agents, and does not narrow metrics without agents. `fields`
-    keeps what these names cover of the object, or of each agent's entry, whose identity always stays.
+    `sources` leaves out metrics. `agent_ids` leaves out agents; it does not narrow metrics without agents, nor the
+    fields beside the agents of an object. `fields` keeps what these names cover of the object, or of each agent's
+    entry, whose identity always stays.
     """
     sources = frozenset(filters.sources)
     agent_ids = frozenset(filters.agent_ids)
@@ -245,11 +246,11 @@ def _compile_filters(filters: Filters) -> Projection:
         narrowings = of_all_agents
         if agent_ids and metric.agent_ids:
             wanted = agent_ids.intersection(metric.agent_ids)
-            if not wanted:
-                return None
+            if not wanted and not may_hold_agents(metric.body):
+                return None  # a list of other agents
             # If all are wanted, the client gets what the producer encoded.
             if len(wanted) < len(set(metric.agent_ids)):
-                narrowings = (Narrowing(wanted, fields),)
+                narrowings = (Narrowing(wanted or agent_ids, fields),)
         if narrowings is of_all_agents and not fields:
             return metric.body
         document = decoded.document

@@ -12,7 +12,6 @@ import zlib
 from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
@@ -21,9 +20,9 @@ from metrics_stream.core.errors import BodyError, ItemError, MetricError, Metric
 from metrics_stream.core.formatting import quote
 from metrics_stream.core.metrics.annotations import UNITS, WINDOWS
 from metrics_stream.core.metrics.catalogue import MetricType
-from metrics_stream.core.metrics.encoding import encode_metric, read_instant
+from metrics_stream.core.metrics.encoding import encode_metric, epoch_seconds
+from metrics_stream.core.metrics.items import rename_data, slug_of
 from metrics_stream.core.metrics.metric import MAX_TERM_LENGTH, Metric
-from metrics_stream.core.metrics.time_bounds import check_time
 from metrics_stream.core.protocol.codes import ItemErrorCode, RequestErrorCode
 from metrics_stream.core.protocol.parsing import describe_malformed
 from metrics_stream.core.series.folding import readings
@@ -168,17 +167,9 @@ def read_item(item: Any, terms: Terms, now: float) -> Metric:
     """Return an item as a metric; raise ItemError. Without a timestamp it is of `now`, in seconds since 1970."""
     if isinstance(item, ItemError):
         raise item
-    if not isinstance(item, dict):
-        raise ItemError(ItemErrorCode.INVALID_ITEM, "", f"the item is {_kind(item)}; allowed: an object")
-    if unknown := next((key for key in item if key not in KEYS), None):
-        raise ItemError(ItemErrorCode.INVALID_ITEM, "", f"unknown key {quote(unknown)}; allowed: {', '.join(KEYS)}")
-    for key in ("metric_type", "data"):
-        if key not in item:
-            raise ItemError(
-                ItemErrorCode.INVALID_ITEM, key, f"`{key}` is missing; every metric has `metric_type` and `data`"
-            )
+    item = _check_keys(item)
     slug = item["metric_type"]
-    metric_type = terms.types.get(slug) if isinstance(slug, str) else None
+    metric_type = terms.types.get(slug_of(slug) or "")
     if metric_type is None:
         allowed = ", ".join(terms.types) or "none"
         raise ItemError(
@@ -213,6 +204,24 @@ def read_item(item: Any, terms: Terms, now: float) -> Metric:
         if not _is_name(agent_id):
             raise ItemError(ItemErrorCode.INVALID_DATA, "data", f"agent_id is {quote(agent_id)}; {_NAME}")
     return metric
+
+
+def _check_keys(item: Any) -> Mapping[str, Any]:
+    """Return an item that has the keys of a metric, and no others; raise ItemError."""
+    if not isinstance(item, dict):
+        raise ItemError(ItemErrorCode.INVALID_ITEM, "", f"the item is {_kind(item)}; allowed: an object")
+    try:
+        item = rename_data(item)
+    except MetricError as error:
+        raise ItemError(ItemErrorCode.INVALID_ITEM, "", str(error)) from error
+    if unknown := next((key for key in item if key not in KEYS), None):
+        raise ItemError(ItemErrorCode.INVALID_ITEM, "", f"unknown key {quote(unknown)}; allowed: {', '.join(KEYS)}")
+    for key in ("metric_type", "data"):
+        if key not in item:
+            raise ItemError(
+                ItemErrorCode.INVALID_ITEM, key, f"`{key}` is missing; every metric has `metric_type` and `data`"
+            )
+    return dict(item)
 
 
 # A field with a number takes at least so many bytes of JSON: `"":1,`.
@@ -253,16 +262,7 @@ def _timestamp(given: Any, now: float) -> float:
     if given is None:
         return now
     try:
-        seconds = read_instant(datetime.fromisoformat(given) if isinstance(given, str) else given)
-    except (ValueError, OverflowError, MetricError) as error:
-        raise ItemError(
-            ItemErrorCode.INVALID_TIMESTAMP,
-            "timestamp",
-            f"timestamp is {quote(given)}; allowed: ISO 8601 such as 2026-01-31T12:00:00Z, or seconds (not "
-            "milliseconds) since 1970",
-        ) from error
-    try:
-        return check_time(seconds, now, given)
+        return epoch_seconds(given, now)
     except MetricError as error:
         raise ItemError(ItemErrorCode.INVALID_TIMESTAMP, "timestamp", str(error)) from error
 

@@ -88,6 +88,14 @@ SYSTEM = MetricType(
         Field("network_throughput_mbps", "Network", "Mbps", "rate"),
         Field("queue_depth", "Queue depth", "count", "gauge"),
         _milliseconds("queue_latency_ms", "Queue latency"),
+        # What says whether the test itself is valid; core/validity.py judges it.
+        Field("target_tps", "Target load", "tps", "rate"),
+        Field("dropped_iterations", "Dropped iterations", "count", "counter"),
+        _milliseconds("schedule_lag_ms", "Schedule lag"),
+        _ratio("generator_cpu_utilization", "Load generator CPU"),
+        _milliseconds("generator_lag_ms", "Load generator lag"),
+        Field("generator_queue_depth", "Load generator queue", "count", "gauge"),
+        Field("generator_dropped_metrics", "Load generator dropped", "count", "counter"),
     ),
 )
 
@@ -206,6 +214,7 @@ STREAM = MetricType(
         Field("clock_skew_database_ms", "Clock ahead of the database", "ms", "gauge", None),
         Field("clock_skew_redis_ms", "Clock ahead of Redis", "ms", "gauge", None),
         Field("sources_with_wrong_clock", "Sources with a wrong clock", "count", "gauge"),
+        Field("sources_with_several_producers", "Sources with several producers", "count", "gauge"),
         _ratio("cpu_utilization", "CPU"),
         Field("memory_mb", "Memory", "MB", "gauge"),
         Field("uptime_seconds", "Uptime", "s", "counter"),

@@ -1,28 +1,26 @@
 """Convert, check and encode a producer's value into the JSON bytes of a metric, once.
 
-Dataclasses, dicts, msgspec structs, pydantic models and plain objects become objects. Datetimes, enums, Decimals, UUIDs
-and numpy scalars are converted. NaN and infinities become null.
+`conversion` says what becomes an object and what a list. Datetimes, enums, Decimals, UUIDs and numpy scalars are
+converted. NaN and infinities become null.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from decimal import Decimal
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import msgspec
 
 from metrics_stream.core.errors import MetricError, MetricTooBigError
 from metrics_stream.core.formatting import format_timestamp, quote
+from metrics_stream.core.instants import ALLOWED_INSTANTS, read_instant
 from metrics_stream.core.metrics.annotations import check_annotations
 from metrics_stream.core.metrics.catalogue import MetricType
+from metrics_stream.core.metrics.conversion import NOT_DATA, convert, spread
 from metrics_stream.core.metrics.metric import MAX_TERM_LENGTH, Metric
 from metrics_stream.core.metrics.projection import agent_ids_in
 from metrics_stream.core.metrics.time_bounds import check_time
-
-_NOT_DATA = (type, FunctionType, BuiltinFunctionType, MethodType, ModuleType)
 
 
 def encode_metric(
@@ -41,10 +39,9 @@ def encode_metric(
     """
     if not source or len(source) > MAX_TERM_LENGTH:
         raise MetricError(f"source is {quote(source)}; it must have 1 to {MAX_TERM_LENGTH} characters")
-    if metric_type.has_entries and not isinstance(data, list | tuple):
-        # A producer may pass one agent without a list.
-        data = list(data) if _is_iterable(data) else [data]
     body = encode_value(data)
+    if metric_type.has_entries and body.startswith(b"{"):
+        body = b"[%b]" % body  # a producer may pass one agent without a list
     agent_ids = agent_ids_in(body)
     _check_shape(metric_type, body, agent_ids)
     document = {
@@ -82,22 +79,24 @@ def _abbreviate(body: bytes) -> str:
     return text if len(body) <= 80 else text + "…"
 
 
-def _is_iterable(data: Any) -> bool:
-    return isinstance(data, Iterable) and not isinstance(data, Mapping | str | bytes)
-
-
 def encode_value(data: Any) -> bytes:
     """Return `data` as JSON; raise MetricError with the path to a value that cannot be converted."""
     try:
+        data = spread(data)
         body = _encode(data)
         if b"NaN" in body or b"Infinity" in body or b"nan" in body:
             # It may be part of a text, or a Decimal that is NaN, which the encoder does not convert.
-            body = _encode(_without_nan(msgspec.to_builtins(data, enc_hook=_convert, builtin_types=(Decimal,))))
+            body = _encode(_without_nan(msgspec.to_builtins(data, enc_hook=convert, builtin_types=(Decimal,))))
     except (TypeError, ValueError, RecursionError, OverflowError) as error:
         path, value = _find_fault(data, "data", depth=0)
         message = f"`{path}` is {_describe(value)}, which cannot be sent as JSON"
         raise MetricError(message, path=path) from error
     return body
+
+
+def as_plain(data: Any) -> Any:
+    """Return `data` as JSON can hold it: objects as dicts; raise MetricError as `encode_value` does."""
+    return data if type(data) is dict else msgspec.json.decode(encode_value(data))
 
 
 def _without_nan(value: Any) -> Any:
@@ -110,28 +109,7 @@ def _without_nan(value: Any) -> Any:
     return value
 
 
-def _convert(value: Any) -> Any:
-    """Return a value that JSON can hold for one that it cannot; raise TypeError if there is none."""
-    match value:
-        case bool() | int() | float() | str():  # subclasses, np.float64 among them
-            return next(kind(value) for kind in (int, float, str) if isinstance(value, kind))
-        case _ if isinstance(value, _NOT_DATA):
-            pass
-        case _ if callable(getattr(value, "model_dump", None)):  # pydantic
-            return value.model_dump()
-        case _ if callable(getattr(value, "tolist", None)):  # numpy scalars and arrays
-            return value.tolist()
-        case Mapping():
-            return dict(value)
-        case _ if public := {key: item for key, item in getattr(value, "__dict__", {}).items() if key[:1] != "_"}:
-            return public
-    raise TypeError(f"no JSON for {type(value).__qualname__}")
-
-
-_encode = msgspec.json.Encoder(enc_hook=_convert, decimal_format="number").encode
-
-# The end of the year 9999, beyond which no datetime exists.
-_END_OF_TIME = 253_402_300_800
+_encode = msgspec.json.Encoder(enc_hook=convert, decimal_format="number").encode
 
 # Deeper than any metric; ends the search in a cycle before the recursion limit does.
 _MAX_DEPTH = 50
@@ -144,7 +122,7 @@ def _find_fault(value: Any, path: str, depth: int) -> tuple[str, Any]:
         children = ((f"{path}[{index}]", item) for index, item in enumerate(value))
     else:
         fields = value if isinstance(value, Mapping) else getattr(value, "__dict__", None)
-        if isinstance(fields, Mapping) and not isinstance(value, _NOT_DATA):
+        if isinstance(fields, Mapping) and not isinstance(value, NOT_DATA):
             children = ((f"{path}.{key}", item) for key, item in fields.items())
     if depth < _MAX_DEPTH:
         for child_path, child in children:
@@ -165,20 +143,16 @@ def _describe(value: Any) -> str:
     return f"{text[:80].encode(errors='backslashreplace').decode()} ({type(value).__qualname__})"
 
 
-def epoch_seconds(instant: datetime | float | None, now: float) -> float:
-    """Return a producer's timestamp in seconds since the epoch; a naive datetime is UTC, None means `now`.
+def epoch_seconds(instant: Any, now: float) -> float:
+    """Return a producer's timestamp, as `read_instant` accepts it, in seconds since 1970; None means `now`.
 
-    Raise MetricError for what is no timestamp, and for one that `time_bounds` does not allow.
+    Every door where metrics come in calls this. Raises MetricError for what is no timestamp, and for one that
+    `time_bounds` does not allow.
     """
-    return now if instant is None else check_time(read_instant(instant), now, instant)
-
-
-def read_instant(instant: datetime | float) -> float:
-    """Return a timestamp in seconds since the epoch, however early or late; raise MetricError for what is none."""
-    if isinstance(instant, datetime):
-        return (instant if instant.tzinfo is not None else instant.replace(tzinfo=UTC)).timestamp()
-    if isinstance(instant, bool) or not isinstance(instant, int | float):
-        raise MetricError(f"timestamp is {instant!r}; it must be a datetime or a number of seconds since 1970")
-    if not 0 <= instant < _END_OF_TIME:
-        raise MetricError(f"timestamp is {quote(instant)}; it must be in seconds (not milliseconds) since 1970")
-    return float(instant)
+    if instant is None:
+        return now
+    try:
+        seconds = read_instant(instant)
+    except ValueError as error:
+        raise MetricError(f"timestamp is {quote(instant)}; allowed: {ALLOWED_INSTANTS}", path="timestamp") from error
+    return check_time(seconds, now, instant)

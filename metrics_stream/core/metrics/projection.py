@@ -147,7 +147,9 @@ def project(data: Data, narrowings: Sequence[Narrowing], *, has_agents: bool, re
 
     `fields` names fields of the object, or of each agent's entry, which keeps its identity; paths.py says what a name
     covers. If it names `agents` itself, the entries under this key are shown whole. `agent_ids` do not narrow an object
-    without agents; but a list or an object that it has under `agents` is shown only by a narrowing for all agents. With
+    without agents; but a list or an object that it has under `agents` is shown only by a narrowing for all agents. Of
+    an object with agents of which none is shown, the other fields stay, and beside them `agents` without entries unless
+    the fields leave it out. With
     `reads_every_id` an agent without an id raises one of MALFORMED even if all agents are shown.
     """
     if isinstance(data, list):
@@ -156,9 +158,11 @@ def project(data: Data, narrowings: Sequence[Narrowing], *, has_agents: bool, re
     shown = dict(data) if fields is ALL_FIELDS else _pick_fields(data, fields)
     if has_agents:
         agents = _project_agents(data[AGENTS], narrowings, reads_every_id=reads_every_id)
-        shown.pop(AGENTS, None)
+        shows_key = shown.pop(AGENTS, None) is not None
         if agents is not None:
             shown[AGENTS] = agents
+        elif shows_key and shown:
+            shown[AGENTS] = _without_entries(data[AGENTS])
     elif AGENTS in shown and bytes(shown[AGENTS])[:1] in b"[{" and not _shows_all_agents_whole(narrowings):
         # A list or an object can hold data of agents without a valid id, which no grant for single agents covers.
         del shown[AGENTS]
@@ -188,6 +192,11 @@ def _project_agents(raw: msgspec.Raw, narrowings: Sequence[Narrowing], *, reads_
     else:
         shown = _project_keyed(agents, narrowings)
     return msgspec.Raw(_encode(shown)) if shown else None
+
+
+def _without_entries(agents: msgspec.Raw) -> msgspec.Raw:
+    """Return an empty list or object, as the agents of a metric came."""
+    return msgspec.Raw(b"[]" if bytes(agents)[:1] == b"[" else b"{}")
 
 
 def _project_list(entries: list[Entry], narrowings: Sequence[Narrowing], *, reads_ids: bool) -> list[Entry]:

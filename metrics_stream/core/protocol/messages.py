@@ -13,7 +13,7 @@
     resume, live
 
     server → client, unasked: authentication_required, welcome, metric_update, metric_batch, backfill, gap, status,
-    replay_state, ignored, error
+    source_conflicts, replay_state, ignored, error
 
 `parsing` turns text into messages and messages into text.
 """
@@ -47,6 +47,8 @@ Mode = Literal["all", "latest", "aggregate"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 PlayState = Literal["playing", "paused", "ended", "live"]
 Ref = str | int | UnsetType
+# A float alone would be too coarse for nanoseconds.
+Instant = str | int | float
 
 
 # --- client → server ---
@@ -126,21 +128,21 @@ class Authenticate(ClientMessage, frozen=True, tag="authenticate"):
 
 
 class Replay(Backfilled, frozen=True, tag="replay"):
-    """Replay a recorded test run, or the history, `from` an instant (ISO 8601), instead of live metrics.
+    """Replay a recorded test run, or the history, `from` an instant (ISO 8601, or a number), instead of live metrics.
 
     Without `from` a run is replayed from its start. `speed` is in recorded seconds per second.
     """
 
     run: str | UnsetType = UNSET
-    from_: str | UnsetType = msgspec.field(name="from", default=UNSET)
+    from_: Instant | UnsetType = msgspec.field(name="from", default=UNSET)
     speed: float = 1.0
     paused: bool = False
 
 
 class Seek(Backfilled, frozen=True, kw_only=True, tag="seek"):
-    """Continue the replay at another instant (ISO 8601)."""
+    """Continue the replay at another instant (ISO 8601, or seconds or milliseconds since 1970)."""
 
-    to: str
+    to: Instant
 
 
 class Pause(ClientMessage, frozen=True, tag="pause"):
@@ -367,6 +369,20 @@ class Status(ServerMessage, frozen=True, tag="status"):
     """The channel layer has become silent (`stale`) or delivers again (`live`); sent when that changes."""
 
     bus: BusState
+
+
+class SourceConflict(msgspec.Struct, frozen=True, kw_only=True):
+    """Metrics of this type and source come from so many producers at a time."""
+
+    metric_type: str
+    source: str
+    producers: int
+
+
+class SourceConflicts(ServerMessage, frozen=True, tag="source_conflicts"):
+    """The sources of which several producers publish at a time; sent when that changes, empty when it is over."""
+
+    conflicts: tuple[SourceConflict, ...]
 
 
 class Ignored(ServerMessage, frozen=True, tag="ignored"):

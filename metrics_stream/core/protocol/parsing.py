@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -15,6 +14,7 @@ from msgspec import UNSET
 
 from metrics_stream.core.errors import ProtocolError
 from metrics_stream.core.formatting import quote
+from metrics_stream.core.instants import read_instant
 from metrics_stream.core.protocol.codes import ErrorCode
 from metrics_stream.core.protocol.messages import (
     MAX_REF_LENGTH,
@@ -52,18 +52,18 @@ def encode_metrics(bodies: list[bytes], *, position: str | None = None, replayed
     return _encoder.encode(MetricBatch(count=len(bodies), data=raw, position=place, replayed=past))
 
 
-def parse_instant(name: str, text: str) -> float:
-    """Return the instant in `text` (ISO 8601, UTC without a zone) in seconds since 1970.
+def parse_instant(name: str, value: str | float) -> float:
+    """Return an instant, as `read_instant` accepts it, in seconds since 1970.
 
     Raises ProtocolError; its message calls the value `name`.
     """
     try:
-        instant = datetime.fromisoformat(text)
-        return (instant if instant.tzinfo is not None else instant.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError) as error:
+        return read_instant(value)
+    except ValueError as error:
         raise ProtocolError(
             ErrorCode.INVALID_MESSAGE,
-            f"`{name}` is {quote(text)}; it must be an instant in ISO 8601, such as 2026-01-31T12:00:00Z",
+            f"`{name}` is {quote(value)}; it must be an instant in ISO 8601, such as 2026-01-31T12:00:00Z, or seconds "
+            "or milliseconds since 1970",
         ) from error
 
 
@@ -134,6 +134,7 @@ _WORDS = {
     "null": "null",
     "int | str | null": _REF,
     "int | str": _REF,
+    "int | float | str": "an instant in ISO 8601, such as 2026-01-31T12:00:00Z, or seconds or milliseconds since 1970",
 }
 _BOUNDS = {item.name: item.default for item in msgspec.structs.fields(Limits) if isinstance(item.default, tuple)}
 _EXPECTED = re.compile(r"Expected `([^`]+)`(?:, got `([^`]+)`)?")

@@ -10,7 +10,9 @@ from metrics_stream.collectors.limits import number_between
 from metrics_stream.collectors.pace import stop_on_signals, ticks
 from metrics_stream.collectors.probe import Probe
 from metrics_stream.collectors.progress import ProgressLine, clock_text, stream_text
+from metrics_stream.conf import get_settings
 from metrics_stream.core.errors import MetricsStreamError
+from metrics_stream.core.sources import host_source
 
 
 class Command(BaseCommand):
@@ -26,7 +28,7 @@ class Command(BaseCommand):
         parser.add_argument("--interval", default=1.0, help="seconds between two metrics, 0.1 to 3600 (default 1)")
         parser.add_argument("--probe", metavar="URL", help="an http or https URL to send requests to")
         parser.add_argument("--rate", default=10.0, help="requests per second to that URL, 0.1 to 1000 (default 10)")
-        parser.add_argument("--source", help="the source of the metrics (default: the SOURCE setting)")
+        parser.add_argument("--source", help="the source of the metrics (default: the setting SOURCE with -host)")
         parser.add_argument("--duration", default=0.0, help="seconds (default 0: until stopped)")
         parser.add_argument("--quiet", action="store_true", help="show no progress")
 
@@ -37,7 +39,9 @@ class Command(BaseCommand):
             probe = Probe(options["probe"], options["rate"]) if options["probe"] is not None else None
             with ExitStack() as stack:
                 stop = stack.enter_context(stop_on_signals())
-                stream = stack.enter_context(Broadcaster(source=options["source"]))
+                stream = stack.enter_context(
+                    Broadcaster(source=options["source"] or host_source(get_settings().source))
+                )
                 if probe is not None:
                     stack.enter_context(probe)
                 host = HostMetrics()

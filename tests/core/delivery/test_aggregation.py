@@ -13,6 +13,7 @@ from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.metrics.percentiles import rank_of
 from metrics_stream.core.metrics.projection import MALFORMED
 from metrics_stream.core.metrics.sketch import ACCURACY
+from metrics_stream.core.protocol.messages import Filters
 from tests.support.aggregates import aggregated, fold, lognormal, metric, one_of, shares_of
 
 
@@ -66,6 +67,15 @@ def test_each_type_source_agent_and_run_has_its_own_aggregate_in_order_of_change
         ("agent", "host1", None, [{"agent_id": "a", "x": 4.0}], 2),
     ]
     assert [one.key for _, one in fold(metrics).since(0)][2] == ("agent", "host1", ("b",))
+
+
+def test_the_fields_beside_agents_are_summed_up_when_no_agent_is_left():
+    metrics = [metric({"agents": {"a1": {"load": x}}, "x": x}) for x in (1, 3)]
+    [(_, summary)] = fold(metrics, Filters(agent_ids=("a9",))).since(0)
+    document = json.loads(summary.body)
+    assert document["data"] == {"x": 2.0, "agents": {}}
+    assert list(document["summary"]) == ["x"]
+    assert summary.agent_ids == ()
 
 
 # --- against the raw metrics ---

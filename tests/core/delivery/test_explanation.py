@@ -252,6 +252,15 @@ def test_every_question_has_an_answer_without_anything_published(metric_type, fi
     assert all(one.text for one in explanation.steps)
 
 
+@pytest.mark.parametrize("narrowing", [{"agent_ids": ("a9",)}, {"agent_ids": ("a9",), "fields": ("x",)}])
+@pytest.mark.parametrize(("agent_id", "gets"), [("", True), ("a1", False)])
+def test_the_fields_beside_agents_belong_to_no_agent(narrowing, agent_id, gets):
+    newest = metric(SYSTEM, {"agents": {"a1": {"load": 1}}, "x": 1})
+    asked = question("system", newest, agent_id=agent_id, field="x")
+    assert explain(asked, situation(filters=Filters(**narrowing))).gets == gets
+    assert explain(asked, situation(allowed=permit("system", **narrowing))).gets == gets
+
+
 def test_a_malformed_metric_does_not_break_the_explanation():
     newest = msgspec.structs.replace(metric(), body=b"{")
     assert not explain(question("system", newest, field="error_rate"), situation()).gets
@@ -266,7 +275,10 @@ def test_long_lists_are_cut():
 NARROWINGS = [{}, {"sources": ("a",)}, {"agent_ids": ("x", "z")}, {"fields": ("status",)}, {"fields": ("error_rate",)}]
 
 
-@pytest.mark.parametrize("published", [metric(), metric(source="b"), agents("x", "y"), agents("y")])
+BESIDE = metric(SYSTEM, {"agents": {"y": {"load": 1}}, "error_rate": 0.1})
+
+
+@pytest.mark.parametrize("published", [metric(), metric(source="b"), agents("x", "y"), agents("y"), BESIDE])
 @pytest.mark.parametrize("filters", NARROWINGS)
 @pytest.mark.parametrize("allowed", [{"sources": ("b",)}, *NARROWINGS])
 def test_the_explanation_says_what_the_delivery_does(published, filters, allowed):

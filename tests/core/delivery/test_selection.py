@@ -53,7 +53,7 @@ CASES = [
         [{"agent_id": "a1", "agent_name": "One"}],
     ),
     ("agents under a key", Filters(agent_ids=("a2",)), BUSINESS, HELD, {"total": 2, "agents": AGENTS[1:]}),
-    ("no agent under a key", Filters(agent_ids=("a3",)), BUSINESS, HELD, None),
+    ("no agent under a key", Filters(agent_ids=("a3",)), BUSINESS, HELD, {"total": 2, "agents": []}),
     (
         "agents keyed by id",
         Filters(agent_ids=("a1",)),

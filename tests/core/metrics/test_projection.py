@@ -123,7 +123,9 @@ def part_of(data, has_agents, narrowings):
     else:
         parts = {agent_id: part_of_entry(entry, agent_id, inner) for agent_id, entry in agents.items()}
         shown = {agent_id: part for agent_id, part in parts.items() if part}
-    return {**part, "agents": shown} if shown else part
+    if shown or (part and shows(narrowings, None, "agents")):
+        return {**part, "agents": shown}
+    return part
 
 
 def id_of(entry):
@@ -186,9 +188,42 @@ def test_filters_show_what_the_reference_shows(data, asked):
         part = part_of(data, bool(agent_ids), [Narrowing(wanted, frozenset(asked.fields))])
         if not asked.fields and (not wanted or wanted.issuperset(agent_ids)):
             expected = comparable(data)  # the bytes of the producer, even if they show nothing
-        elif part and not (wanted and wanted.isdisjoint(agent_ids)):
+        elif part:
             expected = comparable(part)
     assert seen(data, agent_ids, asked, Permit()) == expected
+
+
+OF_TWO = [{"agent_id": "a1", "load": 1}, {"agent_id": "a2", "load": 2}]
+KEYED = {"a1": {"load": 1}, "a2": {"load": 2}}
+
+
+@pytest.mark.parametrize(
+    ("data", "asked", "shown"),
+    [
+        ({"agents": KEYED, "x": 1}, {"agent_ids": ["a9"]}, {"agents": {}, "x": 1}),
+        ({"agents": OF_TWO, "x": 1}, {"agent_ids": ["a9"]}, {"agents": [], "x": 1}),
+        ({"agents": KEYED, "x": 1}, {"agent_ids": ["a2"]}, {"agents": {"a2": {"load": 2}}, "x": 1}),
+        ({"agents": KEYED, "x": 1}, {"agent_ids": ["a9"], "fields": ["x"]}, {"x": 1}),
+        ({"agents": KEYED, "x": 1}, {"agent_ids": ["a9"], "fields": ["x", "agents"]}, {"agents": {}, "x": 1}),
+        ({"agents": KEYED, "x": 1}, {"agent_ids": ["a9"], "fields": ["load"]}, None),
+        ({"agents": KEYED}, {"agent_ids": ["a9"]}, None),
+        ({"agents": OF_TWO}, {"agent_ids": ["a9"]}, None),
+        (OF_TWO, {"agent_ids": ["a9"]}, None),
+        ([{**agent, "agents": 1} for agent in OF_TWO], {"agent_ids": ["a9"]}, None),
+        ({"x": 1}, {"agent_ids": ["a9"]}, {"x": 1}),
+        ({"agents": {}, "x": 1}, {"agent_ids": ["a9"]}, {"agents": {}, "x": 1}),
+    ],
+    ids=str,
+)
+def test_the_fields_beside_agents_stay_when_no_agent_is_left(data, asked, shown):
+    expected = None if shown is None else comparable(shown)
+    agent_ids = agent_ids_in(encoded(data))
+    terms = {name: tuple(values) for name, values in asked.items()}
+    assert seen(data, agent_ids, Filters(**terms), Permit()) == expected
+    # A grant for the same agents and fields shows the same.
+    grant = Grant(frozenset({"system"}), **{name: frozenset(values) for name, values in asked.items()})
+    if agent_ids:
+        assert seen(data, agent_ids, Filters(), Permit(frozenset({grant}))) == expected
 
 
 @given(metric_data, permits)

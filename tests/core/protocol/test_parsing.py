@@ -112,7 +112,6 @@ TOO_LARGE = ["1e999", "-1e999", "1" + "0" * 400, "-1" + "0" * 400, "1" * 5000, "
         ('"replay","run":"a","speed":{}', "speed", "a number from 0.25 to 60"),
         ('"resume","speed":{}', "speed", "a number from 0.25 to 60"),
         ('"replay","paused":{}', "paused", "true or false"),
-        ('"seek","to":{}', "to", "a text"),
         ('"subscribe","metric_types":{}', "metric_types", "a list"),
         ('"subscribe","metric_types":["system",{}]', "metric_types[1]", "a text"),
         ('"set_filters","filters":{}', "filters", "an object"),

@@ -12,6 +12,7 @@ import { socketUrl } from "../client/socket_url.js";
 import { REST_SECONDS } from "../client/subscription.js";
 import { ClockNotice } from "./clock_notice.js";
 import { ConnectionBadge } from "./connection_badge.js";
+import { Doubts } from "./doubts.js";
 import { watchFullScreen } from "./full_screen.js";
 import { watchKeys } from "./keys.js";
 import { Notices } from "./notices.js";
@@ -62,6 +63,7 @@ class DashboardPage {
     this.badge = new ConnectionBadge(page.querySelector("[data-connection]"), this.connection);
     this.notices = new Notices(page.querySelector("[data-notices]"));
     this.age = page.querySelector("[data-age]");
+    this.doubts = new Doubts(page.querySelector("[data-doubts]"), config.validity);
     this.sources = new SourcePicker(page.querySelector("[data-source-picker]"));
     this.clockNotice = new ClockNotice(this.notices, this.sources);
     this.runs = new Runs(page, () => this.timebar.show());
@@ -141,6 +143,7 @@ class DashboardPage {
     if (this.time.player.take(message)) return;
     if (message.type === "welcome") {
       this.#hideErrorNotices();
+      this.doubts.setConflicts([]);
     } else if (message.type === "metric_update") {
       this.#addMetrics(message, [message.data]);
     } else if (message.type === "metric_batch" && Array.isArray(message.data)) {
@@ -150,6 +153,8 @@ class DashboardPage {
     } else if (message.type === "gap") {
       this.gapRefill.take(message);
       this.#showGap(message);
+    } else if (message.type === "source_conflicts") {
+      this.doubts.setConflicts(message.conflicts);
     } else if (message.type === "status") {
       this.#showBus(message.bus);
     } else if (message.type === "error" && !isRefusalCode(message.code)) {
@@ -175,7 +180,10 @@ class DashboardPage {
     const { time, feed } = this;
     const part = time.player.partOf(frame);
     if (part === "replay") {
-      for (const metric of metrics) feed.target.add(metric, Infinity, -Infinity);
+      for (const metric of metrics) {
+        feed.target.add(metric, Infinity, -Infinity);
+        this.doubts.add(metric, time.nowMs);
+      }
       return;
     }
     if (part === null) return;
@@ -185,6 +193,7 @@ class DashboardPage {
     const store = time.isReplaying ? feed.store : feed.target;
     for (const metric of metrics) {
       store.add(metric, nowMs, sinceMs);
+      if (!time.isReplaying) this.doubts.add(metric, nowMs);
       if (!frame.replayed && metric?.run !== undefined) this.runs.noteLiveRun(metric.run, nowMs);
     }
     if (frame.replayed) return;
@@ -273,6 +282,7 @@ class DashboardPage {
     this.timebar.show();
     this.#markNow();
     if (!isReplaying) this.runs.refresh(this.connection.clock.now());
+    this.doubts.show(nowMs, this.sources.source, !isReplaying);
     // Frames were rare at rest: no panel counts as stale before the first usual frame can have come.
     const restedMs = nowMs < this.#caughtUpAtMs ? REST_SECONDS * 1000 : 0;
     const staleMs = this.config.stale_after_seconds * 1000 + restedMs;
