@@ -3,7 +3,7 @@
 Publishing over HTTP imports neither Django nor Channels: what needs them is imported where it is used.
 """
 
-from metrics_stream.broadcast.broadcaster import Broadcaster, stress_test_run
+from metrics_stream.broadcast.broadcaster import Broadcaster
 from metrics_stream.broadcast.functions import (
     broadcast,
     broadcast_agent_metrics,
@@ -14,6 +14,7 @@ from metrics_stream.broadcast.functions import (
     broadcast_system_metrics,
     make_metric,
 )
+from metrics_stream.broadcast.stress_test import stress_test_run
 from metrics_stream.broadcast.transport import MetricInput
 from metrics_stream.core.errors import BroadcastError, RunError
 from metrics_stream.core.metrics.sketch import Sketch

@@ -20,6 +20,7 @@ from weakref import WeakSet
 from metrics_stream import native_threads
 from metrics_stream.broadcast.arguments import names_data, read_item, takes_item
 from metrics_stream.broadcast.generator import GeneratorWatch
+from metrics_stream.broadcast.opening import open_transport
 from metrics_stream.broadcast.run_block import RunBlock, RunOptions
 from metrics_stream.broadcast.transport import Batch, MetricInput, Timestamp, Transport
 from metrics_stream.core.errors import BroadcastError, NativeThreadError, RejectedError, RetryLaterError
@@ -73,7 +74,7 @@ class Broadcaster:
         """
         if max_queued < 1:
             raise ValueError(f"max_queued is {max_queued}; it must be at least 1")
-        self._transport = _open_transport(url, token, insecure=insecure)
+        self._transport = open_transport(url, token, insecure=insecure)
         self._transport.check_reach()
         try:
             native_threads.prepare()
@@ -205,7 +206,7 @@ class Broadcaster:
             ended_at=ended_at,
             phases=phases,
         )
-        return _make_block(self._transport, options, self._source)
+        return make_block(self._transport, options, self._source)
 
     # --- the queue ---
 
@@ -365,18 +366,6 @@ class Broadcaster:
         thread.log(logger, logging.WARNING, message, seconds, self.queued, dropped)
 
 
-def _open_transport(url: str | None, token: str | None, *, insecure: bool) -> Transport:
-    if url is None and token is None:
-        from metrics_stream.broadcast.layer import LayerTransport
-
-        return LayerTransport()
-    if url is None or token is None:
-        raise ValueError("url and token belong together: the address of the server, and a token made there")
-    from metrics_stream.broadcast.http import HttpTransport
-
-    return HttpTransport(url, token, insecure=insecure)
-
-
 _open: WeakSet[Broadcaster] = WeakSet()
 
 
@@ -390,54 +379,8 @@ os.register_at_fork(after_in_child=lambda: _for_each_open(Broadcaster._reset))
 atexit.register(_for_each_open, lambda broadcaster: broadcaster.close(EXIT_FLUSH_SECONDS))
 
 
-# --- test runs ---
-
-
-def stress_test_run(
-    name: str,
-    *,
-    sources: Iterable[str] | None = None,
-    target_tps: float | None = None,
-    tags: Iterable[str] = (),
-    notes: str = "",
-    test: str | None = None,
-    parameters: Mapping[str, Any] | None = None,
-    started_at: datetime | float | str | None = None,
-    ended_at: datetime | float | str | None = None,
-    phases: Iterable[Any] = (),
-    url: str | None = None,
-    token: str | None = None,
-    insecure: bool = False,
-) -> RunBlock:
-    """Return a block, for `with` and `async with`, that is a test run and yields the run, which has a `slug`.
-
-    The run is stored in the server's database or, with `url` and `token`, started over HTTP. The metrics of `sources`
-    belong to it: None is the source of this program (the setting SOURCE, over HTTP the host name), an empty one every
-    source for which the token may start runs. The run ends as the block does: `completed`, `failed` with the exception
-    in its notes, or `cancelled`. Raises RunError when it cannot be started, for example without a database.
-
-    `test` is the slug of the test, by default made of the name; `parameters` says what was tested (commit, version …).
-    `run.phase("steady")` begins a phase. With `started_at` and `ended_at` the test is over: `phases` are its phases,
-    objects with `name`, `start` and `end`, and `run.record([...])` records its metrics with their own times.
-    """
-    transport = _open_transport(url, token, insecure=insecure)
-    own = (transport.source,) if sources is None else sources
-    options = RunOptions(
-        name=name,
-        sources=own,
-        target_tps=target_tps,
-        tags=tags,
-        notes=notes,
-        test=test,
-        parameters=parameters,
-        started_at=started_at,
-        ended_at=ended_at,
-        phases=phases,
-    )
-    return _make_block(transport, options, None)
-
-
-def _make_block(transport: Transport, options: RunOptions, source: str | None) -> RunBlock:
+def make_block(transport: Transport, options: RunOptions, source: str | None) -> RunBlock:
+    """Return the block of a test run, which waits for the metrics of all Broadcasters before it ends."""
     return RunBlock(
         transport.run_store(options),
         flush=lambda: _for_each_open(Broadcaster._wait_until_sent),
