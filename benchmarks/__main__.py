@@ -17,7 +17,11 @@ from benchmarks.native import BenchError
 from benchmarks.report import machine, text
 from benchmarks.scenarios import SCENARIOS
 
-DASHBOARD = "dashboard"
+# What runs only by name, with options of its own: the module and a title.
+BY_NAME = {
+    "dashboard": ("benchmarks.dashboard", "a dashboard of 12 line panels in Chromium"),
+    "soak": ("benchmarks.soak.measure", "an hour of clients that come and go: whether memory grows"),
+}
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -40,7 +44,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     options = parser.parse_args(argv)
     unknown = [name for name in options.names if name not in SCENARIOS]
     if unknown:
-        parser.error(f"unknown scenario {unknown[0]!r}; allowed: {', '.join([*SCENARIOS, DASHBOARD])}")
+        parser.error(f"unknown scenario {unknown[0]!r}; allowed: {', '.join([*SCENARIOS, *BY_NAME])}")
     if options.seconds < 1 or options.rounds < 1 or (options.clients is not None and options.clients < 1):
         parser.error("--seconds, --rounds and --clients must be at least 1")
     return options
@@ -48,13 +52,14 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 def main(argv: list[str]) -> int:
     """Run the scenarios; return 0 unless one could not run or a system delivered nothing."""
-    if argv[:1] == [DASHBOARD]:
-        return int(importlib.import_module("benchmarks.dashboard").main(argv[1:]) or 0)
+    if argv and argv[0] in BY_NAME:
+        return int(importlib.import_module(BY_NAME[argv[0]][0]).main(argv[1:]) or 0)
     options = parse(argv)
     if options.list:
         for entry in SCENARIOS.values():
             print(f"{entry.name:<14} {entry.title}")
-        print(f"{DASHBOARD:<14} a dashboard of 12 line panels in Chromium (its own options: {DASHBOARD} --help)")
+        for name, (_, title) in BY_NAME.items():
+            print(f"{name:<14} {title} (its own options: {name} --help)")
         return 0
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
