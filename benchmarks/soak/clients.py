@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
@@ -15,6 +16,7 @@ import msgspec
 import websockets
 from websockets.asyncio.client import ClientConnection
 
+from benchmarks.drain import Drain
 from benchmarks.payload import DEMO_TYPES, FIELDS
 from benchmarks.soak.producer import AGENTS, SOURCES
 
@@ -57,6 +59,7 @@ class Head(msgspec.Struct):
     position: str | None = None
     recovered: bool | None = None
     code: str | None = None
+    reason: str | None = None
 
 
 class Update(msgspec.Struct):
@@ -82,6 +85,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
+        self.drained: Counter[str] = Counter()
         self.ages: list[float] = []
 
     def take_ages(self) -> list[float]:
@@ -97,6 +101,7 @@ class Ledger:
         self._tally = tally
         self._last: dict[tuple[str, str], int] = {}
         self.position: str | None = None
+        self._now = 0.0
 
     def take(self, text: bytes) -> None:
         """Read a message of the server."""
@@ -104,6 +109,7 @@ class Ledger:
         if head.position is not None:
             self.position = head.position
         counts = self._tally.counts
+        self._now = time.time()
         match head.type:
             case "metric_update":
                 self._take_metric(read_update(text).data)
@@ -111,7 +117,7 @@ class Ledger:
                 for metric in read_batch(text).data:
                     self._take_metric(metric)
             case "gap":
-                counts["gaps"] += 1
+                counts[f"gaps: {head.reason}"] += 1
             case "error":
                 counts[f"error {head.code}"] += 1
         if head.recovered is not None:
@@ -121,7 +127,7 @@ class Ledger:
         key = (metric.metric_type, metric.source)
         number, last = metric.number, self._last.get(key)
         self._tally.counts["metrics"] += 1
-        self._tally.ages.append(datetime.now(UTC).timestamp() - metric.timestamp.timestamp())
+        self._tally.ages.append(self._now - metric.timestamp.timestamp())
         if last is not None and number <= last:
             self._tally.counts["duplicate"] += 1
             return
@@ -137,8 +143,8 @@ async def stay(url: str, tally: Tally, seed: int) -> None:
         try:
             async with await _connect(url) as socket:
                 await _send(socket, {"type": "subscribe", "metric_types": DEMO_TYPES})
-                async for text in socket:
-                    ledger.take(_bytes(text))
+                while True:
+                    ledger.take(await socket.recv(decode=False))
         except (OSError, websockets.WebSocketException):
             pass
         tally.counts["connections of steady clients that ended"] += 1
@@ -156,27 +162,31 @@ async def come_back(url: str, tally: Tally, seed: int) -> None:
                 wish = {"type": "subscribe", "metric_types": DEMO_TYPES}
                 await _send(socket, wish if ledger.position is None else {**wish, "resume_from": ledger.position})
                 async with asyncio.timeout(chance.uniform(*RETURN_AFTER_SECONDS)):
-                    async for text in socket:
-                        ledger.take(_bytes(text))
+                    while True:
+                        ledger.take(await socket.recv(decode=False))
         tally.counts["returns"] += 1
         await asyncio.sleep(chance.uniform(*AWAY_SECONDS))
 
 
 async def come_and_go(url: str, tally: Tally, seed: int) -> None:
-    """Connect, change the selection and the delivery now and then, leave in one of several ways, and begin anew."""
+    """Connect, change the selection and the delivery now and then, leave in one of several ways, and begin anew.
+
+    What comes is thrown away: it costs the machine less than to read it.
+    """
     chance = random.Random(seed)
     while True:
+        is_deaf, is_aborting = chance.random() < DEAF, chance.random() < ABORTING
         try:
-            async with AsyncExitStack() as exits:
-                socket = await _connect(url)
-                exits.push_async_callback(_leave, socket, aborting=chance.random() < ABORTING)
-                async with asyncio.timeout(chance.uniform(*STAY_SECONDS)):
-                    await asyncio.gather(_drop_messages(socket, tally), _change_wishes(socket, chance))
-        except (TimeoutError, OSError, websockets.WebSocketException) as error:
-            if not isinstance(error, TimeoutError):
-                tally.counts[f"visit ended by {type(error).__name__}"] += 1
-        if chance.random() < DEAF:
-            await _stop_reading(url)
+            client = await Drain.connect(url, {}, tally.drained, is_stalled=is_deaf)
+            try:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(DEAF_SECONDS if is_deaf else chance.uniform(*STAY_SECONDS)):
+                        await _change_wishes(client, chance)
+            finally:
+                leave = client.abort if is_deaf or is_aborting else client.close
+                leave()
+        except (TimeoutError, OSError) as error:
+            tally.counts[f"visit refused: {type(error).__name__}"] += 1
         tally.counts["visits"] += 1
         await asyncio.sleep(chance.uniform(0.0, 1.0))
 
@@ -191,35 +201,20 @@ async def _leave(socket: ClientConnection, *, aborting: bool) -> None:
     await socket.close()
 
 
-async def _stop_reading(url: str) -> None:
-    # A client that reads nothing for some seconds and then vanishes.
-    with contextlib.suppress(OSError, websockets.WebSocketException):
-        socket = await websockets.connect(url, max_queue=1, open_timeout=OPEN_SECONDS, close_timeout=1)
-        await _send(socket, {"type": "subscribe", "metric_types": DEMO_TYPES})
-        await asyncio.sleep(DEAF_SECONDS)
-        await _leave(socket, aborting=True)
-
-
-async def _drop_messages(socket: ClientConnection, tally: Tally) -> None:
-    async for text in socket:
-        head = read_head(_bytes(text))
-        if head.type == "error":
-            tally.counts[f"error {head.code}"] += 1
-
-
-async def _change_wishes(socket: ClientConnection, chance: random.Random) -> None:
+async def _change_wishes(client: Drain, chance: random.Random) -> None:
     for wish in wishes(chance):
-        await _send(socket, wish)
+        if client.transport.is_closing():
+            return
+        client.send([wish])
         await asyncio.sleep(chance.uniform(0.2, 6.0))
 
 
 def wishes(chance: random.Random) -> Iterator[dict[str, Any]]:
     """Yield messages without end, the first of which subscribes."""
     yield {"type": "subscribe", "metric_types": _some(chance, DEMO_TYPES), **_past(chance)}
+    kinds = (_filters, _interval, _batching, _types, _latest, _ping, _replay)
     while True:
-        yield chance.choices((_filters, _interval, _batching, _types, _latest, _ping, _replay), (6, 4, 4, 4, 2, 1, 1))[
-            0
-        ](chance)
+        yield chance.choices(kinds, (60, 40, 40, 40, 20, 10, 1))[0](chance)
 
 
 def _some(chance: random.Random, names: tuple[str, ...]) -> list[str]:
@@ -273,7 +268,3 @@ def _replay(chance: random.Random) -> dict[str, Any]:
 
 async def _send(socket: ClientConnection, message: dict[str, Any]) -> None:
     await socket.send(encode(message).decode())
-
-
-def _bytes(text: str | bytes) -> bytes:
-    return text.encode() if isinstance(text, str) else text

@@ -198,9 +198,13 @@ def _tell(reading: Reading, tally: Tally) -> None:
         f"{reading['at']:6.0f} s  server {reading['server_rss']:.1f} MB, {reading['server_blocks']:,.0f} blocks, "
         f"{reading['server_tasks']:.0f} tasks, {reading['clients']:.0f} clients, {reading['views']:.0f} views; Valkey "
         f"{reading['valkey_used']:.1f} MB; age p50 {reading['age_p50']:.2f} p99 {reading['age_p99']:.2f} s; missing "
-        f"{counts['missing']}, duplicate {counts['duplicate']}, gaps {counts['gaps']}; load {reading['load']:.1f}\n"
+        f"{counts['missing']}, duplicate {counts['duplicate']}, gaps {_gaps(tally)}; load {reading['load']:.1f}\n"
     )
     sys.stdout.flush()
+
+
+def _gaps(tally: Tally) -> int:
+    return sum(count for name, count in tally.counts.items() if name.startswith("gaps"))
 
 
 def growth_line(name: str, growth: Growth, unit: str) -> str:
@@ -226,7 +230,8 @@ def report(readings: list[Reading], options: argparse.Namespace, tally: Tally) -
         sys.stdout.write(f"  {growth_line(name, growth, unit)}\n")
         if name in LIMITED:
             sys.stdout.write(f"  {Goal(name, MOST_PERCENT, growth.percent_per_hour, ' %/h').line()}\n")
-    sys.stdout.write(f"  clients: {', '.join(f'{name} {value:,}' for name, value in sorted(tally.counts.items()))}\n")
+    for who, counts in (("clients that read", tally.counts), ("those that come and go", tally.drained)):
+        sys.stdout.write(f"  {who}: {', '.join(f'{name} {value:,}' for name, value in sorted(counts.items()))}\n")
     for name in ("age_p50", "age_p99"):
         values = sorted(reading[name] for reading in late)
         if values:
