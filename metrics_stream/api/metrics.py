@@ -6,7 +6,6 @@ The answer is 202 only when all metrics are in the history and on the channel la
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -29,12 +28,10 @@ from metrics_stream.core.formats.native import Format, items_in, read_item
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.codes import RequestErrorCode
 from metrics_stream.models import AccessToken
+from metrics_stream.pacing import Pace
 from metrics_stream.runtime.runtime import Runtime, get_runtime
 
 FORMATS: dict[str, Format] = {"application/json": "json", "application/x-ndjson": "ndjson"}
-
-# So many metrics are read before other tasks get their turn: a few milliseconds of work.
-SLICE = 50
 
 
 @dataclass(slots=True)
@@ -88,10 +85,9 @@ def _make_answer(submission: Submission, accepted: int, *, repeated: bool) -> Js
 
 async def _read_metrics(body: bytes, form: Format, program: Program) -> Submission:
     submission = Submission()
-    now = time.time()
+    now, pace = time.time(), Pace()
     for index, item in enumerate(items_in(body, form, max_items=get_settings().ingest_max_metrics)):
-        if index % SLICE == SLICE - 1:
-            await asyncio.sleep(0)
+        await pace.pause_if_due()
         try:
             submission.metrics[index] = read_item(item, program.terms, now)
         except ItemError as error:
