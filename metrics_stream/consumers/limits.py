@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import AsyncIterator, Hashable
+from contextlib import asynccontextmanager, nullcontext
 
 from metrics_stream.access.credentials import Anybody, BrowserSession, Credential
 from metrics_stream.access.grants import Access
@@ -99,13 +100,29 @@ class Limits:
         if place is not None:
             self._monitor.give_back(*place)
 
+    @property
+    def _owner(self) -> Place | None:
+        """Whose clients share what is limited; None for a proxy of this machine, which may stand for many people."""
+        return self._user_place or self._address_place
+
+    @asynccontextmanager
+    async def look_back(self) -> AsyncIterator[None]:
+        """Wait until no other client of the same user, token or address looks into the past, and do so for a block.
+
+        To read and sum up the past takes the server much longer than to receive the message that asks for it. A client
+        without an owner waits for none.
+        """
+        owner = self._owner
+        async with nullcontext() if owner is None else self._monitor.turn_of(owner):
+            yield
+
     # --- messages ---
 
     def count_message(self, size: int) -> None:
         """Count a message of so many bytes that the client sent."""
         settings, now = self._settings, time.monotonic()
-        # A proxy of this machine may stand for many people; each of its clients has the limits below.
-        owner = self._user_place or self._address_place
+        # Each client of a proxy of this machine has the limits below.
+        owner = self._owner
         if owner is not None and self._monitor.take_cost(owner, cost_of(size), now) > 0.0:
             raise LimitExceededError(
                 CloseCode.TOO_MANY_MESSAGES,
