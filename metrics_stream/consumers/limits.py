@@ -101,7 +101,7 @@ class Limits:
             self._monitor.give_back(*place)
 
     @property
-    def _owner(self) -> Place | None:
+    def owner(self) -> Place | None:
         """Whose clients share what is limited; None for a proxy of this machine, which may stand for many people."""
         return self._user_place or self._address_place
 
@@ -112,7 +112,7 @@ class Limits:
         To read and sum up the past takes the server much longer than to receive the message that asks for it. A client
         without an owner waits for none.
         """
-        owner = self._owner
+        owner = self.owner
         async with nullcontext() if owner is None else self._monitor.turn_of(owner):
             yield
 
@@ -122,7 +122,7 @@ class Limits:
         """Count a message of so many bytes that the client sent."""
         settings, now = self._settings, time.monotonic()
         # Each client of a proxy of this machine has the limits below.
-        owner = self._owner
+        owner = self.owner
         if owner is not None and self._monitor.take_cost(owner, cost_of(size), now) > 0.0:
             raise LimitExceededError(
                 CloseCode.TOO_MANY_MESSAGES,

@@ -140,6 +140,7 @@ class MetricsConsumer(AsyncWebsocketConsumer):
         await self._send_welcome(client_id, subscription, ref)
         client = hub.add(client_id, sink, connected_at=time.time(), who=access.who, address=self._address)
         sink.client = client
+        hub.turns.assign(client, self._limits.owner)
         client.count_message()  # the welcome
         session = Session(client, runtime, self._authentication, self._limits, self._send)
         self._client, self._sink, self._session = client, sink, session
