@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Hashable
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 
 from metrics_stream.access.credentials import Anybody, BrowserSession, Credential
 from metrics_stream.access.grants import Access
@@ -20,6 +21,9 @@ ERROR_WINDOW_SECONDS = 60.0
 
 # A filter with a thousand names, which takes some milliseconds to check and compile, has 10,000 bytes and more.
 COST_BYTES = 500
+
+# A look into the past that takes long because Redis is slow must not keep the next one waiting for as long again.
+MAX_PAUSE_SECONDS = 1.0
 
 Place = tuple[str, Hashable]
 """What is limited, `address` or `user`, and whose place it is."""
@@ -109,12 +113,21 @@ class Limits:
     async def look_back(self) -> AsyncIterator[None]:
         """Wait until no other client of the same user, token or address looks into the past, and do so for a block.
 
-        To read and sum up the past takes the server much longer than to receive the message that asks for it. A client
-        without an owner waits for none.
+        To read and sum up the past takes the server much longer than to receive the message that asks for it. So the
+        next one waits, after the block, for as long as the block took. A client without an owner waits for none.
         """
         owner = self.owner
-        async with nullcontext() if owner is None else self._monitor.turn_of(owner):
+        if owner is None:
             yield
+            return
+        turn = self._monitor.turn_of(owner)
+        await turn.acquire()
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            pause = min(time.monotonic() - began, MAX_PAUSE_SECONDS)
+            asyncio.get_running_loop().call_later(pause, turn.release)
 
     # --- messages ---
 
