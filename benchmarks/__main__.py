@@ -20,6 +20,7 @@ from benchmarks.scenarios import SCENARIOS
 # What runs only by name, with options of its own: the module and a title.
 BY_NAME = {
     "dashboard": ("benchmarks.dashboard", "a dashboard of 12 line panels in Chromium"),
+    "neighbour": ("benchmarks.neighbour.measure", "a healthy client alone and beside one that uses all its limits"),
     "soak": ("benchmarks.soak.measure", "an hour of clients that come and go: whether memory grows"),
 }
 

@@ -170,7 +170,7 @@ async def stall(neighbour: Neighbour) -> None:
         for number in range(STALLED):
             client = await Drain.connect(neighbour.socket_url, neighbour.headers, neighbour.counts, is_stalled=True)
             client.send(_wishes(READERS + number))
-        while neighbour.counts["ended"] < before + STALLED:
+        while neighbour.counts["ended"] < before + STALLED:  # noqa: ASYNC110  no event tells it
             await asyncio.sleep(0.5)
 
 
@@ -189,7 +189,7 @@ async def wish(neighbour: Neighbour, messages: Iterator[dict[str, Any]]) -> None
     bucket = TokenBucket(COST_PER_SECOND, COST_BURST, time.monotonic())
     for number, message in enumerate(messages):
         cost = 1.0 + len(json.dumps(message)) / COST_BYTES
-        while wait := bucket.take(cost, time.monotonic()):
+        while wait := bucket.take(cost, time.monotonic()):  # noqa: ASYNC110  a bucket has no event
             await asyncio.sleep(min(wait, 0.1))
         if len(clients) < WISHING:
             clients.append(await Drain.connect(neighbour.socket_url, neighbour.headers, neighbour.counts))

@@ -85,7 +85,7 @@ def _show_log(path: Path) -> None:
 @contextlib.asynccontextmanager
 async def neighbour(stack: Stack, token: str, parts: Sequence[str]) -> AsyncIterator[dict[str, int]]:
     """Run the neighbour for a block; afterwards the dict holds what happened to it."""
-    process = subprocess.Popen(
+    process = subprocess.Popen(  # noqa: ASYNC220  it takes a moment, and nothing is measured yet
         [sys.executable, "-m", "benchmarks.neighbour.abuse", stack.url, token, ADDRESSES["neighbour"], *parts],
         cwd=ROOT,
         env=stack.environment,
