@@ -17,11 +17,12 @@ from benchmarks.native import BenchError
 from benchmarks.report import machine, text
 from benchmarks.scenarios import SCENARIOS
 
-DASHBOARD = "dashboard"
-# Scenarios in a browser: they take long, and run only by name.
-IN_BROWSER = {
-    DASHBOARD: ("benchmarks.dashboard", "a dashboard of 12 line panels in Chromium"),
+# What runs only by name, with options of its own: the module and a title.
+BY_NAME = {
+    "dashboard": ("benchmarks.dashboard", "a dashboard of 12 line panels in Chromium"),
     "many-agents": ("benchmarks.many_agents", "1,000 agents at 1/s on the dashboard Agents in Chromium"),
+    "neighbour": ("benchmarks.neighbour.measure", "a healthy client alone and beside one that uses all its limits"),
+    "soak": ("benchmarks.soak.measure", "an hour of clients that come and go: whether memory grows"),
 }
 
 
@@ -45,7 +46,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     options = parser.parse_args(argv)
     unknown = [name for name in options.names if name not in SCENARIOS]
     if unknown:
-        parser.error(f"unknown scenario {unknown[0]!r}; allowed: {', '.join([*SCENARIOS, *IN_BROWSER])}")
+        parser.error(f"unknown scenario {unknown[0]!r}; allowed: {', '.join([*SCENARIOS, *BY_NAME])}")
     if options.seconds < 1 or options.rounds < 1 or (options.clients is not None and options.clients < 1):
         parser.error("--seconds, --rounds and --clients must be at least 1")
     return options
@@ -53,13 +54,13 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 def main(argv: list[str]) -> int:
     """Run the scenarios; return 0 unless one could not run or a system delivered nothing."""
-    if argv and argv[0] in IN_BROWSER:
-        return int(importlib.import_module(IN_BROWSER[argv[0]][0]).main(argv[1:]) or 0)
+    if argv and argv[0] in BY_NAME:
+        return int(importlib.import_module(BY_NAME[argv[0]][0]).main(argv[1:]) or 0)
     options = parse(argv)
     if options.list:
         for entry in SCENARIOS.values():
             print(f"{entry.name:<14} {entry.title}")
-        for name, (_, title) in IN_BROWSER.items():
+        for name, (_, title) in BY_NAME.items():
             print(f"{name:<14} {title} (its own options: {name} --help)")
         return 0
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -35,6 +35,8 @@ from metrics_stream.server.gates import (
     refuse_socket,
     with_upgrade_hint,
 )
+from metrics_stream.server.interpreter import ServingInterpreter, collect_garbage
+from metrics_stream.server.threads import with_reused_threads
 from metrics_stream.views.page_config import SOCKET_PATH, mounted_at
 from metrics_stream.views.status import watch_parts
 
@@ -47,6 +49,7 @@ LOCAL_HOSTS = [".localhost", "127.0.0.1", "[::1]"]
 async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
     """Start runtime and recorder with the server, and stop them with it; on other servers they start at first use."""
     del scope
+    interpreter = ServingInterpreter()
     while True:
         message = await receive()
         if message["type"] == "lifespan.startup":
@@ -60,8 +63,11 @@ async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
                 return
             start_recorder(process_name())
             start_trail()
+            interpreter.start()
+            runtime.watch("garbage", collect_garbage)
             await send({"type": "lifespan.startup.complete"})
         else:
+            interpreter.stop()
             await stop_runtime()
             await asyncio.to_thread(stop_recorder)
             await asyncio.to_thread(stop_trail)
@@ -124,7 +130,7 @@ def stream_application(http: Any, *, websockets: Sequence[Any] = ()) -> Applicat
         logger.error("%s Run: %s", problem.msg, problem.hint)
     missing: Any = refuse_socket
     mounted = mounted_at()
-    pages = with_upgrade_hint(with_bounded_bodies(http, mounted), f"{mounted}{SOCKET_PATH}")
+    pages = with_upgrade_hint(with_bounded_bodies(with_reused_threads(http), mounted), f"{mounted}{SOCKET_PATH}")
     router: Any = ProtocolTypeRouter(
         {
             "http": recording(KnownHosts(pages, hosts=_allowed_hosts(), open_paths=open_paths)),

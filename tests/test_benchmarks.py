@@ -17,6 +17,8 @@ from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFact
 
 from benchmarks.load import Clients, Target
 from benchmarks.native import BenchError, compiled
+from benchmarks.soak.clients import Ledger, Tally
+from benchmarks.soak.growth import fit
 from tests.conftest import skip_or_fail
 from tests.support.stack import ROOT, free_port
 
@@ -58,6 +60,38 @@ def test_unknown_scenario_is_refused_with_what_is_allowed():
     done = bench("fan-in")
     assert done.returncode == 2
     assert "unknown scenario 'fan-in'; allowed: fan-out," in done.stderr
+
+
+def test_growth_is_that_of_a_line_through_the_readings_and_says_how_sure_it_is():
+    readings = [(float(at), 100.0 + at / 360 + (1.0 if at % 20 else -1.0)) for at in range(0, 3_600, 10)]
+    growth = fit(readings)
+    assert growth is not None
+    assert growth.percent_per_hour == pytest.approx(10, abs=0.1)
+    assert growth.error < 0.5
+    assert (growth.low, growth.high) == (pytest.approx(-1, abs=0.02), pytest.approx(1, abs=0.02))
+    assert fit(readings[:2]) is None
+
+
+def test_a_client_of_the_soak_counts_what_is_missing_and_what_comes_twice():
+    tally = Tally()
+    ledger = Ledger(tally)
+    for numbers in ([0, 1], [3], [2, 3], [4]):
+        data = [
+            {
+                "metric_type": "agent",
+                "source": "web-1",
+                "timestamp": "2026-01-31T12:00:00Z",
+                "data": [{"agent_id": "a", "number": number}],
+            }
+            for number in numbers
+        ]
+        text = {"type": "metric_batch", "count": len(data), "data": data, "position": f"1:agent={numbers[-1]}"}
+        ledger.take(json.dumps(text).encode())
+    ledger.take(b'{"type":"gap","reason":"bus","dropped":null,"metric_types":["agent"]}')
+    assert ledger.position == "1:agent=4"
+    assert tally.counts == {"metrics": 6, "missing": 1, "duplicate": 2, "gaps: bus": 1}
+    assert len(tally.take_ages()) == 6
+    assert tally.take_ages() == []
 
 
 @pytest.mark.usefixtures("load_client")

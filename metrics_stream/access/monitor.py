@@ -14,6 +14,7 @@ from collections.abc import Collection, Coroutine, Hashable, Mapping, Sequence
 from hashlib import sha256
 from ipaddress import ip_address
 from typing import Any, Protocol
+from weakref import WeakValueDictionary
 
 from channels.db import database_sync_to_async
 from django.db import DatabaseError
@@ -68,6 +69,7 @@ class AccessMonitor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._places: Counter[Hashable] = Counter()
         self._costs: LruDict[Hashable, TokenBucket] = LruDict(MAX_OWNERS)
+        self._turns: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
         self._unknown_since: float | None = None
         runtime.watch("access monitor", self._watch)
 
@@ -96,6 +98,10 @@ class AccessMonitor:
             bucket = TokenBucket(settings.message_cost_per_second, settings.message_cost_burst, now)
             found = self._costs.put(owner, bucket)
         return found.take(cost, now)
+
+    def turn_of(self, owner: Hashable) -> asyncio.Lock:
+        """Return the lock under which the clients of a user, token or address look into the past, one at a time."""
+        return self._turns.setdefault(owner, asyncio.Lock())
 
     # --- look-ups ---
 

@@ -6,7 +6,6 @@ The answer is 202 only when all metrics are in the history and on the channel la
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -30,13 +29,11 @@ from metrics_stream.core.formats.native import Format, Terms, items_in, read_ite
 from metrics_stream.core.metrics.metric import MAX_TERM_LENGTH, Metric
 from metrics_stream.core.protocol.codes import RequestErrorCode
 from metrics_stream.models import AccessToken
+from metrics_stream.pacing import Pace
 from metrics_stream.program import PROGRAM_HEADER
 from metrics_stream.runtime.runtime import Runtime, get_runtime
 
 FORMATS: dict[str, Format] = {"application/json": "json", "application/x-ndjson": "ndjson"}
-
-# So many metrics are read before other tasks get their turn: a few milliseconds of work.
-SLICE = 50
 
 
 @dataclass(slots=True)
@@ -102,10 +99,9 @@ async def read_metrics(
 ) -> Submission:
     """Return the content of a body, of which `read` makes metrics; raise BodyError."""
     submission = Submission()
-    now = time.time()
+    now, pace = time.time(), Pace()
     for index, item in enumerate(items_in(body, form, max_items=get_settings().ingest_max_metrics)):
-        if index % SLICE == SLICE - 1:
-            await asyncio.sleep(0)
+        await pace.pause_if_due()
         try:
             submission.metrics[index] = read(item, program.terms, now)
         except ItemError as error:

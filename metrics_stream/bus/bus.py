@@ -192,7 +192,14 @@ class Bus:
 
     async def join(self, metric_type: str) -> None:
         """Join the group of a metric type; harmless if it is joined already."""
-        await self._call(self._layer.group_add(group_name(self._prefix, metric_type), self._channel), "join a group")
+        await self._join(group_name(self._prefix, metric_type))
+
+    async def _join(self, group: str) -> None:
+        try:
+            await self._call(self._layer.group_add(group, self._channel), "join a group")
+        except RuntimeError as error:
+            # `reset` was called meanwhile: the layer knows the channel of this process no more.
+            raise BusError("the channel layer has dropped its connections, and no group can be joined yet") from error
 
     async def leave(self, metric_type: str) -> None:
         """Leave the group of a metric type."""
@@ -211,7 +218,7 @@ class Bus:
 
     async def join_control(self) -> None:
         """Join the group of all server processes, for requests to all of them."""
-        await self._call(self._layer.group_add(self._control_group, self._channel), "join a group")
+        await self._join(self._control_group)
 
     async def send_canary(self, number: int) -> None:
         """Send a numbered message over the layer to this process itself."""

@@ -5,7 +5,6 @@ The columns come from `history/recent_series.py` or from the recording of a test
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -19,6 +18,7 @@ from metrics_stream.core.protocol.prepared_message import PreparedMessage
 from metrics_stream.core.series.columns import SeriesColumns, permitted_series
 from metrics_stream.hub.clients import Client
 from metrics_stream.hub.hub import Hub
+from metrics_stream.pacing import Pace
 
 # Columns of this many values go into one message: some 50 kB, which any client can take while live frames go on.
 MAX_MESSAGE_VALUES = 4_000
@@ -35,7 +35,7 @@ async def send_backfill(
     left_out: tuple[str, ...] = (),
 ) -> None:
     """Send series to one client; the last message says that it is the last, and of which types series are missing."""
-    parts = list(_parts(series)) or [[]]
+    parts, pace = list(_parts(series)) or [[]], Pace()
     for number, part in enumerate(parts, 1):
         first = part[0] if part else None
         await wait_until_idle(client)
@@ -50,7 +50,7 @@ async def send_backfill(
             left_out=left_out if left_out and number == len(parts) else UNSET,
         )
         hub.write_text(client, PreparedMessage(encode(message).encode()))
-        await asyncio.sleep(0)
+        await pace.pause_if_due()
 
 
 def _parts(series: Sequence[SeriesColumns]) -> Iterable[list[SeriesColumns]]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import AsyncIterator, Hashable
+from contextlib import asynccontextmanager
 
 from metrics_stream.access.credentials import Anybody, BrowserSession, Credential
 from metrics_stream.access.grants import Access
@@ -19,6 +21,9 @@ ERROR_WINDOW_SECONDS = 60.0
 
 # A filter with a thousand names, which takes some milliseconds to check and compile, has 10,000 bytes and more.
 COST_BYTES = 500
+
+# A look into the past that takes long because Redis is slow must not keep the next one waiting for as long again.
+MAX_PAUSE_SECONDS = 1.0
 
 Place = tuple[str, Hashable]
 """What is limited, `address` or `user`, and whose place it is."""
@@ -99,13 +104,38 @@ class Limits:
         if place is not None:
             self._monitor.give_back(*place)
 
+    @property
+    def owner(self) -> Place | None:
+        """Whose clients share what is limited; None for a proxy of this machine, which may stand for many people."""
+        return self._user_place or self._address_place
+
+    @asynccontextmanager
+    async def look_back(self) -> AsyncIterator[None]:
+        """Wait until no other client of the same user, token or address looks into the past, and do so for a block.
+
+        To read and sum up the past takes the server much longer than to receive the message that asks for it. So the
+        next one waits, after the block, for as long as the block took. A client without an owner waits for none.
+        """
+        owner = self.owner
+        if owner is None:
+            yield
+            return
+        turn = self._monitor.turn_of(owner)
+        await turn.acquire()
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            pause = min(time.monotonic() - began, MAX_PAUSE_SECONDS)
+            asyncio.get_running_loop().call_later(pause, turn.release)
+
     # --- messages ---
 
     def count_message(self, size: int) -> None:
         """Count a message of so many bytes that the client sent."""
         settings, now = self._settings, time.monotonic()
-        # A proxy of this machine may stand for many people; each of its clients has the limits below.
-        owner = self._user_place or self._address_place
+        # Each client of a proxy of this machine has the limits below.
+        owner = self.owner
         if owner is not None and self._monitor.take_cost(owner, cost_of(size), now) > 0.0:
             raise LimitExceededError(
                 CloseCode.TOO_MANY_MESSAGES,

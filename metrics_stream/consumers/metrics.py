@@ -6,7 +6,6 @@ Errors become messages to the client only in this module.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 import uuid
@@ -17,6 +16,7 @@ from typing import Any
 import msgspec
 import structlog
 from channels.generic.websocket import AsyncWebsocketConsumer
+from django.db import DatabaseError
 from msgspec import UNSET
 
 from metrics_stream.access.monitor import access_monitor_of
@@ -27,14 +27,8 @@ from metrics_stream.consumers.newest import PAGE_BYTES, PAGE_METRICS, newest_rea
 from metrics_stream.consumers.query import Opening, read_opening
 from metrics_stream.consumers.session import Past, Session
 from metrics_stream.consumers.sink import SocketSink
-from metrics_stream.core.delivery.selection import (
-    Projection,
-    Selection,
-    check_filters,
-    compile_projection,
-    expand,
-)
-from metrics_stream.core.errors import ClientRefusedError, NotAuthenticatedError, ProtocolError
+from metrics_stream.core.delivery.selection import Projection, Selection, check_filters, compile_projection, expand
+from metrics_stream.core.errors import BusError, ClientRefusedError, NotAuthenticatedError, ProtocolError
 from metrics_stream.core.formatting import format_timestamp
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.metrics.permission import Permit
@@ -45,6 +39,8 @@ from metrics_stream.core.protocol.prepared_message import EXTENSION
 from metrics_stream.hub.clients import Client
 from metrics_stream.hub.inspection import subscription_of
 from metrics_stream.hub.views import project_metric
+from metrics_stream.observation.faults import of_process as faults
+from metrics_stream.pacing import Pace
 from metrics_stream.runtime.runtime import Runtime, get_runtime
 
 logger = logging.getLogger(__name__)
@@ -144,8 +140,11 @@ class MetricsConsumer(AsyncWebsocketConsumer):
         await self._send_welcome(client_id, subscription, ref)
         client = hub.add(client_id, sink, connected_at=time.time(), who=access.who, address=self._address)
         sink.client = client
+        hub.turns.assign(client, self._limits.owner)
         client.count_message()  # the welcome
-        session = Session(client, runtime, self._authentication, self._send, sends_newest=opening.sends_newest)
+        session = Session(
+            client, runtime, self._authentication, self._limits, self._send, sends_newest=opening.sends_newest
+        )
         self._client, self._sink, self._session = client, sink, session
         self._is_admitted = True
         # Before the monitor knows the client: rights that it takes away would be given back here.
@@ -260,6 +259,10 @@ class MetricsConsumer(AsyncWebsocketConsumer):
             self.runtime.telemetry.protocol_errors += 1
             await self._send_error(ProtocolError(error.code, error.message, error.ref if ref is UNSET else ref))
             self._limits.count_error()
+        except (BusError, DatabaseError) as error:
+            if isinstance(error, DatabaseError):
+                faults.note_database("a message of a client cannot be answered", error)
+            await self._send_error(ProtocolError(ErrorCode.INTERNAL, "this cannot be read now; ask again later", ref))
         except Exception:
             logger.exception("a message could not be answered")
             await self._send_error(ProtocolError(ErrorCode.INTERNAL, "the server failed to answer this message", ref))
@@ -317,7 +320,9 @@ class MetricsConsumer(AsyncWebsocketConsumer):
     @handles(messages.GetLatest)
     async def _get_latest(self, message: messages.GetLatest) -> None:
         asked = self._expand(message.metric_types)
-        rest = deque(metric for metric in await self._read_newest(asked) if metric.metric_type in asked)
+        async with self._limits.look_back():
+            newest = await self._read_newest(asked)
+        rest, pace = deque(metric for metric in newest if metric.metric_type in asked), Pace()
         while True:
             # The access of this moment: it may have changed during the read, or since the last frame.
             metric_types = self._authentication.visible_types(asked)
@@ -331,7 +336,7 @@ class MetricsConsumer(AsyncWebsocketConsumer):
             if not rest:
                 return
             # Other clients' frames before the next part.
-            await asyncio.sleep(0)
+            await pace.pause_if_due()
 
     @property
     def _permit(self) -> Permit:

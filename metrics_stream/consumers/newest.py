@@ -12,12 +12,13 @@ from metrics_stream.core.metrics.permission import Permit
 from metrics_stream.core.protocol.positions import Position, tag_runs
 from metrics_stream.history import History
 from metrics_stream.hub.past import PastPage
+from metrics_stream.pacing import Pace
 from metrics_stream.runtime.run_sources import RunSources
 from metrics_stream.runtime.runtime import PerRuntime
 
 # What is sent at once: a frame that any client can take, and that delays the others by no noticeable time.
-PAGE_METRICS = 1_000
-PAGE_BYTES = 500_000
+PAGE_METRICS = 250
+PAGE_BYTES = 125_000
 
 
 class Newest:
@@ -93,9 +94,13 @@ class NewestReader:
                 read_at = self._calls
                 batches = [] if self._history is None else await self._history.newest(sorted(types))
                 await self._run_sources.learn(batches, permit)
-                sources_of = self._run_sources.get
-                tagged = [(batch, tag_runs(self._marks.mark(batch), sources_of)) for batch in batches]
-                found = Newest(read_at, [(batch.epoch, batch.end, item) for batch, items in tagged for item in items])
+                sources_of, pace = self._run_sources.get, Pace()
+                metrics = []
+                for batch in batches:
+                    tagged = tag_runs(self._marks.mark(batch), sources_of)
+                    metrics += [(batch.epoch, batch.end, item) for item in tagged]
+                    await pace.pause_if_due()
+                found = Newest(read_at, metrics)
                 self._latest[key] = found
             return found
 

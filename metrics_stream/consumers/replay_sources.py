@@ -24,6 +24,7 @@ from metrics_stream.core.series.folding import matches
 from metrics_stream.history import History
 from metrics_stream.history.recent_series import RecentSeries
 from metrics_stream.models import TestRun
+from metrics_stream.pacing import Pace
 from metrics_stream.runs import reader
 from metrics_stream.runs import series as run_series
 from metrics_stream.runs.span import recorded_span
@@ -135,11 +136,13 @@ class HistoryReplaySource:
         came_since: dict[str, set[Key]] = {}
         newest = await self._history.newest(self._metric_types)
         await self._run_sources.learn(newest, self._permit)
+        pace = Pace()
         for batch in newest:
             if _is_before(batch, at):
                 found.update(_each_of(self._marks.mark(batch), self._run_sources.get))
             else:
                 came_since.setdefault(batch.metric_type, set()).add(batch.metrics[0].key)
+            await pace.pause_if_due()
         # The newest metric of other kinds came after the instant, so search back for an older one: a short search finds
         # the kinds that come often, and only the remaining ones need a longer search.
         until: Position | None = None
@@ -153,6 +156,7 @@ class HistoryReplaySource:
             older: dict[Key, _Found] = {}
             async for batch in self._published_before(at, begin, until):
                 older.update(_each_of(self._marks.mark(batch), self._run_sources.get))
+                await pace.pause_if_due()
             found = {**older, **found}
             until = begin
         return [item.metric for item in sorted(found.values(), key=lambda item: (item.order, item.offset))]

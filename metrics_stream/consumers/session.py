@@ -19,6 +19,7 @@ from msgspec import UNSET
 
 from metrics_stream.consumers.authentication import Authentication
 from metrics_stream.consumers.backfill import send_backfill
+from metrics_stream.consumers.limits import Limits
 from metrics_stream.consumers.newest import newest_reader_of
 from metrics_stream.consumers.recovery import Recovery
 from metrics_stream.consumers.replay import Replay
@@ -68,11 +69,13 @@ class Session:
         client: Client,
         runtime: Runtime,
         authentication: Authentication,
+        limits: Limits,
         send: Send,
         *,
         sends_newest: bool = True,
     ) -> None:
         """`send` sends a message to the client; with `sends_newest` a subscription begins with the newest metrics."""
+        self._limits = limits
         self._client = client
         self._runtime = runtime
         self._hub = runtime.hub
@@ -251,7 +254,8 @@ class Session:
             if self._runtime.recent is not None:
                 # On failure the client gets an empty backfill, and live metrics go on.
                 with contextlib.suppress(BusError):
-                    series = await self._runtime.recent.series(selection, since, until, max_points)
+                    async with self._limits.look_back():
+                        series = await self._runtime.recent.series(selection, since, until, max_points)
                 left_out = self._runtime.recent.left_out(replace(selection, permit=self._client.selection.permit))
             if (task := asyncio.current_task()) is not None:
                 self._unsent_backfills.pop(task, None)
@@ -275,7 +279,8 @@ class Session:
             permit = access.live_permit if run is None else access.permit
             replay = Replay(self._client, self._hub, replay_source, permit, self._send)
             speed = messages.clamp(message.speed, messages.SPEED)
-            await replay.start(at, speed=speed, paused=message.paused)
+            async with self._limits.look_back():
+                await replay.start(at, speed=speed, paused=message.paused)
             # Only now: when the past cannot be read, everything stays as it was.
             self._stop_replay()
             self._replay = replay
@@ -288,7 +293,8 @@ class Session:
         """Continue the replay at another instant."""
         at = parse_instant("to", message.to)
         replay = self._current_replay()
-        await replay.seek(at)
+        async with self._limits.look_back():
+            await replay.seek(at)
         # What is still to be sent from before the jump is outdated. Only now: a jump that fails changes nothing.
         self._cancel_tasks()
         await self._send(_as_reply(replay.describe(), message.ref))
@@ -334,7 +340,8 @@ class Session:
     async def _backfill_replay(self, replay: Replay, seconds: float, max_points: int) -> None:
         until = replay.at
         selection = self._client.selection
-        series = await replay.replay_source.series(selection, until - seconds, until, max_points)
+        async with self._limits.look_back():
+            series = await replay.replay_source.series(selection, until - seconds, until, max_points)
         await send_backfill(self._client, self._hub, series, selection.metric_types, since=until - seconds, until=until)
 
     def _stop_replay(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterable
 
 from metrics_stream.core.clock_marks import ClockMarks
@@ -18,15 +19,11 @@ from metrics_stream.core.protocol.positions import Position
 from metrics_stream.core.series.columns import SeriesColumns, permitted_series
 from metrics_stream.core.series.folding import Folder
 from metrics_stream.history import History
+from metrics_stream.pacing import Pace
 
 logger = logging.getLogger(__name__)
 
-# This many metrics are folded at a time, about 3 ms; the event loop does other things in between.
-SLICE_METRICS = 200
 SERIES_PAGE_METRICS = 2_000
-
-# The same bound for work that is not counted in metrics.
-SLICE_SECONDS = 0.003
 
 # More than any dashboard shows; with 15 minutes of each, 150 MB.
 MAX_SERIES = 5_000
@@ -63,7 +60,7 @@ class RecentSeries:
             filters=selection.filters,
             max_points=max_points,
         )
-        found, pace = [], _Pace()
+        found, pace = [], Pace()
         for one in each:
             found.append(one)
             await pace.pause_if_due()
@@ -99,6 +96,8 @@ class RecentSeries:
         self._offsets: dict[str, int] = dict.fromkeys(metric_types, 0)
         self._folder = Folder(max_series=MAX_SERIES)
         self._marks = ClockMarks()
+        self._expired_until = -1  # the first bucket that is kept
+        self._waiting: deque[tuple[Metric, str]] = deque()  # read, and still to be folded
         self._is_overflow_logged = False
 
     async def _fold(self, metric_types: Iterable[str]) -> None:
@@ -112,14 +111,16 @@ class RecentSeries:
 
     async def _fold_page(self, metric_types: Collection[str]) -> bool:
         """Fold one page of the history; return whether it was the last one."""
+        await self._add_waiting()
         position = Position(self._epoch or "0", {item: self._offsets.get(item, 0) for item in metric_types})
         page = await self._history.since(position, max_metrics=SERIES_PAGE_METRICS)
         if page.position.epoch != self._epoch:
             self._begin_epoch(page.position.epoch, metric_types)
         self._offsets.update(page.position.offsets)
-        await self._add_in_slices(
-            [(metric, batch.owner) for batch in page.batches for metric in self._marks.mark_next(batch).metrics]
+        self._waiting.extend(
+            (metric, batch.owner) for batch in page.batches for metric in self._marks.mark_next(batch).metrics
         )
+        await self._add_waiting()
         if self._folder.left_out and not self._is_overflow_logged:
             self._is_overflow_logged = True
             logger.warning(
@@ -130,36 +131,22 @@ class RecentSeries:
         return page.is_last
 
     async def _drop_expired(self) -> None:
-        folder, pace = self._folder, _Pace()
+        folder, pace = self._folder, Pace()
         end = folder.bucket_of(time.time() - self._seconds)
+        if end == self._expired_until:
+            return
+        self._expired_until = end
         for key in folder.keys:
             folder.drop(key, 0, end)
             await pace.pause_if_due()
         folder.forget_left_out(end)
 
-    async def _add_in_slices(self, metrics: list[tuple[Metric, str]]) -> None:
-        taken = 0
-        try:
-            while taken < len(metrics):
-                self._add(metrics[taken : taken + SLICE_METRICS])
-                taken += SLICE_METRICS
-                await asyncio.sleep(0)
-        finally:
-            # The request may be cancelled in the middle of a page: others must not miss the rest or fold it twice.
-            self._add(metrics[taken:])
+    async def _add_waiting(self) -> None:
+        # A request that is cancelled leaves the rest of its page to the next one: nothing is missed or folded twice.
+        pace = Pace()
+        while self._waiting:
+            self._add(*self._waiting.popleft())
+            await pace.pause_if_due()
 
-    def _add(self, metrics: Iterable[tuple[Metric, str]]) -> None:
-        for metric, token in metrics:
-            self._folder.add(metric, token)
-
-
-class _Pace:
-    """Lets the event loop do other things when it has been kept for long enough."""
-
-    def __init__(self) -> None:
-        self._since = time.perf_counter()
-
-    async def pause_if_due(self) -> None:
-        if time.perf_counter() - self._since >= SLICE_SECONDS:
-            await asyncio.sleep(0)
-            self._since = time.perf_counter()
+    def _add(self, metric: Metric, token: str) -> None:
+        self._folder.add(metric, token)

@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from metrics_stream.core.canary import BusState
 from metrics_stream.core.delivery.frames import Frames, build_frames
 from metrics_stream.core.delivery.pending import Delivery, Item, Loss, Share, Window
-from metrics_stream.core.delivery.selection import DecodedMetric, Selection
+from metrics_stream.core.delivery.selection import Selection
 from metrics_stream.core.metrics.metric import Metric
-from metrics_stream.core.metrics.projection import MALFORMED
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode, GapReason
 from metrics_stream.core.protocol.messages import Status
 from metrics_stream.core.protocol.parsing import encode
@@ -23,7 +22,8 @@ from metrics_stream.core.protocol.prepared_message import PreparedMessage
 from metrics_stream.hub.clients import Client, ClientState, Clock, HubLimits, Sink, Timer, View
 from metrics_stream.hub.past import PastPage
 from metrics_stream.hub.sending import FrameSender
-from metrics_stream.hub.views import Views, filter_again, log_malformed, project_metric
+from metrics_stream.hub.turns import OwnerTurns
+from metrics_stream.hub.views import Views, filter_again, project_metric
 from metrics_stream.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -62,6 +62,7 @@ class Hub:
         self._on_interest = on_interest
         self._wall_time = wall_time
         self._views = Views(max_metrics=limits.max_pending_metrics, max_bytes=limits.max_pending_bytes)
+        self.turns = OwnerTurns()
         self._frame_sender = FrameSender(slow_client_seconds=limits.slow_client_seconds, telemetry=telemetry)
         self._watch: Timer | None = None  # runs while some client is busy
 
@@ -74,6 +75,10 @@ class Hub:
     def view_count(self) -> int:
         """The number of different views."""
         return len(self._views)
+
+    def projections_of(self, metric_type: str) -> int:
+        """Return how many different parts of each metric of a type the views want."""
+        return len(self._views.by_type.get(metric_type, ()))
 
     def position_of(self, metric_types: Iterable[str]) -> str | None:
         """Return the position in the history after the metrics that were published last.
@@ -156,6 +161,7 @@ class Hub:
         client.mark_gone()
         client.wake_waiting()
         self._frame_sender.forget(client)
+        self.turns.forget(client)
         self.telemetry.count_disconnect()
         self._on_interest(self.interest)
 
@@ -168,21 +174,7 @@ class Hub:
         try:
             for metric in metrics:
                 self.telemetry.metrics_received += 1
-                by_projection = self._views.by_type.get(metric.metric_type)
-                if by_projection is None:
-                    continue
-                decoded = DecodedMetric(metric)
-                for project, views in by_projection.items():
-                    try:  # as project_metric does, which would be one more call for each of many views
-                        body = project(decoded)
-                    except MALFORMED:
-                        log_malformed(metric)
-                        continue
-                    if body is None:
-                        continue
-                    for view in views:
-                        if view.pending.add(metric, body, now):
-                            touched.add(view)
+                self._views.add(metric, now, touched)
         finally:
             # After an exception, too: later metrics do not schedule a frame that is due already.
             for view in touched:
@@ -252,7 +244,7 @@ class Hub:
 
     def _schedule_view(self, view: View) -> None:
         due = view.pending.due_at
-        if due is None or (view.timer is not None and view.timer_at == due):
+        if due is None or (view.timer is not None and (view.timer_at == due or self.turns.has_turn(view))):
             return
         if view.timer is not None:
             view.timer.cancel()
@@ -263,12 +255,17 @@ class Hub:
         started_at = time.perf_counter()
         # uvloop calls up to a millisecond early; by the clock no client's interval would have passed yet.
         now = max(self._clock.time(), view.timer_at)
+        if (turn_at := self.turns.reserve(view, now)) > now:
+            view.timer_at, view.timer = turn_at, self._clock.call_at(turn_at, self._flush, view)
+            return
         view.timer = None
         try:
             self._flush_window(view, view.pending.take(now), now)
         except Exception:
             self._go_on_after_failure(list(view.clients))
-        self.telemetry.flush_seconds.observe(time.perf_counter() - started_at)
+        seconds = time.perf_counter() - started_at
+        self.turns.note(view, seconds)
+        self.telemetry.flush_seconds.observe(seconds)
 
     def _flush_window(self, view: View, window: Window, now: float) -> None:
         position, replayed = self._position_of_view(view), view.replay is not None

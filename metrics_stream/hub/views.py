@@ -45,6 +45,27 @@ class Views:
     def __iter__(self) -> Iterator[View]:
         return iter(self._views.values())
 
+    def add(self, metric: Metric, now: float, touched: set[View]) -> None:
+        """Add a metric to what is pending for every view that wants it; add those to `touched` that have a frame due.
+
+        In part or whole, as each view wants it.
+        """
+        by_projection = self.by_type.get(metric.metric_type)
+        if by_projection is None:
+            return
+        decoded = DecodedMetric(metric)
+        for project, views in by_projection.items():
+            try:  # as project_metric does, which would be one more call for each of many views
+                body = project(decoded)
+            except MALFORMED:
+                log_malformed(metric)
+                continue
+            if body is None:
+                continue
+            for view in views:
+                if view.pending.add(metric, body, now):
+                    touched.add(view)
+
     def enter(self, client: Client) -> View | None:
         """Put a client into the view of its selection and delivery; return that, None without metric types.
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
-from uvicorn.protocols.utils import get_client_addr
+from uvicorn.protocols.utils import ClientDisconnected, get_client_addr
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 from websockets.http11 import Response
@@ -181,6 +181,9 @@ class StreamSocketProtocol(WebSocketsSansIOProtocol):
 
     async def send(self, message: Any) -> None:
         """Send a message of the application; a close does not wait for room in the write buffer."""
+        if self.close_sent and message["type"] == "websocket.send":
+            # The server has closed it, as a client that answers no ping; its application may not know yet.
+            raise ClientDisconnected
         is_close = message["type"] == "websocket.close" and self.handshake_complete and not self.close_sent
         if is_close:
             # The close overtakes a frame that waits for room; that frame is refused afterwards.

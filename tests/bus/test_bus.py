@@ -186,3 +186,16 @@ def test_no_layer_at_all_is_an_error(settings):
     settings.CHANNEL_LAYERS = {}
     with pytest.raises(BusError, match="no channel layer is configured"):
         make_bus()
+
+
+@pytest.mark.valkey
+async def test_a_group_cannot_be_joined_between_a_reset_and_the_next_channel(valkey_layer: None) -> None:
+    bus = make_bus()
+    await bus.open()
+    await bus.reset()
+    for join in (bus.join("system"), bus.join_control()):
+        with pytest.raises(BusError, match="dropped its connections"):
+            await join
+    await bus.open()
+    await bus.join("system")
+    await bus.close(["system"])

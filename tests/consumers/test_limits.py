@@ -1,8 +1,11 @@
 """How many places a client may take, and how many messages and errors it may send."""
 
+import asyncio
+
 import pytest
 from django.test import TransactionTestCase, override_settings
 
+from metrics_stream.access.monitor import access_monitor_of
 from metrics_stream.bus.bus import declare_server
 from metrics_stream.consumers import limits
 from metrics_stream.routing import stream_application
@@ -127,3 +130,41 @@ async def test_clients_of_a_token_share_what_messages_may_cost(settings):
         assert (await healthy.ask(type="set_filters", **names))["type"] == "filters_updated"
         assert (await healthy.ask(type="ping"))["type"] == "pong"
     await stop_runtime()
+
+
+class Places:
+    """The clients of one token, and of nobody."""
+
+    def __init__(self, runtime, *owners):
+        monitor = access_monitor_of(runtime)
+        self.limits = [limits.Limits(runtime, monitor) for _ in owners]
+        for own, owner in zip(self.limits, owners, strict=True):
+            own._user_place = owner
+
+
+async def test_clients_of_one_owner_look_into_the_past_one_at_a_time_with_a_pause(monkeypatch):
+    pauses = []
+    loop = asyncio.get_running_loop()
+    places = Places(get_runtime(), ("user", 1), ("user", 1), ("user", 2), None, None)
+    own, second, other, nobody, nobody_too = places.limits
+    monkeypatch.setattr(loop, "call_later", lambda delay, call: pauses.append((delay, call)))
+    looking = []
+
+    async def look(limits_of_client):
+        async with limits_of_client.look_back():
+            looking.append(limits_of_client)
+
+    async with own.look_back(), other.look_back(), nobody.look_back(), nobody_too.look_back():
+        waiting = asyncio.create_task(look(second))
+        await asyncio.sleep(0)
+        assert not looking
+    await asyncio.sleep(0)
+    # The next one waits until as much time has passed again.
+    assert not looking
+    assert len(pauses) == 2
+    for delay, call in pauses:
+        assert 0 <= delay <= limits.MAX_PAUSE_SECONDS
+        call()
+    monkeypatch.undo()
+    await asyncio.wait_for(waiting, 5)
+    assert looking == [second]

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from django.db import OperationalError
 
 from metrics_stream.broadcast import broadcast_many, make_metric
 from metrics_stream.consumers import replay, session
@@ -277,3 +278,17 @@ async def test_a_client_that_leaves_in_the_middle_leaves_nothing_behind(replay_s
         await client.ask(type="replay", run="a-run")
     await stop_runtime()
     assert {task for task in asyncio.all_tasks() - before if not task.done()} <= {asyncio.current_task()}
+
+
+@pytest.mark.parametrize("error", [BusError("the channel layer took more than 5 s"), OperationalError("locked")])
+async def test_a_past_that_cannot_be_read_is_answered_without_a_traceback(replay_sources, monkeypatch, caplog, error):
+    async def fail(at):
+        raise error
+
+    monkeypatch.setattr(replay_sources["a-run"], "newest_at", fail)
+    async with connected() as client:
+        answer = await client.ask(type="replay", run="a-run")
+        assert (answer["type"], answer["code"], answer["ref"]) == ("error", "internal", "r")
+        assert "ask again" in answer["message"]
+        assert (await client.ask(type="ping"))["type"] == "pong"
+    assert not [record for record in caplog.records if record.exc_info]

@@ -88,9 +88,9 @@ async def test_invented_fields_disturb_nobody(make_stack: MakeStack):
         for first in range(15)
     ]
     with Producer(stack):
-        await flood(stack, text, bodies)
         async with Control(stack) as control:
             await control.catches_up()
+            await flood(stack, text, bodies)
             async with websockets.connect(stack.socket_url, max_size=None) as socket:
                 wish = {"type": "subscribe", "metric_types": ["system"], "backfill_seconds": 60}
                 await socket.send(json.dumps(wish))
@@ -103,6 +103,7 @@ async def test_invented_fields_disturb_nobody(make_stack: MakeStack):
             assert ("counter", "n") in found
             assert left_out == ["system"]
             await control.assert_undisturbed()
+            assert control.age(0.99) < 1.0
 
 
 async def send_filters(stack, text, number):

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from metrics_stream import pacing
 from metrics_stream.broadcast import broadcast_many
 from metrics_stream.bus.bus import declare_server
 from metrics_stream.core.delivery.selection import Selection
@@ -34,7 +35,7 @@ async def test_what_was_folded_before_is_not_folded_again():
 
 
 async def test_a_client_that_goes_while_the_past_is_folded_leaves_nothing_out_and_nothing_twice(monkeypatch):
-    monkeypatch.setattr(recent_series, "SLICE_METRICS", 10)
+    monkeypatch.setattr(pacing, "SLICE_SECONDS", 0.0)
     await publish([{"v": number} for number in range(100)])
     async with connected() as client:
         await client.say(type="subscribe", metric_types=["hero"])
@@ -130,8 +131,19 @@ async def test_what_no_client_had_for_long_is_not_read_until_one_asks_again(monk
         assert series["a", None, "v"]["max"] == [2.0]
 
 
+async def test_others_have_their_turn_while_few_metrics_of_many_fields_are_folded(monkeypatch):
+    monkeypatch.setattr(pacing, "SLICE_SECONDS", 0.0)
+    await publish([{f"f{number}": number for number in range(100)}] * 20)
+    turns = []
+    folding = asyncio.create_task(get_runtime().recent.keep_up({"system"}))
+    while not folding.done():
+        turns.append(len(get_runtime().recent._waiting))
+        await asyncio.sleep(0)
+    assert set(range(1, 20)) <= set(turns)
+
+
 async def test_others_have_their_turn_while_many_series_are_summed_up_and_forgotten(monkeypatch):
-    monkeypatch.setattr(recent_series, "SLICE_SECONDS", 0.0)
+    monkeypatch.setattr(pacing, "SLICE_SECONDS", 0.0)
     await publish([{f"f{number}": number for number in range(100)}])
     recent = get_runtime().recent
     await recent.keep_up({"system"})

@@ -92,6 +92,20 @@ async def test_a_client_that_answers_no_ping_is_closed_and_counted(counted):
     assert counted == {1011: 1}
 
 
+async def test_what_is_sent_after_the_server_closed_by_itself_finds_the_client_gone():
+    async with (
+        serving(ws_ping_interval=0.05, ws_ping_timeout=0.05) as (url, application),
+        websockets.connect(url) as ws,
+    ):
+        (protocol,) = application.connections
+        send_frame = ws.protocol.send_frame
+        ws.protocol.send_frame = lambda frame: None if frame.opcode is Opcode.PONG else send_frame(frame)
+        await asyncio.wait_for(ws.wait_closed(), 5)
+        # As after a disconnect; another error would be a traceback in the log.
+        with pytest.raises(OSError, match="^$"):
+            await protocol.send({"type": "websocket.send", "text": "late"})
+
+
 async def test_a_client_that_breaks_the_rules_is_closed_and_counted(counted):
     async with serving() as (url, _), websockets.connect(url) as ws:
         ws.transport.write(b"\xff\xff\xff\xff")
