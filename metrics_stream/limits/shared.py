@@ -12,7 +12,10 @@ from typing import Any, NamedTuple
 from channels.layers import get_channel_layer
 from django.conf import settings as django_settings
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
+from redis.retry import Retry
+from redis.sentinel import Sentinel
 
 from metrics_stream.conf import StreamSettings
 
@@ -120,15 +123,14 @@ def _find_host() -> dict[str, Any] | None:
 
 
 def _connect(host: dict[str, Any]) -> Any:
+    """Return a synchronous client of a host of the channel layer, whose own clients are asynchronous."""
     limits: dict[str, Any] = {"socket_timeout": TIMEOUT_SECONDS, "socket_connect_timeout": TIMEOUT_SECONDS}
-    options = {name: value for name, value in host.items() if name not in {*limits, "address", "retry"}}
+    # Once again: a connection may have broken since the last call.
+    options = {**host, **limits, "retry": Retry(NoBackoff(), 1)}
     if "master_name" in options:
-        from redis.sentinel import Sentinel
-
-        sentinels = options.pop("sentinels")
-        name = options.pop("master_name")
-        found: Any = Sentinel
-        kwargs = options.pop("sentinel_kwargs", None)
-        return found(sentinels, sentinel_kwargs=kwargs, **limits).master_for(name, **limits, **options)
-    address = host.get("address")
-    return Redis.from_url(address, **limits, **options) if address else Redis(**limits, **options)
+        # The objects among the options of an asynchronous client, such as its `retry`, do not work here.
+        of_sentinels = {**(options.pop("sentinel_kwargs", None) or {}), **limits, "retry": Retry(NoBackoff(), 0)}
+        sentinel: Any = Sentinel(options.pop("sentinels"), sentinel_kwargs=of_sentinels)
+        return sentinel.master_for(options.pop("master_name"), **options)
+    address = options.pop("address", None)
+    return Redis.from_url(address, **options) if address else Redis(**options)
