@@ -78,6 +78,14 @@ class SharedBuckets:
         """Return whether a name is noted; False if Redis does not answer."""
         return bool(self._call("exists", self._known(name)))
 
+    def close(self) -> None:
+        """Close the connections; the next call opens new ones."""
+        if self._client is None:
+            return
+        pool = self._client.connection_pool
+        for client in [self._client, *getattr(getattr(pool, "sentinel_manager", None), "sentinels", ())]:
+            client.connection_pool.disconnect()
+
     def _known(self, name: str) -> str:
         return f"{self._prefix}.known.{name}"
 

@@ -31,3 +31,5 @@ def test_buckets_are_shared_at_the_primary_that_sentinels_name_and_at_its_succes
         assert one.take([CLAIM]) is None
         # The successor has the bucket, too.
         wait_until(lambda: (waits := one.take([CLAIM])) and waits[0] > 0, 20)
+        for each in (one, two):
+            each.close()

@@ -59,12 +59,20 @@ class RedisProcess:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
+        self.launch()
+        wait_until(self._answers, 10)
+
+    def launch(self) -> None:
+        """Start it without waiting for it."""
         port = "--tls-port" if self._connection else "--port"
         argv = [find_server(self.flavour), port, str(self.port), "--bind", self.host, "--dir", str(self._folder)]
         argv += ["--port", "0"] if self._connection else []
         argv += ["--save", "", "--appendonly", "no", "--daemonize", "no", *self._options]
         self._process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_until(self._answers, 10)
+
+    def add_options(self, *options: str) -> None:
+        """Give it further arguments from its next start on."""
+        self._options = [*self._options, *options]
 
     def kill(self) -> None:
         """Kill it, so that it cannot tell its clients."""
@@ -86,8 +94,6 @@ class RedisProcess:
     def _answers(self) -> bool:
         try:
             return bool(self.command("PING"))
-        except redis.BusyLoadingError:
-            return True
         except redis.ConnectionError:
             assert self._process is None or self._process.poll() is None, "the server has ended"
             return False
