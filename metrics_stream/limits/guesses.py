@@ -21,7 +21,7 @@ from metrics_stream.conf import get_settings
 from metrics_stream.core.errors import TooManyGuessesError
 from metrics_stream.core.lru import LruDict
 from metrics_stream.core.rate_limit import TokenBucket
-from metrics_stream.limits.shared import Claim, SharedBuckets
+from metrics_stream.limits.shared import Claim, SharedBuckets, asking
 
 logger = logging.getLogger(__name__)
 
@@ -156,6 +156,7 @@ def guesses_of_process() -> Guesses:
 def forget_guesses() -> None:
     """Count anew, with the settings of now."""
     _Process.guesses = None
+    asking.forget()
 
 
 def _reset(*, setting: str, **_: object) -> None:

@@ -18,6 +18,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from metrics_stream.conf import StreamSettings
+from metrics_stream.history.redis_errors import explain
 
 logger = logging.getLogger(__name__)
 
@@ -40,17 +41,54 @@ class Claim(NamedTuple):
     size: float
 
 
+class _Asking:
+    """Whether Redis is asked for limits now, in this process: not for a while after it has not answered."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.forget()
+
+    def forget(self) -> None:
+        """Ask again at once."""
+        self._failed_at: float | None = None
+        self._ask_again_at = 0.0
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the limits of this process alone hold now."""
+        return time.monotonic() < self._ask_again_at
+
+    def note_failure(self, error: Exception) -> None:
+        """Note that Redis did not answer, or refused."""
+        is_forbidden = isinstance(error, NoPermissionError | ResponseError)
+        now = time.monotonic()
+        with self._lock:
+            self._ask_again_at = now + (FORBIDDEN_SECONDS if is_forbidden else PAUSE_SECONDS)
+            if self._failed_at is not None:
+                return
+            self._failed_at = now
+        logger.warning("limits hold for each server process alone, because Redis does not count them: %s", explain(error))
+
+    def note_success(self) -> None:
+        """Note that Redis answered."""
+        with self._lock:
+            failed_at, self._failed_at = self._failed_at, None
+        if failed_at is not None:
+            logger.warning("limits hold for all server processes again after %.1f s", time.monotonic() - failed_at)
+
+
+asking = _Asking()
+"""One for all limits of the process, so that a fault is said once."""
+
+
 class SharedBuckets:
     """Takes from the buckets of the installation. Its calls block, so call them outside the event loop."""
 
     def __init__(self, settings: StreamSettings) -> None:
         """Connect at the first call. Without a shared channel layer there are no shared buckets."""
         self._prefix = f"{settings.group_prefix}.limits"
-        host = _find_host()
+        host = find_host()
         self._client: Any = None if host is None else _connect(host)
-        self._lock = threading.Lock()
-        self._failed_at: float | None = None
-        self._ask_again_at = 0.0
 
     @property
     def is_shared(self) -> bool:
@@ -90,35 +128,18 @@ class SharedBuckets:
         return f"{self._prefix}.known.{name}"
 
     def _call(self, command: str, *arguments: Any, **options: Any) -> Any:
-        if self._client is None or time.monotonic() < self._ask_again_at:
+        if self._client is None or asking.is_paused:
             return None
         try:
             answer = getattr(self._client, command)(*arguments, **options)
         except RedisError as error:
-            self._note_failure(error)
+            asking.note_failure(error)
             return None
-        self._note_success()
+        asking.note_success()
         return answer
 
-    def _note_failure(self, error: RedisError) -> None:
-        is_forbidden = isinstance(error, NoPermissionError | ResponseError)
-        now = time.monotonic()
-        with self._lock:
-            self._ask_again_at = now + (FORBIDDEN_SECONDS if is_forbidden else PAUSE_SECONDS)
-            if self._failed_at is not None:
-                return
-            self._failed_at = now
-        reason = str(error).strip().partition("\n")[0]
-        logger.warning("limits hold for each server process alone, because Redis does not count them: %s", reason)
 
-    def _note_success(self) -> None:
-        with self._lock:
-            failed_at, self._failed_at = self._failed_at, None
-        if failed_at is not None:
-            logger.warning("limits hold for all server processes again after %.1f s", time.monotonic() - failed_at)
-
-
-def _find_host() -> dict[str, Any] | None:
+def find_host() -> dict[str, Any] | None:
     """Return the first host of the channel layer; None if it has none, as the in-memory layer."""
     layer = get_channel_layer()
     if layer is None or not any(base.__module__.startswith("channels_redis.") for base in type(layer).__mro__):
@@ -138,7 +159,8 @@ def _connect(host: dict[str, Any]) -> Any:
     if "master_name" in options:
         # The objects among the options of an asynchronous client, such as its `retry`, do not work here.
         of_sentinels = {**(options.pop("sentinel_kwargs", None) or {}), **limits, "retry": Retry(NoBackoff(), 0)}
-        sentinel: Any = Sentinel(options.pop("sentinels"), sentinel_kwargs=of_sentinels)
-        return sentinel.master_for(options.pop("master_name"), **options)
+        sentinel: Any = Sentinel
+        found = sentinel(options.pop("sentinels"), sentinel_kwargs=of_sentinels)
+        return found.master_for(options.pop("master_name"), **options)
     address = options.pop("address", None)
     return Redis.from_url(address, **options) if address else Redis(**options)
