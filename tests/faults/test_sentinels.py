@@ -52,19 +52,19 @@ async def replace_primary(sentinels: Sentinels, stack: Stack, how: str) -> Balan
                 await asyncio.to_thread(sentinels.fail_over)
             else:
                 await asyncio.to_thread(sentinels.primary.kill)
-            killed_at = time.monotonic()
+            replaced_at = time.monotonic()
             await eventually(lambda: sentinels.primary_port == sentinels.replica.port, 30, every_seconds=0.1)
             promoted_at = time.monotonic()
             await control.assert_losses_announced(30)
             seen_at = time.monotonic()
-            before = recording.count
-            await eventually(lambda: recording.count > before + 400, 30)
+            seen = recording.count
+            await eventually(lambda: recording.count > seen + 400, 30)
             await control.assert_losses_announced(30)
         made = await asyncio.to_thread(producer.stop)
         rate = (made + len(over_http.accepted) - before) / (time.monotonic() - began)
     balance = await assert_kept(recording, made + len(over_http.accepted))
     print(
-        f"{how}: promoted after {promoted_at - killed_at:.1f} s, seen {seen_at - promoted_at:.1f} s later, "
+        f"{how}: promoted after {promoted_at - replaced_at:.1f} s, seen {seen_at - promoted_at:.1f} s later, "
         f"{rate:.0f} metrics/s: {balance}, missing for a client: {control.missing}"
     )
     assert rate > 190
@@ -74,5 +74,5 @@ async def replace_primary(sentinels: Sentinels, stack: Stack, how: str) -> Balan
 @pytest.mark.parametrize("how", ["killed", "asked", "behind"])
 async def test_a_primary_that_is_replaced_under_load_loses_only_what_is_counted(sentinels, stack, how):
     balance = await replace_primary(sentinels, stack, how)
-    if how == "behind":
-        assert balance.lost >= 0
+    # A replica that was in step lacks nothing, or the little that was under way.
+    assert balance.lost > 100 if how == "behind" else balance.lost < 20

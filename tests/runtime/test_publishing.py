@@ -80,7 +80,7 @@ async def publish_until_refused():
         (
             [[*SET, "replica-serve-stale-data", "no"], ["REPLICAOF", "127.0.0.1", "1"]],
             [["REPLICAOF", "NO", "ONE"]],
-            "a replica that has lost its master",
+            "a replica",
         ),
         ([[*SET, "min-replicas-to-write", "1"]], [[*SET, "min-replicas-to-write", "0"]], "replicas"),
         (Saves.break_it, Saves.mend_it, "cannot save its data"),
