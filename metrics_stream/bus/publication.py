@@ -76,9 +76,7 @@ class ProducerNumbering:
         if known is None or known.epoch < position.epoch:
             self.known = position
         elif known.epoch == position.epoch:
-            further = {
-                item: offset for item, offset in position.offsets.items() if offset > known.offsets.get(item, 0)
-            }
+            further = {item: offset for item, offset in position.offsets.items() if offset > known.offsets.get(item, 0)}
             self.known = Position(known.epoch, {**known.offsets, **further})
 
 

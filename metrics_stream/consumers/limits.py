@@ -21,6 +21,7 @@ ERROR_WINDOW_SECONDS = 60.0
 # A filter with a thousand names, which takes some milliseconds to check and compile, has 10,000 bytes and more.
 COST_BYTES = 500
 
+
 def cost_of(size: int) -> float:
     """Return what a message of so many bytes costs."""
     return 1.0 + size / COST_BYTES

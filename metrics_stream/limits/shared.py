@@ -67,7 +67,9 @@ class _Asking:
             if self._failed_at is not None:
                 return
             self._failed_at = now
-        logger.warning("limits hold for each server process alone, because Redis does not count them: %s", explain(error))
+        logger.warning(
+            "limits hold for each server process alone, because Redis does not count them: %s", explain(error)
+        )
 
     def note_success(self) -> None:
         """Note that Redis answered."""

@@ -238,9 +238,7 @@ def _parts_of_token(text: str) -> tuple[str, str] | None:
     return (prefix, secret) if is_token else None
 
 
-prefixes = TokenPrefixes(
-    lambda: AccessToken._default_manager.filter(revoked_at=None).values_list("prefix", flat=True)
-)
+prefixes = TokenPrefixes(lambda: AccessToken._default_manager.filter(revoked_at=None).values_list("prefix", flat=True))
 """The prefixes of the tokens that are not revoked."""
 
 

@@ -15,7 +15,6 @@ from metrics_stream.runtime import runtime as runtime_module
 from metrics_stream.runtime.runtime import get_runtime, stop_runtime
 from tests.support.inbox import Inbox
 
-
 ON_VALKEY_AND_REDIS = ["valkey", pytest.param("redis", marks=pytest.mark.faults)]
 """The servers for what may differ between them; the second takes as long again."""
 
