@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from metrics_stream.access.credentials import Anybody, BrowserSession, Credential
+from metrics_stream.access.credentials import BrowserSession, Credential, ProgramToken
 from metrics_stream.access.grants import Access
 from metrics_stream.access.monitor import AccessMonitor, is_local
 from metrics_stream.core.errors import LimitExceededError
 from metrics_stream.core.protocol import messages
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode
 from metrics_stream.core.rate_limit import TokenBucket
+from metrics_stream.limits.guesses import network_of
 from metrics_stream.runtime.runtime import Runtime
 
 ERROR_WINDOW_SECONDS = 60.0
@@ -24,9 +25,6 @@ COST_BYTES = 500
 
 # A look into the past that takes long because Redis is slow must not keep the next one waiting for as long again.
 MAX_PAUSE_SECONDS = 1.0
-
-Place = tuple[str, Hashable]
-"""What is limited, `address` or `user`, and whose place it is."""
 
 
 def cost_of(size: int) -> float:
@@ -42,8 +40,10 @@ class Limits:
         self._runtime = runtime
         self._settings = runtime.settings
         self._monitor = monitor
-        self._address_place: Place | None = None
-        self._user_place: Place | None = None
+        self._address: str | None = None
+        self._user: str | None = None
+        self._taken: set[str] = set()
+        self._has_ended = False
         self._token_bucket = TokenBucket(
             self._settings.messages_per_second, self._settings.message_burst, time.monotonic()
         )
@@ -63,51 +63,75 @@ class Limits:
 
     # --- places ---
 
-    def take_place_of_address(self, address: str) -> None:
-        """Take a place in this process and one of a network address; programs and proxies of this machine need none."""
+    def find_place(self, address: str) -> None:
+        """Check that this process has a place for a client of a network address; `take_places` takes it later."""
         settings = self._settings
         if len(self._runtime.hub.clients) >= settings.max_clients:
             reason = f"{settings.max_clients} clients are connected already"
             raise self._refuse_connection(ErrorCode.OVER_CAPACITY, reason)
-        if is_local(address):
-            return
-        limit = settings.max_clients_per_address
-        if not self._monitor.take_place("address", address, limit):
-            reason = f"{limit} clients are connected from your address already"
-            raise self._refuse_connection(ErrorCode.TOO_MANY_CONNECTIONS, reason)
-        self._address_place = ("address", address)
+        # Programs and proxies of this machine need none.
+        if not is_local(address):
+            self._address = f"address {network_of(address)}"
+            if self._monitor.places.count(self._address) >= settings.max_clients_per_address:
+                raise self._refuse_place(self._address, settings.max_clients_per_address)
 
-    def take_place_of_user(self, credential: Credential, access: Access) -> None:
-        """Take a place of the user or token, in exchange for the one before; without a credential none is needed."""
-        owner = access.user_id if isinstance(credential, BrowserSession) else credential
-        place = None if owner is None or owner == Anybody() else ("user", owner)
-        if place is not None and place == self._user_place:
+    async def take_place_of_address(self) -> None:
+        """Take a place of the network address alone, for a client that has yet to send its token."""
+        await self._take([self._address])
+
+    async def take_places(self, credential: Credential, access: Access) -> None:
+        """Take a place of the user or token, in exchange for the one before, and one of the network address.
+
+        Without a credential there is no user.
+        """
+        owner = None
+        if isinstance(credential, ProgramToken):
+            owner = f"token {credential.pk}"
+        elif isinstance(credential, BrowserSession) and access.user_id is not None:
+            owner = f"user {access.user_id}"
+        if owner is not None and owner == self._user:
             return
-        limit = self._settings.max_clients_per_user
-        if place is not None and not self._monitor.take_place(*place, limit):
-            reason = f"{limit} clients of {access.who} are connected already"
-            raise self._refuse_connection(ErrorCode.TOO_MANY_CONNECTIONS, reason)
-        self._give_back(self._user_place)
-        self._user_place = place
+        await self._take([self._address, owner], who=access.who)
+        if self._user is not None:
+            self._monitor.places.give_back(self._user)
+            self._taken.remove(self._user)
+        self._user = owner
+
+    async def _take(self, owners: Sequence[str | None], who: str = "") -> None:
+        """Take a place of each owner, unless this client has one already."""
+        settings = self._settings
+        limits = {
+            owner: settings.max_clients_per_address if owner == self._address else settings.max_clients_per_user
+            for owner in owners
+            if owner is not None and owner not in self._taken
+        }
+        full = await self._monitor.places.take(limits)
+        if full is not None:
+            raise self._refuse_place(full, limits[full], who)
+        if self._has_ended:
+            # The client left meanwhile.
+            self._monitor.places.give_back(*limits)
+            return
+        self._taken.update(limits)
+
+    def _refuse_place(self, owner: str, limit: int, who: str = "") -> LimitExceededError:
+        of_whom = "are connected from your address" if owner == self._address else f"of {who} are connected"
+        return self._refuse_connection(ErrorCode.TOO_MANY_CONNECTIONS, f"{limit} clients {of_whom} already")
 
     def _refuse_connection(self, error: ErrorCode, reason: str) -> LimitExceededError:
         self._runtime.telemetry.refused_clients += 1
         return LimitExceededError(CloseCode.OVER_CAPACITY, error, reason)
 
     def give_back_places(self) -> None:
-        """Give back all places; harmless when none is taken."""
-        for place in (self._address_place, self._user_place):
-            self._give_back(place)
-        self._address_place = self._user_place = None
-
-    def _give_back(self, place: Place | None) -> None:
-        if place is not None:
-            self._monitor.give_back(*place)
+        """Give back all places, and take none later; harmless when none is taken."""
+        self._has_ended = True
+        self._monitor.places.give_back(*self._taken)
+        self._taken.clear()
 
     @property
-    def owner(self) -> Place | None:
+    def owner(self) -> str | None:
         """Whose clients share what is limited; None for a proxy of this machine, which may stand for many people."""
-        return self._user_place or self._address_place
+        return self._user or self._address
 
     @asynccontextmanager
     async def look_back(self) -> AsyncIterator[None]:
