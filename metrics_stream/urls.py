@@ -6,7 +6,7 @@ from metrics_stream.api import comparison as api_comparison
 from metrics_stream.api import metrics as api_metrics
 from metrics_stream.api import past_runs
 from metrics_stream.api import runs as api_runs
-from metrics_stream.views import accounts, dashboards, exports, runs, shares, status
+from metrics_stream.views import accounts, dashboards, exports, run_totals, runs, shares, status
 from metrics_stream.views.security_txt import security_txt
 
 app_name = "metrics_stream"
@@ -19,6 +19,7 @@ urlpatterns = [
     path("runs/<slug:slug>/export.json", exports.export_run, name="run_json"),
     path("runs/<slug:slug>/export.csv", exports.export_csv, name="run_csv"),
     path("runs/<slug:slug>/export.ndjson.gz", exports.export_ndjson, name="run_ndjson"),
+    path("runs/<slug:slug>/summary.json", run_totals.summary_file, name="run_summary"),
     path("console/", dashboards.console, name="console"),
     path("login/", accounts.SignIn.as_view(), name="login"),
     path("logout/", accounts.SignOut.as_view(), name="logout"),
@@ -36,6 +37,9 @@ urlpatterns = [
     path("api/runs/<str:slug>/compare/", api_comparison.compare_run, name="compare_run_unversioned"),
     path("api/runs/<str:slug>/phases/", api_runs.phases, name="run_phases"),
     path("api/runs/<str:slug>/metrics/", past_runs.record, name="record_run"),
+    # The same for programs.
+    path("api/runs/<slug:slug>/summary/", run_totals.summary_file, name="api_run_summary"),
+    path("api/v1/runs/<slug:slug>/summary/", run_totals.summary_file, name="api_v1_run_summary"),
     path("api/stats/", status.stats, name="stats"),
     path(".well-known/security.txt", security_txt, name="security_txt"),
     path("favicon.ico", dashboards.favicon, name="favicon"),

@@ -11,14 +11,10 @@ from metrics_stream.core.metrics.summaries import is_percentile, kind_of
 from metrics_stream.core.series.columns import Column, SeriesColumns, SeriesKey, downsample, make_grid
 from metrics_stream.core.series.counters import Counts, Span
 from metrics_stream.core.series.packing import Unpacked
-from metrics_stream.core.series.sketch_columns import SketchColumns
 from metrics_stream.models import SeriesGroup, TestRun
 from metrics_stream.runs.open_run import key_of
 from metrics_stream.runs.parts import Edges, Wanted, choose_tier, load_parts
-from metrics_stream.runs.span import recorded_span
-
-# One bucket of so many seconds contains every run.
-_END_OF_TIME = 253_402_300_800
+from metrics_stream.runs.span import find_span, recorded_span
 
 # A run is summarised in the coarsest tier that has so many buckets: rates of short runs need narrow ones.
 SUMMARY_POINTS = 61
@@ -81,23 +77,25 @@ def series(
     return _read(groups, run.tiers_until, since=since, until=until, fields=wanted, max_points=max_points)
 
 
-def summary(run: TestRun) -> list[SeriesSummary]:
-    """Return count, minimum, maximum, mean and last value of each series of a run."""
-    if (span := recorded_span(run)) is None:
+def summary(run: TestRun, *, since: float | None = None, until: float | None = None) -> list[SeriesSummary]:
+    """Return count, minimum, maximum, mean and last value of each series of a run, or of a span of it."""
+    span = find_span(run, since, until)
+    if span is None:
         return []
-    since, until = span
     groups = {group.pk: group for group in SeriesGroup.objects.filter(run=run)}
-    tier = choose_tier(groups.keys(), until - since, SUMMARY_POINTS)
-    parts = load_parts(Wanted(groups.keys(), since, until, (), run.tiers_until), tier)
-    began_at = min(since, run.started_at.timestamp() if run.started_at else since)
-    whole = Span(int(since // tier), int(until // tier) + 1, tier, began_at, since, until)
-    return [one for pk, part in parts.items() for one in _summarize(groups[pk], part, whole)]
+    tier = choose_tier(groups.keys(), span.until - span.since, SUMMARY_POINTS)
+    parts = load_parts(Wanted(groups.keys(), span.reads_from, span.until, (), run.tiers_until), tier)
+    return [one for pk, part in parts.items() for one in _summarize(groups[pk], part, span.in_buckets(tier))]
 
 
 def _summarize(group: SeriesGroup, part: Unpacked, span: Span) -> Iterator[SeriesSummary]:
-    key, merged, stated = key_of(group), _merge(part.sketches), annotations_of(group.units, group.windows)
+    key, stated = key_of(group), annotations_of(group.units, group.windows)
+    merged = part.sketches.joined(span.first, span.end)
     counts: dict[str, Counts] = {}
-    for field, column in part.columns.items():
+    for field, whole in part.columns.items():
+        column = whole.between(span.first, span.end)
+        if not column.buckets:
+            continue
         prefix = field[: field.rfind(".") + 1]
         if prefix not in counts:
             counts[prefix] = Counts(part.columns, span, prefix)
@@ -127,12 +125,6 @@ def _mean(field: str, column: Column, counted: float | None) -> float | None:
     if kind_of(field) in {"percentile", "counter"}:
         return None
     return sum(column.totals) / sum(column.counts) if counted is None else counted
-
-
-def _merge(sketches: SketchColumns) -> SketchColumns:
-    merged = SketchColumns()
-    merged.merge(sketches, factor=_END_OF_TIME)
-    return merged
 
 
 def _read(

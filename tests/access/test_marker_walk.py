@@ -53,6 +53,7 @@ PAGES = {
     ),
     *("share", "healthz", "readyz", "metrics", "publish", "start_run", "keep_run_alive", "stop_run", "stats"),
     *("security_txt", "favicon", "compare_run", "compare_run_unversioned", "run_phases", "record_run"),
+    *("run_summary", "api_run_summary", "api_v1_run_summary"),
 }
 ADMIN_MODELS = {
     *("auth.Group", "auth.User", "axes.AccessAttempt", "axes.AccessLog", "axes.AccessFailureLog"),
@@ -83,6 +84,7 @@ QUERIES = [
     f"?q={MARK[2:]}-tag&status=running",
     f"?q={MARK[2:]}+value&test={MARK[2:]}-test",
     "?q=r",
+    "?from=2027-01-15T08:00:00Z&to=2027-01-15T08:00:02Z",
     "?page=2",
 ]
 

@@ -88,6 +88,9 @@ SYSTEM = MetricType(
         Field("network_throughput_mbps", "Network", "Mbps", "rate"),
         Field("queue_depth", "Queue depth", "count", "gauge"),
         _milliseconds("queue_latency_ms", "Queue latency"),
+        Field("users", "Users", "count", "gauge"),
+        _milliseconds("response_time_total_ms", "Sum of response times", "counter"),
+        Field("elapsed_seconds", "Time of the counts", "s", "counter"),
         # What says whether the test itself is valid; core/validity.py judges it.
         Field("target_tps", "Target load", "tps", "rate"),
         Field("dropped_iterations", "Dropped iterations", "count", "counter"),
