@@ -17,7 +17,7 @@ from metrics_stream.runs import lifecycle, past
 from tests.core.formats.results.test_reading import CASES, load
 from tests.support.recording import Recording, metric, start_run
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 NOW = 1_790_000_000.5
 
