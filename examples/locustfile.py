@@ -13,8 +13,9 @@ REDIS_URL.
 The whole test is a `system` metric, each user class an agent. In a distributed test the master publishes the `system`
 metric, and each worker publishes its agents as a source of its own.
 
-`--record "checkout soak"` keeps the test as a run of that name, which can be watched again. Over HTTP the token also
-needs the scope `runs`; on the server's machine Locust needs the server's DATABASE_URL.
+`--record "checkout soak"` keeps the test as a run of that name, which can be watched again, with its phases. The run
+has the sources of this test alone. Over HTTP the token also needs the scope `runs`; on the server's machine Locust
+needs the server's DATABASE_URL.
 """
 
 import logging
@@ -36,9 +37,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from examples.locust_metrics import AgentMeter, SystemMeter
 from metrics_stream.broadcast import Broadcaster, BroadcastError
+from metrics_stream.broadcast.run_block import BlockRun
 from metrics_stream.core.errors import MetricsStreamError
 
 URL, TOKEN = os.environ.get("METRICS_URL"), os.environ.get("METRICS_TOKEN")
+SOURCE = "locust"
 INTERVAL_SECONDS = 1.0
 # After this long the master knows the counts of all workers.
 LAST_REPORT_SECONDS = WORKER_REPORT_INTERVAL + 1.0
@@ -105,13 +108,29 @@ class Visitor(ReportingUser):
                 answer.success()
 
 
+def sources_of(environment: Environment) -> list[str]:
+    """Return the sources of a test: that of this process, and those of the workers that are there when it starts."""
+    runner = environment.runner
+    workers = runner.worker_index_max if isinstance(runner, MasterRunner) else 0
+    return [SOURCE, *(f"{SOURCE}-{index}" for index in range(workers))]
+
+
+def parameters_of(environment: Environment) -> dict[str, Any]:
+    """Return what was tested: the target, without a password in its address, and the intended load."""
+    options = environment.parsed_options
+    host = environment.host or ""
+    found = {"host": host if "@" not in host else None, "users": options.num_users, "spawn_rate": options.spawn_rate}
+    return {name: value for name, value in found.items() if value}
+
+
 class Reporter:
     """Publish the numbers of one Locust process about the running test."""
 
     def __init__(self) -> None:
         self._environment: Environment | None = None
         self._greenlet = gevent.Greenlet()
-        self._run = ExitStack()
+        self._block = ExitStack()
+        self._run: BlockRun | None = None
         self._system = SystemMeter()
         self._agents: dict[str, AgentMeter] = {}
         self._phase = "ramp-up"
@@ -127,7 +146,11 @@ class Reporter:
         name = environment.parsed_options.record if environment.parsed_options else ""
         if name and not isinstance(environment.runner, WorkerRunner):  # workers share the master's run
             try:
-                self._run.enter_context(stream.stress_test_run(name, sources=(), tags=["locust"]))
+                block = stream.stress_test_run(
+                    name, sources=sources_of(environment), tags=["locust"], parameters=parameters_of(environment)
+                )
+                self._run = self._block.enter_context(block)
+                self._run.phase(self._phase)
             except MetricsStreamError as error:
                 logging.error("the test is not recorded: %s", error)  # noqa: TRY400 - a traceback would add nothing
         self._greenlet = gevent.spawn(self._report)
@@ -140,6 +163,8 @@ class Reporter:
     def spawned(self, **_: Any) -> None:
         """Note that all users are spawned."""
         self._phase = "steady"
+        if self._run is not None:
+            self._run.phase(self._phase)
 
     def stop(self, environment: Environment, **_: Any) -> None:
         """End the test; a master first waits for the last reports of its workers."""
@@ -155,7 +180,8 @@ class Reporter:
             self._publish()
             self._environment = None
             stream.flush()
-            self._run.close()
+            self._run = None
+            self._block.close()
 
     def _end_of(self, greenlet: gevent.Greenlet) -> None:
         if greenlet is self._greenlet:  # no other test has started meanwhile
@@ -172,9 +198,9 @@ class Reporter:
             return
         if not isinstance(runner, WorkerRunner):
             data = self._system.take(runner.stats.total, users=runner.user_count, now=time.time())
-            stream.broadcast_system_metrics({**data, "phase": self._phase}, source="locust")
+            stream.broadcast_system_metrics({**data, "phase": self._phase}, source=SOURCE)
         if not isinstance(runner, MasterRunner) and self._agents:
-            source = f"locust-{runner.worker_index}" if isinstance(runner, WorkerRunner) else "locust"
+            source = f"{SOURCE}-{runner.worker_index}" if isinstance(runner, WorkerRunner) else SOURCE
             users = runner.user_classes_count
             agents = [meter.take(users=users.get(name, 0)) for name, meter in self._agents.items()]
             stream.broadcast_agent_metrics(agents, source=source)

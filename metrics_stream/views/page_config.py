@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +13,8 @@ from django.urls import NoReverseMatch, get_script_prefix, reverse
 
 from metrics_stream.conf import get_settings
 from metrics_stream.core.metrics.catalogue import Catalogue, Field
-from metrics_stream.models import ClientPreset, Dashboard, Panel, TestRun
+from metrics_stream.core.run_values import Phase, describe_phases
+from metrics_stream.models import ClientPreset, Dashboard, Panel, RunPhase, TestRun
 from metrics_stream.models.panel_kinds import PANEL_KINDS, TEXT
 
 # Below the address of the first page.
@@ -81,14 +83,18 @@ def page_config(
     }
 
 
-def shown_runs(visible: QuerySet[TestRun], named: str | None) -> list[dict[str, str | None]]:
-    """Return the test runs that a dashboard offers, the newest first, and the run that its address names."""
+def shown_runs(visible: QuerySet[TestRun], named: str | None) -> list[dict[str, Any]]:
+    """Return the test runs that a dashboard offers with their phases, the newest first, and the one that is named."""
     started = visible.filter(started_at__isnull=False)
     newest = started.order_by("-started_at").values("slug", "name", "status", "started_at", "ended_at")
     found = list(newest[:MOST_RUNS])
     # Databases refuse a NUL.
     if named and "\0" not in named and all(run["slug"] != named for run in found):
         found += newest.filter(slug=named)
+    phases: dict[str, list[Phase]] = defaultdict(list)
+    rows = RunPhase.objects.filter(run__slug__in=[run["slug"] for run in found])
+    for slug, name, starts_at, ends_at in rows.values_list("run__slug", "name", "starts_at", "ends_at"):
+        phases[slug].append(Phase(name, starts_at, ends_at))
     return [
         {
             "id": run["slug"],
@@ -96,6 +102,7 @@ def shown_runs(visible: QuerySet[TestRun], named: str | None) -> list[dict[str, 
             "status": run["status"],
             "started_at": _iso(run["started_at"]),
             "ended_at": _iso(run["ended_at"]),
+            **({"phases": describe_phases(phases[run["slug"]])} if run["slug"] in phases else {}),
         }
         for run in found
     ]

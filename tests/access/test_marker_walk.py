@@ -31,9 +31,21 @@ from tests.support.markers import (
 pytestmark = pytest.mark.django_db(transaction=True)
 
 PAGES = {
-    *("index", "dashboard", "runs", "run", "run_csv", "run_ndjson", "console", "login", "logout", "share_ended"),
+    *(
+        "index",
+        "dashboard",
+        "runs",
+        "run",
+        "run_csv",
+        "run_ndjson",
+        "run_json",
+        "console",
+        "login",
+        "logout",
+        "share_ended",
+    ),
     *("share", "healthz", "readyz", "metrics", "publish", "start_run", "keep_run_alive", "stop_run", "stats"),
-    *("security_txt", "favicon", "compare_run", "compare_run_unversioned"),
+    *("security_txt", "favicon", "compare_run", "compare_run_unversioned", "run_phases", "record_run"),
 }
 ADMIN_MODELS = {
     *("auth.Group", "auth.User", "axes.AccessAttempt", "axes.AccessLog", "axes.AccessFailureLog"),
@@ -62,6 +74,7 @@ QUERIES = [
     "?run=ours",
     f"?q={MARK[2:]}",
     f"?q={MARK[2:]}-tag&status=running",
+    f"?q={MARK[2:]}+value&test={MARK[2:]}-test",
     "?q=r",
     "?page=2",
 ]
@@ -169,8 +182,10 @@ def test_superuser_sees_what_is_planted():
         "/console/": ["_type", " label", "-preset", " preset", " words", "-types"],
         "/dashboards/lobby/": ["_type", "_field", " panel"],
         f"/dashboards/{DASHBOARD}/": [" title", " panel"],
-        "/runs/": ["-run", " run", "-tag"],
-        f"/runs/{RUN}/": ["-source", "-agent", "_field", " note", " label: 3"],
+        "/runs/": ["-run", " run", "-tag", "-test"],
+        f"/runs/{RUN}/": ["-source", "-agent", "_field", " note", " label: 3", "-test", " value", " phase"],
+        f"/runs/{RUN}/export.json": ["-source", "-test", " name", " value", " phase", "-tag", " note"],
+        f"/dashboards/lobby/?run={RUN}": [" phase"],
         f"/runs/{RUN}/export.csv": ["-source", "-agent", "_field"],
         f"/runs/{RUN}/export.ndjson.gz": ["-source", "-agent", "_field", " name"],
         "/admin/auth/user/": ["-user"],
@@ -181,7 +196,7 @@ def test_superuser_sees_what_is_planted():
         "/admin/metrics_stream/clientpreset/": [" preset", "-types"],
         "/admin/metrics_stream/dashboard/": [" title"],
         "/admin/metrics_stream/panel/": [" panel", "_field"],
-        "/admin/metrics_stream/testrun/": [" run", "-tag"],
+        "/admin/metrics_stream/testrun/": [" run", "-tag", "-test"],
     }
     for address, endings in shown.items():
         text = text_of(browser.get(address))

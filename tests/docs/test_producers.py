@@ -13,7 +13,7 @@ def test_every_answer_to_those_who_publish():
     assert named(table(PRODUCERS, "Over HTTP", "key")) == list(native.KEYS)
     rows = table(PRODUCERS, "Test runs over HTTP", "address")
     asked = [names(row["keys of the body"]) for row in rows]
-    assert asked == [list(runs.START_KEYS), [], list(runs.STOP_KEYS)]
+    assert asked == [list(runs.START_KEYS), [], list(runs.STOP_KEYS), list(runs.PHASE_KEYS), []]
     text = one_line(PRODUCERS)
     assert f"at most {native.MAX_DEPTH} deep" in text
     assert f"takes more than {requests.BODY_SECONDS:g} s" in text

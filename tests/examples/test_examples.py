@@ -185,12 +185,13 @@ LOCUST = {
             return argument if callable(argument) else lambda function: function
     """,
     "argument_parser.py": "class LocustArgumentParser: pass",
-    "env.py": "class Environment: pass",
+    "env.py": "class Environment: host = None",
     "runners.py": """
         WORKER_REPORT_INTERVAL = 3.0
         class Runner:
             user_count, user_classes_count = 0, {}
-        class MasterRunner(Runner): pass
+        class MasterRunner(Runner):
+            worker_index_max = 2
         class WorkerRunner(Runner): pass
     """,
 }
@@ -256,27 +257,38 @@ RECORD = """
     locust.events.init_command_line_parser.fire(parser=parser)
     environment = Environment()
     environment.parsed_options = parser.parse_args(["--record", "soak"])
+    environment.parsed_options.num_users, environment.parsed_options.spawn_rate = 20, None
+    environment.host = "https://shop.example.com"
     environment.runner = locustfile.{runner}()
     environment.runner.worker_index = 0
     locust.events.test_start.fire(environment=environment)
+    locust.events.spawning_complete.fire(user_count=20)
     environment.runner = None
     locust.events.test_stop.fire(environment=environment)
     locust.events.quit.fire(exit_code=0)
 """
 
 
-@pytest.mark.parametrize(("runner", "paths"), [("MasterRunner", ["", "soak-1/stop/"]), ("WorkerRunner", [])])
+@pytest.mark.parametrize(
+    ("runner", "paths"),
+    [("MasterRunner", ["", "soak-1/phases/", "soak-1/phases/", "soak-1/stop/"]), ("WorkerRunner", [])],
+)
 async def test_a_test_is_recorded_over_http_by_the_master_alone(locustfile, runner, paths):
     started, ended = answer(201, {"slug": "soak-1"}), answer(200, {"slug": "soak-1", "status": "completed"})
-    async with Answers(started, ended) as server:
+    marked = answer(200, {"slug": "soak-1"})
+    async with Answers(started, marked, marked, ended) as server:
         environment = {"METRICS_URL": server.url, "METRICS_TOKEN": TOKEN}
         done = await in_thread(locustfile, RECORD.format(runner=runner), **environment)
     assert (done.returncode, done.stderr) == (0, "")
     assert server.paths == [f"/api/runs/{path}" for path in paths]
     if paths:
-        (_, wish), (_, end) = server.requests
-        assert json.loads(wish) == {"name": "soak", "sources": [], "tags": ["locust"], "notes": ""}
-        assert json.loads(end)["status"] == "completed"
+        wish, *marks, end = (json.loads(body) for _, body in server.requests)
+        assert wish == {
+            **{"name": "soak", "sources": ["locust", "locust-0", "locust-1"], "tags": ["locust"], "notes": ""},
+            "parameters": {"host": "https://shop.example.com", "users": 20},
+        }
+        assert [mark["name"] for mark in marks] == ["ramp-up", "steady"]
+        assert end["status"] == "completed"
 
 
 async def test_a_test_that_cannot_be_recorded_goes_on(locustfile):

@@ -291,6 +291,7 @@ PRODUCERS_BLOCKS = [
     Known("locust", NEEDS_INDEX),
     Known('source="load-3"', starts_a_run),
     Known("import stress_test_run", starts_a_run),
+    Known("run.record(", starts_a_run),
     Known("/alive/", with_k6(ends_completed)),
     Known("Sketch()", program("system", "load-4", p50_response_time_ms=12.5)),
     Known('"accuracy"', is_a_sketch),

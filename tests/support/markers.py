@@ -16,6 +16,7 @@ from metrics_stream.models import (
     ClientPreset,
     Dashboard,
     Panel,
+    RunPhase,
     ShareLink,
     TestRun,
     TokenName,
@@ -79,7 +80,12 @@ def plant() -> None:
         Panel.objects.create(dashboard=dashboard, title="Load", metric_type="system", fields=["throughput_tps", FIELD])
         Panel.objects.create(dashboard=dashboard, title=f"{MARK} panel", metric_type=TYPE, fields=["n"])
     _record("ours", [OURS])
-    _record(RUN, [OURS, SOURCE], name=f"{MARK} run", tags=[f"{MARK}-tag"], notes=f"{MARK} note")
+    said = {
+        "test": f"{MARK}-test",
+        "parameters": {f"{MARK} name": f"{MARK} value", "build": f"https://{MARK}.example/"},
+    }
+    _record(RUN, [OURS, SOURCE], name=f"{MARK} run", tags=[f"{MARK}-tag"], notes=f"{MARK} note", **said)
+    RunPhase.objects.create(run=TestRun.objects.get(slug=RUN), name=f"{MARK} phase", starts_at=timezone.now())
     _make_viewers(lobby)
     User.objects.create_user(f"{MARK}-user", f"{MARK}@example.com", "x")
     Group.objects.create(name=f"{MARK} group")

@@ -12,7 +12,7 @@ from django.urls import reverse
 
 from metrics_stream.conf import get_settings
 from metrics_stream.core.protocol.messages import CLIENT_MESSAGES, message_name
-from metrics_stream.models import ClientPreset, Dashboard, Panel, TestRun
+from metrics_stream.models import ClientPreset, Dashboard, Panel, RunPhase, TestRun
 from metrics_stream.models.dashboard_content import preset_of
 from metrics_stream.views.page_config import MOST_RUNS, describe_field, page_config
 
@@ -120,6 +120,8 @@ def test_dashboard_offers_the_runs_that_have_begun(client, operations):
         "ended_at": "2026-01-31T12:02:00+00:00",
     }
     assert offered()[0]["ended_at"] is None
+    RunPhase.objects.create(run=TestRun.objects.get(slug="run-1"), name="steady", starts_at=now)
+    assert offered()[-1]["phases"] == [{"name": "steady", "start": "2026-01-31T12:00:00.000000Z", "end": None}]
     assert offered("?run=run-0")[-1]["id"] == "run-0"
     assert len(offered("?run=run-1")) == len(offered("?run=gone")) == len(offered("?run=%00")) == MOST_RUNS
 

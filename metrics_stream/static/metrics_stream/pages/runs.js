@@ -18,6 +18,7 @@ const ACTIVE = new Set(["running", "paused"]);
  * @property {string} status
  * @property {number} startedMs
  * @property {number | null} endedMs
+ * @property {import("./phases.js").Phase[]} phases
  */
 
 export class Runs {
@@ -90,11 +91,16 @@ export class Runs {
 /** @param {Document} page @returns {Run[]} */
 function readRuns(page) {
   const found = JSON.parse(page.getElementById("page-runs")?.textContent ?? "[]");
-  return found.map(({ id, name, status, started_at: startedAt, ended_at: endedAt }) => ({
+  return found.map(({ id, name, status, started_at: startedAt, ended_at: endedAt, phases = [] }) => ({
     id,
     name,
     status,
     startedMs: Date.parse(startedAt),
     endedMs: endedAt === null ? null : Date.parse(endedAt),
+    phases: phases.map(({ name, start, end }) => ({
+      name,
+      startMs: Date.parse(start),
+      endMs: end === null ? null : Date.parse(end),
+    })),
   }));
 }

@@ -4,6 +4,10 @@
 import { setAttribute, setText } from "../charts/dom.js";
 import { formatDuration } from "../client/format.js";
 import { clock, minuteClock } from "../client/time_of_day.js";
+import { Phases } from "./phases.js";
+
+/** The phases of a replay that has none; always the same list, so that nothing is shown anew. */
+const NO_PHASES = [];
 
 /** The badge shows a frame by a beat, at most about once a second. */
 const BEAT_EVERY_MS = 1_000;
@@ -13,7 +17,7 @@ const day = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" 
 /** The parts, by their `data-time-…` attributes. */
 const PARTS = [
   ...["toggle", "toggle-word", "window", "zoom", "runs", "live", "lack", "lack-words", "lack-run"],
-  ...["replay", "slider", "at", "end", "speed", "whole", "title"],
+  ...["replay", "slider", "at", "end", "speed", "whole", "title", "phases"],
 ];
 
 export class TimeBar {
@@ -32,6 +36,7 @@ export class TimeBar {
     const find = (name) => root.querySelector(`[data-time-${name}]`);
     this.parts = Object.fromEntries(PARTS.map((name) => [name, find(name)]));
     this.title = page.title;
+    this.phases = new Phases(this.parts.phases, (atMs) => this.time.seek(atMs));
   }
 
   start() {
@@ -51,6 +56,7 @@ export class TimeBar {
     const recent = runs.querySelector('[value="recent"]');
     setAttribute(recent, "hidden", !this.time.config.history_seconds);
     setAttribute(recent, "disabled", !this.time.config.history_seconds);
+    this.phases.start();
     this.#listen(slider, "input", () => this.#dragSlider());
     this.#listen(slider, "change", () => this.#dropSlider());
     this.show();
@@ -58,6 +64,7 @@ export class TimeBar {
 
   stop() {
     for (const remove of this.#removers.splice(0)) remove();
+    this.phases.stop();
   }
 
   /** Show that live metrics have come. */
@@ -151,7 +158,9 @@ export class TimeBar {
     const { time, parts } = this;
     const { fromMs, untilMs, speed, run } = time.player;
     const atMs = this.#draggedMs ?? time.nowMs;
-    setText(parts.title, run === null ? "Recent past" : (time.runs.find(run)?.name ?? run));
+    const listed = time.runs.find(run);
+    setText(parts.title, run === null ? "Recent past" : (listed?.name ?? run));
+    this.phases.show(listed?.phases ?? NO_PHASES, atMs);
     setText(parts.at, formatInstant(atMs));
     const known = fromMs !== null && untilMs !== null && untilMs > fromMs;
     setAttribute(parts.slider, "disabled", !known);
