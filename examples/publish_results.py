@@ -53,17 +53,13 @@ def publish(options: argparse.Namespace) -> str:
     else:
         content, written_at = Path(options.file).read_bytes(), Path(options.file).stat().st_mtime
     results = read_results(content, options.format)
-    if options.started_at is not None and options.ended_at is not None:
-        started_at, ended_at = options.started_at, options.ended_at
-    else:
-        ended_at = written_at if options.ended_at is None else options.ended_at
-        started_at, ended_at = span_of(results, started_at=options.started_at, ended_at=ended_at)
-    metrics = list(system_metrics(results, started_at, ended_at))
+    span = span_of(results, started_at=options.started_at, ended_at=options.ended_at, written_at=written_at)
+    metrics = list(system_metrics(results, span))
     source = options.source or results.format
     url, token = os.environ["METRICS_URL"], os.environ["METRICS_TOKEN"]
     with Broadcaster(source=source, url=url, token=token) as stream:
         name = options.name or results.format
-        with stream.stress_test_run(name, started_at=started_at, ended_at=ended_at, tags=options.tag) as run:
+        with stream.stress_test_run(name, started_at=span.started_at, ended_at=span.ended_at, tags=options.tag) as run:
             run.record(metrics)
             return str(run.slug)
 

@@ -70,7 +70,8 @@ def _percentiles(found: RunTotals, rows: list[SeriesSummary]) -> dict[float, Fig
         named = percentile_in(row.field)
         if named is None or named.share is None or named.base != SKETCH or row.percentile is None or row.is_worst:
             continue
-        within = 0.0 if row.count == 1 else row.percentile * ACCURACY
+        # Beside a sketch, a published percentile may come from it.
+        within = 0.0 if row.count == 1 and found.measured is None else row.percentile * ACCURACY
         known[_percent(named.share)] = Figure(row.percentile, within)
     return known
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from metrics_stream.core.errors import ResultFileError
 from metrics_stream.core.formats.results.figures import Interval, Results, Totals
@@ -17,42 +17,64 @@ _NOTHING = {"response_time_ms": Sketch().encode()}
 _SHORTEST_SECONDS = 0.001
 
 
-def span_of(results: Results, *, ended_at: float, started_at: float | None = None) -> tuple[float, float]:
-    """Return the start and the end of a test, in seconds since 1970.
+class Span(NamedTuple):
+    """When a test began and ended, in seconds since 1970, and how long it took by the clock of its tool."""
 
-    What the file says counts, and what it leaves out is calculated with the duration: from `started_at` if that is
-    given, else back from `ended_at`. Raises ResultFileError if the file has no duration.
+    started_at: float
+    ended_at: float
+    seconds: float
+
+
+def span_of(results: Results, *, started_at: float | None, ended_at: float | None, written_at: float) -> Span:
+    """Return when a test took place.
+
+    What is given counts, then what the file says, and the rest is calculated with the duration. A file that says
+    neither start nor end was written at the end. Raises ResultFileError if the duration is needed and unknown.
     """
-    if results.started_at is not None and results.ended_at is not None:
-        return results.started_at, max(results.ended_at, results.started_at + _SHORTEST_SECONDS)
-    duration = results.totals.duration_seconds
+    seconds = _seconds_of(results.totals)
+    if started_at is None and ended_at is None:
+        started_at, ended_at = results.started_at, results.ended_at
+    if started_at is None or ended_at is None:
+        if seconds is None:
+            raise ResultFileError("the file does not say how long the test took; give its start and its end")
+        if started_at is not None:
+            ended_at = started_at + seconds
+        else:
+            ended_at = written_at if ended_at is None else ended_at
+            started_at = ended_at - seconds
+    ended_at = max(ended_at, started_at + _SHORTEST_SECONDS)
+    return Span(started_at, ended_at, ended_at - started_at if seconds is None else seconds)
+
+
+def _seconds_of(totals: Totals) -> float | None:
+    """Return the duration, which the rate tells more exactly than the rounded duration of a tool."""
+    duration, rate = totals.duration_seconds, totals.rate
     if duration is None:
-        raise ResultFileError("the file does not say how long the test took; give its start and its end")
-    seconds = max(duration.value, _SHORTEST_SECONDS)
-    if started_at is not None:
-        return started_at, started_at + seconds
-    ended_at = ended_at if results.ended_at is None else results.ended_at
-    return ended_at - seconds, ended_at
+        return None
+    if totals.requests and rate and rate.value:
+        exact = totals.requests / rate.value
+        if abs(exact - duration.value) <= duration.within:
+            return exact
+    return max(duration.value, _SHORTEST_SECONDS)
 
 
-def system_metrics(results: Results, started_at: float, ended_at: float) -> Iterator[dict[str, Any]]:
-    """Yield metrics of the type `system`: the course of the test where the file has it, and at the end its totals.
+def system_metrics(results: Results, span: Span) -> Iterator[dict[str, Any]]:
+    """Yield metrics of the type `system`: the course of the test where the file has it, else its totals at the end.
 
-    They are as for `broadcast_many`, and their timestamps lie between `started_at` and `ended_at`, in seconds since
-    1970.
+    They are as for `broadcast_many`, with timestamps within the span.
     """
     if results.intervals:
-        yield from _course(results, started_at, ended_at)
+        yield from _course(results, span)
         return
     totals = results.totals
     if totals.requests is not None:
         # Counters grow from a start, so that the run has all of their growth.
-        yield _metric(started_at, {**_counts(0, 0), "elapsed_seconds": 0.0})
-    seconds = ended_at - started_at
-    yield _metric(ended_at, {**_totals(totals), "elapsed_seconds": seconds}, seconds)
+        yield _metric(span.started_at, {**_counts(0, 0), "elapsed_seconds": 0.0})
+    yield _metric(span.ended_at, {**_totals(totals), "elapsed_seconds": span.seconds}, span.seconds)
 
 
-def _course(results: Results, started_at: float, ended_at: float) -> Iterator[dict[str, Any]]:
+def _course(results: Results, span: Span) -> Iterator[dict[str, Any]]:
+    started_at, ended_at, all_seconds = span
     # Without a start of its own, the file counts the seconds from the start of the test.
     shift = started_at if results.started_at is None else 0.0
     requests = failures = 0
@@ -60,7 +82,8 @@ def _course(results: Results, started_at: float, ended_at: float) -> Iterator[di
 
     def at(instant: float, data: dict[str, Any], seconds: float = 1.0) -> dict[str, Any]:
         instant = min(ended_at, max(started_at, instant))
-        counts = {**_counts(requests, failures), "elapsed_seconds": instant - started_at}
+        elapsed = all_seconds if instant == ended_at else min(all_seconds, instant - started_at)
+        counts = {**_counts(requests, failures), "elapsed_seconds": elapsed}
         return _metric(instant, {**counts, **data}, seconds)
 
     yield at(started_at, {"sketches": _NOTHING})
