@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import msgspec
 
-from metrics_stream.core.metrics.annotations import UNSTATED, Annotation, annotations_of
+from metrics_stream.core.metrics.annotations import UNSTATED, annotations_of
 from metrics_stream.core.metrics.permission import EVERYTHING, Permit
-from metrics_stream.core.metrics.summaries import is_percentile
+from metrics_stream.core.metrics.summaries import is_percentile, kind_of
 from metrics_stream.core.series.columns import Column, SeriesColumns, SeriesKey, downsample, make_grid
+from metrics_stream.core.series.counters import Counts, Span
+from metrics_stream.core.series.packing import Unpacked
 from metrics_stream.core.series.sketch_columns import SketchColumns
 from metrics_stream.models import SeriesGroup, TestRun
 from metrics_stream.runs.open_run import key_of
@@ -20,12 +22,16 @@ from metrics_stream.runs.span import recorded_span
 # One bucket of so many seconds contains every run.
 _END_OF_TIME = 253_402_300_800
 
+# A run is summarised in the coarsest tier that has so many buckets: rates of short runs need narrow ones.
+SUMMARY_POINTS = 61
+
 
 class SeriesSummary(msgspec.Struct, frozen=True, kw_only=True):
     """The summary of one series of a run.
 
-    A percentile has no mean. Its `percentile` is that of all measurements when all values came with sketches; else it
-    is the worst value, and `is_worst` is True.
+    A percentile or a counter has no mean. The mean of a rate or ratio is that of the run, from counts, if there are
+    counters beside it, else that of its values. The `percentile` of a percentile is that of all measurements when all
+    values came with sketches; else it is the worst value, and `is_worst` is True.
     """
 
     metric_type: str
@@ -79,44 +85,50 @@ def series(
 
 def summary(run: TestRun) -> list[SeriesSummary]:
     """Return count, minimum, maximum, mean and last value of each series of a run."""
-    if (span := recorded_span(run)) is None:
+    if (recorded := recorded_span(run)) is None:
         return []
-    since, until = span
+    since, until = recorded
     groups = {group.pk: group for group in SeriesGroup.objects.filter(run=run)}
-    parts = load_parts(
-        Wanted(groups.keys(), since, until, (), run.tiers_until), choose_tier(groups.keys(), until - since, 1)
-    )
-    return [
-        _summarize(key_of(groups[pk]), field, column, merged, stated.get(field, UNSTATED))
-        for pk, part in parts.items()
-        for merged in [_merge(part.sketches)]
-        for stated in [annotations_of(groups[pk].units, groups[pk].windows)]
-        for field, column in part.columns.items()
-    ]
+    tier = choose_tier(groups.keys(), until - since, SUMMARY_POINTS)
+    parts = load_parts(Wanted(groups.keys(), since, until, (), run.tiers_until), tier)
+    began_at = min(since, run.started_at.timestamp() if run.started_at else since)
+    span = Span(int(since // tier), int(until // tier) + 1, tier, began_at, since, until)
+    return [one for pk, part in parts.items() for one in _summarize(groups[pk], part, span)]
 
 
-def _summarize(
-    key: SeriesKey, field: str, column: Column, sketches: SketchColumns, stated: Annotation
-) -> SeriesSummary:
-    count, most = sum(column.counts), max(column.highs)
-    percentile, is_worst = None, False
-    if is_percentile(field):
-        found = sketches.percentiles(field, [0], [count], [column.lasts[-1]])
-        is_worst = found is None and count > 1
-        percentile = most if found is None else found[0]
-    return SeriesSummary(
-        **key._asdict(),
-        field=field,
-        count=count,
-        min=min(column.lows),
-        max=most,
-        mean=None if is_percentile(field) else sum(column.totals) / count,
-        last=column.lasts[-1],
-        percentile=percentile,
-        is_worst=is_worst,
-        unit=stated.unit,
-        window_seconds=stated.window_seconds,
-    )
+def _summarize(group: SeriesGroup, part: Unpacked, span: Span) -> Iterator[SeriesSummary]:
+    key, merged, stated = key_of(group), _merge(part.sketches), annotations_of(group.units, group.windows)
+    counts: dict[str, Counts] = {}
+    for field, column in part.columns.items():
+        prefix = field[: field.rfind(".") + 1]
+        if prefix not in counts:
+            counts[prefix] = Counts(part.columns, span, prefix)
+        count, most = sum(column.counts), max(column.highs)
+        percentile, is_worst = None, False
+        if is_percentile(field):
+            found = merged.percentiles(field, [0], [count], [column.lasts[-1]])
+            is_worst = found is None and count > 1
+            percentile = most if found is None else found[0]
+        unit, window_seconds = stated.get(field, UNSTATED)
+        yield SeriesSummary(
+            **key._asdict(),
+            field=field,
+            count=count,
+            min=min(column.lows),
+            max=most,
+            mean=_mean(field, column, counts[prefix].mean(field)),
+            last=column.lasts[-1],
+            percentile=percentile,
+            is_worst=is_worst,
+            unit=unit,
+            window_seconds=window_seconds,
+        )
+
+
+def _mean(field: str, column: Column, counted: float | None) -> float | None:
+    if kind_of(field) in {"percentile", "counter"}:
+        return None
+    return sum(column.totals) / sum(column.counts) if counted is None else counted
 
 
 def _merge(sketches: SketchColumns) -> SketchColumns:
@@ -181,7 +193,7 @@ def _read(
     parts = load_parts(Wanted(by_pk.keys(), since, until, fields, edges), tier)
     grid = make_grid(since, until, bucket_seconds=tier, max_points=max_points)
     return [
-        _use_worst_percentile(one)
+        one
         for pk, group in by_pk.items()
         if pk in parts
         for one in downsample(
@@ -194,10 +206,3 @@ def _read(
             annotations=annotations_of(group.units, group.windows),
         )
     ]
-
-
-def _use_worst_percentile(one: SeriesColumns) -> SeriesColumns:
-    """Return a series of percentiles with the worst of each bucket, when a bucket has several and no sketches."""
-    if one.percentile is not None or max(one.count) == 1 or not is_percentile(one.field):
-        return one
-    return msgspec.structs.replace(one, percentile=one.max, is_worst=True)

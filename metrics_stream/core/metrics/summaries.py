@@ -235,7 +235,7 @@ class Fields:
     def _render_numbers(self, name: str, numbers: Numbers, found: Rendered, path: str) -> float:
         kind = kind_of(path)
         summed = found.summary[path] = {"count": numbers.count, "min": numbers.least, "max": numbers.most}
-        if kind != "percentile":
+        if kind not in {"percentile", "counter"}:
             summed["mean"] = numbers.mean
         summed["last"] = numbers.last
         match kind:

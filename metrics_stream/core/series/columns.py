@@ -17,6 +17,7 @@ import msgspec
 
 from metrics_stream.core.metrics.annotations import UNSTATED, Annotation
 from metrics_stream.core.metrics.permission import Permit
+from metrics_stream.core.metrics.summaries import is_percentile
 from metrics_stream.core.series.sketch_columns import SketchColumns
 
 
@@ -33,7 +34,7 @@ class SeriesColumns(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     Bucket k begins at `starts_at` + k · `bucket_seconds`. `percentile` is set for a field that is a percentile where
     buckets hold several values: the percentile of everything measured in the bucket if all values came with sketches,
-    else the worst value, and then `is_worst` is True. The recent past keeps no sketches, so it has no `percentile`.
+    else the worst value, and then `is_worst` is True. The recent past keeps no sketches, so it has the worst.
     `nulls` are the buckets without a value in which the producer published null: there the line ends. `unit` and
     `window_seconds` are what the producer stated last: over which time each published value was measured.
     """
@@ -275,6 +276,9 @@ def downsample(
                 buckets, bounds = part.buckets, bounds_of(part.buckets, grid.factor)
             part = part.widened(bounds)
         unit, window_seconds = annotations.get(field, UNSTATED)
+        percentile = merged.percentiles(field, part.buckets, part.counts, part.lasts)
+        # Without sketches the worst of a bucket stands for it.
+        is_worst = percentile is None and not part.is_single and max(part.counts) > 1 and is_percentile(field)
         yield SeriesColumns(
             metric_type=key.metric_type,
             source=key.source,
@@ -288,7 +292,8 @@ def downsample(
             mean=[total / count for total, count in zip(part.totals, part.counts, strict=True)],
             last=part.lasts.tolist(),
             count=part.counts.tolist(),
-            percentile=merged.percentiles(field, part.buckets, part.counts, part.lasts),
+            percentile=part.highs.tolist() if is_worst else percentile,
+            is_worst=is_worst,
             nulls=[bucket - grid.first for bucket in sorted(set(part.nulls).difference(part.buckets))],
             unit=unit,
             window_seconds=window_seconds,

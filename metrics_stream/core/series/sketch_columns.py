@@ -75,6 +75,10 @@ class SketchColumns:
             for bucket, tally in column.items():
                 self.add(name, bucket // factor, *tally)
 
+    def tallies(self, name: str) -> Iterator[tuple[int, Tally]]:
+        """Yield the buckets of a name, each with its merged sketch."""
+        yield from self._columns.get(name, {}).items()
+
     def drop(self, first: int, end: int) -> None:
         """Drop the buckets from `first` up to before `end`."""
         for name, column in self._columns.items():

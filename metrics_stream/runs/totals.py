@@ -1,0 +1,242 @@
+"""The totals of a test run, or of a span of it: requests, failures, rate, response times of everything, peak users."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from metrics_stream.core.metrics.catalogue import SYSTEM
+from metrics_stream.core.metrics.permission import EVERYTHING, Permit
+from metrics_stream.core.metrics.sketch import Sketch
+from metrics_stream.core.metrics.summaries import SKETCHES
+from metrics_stream.core.series.columns import SeriesKey
+from metrics_stream.core.series.counters import (
+    AVERAGE,
+    ELAPSED,
+    FAILURES,
+    REQUESTS,
+    RESPONSE_TIMES,
+    SUCCESSES,
+    Counts,
+    Span,
+)
+from metrics_stream.core.series.packing import Unpacked
+from metrics_stream.core.series.sketch_columns import SketchColumns
+from metrics_stream.models import SeriesGroup, TestRun
+from metrics_stream.runs.open_run import key_of
+from metrics_stream.runs.parts import Wanted, choose_tier, load_parts
+from metrics_stream.runs.span import recorded_span
+
+PERCENTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99, "p999": 0.999}
+SKETCH = "response_time_ms"
+
+_USERS = ("users", "vus", "active_users", "concurrent_users", "user_count")
+_MAXIMUM = "max_response_time_ms"
+_THROUGHPUTS = ("throughput_tps", "transactions_per_second")
+_RATES = ("error_rate", "failure_rate")
+_WANTED = (
+    *(*REQUESTS, *FAILURES, *SUCCESSES, *RESPONSE_TIMES, *ELAPSED, *_USERS, *_THROUGHPUTS, *_RATES),
+    *(_MAXIMUM, AVERAGE),
+)
+
+# A span is read in the finest tier up to this many seconds: its ends are then exact to a second.
+_FINE_SECONDS = 7_200
+
+# The last value of a counter before a span is looked for in this much time before it.
+_SECONDS_BEFORE = 600
+
+
+class RunTotals(msgspec.Struct, frozen=True, kw_only=True):
+    """Totals of a span between two instants in seconds since 1970; what is unknown is None.
+
+    `sources` are those whose requests are counted. `seconds` is the time that their counts cover: the longest of them.
+    Times are in milliseconds. `percentiles` are those of all response times in the span, within 1 %, by `PERCENTILES`;
+    None if a metric came without a sketch. `measured` is the number of response times in them.
+    """
+
+    since: float
+    until: float
+    metric_type: str | None = None
+    sources: list[str] = []
+    requests: float | None = None
+    failures: float | None = None
+    error_rate: float | None = None
+    rate: float | None = None
+    seconds: float | None = None
+    mean_ms: float | None = None
+    max_ms: float | None = None
+    percentiles: dict[str, float | None] = {}
+    measured: int | None = None
+    peak_users: float | None = None
+
+
+def totals(
+    run: TestRun, *, permit: Permit = EVERYTHING, since: float | None = None, until: float | None = None
+) -> RunTotals | None:
+    """Return the totals of what a permit shows of a run, or of a span of it; None if nothing was recorded."""
+    if (recorded := recorded_span(run)) is None:
+        return None
+    first_at, last_at = recorded
+    is_span = since is not None or until is not None
+    since = first_at if since is None else max(since, first_at)
+    until = last_at if until is None else min(until, last_at)
+    if until < since:
+        return RunTotals(since=since, until=since)
+    groups = {group.pk: group for group in SeriesGroup.objects.filter(run=run) if _has_wanted(group, permit)}
+    tier = choose_tier(groups.keys(), until - since, _FINE_SECONDS // 10)
+    # The end is part of the run, but not of a span: the next one begins with it.
+    end = math.ceil(until / tier) if is_span and until < last_at else int(until // tier) + 1
+    began_at = run.started_at.timestamp() if run.started_at else first_at
+    span = Span(int(since // tier), end, tier, min(began_at, first_at), first_at, last_at)
+    parts = load_parts(Wanted(groups.keys(), max(first_at, since - _SECONDS_BEFORE), until, (), run.tiers_until), tier)
+    shown = {key_of(groups[pk]): _permitted(key_of(groups[pk]), part, permit) for pk, part in parts.items()}
+    chosen = _choose_keys(shown)
+    return _sum_up({key: shown[key] for key in chosen}, shown, span, (since, until), is_span=is_span)
+
+
+def _has_wanted(group: SeriesGroup, permit: Permit) -> bool:
+    names = {field.rpartition(".")[2] for field in group.fields}
+    is_covered = permit.grants is None or bool(permit.grants_for(group.metric_type, group.source))
+    return is_covered and not names.isdisjoint(_WANTED)
+
+
+def _permitted(key: SeriesKey, part: Unpacked, permit: Permit) -> Unpacked:
+    columns = {field: column for field, column in part.columns.items() if permit.shows(*key, field)}
+    sees_sketches = any(
+        permit.shows(*key, field) for field in (SKETCHES, *(f"{name}_{SKETCH}" for name in PERCENTILES))
+    )
+    return Unpacked(columns, part.sketches if sees_sketches else SketchColumns())
+
+
+def _choose_keys(shown: Mapping[SeriesKey, Unpacked]) -> list[SeriesKey]:
+    """Return the keys whose requests are counted: of one metric type, those without agents before those with.
+
+    A test says the same in several types: a system and its agents, for example. The name that comes first in REQUESTS
+    decides, so that nothing is counted twice.
+    """
+    for name in (*REQUESTS, *_THROUGHPUTS):
+        for of_agents in (False, True):
+            holding = [
+                key for key, part in shown.items() if name in part.columns and (key.agent_id is not None) is of_agents
+            ]
+            if holding:
+                types = [key.metric_type for key in holding]
+                chosen = SYSTEM.slug if SYSTEM.slug in types else types[0]
+                return [key for key in holding if key.metric_type == chosen]
+    return []
+
+
+def _sum_up(
+    chosen: Mapping[SeriesKey, Unpacked],
+    shown: Mapping[SeriesKey, Unpacked],
+    span: Span,
+    between: tuple[float, float],
+    *,
+    is_span: bool,
+) -> RunTotals:
+    counts = [Counts(part.columns, span) for part in chosen.values()]
+    requests, failures = _total(item.requests for item in counts), _total(item.failures for item in counts)
+    seconds = max((item.seconds or 0.0 for item in counts), default=0.0) or None
+    sketch, is_complete = _merge(chosen.values(), span)
+    highest = _highest(chosen.values(), span)
+    if len(sketch) and is_complete and (is_span or highest is None):
+        # A maximum that counts since the start of the test says nothing about a later span.
+        highest = sketch.quantile(1.0)
+    return RunTotals(
+        since=between[0],
+        until=between[1],
+        metric_type=next(iter(chosen)).metric_type if chosen else None,
+        sources=sorted({key.source for key in chosen}),
+        requests=requests,
+        failures=failures,
+        error_rate=_error_rate(requests, failures, chosen.values(), span),
+        rate=_rate(counts, chosen.values(), span),
+        seconds=seconds,
+        mean_ms=_mean(counts),
+        max_ms=highest,
+        percentiles={
+            name: sketch.quantile(share) if len(sketch) and is_complete else None for name, share in PERCENTILES.items()
+        },
+        measured=len(sketch) if len(sketch) and is_complete else None,
+        peak_users=_peak_users(chosen, shown, span),
+    )
+
+
+def _total(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
+
+
+def _error_rate(requests: float | None, failures: float | None, parts: Iterable[Unpacked], span: Span) -> float | None:
+    if requests and failures is not None:
+        return failures / requests
+    return _mean_of(_RATES, parts, span)
+
+
+def _rate(counts: Sequence[Counts], parts: Iterable[Unpacked], span: Span) -> float | None:
+    rates = [item.rate() for item in counts]
+    if any(rate is not None for rate in rates):
+        return _total(rates)
+    return _mean_of(_THROUGHPUTS, parts, span)
+
+
+def _mean(counts: Sequence[Counts]) -> float | None:
+    weighted = [
+        (mean, requests) for item in counts if (mean := item.mean(AVERAGE)) is not None and (requests := item.requests)
+    ]
+    weight = sum(requests for _, requests in weighted)
+    return sum(mean * requests for mean, requests in weighted) / weight if weight else None
+
+
+def _mean_of(names: Sequence[str], parts: Iterable[Unpacked], span: Span) -> float | None:
+    """Return the mean over time of the first of some fields that exists, where there are no counts."""
+    for part in parts:
+        for name in names:
+            if (column := part.columns.get(name)) is not None:
+                found = column.between(span.first, span.end)
+                if found.buckets:
+                    return sum(found.totals) / sum(found.counts)
+    return None
+
+
+def _highest(parts: Iterable[Unpacked], span: Span) -> float | None:
+    found = [
+        max(column.highs)
+        for part in parts
+        if (whole := part.columns.get(_MAXIMUM)) is not None and (column := whole.between(span.first, span.end)).buckets
+    ]
+    return max(found, default=None)
+
+
+def _merge(parts: Iterable[Unpacked], span: Span) -> tuple[Sketch, bool]:
+    """Return the merged sketch of a span, and whether all metrics with requests in it had one."""
+    merged, is_complete = Sketch(), True
+    for part in parts:
+        with_sketch = 0
+        for bucket, tally in part.sketches.tallies(SKETCH):
+            if span.first <= bucket < span.end:
+                merged.merge(tally.sketch)
+                with_sketch += tally.metrics
+        counter = next((part.columns[name] for name in (*REQUESTS, *_THROUGHPUTS) if name in part.columns), None)
+        published = 0 if counter is None else sum(counter.between(span.first, span.end).counts)
+        is_complete = is_complete and with_sketch >= published
+    return merged, is_complete
+
+
+def _peak_users(chosen: Mapping[SeriesKey, Unpacked], shown: Mapping[SeriesKey, Unpacked], span: Span) -> float | None:
+    """Return the most users at a time: their sum over the sources of requests, else over all that say them."""
+    for parts in (chosen, shown):
+        at: Counter[int] = Counter()
+        for key, part in parts.items():
+            if parts is shown and key.agent_id is not None:
+                continue
+            column = next((part.columns[name] for name in _USERS if name in part.columns), None)
+            if column is not None:
+                found = column.between(span.first, span.end)
+                at.update(dict(zip(found.buckets, found.highs, strict=True)))
+        if at:
+            return max(at.values())
+    return None
