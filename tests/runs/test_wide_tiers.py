@@ -16,7 +16,7 @@ HOUR = 3_600
 def values(begin, end, step=300, sources=("web-1", "web-2")):
     """Return metrics of a source in turn, one every `step` seconds."""
     return [
-        metric(at, {"tps": at % 977, "total": at}, source=sources[at // step % len(sources)])
+        metric(at, {"tps": at % 977, "level": at}, source=sources[at // step % len(sources)])
         for at in range(begin, end, step)
     ]
 
@@ -77,7 +77,7 @@ def test_a_takeover_in_the_middle_changes_nothing():
 def test_late_metrics_come_into_wide_buckets_that_are_made_already():
     run, recording = start_run(), Recording("soak")
     early = values(0, 13 * HOUR)
-    late = [metric(at, {"tps": 5_000.0 + at, "total": 1}, source="web-2") for at in (20, 4_000, 4_010, 8 * HOUR)]
+    late = [metric(at, {"tps": 5_000.0 + at, "level": 1}, source="web-2") for at in (20, 4_000, 4_010, 8 * HOUR)]
     recording.record(*early)
     recording.record(*values(13 * HOUR, 14 * HOUR))
     recording.now += 20

@@ -193,7 +193,7 @@ def _describe_allowed(path: str, expected: str) -> str:
         return f"allowed: {', '.join(MODES)}"
     words = _WORDS.get(expected, expected)
     if bounds := _BOUNDS.get(path.removeprefix("$.")):
-        words += f" from {bounds[0]:g} to {bounds[1]:g}"
+        words += f" from {bounds[0]:.15g} to {bounds[1]:.15g}"
     return f"it must be {words}"
 
 
