@@ -1,11 +1,12 @@
 """A small picture of one series, as the paths of an inline SVG.
 
 The line is the mean of each bucket. The band behind it goes from the least to the greatest value, so that a spike is
-visible at any width of the buckets. The line has a gap where nothing was recorded.
+visible at any width of the buckets. The line has a gap where nothing was recorded, or where null was published.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
@@ -63,10 +64,15 @@ def _pieces(series: SeriesColumns, since: float, duration: float) -> list[list[P
     gap = _GAP * median([after - before for before, after in pairwise(series.buckets)] or [1])
     pieces: list[list[Point]] = []
     before = None
+    nulls = deque(series.nulls)
     for bucket, *values in zip(series.buckets, series.mean, series.min, series.max, strict=True):
         middle = series.starts_at + (bucket + 0.5) * series.bucket_seconds
         x = min(max((middle - since) / duration, 0.0), 1.0) * WIDTH
-        if before is None or bucket - before > gap:
+        is_ended = before is None or bucket - before > gap
+        while nulls and nulls[0] < bucket:
+            nulls.popleft()
+            is_ended = True
+        if is_ended:
             pieces.append([])
         before = bucket
         mean, low, high = values

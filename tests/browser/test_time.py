@@ -207,11 +207,17 @@ def test_drag_over_a_chart_shows_that_stretch_on_all_of_them(page: Page, stack: 
     expect(page).to_have_url(re.compile(r"from=\d{4}-.*&to=\d{4}-"))
     reset = page.get_by_role("button", name="Reset zoom")
     expect(reset).to_be_visible()
+    # Numbers stay at the present, and say so.
+    expect(badge(page)).to_have_text("Zoomed in")
+    expect(panel(page, "Throughput", "number").locator("[data-panel-now]")).to_have_text("now")
+    expect(panel(page, "Throughput", "line").locator("[data-panel-now]")).to_be_hidden()
     other = page.context.new_page()
     other.goto(page.url)
     expect(other.get_by_role("button", name="Reset zoom")).to_be_visible()
     page.mouse.dblclick(box["x"] + 60, box["y"] + 50)
     expect(reset).to_be_hidden()
+    expect(badge(page)).to_have_text("Live")
+    expect(panel(page, "Throughput", "number").locator("[data-panel-now]")).to_be_hidden()
     expect(page).to_have_url(re.compile("/operations/$"))
 
 

@@ -199,3 +199,42 @@ def test_ended_line_continues_where_the_server_has_the_missing_metrics(page: Pag
     assert filled == [10.2, 11.2, 5, 13.2, 14.2, None]
     assert lacking == [10.2, 11.2, None, 13.2, 14.2, None]
     assert within == [10.2, 11.2, 13.2, 14.2, None]
+
+
+def test_null_ends_the_line_live_and_in_the_past_alike(page: Page):
+    code = f"""{SERIES}
+      const numbers = [5, 6, null, 7, null, null, 8, 9];
+      const live = newSeries();
+      numbers.forEach((value, second) => live.add(second * 1000 + 500, value ?? NaN));
+      const summary = {{fromMs: 0, bucketMs: 1000, untilMs: 8000}};
+      const places = numbers.map((value, second) => (value === null ? null : second)).filter((each) => each !== null);
+      const last = places.map((second) => numbers[second]);
+      const nulls = numbers.map((value, second) => (value === null ? second : null)).filter((each) => each !== null);
+      const fill = (series) => series.fill({{...summary, buckets: places, last, nulls}});
+      const filled = newSeries();
+      fill(filled);
+      const again = newSeries();
+      numbers.slice(5).forEach((value, index) => again.add((index + 5) * 1000 + 500, value ?? NaN));
+      fill(again);
+      fill(again);
+      const {{lineGeometry}} = await import("/static/metrics_stream/client/line_geometry.js");
+      const piecesOf = (series) => {{
+        const [{{values}}] = lineGeometry([series], 0, 8000, 600).traces;
+        return values.map((value) => value ?? "|").join(" ").replace(/\\|( \\|)+/g, "|");
+      }};
+      return [live, filled, again].map(piecesOf);
+    """
+    live, filled, again = run(page, "client/series", code)
+    assert live == "5 6 | 7 | 8 9"
+    assert filled == live
+    assert again == live
+
+
+def test_null_before_the_first_value_and_after_the_last_leaves_the_line_whole(page: Page):
+    code = f"""{SERIES}
+      const series = newSeries();
+      series.fill({{fromMs: 0, bucketMs: 1000, untilMs: 8000, buckets: [2, 3], last: [7, 8], nulls: [0, 1, 4]}});
+      series.add(5500, 9);
+      return pointsOf(series).map(([, value]) => value);
+    """
+    assert run(page, "client/series", code) == [7, 8, None, 9]

@@ -3,7 +3,7 @@
 import { formatDuration, formatNumber, NO_VALUE } from "../client/format.js";
 import { levelOf } from "../client/levels.js";
 import { Sketch, WIDTH } from "../client/sketch.js";
-import { scaleOf } from "../client/units.js";
+import { scaleUnit } from "../client/units.js";
 import { element, KeyedList, setAttribute, setStyle, setText } from "./dom.js";
 import { valueLabels } from "./value_axis.js";
 
@@ -278,7 +278,7 @@ function roundAbove(count) {
 /** A tick has one significant digit, which its label shows. */
 function tickLabel(value, unit) {
   if (unit === "ms" && value >= 1000) return `${formatNumber(value / 1000, "", 0)}\u00a0s`;
-  const scale = scaleOf(value, unit);
+  const scale = scaleUnit(value, unit);
   if (scale !== null) return `${formatNumber(value / scale.divisor, "", 0)}\u00a0${scale.unit}`;
   if (value >= 10_000) return formatNumber(value, unit);
   const digits = -Math.floor(Math.log10(value * (unit === "ratio" ? 100 : 1)) + 1e-9);

@@ -2,7 +2,7 @@
 
 import { isShare } from "../client/bounds.js";
 import { formatNumber } from "../client/format.js";
-import { scaleOf } from "../client/units.js";
+import { scaleUnit } from "../client/units.js";
 
 /** From which value on labels are scaled, by what, and the letter for it. */
 const UNSCALED = [0, 1, ""];
@@ -71,7 +71,7 @@ export function valueLabels(splits, unit) {
     const decimals = decimalsOf(step, unit === "ratio" ? 0.01 : 1);
     return splits.map((value) => formatNumber(value, unit, decimals));
   }
-  const scale = scaleOf(largest, unit);
+  const scale = scaleUnit(largest, unit);
   if (scale !== null) {
     const decimals = decimalsOf(step, scale.divisor);
     return splits.map((value) => `${formatNumber(value / scale.divisor, "", decimals)}\u00a0${scale.unit}`);

@@ -1,6 +1,6 @@
 // Numbers, units, ages and names as texts for people.
 
-import { scaleOf } from "./units.js";
+import { scaleUnit } from "./units.js";
 
 /** @typedef {{text: string, unit: string, prefix: string}} Parts `prefix` precedes the number, `unit` follows it */
 
@@ -121,7 +121,7 @@ export function formatParts(value, unit = "", decimals = null) {
     if (size > 0 && size < 0.0995) return signed(significant(shown), suffix, prefix);
     return signed(size >= 99.95 ? fixed(shown, 0) : fixed(shown, 1), suffix, prefix);
   }
-  const scale = scaleOf(Math.abs(shown), unit);
+  const scale = scaleUnit(Math.abs(shown), unit);
   if (scale !== null) return scaled(shown, scale);
   if (unit === "s" && Math.abs(shown) >= 99.95) {
     const [factor, name] = LONG_TIMES.find(([, , from]) => Math.abs(shown) >= from);

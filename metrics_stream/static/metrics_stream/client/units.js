@@ -33,7 +33,7 @@ const NEXT = 0.9995;
  * @param {string} unit
  * @returns {{unit: string, divisor: number, isSmallest: boolean} | null} null for a unit of another kind
  */
-export function scaleOf(size, unit) {
+export function scaleUnit(size, unit) {
   const own = SPELLINGS.get(unit) ?? unit;
   const family = FAMILIES.find(([, units]) => units.includes(own));
   if (family === undefined) return null;
