@@ -84,8 +84,8 @@ RULES: tuple[Rule, ...] = (
         threshold=0.95,
         seconds=10.0,
         unit="ratio",
-        words="{source} reaches {value} of its target load: the figures are those of a lighter test",
-        past="{source} reached only {value} of its target load: the figures are those of a lighter test",
+        words="the load of {source} is {value} of its target: the figures are those of a lighter test",
+        past="the load of {source} was down to {value} of its target: the figures are those of a lighter test",
     ),
     # k6 counts the iterations that it could not start in time: each of them is load that was not offered.
     Rule(

@@ -41,6 +41,28 @@ async def test_the_order_of_a_request_is_that_of_the_history(publisher):
     assert get_runtime().telemetry.metrics_ingested >= 1000
 
 
+@pytest.mark.parametrize(
+    ("headers", "origin"),
+    [
+        ({"metrics_program": "load-1:4711"}, "load-1:4711 (token k6 in Oslo)"),
+        ({}, "127.0.0.1 (token k6 in Oslo)"),
+        ({"metrics_program": "x" * 201}, "127.0.0.1 (token k6 in Oslo)"),
+    ],
+)
+async def test_a_publication_names_its_program(publisher, monkeypatch, headers, origin):
+    origins = []
+    send = Bus.send
+
+    async def keep(self, publication):
+        origins.append(publication.origin)
+        await send(self, publication)
+
+    monkeypatch.setattr(Bus, "send", keep)
+    await publisher.publish(item(1), **headers)
+    await publisher.publish(item(2), idempotency_key="once", **headers)
+    assert origins == [origin] * 2
+
+
 async def test_a_timestamp_is_iso_8601_or_seconds_or_now(publisher):
     stamps = ["2026-01-31T12:00:00Z", "2026-01-31T13:00:00+01:00", 1769860800, 1769860800000, "1769860800", None]
     before = timezone.now().isoformat()

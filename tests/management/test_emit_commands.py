@@ -15,6 +15,7 @@ from django.core.management import CommandError, call_command
 
 from metrics_stream.broadcast import make_metric
 from metrics_stream.collectors import pace
+from metrics_stream.conf import get_settings
 from metrics_stream.management.commands import emit_demo_metrics, emit_host_metrics
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -117,7 +118,7 @@ def test_host_publishes_this_machine(recorded: list[RecordingBroadcaster]) -> No
     output = io.StringIO()
     call_command("emit_host_metrics", interval=0.5, duration=2, stdout=output)
     [stream] = recorded
-    assert stream.source is None, "so that the setting decides"
+    assert stream.source == f"{get_settings().source}-host", "a program that names no source has the setting's"
     assert [metric_type for metric_type, _ in stream.metrics] == ["system"] * 4
     assert all({"cpu_utilization", "memory_utilization"} <= set(data) for _, data in stream.metrics)
     assert re.match(r"host 0:00, cpu \d+%, memory \d+%: 1 metrics published, 0 dropped\n", output.getvalue())
