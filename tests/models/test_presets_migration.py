@@ -8,7 +8,7 @@ from django.apps import apps
 from metrics_stream.conf import get_settings
 from metrics_stream.models import ClientPreset
 
-migration = import_module("metrics_stream.migrations.0015_presets_of_the_original")
+migration = import_module("metrics_stream.migrations.0016_presets_of_the_original")
 
 
 @pytest.mark.django_db

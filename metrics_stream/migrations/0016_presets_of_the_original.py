@@ -22,7 +22,7 @@ def follow_host_metrics(apps: Any, schema_editor: Any) -> None:
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('metrics_stream', '0012_audit_log'),
+        ('metrics_stream', '0015_annotations_of_series'),
     ]
 
     operations = installed_only([
