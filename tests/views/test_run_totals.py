@@ -1,5 +1,7 @@
 """The totals on the page of a run and in its summary file, of the whole run and of a span."""
 
+from html import unescape
+
 import pytest
 
 from metrics_stream.core.metrics.sketch import Sketch
@@ -63,7 +65,7 @@ def test_a_span_in_the_address_has_totals_of_its_own(client, since, until):
 )
 def test_what_is_no_span_is_said(client, query, words):
     record()
-    assert words in text(client.get(f"/runs/soak/?{query}"))
+    assert words in unescape(text(client.get(f"/runs/soak/?{query}")))
     answer = client.get(f"/runs/soak/summary.json?{query}")
     assert answer.status_code == 400
     assert words in answer.json()["message"]
