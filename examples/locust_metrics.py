@@ -22,43 +22,60 @@ class Totals(Protocol):
     num_fail_per_sec: Mapping[int, int]
     avg_response_time: float
     max_response_time: float
+    total_response_time: float
     response_times: Mapping[int, int]
     """The number of requests by response time in milliseconds, which Locust rounds to two digits."""
 
-    def get_current_response_time_percentile(self, percent: float) -> float | None:
-        """Return a percentile of the newest response times, in ms; without requests the answer varies."""
+
+SYSTEM_WINDOWS = dict.fromkeys(
+    ("throughput_tps", "error_rate", "p50_response_time_ms", "p95_response_time_ms", "p99_response_time_ms"),
+    WINDOW_SECONDS,
+)
+"""Over how many seconds the values of a `system` metric are measured, by field."""
+
+AGENT_WINDOWS = {
+    "success_rate": WINDOW_SECONDS,
+    **dict.fromkeys(("avg_response_time_ms", "p95_response_time_ms", "p99_response_time_ms"), 1),
+}
 
 
 class SystemMeter:
-    """Make `system` metrics from Locust's totals of the whole test."""
+    """Make `system` metrics from Locust's totals of the whole test; take one a second."""
 
     def __init__(self, *, report_seconds: float = 0.0) -> None:
         """`report_seconds` is how long it may take until workers report their counts."""
         self._report_seconds = report_seconds
         self._response_times: dict[int, int] = {}
+        self._recent: deque[Sketch] = deque(maxlen=WINDOW_SECONDS)
 
     def take(self, total: Totals, *, users: int, now: float) -> dict[str, Any]:
-        """Return the data of a metric: Locust's numbers, and a sketch of the response times since the last metric."""
+        """Return the data of a metric: Locust's numbers, and a sketch of the response times since the last metric.
+
+        The percentiles are those of the newest sketches together, so that they are the same live and in a recording.
+        """
         seconds = current_seconds(total, now - self._report_seconds)
         done = sum(total.num_reqs_per_sec.get(second, 0) for second in seconds)
         failed = sum(total.num_fail_per_sec.get(second, 0) for second in seconds)
-        answered_at = total.last_request_timestamp
-        is_answered = answered_at is not None and now - answered_at <= WINDOW_SECONDS
-        p50, p95, p99 = (
-            total.get_current_response_time_percentile(part) if is_answered else None for part in (0.50, 0.95, 0.99)
-        )
+        newest = self._sketch(total)
+        self._recent.append(newest)
+        current = Sketch()
+        for sketch in self._recent:
+            current.merge(sketch)
         return {
             "throughput_tps": done / len(seconds) if seconds else None,
             "requests_total": total.num_requests,
             "requests_successful": total.num_requests - total.num_failures,
             "requests_failed": total.num_failures,
             "avg_response_time_ms": total.avg_response_time if total.num_requests else None,
-            "p50_response_time_ms": p50,
-            "p95_response_time_ms": p95,
-            "p99_response_time_ms": p99,
+            "response_time_total_ms": total.total_response_time,
+            "p50_response_time_ms": current.quantile(0.50),
+            "p95_response_time_ms": current.quantile(0.95),
+            "p99_response_time_ms": current.quantile(0.99),
             "max_response_time_ms": total.max_response_time if total.num_requests else None,
-            "sketches": {"response_time_ms": self._sketch(total).encode()},
+            "sketches": {"response_time_ms": newest.encode()},
             "error_rate": share(failed, done),
+            # Locust divides by this time for the rate of the whole test.
+            "elapsed_seconds": max(0.0, (total.last_request_timestamp or total.start_time) - total.start_time),
             "users": users,
         }
 
@@ -134,8 +151,8 @@ class AgentMeter:
 
 
 def percentile(ordered: Sequence[float], part: float) -> float | None:
-    """Return the smallest value that at least this part of the values does not exceed; None without values."""
-    return ordered[max(0, -int(-part * len(ordered) // 1) - 1)] if ordered else None
+    """Return the value that this part of the values is below, by Locust's rank; None without values."""
+    return ordered[min(len(ordered) - 1, int(part * len(ordered)))] if ordered else None
 
 
 def share(part: float, whole: float) -> float | None:

@@ -34,7 +34,7 @@ from locust.runners import WORKER_REPORT_INTERVAL, MasterRunner, WorkerRunner
 # Locust patches the program before it reads this file, as gevent requires.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from examples.locust_metrics import AgentMeter, SystemMeter
+from examples.locust_metrics import AGENT_WINDOWS, SYSTEM_WINDOWS, AgentMeter, SystemMeter
 from metrics_stream.broadcast import Broadcaster, BroadcastError
 from metrics_stream.core.errors import MetricsStreamError
 
@@ -172,12 +172,13 @@ class Reporter:
             return
         if not isinstance(runner, WorkerRunner):
             data = self._system.take(runner.stats.total, users=runner.user_count, now=time.time())
-            stream.broadcast_system_metrics({**data, "phase": self._phase}, source="locust")
+            data["phase"] = self._phase
+            stream.broadcast_system_metrics(data, source="locust", windows=SYSTEM_WINDOWS)
         if not isinstance(runner, MasterRunner) and self._agents:
             source = f"locust-{runner.worker_index}" if isinstance(runner, WorkerRunner) else "locust"
             users = runner.user_classes_count
             agents = [meter.take(users=users.get(name, 0)) for name, meter in self._agents.items()]
-            stream.broadcast_agent_metrics(agents, source=source)
+            stream.broadcast_agent_metrics(agents, source=source, windows=AGENT_WINDOWS)
 
 
 @events.init_command_line_parser.add_listener

@@ -4,7 +4,7 @@ from django.urls import path
 
 from metrics_stream.api import metrics as api_metrics
 from metrics_stream.api import runs as api_runs
-from metrics_stream.views import accounts, dashboards, exports, runs, shares, status
+from metrics_stream.views import accounts, dashboards, exports, run_totals, runs, shares, status
 from metrics_stream.views.security_txt import security_txt
 
 app_name = "metrics_stream"
@@ -16,6 +16,7 @@ urlpatterns = [
     path("runs/<slug:slug>/", runs.run, name="run"),
     path("runs/<slug:slug>/export.csv", exports.export_csv, name="run_csv"),
     path("runs/<slug:slug>/export.ndjson.gz", exports.export_ndjson, name="run_ndjson"),
+    path("runs/<slug:slug>/summary.json", run_totals.summary_file, name="run_summary"),
     path("console/", dashboards.console, name="console"),
     path("login/", accounts.SignIn.as_view(), name="login"),
     path("logout/", accounts.SignOut.as_view(), name="logout"),
@@ -29,6 +30,9 @@ urlpatterns = [
     # Any text is accepted, so that a text that is not a slug is answered like an unknown run.
     path("api/runs/<str:slug>/alive/", api_runs.keep_alive, name="keep_run_alive"),
     path("api/runs/<str:slug>/stop/", api_runs.stop, name="stop_run"),
+    # The same for programs.
+    path("api/runs/<slug:slug>/summary/", run_totals.summary_file, name="api_run_summary"),
+    path("api/v1/runs/<slug:slug>/summary/", run_totals.summary_file, name="api_v1_run_summary"),
     path("api/stats/", status.stats, name="stats"),
     path(".well-known/security.txt", security_txt, name="security_txt"),
     path("favicon.ico", dashboards.favicon, name="favicon"),

@@ -4,6 +4,7 @@ MetricsStreamError
 ├── MetricError               a producer's value cannot become a metric
 │   └── MetricTooBigError     it has too many bytes as JSON
 ├── SketchError               a producer's sketch is malformed
+├── SpanError                 an address names no span of a run
 ├── ProtocolError             a client's message cannot be accepted
 ├── BodyError                 the body of an HTTP request cannot be read
 ├── ItemError                 one item of a body cannot be published
@@ -58,6 +59,10 @@ class MetricError(MetricsStreamError):
 
 class MetricTooBigError(MetricError):
     """The encoder raises it to the producer; HTTP ingest answers `metric_too_big`."""
+
+
+class SpanError(MetricsStreamError):
+    """An address names a span of a run that cannot be read; the page says so, the file answers 400."""
 
 
 class SketchError(MetricsStreamError):

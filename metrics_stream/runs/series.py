@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -13,14 +14,13 @@ from metrics_stream.core.metrics.summaries import is_percentile, kind_of
 from metrics_stream.core.series.columns import Column, SeriesColumns, SeriesKey, downsample, make_grid
 from metrics_stream.core.series.counters import Counts, Span
 from metrics_stream.core.series.packing import Unpacked
-from metrics_stream.core.series.sketch_columns import SketchColumns
 from metrics_stream.models import SeriesGroup, TestRun
 from metrics_stream.runs.open_run import key_of
 from metrics_stream.runs.parts import Edges, Wanted, choose_tier, load_parts
 from metrics_stream.runs.span import recorded_span
 
-# One bucket of so many seconds contains every run.
-_END_OF_TIME = 253_402_300_800
+# The last value of a counter before a span is looked for in this much time before it.
+_SECONDS_BEFORE = 600
 
 # A run is summarised in the coarsest tier that has so many buckets: rates of short runs need narrow ones.
 SUMMARY_POINTS = 61
@@ -83,23 +83,59 @@ def series(
     return _read(groups, run.tiers_until, since=since, until=until, fields=wanted, max_points=max_points)
 
 
-def summary(run: TestRun) -> list[SeriesSummary]:
-    """Return count, minimum, maximum, mean and last value of each series of a run."""
-    if (recorded := recorded_span(run)) is None:
+def summary(run: TestRun, *, since: float | None = None, until: float | None = None) -> list[SeriesSummary]:
+    """Return count, minimum, maximum, mean and last value of each series of a run, or of a span of it."""
+    span = find_span(run, since, until)
+    if span is None:
         return []
-    since, until = recorded
     groups = {group.pk: group for group in SeriesGroup.objects.filter(run=run)}
-    tier = choose_tier(groups.keys(), until - since, SUMMARY_POINTS)
-    parts = load_parts(Wanted(groups.keys(), since, until, (), run.tiers_until), tier)
-    began_at = min(since, run.started_at.timestamp() if run.started_at else since)
-    span = Span(int(since // tier), int(until // tier) + 1, tier, began_at, since, until)
-    return [one for pk, part in parts.items() for one in _summarize(groups[pk], part, span)]
+    tier = choose_tier(groups.keys(), span.until - span.since, SUMMARY_POINTS)
+    parts = load_parts(Wanted(groups.keys(), span.reads_from, span.until, (), run.tiers_until), tier)
+    return [one for pk, part in parts.items() for one in _summarize(groups[pk], part, span.in_buckets(tier))]
+
+
+class RunSpan(NamedTuple):
+    """A span of a run, in seconds since 1970."""
+
+    since: float
+    until: float
+    is_whole: bool
+    began_at: float
+    first_at: float
+    last_at: float
+
+    @property
+    def reads_from(self) -> float:
+        """The instant from which counters are read: the last value before the span is needed, too."""
+        return max(self.first_at, self.since - _SECONDS_BEFORE)
+
+    def in_buckets(self, tier: int) -> Span:
+        """Return the buckets of the span; a bucket at its end belongs to the next one, at the end of a run to it."""
+        is_last = self.until >= self.last_at
+        end = int(self.until // tier) + 1 if is_last else max(-int(-self.until // tier), int(self.since // tier) + 1)
+        return Span(int(self.since // tier), end, tier, self.began_at, self.first_at, self.last_at)
+
+
+def find_span(run: TestRun, since: float | None, until: float | None) -> RunSpan | None:
+    """Return the part of a run between two instants, without them the whole; None if nothing was recorded in it."""
+    if (recorded := recorded_span(run)) is None:
+        return None
+    first_at, last_at = recorded
+    began_at = min(first_at, run.started_at.timestamp() if run.started_at else first_at)
+    begin, end = max(first_at, since or first_at), min(last_at, until or last_at)
+    if begin > end:
+        return None
+    return RunSpan(begin, end, begin == first_at and end == last_at, began_at, first_at, last_at)
 
 
 def _summarize(group: SeriesGroup, part: Unpacked, span: Span) -> Iterator[SeriesSummary]:
-    key, merged, stated = key_of(group), _merge(part.sketches), annotations_of(group.units, group.windows)
+    key, stated = key_of(group), annotations_of(group.units, group.windows)
+    merged = part.sketches.joined(span.first, span.end)
     counts: dict[str, Counts] = {}
-    for field, column in part.columns.items():
+    for field, whole in part.columns.items():
+        column = whole.between(span.first, span.end)
+        if not column.buckets:
+            continue
         prefix = field[: field.rfind(".") + 1]
         if prefix not in counts:
             counts[prefix] = Counts(part.columns, span, prefix)
@@ -129,12 +165,6 @@ def _mean(field: str, column: Column, counted: float | None) -> float | None:
     if kind_of(field) in {"percentile", "counter"}:
         return None
     return sum(column.totals) / sum(column.counts) if counted is None else counted
-
-
-def _merge(sketches: SketchColumns) -> SketchColumns:
-    merged = SketchColumns()
-    merged.merge(sketches, factor=_END_OF_TIME)
-    return merged
 
 
 def overviews(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -28,7 +27,7 @@ from metrics_stream.core.series.sketch_columns import SketchColumns
 from metrics_stream.models import SeriesGroup, TestRun
 from metrics_stream.runs.open_run import key_of
 from metrics_stream.runs.parts import Wanted, choose_tier, load_parts
-from metrics_stream.runs.span import recorded_span
+from metrics_stream.runs.series import RunSpan, find_span
 
 PERCENTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99, "p999": 0.999}
 SKETCH = "response_time_ms"
@@ -44,9 +43,6 @@ _WANTED = (
 
 # A span is read in the finest tier up to this many seconds: its ends are then exact to a second.
 _FINE_SECONDS = 7_200
-
-# The last value of a counter before a span is looked for in this much time before it.
-_SECONDS_BEFORE = 600
 
 
 class RunTotals(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,25 +72,15 @@ class RunTotals(msgspec.Struct, frozen=True, kw_only=True):
 def totals(
     run: TestRun, *, permit: Permit = EVERYTHING, since: float | None = None, until: float | None = None
 ) -> RunTotals | None:
-    """Return the totals of what a permit shows of a run, or of a span of it; None if nothing was recorded."""
-    if (recorded := recorded_span(run)) is None:
+    """Return the totals of what a permit shows of a run, or of a span of it; None if nothing was recorded in it."""
+    span = find_span(run, since, until)
+    if span is None:
         return None
-    first_at, last_at = recorded
-    is_span = since is not None or until is not None
-    since = first_at if since is None else max(since, first_at)
-    until = last_at if until is None else min(until, last_at)
-    if until < since:
-        return RunTotals(since=since, until=since)
     groups = {group.pk: group for group in SeriesGroup.objects.filter(run=run) if _has_wanted(group, permit)}
-    tier = choose_tier(groups.keys(), until - since, _FINE_SECONDS // 10)
-    # The end is part of the run, but not of a span: the next one begins with it.
-    end = math.ceil(until / tier) if is_span and until < last_at else int(until // tier) + 1
-    began_at = run.started_at.timestamp() if run.started_at else first_at
-    span = Span(int(since // tier), end, tier, min(began_at, first_at), first_at, last_at)
-    parts = load_parts(Wanted(groups.keys(), max(first_at, since - _SECONDS_BEFORE), until, (), run.tiers_until), tier)
+    tier = choose_tier(groups.keys(), span.until - span.since, _FINE_SECONDS // 10)
+    parts = load_parts(Wanted(groups.keys(), span.reads_from, span.until, (), run.tiers_until), tier)
     shown = {key_of(groups[pk]): _permitted(key_of(groups[pk]), part, permit) for pk, part in parts.items()}
-    chosen = _choose_keys(shown)
-    return _sum_up({key: shown[key] for key in chosen}, shown, span, (since, until), is_span=is_span)
+    return _sum_up({key: shown[key] for key in _choose_keys(shown)}, shown, span, span.in_buckets(tier))
 
 
 def _has_wanted(group: SeriesGroup, permit: Permit) -> bool:
@@ -132,22 +118,20 @@ def _choose_keys(shown: Mapping[SeriesKey, Unpacked]) -> list[SeriesKey]:
 def _sum_up(
     chosen: Mapping[SeriesKey, Unpacked],
     shown: Mapping[SeriesKey, Unpacked],
+    of_run: RunSpan,
     span: Span,
-    between: tuple[float, float],
-    *,
-    is_span: bool,
 ) -> RunTotals:
     counts = [Counts(part.columns, span) for part in chosen.values()]
     requests, failures = _total(item.requests for item in counts), _total(item.failures for item in counts)
     seconds = max((item.seconds or 0.0 for item in counts), default=0.0) or None
     sketch, is_complete = _merge(chosen.values(), span)
     highest = _highest(chosen.values(), span)
-    if len(sketch) and is_complete and (is_span or highest is None):
+    if len(sketch) and is_complete and (not of_run.is_whole or highest is None):
         # A maximum that counts since the start of the test says nothing about a later span.
         highest = sketch.quantile(1.0)
     return RunTotals(
-        since=between[0],
-        until=between[1],
+        since=of_run.since,
+        until=of_run.until,
         metric_type=next(iter(chosen)).metric_type if chosen else None,
         sources=sorted({key.source for key in chosen}),
         requests=requests,

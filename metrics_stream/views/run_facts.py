@@ -146,7 +146,7 @@ def facts(run: TestRun, permit: Permit) -> Facts:
         target=format_number(run.target_tps, "tps"),
         metrics=metrics_text(run, permit),
         lost=lost_text(visible_losses(run, permit)),
-        picture=_remembered(run, "picture", permit, lambda: _picture(run, permit)) if run.metrics_recorded else None,
+        picture=remembered(run, "picture", permit, lambda: _picture(run, permit)) if run.metrics_recorded else None,
     )
 
 
@@ -205,7 +205,8 @@ def left_out(run: TestRun, permit: Permit) -> list[str]:
     return [types[slug].label if slug in types else slug for slug in seen]
 
 
-def _remembered(run: TestRun, what: str, permit: Permit, find: Callable[[], Any]) -> Any:
+def remembered(run: TestRun, what: str, permit: Permit, find: Callable[[], Any]) -> Any:
+    """Return what `find` finds of a run for a permit, from the cache while nothing of it has changed."""
     key = _cache_key(run, what, permit)
     if run.recording_ended_at is None:
         return cache.get_or_set(key, find, _KEPT_SECONDS_WHILE_GROWING)
@@ -259,7 +260,7 @@ def _span(run: TestRun, series: SeriesColumns) -> tuple[float, float]:
 
 def groups(run: TestRun, permit: Permit) -> list[Group]:
     """Return the permitted series of a run, by metric type, source and agent, in the order of the catalogue."""
-    found: list[Group] = _remembered(run, "summary", permit, lambda: _groups(run, permit))
+    found: list[Group] = remembered(run, "summary", permit, lambda: _groups(run, permit))
     return found
 
 

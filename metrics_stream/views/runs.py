@@ -16,14 +16,17 @@ from metrics_stream.access.decorators import for_viewers
 from metrics_stream.access.grants import access_of, is_staff
 from metrics_stream.access.visibility import visible_dashboards
 from metrics_stream.audit.trail import Action, address_of, note
+from metrics_stream.core.errors import SpanError
 from metrics_stream.core.formatting import format_timestamp
+from metrics_stream.core.metrics.permission import Permit
 from metrics_stream.models import Dashboard, TestRun
 from metrics_stream.runs.lifecycle import OPEN
 from metrics_stream.runs.span import recorded_span
 from metrics_stream.views.dashboards import page_cache
 from metrics_stream.views.run_clocks import wrong_clocks
-from metrics_stream.views.run_facts import MOST_GROUPS, MOST_HOLES, facts, groups, holes, left_out
+from metrics_stream.views.run_facts import MOST_GROUPS, MOST_HOLES, facts, groups, holes, left_out, remembered
 from metrics_stream.views.run_lookup import find_run, is_whole, search
+from metrics_stream.views.run_totals import RANK_RULE, AskedSpan, describe, find_totals, read_span
 
 RUNS_ON_A_PAGE = 20
 
@@ -96,12 +99,33 @@ def run(request: HttpRequest, slug: str) -> HttpResponse:
         "wrong_clocks": wrong_clocks(found, access.permit),
         "groups": series[:MOST_GROUPS],
         "more_groups": len(series[MOST_GROUPS:]),
+        **totals_context(request, found, access.permit),
         "links": [link for link in links if link["has_metrics"]],
         "empty_links": [link for link in links if not link["has_metrics"]],
         "admin_address": _admin_address(request, found),
         "dashboards": dashboards,
     }
     return render(request, "metrics_stream/run.html", context)
+
+
+def totals_context(request: HttpRequest, run: TestRun, permit: Permit) -> dict[str, Any]:
+    """Return what the page shows of totals, of the whole run or of the span in its address."""
+    span, problem = AskedSpan(), ""
+    try:
+        span = read_span(request)
+    except SpanError as error:
+        problem = str(error)
+    found = None
+    if run.metrics_recorded and span.is_whole:
+        found = remembered(run, "totals", permit, lambda: find_totals(run, permit, span))
+    elif run.metrics_recorded:
+        found = find_totals(run, permit, span)
+    return {
+        "totals": describe(found),
+        "span_is_whole": span.is_whole,
+        "span_problem": problem,
+        "rank_rule": RANK_RULE,
+    }
 
 
 def dashboard_links(run: TestRun, dashboards: QuerySet[Dashboard], recorded: set[str]) -> list[dict[str, Any]]:

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 PAGES = {
     *("index", "dashboard", "runs", "run", "run_csv", "run_ndjson", "console", "login", "logout", "share_ended"),
     *("share", "healthz", "readyz", "metrics", "publish", "start_run", "keep_run_alive", "stop_run", "stats"),
-    *("security_txt", "favicon"),
+    *("security_txt", "favicon", "run_summary", "api_run_summary", "api_v1_run_summary"),
 }
 ADMIN_MODELS = {
     *("auth.Group", "auth.User", "axes.AccessAttempt", "axes.AccessLog", "axes.AccessFailureLog"),
@@ -63,6 +63,7 @@ QUERIES = [
     f"?q={MARK[2:]}",
     f"?q={MARK[2:]}-tag&status=running",
     "?q=r",
+    "?from=2027-01-15T08:00:00Z&to=2027-01-15T08:00:02Z",
     "?page=2",
 ]
 

@@ -81,7 +81,7 @@ def test_every_tier_gives_the_same_counts(minutes, step):
     expected = sum(
         after - before if after >= before else after
         for before, after in zip(
-            [0, *((at + 1) % 800 + 100 for at in range(0, count, step))],
+            [101, *((at + 1) % 800 + 100 for at in range(0, count, step))],
             [(at + 1) % 800 + 100 for at in range(0, count, step)],
             strict=False,
         )
@@ -163,7 +163,8 @@ def test_a_span_has_totals_of_its_own():
 
 def test_a_span_outside_the_run_has_nothing():
     run = record(*counted())
-    assert totals(run, since=START + 1_000).requests is None
+    assert totals(run, since=START + 1_000) is None
+    assert run_series.summary(run, since=START + 1_000) == []
     assert totals(start_run("empty")) is None
 
 

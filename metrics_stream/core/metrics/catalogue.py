@@ -84,6 +84,9 @@ SYSTEM = MetricType(
         Field("network_throughput_mbps", "Network", "Mbps", "rate"),
         Field("queue_depth", "Queue depth", "count", "gauge"),
         _milliseconds("queue_latency_ms", "Queue latency"),
+        Field("users", "Users", "count", "gauge"),
+        _milliseconds("response_time_total_ms", "Sum of response times", "counter"),
+        Field("elapsed_seconds", "Time of the counts", "s", "counter"),
     ),
 )
 

@@ -75,6 +75,15 @@ class SketchColumns:
             for bucket, tally in column.items():
                 self.add(name, bucket // factor, *tally)
 
+    def joined(self, first: int, end: int) -> SketchColumns:
+        """Return the sketches from the bucket `first` up to before `end`, merged into one bucket with the number 0."""
+        merged = SketchColumns()
+        for name, column in self._columns.items():
+            for bucket, tally in column.items():
+                if first <= bucket < end:
+                    merged.add(name, 0, *tally)
+        return merged
+
     def tallies(self, name: str) -> Iterator[tuple[int, Tally]]:
         """Yield the buckets of a name, each with its merged sketch."""
         yield from self._columns.get(name, {}).items()
