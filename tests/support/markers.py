@@ -97,7 +97,8 @@ def plant() -> None:
 
 def _record(slug: str, sources: list[str], **columns: Any) -> None:
     lost = [{"at": timezone.now().isoformat(), "metric_type": TYPE, "count": 3, "reason": "history"}]
-    run, recording = start_run(slug, sources=sources, lost=lost, **columns), Recording(slug)
+    clocks = [["system", OURS, 1800.0], ["system", SOURCE, 1800.0], [TYPE, OURS, 1800.0]]
+    run, recording = start_run(slug, sources=sources, lost=lost, source_clocks=clocks, **columns), Recording(slug)
     for number, source in enumerate([*sources, *sources]):
         recording.record(metric(number, {"throughput_tps": 5, FIELD: 1}, source=source, **STATED))
         recording.record(metric(number, agents(), metric_type="agent", source=source, **STATED))
