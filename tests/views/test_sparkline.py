@@ -2,6 +2,8 @@
 
 import re
 
+import msgspec
+
 from metrics_stream.core.series.columns import SeriesColumns
 from metrics_stream.views.sparkline import HEIGHT, WIDTH, draw
 
@@ -66,3 +68,10 @@ def test_what_was_recorded_outside_the_run_is_at_its_edge():
 
 def test_run_without_duration_is_drawn():
     assert draw(series([0], [1.0]), 1_000.0, 1_000.0).line == "M120.0 2.0L120.0 2.0"
+
+
+def test_null_ends_the_line():
+    row = series([0, 1, 2, 4, 5], [1.0, 1.0, 1.0, 1.0, 1.0])
+    assert draw(row, 1_000.0, 1_060.0).line.count("M") == 1
+    broken = draw(msgspec.structs.replace(row, nulls=[3]), 1_000.0, 1_060.0)
+    assert broken.line.count("M") == 2
