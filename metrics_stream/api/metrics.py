@@ -80,7 +80,7 @@ def _origin_of(request: HttpRequest, program: Program) -> str:
     """Return the name of the program that sent a request, for people: as it says itself, else its address."""
     named = request.headers.get(PROGRAM_HEADER, "")
     name = named if 0 < len(named) <= MAX_TERM_LENGTH and named.isprintable() else address_of(request)
-    return f"{name} (token {program.name})"
+    return f"{name} ({program.name})"
 
 
 def make_answer(submission: Submission, accepted: int, *, repeated: bool) -> JsonResponse:
