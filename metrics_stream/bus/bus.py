@@ -30,6 +30,7 @@ from metrics_stream.bus.publication import ProducerNumbering, Publication, batch
 from metrics_stream.core.delivery.explanation import Question
 from metrics_stream.core.errors import BusError, NotSharedError, WrongNodeError
 from metrics_stream.core.metrics.metric import Metric
+from metrics_stream.core.protocol.positions import Position
 from metrics_stream.history import History, Placed
 from metrics_stream.history.deadline import within
 
@@ -139,6 +140,10 @@ class Bus:
                     on_sent(batch)
         finally:
             shared.turn.release()
+
+    def note_reached(self, position: Position) -> None:
+        """Remember that the history has reached a position, which the next batch of this event loop confirms."""
+        _numberings.setdefault(asyncio.get_running_loop(), ProducerNumbering()).reach(position)
 
     async def send(self, publication: Publication) -> None:
         """Send a publication, for the first time or again; raise BusError when the layer fails or is too slow."""

@@ -70,6 +70,15 @@ class ProducerNumbering:
         before = self.known.offsets if self.known is not None and self.known.epoch == epoch else {}
         self.known = Position(epoch, {**before, metric_type: end})
 
+    def reach(self, position: Position) -> None:
+        """Remember that the history has reached a position; one before `known` changes nothing."""
+        known = self.known
+        if known is None or known.epoch < position.epoch:
+            self.known = position
+        elif known.epoch == position.epoch:
+            further = {item: offset for item, offset in position.offsets.items() if offset > known.offsets.get(item, 0)}
+            self.known = Position(known.epoch, {**known.offsets, **further})
+
 
 def batches(metrics: Sequence[Metric]) -> Iterable[list[Metric]]:
     """Split metrics into batches of one type, each small enough for one message; keep the order within a type."""

@@ -10,6 +10,7 @@
 --   .newest_shares     hash: the names of the shares that each of them counts for, and its bytes
 --   .newest_bytes      hash: the bytes of each share
 --   .newest.SHARE      sorted set: the keys of one share, as in .newest
+-- Beside the state stands .process.PROGRAM, a hash: the number of batches that one program has appended, by epoch.
 -- (In the names of keys and fields a batch is a "stretch": a Redis may still hold data of earlier versions.)
 --
 -- Batches between two marks are dropped together. They cover at most `mark_seconds` and 1/MARKS of what may be kept,
@@ -78,9 +79,10 @@ local function begin(after)
     redis.call("DEL", RUNS)
   end
   now = clock
-  state = {epoch = string.format("%013.0f", math.max(math.floor(now * 1000), after + 1)) .. request.seed}
+  local node = state.node or request.node or ""
+  state = {epoch = string.format("%013.0f", math.max(math.floor(now * 1000), after + 1)) .. request.seed, node = node}
   redis.call("DEL", STATE)
-  redis.call("HSET", STATE, "epoch", state.epoch, unpack(past))
+  redis.call("HSET", STATE, "epoch", state.epoch, "node", node, unpack(past))
   redis.call("EXPIRE", STATE, STATE_SECONDS)
 end
 
@@ -188,24 +190,15 @@ local function pack_batches(batches)
   return string.char(221, 0, math.floor(n / 65536) % 256, math.floor(n / 256) % 256, n % 256) .. table.concat(batches)
 end
 
-local function is_behind_known()
-  if request.known_epoch ~= state.epoch then
-    return number_of(request.known_epoch) > number_of(state.epoch)
-  end
-  for metric_type, offset in pairs(request.known_offsets) do
-    if offset > end_of(metric_type) then
-      return true
-    end
-  end
-  return false
-end
+-- Here stands failover.lua.
 
 local operations = {}
 
 function operations.append()
   local metric_type, metrics = request.metric_type, ARGV[3]
-  if is_behind_known() then
-    begin(math.max(number_of(request.known_epoch), number_of(state.epoch)))
+  follow_known()
+  if is_in_doubt() then
+    return redis.error_reply("ERR the history moved to another Redis and waits for what its producers know")
   end
   local field = metric_type .. ":" .. state.epoch
   local number, placed = string.match(redis.call("HGET", PRODUCER, field) or "", "^(%d+):(.*)$")
@@ -242,6 +235,10 @@ function operations.append()
     redis.call("EXPIRE", STATE, STATE_SECONDS)
   end
   return placed
+end
+
+function operations.confirm()
+  follow_known()
 end
 
 function operations.heads()

@@ -90,6 +90,9 @@ class History(Protocol):
         `owner` is that of the batch.
         """
 
+    async def confirm(self, known: Position) -> None:
+        """Begin a new epoch if the history has not reached a position that was seen, as `append` does."""
+
     async def heads(self, metric_types: Iterable[str]) -> Position:
         """Return the position at which the history of these types ends now."""
 

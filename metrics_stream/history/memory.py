@@ -132,8 +132,7 @@ class MemoryHistory:
         """Keep a batch; see History."""
         metric_type = batch[0].metric_type
         with self._lock:
-            if known is not None and known.epoch == self._epoch and self._is_behind(known):
-                self._begin()
+            self._follow(known)
             placed = self._placed_before(producer, metric_type, number)
             if placed is None:
                 placed = self._append(metric_type, batch, len(payload), owner)
@@ -143,8 +142,16 @@ class MemoryHistory:
                     self._placed.popitem(last=False)
             return placed
 
-    def _is_behind(self, known: Position) -> bool:
-        return any(offset > self._end(metric_type) for metric_type, offset in known.offsets.items())
+    async def confirm(self, known: Position) -> None:
+        """Begin a new epoch if a position is not reached; see History."""
+        with self._lock:
+            self._follow(known)
+
+    def _follow(self, known: Position | None) -> None:
+        if known is None or known.epoch != self._epoch:
+            return
+        if any(offset > self._end(metric_type) for metric_type, offset in known.offsets.items()):
+            self._begin()
 
     def _placed_before(self, producer: str, metric_type: str, number: int) -> Placed | None:
         last, placed = self._placed.get(producer, {}).get(metric_type, (-1, None))

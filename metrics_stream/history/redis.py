@@ -36,15 +36,17 @@ from metrics_stream.history.interface import (
     newest_of_each_key,
 )
 from metrics_stream.history.newest_kinds import OWNER_KINDS, SHARE_BYTES, SOURCE_KINDS, shares_of
+from metrics_stream.history.redis_node import NodeWatch
+from metrics_stream.history.taken import TakenBatches
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
 _FOLDER = Path(__file__).parent
-_SCRIPT = (
-    (_FOLDER / "history.lua").read_text().replace("-- Here stands newest.lua.", (_FOLDER / "newest.lua").read_text())
-)
+_SCRIPT = (_FOLDER / "history.lua").read_text()
+for _part in ("newest.lua", "failover.lua"):
+    _SCRIPT = _SCRIPT.replace(f"-- Here stands {_part}.", (_FOLDER / _part).read_text())
 _SCRIPT_ID = sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
 # Redis does one thing at a time: more calls at once would only cost more connections.
@@ -82,6 +84,7 @@ class _Link(NamedTuple):
 
     client: Redis
     reading: asyncio.Semaphore
+    nodes: NodeWatch
 
 
 class RedisHistory:
@@ -105,6 +108,7 @@ class RedisHistory:
             "share_bytes": SHARE_BYTES,
         }
         self._accepted = AcceptedBatches()
+        self._taken = TakenBatches(bounds.seconds)
         self._links: WeakKeyDictionary[asyncio.AbstractEventLoop, _Link] = WeakKeyDictionary()
 
     async def append(
@@ -123,14 +127,15 @@ class RedisHistory:
             "metric_type": metric_type,
             "count": len(batch),
             "number": number,
-            "known_epoch": known.epoch if known is not None else "",
-            "known_offsets": known.offsets if known is not None else {},
+            **_known(known),
             "sources": list({metric.source for metric in batch}),
             "newest": _newest_in(batch, payload, owner),
             "owner": owner,
+            **self._taken.claim(),
         }
         answer = await self._call_script("append", request, "keep metrics in the history", payload, producer=producer)
         placed = _decode_placed(answer)
+        self._taken.note(placed.epoch)
         if self._accepted.follow(placed.epoch):
             # The metrics are kept: that the report fails must not fail the call. The next one repeats it.
             with contextlib.suppress(BusError):
@@ -166,6 +171,10 @@ class RedisHistory:
     async def clock(self) -> float:
         """Return the time of Redis; see History."""
         return msgspec.msgpack.decode(await self._call_script("clock", {}, "tell its time"), type=float)
+
+    async def confirm(self, known: Position) -> None:
+        """Begin a new epoch if a position is not reached; see History."""
+        await self._call_script("confirm", _known(known), "compare a position with the history")
 
     async def heads(self, metric_types: Iterable[str]) -> Position:
         """Return where the types end; see History."""
@@ -262,7 +271,11 @@ class RedisHistory:
         keys = [self._prefix, f"{self._prefix}.runs"]
         if producer is not None:
             keys.append(f"{self._prefix}.producer.{producer}")
-        arguments = (len(keys), *keys, operation, _encode({**self._common, **request}), *payload)
+
+        def arguments() -> tuple[Any, ...]:
+            encoded = _encode({**self._common, "node": link.nodes.node, **request})
+            return (len(keys), *keys, operation, encoded, *payload)
+
         call = _evaluate(link.client, arguments)
         # Publishing never waits behind readers.
         return await self._call(call if producer is not None else _in_turn(link, call), action)
@@ -279,17 +292,26 @@ class RedisHistory:
         loop = asyncio.get_running_loop()
         link = self._links.get(loop)
         if link is None:
-            client = Redis(connection_pool=create_pool(self._host))
-            link = self._links[loop] = _Link(client, asyncio.Semaphore(MAX_CALLS_AT_ONCE))
+            nodes = NodeWatch(self._prefix, self._host.get("redis_connect_func"))
+            client = Redis(connection_pool=create_pool({**self._host, "redis_connect_func": nodes.arrive}))
+            link = self._links[loop] = _Link(client, asyncio.Semaphore(MAX_CALLS_AT_ONCE), nodes)
             _before_close(loop, self.close)
         return link
 
 
-async def _evaluate(client: Redis, arguments: tuple[Any, ...]) -> Any:
+async def _evaluate(client: Redis, arguments: Callable[[], tuple[Any, ...]]) -> Any:
     try:
-        return await client.evalsha(_SCRIPT_ID, *arguments)
+        return await client.evalsha(_SCRIPT_ID, *arguments())
     except NoScriptError:
-        return await client.eval(_SCRIPT, *arguments)
+        # Encoded anew: the first call may have led to another Redis than before.
+        return await client.eval(_SCRIPT, *arguments())
+
+
+def _known(position: Position | None) -> dict[str, Any]:
+    return {
+        "known_epoch": position.epoch if position is not None else "",
+        "known_offsets": position.offsets if position is not None else {},
+    }
 
 
 async def _in_turn(link: _Link, call: Coroutine[Any, Any, Any]) -> Any:

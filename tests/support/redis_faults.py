@@ -3,15 +3,20 @@
 import re
 from contextlib import asynccontextmanager
 
+import pytest
 from channels.layers import channel_layers, get_channel_layer
 
 from metrics_stream.bus.bus import declare_server
 from metrics_stream.core.delivery.pending import Delivery
 from metrics_stream.core.delivery.selection import Selection
+from metrics_stream.history import redis_node
 from metrics_stream.runtime import bus_watch, publishing, redis_watch, statistics
 from metrics_stream.runtime import runtime as runtime_module
 from metrics_stream.runtime.runtime import get_runtime, stop_runtime
 from tests.support.inbox import Inbox
+
+ON_VALKEY_AND_REDIS = ["valkey", pytest.param("redis", marks=pytest.mark.faults)]
+"""The servers for what may differ between them; the second takes as long again."""
 
 
 def layer_at(url: str, **options) -> dict:
@@ -31,6 +36,7 @@ def hurry(monkeypatch) -> None:
     monkeypatch.setattr(publishing, "WHOLE_SECONDS", 0.2)
     monkeypatch.setattr(redis_watch, "LOOK_SECONDS", 0.1)
     monkeypatch.setattr(statistics, "SAMPLE_SECONDS", 0.05)
+    monkeypatch.setattr(redis_node, "DOUBT_SECONDS", 0.2)
 
 
 class Viewer(Inbox):
