@@ -6,6 +6,7 @@ history calls the same commands; Redis checks the rights of the user for them as
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Iterable
 from typing import Any
 
@@ -145,11 +146,11 @@ def _forbidden(answers: Iterable[tuple[str, Any]]) -> list[str]:
             continue
         if not is_forbidden(answer):
             raise answer
-        # Redis names neither the key nor the channel that it forbids.
+        # Redis names neither the key nor the channel that it forbids, and says "a key" or "one of the keys".
         words = str(answer)
-        if "a key" in words:
+        if re.search(r"\bkeys?\b", words):
             found.append("the keys {keys}")
-        elif "a channel" in words:
+        elif re.search(r"\bchannels?\b", words):
             found.append("the channels {channels}")
         else:
             found.append(f"the command {command}")

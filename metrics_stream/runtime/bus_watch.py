@@ -59,6 +59,7 @@ class BusWatch:
         self._is_on_wrong_node = False
         self._problem_since: float | None = None
         self._last_error: str | None = None
+        self._heard_since_failure = True
 
     @property
     def state(self) -> BusState:
@@ -79,6 +80,7 @@ class BusWatch:
     def note_failure(self, action: str, error: BusError) -> None:
         """Note that a call to the channel layer or the history failed in a background task."""
         self._last_error = str(error)
+        self._heard_since_failure = False
         of_process.begin(FaultKind.CHANNEL_LAYER, self.find_problem() or f"{action}: {error}")
         of_process.count(FaultKind.CHANNEL_LAYER, "calls failed")
 
@@ -96,6 +98,7 @@ class BusWatch:
     def hear(self, number: int) -> None:
         """Take a canary that came back; if others were lost before it, catch up."""
         now = time.monotonic()
+        self._heard_since_failure = True
         sent_at = self._sent_at.get(number)
         # After a silence, which is a fault of its own, old messages may come late.
         if sent_at is not None and self._canary.state == "live":
@@ -168,7 +171,9 @@ class BusWatch:
         problem = self.find_problem()
         if problem is None:
             self._problem_since = self._last_error = None
-            of_process.end(FaultKind.CHANNEL_LAYER, quiet_seconds=WHOLE_SECONDS)
+            # A Redis that loads its data takes connections, and carries nothing yet.
+            if self._heard_since_failure:
+                of_process.end(FaultKind.CHANNEL_LAYER, quiet_seconds=WHOLE_SECONDS)
             return
         self._problem_since = now if self._problem_since is None else self._problem_since
         # A process that has just started, or that just got its first client, is not there yet.

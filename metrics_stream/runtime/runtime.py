@@ -144,8 +144,12 @@ class Runtime:
 
     async def reconnect(self) -> None:
         """Drop the connections to the channel layer, open new ones and join all groups again."""
+        membership, listener = self._bus_tasks
+        # First the task that joins groups: it must not find its channel gone. The listener leaves its channel when it
+        # is cancelled, which takes a connection.
+        await _end_tasks([membership])
         await self.bus.reset()
-        await _end_tasks(self._bus_tasks)
+        await _end_tasks([listener])
         self.membership.note_reset()
         self._start_bus_tasks()
 

@@ -12,18 +12,50 @@ from metrics_stream.core.metrics.encoding import encode_metric
 from metrics_stream.observation.faults import FaultKind
 from metrics_stream.observation.faults import of_process as faults
 from metrics_stream.runtime.runtime import get_runtime
-from tests.support.redis_faults import hurry, told, viewer_on
+from tests.support.redis_faults import ON_VALKEY_AND_REDIS, hurry, told, viewer_on
 from tests.support.redis_process import RedisProcess
-from tests.support.stack import eventually
+from tests.support.stack import eventually, wait_until
 
 pytestmark = pytest.mark.valkey
 
 
-@pytest.fixture
-def own_redis(tmp_path, monkeypatch):
+SET = ["CONFIG", "SET"]
+ACL = ["ACL", "SETUSER", "default"]
+
+# A file that is a folder cannot be replaced by the saved data.
+SAVING = ["--save", "3600 1000000", "--dbfilename", "saved"]
+
+
+@pytest.fixture(params=ON_VALKEY_AND_REDIS)
+def own_redis(request, tmp_path, monkeypatch):
     hurry(monkeypatch)
-    with RedisProcess(tmp_path) as running:
+    with RedisProcess(tmp_path, *SAVING, flavour=request.param) as running:
         yield running
+
+
+class Saves:
+    """What happens when Redis cannot save its data, and when it can again."""
+
+    @staticmethod
+    def break_it(redis_process, folder):
+        (folder / "saved").mkdir()
+        redis_process.command("BGSAVE")
+        wait_until(lambda: redis_process.command("INFO", "persistence")["rdb_last_bgsave_status"] == "err", 10)
+
+    @staticmethod
+    def mend_it(redis_process, folder):
+        (folder / "saved").rmdir()
+        redis_process.command("BGSAVE")
+        wait_until(lambda: redis_process.command("INFO", "persistence")["rdb_last_bgsave_status"] == "ok", 10)
+
+
+def run(change, redis_process, folder):
+    """Run a command on Redis, several of them, or a function."""
+    if callable(change):
+        change(redis_process, folder)
+    else:
+        for command in change:
+            redis_process.command(*command)
 
 
 def system_metric():
@@ -43,20 +75,26 @@ async def publish_until_refused():
 @pytest.mark.parametrize(
     ("break_it", "mend_it", "reason"),
     [
-        (["CONFIG", "SET", "maxmemory", "1"], ["CONFIG", "SET", "maxmemory", "0"], "Redis has no memory left"),
-        (["REPLICAOF", "127.0.0.1", "1"], ["REPLICAOF", "NO", "ONE"], "a replica"),
-        (["CONFIG", "SET", "min-replicas-to-write", "1"], ["CONFIG", "SET", "min-replicas-to-write", "0"], "replicas"),
-        (["ACL", "SETUSER", "default", "-zadd"], ["ACL", "SETUSER", "default", "+zadd"], "forbids"),
-        (["ACL", "SETUSER", "default", "-@scripting"], ["ACL", "SETUSER", "default", "+@all"], "forbids"),
-        (["ACL", "SETUSER", "default", "resetkeys"], ["ACL", "SETUSER", "default", "allkeys"], "forbids"),
+        ([[*SET, "maxmemory", "1"]], [[*SET, "maxmemory", "0"]], "Redis has no memory left"),
+        ([["REPLICAOF", "127.0.0.1", "1"]], [["REPLICAOF", "NO", "ONE"]], "a replica"),
+        (
+            [[*SET, "replica-serve-stale-data", "no"], ["REPLICAOF", "127.0.0.1", "1"]],
+            [["REPLICAOF", "NO", "ONE"]],
+            "a replica",
+        ),
+        ([[*SET, "min-replicas-to-write", "1"]], [[*SET, "min-replicas-to-write", "0"]], "replicas"),
+        (Saves.break_it, Saves.mend_it, "cannot save its data"),
+        ([[*ACL, "-zadd"]], [[*ACL, "+zadd"]], "forbids"),
+        ([[*ACL, "-@scripting"]], [[*ACL, "+@all"]], "forbids"),
+        ([[*ACL, "resetkeys"]], [[*ACL, "allkeys"]], "forbids"),
     ],
 )
 async def test_what_redis_refuses_is_told_by_log_readiness_health_and_to_viewers(
-    settings, caplog, own_redis, break_it, mend_it, reason
+    settings, caplog, own_redis, tmp_path, break_it, mend_it, reason
 ):
     async with viewer_on(settings, own_redis.url, "stream") as viewer:
         await eventually(lambda: viewer.metrics and not viewer.metrics[-1]["faults"], 5)
-        await asyncio.to_thread(own_redis.command, *break_it)
+        await asyncio.to_thread(run, break_it, own_redis, tmp_path)
         await eventually(lambda: faults.has(FaultKind.PUBLISHING), 5)
         [fault] = [fault for fault in faults.current() if fault.kind == FaultKind.PUBLISHING]
         assert reason in fault.message
@@ -67,7 +105,7 @@ async def test_what_redis_refuses_is_told_by_log_readiness_health_and_to_viewers
         assert viewer.metrics[-1]["status"] == "degraded"
         if reason != "Redis has no memory left":  # which still takes a part of what is published
             await eventually(lambda: viewer.statuses == ["stale"], 5)
-        await asyncio.to_thread(own_redis.command, *mend_it)
+        await asyncio.to_thread(run, mend_it, own_redis, tmp_path)
         await eventually(lambda: not faults.current() and get_runtime().bus_watch.state == "live", 5)
         assert viewer.statuses in ([], ["stale", "live"])
         begin, end = told(caplog, "publishing")
@@ -110,3 +148,20 @@ async def test_a_redis_that_accepts_no_connection_says_why(settings, caplog, own
                 admin.execute_command(*mend_it)
                 await eventually(lambda: not faults.current(), 10)
                 assert len(told(caplog, "channel_layer")) == 2
+
+
+async def test_a_redis_that_loads_its_data_is_waited_for(settings, caplog, own_redis, tmp_path):
+    # It answers between two parts of its data, so there must be many.
+    own_redis.command("CONFIG", "SET", "rdbcompression", "no")
+    own_redis.command("EVAL", "for n = 1, 3000 do redis.call('SET', n, string.rep('x', 200)) end", "0")
+    await asyncio.to_thread(own_redis.command, "SAVE")
+    own_redis.add_options("--loading-process-events-interval-bytes", "1024", "--key-load-delay", "1000")
+    await asyncio.to_thread(own_redis.kill)
+    own_redis.launch()
+    async with viewer_on(settings, own_redis.url, "stream") as viewer:
+        await eventually(lambda: "loading its data" in " ".join(fault.message for fault in faults.current()), 10)
+        await eventually(lambda: not faults.current() and get_runtime().bus_watch.state == "live", 15)
+        await eventually(lambda: viewer.metrics and not viewer.metrics[-1]["faults"], 5)
+    # Which of the two is first depends on what the server asks for first.
+    for kind in ("channel_layer", "publishing"):
+        assert len(told(caplog, kind)) in (0, 2), told(caplog, kind)
