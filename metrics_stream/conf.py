@@ -96,10 +96,10 @@ class StreamSettings:
     """WebSockets that one process accepts before it closes with 4013."""
 
     max_clients_per_user: int = 100
-    """How many of them may belong to one user or token; the next is closed with 4013."""
+    """WebSockets of one user or token, over all server processes; the next is closed with 4013."""
 
     max_clients_per_address: int = 1_000
-    """The same for one network address; this machine's own is not counted."""
+    """The same for one network address, or the first 64 bits of an IPv6 address; this machine's own is not counted."""
 
     authenticate_seconds: float = 10.0
     """How long a client without session or token may take to send a token before 4502."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter
 from collections.abc import Collection, Coroutine, Hashable, Mapping, Sequence
 from hashlib import sha256
 from ipaddress import ip_address
@@ -24,6 +23,7 @@ from metrics_stream.core.errors import AccessRefusedError, NotAuthenticatedError
 from metrics_stream.core.lru import LruDict
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode
 from metrics_stream.core.rate_limit import TokenBucket
+from metrics_stream.limits.places import Places
 from metrics_stream.runtime.runtime import PerRuntime, Runtime
 
 logger = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class MonitoredClient(Protocol):
 
 
 class AccessMonitor:
-    """The access of the clients of one process, and the places that each user, token and address takes."""
+    """The access of the clients of one process; `places` are those that each user, token and address takes."""
 
     def __init__(self, runtime: Runtime) -> None:
         self.changes = 0
@@ -66,25 +66,11 @@ class AccessMonitor:
         self._clients: set[MonitoredClient] = set()
         self._doubtful: set[MonitoredClient] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._places: Counter[Hashable] = Counter()
+        self.places = Places(runtime.settings)
         self._costs: LruDict[Hashable, TokenBucket] = LruDict(MAX_OWNERS)
         self._unknown_since: float | None = None
         runtime.watch("access monitor", self._watch)
-
-    # --- places ---
-
-    def take_place(self, kind: str, owner: Hashable, limit: int) -> bool:
-        """Take one of the `limit` places of an owner and return True, or return False if all are taken."""
-        if self._places[kind, owner] >= limit:
-            return False
-        self._places[kind, owner] += 1
-        return True
-
-    def give_back(self, kind: str, owner: Hashable) -> None:
-        """Give back a place that `take_place` has taken."""
-        self._places[kind, owner] -= 1
-        if self._places[kind, owner] <= 0:
-            del self._places[kind, owner]
+        runtime.watch("places", self.places.run)
 
     # --- messages ---
 

@@ -76,6 +76,7 @@ async def start(request: HttpRequest, program: Program) -> JsonResponse:
 @for_programs(AccessToken.Scope.RUNS)
 async def keep_alive(request: HttpRequest, program: Program, slug: str) -> JsonResponse:
     """Note that the program of a run still runs."""
+    await publishing_programs_of(get_runtime()).take_shared(program)
     read_alive(read_body(request, KINDS, may_be_empty=True)[1])
     try:
         await _query(_keep_alive, program.pk, slug)
@@ -87,6 +88,7 @@ async def keep_alive(request: HttpRequest, program: Program, slug: str) -> JsonR
 @for_programs(AccessToken.Scope.RUNS)
 async def stop(request: HttpRequest, program: Program, slug: str) -> JsonResponse:
     """End a test run."""
+    await publishing_programs_of(get_runtime()).take_shared(program)
     end = read_stop(read_body(request, KINDS, may_be_empty=True)[1])
     try:
         run = await _query(_stop_run, program.pk, slug, end)

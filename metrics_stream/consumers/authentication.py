@@ -54,9 +54,13 @@ class Authentication:
         access or whose places are all taken.
         """
         # A handshake without an Origin comes from a program, and a program has a token of its own.
-        await self._authenticate(
-            lambda: self._monitor.admit(headers, may_have_session="origin" in headers, address=address), address
-        )
+        try:
+            await self._authenticate(
+                lambda: self._monitor.admit(headers, may_have_session="origin" in headers, address=address), address
+            )
+        except NotAuthenticatedError:
+            await self._limits.take_place_of_address()
+            raise
 
     async def read_token(self, token: str, address: str) -> None:
         """Authenticate by a token, which replaces the credential before; raise ClientRefusedError as above."""
@@ -76,7 +80,7 @@ class Authentication:
                 CloseCode.GOING_AWAY, ErrorCode.INTERNAL, "the server cannot look up your access"
             ) from error
         self._stop_waiting()
-        self._limits.take_place_of_user(credential, access)
+        await self._limits.take_places(credential, access)
         if isinstance(credential, ProgramToken):
             note(Action.TOKEN, access.who, "WebSocket", address=address)
         self.credential = credential

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Sequence
 
-from metrics_stream.access.credentials import Anybody, BrowserSession, Credential
+from metrics_stream.access.credentials import BrowserSession, Credential, ProgramToken
 from metrics_stream.access.grants import Access
 from metrics_stream.access.monitor import AccessMonitor, is_local
 from metrics_stream.core.errors import LimitExceededError
 from metrics_stream.core.protocol import messages
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode
 from metrics_stream.core.rate_limit import TokenBucket
+from metrics_stream.limits.guesses import network_of
 from metrics_stream.runtime.runtime import Runtime
 
 ERROR_WINDOW_SECONDS = 60.0
 
 # A filter with a thousand names, which takes some milliseconds to check and compile, has 10,000 bytes and more.
 COST_BYTES = 500
-
-Place = tuple[str, Hashable]
-"""What is limited, `address` or `user`, and whose place it is."""
 
 
 def cost_of(size: int) -> float:
@@ -37,8 +35,10 @@ class Limits:
         self._runtime = runtime
         self._settings = runtime.settings
         self._monitor = monitor
-        self._address_place: Place | None = None
-        self._user_place: Place | None = None
+        self._address: str | None = None
+        self._user: str | None = None
+        self._taken: set[str] = set()
+        self._has_ended = False
         self._token_bucket = TokenBucket(
             self._settings.messages_per_second, self._settings.message_burst, time.monotonic()
         )
@@ -58,46 +58,70 @@ class Limits:
 
     # --- places ---
 
-    def take_place_of_address(self, address: str) -> None:
-        """Take a place in this process and one of a network address; programs and proxies of this machine need none."""
+    def find_place(self, address: str) -> None:
+        """Check that this process has a place for a client of a network address; `take_places` takes it later."""
         settings = self._settings
         if len(self._runtime.hub.clients) >= settings.max_clients:
             reason = f"{settings.max_clients} clients are connected already"
             raise self._refuse_connection(ErrorCode.OVER_CAPACITY, reason)
-        if is_local(address):
-            return
-        limit = settings.max_clients_per_address
-        if not self._monitor.take_place("address", address, limit):
-            reason = f"{limit} clients are connected from your address already"
-            raise self._refuse_connection(ErrorCode.TOO_MANY_CONNECTIONS, reason)
-        self._address_place = ("address", address)
+        # Programs and proxies of this machine need none.
+        if not is_local(address):
+            self._address = f"address {network_of(address)}"
+            if self._monitor.places.count(self._address) >= settings.max_clients_per_address:
+                raise self._refuse_place(self._address, settings.max_clients_per_address)
 
-    def take_place_of_user(self, credential: Credential, access: Access) -> None:
-        """Take a place of the user or token, in exchange for the one before; without a credential none is needed."""
-        owner = access.user_id if isinstance(credential, BrowserSession) else credential
-        place = None if owner is None or owner == Anybody() else ("user", owner)
-        if place is not None and place == self._user_place:
+    async def take_place_of_address(self) -> None:
+        """Take a place of the network address alone, for a client that has yet to send its token."""
+        await self._take([self._address])
+
+    async def take_places(self, credential: Credential, access: Access) -> None:
+        """Take a place of the user or token, in exchange for the one before, and one of the network address.
+
+        Without a credential there is no user.
+        """
+        owner = None
+        if isinstance(credential, ProgramToken):
+            owner = f"token {credential.pk}"
+        elif isinstance(credential, BrowserSession) and access.user_id is not None:
+            owner = f"user {access.user_id}"
+        if owner is not None and owner == self._user:
             return
-        limit = self._settings.max_clients_per_user
-        if place is not None and not self._monitor.take_place(*place, limit):
-            reason = f"{limit} clients of {access.who} are connected already"
-            raise self._refuse_connection(ErrorCode.TOO_MANY_CONNECTIONS, reason)
-        self._give_back(self._user_place)
-        self._user_place = place
+        await self._take([self._address, owner], who=access.who)
+        if self._user is not None:
+            self._monitor.places.give_back(self._user)
+            self._taken.remove(self._user)
+        self._user = owner
+
+    async def _take(self, owners: Sequence[str | None], who: str = "") -> None:
+        """Take a place of each owner, unless this client has one already."""
+        settings = self._settings
+        limits = {
+            owner: settings.max_clients_per_address if owner == self._address else settings.max_clients_per_user
+            for owner in owners
+            if owner is not None and owner not in self._taken
+        }
+        full = await self._monitor.places.take(limits)
+        if full is not None:
+            raise self._refuse_place(full, limits[full], who)
+        if self._has_ended:
+            # The client left meanwhile.
+            self._monitor.places.give_back(*limits)
+            return
+        self._taken.update(limits)
+
+    def _refuse_place(self, owner: str, limit: int, who: str = "") -> LimitExceededError:
+        of_whom = "are connected from your address" if owner == self._address else f"of {who} are connected"
+        return self._refuse_connection(ErrorCode.TOO_MANY_CONNECTIONS, f"{limit} clients {of_whom} already")
 
     def _refuse_connection(self, error: ErrorCode, reason: str) -> LimitExceededError:
         self._runtime.telemetry.refused_clients += 1
         return LimitExceededError(CloseCode.OVER_CAPACITY, error, reason)
 
     def give_back_places(self) -> None:
-        """Give back all places; harmless when none is taken."""
-        for place in (self._address_place, self._user_place):
-            self._give_back(place)
-        self._address_place = self._user_place = None
-
-    def _give_back(self, place: Place | None) -> None:
-        if place is not None:
-            self._monitor.give_back(*place)
+        """Give back all places, and take none later; harmless when none is taken."""
+        self._has_ended = True
+        self._monitor.places.give_back(*self._taken)
+        self._taken.clear()
 
     # --- messages ---
 
@@ -105,7 +129,7 @@ class Limits:
         """Count a message of so many bytes that the client sent."""
         settings, now = self._settings, time.monotonic()
         # A proxy of this machine may stand for many people; each of its clients has the limits below.
-        owner = self._user_place or self._address_place
+        owner = self._user or self._address
         if owner is not None and self._monitor.take_cost(owner, cost_of(size), now) > 0.0:
             raise LimitExceededError(
                 CloseCode.TOO_MANY_MESSAGES,

@@ -108,7 +108,7 @@ class MetricsConsumer(AsyncWebsocketConsumer):
         )
         self._is_accepted = True
         try:
-            self._limits.take_place_of_address(self._address)
+            self._limits.find_place(self._address)
             await self._authentication.read_handshake(_headers_of(self.scope), self._address)
         except NotAuthenticatedError:
             seconds = self.runtime.settings.authenticate_seconds

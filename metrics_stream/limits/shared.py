@@ -12,9 +12,13 @@ from typing import Any, NamedTuple
 from channels.layers import get_channel_layer
 from django.conf import settings as django_settings
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
+from redis.retry import Retry
+from redis.sentinel import Sentinel
 
 from metrics_stream.conf import StreamSettings
+from metrics_stream.history.redis_errors import explain
 
 logger = logging.getLogger(__name__)
 
@@ -37,17 +41,56 @@ class Claim(NamedTuple):
     size: float
 
 
+class _Asking:
+    """Whether Redis is asked for limits now, in this process: not for a while after it has not answered."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.forget()
+
+    def forget(self) -> None:
+        """Ask again at once."""
+        self._failed_at: float | None = None
+        self._ask_again_at = 0.0
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the limits of this process alone hold now."""
+        return time.monotonic() < self._ask_again_at
+
+    def note_failure(self, error: Exception) -> None:
+        """Note that Redis did not answer, or refused."""
+        is_forbidden = isinstance(error, NoPermissionError | ResponseError)
+        now = time.monotonic()
+        with self._lock:
+            self._ask_again_at = now + (FORBIDDEN_SECONDS if is_forbidden else PAUSE_SECONDS)
+            if self._failed_at is not None:
+                return
+            self._failed_at = now
+        logger.warning(
+            "limits hold for each server process alone, because Redis does not count them: %s", explain(error)
+        )
+
+    def note_success(self) -> None:
+        """Note that Redis answered."""
+        with self._lock:
+            failed_at, self._failed_at = self._failed_at, None
+        if failed_at is not None:
+            logger.warning("limits hold for all server processes again after %.1f s", time.monotonic() - failed_at)
+
+
+asking = _Asking()
+"""One for all limits of the process, so that a fault is said once."""
+
+
 class SharedBuckets:
     """Takes from the buckets of the installation. Its calls block, so call them outside the event loop."""
 
     def __init__(self, settings: StreamSettings) -> None:
         """Connect at the first call. Without a shared channel layer there are no shared buckets."""
         self._prefix = f"{settings.group_prefix}.limits"
-        host = _find_host()
+        host = find_host()
         self._client: Any = None if host is None else _connect(host)
-        self._lock = threading.Lock()
-        self._failed_at: float | None = None
-        self._ask_again_at = 0.0
 
     @property
     def is_shared(self) -> bool:
@@ -75,39 +118,30 @@ class SharedBuckets:
         """Return whether a name is noted; False if Redis does not answer."""
         return bool(self._call("exists", self._known(name)))
 
+    def close(self) -> None:
+        """Close the connections; the next call opens new ones."""
+        if self._client is None:
+            return
+        pool = self._client.connection_pool
+        for client in [self._client, *getattr(getattr(pool, "sentinel_manager", None), "sentinels", ())]:
+            client.connection_pool.disconnect()
+
     def _known(self, name: str) -> str:
         return f"{self._prefix}.known.{name}"
 
     def _call(self, command: str, *arguments: Any, **options: Any) -> Any:
-        if self._client is None or time.monotonic() < self._ask_again_at:
+        if self._client is None or asking.is_paused:
             return None
         try:
             answer = getattr(self._client, command)(*arguments, **options)
         except RedisError as error:
-            self._note_failure(error)
+            asking.note_failure(error)
             return None
-        self._note_success()
+        asking.note_success()
         return answer
 
-    def _note_failure(self, error: RedisError) -> None:
-        is_forbidden = isinstance(error, NoPermissionError | ResponseError)
-        now = time.monotonic()
-        with self._lock:
-            self._ask_again_at = now + (FORBIDDEN_SECONDS if is_forbidden else PAUSE_SECONDS)
-            if self._failed_at is not None:
-                return
-            self._failed_at = now
-        reason = str(error).strip().partition("\n")[0]
-        logger.warning("limits hold for each server process alone, because Redis does not count them: %s", reason)
 
-    def _note_success(self) -> None:
-        with self._lock:
-            failed_at, self._failed_at = self._failed_at, None
-        if failed_at is not None:
-            logger.warning("limits hold for all server processes again after %.1f s", time.monotonic() - failed_at)
-
-
-def _find_host() -> dict[str, Any] | None:
+def find_host() -> dict[str, Any] | None:
     """Return the first host of the channel layer; None if it has none, as the in-memory layer."""
     layer = get_channel_layer()
     if layer is None or not any(base.__module__.startswith("channels_redis.") for base in type(layer).__mro__):
@@ -120,15 +154,15 @@ def _find_host() -> dict[str, Any] | None:
 
 
 def _connect(host: dict[str, Any]) -> Any:
+    """Return a synchronous client of a host of the channel layer, whose own clients are asynchronous."""
     limits: dict[str, Any] = {"socket_timeout": TIMEOUT_SECONDS, "socket_connect_timeout": TIMEOUT_SECONDS}
-    options = {name: value for name, value in host.items() if name not in {*limits, "address", "retry"}}
+    # Once again: a connection may have broken since the last call.
+    options = {**host, **limits, "retry": Retry(NoBackoff(), 1)}
     if "master_name" in options:
-        from redis.sentinel import Sentinel
-
-        sentinels = options.pop("sentinels")
-        name = options.pop("master_name")
-        found: Any = Sentinel
-        kwargs = options.pop("sentinel_kwargs", None)
-        return found(sentinels, sentinel_kwargs=kwargs, **limits).master_for(name, **limits, **options)
-    address = host.get("address")
-    return Redis.from_url(address, **limits, **options) if address else Redis(**limits, **options)
+        # The objects among the options of an asynchronous client, such as its `retry`, do not work here.
+        of_sentinels = {**(options.pop("sentinel_kwargs", None) or {}), **limits, "retry": Retry(NoBackoff(), 0)}
+        sentinel: Any = Sentinel
+        found = sentinel(options.pop("sentinels"), sentinel_kwargs=of_sentinels)
+        return found.master_for(options.pop("master_name"), **options)
+    address = options.pop("address", None)
+    return Redis.from_url(address, **options) if address else Redis(**options)

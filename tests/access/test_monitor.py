@@ -256,7 +256,7 @@ class ClosedTests(TransactionTestCase):
                 await one.hear()
         watch = access_monitor_of(get_runtime())
         assert not watch._clients
-        assert not watch._places
+        assert not watch.places._counts
         assert not get_runtime().hub.clients
         await stop_runtime()
         assert len(asyncio.all_tasks()) == 1
