@@ -12,6 +12,7 @@ from django.db import connections
 
 from metrics_stream.bus import bus
 from metrics_stream.limits.guesses import forget_guesses
+from metrics_stream.models.access import prefixes
 from metrics_stream.observation.faults import of_process as faults
 from tests.support.postgresql import find_binaries, running_postgresql
 from tests.support.stack import free_port
@@ -60,6 +61,7 @@ def uses_written_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def no_guesses_so_far() -> None:
     """Let no test refuse an address for the guesses of another test."""
     forget_guesses()
+    prefixes.forget()
 
 
 @pytest.fixture(autouse=True)

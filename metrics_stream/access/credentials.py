@@ -64,7 +64,7 @@ def credential_of(headers: Mapping[str, str], *, may_have_session: bool, address
 
 
 def _find_token(text: str, address: str) -> ProgramToken:
-    token = guesses_of_process().find(text, address, AccessToken.find)
+    token = guesses_of_process().find(text, address, AccessToken.find, AccessToken.name_possible)
     if token is None:
         raise forbidden("the token is unknown; a token looks like mst_…, and an admin makes it")
     return ProgramToken(token.pk)

@@ -305,7 +305,7 @@ def _store_new_names(
 
 
 def _find_token(text: str, scope: str, address: str) -> AccessToken | None:
-    token = guesses_of_process().find(text, address, AccessToken.find)
+    token = guesses_of_process().find(text, address, AccessToken.find, AccessToken.name_possible)
     if token is not None and token.allows(scope):
         token.note_use()
     return token

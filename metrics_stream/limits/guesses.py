@@ -1,8 +1,8 @@
 """The limit on guesses: how many secrets that do not exist an address may show, at all doors together.
 
-A door calls `admit` before it looks a secret up, and then `note_valid` or `note_invalid`. Whoever shows a secret that
-was valid before is not refused for the guesses of others behind the same address. The limit of the process holds
-always, and that of the installation while Redis answers; so the limit never fails open.
+A door looks a secret up with `find`. Whoever shows a valid secret is not refused for the guesses of others behind the
+same address: one that was valid before is known, and one that is new has a name that guesses lack. The limit of the
+process holds always, and that of the installation while Redis answers; so the limit never fails open.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from metrics_stream.conf import get_settings
 from metrics_stream.core.errors import TooManyGuessesError
 from metrics_stream.core.lru import LruDict
 from metrics_stream.core.rate_limit import TokenBucket
-from metrics_stream.limits.shared import Claim, SharedBuckets
+from metrics_stream.limits.shared import Claim, SharedBuckets, asking
 
 logger = logging.getLogger(__name__)
 
@@ -72,14 +72,26 @@ class Guesses:
         self._known: LruDict[str, None] = LruDict(MAX_KNOWN)
         self._told: LruDict[str, float] = LruDict(MAX_ADDRESSES)
 
-    def find(self, secret: str, address: str, look_up: Callable[[str], T | None]) -> T | None:
-        """Return what a secret stands for, valid or not; raise TooManyGuessesError if its address guessed too often."""
-        self.admit(secret, address)
+    def find(
+        self, secret: str, address: str, look_up: Callable[[str], T | None], name_possible: Callable[[str], str]
+    ) -> T | None:
+        """Return what a secret stands for, valid or not; raise TooManyGuessesError if its address guessed too often.
+
+        `name_possible` returns, without a query, a name for a secret that may exist, and nothing for most guesses.
+        Such a secret is looked up although its address guesses too often, as long as few secrets with that name were.
+        """
+        try:
+            self.admit(secret, address)
+            has_paid = True
+        except TooManyGuessesError:
+            name, has_paid = name_possible(secret), False
+            if not name or not self._take_of_name(name):
+                raise
         found = look_up(secret)
         if found is None or not found.is_valid:
             self.note_invalid(secret, address)
         else:
-            self.note_valid(secret, address)
+            self.note_valid(secret, address if has_paid else None)
         return found
 
     def admit(self, secret: str, address: str) -> None:
@@ -98,17 +110,30 @@ class Guesses:
         if waits is not None and waits[0]:
             self._refuse(address, waits[0])
 
-    def note_valid(self, secret: str, address: str) -> None:
-        """Note that a secret is valid: it was no guess, and is never refused as one from now on."""
-        name, network = _name_of(secret), network_of(address)
+    def _take_of_name(self, name: str) -> bool:
+        """Return whether another secret of this name may be looked up, from whatever address."""
+        bucket = f"name.{name}"
+        with self._lock:
+            if self._bucket_of(bucket).take(1, self._now()):
+                return False
+        waits = self._shared.take([self._claim(bucket)])
+        return waits is None or not waits[0]
+
+    def note_valid(self, secret: str, address: str | None) -> None:
+        """Note that a secret is valid: it is never refused as a guess from now on, and was none of its address.
+
+        `address` is None if the look-up was not counted for one.
+        """
+        name = _name_of(secret)
         with self._lock:
             is_new = name not in self._known
             self._known.put(name, None)
-            if is_new:
-                self._bucket_of(network).give_back(1)
+            if is_new and address is not None:
+                self._bucket_of(network_of(address)).give_back(1)
         if is_new:
             self._shared.note_known(name, KNOWN_SECONDS)
-            self._shared.take([self._claim(network)._replace(amount=-1.0)])
+            if address is not None:
+                self._shared.take([self._claim(network_of(address))._replace(amount=-1.0)])
 
     def note_invalid(self, secret: str, address: str) -> None:
         """Log a secret that does not exist, or no longer; it counts as a guess from now on."""
@@ -156,6 +181,7 @@ def guesses_of_process() -> Guesses:
 def forget_guesses() -> None:
     """Count anew, with the settings of now."""
     _Process.guesses = None
+    asking.forget()
 
 
 def _reset(*, setting: str, **_: object) -> None:

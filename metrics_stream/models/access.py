@@ -25,6 +25,7 @@ from metrics_stream.models.changes import record_changes
 from metrics_stream.models.dashboard_content import content_of
 from metrics_stream.models.dashboards import Dashboard
 from metrics_stream.models.runs import TestRun
+from metrics_stream.models.token_prefixes import TokenPrefixes
 from metrics_stream.models.validators import (
     validate_permitted_types,
     validate_printable,
@@ -43,6 +44,13 @@ MAX_DAYS = 36_500.0
 def _share_signer() -> signing.Signer:
     # A dot needs no escape in an address, and occurs in neither of the two parts.
     return signing.Signer(sep=".", salt="metrics_stream.share_link")
+
+
+def _secret_of_link(text: str) -> str | None:
+    try:
+        return _share_signer().unsign(text)
+    except signing.BadSignature:
+        return None
 
 
 def digest_of(secret: str) -> str:
@@ -203,18 +211,35 @@ class AccessToken(Revocable):
     @classmethod
     def find(cls, text: str) -> AccessToken | None:
         """Return the token of a text, or None; it may be expired or revoked."""
-        mark, _, rest = text.partition("_")
-        prefix, _, secret = rest.partition("_")
-        if mark != TOKEN_MARK or len(prefix) != PREFIX_LENGTH or not prefix.isascii() or not prefix.isalnum():
+        if (parts := _parts_of_token(text)) is None:
             return None
+        prefix, secret = parts
         token = cls._default_manager.filter(prefix=prefix).first()
         if token is None or not secrets.compare_digest(token.digest, digest_of(secret)):
             return None
         return token
 
+    @staticmethod
+    def name_possible(text: str) -> str:
+        """Return the prefix that a text shares with a token, empty if there is none; see `limits.guesses`."""
+        parts = _parts_of_token(text)
+        return parts[0] if parts is not None and len(parts[1]) == 2 * SECRET_BYTES and parts[0] in prefixes else ""
+
     def allows(self, scope: str) -> bool:
         """Return whether the token is valid now and has the scope."""
         return self.is_valid and scope in self.scopes
+
+
+def _parts_of_token(text: str) -> tuple[str, str] | None:
+    """Return the prefix and the secret of a text that looks like a token, None for another text."""
+    mark, _, rest = text.partition("_")
+    prefix, _, secret = rest.partition("_")
+    is_token = mark == TOKEN_MARK and len(prefix) == PREFIX_LENGTH and prefix.isascii() and prefix.isalnum()
+    return (prefix, secret) if is_token else None
+
+
+prefixes = TokenPrefixes(lambda: AccessToken._default_manager.filter(revoked_at=None).values_list("prefix", flat=True))
+"""The prefixes of the tokens that are not revoked."""
 
 
 class TokenName(models.Model):
@@ -333,12 +358,16 @@ class ShareLink(Revocable):
 
         A text that this server has not signed needs no query.
         """
-        try:
-            secret = _share_signer().unsign(text)
-        except signing.BadSignature:
+        if (secret := _secret_of_link(text)) is None:
             return None
         related = ("dashboard__preset", "run", "created_by")
         return cls._default_manager.filter(digest=digest_of(secret)).select_related(*related).first()
+
+    @staticmethod
+    def name_possible(text: str) -> str:
+        """Return a name of a text that this server has signed, empty for another one; see `limits.guesses`."""
+        secret = _secret_of_link(text)
+        return "" if secret is None else digest_of(secret)
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save; a new link is fixed to what its dashboard shows now."""

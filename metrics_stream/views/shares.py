@@ -45,7 +45,7 @@ def open_link(request: HttpRequest, text: str) -> HttpResponse:
 def _find_link(text: str, request: HttpRequest) -> ShareLink | None:
     """Return the link of a text, valid or not; None also for an address that has guessed too often."""
     try:
-        return guesses_of_process().find(text, address_of(request), ShareLink.find)
+        return guesses_of_process().find(text, address_of(request), ShareLink.find, ShareLink.name_possible)
     except TooManyGuessesError:
         return None
 

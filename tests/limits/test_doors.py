@@ -5,6 +5,7 @@ from asgiref.sync import sync_to_async
 from django.test import Client as Browser
 
 from metrics_stream.bus.bus import declare_server
+from metrics_stream.models.access import prefixes
 from metrics_stream.runtime.runtime import stop_runtime
 from tests.support.access import bearer, make_token, socket
 from tests.support.api import METRICS_PATH
@@ -51,5 +52,13 @@ async def test_every_door_counts_the_same_guesses(settings):
         assert await sync_to_async(page)(text) == 200
         assert await knock(text) is None
         assert await sync_to_async(api)(text) == 202
+        # Tokens that were never seen before, one at each door.
+        tokens = [(await make_token(name=f"new {n}", scopes=["subscribe", "publish"]))[1] for n in range(3)]
+        prefixes.forget()
+        assert await sync_to_async(page)(tokens[0]) == 200
+        assert await knock(tokens[1]) is None
+        assert await sync_to_async(api)(tokens[2]) == 202
+        assert await sync_to_async(page)(f"{tokens[0][:-1]}g") == 401
+        assert await sync_to_async(page)(WRONG.format(7)) == 429
     finally:
         await stop_runtime()

@@ -78,6 +78,55 @@ def test_valid_secrets_count_nothing_and_are_never_refused():
     assert not use(guesses, "never seen")
 
 
+class Thing:
+    is_valid = True
+
+
+class Store:
+    """Secrets of the form NAME_TEXT; a secret whose name exists may exist."""
+
+    def __init__(self, *secrets):
+        self.secrets = secrets
+        self.looked_up = 0
+
+    def look_up(self, secret):
+        self.looked_up += 1
+        return Thing() if secret in self.secrets else None
+
+    def name_possible(self, secret):
+        name = secret.partition("_")[0]
+        return name if any(known.startswith(f"{name}_") for known in self.secrets) else ""
+
+    def find(self, guesses, secret):
+        """Return whether it is found, None if it is refused."""
+        try:
+            return guesses.find(secret, "10.0.0.1", self.look_up, self.name_possible) is not None
+        except TooManyGuessesError:
+            return None
+
+
+def test_a_new_valid_secret_gets_in_while_its_address_guesses_and_guesses_get_no_more_look_ups():
+    guesses, store = make(), Store("a_right", "b_right", "c_right")
+    while store.find(guesses, "wrong_secret") is not None:
+        pass
+    assert store.looked_up == 3
+    assert [store.find(guesses, f"{name}_right") for name in "abc"] == [True, True, True]
+    assert store.find(guesses, "wrong_again") is None
+    assert store.looked_up == 6, "valid secrets gave guesses away"
+
+
+def test_guesses_at_a_name_that_exists_are_limited_too():
+    clock = Clock()
+    guesses, store = make(clock=clock), Store("a_right")
+    while store.find(guesses, "wrong_secret") is not None:
+        pass
+    assert [store.find(guesses, f"a_{n}") for n in range(5)] == [False, False, False, None, None]
+    assert store.looked_up == 6
+    assert store.find(guesses, "a_right") is None
+    clock.now += 20
+    assert store.find(guesses, "a_right") is True
+
+
 def test_a_secret_that_has_ended_is_a_guess_like_others():
     guesses = make()
     assert use(guesses, "token")
