@@ -17,7 +17,7 @@ from tests.support.stack import Stack, eventually
 
 pytestmark = [pytest.mark.valkey, pytest.mark.faults]
 
-# A replica this far behind misses 200 metrics.
+# A replica this far behind lacks 200 metrics.
 BEHIND_SECONDS = 1.0
 
 
@@ -74,5 +74,5 @@ async def replace_primary(sentinels: Sentinels, stack: Stack, how: str) -> Balan
 @pytest.mark.parametrize("how", ["killed", "asked", "behind"])
 async def test_a_primary_that_is_replaced_under_load_loses_only_what_is_counted(sentinels, stack, how):
     balance = await replace_primary(sentinels, stack, how)
-    # A replica that was in step lacks nothing, or the little that was under way.
-    assert balance.lost > 100 if how == "behind" else balance.lost < 20
+    # The recorder may have read from the old primary what the replica lacks. One in step lacks what was under way.
+    assert balance.lost < (400 if how == "behind" else 20)
