@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from metrics_stream.core import instants
 from metrics_stream.core.errors import MetricError, RunError
 from metrics_stream.core.formatting import format_timestamp, quote
-from metrics_stream.core.metrics.encoding import encode_value, epoch_seconds
+from metrics_stream.core.metrics.encoding import encode_value
 
 Parameter = str | int | float | bool
 Parameters = dict[str, Parameter]
@@ -151,18 +152,11 @@ def read_parameter_lines(lines: Iterable[str]) -> Parameters:
 
 
 def read_instant(name: str, value: Any) -> datetime:
-    """Return an instant: a datetime, ISO 8601, or seconds since 1970; without a time zone it is UTC."""
+    """Return an instant that is given in one of the forms of core/instants.py; `name` is what it is called."""
     try:
-        if isinstance(value, str):
-            value = datetime.fromisoformat(value)
-        if value is None:
-            raise ValueError
-        return datetime.fromtimestamp(epoch_seconds(value, 0.0), UTC)
-    except (ValueError, OverflowError, OSError, MetricError):
-        raise RunError(
-            f"{name} is {quote(value)}; allowed: ISO 8601 such as 2026-01-31T12:00:00Z, or seconds (not milliseconds) "
-            "since 1970"
-        ) from None
+        return datetime.fromtimestamp(instants.read_instant(value), UTC)
+    except ValueError:
+        raise RunError(f"{name} is {quote(value)}; allowed: {instants.ALLOWED_INSTANTS}") from None
 
 
 def read_span(started_at: Any, ended_at: Any, now: datetime) -> tuple[datetime, datetime] | None:
