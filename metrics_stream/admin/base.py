@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.auth.base_user import AbstractBaseUser
-from django.core.exceptions import PermissionDenied
-from django.forms import Script
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.forms import ModelMultipleChoiceField, Script
 from django.http import Http404, HttpRequest, HttpResponse
 
 from metrics_stream.access.grants import Access, access_of_user
@@ -41,6 +41,19 @@ class ReadOnly:
         return False
 
 
+class KeysField(ModelMultipleChoiceField):  # type: ignore[type-arg]  # it takes none at run time
+    """Objects chosen by their keys; a number that no column can hold is an invalid choice, as is any unknown key."""
+
+    def _check_values(self, value: Any) -> Any:
+        try:
+            return super()._check_values(value)  # type: ignore[misc]  # the stubs lack it
+        except OverflowError as error:
+            chosen = {"value": ", ".join(map(str, value))[:100]}
+            raise ValidationError(
+                self.error_messages["invalid_choice"], code="invalid_choice", params=chosen
+            ) from error
+
+
 class StreamAdmin(ChangesAdmin):  # type: ignore[misc]  # the library is untyped
     """An admin with a history of changes where it is installed, and with the data for the scripts of forms."""
 
@@ -51,6 +64,17 @@ class StreamAdmin(ChangesAdmin):  # type: ignore[misc]  # the library is untyped
     class Media:
         css = {"all": ["metrics_stream/admin/editor.css"]}
         js = [Script("metrics_stream/admin/editor.js", type="module")]
+
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        return super().formfield_for_manytomany(db_field, request, **{"form_class": KeysField, **kwargs})
+
+    def response_action(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
+        try:
+            response: HttpResponse | None = super().response_action(request, queryset)
+        except OverflowError:  # a selected key is a number that no column can hold
+            self.message_user(request, "Nothing was changed: what was selected does not exist.", messages.WARNING)
+            return None
+        return response
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], **kwargs: Any) -> HttpResponse:
         context["catalogue"] = get_settings().catalogue().describe()

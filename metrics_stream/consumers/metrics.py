@@ -23,7 +23,7 @@ from metrics_stream.access.monitor import access_monitor_of
 from metrics_stream.audit.trail import Action, note
 from metrics_stream.consumers.authentication import Authentication
 from metrics_stream.consumers.limits import Limits
-from metrics_stream.consumers.newest import PAGE_BYTES, PAGE_METRICS, newest_reader_of
+from metrics_stream.consumers.newest import newest_reader_of
 from metrics_stream.consumers.query import Opening, read_opening
 from metrics_stream.consumers.session import Past, Session
 from metrics_stream.consumers.sink import SocketSink
@@ -44,6 +44,10 @@ from metrics_stream.pacing import Pace
 from metrics_stream.runtime.runtime import Runtime, get_runtime
 
 logger = logging.getLogger(__name__)
+
+# A part of the reply to `get_latest`: each is made for one client alone, so others wait for it.
+PAGE_METRICS = 250
+PAGE_BYTES = 125_000
 
 Handler = Callable[["MetricsConsumer", Any], Awaitable[None]]
 

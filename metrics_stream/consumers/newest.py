@@ -17,8 +17,8 @@ from metrics_stream.runtime.run_sources import RunSources
 from metrics_stream.runtime.runtime import PerRuntime
 
 # What is sent at once: a frame that any client can take, and that delays the others by no noticeable time.
-PAGE_METRICS = 250
-PAGE_BYTES = 125_000
+PAGE_METRICS = 1_000
+PAGE_BYTES = 500_000
 
 
 class Newest:

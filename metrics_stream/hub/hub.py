@@ -76,10 +76,6 @@ class Hub:
         """The number of different views."""
         return len(self._views)
 
-    def projections_of(self, metric_type: str) -> int:
-        """Return how many different parts of each metric of a type the views want."""
-        return len(self._views.by_type.get(metric_type, ()))
-
     def position_of(self, metric_types: Iterable[str]) -> str | None:
         """Return the position in the history after the metrics that were published last.
 

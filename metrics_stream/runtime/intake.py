@@ -18,11 +18,7 @@ from metrics_stream.core.protocol.codes import GapReason
 from metrics_stream.core.protocol.positions import HistoryBatch, Position, SourcesOf, tag_runs
 from metrics_stream.history import History, Placed
 from metrics_stream.hub.hub import Hub
-from metrics_stream.pacing import Pace
 from metrics_stream.telemetry import Telemetry
-
-# So many parts of metrics are made at once for the views, about two milliseconds.
-PART_PROJECTIONS = 200
 
 
 class Intake:
@@ -87,7 +83,7 @@ class Intake:
         batch = _batch(published.metrics, published.place)
         async with self._turn:
             self._follow_epoch(batch, heard)
-            if not await self._take_next(batch):
+            if not self._take_next(batch):
                 await self._fill_in([batch.metric_type])
 
     async def catch_up(self, metric_types: Iterable[str]) -> None:
@@ -130,7 +126,7 @@ class Intake:
             known = heard.missing if heard is not None and batch.first == 0 else None
             hub.announce_gap(GapReason.HISTORY, metric_types=frozenset({metric_type}), dropped=known)
 
-    async def _take_next(self, batch: HistoryBatch) -> bool:
+    def _take_next(self, batch: HistoryBatch) -> bool:
         """Pass on what is new of a batch and return True; return False if metrics are missing before it."""
         hub = self._hub
         reached = hub.offsets.get(batch.metric_type)
@@ -141,21 +137,13 @@ class Intake:
         if batch.first > reached:
             return False
         if batch.end > reached:
-            await self._pass_on(batch.after(reached))
+            self._pass_on(batch.after(reached))
         return True
 
-    async def _pass_on(self, batch: HistoryBatch) -> None:
-        """Pass a batch on in parts, so that frames leave in between when there are many different views."""
-        hub, pace = self._hub, Pace()
-        batch = self._marks.mark_next(batch)
-        size = max(1, PART_PROJECTIONS // max(1, hub.projections_of(batch.metric_type)))
-        while batch.metrics and batch.metric_type in hub.offsets and batch.epoch == hub.epoch:
-            part = batch.before(batch.first + size)
-            # Before the call: a part that makes the hub fail must not come again and again.
-            hub.offsets[batch.metric_type] = part.end
-            hub.publish(tag_runs(part, self._sources_of))
-            batch = batch.after(part.end)
-            await pace.pause_if_due()
+    def _pass_on(self, batch: HistoryBatch) -> None:
+        # Before the call: a batch that makes the hub fail must not come again and again.
+        self._hub.offsets[batch.metric_type] = batch.end
+        self._hub.publish(tag_runs(self._marks.mark_next(batch), self._sources_of))
 
     async def _fill_in(self, metric_types: list[str]) -> None:
         """Pass on what the history has after the offsets that the hub has reached."""
@@ -171,7 +159,7 @@ class Intake:
                 # A type may have been left meanwhile; a later subscription begins at the end of the history then.
                 if batch.metric_type in hub.offsets:
                     self._telemetry.metrics_refilled += len(batch.metrics)
-                    await self._pass_on(batch)
+                    self._pass_on(batch)
             metric_types = [item for item in metric_types if item in hub.offsets]
             hub.offsets.update({item: page.position.offsets[item] for item in metric_types})
             is_last = page.is_last

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
+import time
 from types import TracebackType
 from typing import Self
 
@@ -15,6 +16,10 @@ SWITCH_SECONDS = 0.0005
 # A collection of everything stops the process for a tenth of a second where much is kept. Python would do one whenever
 # a quarter more is kept, several times a second at worst; young objects are still collected as they come.
 COLLECT_SECONDS = 60.0
+# Connections that come and go leave garbage of some 300 objects each. After so many collections of young objects, each
+# of which leaves some thousands, there may be that of some hundred connections.
+COLLECT_AFTER = 15
+LOOK_SECONDS = 0.5
 _NEVER = 2**30
 
 
@@ -49,7 +54,10 @@ class ServingInterpreter:
 
 
 async def collect_garbage() -> None:
-    """Collect garbage every COLLECT_SECONDS until cancelled."""
+    """Collect garbage every COLLECT_SECONDS, and sooner when there may be much, until cancelled."""
+    collected_at = time.monotonic()
     while True:
-        await asyncio.sleep(COLLECT_SECONDS)
-        gc.collect()
+        await asyncio.sleep(LOOK_SECONDS)
+        if gc.get_count()[2] >= COLLECT_AFTER or time.monotonic() - collected_at >= COLLECT_SECONDS:
+            gc.collect()
+            collected_at = time.monotonic()

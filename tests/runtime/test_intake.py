@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from metrics_stream import pacing
 from metrics_stream.broadcast import make_metric
 from metrics_stream.bus import bus as bus_module
 from metrics_stream.bus.bus import Bus
@@ -16,7 +15,6 @@ from metrics_stream.conf import get_settings
 from metrics_stream.history import ActiveRun, open_history
 from metrics_stream.hub.clients import HubLimits
 from metrics_stream.hub.hub import Hub
-from metrics_stream.runtime import intake
 from metrics_stream.runtime.intake import Intake
 from metrics_stream.telemetry import Telemetry
 
@@ -264,29 +262,3 @@ async def test_types_that_nobody_wants_are_left_out(line):
     (message,) = await line.publish(1)
     await line.intake.take(message)
     assert line.numbers == []
-
-
-async def test_a_batch_for_many_views_is_handed_on_in_parts_with_offsets_that_fit(line, monkeypatch):
-    monkeypatch.setattr(intake, "PART_PROJECTIONS", 2)
-    monkeypatch.setattr(pacing, "SLICE_SECONDS", 0.0)
-    seen = []
-    publish = line.hub.publish
-    monkeypatch.setattr(
-        line.hub, "publish", lambda metrics: (publish(metrics), seen.append((line.hub.offsets["system"], line.numbers)))
-    )
-    await line.bus.send(line.numbering.prepare([metric(number) for number in range(1, 6)]))
-    await line.intake.take(await asyncio.wait_for(line.bus.receive(), 5))
-    if line.intake._history is None:
-        assert line.numbers == [1, 2, 3, 4, 5]
-    else:
-        assert seen == [(2, [1, 2]), (4, [1, 2, 3, 4]), (5, [1, 2, 3, 4, 5])]
-
-
-async def test_the_rest_of_a_batch_is_left_out_when_the_last_client_goes_in_its_middle(line, monkeypatch):
-    monkeypatch.setattr(intake, "PART_PROJECTIONS", 2)
-    publish = line.hub.publish
-    monkeypatch.setattr(line.hub, "publish", lambda metrics: (publish(metrics), line.intake.end("system")))
-    await line.bus.send(line.numbering.prepare([metric(number) for number in range(1, 6)]))
-    await line.intake.take(await asyncio.wait_for(line.bus.receive(), 5))
-    assert line.numbers == [1, 2]
-    assert line.hub.offsets == {}

@@ -31,8 +31,10 @@ def test_threads_give_way_soon_and_old_objects_are_left_alone_until_the_end():
     assert gc.get_freeze_count() == 0
 
 
-async def test_garbage_is_collected_now_and_then(monkeypatch):
-    monkeypatch.setattr(interpreter, "COLLECT_SECONDS", 0.0)
+@pytest.mark.parametrize("limit", ["COLLECT_SECONDS", "COLLECT_AFTER"])
+async def test_garbage_is_collected_now_and_then_and_when_there_may_be_much(monkeypatch, limit):
+    monkeypatch.setattr(interpreter, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(interpreter, limit, 0)
     gc.collect()
     gc.disable()
     try:
