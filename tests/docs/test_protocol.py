@@ -96,7 +96,7 @@ async def test_what_clients_of_the_original_send_is_answered_as_documented(row):
 
 
 def between(bounds: tuple[float, float]) -> str:
-    return f"{bounds[0]:g} to {bounds[1]:,g}"
+    return f"{bounds[0]:g} to {bounds[1]:,.15g}"
 
 
 def test_json_examples_are_real_messages():

@@ -227,3 +227,32 @@ def test_paused_or_zoomed_time_stays_in_memory(page: Page, look: str, back: int)
       return [times[0] <= heldMs - argument, times.length <= 4096, Math.min(...lows), Math.max(...highs)];
     """
     assert run(page, "client/connection", code, back) == [True, True, 0, 4]
+
+
+def test_a_zoom_into_a_long_replay_gets_its_detail_and_its_end_the_whole_again(page: Page):
+    code = f"""{MACHINE}
+      confirm({{position: "e:1"}});
+      fill();
+      const [fromMs, untilMs] = [nowMs - 259_200_000, nowMs];
+      const answer = (atMs) => say({{type: "replay_state", state: "paused", run: "soak", at: at(atMs), from: at(fromMs),
+           until: at(untilMs), speed: 1, ref: sockets.at(-1).sent.at(-1).ref}});
+      runs.find = () => ({{id: "soak", startedMs: fromMs, endedMs: untilMs}});
+      time.showRun("soak");
+      answer(untilMs);
+      fill();
+      time.setZoom({{fromMs: untilMs - 7_200_000, toMs: untilMs - 3_600_000}});
+      answer(untilMs - 3_600_000);
+      fill();
+      nowMs += 1_000;
+      time.setZoom(null);
+      timers.filter(({{milliseconds}}) => milliseconds <= 250).forEach(({{callback}}) => callback());
+      time.stop();
+      return asked().filter((message) => message.type === "seek" || message.type === "replay")
+        .map(({{type, backfill_seconds: seconds, max_points: points}}) => [type, seconds, points]);
+    """
+    first, zoomed, whole = run(page, "client/connection", code)
+    assert (first[0], first[1], first[2]) == ("replay", 259_201, 1_000)
+    assert (zoomed[0], zoomed[2]) == ("seek", 2_000)
+    assert 3_600 <= zoomed[1] <= 3_602
+    assert (whole[0], whole[2]) == ("seek", 1_000)
+    assert 259_200 <= whole[1] <= 259_203
