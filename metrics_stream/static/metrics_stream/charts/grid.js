@@ -1,6 +1,6 @@
 // The content of a table, as rows and columns of text.
 
-import { formatValue, humanize, nameBesideUnit } from "../client/format.js";
+import { formatValue, nameBesideUnit } from "../client/format.js";
 import { levelOf, levelOfWord } from "../client/levels.js";
 
 /**
@@ -112,7 +112,7 @@ function matrixGrid({ value, unitAt }, panel) {
     const wide = { ...cell(inner, unitAt(name), panel, false), span: columns.length };
     rows.push({ key: `\u0000${name}`, head: nameBesideUnit(name, unitAt(name)), cells: [wide] });
   }
-  return { columns: columns.map(([name]) => humanize(name)), corner: "", rows };
+  return { columns: columns.map(([name]) => nameBesideUnit(name, unitAt(name))), corner: "", rows };
 }
 
 function listGrid({ value: items, unit, unitAt }, panel) {

@@ -81,6 +81,7 @@ export class NumberChart {
     const change = this.hasTrend && series !== null ? this.#describeChange(series, unit) : "";
     setText(part.change, outside || change);
     setAttribute(part.change, "data-outside", outside !== "");
+    setAttribute(part.change, "title", outside || null);
     if (!this.hasTrend) return;
     part.sparkline.paint(series, this.fromMs, this.nowMs, reading.field);
   }
