@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 
-from metrics_stream.core.errors import ResultFileError
 from metrics_stream.core.formats.results.figures import Figure, Results, Totals
-from metrics_stream.core.formats.results.file import ResultFile
+from metrics_stream.core.formats.results.file import ResultFile, incomplete, quote_value
 from metrics_stream.core.formats.results.numbers import need, percent_of, read_count, read_number, rounded
 
 NAME = "ab"
@@ -49,10 +48,10 @@ def _read_table(file: ResultFile) -> Results:
     for row in file.table(_COLUMNS):
         percent = percent_of(row[_COLUMNS[0]].strip())
         if percent is None:
-            raise ResultFileError(f"{_COLUMNS[0]} is {row[_COLUMNS[0]][:60]!r}; allowed: 0 to 100")
+            raise quote_value(_COLUMNS[0], row[_COLUMNS[0]], "0 to 100")
         served[percent] = need(rounded(row[_COLUMNS[1]], _COLUMNS[1]), _COLUMNS[1])
     if 100.0 not in served:
-        raise ResultFileError("the table ends before 100 %; is it complete?")
+        raise incomplete("the table ends before 100 %")
     # Its first row is the least time, not a percentile.
     least = served.pop(0.0, None)
     totals = Totals(min_ms=least, max_ms=served[100.0], percentiles_ms=served)
@@ -64,7 +63,7 @@ def _read_report(file: ResultFile) -> Results:
     lines = dict(_LINE.findall(text))
     for name in ("Complete requests", "Failed requests", "Time taken for tests", "Requests per second"):
         if name not in lines:
-            raise ResultFileError(f"the output of ab has no line {name!r}; is it complete?")
+            raise incomplete(f"the output of ab has no line {name!r}")
     requests = read_count(lines["Complete requests"], "Complete requests")
     times = _TIMES.search(text) if requests else None
     return Results(
