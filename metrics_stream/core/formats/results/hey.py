@@ -6,7 +6,7 @@ import re
 
 from metrics_stream.core.formats.results.figures import Figure, Results, Totals
 from metrics_stream.core.formats.results.file import ResultFile, incomplete
-from metrics_stream.core.formats.results.numbers import need, percent_of, read_count, read_number, rounded
+from metrics_stream.core.formats.results.numbers import need, percentiles, read_count, read_number, rounded
 from metrics_stream.core.formats.results.samples import Samples
 
 NAME = "hey"
@@ -90,12 +90,7 @@ def _read_summary(file: ResultFile) -> Results:
             mean_ms=_time(lines, "Average") if answered else None,
             min_ms=_time(lines, "Fastest") if answered else None,
             max_ms=_time(lines, "Slowest") if answered else None,
-            percentiles_ms={
-                percent: figure
-                for name, value in _PERCENTILE.findall(text)
-                if (percent := percent_of(name)) is not None
-                and (figure := rounded(value, f"{name}%", factor=1000)) is not None
-            },
+            percentiles_ms=percentiles(_PERCENTILE.findall(text), factor=1000),
         ),
         rules=RULES,
     )
