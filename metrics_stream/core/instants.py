@@ -30,19 +30,20 @@ _SPACE_BEFORE_OFFSET = re.compile(r"(:\d\d(?:[.,]\d+)?)\s+(?=[+-]\d\d)")
 
 
 def read_instant(value: Any) -> float:
-    """Return an instant in seconds since 1970; raise ValueError if it is none, or not between 1970 and 9999.
-
-    Accepts datetimes and dates; ISO 8601, also with a space or in lower case; numbers of seconds, milliseconds,
-    microseconds or nanoseconds, which their size tells apart, also as text; and numpy scalars of these. Without a zone
-    it is UTC.
-    """
-    seconds = _read(value)
+    """Return what `read_seconds` does; raise ValueError for an instant that is not between 1970 and 9999, too."""
+    seconds = read_seconds(value)
     if not 0 <= seconds < _END_OF_TIME:
         raise ValueError(f"{seconds!r} s are not between the years 1970 and 9999")
     return seconds
 
 
-def _read(value: Any) -> float:
+def read_seconds(value: Any) -> float:
+    """Return an instant, however early or late, in seconds since 1970; raise ValueError if it is none.
+
+    Accepts datetimes and dates; ISO 8601, also with a space or in lower case; numbers of seconds, milliseconds,
+    microseconds or nanoseconds, which their size tells apart, also as text; and numpy scalars of these. Without a zone
+    it is UTC.
+    """
     try:
         if isinstance(value, str):
             return _read_text(value.strip())
@@ -55,7 +56,7 @@ def _read(value: Any) -> float:
         if callable(item := getattr(value, "item", None)):  # other numpy scalars, such as datetime64
             plain = item()
             if isinstance(plain, Real | Decimal | date):
-                return _read(plain)
+                return read_seconds(plain)
     except OverflowError as error:
         raise ValueError(str(error)) from error
     raise ValueError(f"a {type(value).__name__} is no instant")

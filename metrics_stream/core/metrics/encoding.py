@@ -14,7 +14,7 @@ import msgspec
 
 from metrics_stream.core.errors import MetricError, MetricTooBigError
 from metrics_stream.core.formatting import format_timestamp, quote
-from metrics_stream.core.instants import ALLOWED_INSTANTS, read_instant
+from metrics_stream.core.instants import ALLOWED_INSTANTS, read_seconds
 from metrics_stream.core.metrics.annotations import check_annotations
 from metrics_stream.core.metrics.catalogue import MetricType
 from metrics_stream.core.metrics.conversion import NOT_DATA, convert, spread
@@ -144,7 +144,7 @@ def _describe(value: Any) -> str:
 
 
 def epoch_seconds(instant: Any, now: float) -> float:
-    """Return a producer's timestamp, as `read_instant` accepts it, in seconds since 1970; None means `now`.
+    """Return a producer's timestamp, as `read_seconds` accepts it, in seconds since 1970; None means `now`.
 
     Every door where metrics come in calls this. Raises MetricError for what is no timestamp, and for one that
     `time_bounds` does not allow.
@@ -152,7 +152,7 @@ def epoch_seconds(instant: Any, now: float) -> float:
     if instant is None:
         return now
     try:
-        seconds = read_instant(instant)
+        seconds = read_seconds(instant)
     except ValueError as error:
         raise MetricError(f"timestamp is {quote(instant)}; allowed: {ALLOWED_INSTANTS}", path="timestamp") from error
     return check_time(seconds, now, instant)

@@ -28,10 +28,17 @@ def check_time(seconds: float, now: float, given: Any) -> float:
         return seconds
     what = quote(given.isoformat() if isinstance(given, datetime) else given)
     if not isinstance(given, str | datetime):
-        what = f"{what}, which is {_describe(seconds)}"
+        what += _in_words(seconds)
     if seconds < EARLIEST:
         raise MetricError(f"timestamp is {what}; allowed: 2000-01-01T00:00:00Z or later")
     raise MetricError(f"timestamp is {what}; allowed: at most 24 h ahead of now, which is {_describe(now)} here")
+
+
+def _in_words(seconds: float) -> str:
+    try:
+        return f", which is {_describe(seconds)}"
+    except (ValueError, OverflowError, OSError):  # no year that a date can have
+        return ""
 
 
 def _describe(seconds: float) -> str:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 
-from metrics_stream.core.errors import ResultFileError
-from metrics_stream.core.formats.results.figures import Figure, Results, Totals
-from metrics_stream.core.formats.results.file import ResultFile
-from metrics_stream.core.formats.results.numbers import need, percent_of, read_count, read_number, rounded
+from metrics_stream.core.formats.results.figures import Results, Totals
+from metrics_stream.core.formats.results.file import ResultFile, incomplete
+from metrics_stream.core.formats.results.numbers import percentiles, read_count, rounded
 
 NAME = "ab"
 EXPECTED = "what ab prints, or its table of percentiles (ab -e)"
@@ -45,14 +44,9 @@ def read(file: ResultFile) -> Results:
 
 
 def _read_table(file: ResultFile) -> Results:
-    served: dict[float, Figure] = {}
-    for row in file.table(_COLUMNS):
-        percent = percent_of(row[_COLUMNS[0]].strip())
-        if percent is None:
-            raise ResultFileError(f"{_COLUMNS[0]} is {row[_COLUMNS[0]][:60]!r}; allowed: 0 to 100")
-        served[percent] = need(rounded(row[_COLUMNS[1]], _COLUMNS[1]), _COLUMNS[1])
+    served = percentiles((row[_COLUMNS[0]].strip(), row[_COLUMNS[1]]) for row in file.table(_COLUMNS))
     if 100.0 not in served:
-        raise ResultFileError("the table ends before 100 %; is it complete?")
+        raise incomplete("the table ends before 100 %")
     # Its first row is the least time, not a percentile.
     least = served.pop(0.0, None)
     totals = Totals(min_ms=least, max_ms=served[100.0], percentiles_ms=served)
@@ -64,7 +58,7 @@ def _read_report(file: ResultFile) -> Results:
     lines = dict(_LINE.findall(text))
     for name in ("Complete requests", "Failed requests", "Time taken for tests", "Requests per second"):
         if name not in lines:
-            raise ResultFileError(f"the output of ab has no line {name!r}; is it complete?")
+            raise incomplete(f"the output of ab has no line {name!r}")
     requests = read_count(lines["Complete requests"], "Complete requests")
     times = _TIMES.search(text) if requests else None
     return Results(
@@ -77,7 +71,7 @@ def _read_report(file: ResultFile) -> Results:
             mean_ms=rounded(times[2], "Total") if times else None,
             min_ms=rounded(times[1], "Total") if times else None,
             max_ms=rounded(times[4], "Total") if times else None,
-            percentiles_ms=_percentiles(text) if times else {},
+            percentiles_ms=percentiles(_PERCENTILE.findall(text)) if times else {},
         ),
         rules=RULES,
     )
@@ -91,11 +85,3 @@ def _count_failures(text: str, lines: dict[str, str]) -> int:
         return failed + not_ok
     connect, receive, _, exceptions = (read_count(count, "a cause of failed requests") for count in causes.groups())
     return connect + receive + exceptions + not_ok
-
-
-def _percentiles(text: str) -> dict[float, Figure]:
-    return {
-        percent: Figure(number, 0.5)
-        for name, value in _PERCENTILE.findall(text)
-        if (percent := percent_of(name)) is not None and (number := read_number(value, f"{name}%")) is not None
-    }

@@ -119,6 +119,11 @@ def tidy_name(name: str) -> str:
     return name[:MAX_NAME_LENGTH].replace("\x00", "")
 
 
+def incomplete(what: str) -> ResultFileError:
+    """Return the error for a file that lacks what a complete one has."""
+    return ResultFileError(f"{what}; is it complete?")
+
+
 def quote_value(what: str, value: Any, allowed: str) -> ResultFileError:
     """Return the error for a value that is not allowed."""
     return ResultFileError(f"{what} is {quote(value)}; allowed: {allowed}")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 
-from metrics_stream.core.errors import ResultFileError
 from metrics_stream.core.formats.results.figures import Figure, Results, Totals
-from metrics_stream.core.formats.results.file import ResultFile, quote_value
-from metrics_stream.core.formats.results.numbers import need, percent_of, read_count, read_number, rounded
+from metrics_stream.core.formats.results.file import ResultFile, incomplete
+from metrics_stream.core.formats.results.numbers import need, percentiles, read_count, read_number, rounded
 from metrics_stream.core.formats.results.samples import Samples
 
 NAME = "hey"
@@ -67,9 +66,9 @@ def _read_summary(file: ResultFile) -> Results:
     text = file.text
     lines = dict(_LINE.findall(text))
     if missing := [name for name in ("Total", "Requests/sec") if name not in lines]:
-        raise ResultFileError(f"hey's summary has no line {missing[0]!r}; is it complete?")
+        raise incomplete(f"hey's summary has no line {missing[0]!r}")
     if "Status code distribution:" not in text:
-        raise ResultFileError("hey's summary has no status codes; is it complete?")
+        raise incomplete("hey's summary has no status codes")
     answers, _, errors = text.partition("Error distribution:")
     statuses = [(int(status), read_count(count, f"[{status}]")) for status, count in _STATUS.findall(answers)]
     lost = sum(read_count(count, "a count of errors") for count in _ERROR.findall(errors))
@@ -80,7 +79,7 @@ def _read_summary(file: ResultFile) -> Results:
     if answered >= _MOST_KEPT and rate and seconds:
         requests, failures = round(rate.value * seconds.value), None
     if rate is not None and not requests and rate.value:
-        raise quote_value("Requests/sec", rate.value, "0 where there are no requests")
+        raise incomplete("hey's summary has a rate and no requests")
     return Results(
         format=NAME,
         totals=Totals(
@@ -91,12 +90,7 @@ def _read_summary(file: ResultFile) -> Results:
             mean_ms=_time(lines, "Average") if answered else None,
             min_ms=_time(lines, "Fastest") if answered else None,
             max_ms=_time(lines, "Slowest") if answered else None,
-            percentiles_ms={
-                percent: figure
-                for name, value in _PERCENTILE.findall(text)
-                if (percent := percent_of(name)) is not None
-                and (figure := rounded(value, f"{name}%", factor=1000)) is not None
-            },
+            percentiles_ms=percentiles(_PERCENTILE.findall(text), factor=1000),
         ),
         rules=RULES,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from metrics_stream.core.errors import ResultFileError
 from metrics_stream.core.formats.results.figures import Figure, NamedTotals, Results, Totals
-from metrics_stream.core.formats.results.file import MAX_NAMES, ResultFile, quote_value, tidy_name
+from metrics_stream.core.formats.results.file import MAX_NAMES, ResultFile, incomplete, quote_value, tidy_name
 from metrics_stream.core.formats.results.numbers import percent_of, read_count, read_number, stated
 
 NAME = "locust"
@@ -49,7 +49,7 @@ def read(file: ResultFile) -> Results:
         else:
             left_out += 1
     if totals is None:
-        raise ResultFileError(f"the file has no row {_TOTAL!r}; is it complete?")
+        raise incomplete(f"the file has no row {_TOTAL!r}")
     return Results(format=NAME, totals=totals, by_name=tuple(names), names_left_out=left_out, rules=RULES)
 
 

@@ -92,6 +92,15 @@ def per_second(count: int, seconds: Figure | None) -> Figure | None:
     return Figure(rate, rate * seconds.within / seconds.value)
 
 
+def percentiles(pairs: Iterable[tuple[str, str]], *, factor: float = 1.0) -> dict[float, Figure]:
+    """Return the percentiles in pairs of name and time as the tool writes them; other names are left out."""
+    return {
+        percent: figure
+        for name, text in pairs
+        if (percent := percent_of(name)) is not None and (figure := rounded(text, name, factor=factor)) is not None
+    }
+
+
 def sum_counts(counts: Iterable[tuple[str, Any]], what: str) -> int:
     """Return the sum of counts by their names; raise ResultFileError."""
     return sum(read_count(value, f"{what} {name}") for name, value in counts)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 
-from metrics_stream.core.errors import ResultFileError
 from metrics_stream.core.formats.results.figures import Figure, Results, Totals
-from metrics_stream.core.formats.results.file import ResultFile
+from metrics_stream.core.formats.results.file import ResultFile, incomplete
 from metrics_stream.core.formats.results.numbers import per_second, read_count, rounded
 
 NAME = "siege"
@@ -37,7 +36,7 @@ def read(file: ResultFile) -> Results:
     # A file that siege was run into twice has two reports; the last one counts.
     lines = {name.lower().replace("_", " "): value for name, value in _LINE.findall(file.text)}
     if missing := [name for name in _NEEDED if name not in lines]:
-        raise ResultFileError(f"the report of siege has no line {missing[0]!r}; is it complete?")
+        raise incomplete(f"the report of siege has no line {missing[0]!r}")
     answered, failed = (read_count(lines[name], name) for name in ("transactions", "failed transactions"))
     seconds = rounded(lines["elapsed time"], "elapsed time")
     return Results(

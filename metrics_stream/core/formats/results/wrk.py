@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 
-from metrics_stream.core.errors import ResultFileError
 from metrics_stream.core.formats.results.figures import Figure, Results, Totals
-from metrics_stream.core.formats.results.file import ResultFile, quote_value
+from metrics_stream.core.formats.results.file import ResultFile, incomplete, quote_value
 from metrics_stream.core.formats.results.numbers import need, per_second, percent_of, read_count, rounded
 
 NAME = "wrk"
@@ -47,7 +46,7 @@ def read(file: ResultFile) -> Results:
     text = file.text
     done, rate = _DONE.search(text), _RATE.search(text)
     if done is None or rate is None:
-        raise ResultFileError("the output of wrk has no lines '… requests in …' and 'Requests/sec'; is it complete?")
+        raise incomplete("the output of wrk has no lines '… requests in …' and 'Requests/sec'")
     answered = read_count(done[1], "requests")
     connect, receive, write, late = (
         (read_count(count, "a count of socket errors") for count in found.groups())
