@@ -81,8 +81,7 @@ class TotalsTexts:
     rows: list[tuple[str, str]]
     sources: list[str]
     has_percentiles: bool
-    begins: datetime | None
-    ends: datetime | None
+    bounds: tuple[datetime, datetime]
 
 
 def describe(found: RunTotals | None) -> TotalsTexts | None:
@@ -109,8 +108,7 @@ def describe(found: RunTotals | None) -> TotalsTexts | None:
         rows=[row for row in rows if row[1] != NO_VALUE],
         sources=found.sources,
         has_percentiles=found.measured is not None,
-        begins=datetime.fromtimestamp(found.since, UTC),
-        ends=datetime.fromtimestamp(found.until, UTC),
+        bounds=(datetime.fromtimestamp(found.since, UTC), datetime.fromtimestamp(found.until, UTC)),
     )
 
 

@@ -28,6 +28,8 @@ pytestmark = [
     pytest.mark.skipif(LOCUST is None, reason="the program locust is not installed"),
 ]
 
+# Generous: the machine may be busy with other tests.
+COMMAND_SECONDS = 300.0
 RUN_SECONDS = int(os.environ.get("LOCUST_RUN_SECONDS", "60"))
 
 # Five named addresses, of which one fails at times; response times over two powers of ten.
@@ -108,7 +110,7 @@ class Viewer:
 @pytest.fixture
 def stack(valkey_url, tmp_path_factory):
     own = fault_stack(tmp_path_factory.mktemp("locust"), valkey_url)
-    own.manage("migrate", "-v", "0")
+    own.manage("migrate", "-v", "0", timeout=COMMAND_SECONDS)
     own.start()
     yield own
     own.stop()
@@ -118,13 +120,16 @@ def stack(valkey_url, tmp_path_factory):
 def test_a_run_says_what_locust_says(stack, tmp_path, workers):
     locustfile = tmp_path / "locustfile.py"
     locustfile.write_text(LOCUSTFILE.format(root=str(ROOT)))
-    token = stack.manage("create_token", "locust", "--scope", "publish", "--scope", "runs", "--metric-type", "all")
+    token = stack.manage(
+        *("create_token", "locust", "--scope", "publish", "--scope", "runs", "--metric-type", "all"),
+        timeout=COMMAND_SECONDS,
+    )
     environment = {**os.environ, "METRICS_URL": stack.url, "METRICS_TOKEN": token.strip().splitlines()[-1]}
     with Viewer(stack) as viewer:
         _run_locust(tmp_path, environment, workers)
         recording = ServerRecording(stack)
         wait_until(lambda: recording.has_ended, 30)
-    found, lines = json.loads(stack.manage("shell", "-v", "0", code=READ))
+    found, lines = json.loads(stack.manage("shell", "-v", "0", code=READ, timeout=COMMAND_SECONDS))
     with (tmp_path / "result_stats.csv").open(newline="") as file:
         (aggregated,) = [row for row in csv.DictReader(file) if row["Name"] == "Aggregated"]
     _print_figures(workers, found, aggregated)

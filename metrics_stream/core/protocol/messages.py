@@ -311,9 +311,8 @@ class Series(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One field of one source (and agent) over time: columns with an entry for each bucket that has a value.
 
     Without `min` and `max` both equal `last` in every bucket. `percentile` is set for a percentile whose buckets hold
-    several values of a test run: the percentile of all measured values, or with `is_worst` the worst one. `nulls` are
-    the buckets without a value in which the producer published null: the line ends there. `unit` and `window_seconds`
-    are what the producer stated last about the field.
+    several values: the percentile of all measured values, or with `is_worst` the worst one. `nulls` are buckets without
+    a value in which null was published: the line ends there. The producer stated `unit` and `window_seconds` last.
     """
 
     metric_type: str
