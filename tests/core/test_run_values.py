@@ -174,7 +174,7 @@ def test_an_instant_is_taken_in_every_form(value):
         (after(1), NOON, "allowed: an instant after started_at"),
         (NOON, after(62), "ended_at is 2026-01-31T13:02:00.000000Z; allowed: an instant that is over"),
         (0, NOON, "started_at is 1970-01-01T00:00:00.000000Z; allowed: an instant from the year 2000 on"),
-        (1e22, NOON, f"started_at is 1e+22; allowed: {ALLOWED_INSTANTS}"),
+        (1e22, NOON, f"started_at is 1e22; allowed: {ALLOWED_INSTANTS}"),
         ("yesterday", NOON, f"started_at is 'yesterday'; allowed: {ALLOWED_INSTANTS}"),
         (True, NOON, "started_at is true; allowed: a datetime, ISO 8601"),
         (math.nan, NOON, "started_at is nan; allowed: a datetime, ISO 8601"),
