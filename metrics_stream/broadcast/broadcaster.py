@@ -12,8 +12,7 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Self, Unpack
 from weakref import WeakSet
 
@@ -21,7 +20,7 @@ from metrics_stream import native_threads
 from metrics_stream.broadcast.arguments import names_data, read_item, takes_item
 from metrics_stream.broadcast.generator import GeneratorWatch
 from metrics_stream.broadcast.opening import open_transport
-from metrics_stream.broadcast.run_block import RunBlock, RunOptions
+from metrics_stream.broadcast.run_block import RunBlock, RunOptions, RunValues, run_options
 from metrics_stream.broadcast.transport import Batch, MetricInput, Timestamp, Transport
 from metrics_stream.core.errors import BroadcastError, NativeThreadError, RejectedError, RetryLaterError
 from metrics_stream.core.metrics.annotations import Beside
@@ -176,37 +175,14 @@ class Broadcaster:
     # --- test runs ---
 
     def stress_test_run(
-        self,
-        name: str,
-        *,
-        sources: Iterable[str] | None = None,
-        target_tps: float | None = None,
-        tags: Iterable[str] = (),
-        notes: str = "",
-        test: str | None = None,
-        parameters: Mapping[str, Any] | None = None,
-        started_at: datetime | float | str | None = None,
-        ended_at: datetime | float | str | None = None,
-        phases: Iterable[Any] = (),
+        self, name: str, *, sources: Iterable[str] | None = None, **values: Unpack[RunValues]
     ) -> RunBlock:
         """Return a block that is a test run, stored where the metrics go; see the function `stress_test_run`.
 
         By default the metrics of this Broadcaster's source belong to it.
         """
         own = (self._source or self._transport.source,) if sources is None else sources
-        options = RunOptions(
-            name=name,
-            sources=own,
-            target_tps=target_tps,
-            tags=tags,
-            notes=notes,
-            test=test,
-            parameters=parameters,
-            started_at=started_at,
-            ended_at=ended_at,
-            phases=phases,
-        )
-        return make_block(self._transport, options, self._source)
+        return make_block(self._transport, run_options(name, own, values), self._source)
 
     # --- the queue ---
 

@@ -11,7 +11,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 from metrics_stream.broadcast import bodies
 from metrics_stream.broadcast.http_client import Connection, Server, server_of
@@ -20,6 +20,7 @@ from metrics_stream.broadcast.run_block import RunOptions, RunStore
 from metrics_stream.broadcast.transport import Batch, Outcome, Sender, Timestamp
 from metrics_stream.core.errors import BroadcastError, MetricError, NoAnswerError, RejectedError, RetryLaterError
 from metrics_stream.core.formatting import quote
+from metrics_stream.core.metrics.annotations import Beside
 from metrics_stream.core.metrics.catalogue import BUILTIN_TYPES, SLUG_PATTERN, MetricType
 from metrics_stream.core.metrics.encoding import encode_metric, epoch_seconds
 from metrics_stream.core.metrics.items import slug_of
@@ -49,14 +50,7 @@ class HttpTransport:
         """Do nothing: whether the server can be reached shows when something is sent."""
 
     def make_metric(
-        self,
-        metric_type: str,
-        data: object,
-        timestamp: Timestamp = None,
-        source: str | None = None,
-        *,
-        units: Mapping[str, str] | None = None,
-        windows: Mapping[str, float] | None = None,
+        self, metric_type: str, data: object, timestamp: Timestamp = None, **beside: Unpack[Beside]
     ) -> Metric:
         """Return `data` as an encoded metric; the server decides whether its type exists."""
         slug = slug_of(metric_type) or ""
@@ -68,14 +62,15 @@ class HttpTransport:
                     "server adds"
                 )
             known = MetricType(slug, slug)
+        source = beside.get("source")
         return encode_metric(
             known,
             data,
             timestamp=epoch_seconds(timestamp, time.time()),
             source=self.source if source is None else source,
             max_bytes=MAX_METRIC_BYTES,
-            units=units,
-            windows=windows,
+            units=beside.get("units"),
+            windows=beside.get("windows"),
         )
 
     def open_sender(self) -> Sender:

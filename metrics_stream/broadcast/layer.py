@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Unpack
 
 from metrics_stream.broadcast.run_block import RunOptions, RunStore
 from metrics_stream.broadcast.transport import Batch, Outcome, Sender, Timestamp
@@ -13,35 +14,29 @@ from metrics_stream.bus.publication import ProducerNumbering, Publication, batch
 from metrics_stream.conf import get_settings
 from metrics_stream.core.errors import BroadcastError, BusError, MetricError
 from metrics_stream.core.formatting import quote
+from metrics_stream.core.metrics.annotations import Beside
 from metrics_stream.core.metrics.encoding import encode_metric, epoch_seconds
 from metrics_stream.core.metrics.items import slug_of
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.history import open_history
 
 
-def make_metric(
-    metric_type: str,
-    data: object,
-    timestamp: Timestamp = None,
-    source: str | None = None,
-    *,
-    units: Mapping[str, str] | None = None,
-    windows: Mapping[str, float] | None = None,
-) -> Metric:
+def make_metric(metric_type: str, data: object, timestamp: Timestamp = None, **beside: Unpack[Beside]) -> Metric:
     """Return `data` as an encoded metric; raise MetricError naming what is wrong and what is allowed."""
     settings = get_settings()
     types = settings.catalogue().types
     known = types.get(slug_of(metric_type) or "")
     if known is None:
         raise MetricError(f"unknown metric type {quote(metric_type)}; allowed: {', '.join(types)}")
+    source = beside.get("source")
     return encode_metric(
         known,
         data,
         timestamp=epoch_seconds(timestamp, time.time()),
         source=settings.source if source is None else source,
         max_bytes=settings.max_metric_bytes,
-        units=units,
-        windows=windows,
+        units=beside.get("units"),
+        windows=beside.get("windows"),
     )
 
 
@@ -83,17 +78,10 @@ class LayerTransport:
             raise BroadcastError(str(error)) from error
 
     def make_metric(
-        self,
-        metric_type: str,
-        data: object,
-        timestamp: Timestamp = None,
-        source: str | None = None,
-        *,
-        units: Mapping[str, str] | None = None,
-        windows: Mapping[str, float] | None = None,
+        self, metric_type: str, data: object, timestamp: Timestamp = None, **beside: Unpack[Beside]
     ) -> Metric:
         """Return `data` as an encoded metric."""
-        return make_metric(metric_type, data, timestamp, source, units=units, windows=windows)
+        return make_metric(metric_type, data, timestamp, **beside)
 
     def open_sender(self) -> Sender:
         """Return a sender that numbers its own publications."""

@@ -37,11 +37,13 @@ _WATCH_SECONDS = 1.0
 _ENDED = "the block of the test run has ended"
 
 
-class RunOptions(TypedDict):
-    """The values with which a producer starts a run, not checked yet."""
+class RunValues(TypedDict, total=False):
+    """What a producer can say of a run, not checked yet.
 
-    name: str
-    sources: Iterable[str]
+    `test` is the slug of the test, by default made of the name; `parameters` says what was tested (commit, version …).
+    With `started_at` and `ended_at` the test is over, and `phases` are its phases: objects with `name`, `start`, `end`.
+    """
+
     target_tps: float | None
     tags: Iterable[str]
     notes: str
@@ -50,6 +52,34 @@ class RunOptions(TypedDict):
     started_at: datetime | float | str | None
     ended_at: datetime | float | str | None
     phases: Iterable[Any]
+
+
+class RunOptions(RunValues):
+    """The values with which a producer starts a run, all of them given."""
+
+    name: str
+    sources: Iterable[str]
+
+
+def run_options(name: str, sources: Iterable[str], values: RunValues) -> RunOptions:
+    """Return the options of a run, with the defaults of what is not given; raise TypeError for an unknown one."""
+    if unknown := values.keys() - RunValues.__annotations__.keys():
+        allowed = ", ".join(["name", "sources", *RunValues.__annotations__])
+        raise TypeError(f"unknown argument {min(unknown)!r} of a test run; allowed: {allowed}")
+    options: RunOptions = {
+        "name": name,
+        "sources": sources,
+        "target_tps": None,
+        "tags": (),
+        "notes": "",
+        "test": None,
+        "parameters": None,
+        "started_at": None,
+        "ended_at": None,
+        "phases": (),
+        **values,
+    }
+    return options
 
 
 class StartedRun(Protocol):

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from datetime import datetime
-from typing import Any
+from collections.abc import Iterable
+from typing import Unpack
 
 from metrics_stream.broadcast.broadcaster import make_block
 from metrics_stream.broadcast.opening import open_transport
-from metrics_stream.broadcast.run_block import RunBlock, RunOptions
+from metrics_stream.broadcast.run_block import RunBlock, RunValues, run_options
 
 
 def stress_test_run(
     name: str,
     *,
     sources: Iterable[str] | None = None,
-    target_tps: float | None = None,
-    tags: Iterable[str] = (),
-    notes: str = "",
-    test: str | None = None,
-    parameters: Mapping[str, Any] | None = None,
-    started_at: datetime | float | str | None = None,
-    ended_at: datetime | float | str | None = None,
-    phases: Iterable[Any] = (),
     url: str | None = None,
     token: str | None = None,
     insecure: bool = False,
+    **values: Unpack[RunValues],
 ) -> RunBlock:
     """Return a block, for `with` and `async with`, that is a test run and yields the run, which has a `slug`.
 
@@ -40,16 +32,4 @@ def stress_test_run(
     """
     transport = open_transport(url, token, insecure=insecure)
     own = (transport.source,) if sources is None else sources
-    options = RunOptions(
-        name=name,
-        sources=own,
-        target_tps=target_tps,
-        tags=tags,
-        notes=notes,
-        test=test,
-        parameters=parameters,
-        started_at=started_at,
-        ended_at=ended_at,
-        phases=phases,
-    )
-    return make_block(transport, options, None)
+    return make_block(transport, run_options(name, own, values), None)

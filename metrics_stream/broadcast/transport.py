@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any, NotRequired, Protocol, TypedDict
+from typing import Any, NotRequired, Protocol, TypedDict, Unpack
 
 from metrics_stream.broadcast.run_block import RunOptions, RunStore
+from metrics_stream.core.metrics.annotations import Beside
 from metrics_stream.core.metrics.metric import Metric
 
 Timestamp = datetime | date | str | float | None
@@ -71,14 +72,7 @@ class Transport(Protocol):
         """Raise BroadcastError when nothing published from this process could reach a client."""
 
     def make_metric(
-        self,
-        metric_type: str,
-        data: object,
-        timestamp: Timestamp = None,
-        source: str | None = None,
-        *,
-        units: Mapping[str, str] | None = None,
-        windows: Mapping[str, float] | None = None,
+        self, metric_type: str, data: object, timestamp: Timestamp = None, **beside: Unpack[Beside]
     ) -> Metric:
         """Return `data` as an encoded metric; raise MetricError naming what is wrong and what is allowed."""
 

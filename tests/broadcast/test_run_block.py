@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from metrics_stream.broadcast import run_block
+from metrics_stream.broadcast import run_block, stress_test_run
 from metrics_stream.broadcast.run_block import RunBlock
 from metrics_stream.core.errors import RunError, RunOverError, RunUnavailableError
 from metrics_stream.core.formats.runs import ENDINGS
@@ -72,3 +72,9 @@ def test_a_refused_end_is_logged_and_a_late_one_is_no_error(log):
 
 def test_a_block_ends_as_runs_may_end():
     assert set(ENDINGS) == set(lifecycle.ENDED)
+
+
+def test_an_argument_that_does_not_exist_is_named_with_those_that_do():
+    words = "unknown argument 'tag' of a test run; allowed: name, sources, target_tps, tags"
+    with pytest.raises(TypeError, match=words):
+        stress_test_run("soak", tag="x")

@@ -1,15 +1,14 @@
 """Redis is restarted empty during a recorded run: what was accepted is recorded or counted as lost."""
 
 import asyncio
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.faults.conftest import fault_stack
-from tests.support.control import SOURCE, Control, Producer
-from tests.support.kept import HTTP_SOURCE, HttpProducer, assert_kept
+from tests.support.control import SOURCE
+from tests.support.kept import Load
 from tests.support.redis_process import RedisProcess
 from tests.support.server_recording import ServerRecording
 from tests.support.stack import Stack, eventually
@@ -48,21 +47,12 @@ async def restart_empty(redis_process: RedisProcess, recording: ServerRecording)
 
 @pytest.mark.parametrize("restarts", [1, pytest.param(10, marks=pytest.mark.faults)])
 async def test_redis_restarted_empty_during_a_run_loses_only_what_is_counted(stack, redis_process, restarts):
-    recording = ServerRecording(stack)
-    await asyncio.to_thread(recording.start, SOURCE, HTTP_SOURCE)
-    with Producer(stack, per_second=100) as producer, HttpProducer(stack) as over_http:
-        async with Control(stack) as control:
-            await control.catches_up()
-            began, before = time.monotonic(), recording.count
-            for _ in range(restarts):
-                await restart_empty(redis_process, recording)
-                await control.assert_losses_announced(30)
-            await control.catches_up()
-        made = await asyncio.to_thread(producer.stop)
-        rate = (made + len(over_http.accepted) - before) / (time.monotonic() - began)
-    balance = await assert_kept(recording, made + len(over_http.accepted))
-    print(f"{restarts} restarts, {rate:.0f} metrics/s: {balance}")
-    assert rate > 190
+    async with Load(stack).running() as load:
+        for _ in range(restarts):
+            await restart_empty(redis_process, load.recording)
+            await load.control.assert_losses_announced(30)
+        await load.control.catches_up()
+    await load.assert_kept(f"{restarts} restarts")
 
 
 async def test_a_run_that_goes_on_while_redis_is_away_for_long_misses_nothing_accepted_later(stack, redis_process):

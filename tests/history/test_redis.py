@@ -341,14 +341,20 @@ async def programs(server):
         await one.close()
 
 
-async def test_what_a_replica_lacks_is_noticed_though_others_append_before_its_producer(
-    server, replica, programs, no_doubt
-):
-    one, two, _, lead_to = programs
-    first, second = Producer(one), Producer(two)
+async def publish_and_copy(programs, server, replica):
+    """Publish by two programs what the replica gets, too; return their producers, and where the first metric is."""
+    first, second = Producer(programs[0]), Producer(programs[1])
     before = await first.publish()
     await second.publish()
     await copy(server, replica)
+    return first, second, before
+
+
+async def test_what_a_replica_lacks_is_noticed_though_others_append_before_its_producer(
+    server, replica, programs, no_doubt
+):
+    one, _, _, lead_to = programs
+    first, second, before = await publish_and_copy(programs, server, replica)
     lost = first.metrics(3)
     one.note_accepted(lost, await first.send(lost, number=2))
     server.kill()
@@ -366,11 +372,8 @@ async def test_what_a_replica_lacks_is_noticed_though_others_append_before_its_p
 
 
 async def test_a_replica_that_lacks_nothing_continues_the_epoch(server, replica, programs, no_doubt):
-    one, two, _, lead_to = programs
-    first, second = Producer(one), Producer(two)
-    before = await first.publish()
-    await second.publish()
-    await copy(server, replica)
+    lead_to = programs[-1]
+    first, second, before = await publish_and_copy(programs, server, replica)
     server.kill()
     await lead_to(replica)
     places = [await append_until_taken(producer, producer.metrics(1)) for producer in (second, first)]

@@ -9,8 +9,10 @@ import time
 import urllib.error
 import urllib.request
 import uuid
+from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
+from tests.support.control import SOURCE, Control, Producer
 from tests.support.server_recording import ServerRecording
 from tests.support.stack import Stack, eventually
 
@@ -89,3 +91,35 @@ async def assert_kept(recording: ServerRecording, accepted: int) -> Balance:
     assert balance.accepted == balance.recorded + balance.lost, (balance, recording.lost)
     assert {entry["reason"] for entry in recording.lost} <= {"epoch"}
     return balance
+
+
+class Load:
+    """A recorded run under 200 metrics a second, half of them over HTTP, with a client that counts what it misses."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self.recording = ServerRecording(stack)
+        self.producer = Producer(stack, per_second=100)
+        self.over_http = HttpProducer(stack)
+        self.control = Control(stack)
+        self._made = 0
+        self._rate = 0.0
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator["Load"]:
+        """Start the run, and yield when the client gets its metrics; end the load afterwards."""
+        await asyncio.to_thread(self.recording.start, SOURCE, HTTP_SOURCE)
+        with self.producer, self.over_http:
+            async with self.control:
+                await self.control.catches_up()
+                began, before = time.monotonic(), self.recording.count
+                yield self
+            self._made = await asyncio.to_thread(self.producer.stop) + len(self.over_http.accepted)
+            self._rate = (self._made - before) / (time.monotonic() - began)
+
+    async def assert_kept(self, what: str) -> Balance:
+        """Assert that all that was accepted is recorded or counted as lost; print and return the balance."""
+        balance = await assert_kept(self.recording, self._made)
+        print(f"{what}, {self._rate:.0f} metrics/s: {balance}, missing for a client: {self.control.missing}")
+        assert self._rate > 190
+        return balance
