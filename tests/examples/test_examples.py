@@ -189,7 +189,8 @@ LOCUST = {
             return argument if callable(argument) else lambda function: function
     """,
     "argument_parser.py": "class LocustArgumentParser: pass",
-    "env.py": "class Environment: pass",
+    "env.py": "class Environment: parsed_options = None",
+    "stats.py": "CSV_STATS_INTERVAL_SEC = 1",
     "runners.py": """
         WORKER_REPORT_INTERVAL = 3.0
         class Runner:
