@@ -31,6 +31,7 @@ from locust import HttpUser, between, events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.runners import WORKER_REPORT_INTERVAL, MasterRunner, Runner, WorkerRunner
+from locust.stats import CSV_STATS_INTERVAL_SEC
 
 # Locust patches the program before it reads this file, as gevent requires.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -141,6 +142,7 @@ class Reporter:
         self._system = SystemMeter()
         self._agents: dict[str, AgentMeter] = {}
         self._phase = "ramp-up"
+        self._has_csv = False
 
     def start(self, environment: Environment, **_: Any) -> None:
         """Start a test; all counts begin at zero."""
@@ -150,6 +152,7 @@ class Reporter:
         self._system = SystemMeter(report_seconds=LAST_REPORT_SECONDS if is_master else 0.0)
         self._agents = {}
         self._phase = "ramp-up"
+        self._has_csv = bool(getattr(environment.parsed_options, "csv_prefix", None))
         name = environment.parsed_options.record if environment.parsed_options else ""
         if name and not isinstance(environment.runner, WorkerRunner):  # workers share the master's run
             try:
@@ -190,6 +193,12 @@ class Reporter:
             self._run = None
             self._block.close()
 
+    def quit(self, **_: Any) -> None:
+        """End the test, and let Locust write its last numbers into its CSV files, which it does once a second."""
+        self.end()
+        if self._has_csv:
+            gevent.sleep(1.5 * CSV_STATS_INTERVAL_SEC)
+
     def _end_of(self, greenlet: gevent.Greenlet) -> None:
         if greenlet is self._greenlet:  # no other test has started meanwhile
             self.end()
@@ -225,4 +234,4 @@ events.test_start.add_listener(reporter.start)
 events.request.add_listener(reporter.count)
 events.spawning_complete.add_listener(reporter.spawned)
 events.test_stop.add_listener(reporter.stop)
-events.quit.add_listener(reporter.end)
+events.quit.add_listener(reporter.quit)

@@ -189,7 +189,8 @@ LOCUST = {
             return argument if callable(argument) else lambda function: function
     """,
     "argument_parser.py": "class LocustArgumentParser: pass",
-    "env.py": "class Environment: host = None",
+    "env.py": "class Environment: host, parsed_options = None, None",
+    "stats.py": "CSV_STATS_INTERVAL_SEC = 1",
     "runners.py": """
         WORKER_REPORT_INTERVAL = 3.0
         class Runner:
@@ -376,7 +377,7 @@ async def test_the_lines_of_another_program_are_published(valkey_layer):
         running = asyncio.get_running_loop().run_in_executor(None, publish)
         bodies = {body["metric_type"]: body for body in await listener.bodies(2)}
         done = await running
-    assert bodies["system"]["timestamp"] == "1970-01-01T00:00:01.500000Z"
+    assert bodies["system"]["timestamp"] == "2023-11-14T22:13:21.500000Z"
     assert bodies["system"]["data"] == {"throughput_tps": 950.0}
     assert {body["source"] for body in bodies.values()} == {"other"}
     assert [line.split(":")[0] for line in done.stderr.splitlines()] == ["line 2", "line 3", "line 4"]
