@@ -57,7 +57,7 @@ async def test_a_run_of_a_test_that_is_over_has_its_own_times(program):
         ({"parameters": {"a": None}}, "the parameter 'a' is null; allowed"),
         ({"started_at": "2026-01-31T12:00:00Z"}, "ended_at is missing; allowed: both"),
         ({**SPAN, "ended_at": "2026-01-31"}, "allowed: an instant after started_at"),
-        ({**SPAN, "started_at": "soon"}, "started_at is 'soon'; allowed: ISO 8601"),
+        ({**SPAN, "started_at": "soon"}, "started_at is 'soon'; allowed: a datetime, ISO 8601"),
         ({**SPAN, "phases": [{"name": "x"}]}, 'a phase is {"name":"x"}; allowed: an object with name, start and end'),
         ({**SPAN, "phases": [{**RAMP, "end": "2026-01-31T14:00:00Z"}]}, "the phase 'ramp' is outside its run"),
         ({"phases": [RAMP]}, "phases is given without started_at and ended_at"),

@@ -203,7 +203,7 @@ async def test_the_server_records_the_results(monkeypatch):
     ("options", "message"),
     [
         ({"parameters": {"a": [1]}}, "the parameter 'a' is "),
-        ({"started_at": "soon", "ended_at": BEGIN}, "started_at is 'soon'; allowed: ISO 8601"),
+        ({"started_at": "soon", "ended_at": BEGIN}, "started_at is 'soon'; allowed: a datetime, ISO 8601"),
         ({"phases": "ramp"}, "phases is 'ramp'; allowed: a list"),
     ],
 )

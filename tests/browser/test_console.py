@@ -203,7 +203,7 @@ def test_link_of_a_preset_connects_with_it(page: Page) -> None:
     expect(page.get_by_label("Address")).to_have_value(re.compile(r"/ws/metrics/\?preset=raw$"))
     expect(page.get_by_text("Preset: Raw.")).to_be_visible()
     expect(page.get_by_label("Interval in seconds")).to_have_value("0.1")
-    expect(exchange(page, "batching")).to_contain_text("In force: size 1, timeout 0 s, mode all")
+    expect(exchange(page, "batching")).to_contain_text("In force: size 10, timeout 0 s, mode all")
 
 
 def test_link_carries_what_was_chosen_and_code_says_it(page: Page) -> None:

@@ -90,7 +90,7 @@ def test_files_of_a_run_are_whole(page: Page, stack: Stack, slug: str) -> None:
 
 def test_list_finds_a_run_and_its_row_leads_to_it(page: Page, stack: Stack, slug: str) -> None:
     page.goto("/runs/")
-    page.get_by_label("Search in names, tags and notes").fill("release-42 soak")
+    page.get_by_label("Search in names, tests, tags, parameters and notes").fill("release-42 soak")
     page.keyboard.press("Enter")
     row = page.locator(".runs__row").first
     expect(row.get_by_text("Running", exact=True)).to_be_visible()

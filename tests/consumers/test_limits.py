@@ -139,13 +139,13 @@ class Places:
         monitor = access_monitor_of(runtime)
         self.limits = [limits.Limits(runtime, monitor) for _ in owners]
         for own, owner in zip(self.limits, owners, strict=True):
-            own._user_place = owner
+            own._user = owner
 
 
 async def test_clients_of_one_owner_look_into_the_past_one_at_a_time_with_a_pause(monkeypatch):
     pauses = []
     loop = asyncio.get_running_loop()
-    places = Places(get_runtime(), ("user", 1), ("user", 1), ("user", 2), None, None)
+    places = Places(get_runtime(), "user 1", "user 1", "user 2", None, None)
     own, second, other, nobody, nobody_too = places.limits
     monkeypatch.setattr(loop, "call_later", lambda delay, call: pauses.append((delay, call)))
     looking = []

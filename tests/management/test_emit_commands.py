@@ -57,7 +57,7 @@ class RecordingBroadcaster:
     def broadcast_hero_metrics(self, data: Any) -> None:
         self._take("hero", data)
 
-    def broadcast_presentation_data(self, data: Any) -> None:
+    def broadcast_presentation_data(self, data: Any, *, units: Any = None) -> None:
         self._take("presentation", data)
 
     def flush(self, timeout: float) -> bool:

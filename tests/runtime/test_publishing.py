@@ -110,7 +110,7 @@ async def test_what_redis_refuses_is_told_by_log_readiness_health_and_to_viewers
         assert viewer.statuses in ([], ["stale", "live"])
         begin, end = told(caplog, "publishing")
         assert begin.startswith("fault publishing begins: ")
-        assert end == "fault publishing ends after N s; N metrics refused"
+        assert end == "fault publishing ends after N s; metrics refused: N"
 
 
 async def test_a_redis_that_is_away_takes_two_lines_also_when_nobody_is_connected(settings, caplog, own_redis):

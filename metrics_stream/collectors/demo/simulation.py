@@ -35,6 +35,9 @@ _SLOW_MS = 400.0
 
 _BYTES_PER_REQUEST = 9_200
 
+_THINK_SECONDS = 1.0
+"""How long a user waits between a response and the next request; with Little's law it gives the number of users."""
+
 
 class DemoStep(NamedTuple):
     """Everything the simulated test measures at one instant, as the helper takes it."""
@@ -67,6 +70,8 @@ class DemoTest:
         self._showcase = Showcase(self._capacity_tps)
         self._noise = Noise(chance, SYSTEM_NOISE)
         self._elapsed: float | None = None
+        self._requests = 0
+        self._response_time_total_ms = 0.0
 
     def step(self, elapsed_seconds: float) -> DemoStep:
         """Return the metrics `elapsed_seconds` after the start; each call must be later than the one before."""
@@ -120,6 +125,8 @@ class DemoTest:
         # The slowest of n responses is about their percentile 1 - 1/n.
         p99 = mixture.percentile(0.99)
         slowest = mixture.percentile(max(0.99, 1 - 1 / (2 + throughput * max(seconds, 0.1))))
+        self._response_time_total_ms += (total - self._requests) * mixture.mean_ms
+        self._requests = total
         megabits = throughput * _BYTES_PER_REQUEST * 8 / 1e6
         return {
             "throughput_tps": throughput,
@@ -138,6 +145,9 @@ class DemoTest:
             "network_throughput_mbps": round(megabits * (1 + self._noise.advance("size", seconds)), 2),
             "queue_depth": sum(state.exact["waiting"] for state in states),
             "queue_latency_ms": round(_mean(states, "wait_ms"), 2),
+            "users": round(throughput * (mixture.mean_ms / 1000 + _THINK_SECONDS)),
+            "response_time_total_ms": round(self._response_time_total_ms, 2),
+            "elapsed_seconds": round(self._elapsed or 0.0, 3),
             "phase": moment.phase,
             **_load_generator(self._capacity_tps * moment.load, moment),
         }

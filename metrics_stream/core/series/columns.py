@@ -255,8 +255,12 @@ def downsample(
     fields: Collection[str] = (),
     sketches: SketchColumns | None = None,
     annotations: Mapping[str, Annotation] | None = None,
+    takes_worst: bool = True,
 ) -> Iterator[SeriesColumns]:
-    """Yield the series of one key on a grid; only those of `fields`, if there are any."""
+    """Yield the series of one key on a grid; only those of `fields`, if there are any.
+
+    With `takes_worst`, the worst of several percentiles without sketches stands for their bucket.
+    """
     annotations = annotations or {}
     end = grid.first + grid.length
     buckets: array[int] | None = None
@@ -278,8 +282,9 @@ def downsample(
             part = part.widened(bounds)
         unit, window_seconds = stated_for(annotations, field)
         percentile = merged.percentiles(field, part.buckets, part.counts, part.lasts)
-        # Without sketches the worst of a bucket stands for it.
-        is_worst = percentile is None and not part.is_single and max(part.counts) > 1 and is_percentile(field)
+        is_worst = (
+            takes_worst and percentile is None and not part.is_single and max(part.counts) > 1 and is_percentile(field)
+        )
         yield SeriesColumns(
             metric_type=key.metric_type,
             source=key.source,

@@ -320,4 +320,6 @@ class Folder:
                     bucket_seconds=self.bucket_seconds,
                     fields=filters.fields,
                     annotations=group.annotations,
+                    # As on a page that has stayed open: the last value of a bucket, between the least and the greatest.
+                    takes_worst=False,
                 )

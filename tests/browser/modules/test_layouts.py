@@ -28,8 +28,9 @@ def test_object_of_objects_becomes_a_table(page: Page):
     code = """
       const value = {ours: {latency_ms: 10, cost: 2}, theirs: {latency_ms: 20, cost: 3}, market_position: "first"};
       const field = {path: "b", label: "B", unit: ""};
+      const unitAt = (path) => (path.endsWith("latency_ms") ? "ms" : path.endsWith("cost") ? "$" : "");
       const panel = {fields: [field], unit: "", decimals: null, warning_at: null, critical_at: null};
-      const grid = module.gridOf([{key: "k", field, value, source: "s", agentId: null}], panel);
+      const grid = module.gridOf([{key: "k", field, value, source: "s", agentId: null, unitAt}], panel);
       return [grid.columns, grid.rows.map((row) => [row.head, ...row.cells.map((cell) => cell.text)])];
     """
     assert run(page, "charts/grid", code) == [

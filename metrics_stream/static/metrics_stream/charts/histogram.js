@@ -1,6 +1,6 @@
 // A histogram of a sketch: how many of the values in the shown time are how large, on a logarithmic axis.
 
-import { formatDuration, formatNumber, NO_VALUE } from "../client/format.js";
+import { formatDuration, formatNumber, humanize, nameBesideUnit, NO_VALUE } from "../client/format.js";
 import { levelOf } from "../client/levels.js";
 import { Sketch, WIDTH } from "../client/sketch.js";
 import { scaleUnit } from "../client/units.js";
@@ -40,7 +40,6 @@ export class HistogramChart {
     this.panel = panel;
     this.field = panel.fields[0];
     this.unit = panel.unit || this.field.unit;
-    this.name = this.field.label;
     this.windowMs = (panel.options.window_seconds ?? 300) * 1000;
     this.legend = element("dl", { class: "histogram__legend" });
     this.tags = element("div", { class: "histogram__tags" });
@@ -104,6 +103,12 @@ export class HistogramChart {
     return [...new Set([flatPath, path])].flatMap((each) => store.sketches(this.panel.metric_type, each, source));
   }
 
+  /** Return what is measured, without a unit that the axis has. @returns {string} */
+  #name() {
+    const key = this.field.path.split(".").at(-1);
+    return this.field.label === humanize(key) ? nameBesideUnit(key, this.unit) : this.field.label;
+  }
+
   #timeRange({ nowMs, windowMs, zoom }) {
     return zoom ?? { fromMs: nowMs - (windowMs ?? this.windowMs), toMs: nowMs };
   }
@@ -151,7 +156,7 @@ export class HistogramChart {
     const without = leftOut > 0 ? `; without ${formatNumber(leftOut, "count")} of the sources` : "";
     setText(this.caption, `${values} in ${formatDuration(spanMs)}${atZero}${without}`);
     const texts = percentiles.map(({ name, text }) => `${name} ${text}`).join(", ");
-    setAttribute(this.picture, "aria-label", `Histogram of ${this.name}: ${this.caption.textContent}; ${texts}`);
+    setAttribute(this.picture, "aria-label", `Histogram of ${this.#name()}: ${this.caption.textContent}; ${texts}`);
   }
 
   #format(value) {
