@@ -96,7 +96,7 @@ def test_list_finds_a_run_and_its_row_leads_to_it(page: Page, stack: Stack, slug
     expect(row.get_by_text("Running", exact=True)).to_be_visible()
     # The link of the name covers the whole row.
     row.locator(".runs__number").first.click(force=True)
-    expect(page).to_have_url(re.compile(f"/runs/{slug}/$"))
+    expect(page).to_have_url(re.compile(f"/runs/{slug}/$"), timeout=20_000)
     page.get_by_role("link", name="release-42").click()
     expect(page).to_have_url(re.compile(r"/runs/\?q=release-42$"))
 

@@ -41,7 +41,7 @@ async def test_garbage_is_collected_now_and_then_and_when_there_may_be_much(monk
         Ring()
         collecting = asyncio.create_task(collect_garbage())
         async with asyncio.timeout(5):
-            while any(isinstance(item, Ring) for item in gc.get_objects()):
+            while any(type(item) is Ring for item in gc.get_objects()):
                 await asyncio.sleep(0)
         collecting.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -99,8 +99,6 @@ class Load:
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
         self.recording = ServerRecording(stack)
-        self.producer = Producer(stack, per_second=100)
-        self.over_http = HttpProducer(stack)
         self.control = Control(stack)
         self._made = 0
         self._rate = 0.0
@@ -109,13 +107,15 @@ class Load:
     async def running(self) -> AsyncIterator["Load"]:
         """Start the run, and yield when the client gets its metrics; end the load afterwards."""
         await asyncio.to_thread(self.recording.start, SOURCE, HTTP_SOURCE)
-        with self.producer, self.over_http:
+        # The producers begin when they are made: what they publish belongs to the run that has started.
+        with Producer(self._stack, per_second=100) as producer, HttpProducer(self._stack) as over_http:
             async with self.control:
                 await self.control.catches_up()
                 began, before = time.monotonic(), self.recording.count
                 yield self
-            self._made = await asyncio.to_thread(self.producer.stop) + len(self.over_http.accepted)
-            self._rate = (self._made - before) / (time.monotonic() - began)
+            made = await asyncio.to_thread(producer.stop)
+            self._rate = (made + len(over_http.accepted) - before) / (time.monotonic() - began)
+        self._made = made + len(over_http.accepted)
 
     async def assert_kept(self, what: str) -> Balance:
         """Assert that all that was accepted is recorded or counted as lost; print and return the balance."""
