@@ -146,9 +146,8 @@ class MetricsConsumer(AsyncWebsocketConsumer):
         sink.client = client
         hub.turns.assign(client, self._limits.owner)
         client.count_message()  # the welcome
-        session = Session(
-            client, runtime, self._authentication, self._limits, self._send, sends_newest=opening.sends_newest
-        )
+        limits, send = self._limits, self._send
+        session = Session(client, runtime, self._authentication, limits, send, sends_newest=opening.sends_newest)
         self._client, self._sink, self._session = client, sink, session
         self._is_admitted = True
         # Before the monitor knows the client: rights that it takes away would be given back here.
