@@ -22,6 +22,17 @@ class _Reading:
     disk: tuple[int, int] | None
 
 
+UNITS = {
+    "memory_available_mb": "MB",
+    "swap_utilization": "ratio",
+    "network_received_mbps": "Mbps",
+    "network_sent_mbps": "Mbps",
+    "disk_read_mb_per_second": "MB/s",
+    "disk_write_mb_per_second": "MB/s",
+}
+"""The units of the fields that are not known by their name."""
+
+
 class HostMetrics:
     """The machine's metrics since the previous call.
 

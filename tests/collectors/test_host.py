@@ -6,7 +6,7 @@ from typing import Any
 import psutil
 import pytest
 
-from metrics_stream.collectors.host import HostMetrics
+from metrics_stream.collectors.host import UNITS, HostMetrics
 from metrics_stream.core.metrics.catalogue import SYSTEM
 
 
@@ -91,3 +91,10 @@ def test_what_cannot_be_told_is_left_out(counters: dict[str, Any]) -> None:
     metric = host.sample()
     assert "network_throughput_mbps" in metric
     assert "disk_read_mb_per_second" not in metric
+
+
+def test_every_figure_has_a_unit_that_is_known_or_stated() -> None:
+    known = {field.name for field in SYSTEM.fields}
+    # A load average is a plain number.
+    stated = set(HostMetrics().sample()) - known - {"load_average_1m"}
+    assert stated <= UNITS.keys(), stated - UNITS.keys()

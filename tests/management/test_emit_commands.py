@@ -45,7 +45,7 @@ class RecordingBroadcaster:
         make_metric(metric_type, data, source=self.source)  # raises what the real one would raise
         self.metrics.append((metric_type, data))
 
-    def broadcast_system_metrics(self, data: Any) -> None:
+    def broadcast_system_metrics(self, data: Any, *, units: Any = None) -> None:
         self._take("system", data)
 
     def broadcast_agent_metrics(self, data: Any) -> None:

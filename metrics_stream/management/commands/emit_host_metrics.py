@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from metrics_stream.broadcast.broadcaster import Broadcaster
-from metrics_stream.collectors.host import HostMetrics
+from metrics_stream.collectors.host import UNITS, HostMetrics
 from metrics_stream.collectors.limits import number_between
 from metrics_stream.collectors.pace import stop_on_signals, ticks
 from metrics_stream.collectors.probe import Probe
@@ -50,7 +50,7 @@ class Command(BaseCommand):
                     metric = host.sample()
                     if probe is not None:
                         metric |= probe.sample()
-                    stream.broadcast_system_metrics(metric)
+                    stream.broadcast_system_metrics(metric, units=UNITS)
                     progress.show(f"host {clock_text(elapsed)}, {state_text(metric, probe)}: {stream_text(stream)}")
                 if not stream.flush(timeout=3.0):
                     self.stderr.write(f"{stream.queued:,} metrics could not be delivered: {stream.last_error}")
