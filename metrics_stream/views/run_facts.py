@@ -18,6 +18,7 @@ from django.utils.dateparse import parse_datetime
 from metrics_stream.conf import get_settings
 from metrics_stream.core.formatting import NO_VALUE, format_duration, format_number
 from metrics_stream.core.metrics.catalogue import Catalogue
+from metrics_stream.core.metrics.labels import label_of
 from metrics_stream.core.metrics.permission import Permit
 from metrics_stream.core.series.columns import SeriesColumns
 from metrics_stream.models import TestRun
@@ -304,8 +305,9 @@ def _groups(run: TestRun, permit: Permit) -> list[Group]:
 def _series_row(catalogue: Catalogue, row: run_series.SeriesSummary) -> SeriesRow:
     described = describe_field(catalogue, row.metric_type, row.field)
     unit = row.unit or described["unit"]
+    is_stated = row.unit is not None and not described["unit"]
     return SeriesRow(
-        label=described["label"],
+        label=label_of(row.field, row.unit or "") if is_stated else described["label"],
         path=row.field,
         count=f"{row.count:,}",
         least=format_number(row.min, unit),

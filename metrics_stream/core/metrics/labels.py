@@ -9,8 +9,25 @@ _IDENTIFIER = re.compile(r"[a-z0-9]+(_+[a-z0-9]+)*")
 _PERCENTILE = re.compile(r"p\d+")
 
 
-def label_of(name: str) -> str:
-    """Return the label of a field that no catalogue knows: the end of a path, or the name as it was given."""
+# What names end with, by the unit that is shown beside the value; client/format.js has the same.
+_ENDINGS = {
+    "ms": "_ms",
+    "s": "_seconds",
+    "tps": "_tps",
+    "percent": "_percentage",
+    "months": "_months",
+    "Mbps": "_mbps",
+    "MB": "_mb",
+    "MB/s": "_mb_per_second",
+}
+
+
+def label_of(name: str, unit: str = "") -> str:
+    """Return the label of a field that no catalogue knows: the end of a path, or the name as it was given.
+
+    A `unit` is shown beside the value, so that the label does not repeat it.
+    """
+    name = name.removesuffix(_ENDINGS.get(unit, ""))
     parts = name.split(".")
     if not all(map(_IDENTIFIER.fullmatch, parts)):
         return name

@@ -250,6 +250,8 @@ const ENDINGS = new Map([
   ["$", /_(usd|dollars)$/],
   ["months", /_months$/],
   ["Mbps", /_mbps$/],
+  ["MB", /_mb$/],
+  ["MB/s", /_mb_per_second$/],
 ]);
 
 /**
