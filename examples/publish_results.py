@@ -13,7 +13,6 @@ import argparse
 import os
 import sys
 import time
-from datetime import datetime
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -22,6 +21,7 @@ from metrics_stream.broadcast import Broadcaster
 from metrics_stream.core.errors import MetricsStreamError, ResultFileError
 from metrics_stream.core.formats.results.metrics import span_of, system_metrics
 from metrics_stream.core.formats.results.reading import FORMATS, read_results
+from metrics_stream.core.instants import read_instant
 
 
 def read_arguments() -> argparse.Namespace:
@@ -43,7 +43,7 @@ def read_arguments() -> argparse.Namespace:
 
 def instant(text: str) -> float:
     """Return an instant as seconds since 1970."""
-    return datetime.fromisoformat(text).timestamp()
+    return read_instant(text)
 
 
 def publish(options: argparse.Namespace) -> str:

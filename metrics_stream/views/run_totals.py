@@ -1,6 +1,6 @@
 """The totals of a run, or of a span of it, as pages and files show them.
 
-The span comes from the address: `?from=…&to=…`, each an instant in ISO 8601 or in seconds since 1970.
+The span comes from the address: `?from=…&to=…`, each an instant as `core/instants.py` reads it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from metrics_stream.access.grants import access_of
 from metrics_stream.audit.trail import Action, address_of, note
 from metrics_stream.core.errors import SpanError
 from metrics_stream.core.formatting import NO_VALUE, format_duration, format_number, format_timestamp, quote
+from metrics_stream.core.instants import read_instant
 from metrics_stream.core.metrics.permission import Permit
 from metrics_stream.models import TestRun
 from metrics_stream.runs import series as run_series
@@ -59,19 +60,12 @@ def _read_instant(request: HttpRequest, key: str) -> float | None:
     if "T" in given:
         given = given.replace(" ", "+")  # the sign of a time zone, not escaped in the address
     try:
-        seconds = float(given)
-    except ValueError:
-        try:
-            instant = datetime.fromisoformat(given)
-            seconds = (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp()
-        except (ValueError, OverflowError):
-            seconds = -1.0
-    # From 1970 to the end of the year 9999; NaN is in no range.
-    if not 0 <= seconds < 253_402_300_800:
+        return read_instant(given)
+    except ValueError as error:
         raise SpanError(
-            f"`{key}` is {quote(given)}; allowed: ISO 8601 such as 2026-01-31T12:00:00Z, or seconds since 1970"
-        )
-    return seconds
+            f"`{key}` is {quote(given)}; allowed: ISO 8601 such as 2026-01-31T12:00:00Z, or seconds or milliseconds "
+            "since 1970"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import { lookUp } from "./path.js";
 import { Series } from "./series.js";
 import { decodeSketch } from "./sketch.js";
 import { SketchSeries } from "./sketch_series.js";
-import { statedUnit } from "./units.js";
+import { statedFor, statedUnit } from "./units.js";
 import { SourceClocks } from "./source_clocks.js";
 
 /** 1,000 agents with eight numbers each. Beyond it, silent series are forgotten, and those of the worst agents are kept. */
@@ -303,11 +303,9 @@ export class Store {
       if (series === null) continue;
       series.severity = latest.severity;
       series.agentName = latest.data.agent_name ?? latest.agentId;
-      series.unit = latest.units[path] ?? series.unit;
-      series.windowSeconds = latest.windows[path] ?? series.windowSeconds;
       series.receivedAtMs = Math.max(series.receivedAtMs, latest.receivedAtMs);
       series.unit = statedUnit(latest.units, path) || series.unit;
-      series.windowSeconds = latest.windows[path] ?? series.windowSeconds;
+      series.windowSeconds = statedFor(latest.windows, path) ?? series.windowSeconds;
       series.add(latest.drawnMs, value ?? NaN);
     }
   }

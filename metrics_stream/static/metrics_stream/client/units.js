@@ -55,9 +55,21 @@ export function scaleUnit(size, unit) {
  * @returns {string} empty if it has stated none
  */
 export function statedUnit(units, path) {
-  if (!units) return "";
+  return String(statedFor(units, path) ?? "");
+}
+
+/**
+ * Return what a producer has stated for a field, or for an object that holds it.
+ *
+ * @template T
+ * @param {Record<string, T> | null | undefined} stated by the names of fields
+ * @param {string} path
+ * @returns {T | undefined}
+ */
+export function statedFor(stated, path) {
+  if (!stated) return undefined;
   for (let name = path; name !== ""; name = name.slice(0, Math.max(0, name.lastIndexOf(".")))) {
-    if (Object.hasOwn(units, name)) return String(units[name]);
+    if (Object.hasOwn(stated, name)) return stated[name];
   }
-  return "";
+  return undefined;
 }

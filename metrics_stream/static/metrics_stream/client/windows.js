@@ -1,5 +1,7 @@
 // Fields that sources measure over windows of different length: their numbers are not comparable.
 
+import { statedFor } from "./units.js";
+
 /** A text names this many sources of each window. */
 const MAX_NAMED = 3;
 
@@ -32,7 +34,7 @@ function sourcesByWindow(store, metricType, path, source) {
     found.get(seconds).add(name);
   };
   for (const series of store.series(metricType, path, source)) note(series.windowSeconds, series.source);
-  for (const latest of store.latest(metricType, source)) note(latest.windows[path], latest.source);
+  for (const latest of store.latest(metricType, source)) note(statedFor(latest.windows, path), latest.source);
   return found;
 }
 

@@ -12,10 +12,12 @@ const METRIC_TYPE = "system";
 export class Doubts {
   #conflicts = [];
   #list;
+  #isLive = true;
 
   /** @param {HTMLElement | null} host @param {object} validity the rules */
   constructor(host, validity) {
     this.host = host;
+    this.validity = validity;
     this.judge = new Judge(validity);
     if (host !== null) this.#list = new KeyedList(host.querySelector("[data-doubts-list]"), createItem, updateItem);
   }
@@ -39,6 +41,9 @@ export class Doubts {
    */
   show(nowMs, source, isLive) {
     if (this.host === null) return;
+    // What was doubtful live says nothing of a replay, nor the other way round.
+    if (isLive !== this.#isLive) this.judge = new Judge(this.validity);
+    this.#isLive = isLive;
     const conflicts = (isLive ? this.#conflicts : []).map((conflict) => ({ ...conflict, text: describe(conflict) }));
     const doubts = this.judge.current(nowMs).map((doubt) => ({ source: doubt.source, text: wordsOf(doubt) }));
     const all = [...conflicts, ...doubts].filter((item) => source === null || item.source === source);
