@@ -150,7 +150,7 @@ def visible_statistics(statistics: dict[str, Any], permit: Permit) -> dict[str, 
         "sources_with_several_producers": [
             item
             for item in statistics["sources_with_several_producers"]
-            if permit.grants is None or permit.grants_for(item["metric_type"], item["source"])
+            if permit.covers(item["metric_type"], item["source"])
         ],
         "clients": clients,
     }

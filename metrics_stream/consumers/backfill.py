@@ -12,7 +12,8 @@ from msgspec import UNSET
 
 from metrics_stream.consumers.sink import wait_until_idle
 from metrics_stream.core.formatting import format_timestamp
-from metrics_stream.core.protocol.messages import Backfill, Series
+from metrics_stream.core.protocol.message_parts import Series
+from metrics_stream.core.protocol.messages import Backfill
 from metrics_stream.core.protocol.parsing import encode
 from metrics_stream.core.protocol.prepared_message import PreparedMessage
 from metrics_stream.core.series.columns import SeriesColumns, permitted_series

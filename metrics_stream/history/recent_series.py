@@ -74,7 +74,7 @@ class RecentSeries:
             for metric_type, source in self._folder.left_out
             if metric_type in selection.metric_types
             and (not filters.sources or source in filters.sources)
-            and (permit.grants is None or permit.grants_for(metric_type, source))
+            and permit.covers(metric_type, source)
         }
         return tuple(item for item in selection.metric_types if item in found)
 

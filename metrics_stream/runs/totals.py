@@ -85,8 +85,7 @@ def totals(
 
 def _has_wanted(group: SeriesGroup, permit: Permit) -> bool:
     names = {field.rpartition(".")[2] for field in group.fields}
-    is_covered = permit.grants is None or bool(permit.grants_for(group.metric_type, group.source))
-    return is_covered and not names.isdisjoint(_WANTED)
+    return permit.covers(group.metric_type, group.source) and not names.isdisjoint(_WANTED)
 
 
 def _permitted(key: SeriesKey, part: Unpacked, permit: Permit) -> Unpacked:

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from metrics_stream.bus.messages import Published
 from metrics_stream.core.lru import LruDict
 from metrics_stream.core.producers import Conflict, Producers
-from metrics_stream.core.protocol.messages import SourceConflict, SourceConflicts
+from metrics_stream.core.protocol.message_parts import SourceConflict
+from metrics_stream.core.protocol.messages import SourceConflicts
 from metrics_stream.core.protocol.parsing import encode
 from metrics_stream.core.protocol.prepared_message import PreparedMessage
 from metrics_stream.hub.clients import Client
@@ -99,5 +100,5 @@ def _visible(client: Client, conflicts: list[Conflict]) -> tuple[SourceConflict,
         for item in conflicts
         if item.metric_type in selection.metric_types
         and (not selection.filters.sources or item.source in selection.filters.sources)
-        and (selection.permit.grants is None or selection.permit.grants_for(item.metric_type, item.source))
+        and selection.permit.covers(item.metric_type, item.source)
     )

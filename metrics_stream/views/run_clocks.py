@@ -11,7 +11,7 @@ def wrong_clocks(run: TestRun, permit: Permit) -> list[str]:
     """Return the visible sources whose clocks were off, each with how much: "gen-a: 30 min ahead"."""
     most: dict[str, float] = {}
     for slug, source, ahead in run.source_clocks:
-        if permit.grants is None or permit.grants_for(slug, source):
+        if permit.covers(slug, source):
             most[source] = max(most.get(source, 0.0), ahead, key=abs)
     return [
         f"{source}: {format_duration(abs(ahead))} {'ahead' if ahead > 0 else 'behind'}"

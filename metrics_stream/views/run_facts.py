@@ -213,9 +213,7 @@ def holes(run: TestRun, permit: Permit) -> list[Hole]:
 def left_out(run: TestRun, permit: Permit) -> list[str]:
     """Return the labels of metric types of which some visible series are not kept, because there are too many."""
     types = get_settings().catalogue().types
-    seen = {
-        slug: None for slug, source in run.series_left_out if permit.grants is None or permit.grants_for(slug, source)
-    }
+    seen = {slug: None for slug, source in run.series_left_out if permit.covers(slug, source)}
     return [types[slug].label if slug in types else slug for slug in seen]
 
 

@@ -87,6 +87,10 @@ class Permit:
         """Return the grants that cover metrics of this type and source; only for a permit that has grants."""
         return [grant for grant in self.grants or () if grant.covers(metric_type, source)]
 
+    def covers(self, metric_type: str, source: str) -> bool:
+        """Return whether anything of metrics of this type and source may be visible."""
+        return self.grants is None or bool(self.grants_for(metric_type, source))
+
     def includes(self, grant: Grant) -> bool:
         """Return whether one grant of the permit shows everything that `grant` shows."""
         return self.grants is None or any(own.includes(grant) for own in self.grants)

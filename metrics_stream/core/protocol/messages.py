@@ -27,6 +27,7 @@ from msgspec import UNSET, UnsetType
 
 from metrics_stream.core.canary import BusState
 from metrics_stream.core.protocol.codes import ErrorCode, GapReason
+from metrics_stream.core.protocol.message_parts import Series, SourceConflict
 
 VERSION = 1
 
@@ -307,29 +308,6 @@ class MetricBatch(ServerMessage, frozen=True, tag="metric_batch"):
     replayed: bool | UnsetType = UNSET
 
 
-class Series(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One field of one source (and agent) over time: columns with an entry for each bucket that has a value.
-
-    Without `min` and `max` both equal `last` in every bucket. `percentile` is set for a percentile whose buckets hold
-    several values: the percentile of all measured values, or with `is_worst` the worst one. `nulls` are buckets without
-    a value in which null was published: the line ends there. The producer stated `unit` and `window_seconds` last.
-    """
-
-    metric_type: str
-    source: str
-    field: str
-    buckets: list[int]
-    last: list[float]
-    min: list[float] = []
-    max: list[float] = []
-    percentile: list[float] = []
-    is_worst: bool = False
-    nulls: list[int] = []
-    unit: str | None = None
-    window_seconds: float | None = None
-    agent_id: str | None = None
-
-
 class Backfill(ServerMessage, frozen=True, kw_only=True, tag="backfill"):
     """A part of the past as series: bucket k begins at `from` + k · `bucket_seconds`.
 
@@ -368,14 +346,6 @@ class Status(ServerMessage, frozen=True, tag="status"):
     """The channel layer has become silent (`stale`) or delivers again (`live`); sent when that changes."""
 
     bus: BusState
-
-
-class SourceConflict(msgspec.Struct, frozen=True, kw_only=True):
-    """Metrics of this type and source come from so many producers at a time."""
-
-    metric_type: str
-    source: str
-    producers: int
 
 
 class SourceConflicts(ServerMessage, frozen=True, tag="source_conflicts"):

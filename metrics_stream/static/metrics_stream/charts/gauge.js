@@ -1,6 +1,6 @@
 // A gauge: a value between two bounds, with the thresholds on its arc. It is an ARIA meter, drawn in SVG.
 
-import { isShare } from "../client/bounds.js";
+import { isShare, outsideWords } from "../client/bounds.js";
 import { formatNumber, formatParts } from "../client/format.js";
 import { levelOf } from "../client/levels.js";
 import { choose, readingsOf } from "../client/readings.js";
@@ -86,8 +86,7 @@ export class GaugeChart {
     const words = (bound) => formatNumber(bound, unit, isShare(unit) ? 0 : null);
     setText(part.low, words(low));
     setText(part.high, words(high));
-    const isOff = reading.value < low || reading.value > high;
-    part.outside.show(reading.outside || (isOff ? `outside ${words(low)} to ${words(high)}` : ""));
+    part.outside.show(reading.outside || outsideWords(reading.value, { unit, minimum: low, maximum: high }, unit));
     setText(part.label, this.group.labelled ? reading.label : "");
     setAttribute(part.label, "title", this.group.labelled ? reading.label : null);
     setAttribute(part.label, "hidden", !this.group.labelled);

@@ -9,17 +9,17 @@ export const MAX_SOURCES = 1_000;
 export const MAX_ENTRIES = 5_000;
 const MAX_KEYS = 8_192;
 
-/** Of the entries beyond MAX_ENTRIES, so many are counted. */
-const MAX_COUNTED = 100_000;
+/** Of the entries and series without a place, so many are counted. */
+export const MAX_COUNTED = 100_000;
 
 /** A timestamp further ahead comes from a wrong clock; its metric is drawn at the current time, not off the chart. */
-const TOLERATED_AHEAD_MS = 2_000;
+export const TOLERATED_AHEAD_MS = 2_000;
 
-/** An entry that has been silent for this long gives its place to any other one. */
-const SILENT_MS = 15_000;
+/** An entry or a series that has been silent for this long gives its place to any other one. */
+export const SILENT_MS = 15_000;
 
-/** How often silent entries are looked for while all places are taken. */
-const SEARCH_MS = 1_000;
+/** How often silent ones are looked for while all places are taken. */
+export const SEARCH_MS = 1_000;
 
 /**
  * @typedef {object} Latest the newest data of one source, or of one of its entries (agents)

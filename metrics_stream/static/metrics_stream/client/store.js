@@ -2,7 +2,7 @@
 // bounded in time and in count, so that a page that stays open for a day does not grow.
 
 import { SHORTEST_GAP_MS } from "./buckets.js";
-import { Entries } from "./entries.js";
+import { Entries, MAX_COUNTED, SEARCH_MS, SILENT_MS, TOLERATED_AHEAD_MS } from "./entries.js";
 import { USUAL } from "./levels.js";
 import { compareNames } from "./names.js";
 import { lookUp } from "./path.js";
@@ -15,19 +15,8 @@ import { SourceClocks } from "./source_clocks.js";
 /** 1,000 agents with eight numbers each. Beyond it, silent series are forgotten, and those of the worst agents are kept. */
 export const MAX_SERIES = 8_192;
 
-/** Of the series beyond MAX_SERIES, so many are counted. */
-const MAX_COUNTED = 100_000;
 /** A sketch takes as much memory as a hundred numbers. */
 const MAX_SKETCH_SERIES = 32;
-
-/** A series that has been silent for this long gives its place to a new one. */
-const SILENT_MS = 15_000;
-
-/** How often a silent series is looked for while all places are taken. */
-const SEARCH_MS = 1_000;
-
-/** A timestamp further ahead comes from a wrong clock. */
-const TOLERATED_AHEAD_MS = 2_000;
 
 /**
  * @typedef {object} Track a number to keep over time
