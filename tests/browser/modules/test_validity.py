@@ -40,3 +40,20 @@ def test_a_source_that_is_silent_or_jumps_back_is_judged_anew(page: Page):
       return [...found, count(50_000)];
     """
     assert run(page, "client/validity", code, CONFIG) == [1, 0, 0]
+
+
+def test_a_live_doubt_is_not_shown_over_a_replay_nor_after_it(page: Page):
+    code = """
+      document.body.innerHTML = "<div id='host' hidden><ul data-doubts-list></ul></div>";
+      const host = document.getElementById("host");
+      const doubts = new module.Doubts(host, argument);
+      const now = 1_900_000_000_000;
+      for (let second = 0; second < 8; second += 1) {
+        const timestamp = new Date(now + second * 1000).toISOString();
+        const metric = {metric_type: "system", source: "a", timestamp, data: {generator_cpu_utilization: 0.97}};
+        doubts.add(metric, now + second * 1000);
+      }
+      const isHidden = (nowMs, isLive) => (doubts.show(nowMs, null, isLive), host.hidden);
+      return [isHidden(now + 8000, true), isHidden(now - 86_400_000, false), isHidden(now + 9000, true)];
+    """
+    assert run(page, "pages/doubts", code, CONFIG) == [False, True, True]
