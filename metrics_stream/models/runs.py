@@ -15,7 +15,7 @@ from django.db import models
 
 from metrics_stream.core import run_values
 from metrics_stream.core.formats import runs as run_formats
-from metrics_stream.core.metrics.annotations import Annotation
+from metrics_stream.core.metrics.annotations import Annotation, stated_for
 from metrics_stream.models.changes import record_changes
 from metrics_stream.models.validators import (
     validate_finite,
@@ -311,8 +311,8 @@ class SeriesGroup(models.Model):
     def annotate(self, stated: Mapping[str, Annotation]) -> bool:
         """Note what was stated about the fields of the group; return whether that is new."""
         is_changed = False
-        for field in [field for field in self.fields if field in stated]:
-            for known, value in zip((self.units, self.windows), stated[field], strict=True):
+        for field in self.fields:
+            for known, value in zip((self.units, self.windows), stated_for(stated, field), strict=True):
                 if value is not None and known.get(field) != value:
                     known[field] = value
                     is_changed = True

@@ -107,7 +107,7 @@ def summed(series: Sequence[SeriesColumns], *, max_points: int) -> SeriesColumns
     """
     totals: dict[int, float] = {}
     for one in series:
-        for bucket, value in _held(one):
+        for bucket, value in held(one.buckets, one.mean):
             totals[bucket] = totals.get(bucket, 0.0) + value
     first, last = min(totals), max(totals)
     factor = math.ceil((last - first + 1) / max_points)
@@ -131,12 +131,12 @@ def summed(series: Sequence[SeriesColumns], *, max_points: int) -> SeriesColumns
     )
 
 
-def _held(one: SeriesColumns) -> list[tuple[int, float]]:
-    """Return bucket and value of a series, each value also for the buckets up to the next report."""
-    distances = [after - before for before, after in pairwise(one.buckets)]
+def held(buckets: Sequence[int], values: Sequence[float]) -> list[tuple[int, float]]:
+    """Return buckets and their values, each value also for the buckets up to the next report."""
+    distances = [after - before for before, after in pairwise(buckets)]
     longest = HELD_DISTANCES * median(distances or [1])
-    held: list[tuple[int, float]] = []
-    for index, (bucket, value) in enumerate(zip(one.buckets, one.mean, strict=True)):
+    found: list[tuple[int, float]] = []
+    for index, (bucket, value) in enumerate(zip(buckets, values, strict=True)):
         distance = distances[index] if index < len(distances) else 1
-        held += [(bucket + step, value) for step in range(distance if distance <= longest else 1)]
-    return held
+        found += [(bucket + step, value) for step in range(distance if distance <= longest else 1)]
+    return found

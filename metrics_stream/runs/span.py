@@ -59,7 +59,8 @@ def find_span(run: TestRun, since: float | None, until: float | None) -> RunSpan
         return None
     first_at, last_at = recorded
     began_at = min(first_at, run.started_at.timestamp() if run.started_at else first_at)
-    begin, end = max(first_at, since or first_at), min(last_at, until or last_at)
+    begin = first_at if since is None else max(first_at, since)
+    end = last_at if until is None else min(last_at, until)
     if begin > end:
         return None
     return RunSpan(begin, end, begin == first_at and end == last_at, began_at, first_at, last_at)

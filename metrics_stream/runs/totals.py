@@ -25,6 +25,7 @@ from metrics_stream.core.series.counters import (
 from metrics_stream.core.series.packing import Unpacked
 from metrics_stream.core.series.sketch_columns import SketchColumns
 from metrics_stream.models import SeriesGroup, TestRun
+from metrics_stream.runs.headline import held
 from metrics_stream.runs.open_run import key_of
 from metrics_stream.runs.parts import Wanted, choose_tier, load_parts
 from metrics_stream.runs.span import RunSpan, find_span
@@ -156,14 +157,15 @@ def _total(values: Iterable[float | None]) -> float | None:
 def _error_rate(requests: float | None, failures: float | None, parts: Iterable[Unpacked], span: Span) -> float | None:
     if requests and failures is not None:
         return failures / requests
-    return _mean_of(_RATES, parts, span)
+    known = [mean for part in parts if (mean := _mean_of(_RATES, part, span)) is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _rate(counts: Sequence[Counts], parts: Iterable[Unpacked], span: Span) -> float | None:
     rates = [item.rate() for item in counts]
     if any(rate is not None for rate in rates):
         return _total(rates)
-    return _mean_of(_THROUGHPUTS, parts, span)
+    return _total(_mean_of(_THROUGHPUTS, part, span) for part in parts)
 
 
 def _mean(counts: Sequence[Counts]) -> float | None:
@@ -174,14 +176,13 @@ def _mean(counts: Sequence[Counts]) -> float | None:
     return sum(mean * requests for mean, requests in weighted) / weight if weight else None
 
 
-def _mean_of(names: Sequence[str], parts: Iterable[Unpacked], span: Span) -> float | None:
-    """Return the mean over time of the first of some fields that exists, where there are no counts."""
-    for part in parts:
-        for name in names:
-            if (column := part.columns.get(name)) is not None:
-                found = column.between(span.first, span.end)
-                if found.buckets:
-                    return sum(found.totals) / sum(found.counts)
+def _mean_of(names: Sequence[str], part: Unpacked, span: Span) -> float | None:
+    """Return the mean over time of the first of some fields that a part has, where there are no counts."""
+    for name in names:
+        if (column := part.columns.get(name)) is not None:
+            found = column.between(span.first, span.end)
+            if found.buckets:
+                return sum(found.totals) / sum(found.counts)
     return None
 
 
@@ -219,7 +220,7 @@ def _peak_users(chosen: Mapping[SeriesKey, Unpacked], shown: Mapping[SeriesKey, 
             column = next((part.columns[name] for name in _USERS if name in part.columns), None)
             if column is not None:
                 found = column.between(span.first, span.end)
-                at.update(dict(zip(found.buckets, found.highs, strict=True)))
+                at.update(dict(held(found.buckets, found.highs)))
         if at:
             return max(at.values())
     return None

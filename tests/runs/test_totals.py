@@ -200,3 +200,27 @@ def test_without_counts_rates_are_means_over_time():
     run = record(*(metric(at, {"throughput_tps": at, "error_rate": 0.5}) for at in range(3)))
     found = totals(run)
     assert (found.requests, found.rate, found.error_rate) == (None, 1.0, 0.5)
+
+
+def test_without_counters_rates_add_up_and_ratios_are_averaged_over_the_sources():
+    rows = [
+        metric(at, {"throughput_tps": 100.0, "error_rate": rate}, source=source)
+        for at in range(5)
+        for source, rate in (("a", 0.0), ("b", 0.5))
+    ]
+    found = totals(record(*rows))
+    assert (found.sources, found.rate, found.error_rate) == (["a", "b"], 200.0, 0.25)
+
+
+def test_users_of_sources_that_report_seldom_add_up():
+    rows = [
+        metric(offset + 5 * number, {"throughput_tps": 1.0, "users": 100}, source=source)
+        for source, offset in (("a", 0), ("b", 2))
+        for number in range(6)
+    ]
+    assert totals(record(*sorted(rows, key=lambda row: row.timestamp))).peak_users == 200
+
+
+@pytest.mark.parametrize("until", [0.0, START - 1])
+def test_a_span_before_the_run_has_no_totals(until):
+    assert totals(record(*counted()), until=until) is None

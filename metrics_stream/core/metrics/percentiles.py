@@ -23,7 +23,7 @@ from typing import NamedTuple
 # A name begins at the start, behind a separator, or where camelCase begins a word; it ends where no word goes on.
 _BEGIN = r"(?:^|(?<=[^0-9A-Za-z])|(?<=[a-z0-9])(?=[A-Z]))"
 _END = r"(?![0-9a-z])"
-_NUMBER = r"(?:\d{1,3}\.\d{1,5}|\d{2,5})"
+_NUMBER = r"(?:\d{1,3}\.\d{1,5}|\d{2,6})"
 _WORD = r"(?i:percentiles?|perc|pctile|pctl|pct|centile|quantile)"
 
 # The first rule that fits. A named group says how its digits are meant.
@@ -33,6 +33,7 @@ _RULES = re.compile(
             rf"{_BEGIN}(?i:p)\(\s*(?P<call>\d+(?:\.\d+)?)\s*\)",
             # autocannon writes the decimal point as `_`, and nothing behind it.
             rf"{_BEGIN}(?i:p)(?P<autocannon>\d{{1,3}}_\d{{1,5}})$",
+            r"(?:^|(?<=\.))p(?P<digit>\d)$",
             rf"{_BEGIN}(?i:t?p)[_-]?(?P<short>{_NUMBER})(?:(?i:th)|{_END})",
             rf"{_BEGIN}{_WORD}[_\-. ]?(?P<word>0?\.\d{{1,5}}|{_NUMBER}){_END}",
             rf"{_BEGIN}{_WORD}(?P<index>\d){_END}",
@@ -84,7 +85,7 @@ def _share(kind: str, digits: str) -> float | None:
     if kind == "fraction" or (kind == "word" and digits.startswith(("0.", "."))):
         return float(digits)
     digits = digits.replace("_", ".")
-    return _of_percent(digits) if kind == "call" or "." in digits else share_of(digits)
+    return _of_percent(digits) if kind in {"call", "digit"} or "." in digits else share_of(digits)
 
 
 def _of_percent(digits: str) -> float:

@@ -97,7 +97,7 @@ def matches(key: SeriesKey, metric_types: Collection[str], filters: Filters) -> 
 class _Group:
     """The columns of one key by field, and the values for the newest bucket."""
 
-    __slots__ = ("annotations", "bucket", "columns", "key", "owner", "rows")
+    __slots__ = ("annotations", "bucket", "columns", "key", "owner", "rows", "stated")
 
     def __init__(self, key: SeriesKey) -> None:
         self.key = key
@@ -105,6 +105,8 @@ class _Group:
         """Who published the rows."""
         self.columns: dict[str, Column] = {}
         self.annotations: dict[str, Annotation] = {}
+        self.stated: tuple[tuple[str, ...], Mapping[str, Annotation]] | None = None
+        """The fields of the last metric that stated something about fields, and what it stated."""
         self.bucket = -1
         self.rows: list[tuple[tuple[str, ...], tuple[float | None, ...]]] = []
 
@@ -128,7 +130,9 @@ class Folder:
         for agent_id, fields, values in readings(metric.body):
             key = (metric.metric_type, metric.source, agent_id)
             self.put(key, metric.timestamp, fields, values, token)
-            if annotations and (group := self._groups.get(key)) is not None:
+            if annotations and (group := self._groups.get(key)) is not None and group.stated != (fields, annotations):
+                # A producer states the same with each metric.
+                group.stated = fields, annotations
                 known = group.annotations
                 for field in fields:
                     stated = stated_for(annotations, field)
@@ -229,7 +233,9 @@ class Folder:
 
     def _remove(self, key: SeriesKey, columns: dict[str, Column], field: str) -> None:
         del columns[field]
-        self._groups[key].annotations.pop(field, None)
+        group = self._groups[key]
+        group.annotations.pop(field, None)
+        group.stated = None
         self._shares.remove((key, field))
 
     def owner_of(self, key: SeriesKey, field: str) -> Owner:

@@ -126,3 +126,20 @@ def test_shares(digits, share):
 )
 def test_the_rank_is_that_of_locust(share, count, rank):
     assert rank_of(share, count) == rank
+
+
+@pytest.mark.parametrize(
+    ("name", "share", "base"),
+    [
+        ("latency.p1", 0.01, "latency"),  # beside p2_5 and p10, as autocannon has them
+        ("p0", 0.0, ""),
+        ("p999999_response_time_ms", 0.999999, "response_time_ms"),
+    ],
+)
+def test_the_lowest_and_the_highest_percentiles_are_known(name, share, base):
+    assert percentile_in(name) == (share, base)
+
+
+@pytest.mark.parametrize("name", ["p1_power", "zone.p1.load", "map1", "step_1"])
+def test_a_digit_alone_is_a_percentile_only_as_the_whole_key(name):
+    assert percentile_in(name) is None

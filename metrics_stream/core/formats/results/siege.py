@@ -13,7 +13,7 @@ EXPECTED = "the report of siege, as text or JSON"
 
 _LINE = re.compile(
     r'^[\s{]*"?(transactions|availability|elapsed[ _]time|response[ _]time|transaction[ _]rate|failed[ _]transactions'
-    r'|longest[ _]transaction|shortest[ _]transaction)"?:\s+(\S+?)(?:,|\s|$)',
+    r'|longest[ _]transaction|shortest[ _]transaction)"?:\s+(\S+?)(?:[ \t]+(ms))?(?:,|\s|$)',
     re.MULTILINE | re.IGNORECASE,
 )
 _NEEDED = ("transactions", "failed transactions", "elapsed time", "transaction rate", "response time")
@@ -21,20 +21,21 @@ _NEEDED = ("transactions", "failed transactions", "elapsed time", "transaction r
 RULES = (
     "Requests are siege's transactions and failed transactions; siege's rate counts only the former.",
     "Failed are requests without an answer, and answers that siege counts as failed: those from 400 on.",
-    "siege prints times in seconds with two decimals, and no percentiles.",
+    "siege prints times in seconds, newer ones response times in ms, with two decimals, and no percentiles.",
 )
 
 
 def recognizes(file: ResultFile) -> bool:
     """Return whether a file is one of these."""
-    names = {name.lower() for name, _ in _LINE.findall(file.head)}
+    names = {name.lower() for name, *_ in _LINE.findall(file.head)}
     return {"transactions", "availability"} <= names
 
 
 def read(file: ResultFile) -> Results:
     """Return the figures of a file; raise ResultFileError."""
     # A file that siege was run into twice has two reports; the last one counts.
-    lines = {name.lower().replace("_", " "): value for name, value in _LINE.findall(file.text)}
+    found = {name.lower().replace("_", " "): (value, unit) for name, value, unit in _LINE.findall(file.text)}
+    lines = {name: value for name, (value, _) in found.items()}
     if missing := [name for name in _NEEDED if name not in lines]:
         raise incomplete(f"the report of siege has no line {missing[0]!r}")
     answered, failed = (read_count(lines[name], name) for name in ("transactions", "failed transactions"))
@@ -46,13 +47,17 @@ def read(file: ResultFile) -> Results:
             failures=failed,
             rate=per_second(answered + failed, seconds),
             duration_seconds=seconds,
-            mean_ms=_time(lines, "response time") if answered else None,
-            min_ms=_time(lines, "shortest transaction") if answered else None,
-            max_ms=_time(lines, "longest transaction") if answered else None,
+            mean_ms=_time(found, "response time") if answered else None,
+            min_ms=_time(found, "shortest transaction") if answered else None,
+            max_ms=_time(found, "longest transaction") if answered else None,
         ),
         rules=RULES,
     )
 
 
-def _time(lines: dict[str, str], name: str) -> Figure | None:
-    return rounded(lines.get(name), name, factor=1000)
+def _time(found: dict[str, tuple[str, str]], name: str) -> Figure | None:
+    """Return a time in milliseconds; without a unit it is in seconds."""
+    if name not in found:
+        return None
+    value, unit = found[name]
+    return rounded(value, name, factor=1 if unit == "ms" else 1000)

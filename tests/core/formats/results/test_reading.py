@@ -1,5 +1,6 @@
 """Result files of load tools as the tools wrote them, those of k6, JMeter and wrk2 as their sources write them."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -272,3 +273,15 @@ def test_a_file_of_another_tool_is_refused_with_words(form):
     other = "wrk.txt" if form != "wrk" else "ab.txt"
     with pytest.raises(ResultFileError, match=r"is it complete\?|no column|is not (JSON|XML)"):
         read_results(load(other), form)
+
+
+def test_siege_with_its_unit_is_read_in_milliseconds():
+    text = load("siege.txt").decode()
+    newer = re.sub(
+        r"((?:Response time|Longest transaction|Shortest transaction):\s+)(\S+)(?: secs)?",
+        lambda line: f"{line[1]}{float(line[2]) * 1000:.2f} ms",
+        text,
+    )
+    assert newer != text
+    old, new = (read_results(each.encode(), "siege").totals for each in (text, newer))
+    assert (new.mean_ms.value, new.max_ms.value) == pytest.approx((old.mean_ms.value, old.max_ms.value))
