@@ -21,9 +21,9 @@ from metrics_stream.conf import get_settings
 from metrics_stream.consumers.metrics import MetricsConsumer
 from metrics_stream.core.errors import BusError
 from metrics_stream.models.installation import installation_id
+from metrics_stream.program import program_name
 from metrics_stream.runs.recorder import start_recorder, stop_recorder
 from metrics_stream.runtime.runtime import get_runtime, stop_runtime
-from metrics_stream.runtime.statistics import process_name
 from metrics_stream.server.gates import (
     Application,
     KnownHosts,
@@ -61,7 +61,7 @@ async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
             except BusError as error:
                 await send({"type": "lifespan.startup.failed", "message": str(error)})
                 return
-            start_recorder(process_name())
+            start_recorder(program_name())
             start_trail()
             interpreter.start()
             runtime.watch("garbage", collect_garbage)
@@ -79,7 +79,7 @@ def recording(http: Any) -> Application:
     """Return `http`, which starts recorder and audit log at its first request: daphne has no lifespan."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        start_recorder(process_name())
+        start_recorder(program_name())
         start_trail()
         await http(scope, receive, send)
 

@@ -116,6 +116,7 @@ async def stop(request: HttpRequest, program: Program, slug: str) -> JsonRespons
 @for_programs(AccessToken.Scope.RUNS)
 async def phases(request: HttpRequest, program: Program, slug: str) -> JsonResponse:
     """Mark a phase of a test run that goes on, or set all phases of one."""
+    await publishing_programs_of(get_runtime()).take_shared(program)
     wanted = read_phase_request(read_body(request, KINDS)[1])
     try:
         found = await query(_change_phases, program.pk, slug, wanted)

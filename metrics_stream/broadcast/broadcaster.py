@@ -357,10 +357,14 @@ atexit.register(_for_each_open, lambda broadcaster: broadcaster.close(EXIT_FLUSH
 
 def make_block(transport: Transport, options: RunOptions, source: str | None) -> RunBlock:
     """Return the block of a test run, which waits for the metrics of all Broadcasters before it ends."""
+
+    def make_metric(item: Any) -> Metric:
+        defaults: dict[str, Any] = {"source": source, "timestamp": None}
+        return transport.make_metric(**{**defaults, **read_item(item)})
+
     return RunBlock(
         transport.run_store(options),
         flush=lambda: _for_each_open(Broadcaster._wait_until_sent),
-        make_metric=transport.make_metric,
-        source=source,
+        make_metric=make_metric,
         is_past=options["ended_at"] is not None,
     )

@@ -180,19 +180,17 @@ class RunBlock:
         run_store: RunStore,
         *,
         flush: Callable[[], object],
-        make_metric: Callable[..., Metric] | None = None,
-        source: str | None = None,
+        make_metric: Callable[[Any], Metric] | None = None,
         is_past: bool = False,
     ) -> None:
         """`flush` waits until everything that the program has published so far is sent.
 
-        `make_metric` encodes what the block records, `source` is that of metrics that name none. `is_past` says that
-        the test was over before: its run has an end and is not kept alive.
+        `make_metric` encodes an item that the block records. `is_past` says that the test was over before: its run has
+        an end and is not kept alive.
         """
         self._run_store = run_store
         self._flush = flush
         self._make_metric = make_metric
-        self._source = source
         self._is_past = is_past
         self._pid = 0
         self._started = threading.Event()
@@ -261,8 +259,7 @@ class RunBlock:
         """Record metrics, and wait until they are stored; return how many."""
         self._check_open()
         assert self._make_metric is not None
-        defaults: dict[str, Any] = {"source": self._source, "timestamp": None}
-        made = [self._make_metric(**{**defaults, **item}) for item in metrics]
+        made = [self._make_metric(item) for item in metrics]
         stored: Future[None] = Future()
         self._recordings.append((made, stored))
         self._wakeup.set()

@@ -46,8 +46,8 @@ from metrics_stream.runtime.runtime import Runtime, get_runtime
 logger = logging.getLogger(__name__)
 
 # A part of the reply to `get_latest`: each is made for one client alone, so others wait for it.
-PAGE_METRICS = 250
-PAGE_BYTES = 125_000
+LATEST_METRICS = 250
+LATEST_BYTES = 125_000
 
 Handler = Callable[["MetricsConsumer", Any], Awaitable[None]]
 
@@ -274,6 +274,7 @@ class MetricsConsumer(AsyncWebsocketConsumer):
     async def _authenticate(self, message: messages.Authenticate) -> None:
         await self._authentication.read_token(message.token, self._address)
         if self._is_admitted:
+            self.runtime.hub.turns.assign(self._client, self._limits.owner)
             await self._send_welcome(self._client.id, self._session.describe(), message.ref)
         else:
             await self._admit(message.ref)
@@ -388,7 +389,7 @@ def _take_bodies(metrics: deque[Metric], project: Projection) -> list[msgspec.Ra
     """Take as many metrics as one frame may have from the front, and return what `project` leaves of them."""
     bodies: list[msgspec.Raw] = []
     size = count = 0
-    while metrics and count < PAGE_METRICS and size < PAGE_BYTES:
+    while metrics and count < LATEST_METRICS and size < LATEST_BYTES:
         count += 1
         if (body := project_metric(metrics.popleft(), project)) is not None:
             bodies.append(msgspec.Raw(body))

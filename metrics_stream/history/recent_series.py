@@ -145,8 +145,5 @@ class RecentSeries:
         # A request that is cancelled leaves the rest of its page to the next one: nothing is missed or folded twice.
         pace = Pace()
         while self._waiting:
-            self._add(*self._waiting.popleft())
+            self._folder.add(*self._waiting.popleft())
             await pace.pause_if_due()
-
-    def _add(self, metric: Metric, token: str) -> None:
-        self._folder.add(metric, token)

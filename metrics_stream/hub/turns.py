@@ -13,8 +13,6 @@ from metrics_stream.hub.clients import Client, View
 
 # After the frames of a view, those of the same owner wait for so many times as long as that took.
 PAUSES = 3.0
-# More clients than this have more than one owner, by the limit on the clients of one.
-MAX_COUNTED = 100
 # Views with a turn that no client has any more are forgotten when there are more than this.
 MAX_PROMISED = 256
 
@@ -82,7 +80,10 @@ class OwnerTurns:
 
     def _account_of(self, view: View) -> _Account | None:
         """Return the account of the only owner of a view's clients."""
-        if not self._owners or len(view.clients) > MAX_COUNTED:
+        if not self._owners or not view.clients:
             return None
-        owners = {self._owners.get(client) for client in view.clients}
-        return self._accounts.get(owners.pop()) if len(owners) == 1 else None
+        owner = self._owners.get(next(iter(view.clients)))
+        account = None if owner is None else self._accounts[owner]
+        if account is None or len(view.clients) > account.clients:
+            return None
+        return account if all(self._owners.get(client) == owner for client in view.clients) else None

@@ -26,6 +26,8 @@ _SCRIPT = Path(__file__).with_name("places.lua").read_text()
 
 # The places of a process that was killed come free after so long.
 HOLD_SECONDS = 20
+# The list of processes is kept so long after the last of them has renewed its places or taken one.
+KEEP_SECONDS = 86_400
 # A process renews its places this often; what it gives back meanwhile, others can take at once.
 RENEW_SECONDS = 5.0
 # So long it gathers what is given back, since many clients may leave at once.
@@ -118,7 +120,11 @@ class Places:
         is_kept = await self._call("expire", self._own_key, HOLD_SECONDS)
         if is_kept is None:
             return False
-        if not is_kept:
+        # The list of processes, too, when nobody takes a place for long.
+        is_listed = await self._call("expire", self._key, KEEP_SECONDS)
+        if is_listed is None:
+            return False
+        if not is_kept or not is_listed:
             # Redis was emptied, or did not hear of this process for too long.
             changed |= self._counts.keys()
         ended = [owner for owner in changed if owner not in self._counts]
@@ -130,6 +136,7 @@ class Places:
             answers.append(await self._call("hset", self._own_key, mapping={"": 1, **counts}))
             answers.append(await self._call("expire", self._own_key, HOLD_SECONDS))
             answers.append(await self._call("hset", self._key, self._process, 1))
+            answers.append(await self._call("expire", self._key, KEEP_SECONDS))
         return None not in answers
 
     async def _leave(self) -> None:

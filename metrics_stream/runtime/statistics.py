@@ -127,7 +127,7 @@ class Statistics:
     def sample(self) -> Sample:
         """Return the counters and the state of this process; later counting does not change the result."""
         return Sample(
-            process=process_name(),
+            process=program_name(),
             pid=os.getpid(),
             at=time.time(),
             telemetry=self._telemetry.copy(),
@@ -153,7 +153,7 @@ class Statistics:
     def snapshot(self) -> dict[str, Any]:
         """Return the statistics of this process and of each of its clients, as plain JSON-able data."""
         return {
-            "process": process_name(),
+            "process": program_name(),
             "bus": "shared" if self._bus.is_shared else "in-memory",
             **self._telemetry.snapshot(),
             "started_at": format_timestamp(self._telemetry.started_at),
@@ -186,7 +186,7 @@ class Statistics:
         if client is None:
             return None
         [described] = describe_all([client], self._loop.time())
-        answer: dict[str, Any] = {"process": process_name(), "client": described, "explanation": None}
+        answer: dict[str, Any] = {"process": program_name(), "client": described, "explanation": None}
         if question.metric_type:
             answer["explanation"] = answer_question(
                 question,
@@ -197,8 +197,3 @@ class Statistics:
                 slow_after_seconds=self._settings.slow_client_seconds,
             )
         return answer
-
-
-def process_name() -> str:
-    """Return the name of this process, unique among servers: host and process id."""
-    return program_name()

@@ -5,6 +5,7 @@ The event loop waits until a thread has started: on a busy machine for many mill
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -52,7 +53,12 @@ class _ReusedThread(ThreadSensitiveContext):
     async def __aexit__(self, *error: Any) -> None:
         thread = None if self.token is None else SyncToAsync.context_to_thread_executor.pop(self, None)
         await super().__aexit__(*error)  # type: ignore[no-untyped-call]
-        if isinstance(thread, ThreadPoolExecutor):
+        if not isinstance(thread, ThreadPoolExecutor):
+            return
+        if isinstance(error[1], asyncio.CancelledError):
+            # What a cancelled request has begun goes on in its thread.
+            thread.submit(int).add_done_callback(lambda _: self._threads.give_back(thread))
+        else:
             self._threads.give_back(thread)
 
 

@@ -128,9 +128,18 @@ def test_a_block_records_a_test_that_is_over():
             run.record([{**ITEMS[0], "source": "other"}])
         with pytest.raises(MetricError, match="unknown metric type 'sytem'"):
             run.record([{**ITEMS[0], "metric_type": "sytem"}])
+        # Items are those of `broadcast_many`.
+        same = {"metric_type": "SYSTEM", "metrics": {"n": 3}, "timestamp": ITEMS[-1]["timestamp"], "source": "load"}
+        assert run.record([same]) == 1
+        for wrong, words in (
+            ({**same, "colour": 1}, "unknown key 'colour'"),
+            ({"data": {}}, "`metric_type` is missing"),
+        ):
+            with pytest.raises(MetricError, match=words):
+                run.record([wrong])
     stored = TestRun.objects.get()
     assert (stored.status, stored.ended_at - stored.started_at) == ("completed", timedelta(minutes=10))
-    assert [json.loads(metric.body)["data"] for metric in recorded(stored)] == [{"n": n} for n in range(3)]
+    assert [json.loads(metric.body)["data"] for metric in recorded(stored)] == [{"n": n} for n in range(4)]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -157,7 +157,7 @@ async def test_it_counts_as_a_message(settings):
         assert await client.closed() == 4029
 
 
-@pytest.mark.parametrize(("bound", "value"), [("PAGE_METRICS", 2), ("PAGE_BYTES", 150)])
+@pytest.mark.parametrize(("bound", "value"), [("LATEST_METRICS", 2), ("LATEST_BYTES", 150)])
 async def test_a_large_answer_comes_in_parts(monkeypatch, bound, value):
     monkeypatch.setattr(consumer, bound, value)
     await broadcast_many([{"metric_type": "system", "data": {"n": n}, "source": f"s{n}"} for n in range(5)])

@@ -64,6 +64,16 @@ def test_a_few_views_of_an_owner_wait_for_nothing(harness):
     assert [len(sink.times) for sink in own] == [count, count]
 
 
+def test_a_view_of_more_clients_has_the_turns_of_its_owner_too(harness):
+    turns = harness.hub.turns
+    for _ in range(150):
+        turns.assign(harness.join()[0], "token 1")
+    [view] = {client.view for client in harness.hub.clients.values()}
+    assert turns._account_of(view) is turns._accounts["token 1"]
+    turns.assign(harness.join()[0], "token 2")
+    assert turns._account_of(view) is None, "it is not of one owner only"
+
+
 def test_views_of_several_owners_and_of_nobody_wait_for_nothing(harness):
     many = [harness.join()[0] for _ in range(10)]
     for number, client in enumerate(many):

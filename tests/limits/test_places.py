@@ -6,6 +6,7 @@ import signal
 
 import pytest
 import pytest_asyncio
+import redis
 
 from metrics_stream.conf import get_settings
 from metrics_stream.limits import places as places_module
@@ -46,6 +47,17 @@ async def make_process(quick, settings, valkey_url):
         with contextlib.suppress(asyncio.CancelledError):
             await task
         await places._leave()
+
+
+async def test_places_count_for_others_after_the_list_of_processes_has_expired(make_process, valkey_url):
+    start, _ = make_process
+    one, two = await start(), await start()
+    assert await one.take({"user 1": 1}) is None
+    with redis.Redis.from_url(valkey_url) as server:
+        server.delete("places.limits.places")
+        await eventually(lambda: server.exists("places.limits.places"), 5)
+        assert server.ttl("places.limits.places") > 0
+    assert await two.take({"user 1": 1}) == "user 1"
 
 
 async def test_processes_share_the_places_of_an_owner(make_process):

@@ -78,3 +78,27 @@ async def test_a_task_that_outlives_its_request_goes_on():
     await with_reused_threads(http)({}, None, None)
     later.set()
     assert await asyncio.wait_for(left[0], 5)
+
+
+async def test_a_cancelled_request_gives_its_thread_back_when_that_is_done():
+    began, go_on, found = threading.Event(), threading.Event(), []
+
+    def work():
+        began.set()
+        go_on.wait(10)
+
+    async def http(scope, receive, send):
+        if scope["is_slow"]:
+            await sync_to_async(work)()
+        found.append(await sync_to_async(threading.get_ident)())
+
+    application = with_reused_threads(http)
+    slow = asyncio.create_task(application({"is_slow": True}, None, None))
+    await asyncio.to_thread(began.wait, 5)
+    slow.cancel()
+    await asyncio.wait([slow], timeout=5)
+    try:
+        await asyncio.wait_for(application({"is_slow": False}, None, None), 5)
+    finally:
+        go_on.set()
+    assert len(found) == 1, "the next request has another thread meanwhile"
