@@ -137,8 +137,7 @@ class MetricsConsumer(AsyncWebsocketConsumer):
         extensions: Any = self.scope.get("extensions") or {}
         sink = SocketSink(self.base_send, extensions.get(EXTENSION, {}), hub)
         client_id = uuid.uuid4().hex
-        # For every line that the task of this connection writes to the log.
-        structlog.contextvars.bind_contextvars(client_id=client_id)
+        structlog.contextvars.bind_contextvars(client_id=client_id)  # for the log lines of this connection's task
         # Before the hub knows the client, so that the welcome is the first message on every connection.
         subscription = subscription_of(opening.selection, opening.delivery, opening.preset)
         await self._send_welcome(client_id, subscription, ref)
