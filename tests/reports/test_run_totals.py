@@ -22,10 +22,10 @@ pytestmark = pytest.mark.django_db
 NOW = 1_790_000_000.5
 
 
-def import_results(content: bytes) -> TestRun:
+def import_results(content: bytes, *, written_at: float = NOW) -> TestRun:
     """Record a result file as a run, as an import does."""
     results = read_results(content)
-    span = span_of(results, started_at=None, ended_at=None, written_at=NOW)
+    span = span_of(results, started_at=None, ended_at=None, written_at=written_at)
     started_at, ended_at = (datetime.fromtimestamp(at, UTC) for at in span[:2])
     run = lifecycle.start("soak", started_at=started_at, ended_at=ended_at)
     past.record(run, [encode(item) for item in system_metrics(results, span)])
@@ -49,6 +49,15 @@ def test_a_recorded_result_file_compares_equal(name):
     compared = compare("soak", totals_of(import_results(load(name)), EVERYTHING), results)
     assert [row for row in compared.rows if row.is_equal is False] == []
     assert {row.figure for row in compared.rows if row.is_equal is None} == set()
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.2, 0.4, 0.6, 0.8])
+def test_the_mean_is_exact_wherever_the_seconds_of_a_file_and_those_of_the_run_meet(fraction):
+    # The last part of a second is short and has other response times than the second before it.
+    rows = [f"{0.01 if at < 1.4 else 0.2},0,0,0,0,0,200,{at:.3f}" for at in (step / 50 for step in range(75))]
+    content = "\n".join([(load("hey.csv")).decode().splitlines()[0], *rows]).encode()
+    run = import_results(content, written_at=NOW + fraction)
+    assert totals_of(run, EVERYTHING).mean_ms.value == pytest.approx(read_results(content).totals.mean_ms.value)
 
 
 def test_of_several_sources_counts_are_summed_and_percentiles_come_from_sketches_alone():

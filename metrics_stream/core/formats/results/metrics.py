@@ -78,12 +78,14 @@ def _course(results: Results, span: Span) -> Iterator[dict[str, Any]]:
     # Without a start of its own, the file counts the seconds from the start of the test.
     shift = started_at if results.started_at is None else 0.0
     requests = failures = 0
+    # Their mean is exact, also where two parts of the course end in one second of the run.
+    spent_ms = 0.0
     reached = None
 
     def at(instant: float, data: dict[str, Any], seconds: float = 1.0) -> dict[str, Any]:
         instant = min(ended_at, max(started_at, instant))
         elapsed = all_seconds if instant == ended_at else min(all_seconds, instant - started_at)
-        counts = {**_counts(requests, failures), "elapsed_seconds": elapsed}
+        counts = {**_counts(requests, failures), "response_time_total_ms": spent_ms, "elapsed_seconds": elapsed}
         return _metric(instant, {**counts, **data}, seconds)
 
     yield at(started_at, {"sketches": _NOTHING})
@@ -93,6 +95,7 @@ def _course(results: Results, span: Span) -> Iterator[dict[str, Any]]:
         reached = part.starts_at + part.seconds
         requests += part.requests
         failures += part.failures
+        spent_ms += part.requests * part.mean_ms
         yield at(shift + reached, _interval(part), part.seconds)
 
 
