@@ -31,7 +31,7 @@ class Load:
     rate: float
     seconds: float
     interval_seconds: float | None = 0.1
-    batch_size: int | None = 1
+    batch_size: int | None = 1_000
     deflate: bool = True
     kind: str = "system"
     filters: Callable[[int], dict[str, Any]] | None = None
