@@ -64,6 +64,24 @@ async def test_a_server_that_started_before_redis_recovers_by_itself(valkey_url,
         await get_channel_layer().flush()
 
 
+async def test_a_stop_lets_a_task_close_what_it_has_opened(client):
+    steps = []
+
+    async def work():
+        try:
+            steps.append("opened")
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(50):
+                await asyncio.sleep(0)
+            steps.append("closed")
+
+    get_runtime().watch("test", work)
+    await asyncio.sleep(0)
+    await stop_runtime()
+    assert steps == ["opened", "closed"]
+
+
 async def test_a_stop_ends_a_task_whose_call_fails_at_the_moment_it_is_cancelled(client):
     async def call_that_fails_instead():
         try:
