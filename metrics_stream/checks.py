@@ -131,7 +131,7 @@ def check_server(**_: Any) -> list[CheckMessage]:
                 id="metrics_stream.W020",
             )
         )
-    if not next(iter(settings.INSTALLED_APPS), "").startswith("daphne"):
+    if next(iter(apps.get_app_configs())).name != "daphne":
         found.append(
             Warning(
                 "daphne is not the first entry of INSTALLED_APPS; runserver would not answer WebSockets.",

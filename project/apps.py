@@ -1,9 +1,16 @@
-"""Apps of other projects, with names for the admin."""
+"""Apps of other projects, with names for the admin and without what this project does not need."""
 
-from axes.apps import AppConfig
+from axes.apps import AppConfig as AxesConfig
+from django.apps import AppConfig
 
 
-class SignInAttemptsConfig(AppConfig):  # type: ignore[misc]  # the library is untyped
+class RunserverConfig(AppConfig):
+    """daphne, for `runserver`. Its own configuration loads Twisted in every process: 18 MB, and a quarter of a start."""
+
+    name = "daphne"
+
+
+class SignInAttemptsConfig(AxesConfig):  # type: ignore[misc]  # the library is untyped
     """django-axes; its label stays `axes`, and with it tables, migrations and permissions."""
 
     verbose_name = "Sign-in attempts"

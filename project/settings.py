@@ -87,7 +87,7 @@ CONTENT_SECURITY_POLICY = {
 }
 
 INSTALLED_APPS = [
-    "daphne",  # first, so that its runserver serves ASGI
+    "project.apps.RunserverConfig",  # daphne: first, so that its runserver serves ASGI
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",

@@ -1,5 +1,6 @@
 """Fixtures for every test: a fresh in-memory layer, a real Valkey and a real PostgreSQL."""
 
+import gc
 import os
 import re
 from collections.abc import Iterator
@@ -41,6 +42,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     places = {TESTS / name: place for place, name in enumerate(LONG_FILES)}
     assert [path for path in places if not path.exists()] == [], "LONG_FILES names files that are gone"
     items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is loaded by now out of all later collections of garbage, which makes them quick."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_left_open_by_a_file() -> Iterator[None]:
+    """Fail in the file that leaves a file, socket or connection open, not in one during which it is collected."""
+    yield
+    gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def no_connection_to_redis_left_open(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail the test that leaves one open: only a collection of garbage finds it."""
+    yield
+    if request.node.get_closest_marker("valkey") is not None:
+        gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -66,9 +66,13 @@ def test_missing_asgi_application_is_an_error(settings, value):
     assert ids(check_server()) == ["metrics_stream.E003"]
 
 
-def test_daphne_not_first_is_a_warning(settings):
-    settings.INSTALLED_APPS = [*settings.INSTALLED_APPS[1:], "daphne"]
+@pytest.mark.parametrize("app", ["daphne", "daphne.apps.DaphneConfig", "project.apps.RunserverConfig"])
+def test_daphne_not_first_is_a_warning(settings, app):
+    others = settings.INSTALLED_APPS[1:]
+    settings.INSTALLED_APPS = [*others, app]
     assert ids(check_server()) == ["metrics_stream.W001"]
+    settings.INSTALLED_APPS = [app, *others]
+    assert check_server() == []
 
 
 def test_memory_layer_is_a_warning_for_deployments_only(settings):

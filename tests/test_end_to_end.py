@@ -41,7 +41,7 @@ assert stream.published == count, stream.last_error
 @pytest.fixture(scope="module")
 def stack(valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     stack = Stack(tmp_path_factory.mktemp("stack"), valkey_url)
-    stack.manage("migrate", "--verbosity", "0")
+    stack.make_database()
     stack.start()
     yield stack
     stack.stop()

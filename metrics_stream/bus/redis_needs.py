@@ -25,6 +25,9 @@ from metrics_stream.history.redis_errors import explain, is_forbidden, is_of_clu
 # The key and the channel of this look, below the names that metrics have.
 _NAME = "check"
 
+# The maxmemory-policy with which nothing that was accepted is dropped.
+_REFUSES = "noeviction"
+
 DATA_COMMANDS: tuple[tuple[Any, ...], ...] = (
     ("TIME",),
     ("HSET", "{hash}", "name", "value"),
@@ -83,6 +86,22 @@ class RedisNeeds:
         except BusError:
             await self.close()
             raise
+
+    async def find_eviction(self) -> str | None:
+        """Return, in one line, how Redis drops metrics that it has accepted; None if it refuses new ones instead.
+
+        None as well where Redis does not say it. Call `find_missing` first, which connects.
+        """
+        if not self._has_history or self._client is None:
+            return None
+        memory = await within(self._timeout, _answer(self._client.info("memory")), "be looked at")
+        policy = memory.get("maxmemory_policy", _REFUSES) if isinstance(memory, dict) else _REFUSES
+        if policy == _REFUSES:
+            return None
+        return (
+            f"Redis drops metrics of the history when its memory is full, because its maxmemory-policy is {policy}; "
+            f"set it to {_REFUSES}, with which publishing is refused instead and producers wait"
+        )
 
     async def close(self) -> None:
         """Close the connections."""

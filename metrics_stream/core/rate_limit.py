@@ -19,8 +19,9 @@ class TokenBucket:
 
         An amount larger than the bucket is given when the bucket is full; the rest is a debt.
         """
-        self._left = min(self._burst, self._left + (now - self._at) * self.per_second)
-        self._at = now
+        # A caller may have read its clock before the bucket was made, or before another caller did.
+        self._left = min(self._burst, self._left + max(0.0, now - self._at) * self.per_second)
+        self._at = max(self._at, now)
         missing = min(amount, self._burst) - self._left
         # After exactly the returned wait, rounding can leave the bucket short by the last bit.
         if missing > 1e-9:

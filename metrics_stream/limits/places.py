@@ -140,8 +140,11 @@ class Places:
         return None not in answers
 
     async def _leave(self) -> None:
-        if self._client is not None:
+        if self._client is None:
+            return
+        try:
             await self._call("delete", self._own_key)
+        finally:
             client, self._client = self._client, None
             await client.aclose(close_connection_pool=True)
 

@@ -226,12 +226,18 @@ class Runtime:
 
 
 async def _end_tasks(tasks: Iterable[asyncio.Task[None]]) -> None:
-    """Cancel tasks until they have ended: a call that fails at that moment may raise its error instead."""
+    """Cancel tasks until they have ended: a call that fails at that moment may raise its error instead.
+
+    A task that was cancelled before gets time to close what it has opened.
+    """
     pending = set(tasks)
+    for task in pending:
+        if not task.cancelling():
+            task.cancel()
     while pending:
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_SECONDS)
         for task in pending:
             task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_SECONDS)
 
 
 class PerRuntime(Generic[T]):

@@ -352,7 +352,7 @@ async def test_clients_of_all_processes_are_seen_asked_about_and_closed_from_ano
     valkey_url, valkey_layer, tmp_path
 ):
     stack = Stack(tmp_path, valkey_url, workers=2)
-    await asyncio.to_thread(stack.manage, "migrate", "--verbosity", "0")
+    await asyncio.to_thread(stack.make_database)
     await asyncio.to_thread(stack.start)
     sockets = {}
     try:

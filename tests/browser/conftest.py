@@ -29,8 +29,7 @@ def stack(valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """Run the whole project: migrated, with the seeded dashboards."""
     # A prefix of its own: servers of other test modules use the same Valkey.
     running = Stack(tmp_path_factory.mktemp("stack"), valkey_url, GROUP_PREFIX="browser")
-    running.manage("migrate", "--verbosity", "0")
-    running.manage("seed_defaults", "--verbosity", "0")
+    running.make_database(seeded=True)
     running.start()
     yield running
     running.stop(signal.SIGKILL)

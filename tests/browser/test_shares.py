@@ -20,8 +20,7 @@ MEASURED = {"this-machine"}
 def closed(valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Run a server that requires authentication, with programs that publish for all seeded dashboards."""
     stack = Stack(tmp_path_factory.mktemp("closed"), f"{valkey_url}/5", GROUP_PREFIX="shares", ANONYMOUS_READ="0")
-    stack.manage("migrate", "--verbosity", "0")
-    stack.manage("seed_defaults", "--verbosity", "0")
+    stack.make_database(seeded=True)
     stack.start()
     producers = [
         subprocess.Popen(

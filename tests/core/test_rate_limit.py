@@ -12,6 +12,13 @@ def test_a_burst_and_then_the_rate():
     assert token_bucket.take(1, 10.5) == 0.5
 
 
+def test_an_instant_before_the_last_one_costs_nothing():
+    token_bucket = TokenBucket(2.0, 1.0, now=10.0)
+    assert token_bucket.take(1, 9.5) == 0.0
+    assert token_bucket.take(1, 9.0) == 0.5
+    assert token_bucket.take(1, 10.5) == 0.0
+
+
 def test_a_refusal_takes_nothing():
     token_bucket = TokenBucket(1.0, 3.0, now=0.0)
     assert token_bucket.take(3, 0.0) == 0.0

@@ -21,7 +21,7 @@ print(AccessToken.issue(name="abuser", scopes=["publish", "subscribe"], metric_t
 
 def make_token(stack):
     """Return the text of a token for publishing and subscribing."""
-    stack.manage("migrate", "--verbosity", "0")
+    stack.make_database()
     return stack.manage("shell", "--verbosity", "0", code=MAKE_TOKEN).splitlines()[-1]
 
 

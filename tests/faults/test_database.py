@@ -43,7 +43,7 @@ class Page:
 @pytest.fixture
 def stack(valkey_url, tmp_path_factory):
     own = fault_stack(tmp_path_factory.mktemp("locked"), valkey_url)
-    own.manage("migrate", "-v", "0")
+    own.make_database()
     own.manage("shell", "-v", "0", code=MAKE_USER)
     own.start()
     yield own

@@ -46,7 +46,7 @@ def narrow(valkey_url, tmp_path_factory):
     """A server that may open few files."""
     stack = fault_stack(tmp_path_factory.mktemp("narrow"), valkey_url)
     stack.files = FILES
-    stack.manage("migrate", "--verbosity", "0")
+    stack.make_database()
     stack.start()
     with Producer(stack):
         yield stack

@@ -28,7 +28,7 @@ def redis_process(tmp_path: Path) -> Iterator[RedisProcess]:
 @pytest.fixture
 def stack(redis_process: RedisProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     own = fault_stack(tmp_path_factory.mktemp("kept"), redis_process.url, workers=2)
-    own.manage("migrate", "-v", "0")
+    own.make_database()
     own.start()
     yield own
     own.stop()

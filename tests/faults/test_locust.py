@@ -110,7 +110,7 @@ class Viewer:
 @pytest.fixture
 def stack(valkey_url, tmp_path_factory):
     own = fault_stack(tmp_path_factory.mktemp("locust"), valkey_url)
-    own.manage("migrate", "-v", "0", timeout=COMMAND_SECONDS)
+    own.make_database()
     own.start()
     yield own
     own.stop()

@@ -51,7 +51,7 @@ def make_stack(tmp_path, valkey_url):
             **options,
         )
         made.append(stack)
-        stack.manage("migrate", "-v", "0")
+        stack.make_database()
         stack.start()
         return stack
 

@@ -29,7 +29,7 @@ def sentinels(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sentin
 @pytest.fixture
 def stack(sentinels: Sentinels, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     own = fault_stack(tmp_path_factory.mktemp("kept"), sentinels.url, workers=2)
-    own.manage("migrate", "-v", "0")
+    own.make_database()
     own.start()
     yield own
     own.stop()

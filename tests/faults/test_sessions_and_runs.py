@@ -150,7 +150,7 @@ async def open_sessions(stack, clients, keys):
 
 async def test_sign_outs_of_nobody_have_nobody_looked_up_again(make_stack: MakeStack):
     stack = await asyncio.to_thread(make_stack, ANONYMOUS_READ=False)
-    await asyncio.to_thread(stack.manage, "migrate", "--verbosity", "0")
+    await asyncio.to_thread(stack.make_database)
     keys = json.loads(await asyncio.to_thread(last_line, stack, MAKE_SESSIONS.format(count=SESSIONS)))
     token = await asyncio.to_thread(make_token, stack, "control", "subscribe")
     server = psutil.Process(stack.server.pid)
@@ -179,7 +179,7 @@ async def test_sign_outs_of_nobody_have_nobody_looked_up_again(make_stack: MakeS
 
 async def test_runs_without_end_are_limited_and_disturb_nobody(make_stack: MakeStack):
     stack = await asyncio.to_thread(make_stack)
-    await asyncio.to_thread(stack.manage, "migrate", "--verbosity", "0")
+    await asyncio.to_thread(stack.make_database)
     token = await asyncio.to_thread(make_token, stack, "starter", "runs")
 
     def start_and_stop():
@@ -201,7 +201,7 @@ async def test_runs_without_end_are_limited_and_disturb_nobody(make_stack: MakeS
 
 async def test_eighty_thousand_ended_runs_hold_up_nobody(make_stack: MakeStack):
     stack = await asyncio.to_thread(make_stack)
-    await asyncio.to_thread(stack.manage, "migrate", "--verbosity", "0")
+    await asyncio.to_thread(stack.make_database)
     await asyncio.to_thread(stack.manage, "shell", code=MAKE_RUNS.format(count=80_000), timeout=180)
     reader = ["--scope", "subscribe", "--metric-type", "system", "--source", "counter"]
     text = (await asyncio.to_thread(stack.manage, "create_token", "reader", *reader)).strip()
@@ -222,7 +222,7 @@ async def test_eighty_thousand_ended_runs_hold_up_nobody(make_stack: MakeStack):
 
 async def test_an_account_that_many_addresses_try_is_locked_for_them_and_not_for_its_owner(make_stack: MakeStack):
     stack = await asyncio.to_thread(make_stack)
-    await asyncio.to_thread(stack.manage, "migrate", "--verbosity", "0")
+    await asyncio.to_thread(stack.make_database)
     await asyncio.to_thread(stack.manage, "shell", code=MAKE_USER)
     assert await asyncio.to_thread(Browser(stack, "203.0.113.1").sign_in, "owner", "the right one") == (True, 200)
 

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from metrics_stream.broadcast import Broadcaster
-from metrics_stream.bus.redis_needs import DATA_COMMANDS
+from metrics_stream.bus.redis_needs import DATA_COMMANDS, RedisNeeds
 from metrics_stream.history import redis as history_redis
 from metrics_stream.observation.faults import FaultKind
 from metrics_stream.observation.faults import of_process as faults
@@ -85,6 +85,25 @@ async def test_what_is_missing_is_said_at_the_start_and_to_viewers(settings, cap
         assert get_runtime().bus_watch.state == "stale"
         [line] = told(caplog, "redis")
         assert line.startswith("fault redis begins: ")
+
+
+@pytest.mark.valkey
+@pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl", "noeviction"])
+async def test_a_policy_that_drops_accepted_metrics_is_said_at_the_start(settings, caplog, make_redis, policy):
+    url = restricted(make_redis("--maxmemory-policy", policy))
+    looks = []
+    find = RedisNeeds.find_missing
+
+    async def look(*args, **options):
+        looks.append(options)
+        return await find(*args, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RedisNeeds, "find_missing", look)
+        async with viewer_on(settings, url, "system"):
+            await eventually(lambda: len(looks) > 2, 5)
+    warnings = [record.getMessage() for record in caplog.records if "maxmemory-policy" in record.getMessage()]
+    assert [f"maxmemory-policy is {policy};" in warning for warning in warnings] == [True] * (policy != "noeviction")
 
 
 @pytest.mark.valkey

@@ -12,7 +12,7 @@ from metrics_stream.runtime import groups, statistics
 from metrics_stream.runtime import runtime as runtime_module
 from metrics_stream.runtime.runtime import get_runtime, stop_runtime
 from tests.support.inbox import Inbox
-from tests.support.stack import free_port
+from tests.support.stack import eventually, free_port
 
 
 async def test_a_fault_in_the_hub_is_survived_and_announced(client, monkeypatch, caplog):
@@ -62,6 +62,32 @@ async def test_a_server_that_started_before_redis_recovers_by_itself(valkey_url,
         assert (await inbox.hear())["data"]["data"] == {"n": 1}
         await stop_runtime()
         await get_channel_layer().flush()
+
+
+async def test_a_stop_lets_a_task_close_what_it_has_opened(client, monkeypatch):
+    steps = []
+
+    async def work():
+        try:
+            steps.append("opened")
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(5):
+                await asyncio.sleep(0)
+            steps.append("closed")
+
+    async def leave(metric_types):
+        """Take a moment, as on a Redis."""
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    runtime = get_runtime()
+    monkeypatch.setattr(runtime.bus, "close", leave)
+    runtime.watch("test", work)
+    await runtime.membership.wait_joined(("system",))
+    await eventually(lambda: steps, 5)
+    await stop_runtime()
+    assert steps == ["opened", "closed"]
 
 
 async def test_a_stop_ends_a_task_whose_call_fails_at_the_moment_it_is_cancelled(client):

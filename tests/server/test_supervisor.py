@@ -75,7 +75,7 @@ def is_running(process: psutil.Process) -> bool:
 
 @pytest.mark.valkey
 async def test_workers_say_goodbye_and_end_when_their_supervisor_is_killed(stack):
-    await asyncio.to_thread(stack.manage, "migrate", "--verbosity", "0")
+    await asyncio.to_thread(stack.make_database)
     await asyncio.to_thread(stack.start)
     async with contextlib.AsyncExitStack() as clients:
         sockets = [await clients.enter_async_context(websockets.connect(stack.socket_url)) for _ in range(CLIENTS)]

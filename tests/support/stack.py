@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import inspect
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
 import psutil
+
+from tests.support.loaded import loaded_project
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -87,25 +93,27 @@ class Stack:
 
     def manage(self, *args: str, code: str | None = None, timeout: float = 60.0) -> str:
         """Run a command and return what it printed; `code` is the input of `shell`."""
-        done = subprocess.run(
-            [sys.executable, "manage.py", *args],
-            cwd=self.root,
-            env=self.environment,
-            input=code,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+        done = loaded_project(self.root, self.environment).run(args, entered=code, timeout=timeout)
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+    def make_database(self, *, seeded: bool = False) -> None:
+        """Make the SQLite database as `migrate` does, and with `seeded` what `seed_defaults` adds.
+
+        It is a copy of one that this process has made, since the two commands take seconds. A stack with other apps or
+        another database calls them itself.
+        """
+        scheme, _, path = self.environment["DATABASE_URL"].partition("://")
+        assert scheme == "sqlite", scheme
+        shutil.copyfile(_database(seeded=seeded), Path(path[1:]))
 
     def publish(self, code: str, *, source: str = "producer") -> None:
         """Run `code` in a producer process, where `stream` is a Broadcaster."""
         lines = ["import django; django.setup()", "from metrics_stream.broadcast import Broadcaster"]
         lines += [f"with Broadcaster(source={source!r}) as stream:", *(f"    {line}" for line in code.splitlines())]
         program = "\n".join([*lines, "    assert stream.flush(timeout=10), stream.last_error"])
-        subprocess.run([sys.executable, "-c", program], env=self.environment, check=True, cwd=ROOT, timeout=30)
+        done = loaded_project(ROOT, self.environment).run(code=program, timeout=30)
+        assert done.returncode == 0, done.stderr
 
     def get(self, path: str, timeout: float = 10.0) -> Any:
         """Return the JSON at an address of the server."""
@@ -174,11 +182,27 @@ class Stack:
             self.server = None
 
 
+@cache
+def _database(*, seeded: bool) -> Path:
+    """Make a database with the tables of the project, once in this process."""
+    folder = Path(tempfile.mkdtemp(prefix="metrics-stream-database-"))
+    atexit.register(shutil.rmtree, folder)
+    stack = Stack(folder, "")
+    if seeded:
+        stack.make_database()
+        stack.manage("seed_defaults", "--verbosity", "0")
+    else:
+        stack.manage("migrate", "--verbosity", "0")
+    # The last connection has written everything into the file itself.
+    assert not (folder / "db.sqlite3-wal").exists()
+    return folder / "db.sqlite3"
+
+
 class StackWithTokens(Stack):
     """A real server with some tokens in its database, as `MAKE_TOKENS` makes and prints them."""
 
     MAKE_TOKENS: ClassVar[str]
 
     def prepare(self):
-        self.manage("migrate", "--verbosity", "0")
+        self.make_database()
         self.tokens = json.loads(self.manage("shell", "--verbosity", "0", code=self.MAKE_TOKENS).splitlines()[-1])

@@ -2,5 +2,5 @@
 
 from project.settings import *  # noqa: F403
 
-INSTALLED_APPS = ["daphne", "tests.projects.custom_user.people", *INSTALLED_APPS[1:]]  # noqa: F405
+INSTALLED_APPS = [INSTALLED_APPS[0], "tests.projects.custom_user.people", *INSTALLED_APPS[1:]]  # noqa: F405  daphne first
 AUTH_USER_MODEL = "people.Person"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from metrics_stream.core.formats.results.figures import Figure, Results, Totals
-from metrics_stream.core.formats.results.file import ResultFile, quote_value
+from metrics_stream.core.formats.results.file import ResultFile
 from metrics_stream.core.formats.results.numbers import (
     need,
     need_object,
@@ -14,6 +13,7 @@ from metrics_stream.core.formats.results.numbers import (
     percent_of,
     read_count,
     read_number,
+    read_when,
     rounded,
     stated,
 )
@@ -45,7 +45,7 @@ def read(file: ResultFile) -> Results:
     lost = read_count(document.get("errors", 0), "errors")
     seconds = rounded(need(document.get("duration"), "duration"), "duration")
     failures = lost + read_count(document.get("non2xx", 0), "non2xx")
-    started_at, ended_at = (_instant(document.get(key), key) for key in ("start", "finish"))
+    started_at, ended_at = (read_when(document.get(key), key) for key in ("start", "finish"))
     return Results(
         format=NAME,
         totals=Totals(
@@ -73,16 +73,3 @@ def _times(latency: dict[str, Any]) -> dict[str, Any]:
             and (number := read_number(value, f"latency.{name}")) is not None
         },
     }
-
-
-def _instant(value: Any, what: str) -> float | None:
-    if value is None:
-        return None
-    allowed = "an instant such as 2026-11-29T09:58:32.815Z"
-    if not isinstance(value, str):
-        raise quote_value(what, value, allowed)
-    try:
-        instant = datetime.fromisoformat(value)
-        return instant.timestamp() if instant.tzinfo else None
-    except (ValueError, OverflowError) as error:
-        raise quote_value(what, value, allowed) from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from metrics_stream.core.errors import ResultFileError
@@ -17,6 +16,7 @@ from metrics_stream.core.formats.results.numbers import (
     percent_of,
     read_count,
     read_number,
+    read_when,
     stated,
 )
 
@@ -134,11 +134,4 @@ def _names_in(metrics: Mapping[str, Mapping[str, Any]], seconds: Figure | None) 
 def _end_in(document: dict[str, Any]) -> float | None:
     """Return when the summary was made, None where it does not say it."""
     metadata = document.get("metadata")
-    made_at = metadata.get("generatedAt") if isinstance(metadata, dict) else None
-    if not isinstance(made_at, str):
-        return None
-    try:
-        ended = datetime.fromisoformat(made_at)
-        return ended.timestamp() if ended.tzinfo else None
-    except (ValueError, OverflowError):
-        return None
+    return read_when(metadata.get("generatedAt"), "generatedAt") if isinstance(metadata, dict) else None

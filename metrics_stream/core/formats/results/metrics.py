@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from metrics_stream.core.errors import ResultFileError
 from metrics_stream.core.formats.results.figures import Interval, Results, Totals
 from metrics_stream.core.formats.results.samples import PERCENTAGES
+from metrics_stream.core.formatting import format_timestamp
 from metrics_stream.core.metrics.sketch import Sketch
 
 # A metric without response times has a sketch, too: a percentile of the run needs that of every metric.
@@ -29,7 +30,8 @@ def span_of(results: Results, *, started_at: float | None, ended_at: float | Non
     """Return when a test took place.
 
     What is given counts, then what the file says, and the rest is calculated with the duration. A file that says
-    neither start nor end was written at the end. Raises ResultFileError if the duration is needed and unknown.
+    neither start nor end was written at the end. Raises ResultFileError if the duration is needed and unknown, and for
+    an end before the start.
     """
     seconds = _seconds_of(results.totals)
     if started_at is None and ended_at is None:
@@ -42,6 +44,9 @@ def span_of(results: Results, *, started_at: float | None, ended_at: float | Non
         else:
             ended_at = written_at if ended_at is None else ended_at
             started_at = ended_at - seconds
+    if ended_at < started_at:
+        end, start = (format_timestamp(instant) for instant in (ended_at, started_at))
+        raise ResultFileError(f"the test ended at {end}, before its start at {start}; allowed: an end after the start")
     ended_at = max(ended_at, started_at + _SHORTEST_SECONDS)
     return Span(started_at, ended_at, ended_at - started_at if seconds is None else seconds)
 

@@ -10,6 +10,7 @@ from typing import Any
 from metrics_stream.core.errors import ResultFileError
 from metrics_stream.core.formats.results.figures import Figure
 from metrics_stream.core.formats.results.file import quote_value
+from metrics_stream.core.instants import ALLOWED_INSTANTS, read_instant
 
 # What tools write where there is no number.
 _NO_NUMBERS = frozenset({"", "-", "n/a", "nan", "-nan", "+nan", "null", "none"})
@@ -49,6 +50,16 @@ def read_count(value: Any, what: str) -> int:
     if number is None or not number.is_integer():
         raise quote_value(what, value, "a whole number")
     return int(number)
+
+
+def read_when(value: Any, what: str) -> float | None:
+    """Return an instant in seconds since 1970, None for None; raise ResultFileError."""
+    if value is None:
+        return None
+    try:
+        return read_instant(value)
+    except ValueError as error:
+        raise quote_value(what, value, ALLOWED_INSTANTS) from error
 
 
 def rounded(value: Any, what: str, *, factor: float = 1.0) -> Figure | None:

@@ -94,6 +94,42 @@ def test_a_span_needs_a_duration():
         find_span(read_results(load("ab.csv")), started_at=1.0)
 
 
+AUTOCANNON, MACHINE_READABLE = load("autocannon.json"), load("k6_machine_readable.json")
+
+
+@pytest.mark.parametrize(
+    ("content", "given"),
+    [
+        (load("ab.txt"), {"started_at": 3.0, "ended_at": 1.0}),
+        (load("jmeter.csv"), {"started_at": 3.0, "ended_at": 1.0}),
+        (AUTOCANNON.replace(b"09:58:34.822Z", b"09:58:32.814Z"), {}),
+    ],
+    ids=["given", "given against the file", "autocannon"],
+)
+def test_an_end_before_the_start_is_refused(content, given):
+    words = r"the test ended at \S+Z, before its start at \S+Z; allowed: an end after the start"
+    with pytest.raises(ResultFileError, match=words):
+        find_span(read_results(content), **given)
+
+
+@pytest.mark.parametrize("text", ["2026-11-29 09:58:32.815", "2026-11-29T10:58:32.815 +01:00", "1795946312815"])
+def test_instants_of_files_are_read_as_at_every_door(text):
+    found = read_results(AUTOCANNON.replace(b"2026-11-29T09:58:32.815Z", text.encode()))
+    assert found.started_at == 1795946312.815
+    found = read_results(MACHINE_READABLE.replace(b"2026-11-29T10:00:00.5Z", text.encode()))
+    assert found.ended_at == 1795946312.815
+
+
+@pytest.mark.parametrize("text", ["yesterday", "1905-11-29T09:58:32Z"])
+def test_what_is_no_instant_is_refused(text):
+    for content, instant, what in (
+        (AUTOCANNON, b"2026-11-29T09:58:32.815Z", "start"),
+        (MACHINE_READABLE, b"2026-11-29T10:00:00.5Z", "generatedAt"),
+    ):
+        with pytest.raises(ResultFileError, match=f"{what} is '{text}'; allowed: a datetime, ISO 8601 such as"):
+            read_results(content.replace(instant, text.encode()))
+
+
 def test_a_test_without_requests_has_a_length():
     results = read_results(load("artillery_refused.json"))
     assert data(results, Span(1.0, 2.0, 1.0))[-1][1]["requests_failed"] == 3
