@@ -34,6 +34,8 @@ PANEL_FIELDSETS: list[tuple[str | None, dict[str, Any]]] = [
                 ("option_window_seconds", "option_max_rows"),
                 ("option_minimum", "option_maximum"),
                 ("option_stacked", "option_trend"),
+                ("option_top", "option_by"),
+                "option_keys",
             ],
         },
     ),

@@ -24,10 +24,12 @@ SCOPES = ("subscribe", "publish", "runs")
 MAX_TERM_LENGTH = 200
 MAX_PANEL_FIELDS = 50
 MAX_TEXT_LENGTH = 5_000
+MAX_KEY_TERMS = 50
 
 # Control characters are never intended, and no database can store halves of surrogate pairs.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 _UNPRINTABLE_IN_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+_KEY_TERM = re.compile(r"[a-z][a-z0-9_]*=[^\x00-\x1f\x7f\ud800-\udfff]*")
 _PATH = re.compile(r"[^.\s]([^.]*[^.\s])?(\.[^.\s]([^.]*[^.\s])?)*")
 
 
@@ -129,6 +131,21 @@ def _is_whole(low: int, high: int) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= MAX_TERM_LENGTH and _PATH.fullmatch(value) is not None
+
+
+def _is_key_filter(value: Any) -> bool:
+    """Return whether a value is a list of terms such as `name=/api/*`."""
+    return (
+        isinstance(value, list)
+        and 0 < len(value) <= MAX_KEY_TERMS
+        and all(
+            isinstance(term, str) and len(term) <= 2 * MAX_TERM_LENGTH and _KEY_TERM.fullmatch(term) for term in value
+        )
+    )
+
+
 OPTIONS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "window_seconds": ("a number from 10 to 3600", lambda value: _is_number(value) and 10 <= value <= 3600),
     "minimum": ("a finite number", _is_number),
@@ -136,7 +153,10 @@ OPTIONS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "stacked": ("true or false", lambda value: isinstance(value, bool)),
     "trend": ("true or false", lambda value: isinstance(value, bool)),
     "text": ("a text", lambda value: isinstance(value, str)),
-    "max_rows": ("a whole number from 1 to 500", _is_whole(1, 500)),
+    "max_rows": ("a whole number from 1 to 1000", _is_whole(1, 1000)),
+    "top": ("a whole number from 1 to 16", _is_whole(1, 16)),
+    "by": ("the name of a field", _is_path),
+    "keys": ("a list of 1 to 50 terms such as name=/api/*", _is_key_filter),
 }
 """The options of a panel: the allowed values of each, in words and as a check."""
 

@@ -164,7 +164,7 @@ def test_agent_that_fell_silent_is_not_called_healthy_any_more(page: Page):
       }}, nowMs, -Infinity);
       const panel = {{kind: "status", metric_type: "agent", fields: [], warning_at: null, critical_at: null, unit: ""}};
       const {{presentOf}} = await import("/static/metrics_stream/client/readings.js");
-      const seen = () => module.statesOf(store, panel, null, presentOf(store, "agent", null)).map(({{name}}) => name);
+      const seen = () => module.statesOf(store, panel, null, presentOf(store, panel, null)).map(({{name}}) => name);
       agents(60, "ada", "bob");
       const before = seen();
       for (let second = 59; second > 0; second -= 1) agents(second, "ada");

@@ -58,7 +58,7 @@ export class Panel {
     const isSame = before?.store === store && before.source === source && before.windowMs === moment.windowMs;
     if (isSame && before.version === version) return;
     const startedAtMs = performance.now();
-    if (isSame && startedAtMs - this.#paintedAtMs < this.#paintMs / PAINT_SHARE) return;
+    if (isSame && startedAtMs - this.#paintedAtMs < this.#restMs) return;
     this.#painted = { store, source, version, windowMs: moment.windowMs };
     this.#paintedAtMs = startedAtMs;
     this.#isFilled = this.chart.paint(frame);
@@ -67,6 +67,11 @@ export class Panel {
     if (this.waiting) setAttribute(this.waiting, "hidden", this.#isFilled);
     this.#showLevel();
     this.#hasUndrawnData = true;
+  }
+
+  /** @returns {number} how long the panel rests between two paintings */
+  get #restMs() {
+    return Math.max(this.#paintMs / PAINT_SHARE, this.chart.intervalMs ?? 0);
   }
 
   /**
