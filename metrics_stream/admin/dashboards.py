@@ -35,7 +35,7 @@ PANEL_FIELDSETS: list[tuple[str | None, dict[str, Any]]] = [
                 ("option_minimum", "option_maximum"),
                 ("option_stacked", "option_trend"),
                 ("option_top", "option_by"),
-                "option_keys",
+                ("option_keys", "option_sources_with"),
             ],
         },
     ),

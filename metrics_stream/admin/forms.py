@@ -188,6 +188,11 @@ class PanelForm(PanelModelForm):
         help_text="Which requests, agents or other rows are shown, one term per line: name=/api/*, method=GET. "
         "* stands for any text. Empty: all.",
     )
+    option_sources_with = forms.ChoiceField(
+        label="Only sources with",
+        required=False,
+        help_text="Shows only sources that publish this metric type, too; all as long as none does.",
+    )
     option_text = forms.CharField(
         label="Text",
         required=False,
@@ -215,6 +220,8 @@ class PanelForm(PanelModelForm):
             field = cast(forms.ChoiceField, self.fields["metric_type"])
             choices = [("", "Choose a metric type"), *get_settings().catalogue().choices()]
             field.choices = _with_stored(choices, [self.instance.metric_type])
+        types = cast(forms.ChoiceField, self.fields["option_sources_with"])
+        types.choices = [("", "any metric type"), *get_settings().catalogue().choices()]
         stored = self.instance.options if isinstance(self.instance.options, dict) else {}
         for key, value in stored.items():
             self.initial.setdefault(f"option_{key}", value)

@@ -70,7 +70,7 @@ LINE = PanelKind(
     "line",
     "Line chart",
     fields=(1, None),
-    options=("window_seconds", "minimum", "maximum", "stacked", "top", "by", "keys"),
+    options=("window_seconds", "minimum", "maximum", "stacked", "top", "by", "keys", "sources_with"),
 )
 TEXT = PanelKind("text", "Text", fields=(0, 0), options=("text",), shows_metrics=False)
 
@@ -78,14 +78,20 @@ PANEL_KINDS = {
     kind.slug: kind
     for kind in (
         LINE,
-        PanelKind("number", "Big number", fields=(1, 1), options=("trend", "window_seconds", "keys")),
-        PanelKind("gauge", "Gauge", fields=(1, 1), options=("minimum", "maximum", "keys")),
-        PanelKind("bar", "Bars", fields=(1, None), options=("minimum", "maximum", "max_rows", "keys")),
-        PanelKind("histogram", "Histogram", fields=(1, 1), options=("window_seconds",), container="sketches"),
-        PanelKind("heatmap", "Heat map", fields=(1, 1), options=("window_seconds",), container="sketches"),
-        PanelKind("scatter", "Scatter plot", fields=(2, 2), options=("window_seconds",)),
-        PanelKind("table", "Table", fields=(1, None), options=("max_rows", "keys")),
-        PanelKind("status", "Status list", fields=(0, None), options=("keys",), extra_fields=("status",)),
+        PanelKind("number", "Big number", fields=(1, 1), options=("trend", "window_seconds", "keys", "sources_with")),
+        PanelKind("gauge", "Gauge", fields=(1, 1), options=("minimum", "maximum", "keys", "sources_with")),
+        PanelKind("bar", "Bars", fields=(1, None), options=("minimum", "maximum", "max_rows", "keys", "sources_with")),
+        PanelKind(
+            "histogram", "Histogram", fields=(1, 1), options=("window_seconds", "sources_with"), container="sketches"
+        ),
+        PanelKind(
+            "heatmap", "Heat map", fields=(1, 1), options=("window_seconds", "sources_with"), container="sketches"
+        ),
+        PanelKind("scatter", "Scatter plot", fields=(2, 2), options=("window_seconds", "sources_with")),
+        PanelKind("table", "Table", fields=(1, None), options=("max_rows", "keys", "sources_with")),
+        PanelKind(
+            "status", "Status list", fields=(0, None), options=("keys", "sources_with"), extra_fields=("status",)
+        ),
         PanelKind("flow", "Flow of nodes", fields=(0, 1), default_fields=("transaction_flow_data",)),
         TEXT,
     )

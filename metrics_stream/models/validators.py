@@ -15,7 +15,7 @@ from django.core.exceptions import ValidationError
 from metrics_stream.conf import get_settings
 from metrics_stream.core.errors import RunError
 from metrics_stream.core.formatting import quote
-from metrics_stream.core.metrics.catalogue import ALL
+from metrics_stream.core.metrics.catalogue import ALL, SLUG_PATTERN
 from metrics_stream.core.run_values import read_parameters, read_phase_name, read_test
 
 SCOPES = ("subscribe", "publish", "runs")
@@ -135,6 +135,10 @@ def _is_path(value: Any) -> bool:
     return isinstance(value, str) and len(value) <= MAX_TERM_LENGTH and _PATH.fullmatch(value) is not None
 
 
+def _is_slug(value: Any) -> bool:
+    return isinstance(value, str) and SLUG_PATTERN.fullmatch(value) is not None
+
+
 def _is_key_filter(value: Any) -> bool:
     """Return whether a value is a list of terms such as `name=/api/*`."""
     return (
@@ -156,6 +160,7 @@ OPTIONS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "max_rows": ("a whole number from 1 to 1000", _is_whole(1, 1000)),
     "top": ("a whole number from 1 to 16", _is_whole(1, 16)),
     "by": ("the name of a field", _is_path),
+    "sources_with": ("the slug of a metric type", _is_slug),
     "keys": ("a list of 1 to 50 terms such as name=/api/*", _is_key_filter),
 }
 """The options of a panel: the allowed values of each, in words and as a check."""

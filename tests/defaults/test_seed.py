@@ -22,8 +22,9 @@ def run(command, **options):
 
 def test_seeds_presets_and_dashboards():
     output = run("seed_defaults")
-    assert output.startswith("Created preset standard, preset operations, ")
+    assert output.startswith("Created preset standard, preset load-test, ")
     assert [item.slug for item in Dashboard.objects.all()] == [
+        "load-test",
         "operations",
         "this-machine",
         "agents",
@@ -33,6 +34,7 @@ def test_seeds_presets_and_dashboards():
     ]
     assert set(ClientPreset.objects.values_list("slug", flat=True)) == {
         "standard",
+        "load-test",
         "operations",
         "this-machine",
         "agents",
@@ -88,6 +90,7 @@ def test_what_an_admin_changed_renamed_or_deleted_stays_that_way():
     panels = Panel.objects.count()
     run("seed_defaults")
     assert [item.slug for item in Dashboard.objects.all()] == [
+        "load-test",
         "operations",
         "this-machine",
         "workers",

@@ -3,6 +3,7 @@
 
 import { levelOfWord, severityOf, USUAL } from "./levels.js";
 import { compareNames } from "./names.js";
+import { isAmong } from "./source_filter.js";
 
 /** Bounds on names that producers choose: more than a test has, and what a page still handles. */
 export const MAX_SOURCES = 1_000;
@@ -113,25 +114,25 @@ export class Entries {
     for (const [key, { receivedAtMs }] of this.#counted) if (receivedAtMs < oldestMs) this.#counted.delete(key);
   }
 
-  /** @param {string | null} source only this one @returns {Latest[]} by source, then by row */
+  /** @param {Sources} source only of these @returns {Latest[]} by source, then by row */
   latest(source) {
     this.#sorted ??= [...this.#sources.values()]
       .flatMap(({ entries }) => [...entries.values()])
       .sort((a, b) => compareNames(a.source, b.source) || compareNames(a.row ?? "", b.row ?? ""));
-    return source === null ? this.#sorted : this.#sorted.filter((latest) => latest.source === source);
+    return source === null ? this.#sorted : this.#sorted.filter((latest) => isAmong(source, latest.source));
   }
 
   /**
    * Return the states of the entries that are only counted.
    *
-   * @param {string | null} source only this one
+   * @param {Sources} source only of these
    * @param {number} oldestMs those heard of since then
    * @returns {unknown[]} the word of each
    */
   countedWords(source, oldestMs) {
     const words = [];
     for (const each of this.#counted.values()) {
-      if (each.receivedAtMs >= oldestMs && (source === null || each.source === source)) words.push(each.word);
+      if (each.receivedAtMs >= oldestMs && isAmong(source, each.source)) words.push(each.word);
     }
     return words;
   }

@@ -21,7 +21,7 @@ const SAME_MS = 500;
  *
  * @param {Store} store
  * @param {object} panel the first field is x, the second one y
- * @param {string | null} source only of this one
+ * @param {Sources} source only of these
  * @param {{fromMs: number, toMs: number}} range
  * @returns {PointPair[]} oldest first
  */

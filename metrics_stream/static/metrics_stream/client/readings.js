@@ -42,7 +42,7 @@ const filters = new WeakMap();
  *
  * @param {Store} store
  * @param {object} panel
- * @param {string | null} source only this one
+ * @param {Sources} source only of these
  * @returns {Latest[]} also of silent ones
  */
 export function latestOf(store, panel, source) {
@@ -86,7 +86,7 @@ export function nameOf({ row, data }) {
  *
  * @param {Store} store
  * @param {object} panel
- * @param {string | null} source only this one
+ * @param {Sources} source only of these
  * @param {number} most
  * @returns {Chosen}
  */
@@ -143,7 +143,7 @@ export function countStates(words, separator = ", ") {
  *
  * @param {Store} store
  * @param {object} panel as in the page configuration
- * @param {string | null} source only this one
+ * @param {Sources} source only of these
  * @param {Latest[]} [present] of these sources and rows
  * @returns {Reading[]}
  */
@@ -176,7 +176,7 @@ export function readingsOf(store, panel, source, present = presentOf(store, pane
  *
  * @param {Store} store
  * @param {object} panel
- * @param {string | null} source
+ * @param {Sources} source only of these
  * @returns {{field: Field, series: Series}[]}
  */
 export function seriesOf(store, panel, source) {
@@ -226,7 +226,7 @@ export function linesOf(found, panel) {
  *
  * @param {Store} store
  * @param {object} panel
- * @param {string | null} source
+ * @param {Sources} source only of these
  * @returns {number | null}
  */
 export function lastReceivedMs(store, panel, source) {

@@ -35,7 +35,7 @@ const WEIGHTS = { ratio: ["throughput_tps", "requests_total"], other: ["requests
  *
  * @param {Store} store
  * @param {object} panel
- * @param {string | null} source only of this one
+ * @param {Sources} source only of these
  * @returns {Row[]} silent ones as well; as they came
  */
 export function rowsOf(store, panel, source) {

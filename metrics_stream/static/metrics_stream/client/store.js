@@ -11,6 +11,7 @@ import { decodeSketch } from "./sketch.js";
 import { SketchSeries } from "./sketch_series.js";
 import { statedFor, statedUnit } from "./units.js";
 import { SourceClocks } from "./source_clocks.js";
+import { isAmong } from "./source_filter.js";
 
 /** A sketch takes as much memory as a hundred numbers. */
 const MAX_SKETCH_SERIES = 32;
@@ -191,7 +192,7 @@ export class Store {
    * Return the newest data of each source, and of each of its rows where the type has a key.
    *
    * @param {string} metricType
-   * @param {string | null} [source] only this one
+   * @param {Sources} [source] only of these
    * @returns {Latest[]} by source, then by row
    */
   latest(metricType, source = null) {
@@ -202,7 +203,7 @@ export class Store {
    * Return the states of entries that are only counted, because there are too many.
    *
    * @param {string} metricType
-   * @param {string | null} source only this one
+   * @param {Sources} source only of these
    * @param {number} oldestMs those heard of since then
    * @returns {unknown[]} the word of each
    */
@@ -215,13 +216,14 @@ export class Store {
    *
    * @param {string} metricType
    * @param {string} path of a track
-   * @param {string | null} [source] only of this one
+   * @param {Sources} [source] only of these
    * @returns {number | null} null if none ever did
    */
   heardMs(metricType, path, source = null) {
     const heard = this.#heard.get(metricType)?.get(path);
     if (heard === undefined || heard.size === 0) return null;
-    return source === null ? Math.max(...heard.values()) : (heard.get(source) ?? null);
+    const times = [...heard].filter(([name]) => isAmong(source, name)).map(([, atMs]) => atMs);
+    return times.length === 0 ? null : Math.max(...times);
   }
 
   /** @param {string} metricType @param {string} path @returns {number} how many of its series have no place */
@@ -234,12 +236,12 @@ export class Store {
    *
    * @param {string} metricType
    * @param {string} path
-   * @param {string | null} [source] only this one
+   * @param {Sources} [source] only of these
    * @returns {Series[]} by source, then by row
    */
   series(metricType, path, source = null) {
     const sorted = this.#series.list(metricType, path);
-    return source === null ? sorted : sorted.filter((series) => series.source === source);
+    return source === null ? sorted : sorted.filter((series) => isAmong(source, series.source));
   }
 
   /** @param {Identity} identity @returns {Series | null} */
@@ -263,13 +265,13 @@ export class Store {
    *
    * @param {string} metricType
    * @param {string} path
-   * @param {string | null} [source] only this one
+   * @param {Sources} [source] only of these
    * @returns {SketchSeries[]}
    */
   sketches(metricType, path, source = null) {
     return [...this.#sketches.values()].filter(
       (series) =>
-        series.metricType === metricType && series.path === path && (source === null || series.source === source),
+        series.metricType === metricType && series.path === path && isAmong(source, series.source),
     );
   }
 

@@ -21,7 +21,7 @@ export class TopRows {
    * Return the lines to draw, those of the highest row first.
    *
    * @param {Store} store
-   * @param {string | null} source only of this one
+   * @param {Sources} source only of these
    * @returns {{lines: {field: Field, series: Series}[], rowCount: number, total: number}} of how many rows they are
    */
   choose(store, source) {
