@@ -8,7 +8,7 @@ SIZES = [("tiny", "Tiny"), ("small", "Small"), ("medium", "Medium"), ("large", "
 class Migration(migrations.Migration):
 
     dependencies = [
-        ("metrics_stream", "0016_presets_of_the_original"),
+        ("metrics_stream", "0017_keys_of_rows"),
     ]
 
     operations = installed_only(
