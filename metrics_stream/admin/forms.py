@@ -188,6 +188,11 @@ class PanelForm(PanelModelForm):
         help_text="Which requests, agents or other rows are shown, one term per line: name=/api/*, method=GET. "
         "* stands for any text. Empty: all.",
     )
+    option_add_sources = forms.BooleanField(
+        label="Add up the sources",
+        required=False,
+        help_text="One figure or line for all sources: the load generators of one test.",
+    )
     option_sources_with = forms.ChoiceField(
         label="Only sources with",
         required=False,
@@ -238,7 +243,7 @@ class PanelForm(PanelModelForm):
         options = {}
         for key in kind.options if kind else ():
             value = self.cleaned_data.get(f"option_{key}")
-            if value in (None, "", []) or (key, value) in {("stacked", False), ("trend", True)}:
+            if value in (None, "", []) or (key, value) in {("stacked", False), ("add_sources", False), ("trend", True)}:
                 continue
             allowed, fits = OPTIONS[key]
             if fits(value):

@@ -77,8 +77,10 @@ def _hero(title: str, name: str, **columns: Any) -> dict[str, Any]:
 
 
 def _load(kind: str, title: str, fields: list[str], size: str, **columns: Any) -> dict[str, Any]:
-    """Return a panel of the totals of load generators, without the machines that publish beside them."""
+    """Return a panel of the totals of all load generators, without the machines that publish beside them."""
     options = {**columns.pop("options", {}), "sources_with": "request"}
+    if kind in ("number", "line"):
+        options["add_sources"] = True
     return _system(kind, title, fields, size, **columns, options=options)
 
 

@@ -70,7 +70,7 @@ LINE = PanelKind(
     "line",
     "Line chart",
     fields=(1, None),
-    options=("window_seconds", "minimum", "maximum", "stacked", "top", "by", "keys", "sources_with"),
+    options=("window_seconds", "minimum", "maximum", "stacked", "top", "by", "keys", "add_sources", "sources_with"),
 )
 TEXT = PanelKind("text", "Text", fields=(0, 0), options=("text",), shows_metrics=False)
 
@@ -78,7 +78,12 @@ PANEL_KINDS = {
     kind.slug: kind
     for kind in (
         LINE,
-        PanelKind("number", "Big number", fields=(1, 1), options=("trend", "window_seconds", "keys", "sources_with")),
+        PanelKind(
+            "number",
+            "Big number",
+            fields=(1, 1),
+            options=("trend", "window_seconds", "keys", "add_sources", "sources_with"),
+        ),
         PanelKind("gauge", "Gauge", fields=(1, 1), options=("minimum", "maximum", "keys", "sources_with")),
         PanelKind("bar", "Bars", fields=(1, None), options=("minimum", "maximum", "max_rows", "keys", "sources_with")),
         PanelKind(

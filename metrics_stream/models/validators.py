@@ -160,6 +160,7 @@ OPTIONS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "max_rows": ("a whole number from 1 to 1000", _is_whole(1, 1000)),
     "top": ("a whole number from 1 to 16", _is_whole(1, 16)),
     "by": ("the name of a field", _is_path),
+    "add_sources": ("true or false", lambda value: isinstance(value, bool)),
     "sources_with": ("the slug of a metric type", _is_slug),
     "keys": ("a list of 1 to 50 terms such as name=/api/*", _is_key_filter),
 }

@@ -150,7 +150,7 @@ export class HeatmapChart {
         },
         series: [{}, { paths: () => null, points: { show: false } }],
         hooks: {
-          drawClear: [(plot) => this.#drawCells(plot)],
+          drawAxes: [(plot) => this.#drawCells(plot)],
           setCursor: [(plot) => this.#showNote(plot)],
         },
       },

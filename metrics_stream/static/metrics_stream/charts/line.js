@@ -2,6 +2,7 @@
 // scales and the cursor are those of uPlot; the lines are drawn from the geometry of the store's series.
 
 import uPlot from "../vendor/uPlot.min.js";
+import { addedSeries } from "../client/added_sources.js";
 import { outsideWords } from "../client/bounds.js";
 import { leftEdgeMs } from "../client/columns.js";
 import { formatNumber } from "../client/format.js";
@@ -123,6 +124,9 @@ export class LineChart {
       const { lines, rowCount, total } = this.choice.choose(store, source);
       const more = total > rowCount ? `${rowCount} of ${count(total)}, the highest ${this.choice.by.label} first` : "";
       return { lines: linesOf(lines, this.panel), more };
+    }
+    if (this.panel.options.add_sources) {
+      return { lines: linesOf(addedSeries(store, this.panel, source), this.panel), more: "" };
     }
     const all = seriesOf(store, this.panel, source);
     const lines = linesOf(this.choice.choose(all), this.panel);

@@ -225,6 +225,8 @@ export class RowTable {
     const unitAt = (path) => this.panel.unit || statedUnit(units, `${field.path}.${path}`) || field.units?.[path] || "";
     const outside = outsideWords(value, field, unit);
     const cell = readingCell({ value, unit, unitAt, outside }, this.panel, this.judged);
+    // A missing number stands below the others.
+    if (value === undefined || value === null) cell.numeric = field.kind !== "text" && field.kind !== undefined;
     return isWorst ? { ...cell, text: `≤\u00a0${cell.text}`, note: WORST_WORDS } : cell;
   }
 

@@ -146,12 +146,12 @@ export class ScatterChart {
 
   #drawPoints(plot) {
     const { ctx } = plot;
-    const { fromMs, toMs } = this.#range;
     const newest = this.#points.at(-1);
+    const spanMs = Math.max(1, (newest?.timeMs ?? 0) - (this.#points[0]?.timeMs ?? 0));
     ctx.save();
     for (const point of this.#points) {
       const radius = (point === newest ? NEWEST_PX : POINT_PX) * devicePixelRatio;
-      ctx.fillStyle = colourAt(this.#ramp, point === newest ? 1 : (point.timeMs - fromMs) / (toMs - fromMs));
+      ctx.fillStyle = colourAt(this.#ramp, 1 - (newest.timeMs - point.timeMs) / spanMs);
       ctx.beginPath();
       ctx.arc(plot.valToPos(point.x, "x", true), plot.valToPos(point.y, "y", true), radius, 0, 2 * Math.PI);
       ctx.fill();

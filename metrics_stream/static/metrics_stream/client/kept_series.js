@@ -9,6 +9,9 @@ import { Series } from "./series.js";
 /** 1,000 agents with eight numbers each. */
 export const MAX_SERIES = 8_192;
 
+/** One field of one metric type leaves room for others, however many rows there are. */
+const MAX_OF_FIELD = MAX_SERIES / 2;
+
 /** @typedef {{metricType: string, source: string, row: string | null, path: string}} Identity of a series */
 
 export class KeptSeries {
@@ -16,6 +19,8 @@ export class KeptSeries {
   #series = new Map();
   /** @type {Map<string, Series[]>} metric type and path → series in order; emptied when a series comes or goes */
   #sorted = new Map();
+  /** @type {Map<string, number>} metric type and path → how many series there are */
+  #counts = new Map();
   /** @type {Map<string, Set<string>>} metric type and path → the series without a place */
   #leftOut = new Map();
   /** @type {Map<string, Set<string>>} metric type and path → the rows whose series have a place before others */
@@ -65,14 +70,14 @@ export class KeptSeries {
     const key = keyOf(identity);
     let series = this.#series.get(key);
     if (!series) {
-      if (this.#series.size >= MAX_SERIES && !this.#makeRoom(identity, nowMs, severity)) {
+      if (this.#isFull(identity) && !this.#makeRoom(identity, nowMs, severity)) {
         this.leaveOut(identity);
         return null;
       }
       this.bringIn(identity);
       series = new Series(identity, windowMs);
       this.#series.set(key, series);
-      this.#sorted.clear();
+      this.#count(series, 1);
     }
     return series;
   }
@@ -81,8 +86,7 @@ export class KeptSeries {
   trim(metricType, oldestMs) {
     for (const [key, series] of this.#series) {
       if (series.metricType !== metricType || series.receivedAtMs >= oldestMs) continue;
-      this.#series.delete(key);
-      this.#sorted.clear();
+      this.#delete(key);
       // There is room again: whoever is still there gets it.
       this.#leftOut.clear();
     }
@@ -106,27 +110,49 @@ export class KeptSeries {
     this.#leftOut.get(placeOf(identity))?.delete(keyOf(identity));
   }
 
+  #isFull(identity) {
+    return this.#series.size >= MAX_SERIES || (this.#counts.get(placeOf(identity)) ?? 0) >= MAX_OF_FIELD;
+  }
+
   /** Return whether there is a place for one more series, after taking that of a better, other or silent one. */
-  #makeRoom({ metricType, path, row }, nowMs, severity) {
-    const preferred = this.#preferred.get(placeOf({ metricType, path }));
-    if (preferred?.has(row)) {
-      // Of the same field, or two fields would take turns.
-      const isOther = (series) => series.metricType === metricType && series.path === path && !preferred.has(series.row);
-      if (this.#replace(isOther)) return true;
-    }
-    if (severity < USUAL && this.#replace((series) => series.severity > severity)) return true;
+  #makeRoom(identity, nowMs, severity) {
+    const place = placeOf(identity);
+    const isOfField = (series) => placeOf(series) === place;
+    const preferred = this.#preferred.get(place);
+    // Of the same field, or two fields would take turns.
+    if (preferred?.has(identity.row) && this.#replace((each) => isOfField(each) && !preferred.has(each.row))) return true;
+    const isFieldFull = this.#series.size < MAX_SERIES;
+    const isBetter = (each) => each.severity > severity && (isOfField(each) || !isFieldFull);
+    if (severity < USUAL && this.#replace(isBetter)) return true;
+    // There are few sources, and much depends on them.
+    if (identity.row === null && !isFieldFull && this.#replace(({ row }) => row !== null)) return true;
     if (nowMs - this.#searchedAtMs < SEARCH_MS) return false;
     const oldest = oldestOf(this.#series);
-    if (nowMs - this.#series.get(oldest).receivedAtMs > SILENT_MS) return this.#series.delete(oldest);
+    if (nowMs - this.#series.get(oldest).receivedAtMs > SILENT_MS) {
+      this.#delete(oldest);
+      return !this.#isFull(identity);
+    }
     this.#searchedAtMs = nowMs;
     return false;
+  }
+
+  #delete(key) {
+    this.#count(this.#series.get(key), -1);
+    this.#series.delete(key);
+  }
+
+  #count(series, step) {
+    const place = placeOf(series);
+    this.#counts.set(place, (this.#counts.get(place) ?? 0) + step);
+    this.#sorted.clear();
   }
 
   #replace(isReplaceable) {
     for (const [key, series] of this.#series) {
       if (!isReplaceable(series)) continue;
       this.leaveOut(series);
-      return this.#series.delete(key);
+      this.#delete(key);
+      return true;
     }
     return false;
   }

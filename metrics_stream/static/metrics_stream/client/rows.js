@@ -104,7 +104,15 @@ export function totalOf(rows, field, panel) {
   return merged.isWorst || field.kind === "text" ? { ...merged, value: undefined, isWorst: false } : merged;
 }
 
-function mergeValues(list, field, panel) {
+/**
+ * Return the value of a field for several sources or rows together.
+ *
+ * @param {Latest[]} list at least one
+ * @param {Field} field
+ * @param {object} panel
+ * @returns {Merged}
+ */
+export function mergeValues(list, field, panel) {
   const { path } = field;
   const [first] = list;
   const unit = panel.unit || (first && statedUnit(first.units, path)) || field.unit;
