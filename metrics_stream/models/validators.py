@@ -16,7 +16,9 @@ from metrics_stream.conf import get_settings
 from metrics_stream.core.errors import RunError
 from metrics_stream.core.formatting import quote
 from metrics_stream.core.metrics.catalogue import ALL, SLUG_PATTERN
+from metrics_stream.core.metrics.keys import AGENT_ID, is_name
 from metrics_stream.core.run_values import read_parameters, read_phase_name, read_test
+from metrics_stream.models.key_filters import validate_key_filters
 
 SCOPES = ("subscribe", "publish", "runs")
 """What a token can allow."""
@@ -29,7 +31,6 @@ MAX_KEY_TERMS = 50
 # Control characters are never intended, and no database can store halves of surrogate pairs.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 _UNPRINTABLE_IN_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
-_KEY_TERM = re.compile(r"[a-z][a-z0-9_]*=[^\x00-\x1f\x7f\ud800-\udfff]*")
 _PATH = re.compile(r"[^.\s]([^.]*[^.\s])?(\.[^.\s]([^.]*[^.\s])?)*")
 
 
@@ -140,14 +141,15 @@ def _is_slug(value: Any) -> bool:
 
 
 def _is_key_filter(value: Any) -> bool:
-    """Return whether a value is a list of terms such as `name=/api/*`."""
-    return (
-        isinstance(value, list)
-        and 0 < len(value) <= MAX_KEY_TERMS
-        and all(
-            isinstance(term, str) and len(term) <= 2 * MAX_TERM_LENGTH and _KEY_TERM.fullmatch(term) for term in value
-        )
-    )
+    """Return whether a value is a list of terms such as `name=/api/*` or `agent_id=agent_1`."""
+    if not isinstance(value, list) or not 0 < len(value) <= MAX_KEY_TERMS:
+        return False
+    agents = [term for term in value if isinstance(term, str) and term.startswith(f"{AGENT_ID}=")]
+    try:
+        validate_key_filters([term for term in value if term not in agents])
+    except ValidationError:
+        return False
+    return all(is_name(term) for term in agents)
 
 
 OPTIONS: dict[str, tuple[str, Callable[[Any], bool]]] = {
