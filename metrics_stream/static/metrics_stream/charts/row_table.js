@@ -23,7 +23,10 @@ const MOST_AGENTS = 20;
 /** Fields that name an agent; they are in the head of its row. */
 const NAMES = new Set(["agent_id", "agent_name"]);
 
-const OTHER_WORDS = "Names beyond the limit, added up";
+const OTHER_WORDS = "Names beyond the limit of a source, added up";
+
+/** The field of the row `(other)` that says how many rows are in it. */
+const FOLDED = "folded_rows";
 const WORST_WORDS = "The highest of the sources: their percentiles do not add up";
 
 export class RowTable {
@@ -110,7 +113,7 @@ export class RowTable {
     this.#showTotal(isAdded && found.length > 1 ? found : []);
     this.#showBar(all, found, isAdded);
     const left = found.length - this.shown.length;
-    this.#showMore(words || (left > 0 ? `+${left.toLocaleString("en")} more` : ""));
+    this.#showMore(words || (left > 0 ? `+${left.toLocaleString("en")} more` : ""), all);
     return all.length > 0;
   }
 
@@ -176,8 +179,12 @@ export class RowTable {
     setText(this.count, `${number} ${all.length === 1 ? "row" : "rows"}${of}`);
   }
 
-  #showMore(words) {
-    const other = this.shown.some(({ row }) => isOther(row)) ? `(other): ${OTHER_WORDS.toLowerCase()}` : "";
+  #showMore(words, all) {
+    const folded = all.filter(({ row }) => isOther(row)).flatMap(({ latest }) => latest.map(({ data }) => data[FOLDED]));
+    // Each source has its own; the same names may be in several of them.
+    const count = Math.max(0, ...folded.filter((number) => typeof number === "number"));
+    const number = count > 0 ? `${count.toLocaleString("en")} more` : "Further";
+    const other = folded.length > 0 ? `${number} names in (other)` : "";
     const text = [words, other].filter(Boolean).join(" · ");
     setAttribute(this.more, "hidden", text === "");
     setText(this.more, text);
