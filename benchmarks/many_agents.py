@@ -6,21 +6,12 @@ headless and without a GPU on the machine of server and producer, so compare the
 
 from __future__ import annotations
 
-import argparse
-import contextlib
-import json
-import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 from playwright.sync_api import Page
 
-from benchmarks.dashboard import WATCH_LONG_TASKS, Watch, measure, profile, rows
-from benchmarks.native import BenchError
-from benchmarks.page import browser_page, running
-from tests.support.stack import Stack
+from benchmarks.rows_page import rows_parser, show_rows, watch_rows
 
 # Publishes until its input ends: every 60th agent is degraded, every 150th unhealthy.
 PRODUCER = """
@@ -63,39 +54,11 @@ def counted(page: Page) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Start the stack and the browser, measure and print; return 1 when the page does not count all agents."""
-    parser = argparse.ArgumentParser(prog="dev.py bench many-agents", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=120.0, help="how long to measure (%(default)s)")
-    parser.add_argument("--warm-up", type=float, default=20.0, help="seconds before that (%(default)s)")
+    parser = rows_parser("many-agents", __doc__)
     parser.add_argument("--agents", type=int, default=1_000, help="how many agents (%(default)s)")
-    parser.add_argument("--json", type=Path, help="write the figures to this file as well")
-    parser.add_argument("--screenshot", type=Path, help="write a picture of the page at the end")
-    parser.add_argument("--profile", type=Path, help="write a processor profile of the last seconds, for DevTools")
     options = parser.parse_args(argv)
-
-    def set_up(stack: Stack) -> None:
-        stack.manage("seed_defaults", "--verbosity", "0")
-
-    with contextlib.ExitStack() as exits:
-        try:
-            stack, browser, page = exits.enter_context(browser_page(set_up, WATCH_LONG_TASKS))
-        except BenchError as error:
-            parser.error(str(error))
-        watch = Watch(browser, page)
-        page.goto("/dashboards/agents/")
-        page.get_by_text("Live", exact=True).wait_for()
-        exits.enter_context(running(stack, PRODUCER, options.agents))
-        found: dict[str, Any] = measure(page, watch, options)
-        found["counted"] = counted(page)
-        if options.profile:
-            profile(page, options.profile)
-        if options.screenshot:
-            page.screenshot(path=options.screenshot)
-    found["options"] = {"seconds": options.seconds, "agents": options.agents}
-    found["load of the machine"] = os.getloadavg()
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=2) + "\n")
-    for name, text in [*rows(found), ("counted on the page", found["counted"])]:
-        sys.stdout.write(f"{name:>34}  {text}\n")
+    found = watch_rows(parser, options, "/dashboards/agents/", PRODUCER, options.agents, counted=counted)
+    show_rows(found, options)
     total = sum(int(part.split()[0].replace(",", "")) for part in found["counted"].split("·") if part.strip())
     return 0 if total == options.agents else 1
 

@@ -58,6 +58,8 @@ def _visible_part(panel: Panel, shown: Permit) -> Panel | None:
     visible = set(shown.visible_fields(read, panel.metric_type))
     part = copy(panel)
     part.fields = [path for path in panel.fields if shown.visible_fields([kind.path_of(path)], panel.metric_type)]
+    if (by := panel.options.get("by")) and not shown.visible_fields([by], panel.metric_type):
+        part.options = {name: value for name, value in panel.options.items() if name != "by"}
     return part if visible and (part.fields or not panel.fields) else None
 
 

@@ -21,7 +21,7 @@ from metrics_stream.core.metrics.catalogue import ALL
 from metrics_stream.models import AccessPolicy, AccessToken, ClientPreset, Dashboard, Panel, ShareLink
 from metrics_stream.models.dashboard_content import grants_of
 from metrics_stream.models.panel_kinds import PANEL_KINDS
-from metrics_stream.models.validators import OPTIONS, validate_options
+from metrics_stream.models.validators import MAX_TERM_LENGTH, OPTIONS, validate_options
 
 if TYPE_CHECKING:
     PresetModelForm = forms.ModelForm[ClientPreset]
@@ -182,7 +182,39 @@ class PanelForm(PanelModelForm):
     option_stacked = forms.BooleanField(label="Stack the lines", required=False)
     option_trend = forms.BooleanField(label="Show the trend", required=False, initial=True)
     option_max_rows = forms.IntegerField(
-        label="Rows at most", required=False, widget=number(1, 500, step="1"), help_text="1 to 500. Empty: 20."
+        label="Rows at most",
+        required=False,
+        widget=number(1, 1000, step="1"),
+        help_text="1 to 1000. Empty: 20; 1000 in a table of requests and the like.",
+    )
+    option_top = forms.IntegerField(
+        label="Only the top rows",
+        required=False,
+        widget=number(1, 16, step="1"),
+        help_text="1 to 16. The lines of the rows with the highest values. Empty: the worst ones.",
+    )
+    option_by = forms.CharField(
+        label="By field",
+        required=False,
+        max_length=MAX_TERM_LENGTH,
+        help_text="Whose highest values count. Empty: the first field.",
+    )
+    option_keys = LinesField(
+        label="Rows",
+        required=False,
+        widget=lines(rows=2, placeholder="name=/api/*"),
+        help_text="Which requests, agents or other rows are shown, one term per line: name=/api/*, method=GET. "
+        "* stands for any text. Empty: all.",
+    )
+    option_add_sources = forms.BooleanField(
+        label="Add up the sources",
+        required=False,
+        help_text="One figure or line for all sources: the load generators of one test.",
+    )
+    option_sources_with = forms.ChoiceField(
+        label="Only sources with",
+        required=False,
+        help_text="Shows only sources that publish this metric type, too; all as long as none does.",
     )
     option_text = forms.CharField(
         label="Text",
@@ -211,6 +243,8 @@ class PanelForm(PanelModelForm):
             field = cast(forms.ChoiceField, self.fields["metric_type"])
             choices = [("", "Choose a metric type"), *get_settings().catalogue().choices()]
             field.choices = _with_stored(choices, [self.instance.metric_type])
+        types = cast(forms.ChoiceField, self.fields["option_sources_with"])
+        types.choices = [("", "any metric type"), *get_settings().catalogue().choices()]
         stored = self.instance.options if isinstance(self.instance.options, dict) else {}
         for key, value in stored.items():
             self.initial.setdefault(f"option_{key}", value)
@@ -227,7 +261,7 @@ class PanelForm(PanelModelForm):
         options = {}
         for key in kind.options if kind else ():
             value = self.cleaned_data.get(f"option_{key}")
-            if value in (None, "") or (key, value) in {("stacked", False), ("trend", True)}:
+            if value in (None, "", []) or (key, value) in {("stacked", False), ("add_sources", False), ("trend", True)}:
                 continue
             allowed, fits = OPTIONS[key]
             if fits(value):

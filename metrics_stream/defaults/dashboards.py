@@ -76,6 +76,61 @@ def _hero(title: str, name: str, **columns: Any) -> dict[str, Any]:
     return _panel("number", title, "hero", [name], "small", **columns)
 
 
+def _load(kind: str, title: str, fields: list[str], size: str, **columns: Any) -> dict[str, Any]:
+    """Return a panel of the totals of all load generators, without the machines that publish beside them."""
+    options = {**columns.pop("options", {}), "sources_with": "request"}
+    if kind in ("number", "line"):
+        options["add_sources"] = True
+    return _system(kind, title, fields, size, **columns, options=options)
+
+
+LOAD_TEST = DashboardSeed(
+    slug="load-test",
+    title="Load test",
+    description="The running test at a glance: load, failures and response times, each request by name, and errors.",
+    preset="load-test",
+    panels=[
+        _load("number", "Users", ["users"], "tiny", decimals=0),
+        _load("number", "Requests per second", ["throughput_tps"], "tiny"),
+        _load("number", "Failures", ["error_rate"], "tiny", **ERRORS),
+        _load("number", "Response time p50", ["p50_response_time_ms"], "tiny", **LATENCY),
+        _load("number", "Response time p95", ["p95_response_time_ms"], "tiny", **LATENCY),
+        _load("number", "Response time p99", ["p99_response_time_ms"], "tiny", **LATENCY),
+        _load("line", "Requests per second", ["throughput_tps"], "medium", options={"minimum": 0}),
+        _load("line", "Response times", PERCENTILES, "medium", **LATENCY, options={"minimum": 0}),
+        _load("heatmap", "Spread of response times", ["response_time_ms"], "medium"),
+        _panel(
+            "table",
+            "Requests",
+            "request",
+            [
+                "requests_total",
+                "requests_failed",
+                "throughput_tps",
+                "error_rate",
+                "avg_response_time_ms",
+                "p50_response_time_ms",
+                "p95_response_time_ms",
+                "p99_response_time_ms",
+                "max_response_time_ms",
+            ],
+            "full",
+        ),
+        _panel("table", "Errors", "error", ["occurrences_total"], "large"),
+        _panel(
+            "line",
+            "Slowest requests, p95",
+            "request",
+            ["p95_response_time_ms"],
+            "large",
+            **LATENCY,
+            options={"minimum": 0, "top": 5},
+        ),
+        _load("scatter", "Latency against load", ["throughput_tps", "p95_response_time_ms"], "large"),
+        _load("line", "Users", ["users"], "large", options={"minimum": 0}),
+    ],
+)
+
 OPERATIONS = DashboardSeed(
     slug="operations",
     title="Operations",
@@ -313,4 +368,4 @@ STREAM_HEALTH = DashboardSeed(
     ],
 )
 
-DASHBOARD_SEEDS = (OPERATIONS, THIS_MACHINE, AGENTS, BUSINESS, PRESENTATION, STREAM_HEALTH)
+DASHBOARD_SEEDS = (LOAD_TEST, OPERATIONS, THIS_MACHINE, AGENTS, BUSINESS, PRESENTATION, STREAM_HEALTH)

@@ -21,6 +21,13 @@ def preset_seeds() -> list[dict[str, Any]]:
             "is_default": True,
         },
         {
+            "slug": "load-test",
+            "name": "Load test",
+            "description": "Totals, requests by name and errors of load generators, once a second.",
+            "metric_types": ["system", "request", "error"],
+            "batch_size": 100,
+        },
+        {
             "slug": "operations",
             "name": "Operations",
             "description": "System metrics of every source, once a second, nothing left out.",

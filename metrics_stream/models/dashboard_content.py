@@ -12,7 +12,7 @@ from metrics_stream.core.metrics.keys import Terms
 from metrics_stream.core.metrics.permission import Grant
 from metrics_stream.models.dashboards import ClientPreset, Dashboard
 from metrics_stream.models.key_filters import terms_of
-from metrics_stream.models.panel_kinds import PANEL_KINDS
+from metrics_stream.models.panel_kinds import PANEL_KINDS, fields_read_by
 
 NARROWINGS = ("sources", "agent_ids", "fields", "keys")
 _SETS = ("metric_types", "sources", "agent_ids", "fields")
@@ -49,7 +49,7 @@ def grants_from(preset: Any, panels: Iterable[Any]) -> Iterator[Grant]:
     shown: defaultdict[str, set[str]] = defaultdict(set)
     for panel in panels:
         if panel.kind in PANEL_KINDS and PANEL_KINDS[panel.kind].shows_metrics:
-            shown[panel.metric_type] |= PANEL_KINDS[panel.kind].read_fields(panel.fields)
+            shown[panel.metric_type] |= fields_read_by(panel)
     for metric_type, found in shown.items():
         fields = frozenset(found & kept if kept else found)
         if fields:  # a grant without fields would show every field

@@ -206,6 +206,7 @@ class Panel(models.Model):
     class Size(models.TextChoices):
         """How wide a panel is on a wide screen."""
 
+        TINY = "tiny", "Tiny"
         SMALL = "small", "Small"
         MEDIUM = "medium", "Medium"
         LARGE = "large", "Large"

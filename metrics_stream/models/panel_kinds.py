@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,32 +49,66 @@ class PanelKind:
     def problem_with(self, count: int) -> str:
         """Return why a panel cannot name `count` fields, as a sentence, or an empty text."""
         least, most = self.fields
-        if count < least:
-            return f"The panel is of kind {self.label!r} and names no field; name at least one."
-        if most is not None and count > most:
-            allowed = "no field" if most == 0 else "one field"
-            return f"The panel is of kind {self.label!r} and names {count} fields; allowed: {allowed}."
+        if count == 0 and least > 0:
+            return f"The panel is of kind {self.label!r} and names no field; name {_COUNTS[self.fields]}."
+        if count < least or (most is not None and count > most):
+            named = "1 field" if count == 1 else f"{count} fields"
+            return f"The panel is of kind {self.label!r} and names {named}; allowed: {_COUNTS[self.fields]}."
         return ""
 
 
-LINE = PanelKind("line", "Line chart", fields=(1, None), options=("window_seconds", "minimum", "maximum", "stacked"))
+_COUNTS: dict[tuple[int, int | None], str] = {
+    (0, 0): "no field",
+    (0, 1): "one field",
+    (1, 1): "one field",
+    (1, None): "at least one",
+    (2, 2): "two fields, across and up",
+}
+"""How many fields a kind takes, in words for errors."""
+
+LINE = PanelKind(
+    "line",
+    "Line chart",
+    fields=(1, None),
+    options=("window_seconds", "minimum", "maximum", "stacked", "top", "by", "keys", "add_sources", "sources_with"),
+)
 TEXT = PanelKind("text", "Text", fields=(0, 0), options=("text",), shows_metrics=False)
 
 PANEL_KINDS = {
     kind.slug: kind
     for kind in (
         LINE,
-        PanelKind("number", "Big number", fields=(1, 1), options=("trend", "window_seconds")),
-        PanelKind("gauge", "Gauge", fields=(1, 1), options=("minimum", "maximum")),
-        PanelKind("bar", "Bars", fields=(1, None), options=("minimum", "maximum", "max_rows")),
-        PanelKind("histogram", "Histogram", fields=(1, 1), options=("window_seconds",), container="sketches"),
-        PanelKind("table", "Table", fields=(1, None), options=("max_rows",)),
-        PanelKind("status", "Status list", fields=(0, None), extra_fields=("status",)),
+        PanelKind(
+            "number",
+            "Big number",
+            fields=(1, 1),
+            options=("trend", "window_seconds", "keys", "add_sources", "sources_with"),
+        ),
+        PanelKind("gauge", "Gauge", fields=(1, 1), options=("minimum", "maximum", "keys", "sources_with")),
+        PanelKind("bar", "Bars", fields=(1, None), options=("minimum", "maximum", "max_rows", "keys", "sources_with")),
+        PanelKind(
+            "histogram", "Histogram", fields=(1, 1), options=("window_seconds", "sources_with"), container="sketches"
+        ),
+        PanelKind(
+            "heatmap", "Heat map", fields=(1, 1), options=("window_seconds", "sources_with"), container="sketches"
+        ),
+        PanelKind("scatter", "Scatter plot", fields=(2, 2), options=("window_seconds", "sources_with")),
+        PanelKind("table", "Table", fields=(1, None), options=("max_rows", "keys", "sources_with")),
+        PanelKind(
+            "status", "Status list", fields=(0, None), options=("keys", "sources_with"), extra_fields=("status",)
+        ),
         PanelKind("flow", "Flow of nodes", fields=(0, 1), default_fields=("transaction_flow_data",)),
         TEXT,
     )
 }
 """By slug, in the order in which the admin offers them."""
+
+
+def fields_read_by(panel: Any) -> set[str]:
+    """Return the fields of a metric that the browser reads for a panel, with the one by which it chooses rows."""
+    kind = PANEL_KINDS[panel.kind]
+    by = panel.options.get("by") if "by" in kind.options and isinstance(panel.options, dict) else None
+    return kind.read_fields([*panel.fields, by] if by else panel.fields)
 
 
 def kind_choices() -> list[tuple[str, str]]:

@@ -15,8 +15,10 @@ from django.core.exceptions import ValidationError
 from metrics_stream.conf import get_settings
 from metrics_stream.core.errors import RunError
 from metrics_stream.core.formatting import quote
-from metrics_stream.core.metrics.catalogue import ALL
+from metrics_stream.core.metrics.catalogue import ALL, SLUG_PATTERN
+from metrics_stream.core.metrics.keys import AGENT_ID, is_name
 from metrics_stream.core.run_values import read_parameters, read_phase_name, read_test
+from metrics_stream.models.key_filters import validate_key_filters
 
 SCOPES = ("subscribe", "publish", "runs")
 """What a token can allow."""
@@ -24,6 +26,7 @@ SCOPES = ("subscribe", "publish", "runs")
 MAX_TERM_LENGTH = 200
 MAX_PANEL_FIELDS = 50
 MAX_TEXT_LENGTH = 5_000
+MAX_KEY_TERMS = 50
 
 # Control characters are never intended, and no database can store halves of surrogate pairs.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
@@ -129,6 +132,26 @@ def _is_whole(low: int, high: int) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= MAX_TERM_LENGTH and _PATH.fullmatch(value) is not None
+
+
+def _is_slug(value: Any) -> bool:
+    return isinstance(value, str) and SLUG_PATTERN.fullmatch(value) is not None
+
+
+def _is_key_filter(value: Any) -> bool:
+    """Return whether a value is a list of terms such as `name=/api/*` or `agent_id=agent_1`."""
+    if not isinstance(value, list) or not 0 < len(value) <= MAX_KEY_TERMS:
+        return False
+    agents = [term for term in value if isinstance(term, str) and term.startswith(f"{AGENT_ID}=")]
+    try:
+        validate_key_filters([term for term in value if term not in agents])
+    except ValidationError:
+        return False
+    return all(is_name(term) for term in agents)
+
+
 OPTIONS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "window_seconds": ("a number from 10 to 3600", lambda value: _is_number(value) and 10 <= value <= 3600),
     "minimum": ("a finite number", _is_number),
@@ -136,7 +159,12 @@ OPTIONS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "stacked": ("true or false", lambda value: isinstance(value, bool)),
     "trend": ("true or false", lambda value: isinstance(value, bool)),
     "text": ("a text", lambda value: isinstance(value, str)),
-    "max_rows": ("a whole number from 1 to 500", _is_whole(1, 500)),
+    "max_rows": ("a whole number from 1 to 1000", _is_whole(1, 1000)),
+    "top": ("a whole number from 1 to 16", _is_whole(1, 16)),
+    "by": ("the name of a field", _is_path),
+    "add_sources": ("true or false", lambda value: isinstance(value, bool)),
+    "sources_with": ("the slug of a metric type", _is_slug),
+    "keys": ("a list of 1 to 50 terms such as name=/api/*", _is_key_filter),
 }
 """The options of a panel: the allowed values of each, in words and as a check."""
 

@@ -129,6 +129,7 @@ def _describe(panel: Panel, catalogue: Catalogue) -> dict[str, Any]:
         "critical_at": panel.critical_at,
         "size": panel.size,
         "options": panel.options or {},
+        **({"by": describe_field(catalogue, panel.metric_type, by)} if (by := (panel.options or {}).get("by")) else {}),
     }
 
 
@@ -144,7 +145,7 @@ def _describe_panel_field(panel: Panel, path: str, catalogue: Catalogue) -> dict
 
 
 def describe_field(catalogue: Catalogue, metric_type: str, path: str) -> dict[str, Any]:
-    """Return path, label and unit of a field, its bounds if it has any, and the units within an object.
+    """Return path, label, unit and kind of a field, its bounds if it has any, and the units within an object.
 
     All but the path and a label come from the catalogue: a name alone says nothing about a unit.
     """
@@ -157,6 +158,7 @@ def describe_field(catalogue: Catalogue, metric_type: str, path: str) -> dict[st
         "path": path,
         "label": known.label,
         "unit": known.unit,
+        "kind": known.kind,
         **{name: bound for name, bound in bounds.items() if bound is not None},
         **({"units": units} if units else {}),
     }

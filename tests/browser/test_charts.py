@@ -164,7 +164,7 @@ def test_agent_that_fell_silent_is_not_called_healthy_any_more(page: Page):
       }}, nowMs, -Infinity);
       const panel = {{kind: "status", metric_type: "agent", fields: [], warning_at: null, critical_at: null, unit: ""}};
       const {{presentOf}} = await import("/static/metrics_stream/client/readings.js");
-      const seen = () => module.statesOf(store, panel, null, presentOf(store, "agent", null)).map(({{name}}) => name);
+      const seen = () => module.statesOf(store, panel, null, presentOf(store, panel, null)).map(({{name}}) => name);
       agents(60, "ada", "bob");
       const before = seen();
       for (let second = 59; second > 0; second -= 1) agents(second, "ada");
@@ -290,3 +290,62 @@ def test_tags_of_a_histogram_never_overlap(page: Page, places: tuple[float, ...]
       return module.tagsOf(marks, 280).map((tag) => tag.text);
     """
     assert run(page, "charts/histogram", code, list(places)) == tags
+
+
+def test_heat_map_says_how_many_values_are_under_the_cursor(page: Page):
+    code = f"""{HISTOGRAM}
+      chart.stop();
+      host.replaceChildren();
+      for (const step of [1, 2, 3, 4, 5]) host.style.setProperty(`--ramp-${{step}}`, `rgb(${{40 * step}}, 0, 0)`);
+      const map = make("heatmap", {{}}, {{fields: [spread]}});
+      map.canvas.style.cssText = "position: relative; width: 600px; height: 200px";
+      const empty = map.paint({{store: sketches, source: null, moment}});
+      for (let second = 60; second > 0; second -= 1) addSketch(second, {{116: 9, 231: 1}});
+      const filled = map.paint({{store: sketches, source: null, moment}});
+      const drew = [map.draw(moment), map.draw(moment)];
+      await new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
+      const canvas = host.querySelector("canvas");
+      const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+      const colours = new Set();
+      for (let at = 0; at < pixels.length; at += 4)
+        if (pixels[at + 3] === 255) colours.add(pixels.slice(at, at + 3).join());
+      const found = [empty, filled, drew, colours.size >= 2, plain(map.canvas.getAttribute("aria-label")),
+                     texts(".plot-scale__words")];
+      end(map);
+      return found;
+    """
+    *states, name, words = run(page, "charts/dom", code)
+    assert states == [False, True, [True, False], True]
+    assert name.startswith("Heat map of Response time: 600 values from ")
+    assert words == ["values in 1.0 s · 600 in all"]
+
+
+def test_scatter_plot_has_a_point_for_each_instant_and_forgets_old_ones(page: Page):
+    code = f"""{CHART}
+      const both = new Store([{{metricType: "system", path: "tps", windowSeconds: 300}},
+                              {{metricType: "system", path: "p95", windowSeconds: 300}}]);
+      for (let second = 400; second > 0; second -= 4) {{
+        const timestamp = new Date(nowMs - 1000 * second).toISOString();
+        const data = {{tps: second, p95: 2 * second}};
+        both.add({{metric_type: "system", source: "east", timestamp, data}}, nowMs, -Infinity);
+      }}
+      const chart = make("scatter", {{}}, {{fields: [field("tps", "tps"), field("p95", "ms")]}});
+      chart.canvas.style.cssText = "position: relative; width: 600px; height: 200px";
+      const filled = chart.paint({{store: both, source: null, moment}});
+      const drew = [chart.draw(moment), chart.draw(moment)];
+      const name = () => chart.canvas.getAttribute("aria-label").replace(/\\u00a0/g, " ");
+      const names = [name()];
+      chart.draw({{...moment, nowMs: nowMs + 200_000}});
+      names.push(name());
+      chart.draw({{...moment, nowMs: nowMs + 2_000_000}});
+      names.push(name());
+      end(chart);
+      return [filled, drew, names];
+    """
+    filled, drew, names = run(page, "charts/dom", code)
+    assert (filled, drew) == (True, [True, False])
+    assert names == [
+        "p95 against tps: 75 points; now 4.00 tps, 8.0 ms",
+        "p95 against tps: 25 points; now 4.00 tps, 8.0 ms",
+        "p95 against tps: 0 points",
+    ]

@@ -83,7 +83,7 @@ for number, text in enumerate(texts):
     path = "".join(text.split(".")).strip()
     panel = Panel(dashboard=first, title=text, kind=kind, unit=text[:20], order=number, size="small")
     panel.metric_type = "" if kind == "text" else "agent" if kind in ("status", "table") else "system"
-    panel.fields = [] if kind == "text" else [path]
+    panel.fields = [] if kind == "text" else [path, "throughput_tps"] if kind == "scatter" else [path]
     panel.options = {{"text": text}} if kind == "text" else {{}}
     panel.full_clean()
     panel.save()
@@ -108,6 +108,9 @@ for number, text in enumerate({SCRIPTS!r}):
     path = "".join(text.split(".")).strip()
     values = {{path: number, "throughput_tps": number, "status": text, text: text}}
     stream.broadcast("system", values, source=text)
+    row = {{"name": text, "method": text, "scenario": text, "requests_total": number}}
+    stream.broadcast("request", [row], source=text)
+    stream.broadcast("error", [{{"name": text, "method": "GET", "message": text, "occurrences_total": 1}}], source=text)
     stream.broadcast("agent", [{{"agent_id": text, path: number, "health_score": 0.5}}], source=text)
     stream.broadcast("agent", [{{"agent_id": f"a-{{number}}", "agent_name": text, "status": text, "message": text}}])
     stream.broadcast("presentation", {{"flow": [{{"id": text, "label": text}}], "hero": {{path: text}}}}, source=text)
@@ -146,7 +149,7 @@ def test_scripts_in_names_and_values_are_text_everywhere(
     run = stack.manage("start_run", f"Run {SCRIPTS[0]}", "--tag", SCRIPTS[5]).strip()
     stack.publish(PUBLISH, source=SCRIPTS[6])
 
-    for slug in ("xss-0", "operations", "agents", "presentation"):
+    for slug in ("xss-0", "load-test", "operations", "agents", "presentation"):
         page.goto(f"/dashboards/{slug}/")
         expect(page.get_by_text("Live", exact=True)).to_be_visible()
         expect(page.locator("[data-age]")).to_contain_text("ago")

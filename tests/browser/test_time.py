@@ -202,7 +202,7 @@ def test_drag_over_a_chart_shows_that_stretch_on_all_of_them(page: Page, stack: 
     page.mouse.move(box["x"] + box["width"] * 0.01, box["y"] + 50)
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] * 0.02 + 20, box["y"] + 50, steps=3)
-    expect(page.locator(".line__chosen:visible")).to_have_count(1)
+    expect(page.locator(".plot__chosen:visible")).to_have_count(1)
     page.mouse.up()
     expect(page).to_have_url(re.compile(r"from=\d{4}-.*&to=\d{4}-"))
     reset = page.get_by_role("button", name="Reset zoom")

@@ -22,8 +22,9 @@ def run(command, **options):
 
 def test_seeds_presets_and_dashboards():
     output = run("seed_defaults")
-    assert output.startswith("Created preset standard, preset operations, ")
+    assert output.startswith("Created preset standard, preset load-test, ")
     assert [item.slug for item in Dashboard.objects.all()] == [
+        "load-test",
         "operations",
         "this-machine",
         "agents",
@@ -33,6 +34,7 @@ def test_seeds_presets_and_dashboards():
     ]
     assert set(ClientPreset.objects.values_list("slug", flat=True)) == {
         "standard",
+        "load-test",
         "operations",
         "this-machine",
         "agents",
@@ -57,7 +59,9 @@ def test_seeded_items_are_valid_and_their_fields_are_in_the_catalogue():
         preset.full_clean()
     for panel in Panel.objects.all():
         panel.full_clean()
-        if panel.kind != "text":
+        if panel.kind in {"histogram", "heatmap"}:
+            assert all(catalogue.unit_of_sketch(panel.metric_type, name) for name in panel.fields)
+        elif panel.kind != "text":
             known = {field.name for field in catalogue.types[panel.metric_type].fields}
             assert {path.partition(".")[0] for path in panel.fields} <= known
 
@@ -88,6 +92,7 @@ def test_what_an_admin_changed_renamed_or_deleted_stays_that_way():
     panels = Panel.objects.count()
     run("seed_defaults")
     assert [item.slug for item in Dashboard.objects.all()] == [
+        "load-test",
         "operations",
         "this-machine",
         "workers",

@@ -25,7 +25,14 @@ def test_seeded_presets_and_dashboards():
 
 
 def test_panel_kinds_with_their_fields_and_options():
-    words = {(1, None): "1 or more", (1, 1): "exactly 1", (0, None): "any number", (0, 1): "0 or 1", (0, 0): "none"}
+    words = {
+        (1, None): "1 or more",
+        (1, 1): "exactly 1",
+        (2, 2): "exactly 2",
+        (0, None): "any number",
+        (0, 1): "0 or 1",
+        (0, 0): "none",
+    }
     rows = table(DASHBOARDS, "Panels", "kind")
     assert {names(row["kind"])[0]: (row["fields"], tuple(names(row["options"]))) for row in rows} == {
         kind.slug: (words[kind.fields], kind.options) for kind in PANEL_KINDS.values()

@@ -178,7 +178,7 @@ def test_dashboards_are_in_the_order_of_the_admin():
         ),
         (
             {"options": {"max_rows": 1.5}},
-            "options: the option max_rows is 1.5; allowed: a whole number from 1 to 500",
+            "options: the option max_rows is 1.5; allowed: a whole number from 1 to 1000",
         ),
         (
             {"kind": "text", "fields": [], "metric_type": ""},

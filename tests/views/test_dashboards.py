@@ -60,7 +60,16 @@ def test_page_config_is_the_whole_contract(client, operations):
                 "title": "Load",
                 "kind": "bar",
                 "metric_type": "agent",
-                "fields": [{"path": "current_load", "label": "Load", "unit": "ratio", "minimum": 0.0, "maximum": 1.0}],
+                "fields": [
+                    {
+                        "path": "current_load",
+                        "label": "Load",
+                        "unit": "ratio",
+                        "kind": "gauge",
+                        "minimum": 0.0,
+                        "maximum": 1.0,
+                    }
+                ],
                 "unit": "",
                 "decimals": None,
                 "warning_at": None,
@@ -74,8 +83,20 @@ def test_page_config_is_the_whole_contract(client, operations):
                 "kind": "line",
                 "metric_type": "system",
                 "fields": [
-                    {"path": "p50_response_time_ms", "label": "Response time p50", "unit": "ms", "minimum": 0.0},
-                    {"path": "p99_response_time_ms", "label": "Response time p99", "unit": "ms", "minimum": 0.0},
+                    {
+                        "path": "p50_response_time_ms",
+                        "label": "Response time p50",
+                        "unit": "ms",
+                        "kind": "percentile",
+                        "minimum": 0.0,
+                    },
+                    {
+                        "path": "p99_response_time_ms",
+                        "label": "Response time p99",
+                        "unit": "ms",
+                        "kind": "percentile",
+                        "minimum": 0.0,
+                    },
                 ],
                 "unit": "",
                 "decimals": None,

@@ -30,7 +30,7 @@ def test_object_of_objects_becomes_a_table(page: Page):
       const field = {path: "b", label: "B", unit: ""};
       const unitAt = (path) => (path.endsWith("latency_ms") ? "ms" : path.endsWith("cost") ? "$" : "");
       const panel = {fields: [field], unit: "", decimals: null, warning_at: null, critical_at: null};
-      const grid = module.gridOf([{key: "k", field, value, source: "s", agentId: null, unitAt}], panel);
+      const grid = module.gridOf([{key: "k", field, value, source: "s", row: null, unitAt}], panel);
       return [grid.columns, grid.rows.map((row) => [row.head, ...row.cells.map((cell) => cell.text)])];
     """
     assert run(page, "charts/grid", code) == [

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.browser
 GEOMETRY = """
   const {Series} = await import("/static/metrics_stream/client/series.js");
   const lineOf = (points) => {
-    const series = new Series({source: "s", agentId: null, path: "p"}, 300_000);
+    const series = new Series({source: "s", row: null, path: "p"}, 300_000);
     for (const [seconds, value] of points) series.add(seconds * 1000, value);
     return series;
   };

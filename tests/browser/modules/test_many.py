@@ -35,7 +35,7 @@ def test_every_agent_counts_and_the_worst_come_first(page: Page):
       for (let second = 0; second < 3; second += 1) add(store, second, agents(300, stateOf));
       const chosen = choose(store, panel("status", "load"), null, 100);
       const words = [...chosen.shown, ...chosen.left].map(({{data}}) => data.status);
-      const names = chosen.shown.slice(0, 8).map(({{agentId}}) => agentId);
+      const names = chosen.shown.slice(0, 8).map(({{row}}) => row.slice(9));
       return [countStates(words), names, describeLeft(chosen), store.series("agent", "load").length];
     """
     counted, names, left, series = run(page, "client/store", code)
@@ -97,12 +97,13 @@ def test_series_of_the_worst_agents_are_kept_and_the_others_counted(page: Page):
     code = f"""{MANY}
       const tracks = ["load", "health"].map((path) => ({{metricType: "agent", path, windowSeconds: 60}}));
       const store = new module.Store(tracks);
-      const count = module.MAX_SERIES / 2 + 100;
+      const {{MAX_SERIES}} = await import("/static/metrics_stream/client/kept_series.js");
+      const count = MAX_SERIES / 2 + 100;
       const both = (list) => list.map((entry) => ({{...entry, health: 1}}));
       add(store, 0, both(agents(count)));
       const before = [store.seriesCount, store.leftOutCount("agent", "load") + store.leftOutCount("agent", "health")];
       add(store, 1, both(agents(5, () => "unhealthy", count - 5)));
-      const kept = store.series("agent", "load").filter(({{agentId}}) => Number(agentId.slice(6)) >= count - 5).length;
+      const kept = store.series("agent", "load").filter(({{row}}) => Number(row.slice(15)) >= count - 5).length;
       return [before, kept, store.seriesCount];
     """
     before, kept, series = run(page, "client/store", code)
@@ -116,7 +117,7 @@ def test_chart_draws_the_worst_lines_and_does_not_change_its_choice_all_the_time
       const chart = new LineChoice(panel("line", "load", {{warning_at: 0.8, critical_at: 0.9}}));
       const all = agents(100, stateOf);
       const loads = (hot) => all.map((entry, number) => ({{...entry, load: hot(number) ? 0.95 : 0.5}}));
-      const chosen = () => chart.choose(seriesOf(store, chart.panel, null)).map(({{series}}) => series.agentId);
+      const chosen = () => chart.choose(seriesOf(store, chart.panel, null)).map(({{series}}) => series.row.slice(9));
       add(store, 0, loads((number) => number === 90));
       const first = chosen();
       add(store, 1, loads((number) => number === 91));

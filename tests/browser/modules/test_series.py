@@ -8,7 +8,7 @@ from tests.support.browser_modules import run
 pytestmark = pytest.mark.browser
 
 
-ONE_SERIES = "const series = new module.Series({metricType: 'm', source: 's', agentId: null, path: 'p'}, 300_000);"
+ONE_SERIES = "const series = new module.Series({metricType: 'm', source: 's', row: null, path: 'p'}, 300_000);"
 
 
 def test_series_keeps_its_window_and_one_point_before_it(page: Page):
@@ -38,8 +38,8 @@ def test_late_points_are_put_in_their_place(page: Page):
 def test_gap_is_a_null_and_foreign_rows_are_undefined(page: Page):
     code = """
       const {Series} = await import("/static/metrics_stream/client/series.js");
-      const one = new Series({source: "one", agentId: null, path: "p"}, 300_000);
-      const two = new Series({source: "two", agentId: null, path: "p"}, 300_000);
+      const one = new Series({source: "one", row: null, path: "p"}, 300_000);
+      const two = new Series({source: "two", row: null, path: "p"}, 300_000);
       for (const second of [1, 2, 3, 4, 10, 11]) one.add(second * 1000, second);
       two.add(2500, 7);
       const [times, first, second] = module.joinColumns([one, two], 0);
@@ -56,7 +56,7 @@ def test_gap_is_a_null_and_foreign_rows_are_undefined(page: Page):
 def test_short_pause_is_no_gap(page: Page):
     code = """
       const {Series} = await import("/static/metrics_stream/client/series.js");
-      const series = new Series({source: "one", agentId: null, path: "p"}, 300_000);
+      const series = new Series({source: "one", row: null, path: "p"}, 300_000);
       for (const second of [0, 5, 10, 15, 20, 33]) series.add(second * 1000, second);
       return module.joinColumns([series], 0)[1];
     """
@@ -64,7 +64,7 @@ def test_short_pause_is_no_gap(page: Page):
 
 
 SERIES = """
-  const newSeries = (windowMs = 900_000) => new module.Series({source: "s", agentId: null, path: "p"}, windowMs);
+  const newSeries = (windowMs = 900_000) => new module.Series({source: "s", row: null, path: "p"}, windowMs);
   const pointsOf = ({times, values, lows, highs}) => [...times].map((timeMs, index) => {
     const numbers = [values[index], lows[index], highs[index]].map((each) => Number.isNaN(each) ? null : each);
     return [timeMs / 1000, ...numbers];

@@ -16,7 +16,7 @@ TOP, FOOT = 3.0, 45.0
 def heights(page: Page, points: list[Any], bounds: dict[str, Any] | None = None) -> list[float]:
     code = """
       const {Series} = await import("/static/metrics_stream/client/series.js");
-      const series = new Series({source: "s", agentId: null, path: "p"}, 900_000);
+      const series = new Series({source: "s", row: null, path: "p"}, 900_000);
       for (const [second, value] of argument.points) series.add(second * 1000, value ?? NaN);
       const {line} = module.sparklinePaths(series, 0, 60_000, argument.bounds ?? {});
       return [...line.matchAll(/ ([\\d.-]+)/g)].map(([, y]) => Number(y));
@@ -50,7 +50,7 @@ def test_every_column_keeps_its_extremes(page: Page):
 def test_ranges_of_buckets_are_kept_and_gaps_break_the_line(page: Page):
     code = """
       const {Series} = await import("/static/metrics_stream/client/series.js");
-      const series = new Series({source: "s", agentId: null, path: "p"}, 900_000);
+      const series = new Series({source: "s", row: null, path: "p"}, 900_000);
       series.fill({fromMs: 0, bucketMs: 10_000, untilMs: 60_000, buckets: [0, 1, 2], last: [5, 5, 5], min: [5, 0, 5],
                    max: [5, 10, 5]});
       series.add(40_000, NaN);

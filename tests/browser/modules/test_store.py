@@ -23,7 +23,7 @@ def test_day_of_samples_stays_bounded(page: Page):
         if (step % 10 === 0) store.trim(nowMs);
       }
       const {Series} = await import("/static/metrics_stream/client/series.js");
-      const busy = new Series({metricType: "m", source: "s", agentId: null, path: "p"}, 3_600_000);
+      const busy = new Series({metricType: "m", source: "s", row: null, path: "p"}, 3_600_000);
       for (let step = 0; step < 864_000; step += 1) busy.add(step * 100, step);
       return {series: store.seriesCount, sources: store.sources("system").length,
               agents: store.latest("agent").length, points: busy.length, capacity: busy.capacity};

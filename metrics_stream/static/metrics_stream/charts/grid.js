@@ -1,4 +1,4 @@
-// The content of a table, as rows and columns of text.
+// The content of a table of sources, as rows and columns of text.
 
 import { formatValue, nameBesideUnit } from "../client/format.js";
 import { levelOf, levelOfWord } from "../client/levels.js";
@@ -10,6 +10,7 @@ import { levelOf, levelOfWord } from "../client/levels.js";
  * @property {"none" | "good" | "warn" | "bad"} level
  * @property {number} [span] how many columns it fills
  * @property {string} [outside] words for a number outside the bounds of its field
+ * @property {string} [note] what else a person must know of it
  *
  * @typedef {object} Grid
  * @property {string[]} columns headings, without that of the row heads; empty where headings are useless
@@ -17,14 +18,9 @@ import { levelOf, levelOfWord } from "../client/levels.js";
  * @property {{key: string, head: string, cells: Cell[]}[]} rows
  */
 
-/** Fields that name an entry; they become the head of its row. */
-const NAMES = new Set(["agent_id", "agent_name"]);
-
 /**
- * Lay out the readings of a panel.
- *
- * Entries (agents) are rows with the fields as columns. Otherwise fields are rows and sources columns; a field that
- * holds an object or a list becomes several rows.
+ * Lay out the readings of a panel: fields are rows and sources columns; a field that holds an object or a list becomes
+ * several rows.
  *
  * @param {Reading[]} readings
  * @param {object} panel
@@ -32,34 +28,6 @@ const NAMES = new Set(["agent_id", "agent_name"]);
  */
 export function gridOf(readings, panel) {
   if (readings.length === 0) return { columns: [], corner: "", rows: [] };
-  return readings.some((reading) => reading.agentId !== null) ? entryGrid(readings, panel) : fieldGrid(readings, panel);
-}
-
-function entryGrid(readings, panel) {
-  const fields = panel.fields.filter((field) => !NAMES.has(field.path));
-  const severalSources = new Set(readings.map((reading) => reading.source)).size > 1;
-  const rows = new Map();
-  for (const reading of readings) {
-    const { source, agentId, agentName, field } = reading;
-    const key = `${source}\u0000${agentId}`;
-    if (!rows.has(key)) {
-      const head = severalSources ? `${agentName} · ${source}` : String(agentName);
-      rows.set(key, { key, head, found: new Map() });
-    }
-    rows.get(key).found.set(field.path, reading);
-  }
-  return {
-    columns: fields.map((field) => field.label),
-    corner: "Agent",
-    rows: [...rows.values()].map(({ key, head, found }) => ({
-      key,
-      head,
-      cells: fields.map((field) => readingCell(found.get(field.path), panel, fields.length === 1)),
-    })),
-  };
-}
-
-function fieldGrid(readings, panel) {
   const [first] = readings;
   if (panel.fields.length === 1 && isObject(first.value)) {
     const matrix = matrixGrid(first, panel);
@@ -139,7 +107,7 @@ function listGrid({ value: items, unit, unitAt }, panel) {
   };
 }
 
-function readingCell(reading, panel, judged) {
+export function readingCell(reading, panel, judged) {
   const { value, unit = "", unitAt, outside = "" } = reading ?? {};
   return { ...cell(value, unit, panel, judged, unitAt), outside };
 }

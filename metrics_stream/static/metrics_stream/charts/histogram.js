@@ -3,8 +3,8 @@
 import { formatDuration, formatNumber, humanize, nameBesideUnit, NO_VALUE } from "../client/format.js";
 import { levelOf } from "../client/levels.js";
 import { Sketch, WIDTH } from "../client/sketch.js";
-import { scaleUnit } from "../client/units.js";
 import { element, KeyedList, setAttribute, setStyle, setText } from "./dom.js";
+import { logTickLabel, logTicks } from "./log_axis.js";
 import { valueLabels } from "./value_axis.js";
 
 const PERCENTILES = [
@@ -147,7 +147,7 @@ export class HistogramChart {
     const counts = bars.length > 0 ? [0, top / 2, top] : [0];
     const labels = valueLabels(counts, "count");
     this.gridLines.show(counts.map((each, index) => ({ key: `${index}`, at: each / top, text: labels[index] })));
-    const placed = (value) => ({ key: `${value}`, at: scale.fractionOf(value), text: tickLabel(value, this.unit) });
+    const placed = (value) => ({ key: `${value}`, at: scale.fractionOf(value), text: logTickLabel(value, this.unit) });
     this.tickList.show(scale.ticks(width).map(placed));
     this.rows.show(bars.filter((bar) => bar.count > 0));
     const leftOut = this.#source.store.leftOutCount(this.panel.metric_type, this.field.path);
@@ -221,22 +221,12 @@ function scaleOf(bars) {
   if (bars.length === 0) return { fractionOf: () => 0, ticks: () => [] };
   const [low, high] = [Math.log(bars[0].low), Math.log(bars.at(-1).high)];
   const fractionOf = (value) => Math.min(1, Math.max(0, (Math.log(value) - low) / (high - low)));
-  const ticks = (width) => {
-    const decadePx = (width * Math.LN10) / (high - low);
-    // 2 and 5 divide a decade into three parts, of which the narrowest is a third of it.
-    const steps = decadePx / 3.4 >= TICK_PX ? [1, 2, 5] : [1];
-    const every = Math.max(1, Math.ceil(TICK_PX / decadePx));
-    const found = [];
-    for (let power = Math.floor(low / Math.LN10); power <= high / Math.LN10; power += 1) {
-      if (power % every !== 0) continue;
-      for (const step of steps) found.push(Number(`${step}e${power}`));
-    }
+  const ticks = (width) =>
     // The edges would cut off half of a label.
-    return found.filter((value) => {
-      const leftPx = ((Math.log(value) - low) / (high - low)) * width;
+    logTicks(bars[0].low, bars.at(-1).high, width, TICK_PX).filter((value) => {
+      const leftPx = fractionOf(value) * width;
       return leftPx >= TICK_PX / 3 && leftPx <= width - TICK_PX / 3;
     });
-  };
   return { fractionOf, ticks };
 }
 
@@ -278,16 +268,6 @@ function placeTag(first, last, at, width) {
 function roundAbove(count) {
   const power = 10 ** Math.floor(Math.log10(Math.max(1, count)));
   return Math.max(2, [1, 2, 4, 10].find((step) => step * power >= count) * power);
-}
-
-/** A tick has one significant digit, which its label shows. */
-function tickLabel(value, unit) {
-  if (unit === "ms" && value >= 1000) return `${formatNumber(value / 1000, "", 0)}\u00a0s`;
-  const scale = scaleUnit(value, unit);
-  if (scale !== null) return `${formatNumber(value / scale.divisor, "", 0)}\u00a0${scale.unit}`;
-  if (value >= 10_000) return formatNumber(value, unit);
-  const digits = -Math.floor(Math.log10(value * (unit === "ratio" ? 100 : 1)) + 1e-9);
-  return formatNumber(value, unit, Math.min(20, Math.max(0, digits)));
 }
 
 function createFigure() {

@@ -3,7 +3,7 @@
 //
 // A chart has paint({store, source, moment}), which returns whether there was anything to show, and stop(). Some have
 // draw(moment) for what takes long or changes with time alone, which returns whether it drew, restyle() for a new theme,
-// and `level`, the worst level they show.
+// `intervalMs`, how long to wait between two paintings, and `level`, the worst level they show.
 
 /**
  * @typedef {object} Moment the time that is shown

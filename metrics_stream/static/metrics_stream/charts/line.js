@@ -2,16 +2,19 @@
 // scales and the cursor are those of uPlot; the lines are drawn from the geometry of the store's series.
 
 import uPlot from "../vendor/uPlot.min.js";
+import { addedSeries } from "../client/added_sources.js";
 import { outsideWords } from "../client/bounds.js";
 import { leftEdgeMs } from "../client/columns.js";
 import { formatNumber } from "../client/format.js";
 import { LineChoice } from "../client/line_choice.js";
 import { boundsOf, lineGeometry, stack } from "../client/line_geometry.js";
 import { linesOf, seriesOf } from "../client/readings.js";
-import { formatClock, RIGHT_PADDING_PX, timeLabels } from "./axis.js";
+import { TopRows } from "../client/top_rows.js";
+import { formatClock } from "./axis.js";
 import { element, setAttribute, setStyle, setText } from "./dom.js";
 import { Legend } from "./legend.js";
 import { fade, resolveColours, SERIES_COLOURS, seriesVariable } from "./palette.js";
+import { CURSOR_GROUP, fitPlot, plotSize, plotStyle, TICK_PX } from "./plot_style.js";
 import { isolatedPoints, nearestDefined } from "./rows.js";
 import { drawLine, fillArea, fillRanges } from "./strokes.js";
 import { axisWidth, MOST, powerOf, ticksBetween, valueLabels } from "./value_axis.js";
@@ -22,14 +25,9 @@ const NEW_POINTS_MS = 333;
 
 const LINE_PX = 1.75;
 
-/** The least distance between two ticks of the value axis. */
-const TICK_PX = 34;
-
 /** A range that is not higher than this is part of the line. */
 const RANGE_PX = 2.5;
 const RANGE_ALPHA = 0.22;
-
-const CURSOR_GROUP = "metrics-stream";
 
 export class LineChart {
   #plot = null;
@@ -58,15 +56,15 @@ export class LineChart {
     this.panel = panel;
     this.windowMs = (panel.options.window_seconds ?? 300) * 1000;
     this.unit = panel.unit || panel.fields[0]?.unit || "";
-    this.choice = new LineChoice(panel);
-    this.canvas = element("div", { class: "line__plot", role: "img" });
+    this.choice = panel.options.top === undefined ? new LineChoice(panel) : new TopRows(panel);
+    this.canvas = element("div", { class: "plot line__plot", role: "img" });
     this.time = element("div", { class: "line__time numeric", "aria-hidden": "true", hidden: true });
     this.more = element("p", { class: "line__more", hidden: true });
     this.canvas.append(this.time);
     host.append(this.canvas);
     this.legend = new Legend(host, (key) => this.#toggleLine(key));
     host.append(this.more);
-    this.#observer = new ResizeObserver(() => this.#resizePlot());
+    this.#observer = new ResizeObserver(() => fitPlot(this.#plot, this.canvas));
     this.#observer.observe(this.canvas);
   }
 
@@ -99,19 +97,13 @@ export class LineChart {
   }
 
   #update(moment) {
-    const { store, source } = this.#source;
     this.#hasNewPoints = false;
-    const all = seriesOf(store, this.panel, source);
-    const lines = linesOf(this.choice.choose(all), this.panel);
-    const leftOut = this.panel.fields.map(({ path }) => store.leftOutCount(this.panel.metric_type, path));
-    const total = leftOut.reduce((sum, count) => sum + count, all.length);
+    const { lines, more } = this.#chooseLines();
     const changed = lines.map(keyAndLabel).join() !== this.#lines.map(keyAndLabel).join();
     this.#lines = lines;
     this.unit = lines[0]?.unit ?? this.unit;
-    setAttribute(this.more, "hidden", total === lines.length);
-    if (total > lines.length) {
-      setText(this.more, `${lines.length} of ${total.toLocaleString("en")} lines are drawn, the worst first`);
-    }
+    setAttribute(this.more, "hidden", more === "");
+    setText(this.more, more);
     setAttribute(this.canvas, "aria-label", `Line chart: ${lines.map((line) => line.label).join(", ")}`);
     if (changed) {
       this.#assignColours();
@@ -122,6 +114,26 @@ export class LineChart {
       this.#moveTimeAxis(moment);
     }
     this.#showLegend();
+  }
+
+  /** Return the lines to draw, and words for those that are not drawn. */
+  #chooseLines() {
+    const { store, source } = this.#source;
+    const count = (number) => number.toLocaleString("en");
+    if (this.choice instanceof TopRows) {
+      const { lines, rowCount, total } = this.choice.choose(store, source);
+      const more = total > rowCount ? `${rowCount} of ${count(total)}, the highest ${this.choice.by.label} first` : "";
+      return { lines: linesOf(lines, this.panel), more };
+    }
+    if (this.panel.options.add_sources) {
+      return { lines: linesOf(addedSeries(store, this.panel, source), this.panel), more: "" };
+    }
+    const all = seriesOf(store, this.panel, source);
+    const lines = linesOf(this.choice.choose(all), this.panel);
+    const leftOut = this.panel.fields.map(({ path }) => store.leftOutCount(this.panel.metric_type, path));
+    const total = leftOut.reduce((sum, each) => sum + each, all.length);
+    const more = total > lines.length ? `${lines.length} of ${count(total)} lines are drawn, the worst first` : "";
+    return { lines, more };
   }
 
   /** Use the colours of the current theme. */
@@ -141,7 +153,7 @@ export class LineChart {
 
   /** Compute the geometry of all points between the edges. */
   #computeGeometry(moment) {
-    const width = this.#plot === null ? this.#plotSize().width : this.#plot.bbox.width / devicePixelRatio;
+    const width = this.#plot === null ? plotSize(this.canvas).width : this.#plot.bbox.width / devicePixelRatio;
     const series = this.#lines.map((line) => line.series);
     const { fromMs, toMs } = this.#timeRange(moment);
     const geometry = lineGeometry(series, fromMs, toMs, Math.max(1, width));
@@ -189,24 +201,21 @@ export class LineChart {
     this.#computeGeometry(moment);
     // The legend takes height from the plot: shown afterwards, it would cause a second drawing.
     this.#showLegend();
-    const [grid, axis, warn, bad] = resolveColours(this.canvas, "--chart-grid", "--chart-axis", "--warn", "--bad");
+    const [warn, bad] = resolveColours(this.canvas, "--warn", "--bad");
     const variables = this.#lines.map((line) => seriesVariable(this.#colourSlots.get(line.key)));
     this.#colours = resolveColours(this.canvas, ...variables);
-    const font = `11px ${getComputedStyle(this.canvas).fontFamily}`;
-    const axisBase = { stroke: axis, font, ticks: { show: false }, grid: { stroke: grid, width: 1 } };
+    const { options, axis, timeAxis } = plotStyle(this.canvas);
     this.#plot = new uPlot(
       {
-        ...this.#plotSize(),
-        padding: [8, RIGHT_PADDING_PX, 0, 0],
-        legend: { show: false },
+        ...options,
         scales: {
           x: { time: true, auto: false },
           y: { range: () => this.#valueRange(...boundsOf(this.#shownTraces())).map((each) => each / this.#divisor) },
         },
         axes: [
-          { ...axisBase, size: 26, gap: 6, space: 72, grid: { show: false }, values: timeLabels },
+          timeAxis,
           {
-            ...axisBase,
+            ...axis,
             size: (_, values) => axisWidth(values),
             gap: 8,
             splits: (plot, _, low, high) => ticksBetween(low, high, plot.bbox.height / devicePixelRatio / TICK_PX),
@@ -365,16 +374,6 @@ export class LineChart {
     }
     this.#plot?.setSeries(index + 1, { show: !this.#hidden.has(key) });
     this.#showLegend();
-  }
-
-  #plotSize() {
-    return { width: Math.max(40, this.canvas.clientWidth), height: Math.max(40, this.canvas.clientHeight) };
-  }
-
-  #resizePlot() {
-    const { width, height } = this.#plotSize();
-    if (this.#plot && (this.#plot.width !== width || this.#plot.height !== height))
-      this.#plot.setSize({ width, height });
   }
 }
 

@@ -1,5 +1,6 @@
 // A large number with its trend: the change, and a sparkline.
 
+import { addedReadings } from "../client/added_sources.js";
 import { leftEdgeMs } from "../client/columns.js";
 import { formatChange, formatDuration, formatParts, formatValue } from "../client/format.js";
 import { levelOf } from "../client/levels.js";
@@ -36,8 +37,12 @@ export class NumberChart {
     this.nowMs = nowMs;
     this.shownMs = windowMs ?? this.windowMs;
     this.fromMs = leftEdgeMs(nowMs, this.shownMs, store.firstMs);
-    const chosen = choose(store, this.panel, source, MAX_READINGS);
-    this.level = this.group.show(readingsOf(store, this.panel, source, chosen.shown), chosen);
+    if (this.panel.options.add_sources) {
+      this.level = this.group.show(addedReadings(store, this.panel, source), { shown: [], left: [], countedWords: [] });
+    } else {
+      const chosen = choose(store, this.panel, source, MAX_READINGS);
+      this.level = this.group.show(readingsOf(store, this.panel, source, chosen.shown), chosen);
+    }
     return this.group.total > 0;
   }
 
@@ -76,10 +81,10 @@ export class NumberChart {
       part.widest = length;
       setStyle(part.figure, "--characters", String(Math.max(SHORTEST_FIGURE, length)));
     }
-    const { series, outside } = reading;
+    const { series, outside, note = "" } = reading;
     // What a person must know of the value comes before its change.
     const change = this.hasTrend && series !== null ? this.#describeChange(series, unit) : "";
-    setText(part.change, outside || change);
+    setText(part.change, outside || note || change);
     setAttribute(part.change, "data-outside", outside !== "");
     setAttribute(part.change, "title", outside || null);
     if (!this.hasTrend) return;

@@ -3,7 +3,7 @@
 import { formatValue } from "../client/format.js";
 import { levelOf, levelOfWord, worst } from "../client/levels.js";
 import { lookUp } from "../client/path.js";
-import { choose, countStates, describeLeft, readingsOf } from "../client/readings.js";
+import { choose, countStates, describeLeft, nameOf, readingsOf } from "../client/readings.js";
 import { statedUnit } from "../client/units.js";
 import { element, KeyedList, LEVEL_WORDS, levelIcon, setAttribute, setLevelIcon, setText } from "./dom.js";
 
@@ -42,28 +42,28 @@ export class StatusChart {
 }
 
 /**
- * Return the states of a panel: one per agent, or one per field where the type has no agents.
+ * Return the states of a panel: one per row, or one per field where the type has no rows.
  *
  * @param {Store} store
  * @param {object} panel
  * @param {string | null} source
- * @param {Latest[]} present the sources and agents to show
+ * @param {Latest[]} present the sources and rows to show
  * @returns {{key: string, name: string, word: string, level: string, detail: string}[]}
  */
 export function statesOf(store, panel, source, present) {
-  const entries = present.filter((latest) => latest.agentId !== null);
+  const entries = present.filter((latest) => latest.row !== null);
   if (entries.length === 0) return fieldStates(readingsOf(store, panel, source, present), panel);
   const severalSources = new Set(entries.map((entry) => entry.source)).size > 1;
   const fields = panel.fields.filter((field) => !NAMES.has(field.path));
   const unitOf = (field, units) => panel.unit || statedUnit(units, field.path) || field.unit;
-  return entries.map(({ source: from, agentId, data, units }) => {
-    const name = String(data.agent_name ?? agentId);
+  return entries.map(({ source: from, row, data, units }) => {
+    const name = nameOf({ row, data });
     const word = String(data.status ?? "unknown");
     const details = fields.map(
       (field) => `${field.label} ${formatValue(lookUp(data, field.path), unitOf(field, units), panel.decimals)}`,
     );
     return {
-      key: `${from}\u0000${agentId}`,
+      key: `${from}\u0000${row}`,
       name: severalSources ? `${name} · ${from}` : name,
       word: word.charAt(0).toUpperCase() + word.slice(1),
       level: levelOfWord(word),

@@ -15,7 +15,7 @@ const SHORTEST_DRAG_PX = 8;
  */
 export function watchZoom(plot, host) {
   const { over } = plot;
-  const chosen = element("div", { class: "line__chosen", hidden: true });
+  const chosen = element("div", { class: "plot__chosen", hidden: true });
   over.append(chosen);
   /** @type {{pointerId: number, startPx: number, startSeconds: number} | null} */
   let drag = null;

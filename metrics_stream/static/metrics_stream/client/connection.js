@@ -150,7 +150,7 @@ export class Connection {
     return this.send({ type: "subscribe", metric_types: metricTypes, ...past });
   }
 
-  /** @param {{agent_ids?: string[], fields?: string[], sources?: string[]}} filters `{}` clears */
+  /** @param {{agent_ids?: string[], keys?: Record<string, string[]>, fields?: string[], sources?: string[]}} filters `{}` clears */
   setFilters(filters) {
     this.send(this.#subscription.configure({ type: "set_filters", filters }));
   }

@@ -1,12 +1,13 @@
-// The newest data of the sources of one metric type, and of their entries (agents). Beyond the bounds the worst are kept,
-// and the others are only counted.
+// The newest data of the sources of one metric type, and of their rows where the type has a key: agents, requests. Beyond
+// the bounds the worst are kept, and the others are only counted.
 
 import { levelOfWord, severityOf, USUAL } from "./levels.js";
 import { compareNames } from "./names.js";
+import { isAmong } from "./source_filter.js";
 
 /** Bounds on names that producers choose: more than a test has, and what a page still handles. */
 export const MAX_SOURCES = 1_000;
-export const MAX_ENTRIES = 5_000;
+export const MAX_ENTRIES = 25_000;
 const MAX_KEYS = 8_192;
 
 /** Of the entries and series without a place, so many are counted. */
@@ -22,9 +23,10 @@ export const SILENT_MS = 15_000;
 export const SEARCH_MS = 1_000;
 
 /**
- * @typedef {object} Latest the newest data of one source, or of one of its entries (agents)
+ * @typedef {object} Latest the newest data of one source, or of one of its rows
  * @property {string} source
- * @property {string | null} agentId
+ * @property {string | null} row the text of its key; null for a source as a whole
+ * @property {string[] | null} key the names of the parts of its key
  * @property {object} data
  * @property {object} fresh what the newest metric had of it
  * @property {Record<string, string>} units what the producer states of its fields: units by path
@@ -35,14 +37,20 @@ export const SEARCH_MS = 1_000;
  * @property {number} receivedAtMs
  */
 
-/** Return both objects as one, or the newer one alone where that would have too many keys. */
+/** Return both objects as one, or the newer one alone where it has all keys, or both would have too many. */
 function mergeKeys(older, newer) {
+  if (hasKeysOf(newer, older)) return newer;
   const merged = { ...older, ...newer };
   return Object.keys(merged).length > MAX_KEYS ? newer : merged;
 }
 
+function hasKeysOf(object, other) {
+  for (const name in other) if (!Object.hasOwn(object, name)) return false;
+  return true;
+}
+
 export class Entries {
-  /** @type {Map<string, {receivedAtMs: number, entries: Map<string, Latest>}>} by source, then by agent id */
+  /** @type {Map<string, {receivedAtMs: number, entries: Map<string, Latest>}>} by source, then by row */
   #sources = new Map();
   #size = 0;
   /** @type {Map<string, {word: unknown, source: string, receivedAtMs: number}>} entries that are only counted */
@@ -60,30 +68,31 @@ export class Entries {
    * Take in one object of a metric.
    *
    * @param {object} entry
-   * @param {{source: string, agentId: string | null, timestampMs: number, receivedAtMs: number,
+   * @param {string | null} row the text of its key; null for a source as a whole
+   * @param {{source: string, key: string[] | null, timestampMs: number, receivedAtMs: number,
    *   units: Record<string, string> | null, windows: Record<string, number> | null}} origin
    * @returns {Latest | null} null if there is no place for it
    */
-  add(entry, { source, agentId, timestampMs, receivedAtMs, units, windows }) {
+  add(entry, row, { source, key, timestampMs, receivedAtMs, units, windows }) {
     const known = this.#findOrCreateSource(source, receivedAtMs);
     known.receivedAtMs = Math.max(known.receivedAtMs, receivedAtMs);
-    const key = agentId ?? "";
-    let latest = known.entries.get(key);
+    let latest = known.entries.get(row ?? "");
     const severity = severityOf(levelOfWord(entry.status ?? latest?.data.status));
     if (!latest) {
       if (this.#size >= MAX_ENTRIES && !this.#makeRoom(severity, receivedAtMs)) {
-        this.#count(`${source}\u0000${key}`, { word: entry.status, source, receivedAtMs });
+        this.#count(`${source}\u0000${row ?? ""}`, { word: entry.status, source, receivedAtMs });
         return null;
       }
-      this.#counted.delete(`${source}\u0000${key}`);
-      latest = { source, agentId, data: {}, units: {}, windows: {}, timestampMs: -Infinity, receivedAtMs };
-      known.entries.set(key, latest);
+      this.#counted.delete(`${source}\u0000${row ?? ""}`);
+      latest = { source, row, key, data: {}, units: {}, windows: {}, timestampMs: -Infinity, receivedAtMs };
+      known.entries.set(row ?? "", latest);
       this.#size += 1;
       this.#sorted = null;
     }
     latest.receivedAtMs = Math.max(latest.receivedAtMs, receivedAtMs);
     const drawnMs = timestampMs > receivedAtMs + TOLERATED_AHEAD_MS ? receivedAtMs : timestampMs;
     latest.drawnMs = drawnMs;
+    latest.key = key;
     latest.fresh = entry;
     latest.severity = severity;
     if (units) latest.units = mergeKeys(latest.units, units);
@@ -105,25 +114,25 @@ export class Entries {
     for (const [key, { receivedAtMs }] of this.#counted) if (receivedAtMs < oldestMs) this.#counted.delete(key);
   }
 
-  /** @param {string | null} source only this one @returns {Latest[]} by source, then by agent id */
+  /** @param {Sources} source only of these @returns {Latest[]} by source, then by row */
   latest(source) {
     this.#sorted ??= [...this.#sources.values()]
       .flatMap(({ entries }) => [...entries.values()])
-      .sort((a, b) => compareNames(a.source, b.source) || compareNames(a.agentId ?? "", b.agentId ?? ""));
-    return source === null ? this.#sorted : this.#sorted.filter((latest) => latest.source === source);
+      .sort((a, b) => compareNames(a.source, b.source) || compareNames(a.row ?? "", b.row ?? ""));
+    return source === null ? this.#sorted : this.#sorted.filter((latest) => isAmong(source, latest.source));
   }
 
   /**
    * Return the states of the entries that are only counted.
    *
-   * @param {string | null} source only this one
+   * @param {Sources} source only of these
    * @param {number} oldestMs those heard of since then
    * @returns {unknown[]} the word of each
    */
   countedWords(source, oldestMs) {
     const words = [];
     for (const each of this.#counted.values()) {
-      if (each.receivedAtMs >= oldestMs && (source === null || each.source === source)) words.push(each.word);
+      if (each.receivedAtMs >= oldestMs && isAmong(source, each.source)) words.push(each.word);
     }
     return words;
   }

@@ -1,6 +1,7 @@
-// The values that a panel shows now: its fields of all live sources and agents, as a flat list.
+// The values that a panel shows now: its fields of all live sources and rows, as a flat list.
 
 import { outsideWords } from "./bounds.js";
+import { labelOfRow, matcherOf, readKeyTerms } from "./keys.js";
 import { levelOf, levelOfWord, severityOf, USUAL } from "./levels.js";
 import { compareNames } from "./names.js";
 import { lookUp } from "./path.js";
@@ -9,11 +10,15 @@ import { statedUnit } from "./units.js";
 /** A source that has been silent this much longer than the others is not live any more. */
 const SILENT_MS = 15_000;
 
+/** @type {WeakMap<object, (row: string) => boolean>} the filter of each panel on the keys of rows */
+const filters = new WeakMap();
+
 /**
  * @typedef {object} Field as in the page configuration
  * @property {string} path
  * @property {string} label
  * @property {string} unit
+ * @property {string} [kind] how values of the field go together, as far as the catalogue knows it
  * @property {number | null} [minimum] bounds of plausible values
  * @property {number | null} [maximum]
  * @property {Record<string, string>} [units] of the parts of an object, as far as the catalogue knows them
@@ -26,22 +31,47 @@ const SILENT_MS = 15_000;
  * @property {(path: string) => string} unitAt the unit of a part of an object, by its path below the value
  * @property {string} outside words for a number outside the bounds of its field; empty within
  * @property {string} source
- * @property {string | null} agentId
- * @property {string} label what distinguishes it for a person: field, agent and source as far as they differ
+ * @property {string | null} row the text of its key; null for a source as a whole
+ * @property {string | null} rowLabel the row as a person writes it
+ * @property {string} label what distinguishes it for a person: field, row and source as far as they differ
  * @property {Series | null} series its past, for numbers
  */
 
 /**
- * Return the newest data of each live source, and of each agent where the type has entries.
+ * Return the newest data of each source that a panel shows, and of each of its rows where the type has a key.
  *
  * @param {Store} store
- * @param {string} metricType
- * @param {string | null} source only this one
- * @returns {Latest[]}
+ * @param {object} panel
+ * @param {Sources} source only of these
+ * @returns {Latest[]} also of silent ones
  */
-export function presentOf(store, metricType, source) {
-  const newestMs = store.newest(metricType)?.receivedAtMs ?? 0;
-  return store.latest(metricType, source).filter(({ receivedAtMs }) => newestMs - receivedAtMs <= SILENT_MS);
+export function latestOf(store, panel, source) {
+  const found = store.latest(panel.metric_type, source);
+  if (!panel.options?.keys?.length) return found;
+  const isShown = filterOf(panel);
+  return found.filter(({ row }) => row === null || isShown(row));
+}
+
+/** @param {Store} store @param {object} panel @returns {(latest: Latest) => boolean} whether it still sends data */
+export function livenessOf(store, panel) {
+  const newestMs = store.newest(panel.metric_type)?.receivedAtMs ?? 0;
+  return ({ receivedAtMs }) => newestMs - receivedAtMs <= SILENT_MS;
+}
+
+/** Do the same as latestOf, without those that have fallen silent. @returns {Latest[]} */
+export function presentOf(store, panel, source) {
+  return latestOf(store, panel, source).filter(livenessOf(store, panel));
+}
+
+function filterOf(panel) {
+  let filter = filters.get(panel);
+  if (filter === undefined) filters.set(panel, (filter = matcherOf(readKeyTerms(panel.options.keys))));
+  return filter;
+}
+
+/** @param {Latest} latest @returns {string | null} its row as a person writes it */
+export function nameOf({ row, data }) {
+  return row === null ? null : String(data.agent_name ?? labelOfRow(row));
 }
 
 /**
@@ -52,17 +82,17 @@ export function presentOf(store, metricType, source) {
  */
 
 /**
- * Choose the sources and agents that a panel shows.
+ * Choose the sources and rows that a panel shows.
  *
  * @param {Store} store
  * @param {object} panel
- * @param {string | null} source only this one
+ * @param {Sources} source only of these
  * @param {number} most
  * @returns {Chosen}
  */
 export function choose(store, panel, source, most) {
   const hasField = ({ data }) => panel.fields.some(({ path }) => lookUp(data, path) !== undefined);
-  const all = presentOf(store, panel.metric_type, source);
+  const all = presentOf(store, panel, source);
   // A list of states has a row for whatever has a state.
   const present = panel.kind === "status" ? all : all.filter(hasField);
   const newestMs = store.newest(panel.metric_type)?.receivedAtMs ?? 0;
@@ -86,7 +116,7 @@ export function choose(store, panel, source, most) {
  * @returns {string} empty if everything has one
  */
 export function describeLeft({ left, countedWords }) {
-  const words = [...left.map(({ agentId, data }) => (agentId === null ? null : (data.status ?? null))), ...countedWords];
+  const words = [...left.map(({ row, data }) => (row === null ? null : (data.status ?? null))), ...countedWords];
   if (words.length === 0) return "";
   const more = `+${words.length.toLocaleString("en")} more`;
   const states = new Set(words.map((word) => (word === null || word === undefined ? null : String(word).toLowerCase())));
@@ -113,11 +143,11 @@ export function countStates(words, separator = ", ") {
  *
  * @param {Store} store
  * @param {object} panel as in the page configuration
- * @param {string | null} source only this one
- * @param {Latest[]} [present] of these sources and agents
+ * @param {Sources} source only of these
+ * @param {Latest[]} [present] of these sources and rows
  * @returns {Reading[]}
  */
-export function readingsOf(store, panel, source, present = presentOf(store, panel.metric_type, source)) {
+export function readingsOf(store, panel, source, present = presentOf(store, panel, source)) {
   const readings = [];
   for (const field of panel.fields) {
     for (const latest of present) {
@@ -125,15 +155,15 @@ export function readingsOf(store, panel, source, present = presentOf(store, pane
       if (value === undefined) continue;
       const unit = panel.unit || statedUnit(latest.units, field.path) || field.unit;
       readings.push({
-        key: [latest.source, latest.agentId ?? "", field.path].join("\u0000"),
+        key: [latest.source, latest.row ?? "", field.path].join("\u0000"),
         field,
         value,
         unit,
         unitAt: (path) => panel.unit || statedUnit(latest.units, `${field.path}.${path}`) || field.units?.[path] || "",
         outside: outsideWords(value, field, unit),
         source: latest.source,
-        agentId: latest.agentId,
-        agentName: latest.data.agent_name ?? latest.agentId,
+        row: latest.row,
+        rowLabel: nameOf(latest),
         series: store.find({ ...latest, metricType: panel.metric_type, path: field.path }),
       });
     }
@@ -146,21 +176,22 @@ export function readingsOf(store, panel, source, present = presentOf(store, pane
  *
  * @param {Store} store
  * @param {object} panel
- * @param {string | null} source
+ * @param {Sources} source only of these
  * @returns {{field: Field, series: Series}[]}
  */
 export function seriesOf(store, panel, source) {
+  const isShown = panel.options?.keys?.length ? filterOf(panel) : () => true;
   return panel.fields.flatMap((field) =>
     store
       .series(panel.metric_type, field.path, source)
-      .filter(({ length }) => length > 0)
+      .filter(({ length, row }) => length > 0 && (row === null || isShown(row)))
       .map((series) => ({ field, series })),
   );
 }
 
 /** @param {{field: Field, series: Series}} line @returns {string} unique within the panel, and stable */
 export function keyOfLine({ field, series }) {
-  return [series.source, series.agentId ?? "", field.path].join("\u0000");
+  return [series.source, series.row ?? "", field.path].join("\u0000");
 }
 
 /**
@@ -179,8 +210,8 @@ export function linesOf(found, panel) {
     value: series.lastValue,
     unit: panel.unit || series.unit || field.unit,
     source: series.source,
-    agentId: series.agentId,
-    agentName: series.agentName,
+    row: series.row,
+    rowLabel: series.label,
     series,
   }));
   label(lines);
@@ -195,7 +226,7 @@ export function linesOf(found, panel) {
  *
  * @param {Store} store
  * @param {object} panel
- * @param {string | null} source
+ * @param {Sources} source only of these
  * @returns {number | null}
  */
 export function lastReceivedMs(store, panel, source) {
@@ -220,8 +251,8 @@ function withoutSharedStart(labels) {
 function label(readings) {
   const several = (pick) => new Set(readings.map(pick)).size > 1;
   const fields = several((each) => each.field.path);
-  // A single agent is named, too: the reading is about it.
-  const agents = readings.some((each) => each.agentId !== null);
+  // A single row is named, too: the reading is about it.
+  const rows = readings.some((each) => each.row !== null);
   const sources = several((each) => each.source);
   // "Response time p50, p95, p99": the shared words are in the panel's title, and legends have little room.
   const paths = [...new Map(readings.map(({ field }) => [field.path, field.label]))];
@@ -229,8 +260,8 @@ function label(readings) {
   const fieldLabels = new Map(paths.map(([path], index) => [path, fields ? short[index] : paths[index][1]]));
   for (const reading of readings) {
     const parts = [];
-    if (agents && reading.agentId !== null) parts.push(reading.agentName);
-    if (fields || (!agents && !sources)) parts.push(fieldLabels.get(reading.field.path));
+    if (rows && reading.row !== null) parts.push(reading.rowLabel);
+    if (fields || (!rows && !sources)) parts.push(fieldLabels.get(reading.field.path));
     if (sources) parts.push(reading.source);
     reading.label = parts.join(" · ");
   }

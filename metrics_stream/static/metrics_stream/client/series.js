@@ -1,4 +1,4 @@
-// The numbers of one field of one source or agent over time, bounded in time and in count.
+// The numbers of one field of one source or row over time, bounded in time and in count.
 
 import { joinBuckets, SHORTEST_GAP_MS, usualSpacing } from "./buckets.js";
 import { USUAL } from "./levels.js";
@@ -30,14 +30,14 @@ export class Series {
   #ranged = [];
 
   /**
-   * @param {{metricType: string, source: string, agentId: string | null, path: string}} identity
+   * @param {Identity} identity
    * @param {number} windowMs how far back the page shows
    */
   constructor(identity, windowMs) {
     Object.assign(this, identity);
-    /** @type {string | null} the name of the agent, as last seen */
-    this.agentName = null;
-    /** How good the state of the agent is: the worse, the lower. */
+    /** @type {string | null} the name of the row for people, as last seen */
+    this.label = null;
+    /** How good the state of the row is: the worse, the lower. */
     this.severity = USUAL;
     this.windowMs = windowMs;
     /** @type {string | null} the unit that the producer states */

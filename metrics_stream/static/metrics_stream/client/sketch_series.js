@@ -1,4 +1,4 @@
-// The sketches of one name of one source or agent over time, merged in cells of time and bounded by the window.
+// The sketches of one name of one source or row over time, merged in cells of time and bounded by the window.
 
 import { Sketch } from "./sketch.js";
 
@@ -14,7 +14,7 @@ export class SketchSeries {
   #cellMs = SHORTEST_CELL_MS;
 
   /**
-   * @param {{metricType: string, source: string, agentId: string | null, path: string}} identity
+   * @param {Identity} identity
    * @param {number} windowMs how far back the page shows
    */
   constructor(identity, windowMs) {
@@ -40,6 +40,16 @@ export class SketchSeries {
   /** @returns {number} how many cells it keeps */
   get length() {
     return this.#cells.length;
+  }
+
+  /** @returns {readonly {timeMs: number, sketch: Sketch}[]} its cells, oldest first; not to be changed */
+  get cells() {
+    return this.#cells;
+  }
+
+  /** @returns {number} the width of a cell in milliseconds */
+  get cellMs() {
+    return this.#cellMs;
   }
 
   /** @returns {number} the time of the oldest sketch in milliseconds; Infinity without one */

@@ -2,18 +2,16 @@
 // bounded in time and in count, so that a page that stays open for a day does not grow.
 
 import { SHORTEST_GAP_MS } from "./buckets.js";
-import { Entries, MAX_COUNTED, SEARCH_MS, SILENT_MS, TOLERATED_AHEAD_MS } from "./entries.js";
-import { USUAL } from "./levels.js";
+import { Entries, SILENT_MS, TOLERATED_AHEAD_MS } from "./entries.js";
+import { KeptSeries, keyOf, oldestOf } from "./kept_series.js";
+import { AGENT_KEY, labelOfRow, rowOf, rowOfItem } from "./keys.js";
 import { compareNames } from "./names.js";
 import { lookUp } from "./path.js";
-import { Series } from "./series.js";
 import { decodeSketch } from "./sketch.js";
 import { SketchSeries } from "./sketch_series.js";
 import { statedFor, statedUnit } from "./units.js";
 import { SourceClocks } from "./source_clocks.js";
-
-/** 1,000 agents with eight numbers each. Beyond it, silent series are forgotten, and those of the worst agents are kept. */
-export const MAX_SERIES = 8_192;
+import { isAmong } from "./source_filter.js";
 
 /** A sketch takes as much memory as a hundred numbers. */
 const MAX_SKETCH_SERIES = 32;
@@ -29,15 +27,9 @@ const MAX_SKETCH_SERIES = 32;
 export class Store {
   /** @type {Map<string, Map<string, number>>} metric type → path → window in milliseconds */
   #tracks = new Map();
-  /** @type {Map<string, Series>} */
-  #series = new Map();
-  /** @type {Map<string, Series[]>} metric type and path → series in order; emptied when a series comes or goes */
-  #sorted = new Map();
+  #series = new KeptSeries();
   /** @type {Map<string, SketchSeries>} */
   #sketches = new Map();
-  /** @type {Map<string, Set<string>>} metric type and path → the series without a place */
-  #leftOut = new Map();
-  #searchedAtMs = -Infinity;
   /** @type {Map<string, Entries>} by metric type */
   #entries = new Map();
   /** @type {Map<string, Map<string, Map<string, number>>>} metric type → path → source → when a value came */
@@ -80,7 +72,7 @@ export class Store {
   /**
    * Add one metric as received; anything else is ignored.
    *
-   * @param {{metric_type: string, timestamp: string, source?: string, data: object | object[],
+   * @param {{metric_type: string, timestamp: string, source?: string, data: object | object[], key?: string[],
    *   units?: Record<string, string>, windows?: Record<string, number>}} metric
    * @param {number} nowMs server-corrected time of arrival in milliseconds; Infinity for a metric of the past
    * @param {number} [sinceMs] since when it may have waited at the server; a timestamp after that counts as its receipt
@@ -95,17 +87,22 @@ export class Store {
     const metricType = metric.metric_type;
     const source = String(metric.source ?? "");
     const entries = Array.isArray(data) ? data : [data];
-    const origin = { source, timestampMs, receivedAtMs, units: metric.units ?? null, windows: metric.windows ?? null };
-    this.hasWindows ||= origin.windows !== null;
+    const key = Array.isArray(data) ? (metric.key ?? AGENT_KEY) : null;
+    const { units = null, windows = null } = metric;
+    const origin = { source, key, timestampMs, receivedAtMs, units, windows };
+    this.hasWindows ||= windows !== null;
     if (!this.#entries.has(metricType)) this.#entries.set(metricType, new Entries());
     const kept = this.#entries.get(metricType);
+    const added = [];
     for (const entry of entries) {
       if (entry === null || typeof entry !== "object") continue;
-      const agentId = Array.isArray(data) ? String(entry.agent_id ?? "") : null;
-      const latest = kept.add(entry, { ...origin, agentId });
-      if (latest === null) continue;
-      this.firstMs = Math.min(this.firstMs ?? latest.drawnMs, latest.drawnMs);
-      this.#addToSeries(metricType, latest);
+      const latest = kept.add(entry, key === null ? null : rowOf(entry, key), origin);
+      if (latest !== null) added.push(latest);
+    }
+    if (added.length > 0) {
+      const { drawnMs } = added[0];
+      this.firstMs = Math.min(this.firstMs ?? drawnMs, drawnMs);
+      this.#addToSeries(metricType, source, added);
     }
     this.#versions.set(metricType, this.version(metricType) + 1);
     const newest = this.#newest.get(metricType);
@@ -129,11 +126,12 @@ export class Store {
     const untilMs = Date.parse(backfill.until);
     const bucketMs = backfill.bucket_seconds * 1000;
     if (!(bucketMs > 0) || Number.isNaN(fromMs) || Number.isNaN(untilMs)) return;
-    for (const { metric_type: metricType, source, agent_id: agentId = null, field, ...columns } of backfill.series) {
+    for (const { metric_type: metricType, source, field, ...columns } of backfill.series) {
       if (!columns.buckets.length || !this.#tracks.get(metricType)?.has(field)) continue;
-      const series = this.#findOrCreateSeries({ metricType, source, agentId, path: field }, untilMs);
+      const row = rowOfItem(columns);
+      const series = this.#findOrCreateSeries({ metricType, source, row, path: field }, untilMs);
       if (series === null) continue;
-      series.agentName ??= agentId;
+      series.label ??= row === null ? null : labelOfRow(row);
       // The last of several percentiles does not represent the others.
       series.fill({ ...columns, last: columns.percentile ?? columns.last, fromMs, untilMs, bucketMs });
       series.isWorst = columns.is_worst ?? false;
@@ -163,7 +161,7 @@ export class Store {
   }
 
   /**
-   * Forget sources, agents and series that have been silent for longer than the window, while others continue.
+   * Forget sources, rows and series that have been silent for longer than the window, while others continue.
    *
    * @param {number} nowMs
    */
@@ -176,13 +174,7 @@ export class Store {
       for (const heard of this.#heard.get(metricType)?.values() ?? []) {
         for (const [source, atMs] of heard) if (atMs < oldestMs) heard.delete(source);
       }
-      for (const [key, series] of this.#series) {
-        if (series.metricType === metricType && series.receivedAtMs < oldestMs && this.#series.delete(key)) {
-          this.#sorted.clear();
-          // There is room again: whoever is still there gets it.
-          this.#leftOut.clear();
-        }
-      }
+      this.#series.trim(metricType, oldestMs);
       for (const [key, series] of this.#sketches) {
         if (series.metricType === metricType && series.receivedAtMs < oldestMs) this.#sketches.delete(key);
       }
@@ -197,11 +189,11 @@ export class Store {
   }
 
   /**
-   * Return the newest data of each source, and of each agent where the type has entries.
+   * Return the newest data of each source, and of each of its rows where the type has a key.
    *
    * @param {string} metricType
-   * @param {string | null} [source] only this one
-   * @returns {Latest[]} by source, then by agent id
+   * @param {Sources} [source] only of these
+   * @returns {Latest[]} by source, then by row
    */
   latest(metricType, source = null) {
     return this.#entries.get(metricType)?.latest(source) ?? [];
@@ -211,7 +203,7 @@ export class Store {
    * Return the states of entries that are only counted, because there are too many.
    *
    * @param {string} metricType
-   * @param {string | null} source only this one
+   * @param {Sources} source only of these
    * @param {number} oldestMs those heard of since then
    * @returns {unknown[]} the word of each
    */
@@ -224,18 +216,19 @@ export class Store {
    *
    * @param {string} metricType
    * @param {string} path of a track
-   * @param {string | null} [source] only of this one
+   * @param {Sources} [source] only of these
    * @returns {number | null} null if none ever did
    */
   heardMs(metricType, path, source = null) {
     const heard = this.#heard.get(metricType)?.get(path);
     if (heard === undefined || heard.size === 0) return null;
-    return source === null ? Math.max(...heard.values()) : (heard.get(source) ?? null);
+    const times = [...heard].filter(([name]) => isAmong(source, name)).map(([, atMs]) => atMs);
+    return times.length === 0 ? null : Math.max(...times);
   }
 
   /** @param {string} metricType @param {string} path @returns {number} how many of its series have no place */
   leftOutCount(metricType, path) {
-    return this.#leftOut.get(`${metricType}\u0000${path}`)?.size ?? 0;
+    return this.#series.leftOutCount(metricType, path);
   }
 
   /**
@@ -243,24 +236,28 @@ export class Store {
    *
    * @param {string} metricType
    * @param {string} path
-   * @param {string | null} [source] only this one
-   * @returns {Series[]} by source, then by agent id
+   * @param {Sources} [source] only of these
+   * @returns {Series[]} by source, then by row
    */
   series(metricType, path, source = null) {
-    const key = `${metricType}\u0000${path}`;
-    let sorted = this.#sorted.get(key);
-    if (!sorted) {
-      sorted = [...this.#series.values()]
-        .filter((series) => series.metricType === metricType && series.path === path)
-        .sort((a, b) => compareNames(a.source, b.source) || compareNames(a.agentId ?? "", b.agentId ?? ""));
-      this.#sorted.set(key, sorted);
-    }
-    return source === null ? sorted : sorted.filter((series) => series.source === source);
+    const sorted = this.#series.list(metricType, path);
+    return source === null ? sorted : sorted.filter((series) => isAmong(source, series.source));
   }
 
-  /** @param {{metricType: string, source: string, agentId: string | null, path: string}} identity @returns {Series | null} */
+  /** @param {Identity} identity @returns {Series | null} */
   find(identity) {
-    return this.#series.get(keyOf(identity)) ?? null;
+    return this.#series.find(identity);
+  }
+
+  /**
+   * Keep the series of these rows where there is no place for all.
+   *
+   * @param {string} metricType
+   * @param {string} path
+   * @param {Set<string>} rows
+   */
+  prefer(metricType, path, rows) {
+    this.#series.prefer(metricType, path, rows);
   }
 
   /**
@@ -268,56 +265,63 @@ export class Store {
    *
    * @param {string} metricType
    * @param {string} path
-   * @param {string | null} [source] only this one
+   * @param {Sources} [source] only of these
    * @returns {SketchSeries[]}
    */
   sketches(metricType, path, source = null) {
     return [...this.#sketches.values()].filter(
       (series) =>
-        series.metricType === metricType && series.path === path && (source === null || series.source === source),
+        series.metricType === metricType && series.path === path && isAmong(source, series.source),
     );
   }
 
-  #addToSeries(metricType, latest) {
+  /** Add what the rows of one metric have of the tracked fields. @param {Latest[]} added */
+  #addToSeries(metricType, source, added) {
     const tracks = this.#tracks.get(metricType);
+    const { receivedAtMs } = added[0];
     for (const [path, heard] of this.#heard.get(metricType) ?? []) {
-      const value = lookUp(latest.fresh, path);
-      if (value === undefined) continue;
-      this.#hear(heard, latest.source, latest.receivedAtMs);
-      if (!tracks?.has(path)) continue;
-      if (value !== null && typeof value === "object") this.#addSketch(metricType, latest, path, decodeSketch(value));
-      if (value !== null && typeof value !== "number") continue;
-      const identity = { metricType, source: latest.source, agentId: latest.agentId, path };
-      const series = this.#findOrCreateSeries(identity, latest.receivedAtMs, latest.severity);
-      if (series === null) continue;
-      series.severity = latest.severity;
-      series.agentName = latest.data.agent_name ?? latest.agentId;
-      series.receivedAtMs = Math.max(series.receivedAtMs, latest.receivedAtMs);
-      series.unit = statedUnit(latest.units, path) || series.unit;
-      series.windowSeconds = statedFor(latest.windows, path) ?? series.windowSeconds;
-      series.add(latest.drawnMs, value ?? NaN);
+      const has = ({ fresh }) => lookUp(fresh, path) !== undefined;
+      if (added.some(has)) this.#hear(heard, source, receivedAtMs);
+      if (tracks?.has(path)) for (const latest of added) this.#addValue(metricType, latest, path);
     }
+  }
+
+  #addValue(metricType, latest, path) {
+    const value = lookUp(latest.fresh, path);
+    if (value === undefined) return;
+    if (value !== null && typeof value === "object") this.#addSketch(metricType, latest, path, decodeSketch(value));
+    if (value !== null && typeof value !== "number") return;
+    const { source, row, severity, receivedAtMs } = latest;
+    const series = this.#findOrCreateSeries({ metricType, source, row, path }, receivedAtMs, severity);
+    if (series === null) return;
+    series.severity = severity;
+    series.label = latest.data.agent_name ?? series.label ?? (row === null ? null : labelOfRow(row));
+    series.receivedAtMs = Math.max(series.receivedAtMs, receivedAtMs);
+    series.unit = statedUnit(latest.units, path) || series.unit;
+    series.windowSeconds = statedFor(latest.windows, path) ?? series.windowSeconds;
+    series.add(latest.drawnMs, value ?? NaN);
   }
 
   #hear(heard, source, atMs) {
     heard.set(source, Math.max(heard.get(source) ?? -Infinity, atMs));
   }
 
-  #addSketch(metricType, { source, agentId, drawnMs, receivedAtMs, units }, path, sketch) {
+  #addSketch(metricType, { source, row, drawnMs, receivedAtMs, units }, path, sketch) {
     if (sketch === null) return;
-    const key = keyOf({ metricType, source, agentId, path });
+    const identity = { metricType, source, row, path };
+    const key = keyOf(identity);
     let series = this.#sketches.get(key);
     if (!series) {
       if (this.#sketches.size >= MAX_SKETCH_SERIES) {
         const oldest = oldestOf(this.#sketches);
         if (receivedAtMs - this.#sketches.get(oldest).receivedAtMs <= SILENT_MS) {
-          this.#leaveOut({ metricType, path }, key);
+          this.#series.leaveOut(identity);
           return;
         }
         this.#sketches.delete(oldest);
       }
-      this.#leftOut.get(`${metricType}\u0000${path}`)?.delete(key);
-      series = new SketchSeries({ metricType, source, agentId, path }, this.#tracks.get(metricType).get(path));
+      this.#series.bringIn(identity);
+      series = new SketchSeries(identity, this.#tracks.get(metricType).get(path));
       this.#sketches.set(key, series);
     }
     series.receivedAtMs = Math.max(series.receivedAtMs, receivedAtMs);
@@ -327,57 +331,8 @@ export class Store {
     series.add(drawnMs, sketch);
   }
 
-  /** Return the series of an identity; create it where it does not exist. Null if there is no place for it. */
-  #findOrCreateSeries(identity, nowMs, severity = USUAL) {
-    const { metricType, path } = identity;
-    const key = keyOf(identity);
-    let series = this.#series.get(key);
-    if (!series) {
-      if (this.#series.size >= MAX_SERIES && !this.#makeRoom(nowMs, severity)) {
-        this.#leaveOut(identity, key);
-        return null;
-      }
-      this.#leftOut.get(`${metricType}\u0000${path}`)?.delete(key);
-      series = new Series(identity, this.#tracks.get(metricType).get(path));
-      this.#series.set(key, series);
-      this.#sorted.clear();
-    }
-    return series;
+  #findOrCreateSeries(identity, nowMs, severity) {
+    const windowMs = this.#tracks.get(identity.metricType).get(identity.path);
+    return this.#series.findOrCreate(identity, { windowMs, nowMs, severity });
   }
-
-  /** Return whether there is a place for one more series, after taking that of a better or of a silent one. */
-  #makeRoom(nowMs, severity) {
-    if (severity < USUAL) {
-      for (const [key, series] of this.#series) {
-        if (series.severity <= severity) continue;
-        this.#leaveOut(series, key);
-        return this.#series.delete(key);
-      }
-    }
-    if (nowMs - this.#searchedAtMs < SEARCH_MS) return false;
-    const oldest = oldestOf(this.#series);
-    if (nowMs - this.#series.get(oldest).receivedAtMs > SILENT_MS) return this.#series.delete(oldest);
-    this.#searchedAtMs = nowMs;
-    return false;
-  }
-
-  #leaveOut({ metricType, path }, key) {
-    const place = `${metricType}\u0000${path}`;
-    if (!this.#leftOut.has(place)) this.#leftOut.set(place, new Set());
-    const keys = this.#leftOut.get(place);
-    if (keys.size < MAX_COUNTED) keys.add(key);
-  }
-}
-
-/** @param {Map<string, {receivedAtMs: number}>} items @returns {string} the key of the longest silent one */
-function oldestOf(items) {
-  let oldest = null;
-  for (const [key, item] of items) {
-    if (oldest === null || item.receivedAtMs < items.get(oldest).receivedAtMs) oldest = key;
-  }
-  return oldest;
-}
-
-function keyOf({ metricType, source, agentId, path }) {
-  return `${metricType}\u0000${source}\u0000${agentId ?? ""}\u0000${path}`;
 }

@@ -10,7 +10,7 @@ const MAX_NAMED = 3;
  *
  * @param {Store} store
  * @param {object} panel as in the page configuration
- * @param {string | null} source only this one
+ * @param {Sources} source only of these
  * @returns {string} empty if all windows that are known are the same
  */
 export function describeWindows(store, panel, source) {

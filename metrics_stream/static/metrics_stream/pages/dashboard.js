@@ -326,7 +326,7 @@ class DashboardPage {
 const GAP_WORDS = new Map([["history", "missed: the server no longer keeps them"]]);
 
 /** The kinds of panels that draw values over time; others show the newest values only. */
-const KINDS_OVER_TIME = new Set(["line", "number", "histogram"]);
+const KINDS_OVER_TIME = new Set(["line", "number", "histogram", "heatmap", "scatter"]);
 
 /** Return the fields of the panels, and which of them to keep over time. */
 function tracksOf(panels) {

@@ -3,6 +3,7 @@
 import { LEVEL_WORDS, levelIcon, setAttribute, setLevelIcon, setText } from "../charts/dom.js";
 import { formatDuration } from "../client/format.js";
 import { lastReceivedMs } from "../client/readings.js";
+import { SourceFilter } from "../client/source_filter.js";
 import { describeWindows } from "../client/windows.js";
 
 /** After this time without any data the panel says how to publish. */
@@ -10,6 +11,10 @@ const HINT_AFTER_MS = 8_000;
 
 /** How often a panel off the screen is painted; far below the age at which it would count as stale. */
 const OFFSCREEN_INTERVAL_MS = 2_000;
+
+/** The metric types of which one says whether the other one has anything to say. */
+const REQUESTS = "request";
+const ERRORS = "error";
 
 /** A panel with much to show is painted less often: it may take this share of the time. */
 const PAINT_SHARE = 0.04;
@@ -40,6 +45,7 @@ export class Panel {
     this.waiting = section.querySelector("[data-panel-waiting]");
     this.waitingText = section.querySelector("[data-panel-waiting-text]");
     this.hint = section.querySelector("[data-panel-hint]");
+    this.sources = new SourceFilter(config.options?.sources_with);
     this.chart = new Chart(config, section.querySelector("[data-panel-body]"));
     if (config.kind !== "text") {
       this.icon = levelIcon();
@@ -50,7 +56,8 @@ export class Panel {
 
   /** @param {{store: Store, source: string | null, moment: Moment}} frame */
   paint(frame) {
-    const { store, source, moment } = frame;
+    const { store, moment } = frame;
+    const source = this.sources.choose(store, frame.source);
     const version = store.version(this.config.metric_type);
     // Panels off the screen are painted, too: they are visible on paper and in screenshots of the whole page.
     if (!this.visible && this.#isFilled && performance.now() - this.#paintedAtMs < OFFSCREEN_INTERVAL_MS) return;
@@ -58,15 +65,20 @@ export class Panel {
     const isSame = before?.store === store && before.source === source && before.windowMs === moment.windowMs;
     if (isSame && before.version === version) return;
     const startedAtMs = performance.now();
-    if (isSame && startedAtMs - this.#paintedAtMs < this.#paintMs / PAINT_SHARE) return;
+    if (isSame && startedAtMs - this.#paintedAtMs < this.#restMs) return;
     this.#painted = { store, source, version, windowMs: moment.windowMs };
     this.#paintedAtMs = startedAtMs;
-    this.#isFilled = this.chart.paint(frame);
+    this.#isFilled = this.chart.paint({ ...frame, source });
     this.#paintMs = performance.now() - startedAtMs;
     setAttribute(this.section, "data-filled", this.#isFilled);
     if (this.waiting) setAttribute(this.waiting, "hidden", this.#isFilled);
     this.#showLevel();
     this.#hasUndrawnData = true;
+  }
+
+  /** @returns {number} how long the panel rests between two paintings */
+  get #restMs() {
+    return Math.max(this.#paintMs / PAINT_SHARE, this.chart.intervalMs ?? 0);
   }
 
   /**
@@ -88,8 +100,9 @@ export class Panel {
    * @param {{store: Store, source: string | null}} frame maybe newer than the painted one
    * @param {{nowMs: number, staleMs: number, startedAtMs: number}} moment
    */
-  showAge({ store, source }, { nowMs, staleMs, startedAtMs }) {
+  showAge({ store, source: chosen }, { nowMs, staleMs, startedAtMs }) {
     if (this.config.kind === "text") return;
+    const source = this.sources.choose(store, chosen);
     const hasType = store.newest(this.config.metric_type) !== null;
     const receivedAtMs = lastReceivedMs(store, this.config, source);
     const silentMs = receivedAtMs === null ? 0 : nowMs - receivedAtMs;
@@ -103,11 +116,11 @@ export class Panel {
     if (this.#isFilled) return;
     const names = this.config.fields.map((field) => field.label).join(", ");
     const isEmpty = hasType && this.#painted?.version > 0;
-    setText(
-      this.waitingText,
-      isEmpty && names ? `No values for ${names} yet` : `Waiting for ${this.config.metric_type} metrics…`,
-    );
-    setAttribute(this.hint, "hidden", hasType || nowMs - startedAtMs < HINT_AFTER_MS);
+    // A test without errors publishes none: that is good news, and nothing to wait for.
+    const isWell = !hasType && this.config.metric_type === ERRORS && store.newest(REQUESTS) !== null;
+    const waiting = isWell ? "No errors so far" : `Waiting for ${this.config.metric_type} metrics…`;
+    setText(this.waitingText, isEmpty && names ? `No values for ${names} yet` : waiting);
+    setAttribute(this.hint, "hidden", hasType || isWell || nowMs - startedAtMs < HINT_AFTER_MS);
   }
 
   /**

@@ -1,6 +1,7 @@
 // The text of a control for an answer of the server: the values in force, and where they differ from the request.
 
 import { humanize } from "../../client/format.js";
+import { writeKeyTerms } from "../../client/keys.js";
 
 /** How many terms of a filter are named; the full list is right above. */
 const MAX_NAMED = 6;
@@ -41,8 +42,8 @@ function describeTypes(types, labelOf) {
   return ["good", `In force: ${types.map(labelOf).join(", ")}`];
 }
 
-function describeFilters(filters) {
-  const parts = Object.entries(filters)
+function describeFilters({ keys = {}, ...lists }) {
+  const parts = Object.entries({ ...lists, rows: writeKeyTerms(keys) })
     .filter(([, terms]) => terms.length)
     .map(([key, terms]) => {
       const more = terms.length > MAX_NAMED ? ` and ${terms.length - MAX_NAMED} more` : "";

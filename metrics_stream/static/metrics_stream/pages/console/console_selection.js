@@ -1,14 +1,29 @@
 // What a person has selected in the console: the messages for it, and the link that holds it.
 
+import { readKeyTerms, writeKeyTerms } from "../../client/keys.js";
+
 /**
  * A part that is null was not changed: the preset or the server's default applies.
  *
  * @typedef {object} ConsoleSelection
  * @property {string[] | null} metricTypes
- * @property {{agent_ids: string[], sources: string[], fields: string[]} | null} filters
+ * @property {Filters | null} filters
  * @property {number | null} intervalSeconds
  * @property {{batch_size: number, batch_timeout_seconds: number, mode: string} | null} batching
  */
+
+/**
+ * @typedef {object} Filters an empty one lets everything through
+ * @property {string[]} agent_ids
+ * @property {Record<string, string[]>} keys patterns by the part of the key of rows
+ * @property {string[]} sources
+ * @property {string[]} fields
+ */
+
+/** @returns {Filters} */
+export function noFilters() {
+  return { agent_ids: [], keys: {}, sources: [], fields: [] };
+}
 
 /** @returns {ConsoleSelection} */
 export function emptySelection() {
@@ -46,9 +61,9 @@ export function typeMessages(wanted, inForce, known) {
   return messages;
 }
 
-/** @returns {object} a message with the lists that are not empty; `{}` clears the filters */
+/** @returns {object} a message with the filters that are not empty; `{}` clears the filters */
 export function filtersMessage(filters) {
-  const used = Object.entries(filters).filter(([, terms]) => terms.length);
+  const used = Object.entries(filters).filter(([, terms]) => Object.keys(terms).length);
   return { type: "set_filters", filters: Object.fromEntries(used) };
 }
 
@@ -83,6 +98,8 @@ export function writeLink(selection, { url, reconnect }) {
     for (const [name, key] of Object.entries(LISTS)) {
       if (selection.filters[key].length) parameters.set(name, selection.filters[key].join(","));
     }
+    const rows = writeKeyTerms(selection.filters.keys);
+    if (rows.length) parameters.set("rows", rows.join(","));
   }
   if (selection.intervalSeconds !== null) parameters.set("interval", String(selection.intervalSeconds));
   if (selection.batching !== null) {
@@ -104,8 +121,8 @@ export function readLink(hash) {
   const parameters = new URLSearchParams(hash);
   const selection = emptySelection();
   if (parameters.has("types")) selection.metricTypes = splitTerms(parameters.get("types"));
-  if (Object.keys(LISTS).some((name) => parameters.has(name))) {
-    selection.filters = { agent_ids: [], sources: [], fields: [] };
+  if (["rows", ...Object.keys(LISTS)].some((name) => parameters.has(name))) {
+    selection.filters = { ...noFilters(), keys: readKeyTerms(splitTerms(parameters.get("rows") ?? "")) };
     for (const [name, key] of Object.entries(LISTS)) selection.filters[key] = splitTerms(parameters.get(name) ?? "");
   }
   selection.intervalSeconds = readNumber(parameters.get("interval"));

@@ -4,7 +4,7 @@ import { KeyedList, element, setAttribute, setText } from "../../charts/dom.js";
 import { humanize } from "../../client/format.js";
 import { describeAnswer } from "./answers.js";
 import { FilterFields } from "./filter_fields.js";
-import { emptySelection, filtersMessage, messagesFor, readNumber, typeMessages } from "./console_selection.js";
+import { emptySelection, filtersMessage, messagesFor, noFilters, readNumber, typeMessages } from "./console_selection.js";
 
 /** A dragged slider sends one message, not forty: the server accepts ten a second. */
 const SEND_DELAY_MS = 350;
@@ -19,8 +19,6 @@ const DEFAULTS = {
   mode: "all",
   preset: null,
 };
-
-const NO_FILTERS = { agent_ids: [], sources: [], fields: [] };
 
 /** The limits until a welcome names them. */
 const BOUNDS = { interval_seconds: [0.1, 60], batch_size: [1, 1000], batch_timeout_seconds: [0, 60] };
@@ -131,7 +129,7 @@ export class Controls {
     return {
       ...base,
       metric_types: this.selection.metricTypes ?? base.metric_types,
-      filters: this.selection.filters ?? { ...NO_FILTERS, ...base.filters },
+      filters: this.selection.filters ?? { ...noFilters(), ...base.filters },
       interval_seconds: this.selection.intervalSeconds ?? base.interval_seconds,
       batch_size: this.selection.batching?.batch_size ?? base.batch_size,
       batch_timeout_seconds: this.selection.batching?.batch_timeout_seconds ?? base.batch_timeout_seconds,
@@ -214,6 +212,11 @@ export class Controls {
   }
 
   #selectFilters() {
+    const problem = this.filters.problem();
+    if (problem) {
+      this.#showAnswer("filters", "warn", problem);
+      return;
+    }
     this.selection.filters = this.filters.read();
     this.#scheduleSend("filters", () => [filtersMessage(this.selection.filters)]);
     this.tick();
@@ -241,7 +244,7 @@ export class Controls {
     if (control === "types" && selection.metricTypes !== null && !this.#isWaitingFor("types")) {
       selection.metricTypes = [...inForce.metric_types];
     }
-    if (control === "filters" && selection.filters !== null) selection.filters = { ...NO_FILTERS, ...inForce.filters };
+    if (control === "filters" && selection.filters !== null) selection.filters = { ...noFilters(), ...inForce.filters };
     if (control === "interval" && selection.intervalSeconds !== null)
       selection.intervalSeconds = inForce.interval_seconds;
     if (control === "batching" && selection.batching !== null) {

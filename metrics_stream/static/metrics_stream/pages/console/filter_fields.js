@@ -1,7 +1,8 @@
-// The three filters: fields for their terms, and suggestions from the catalogue and from received metrics.
+// The filters: fields for their terms, and suggestions from the catalogue and from received metrics.
 
 import { KeyedList, element, setAttribute } from "../../charts/dom.js";
-import { splitTerms } from "./console_selection.js";
+import { readKeyTerms, writeKeyTerms } from "../../client/keys.js";
+import { noFilters, splitTerms } from "./console_selection.js";
 
 /** About how many characters fit on a line of a field, and how many lines it has before it scrolls. */
 const LINE_CHARACTERS = 44;
@@ -36,7 +37,7 @@ export class FilterFields {
 
   start() {
     this.clearButton.addEventListener("click", () => {
-      this.#writeTerms({ agent_ids: [], sources: [], fields: [] });
+      this.#writeTerms(termsOf(noFilters()));
       this.onInput();
       this.onChange();
     });
@@ -49,15 +50,22 @@ export class FilterFields {
     }
   }
 
-  /** @returns {{agent_ids: string[], sources: string[], fields: string[]}} */
+  /** @returns {Filters} */
   read() {
-    return Object.fromEntries([...this.#fields].map(([key, { terms }]) => [key, splitTerms(terms.value)]));
+    const terms = this.#readTerms();
+    return { ...terms, keys: readKeyTerms(terms.keys) };
   }
 
-  /** @param {Record<string, string[]>} filters not shown in a field where a person types */
+  /** @returns {string} what is wrong with what a person has typed; empty if nothing is */
+  problem() {
+    const wrong = this.#readTerms().keys.find((term) => term.indexOf("=") <= 0);
+    return wrong === undefined ? "" : `“${wrong}” names no part of a key. Write a row as name=/api/* or method=GET.`;
+  }
+
+  /** @param {Filters} filters not shown in a field where a person types */
   show(filters) {
-    const now = this.read();
-    const changed = Object.entries(filters).filter(
+    const now = this.#readTerms();
+    const changed = Object.entries(termsOf(filters)).filter(
       ([key, terms]) => document.activeElement !== this.#fields.get(key)?.terms && now[key]?.join() !== terms.join(),
     );
     this.#writeTerms(Object.fromEntries(changed));
@@ -65,12 +73,13 @@ export class FilterFields {
 
   /** Show suggestions for these metric types, or for all types if empty. @param {string[]} types */
   showSuggestions(types) {
-    const chosen = this.read();
+    const chosen = this.#readTerms();
     const shown = JSON.stringify([this.knownNames.version, types, chosen]);
     if (shown === this.#shownKey) return;
     this.#shownKey = shown;
     const suggestions = {
       agent_ids: withoutTitles(this.knownNames.agent_ids),
+      keys: withoutTitles(this.knownNames.keys),
       sources: withoutTitles(this.knownNames.sources),
       fields: this.#fieldSuggestions(types),
     };
@@ -79,6 +88,10 @@ export class FilterFields {
       list.show(items.map(({ term, title }) => ({ key: term, term, title, pressed: chosen[key].includes(term) })));
       setAttribute(chips, "hidden", items.length === 0);
     }
+  }
+
+  #readTerms() {
+    return Object.fromEntries([...this.#fields].map(([key, { terms }]) => [key, splitTerms(terms.value)]));
   }
 
   #writeTerms(filters) {
@@ -106,7 +119,7 @@ export class FilterFields {
   }
 
   #toggleTerm(key, term) {
-    const chosen = this.read()[key];
+    const chosen = this.#readTerms()[key];
     const next = chosen.includes(term) ? chosen.filter((each) => each !== term) : [...chosen, term];
     this.#writeTerms({ [key]: next });
     this.onInput();
@@ -124,6 +137,11 @@ export class FilterFields {
     }
     return [...terms.values()];
   }
+}
+
+/** @param {Filters} filters @returns {Record<string, string[]>} as a person types them */
+function termsOf({ keys = {}, ...lists }) {
+  return { ...lists, keys: writeKeyTerms(keys) };
 }
 
 function withoutTitles(terms) {

@@ -1,6 +1,7 @@
 // The messages of the protocol for the console: templates, hints on typed texts, and a summary line for each frame.
 
 import { formatNumber } from "../../client/format.js";
+import { AGENT_KEY, labelOfRow, rowOf } from "../../client/keys.js";
 import { metricsOf } from "./statistics.js";
 
 const REPLIES = new Set([
@@ -22,6 +23,7 @@ export function templates(clientMessages) {
     { type: "subscribe", metric_types: ["all"] },
     { type: "unsubscribe", metric_types: ["system"] },
     { type: "set_filters", filters: { agent_ids: ["agent_1"], sources: [], fields: [] } },
+    { type: "set_filters", filters: { keys: { name: ["/api/*"], method: ["GET"] } } },
     { type: "set_update_interval", interval_seconds: 0.5 },
     { type: "set_batching", batch_size: 50, batch_timeout_seconds: 1, mode: "latest" },
     { type: "ping", ref: "my-ping" },
@@ -49,7 +51,10 @@ export function templates(clientMessages) {
   return [...good, ...wrong];
 }
 
-const nameOf = (message) => ("backfill_seconds" in message ? `${message.type} with the past` : message.type);
+function nameOf(message) {
+  if ("backfill_seconds" in message) return `${message.type} with the past`;
+  return message.filters?.keys === undefined ? message.type : `${message.type} of rows`;
+}
 
 /**
  * Return what the server will probably answer to a text. It is only a hint: anything can be sent.
@@ -171,7 +176,7 @@ function summarizeMetrics(message, serverNowMs) {
   const types = [...counts].map(([type, count]) => (metrics.length > 1 ? `${count} ${type}` : type)).join(", ");
   const from = sources.size === 0 ? "" : ` from ${shorten([...sources].join(", "), 60)}`;
   const age = oldest === -Infinity ? "" : `age ${formatAges(youngest, oldest)} · `;
-  const values = metrics.length === 1 ? formatValues(metrics[0].data) : "";
+  const values = metrics.length === 1 ? formatValues(metrics[0]) : "";
   return shorten(`${age}${types}${from}${values}`, 240);
 }
 
@@ -186,10 +191,10 @@ function formatAges(youngest, oldest) {
   return oldest - youngest < 1 ? newest : `${newest} to ${formatNumber(Math.round(oldest), "ms", 0)}`;
 }
 
-function formatValues(data) {
+function formatValues({ data, key = AGENT_KEY }) {
   if (Array.isArray(data)) {
-    const ids = data.map((entry) => entry?.agent_id).filter((id) => id !== undefined);
-    const named = ids.length ? `: ${ids.slice(0, 4).join(", ")}${ids.length > 4 ? ", …" : ""}` : "";
+    const names = data.slice(0, 5).map((entry) => labelOfRow(rowOf(entry ?? {}, key))).filter(Boolean);
+    const named = names.length ? `: ${names.slice(0, 4).join(", ")}${names.length > 4 ? ", …" : ""}` : "";
     return ` · ${data.length} ${data.length === 1 ? "entry" : "entries"}${named}`;
   }
   if (data === null || typeof data !== "object") return "";
