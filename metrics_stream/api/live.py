@@ -78,7 +78,7 @@ async def read_latest(call: Call[LatestQuery]) -> _Latest:
     newest = await newest_reader_of(get_runtime()).read(selection.metric_types, selection.permit)
     project, pace = compile_projection(selection.filters, selection.permit), Pace()
     bodies: list[bytes] = []
-    for metric in sorted(newest.metrics, key=lambda metric: metric.key):
+    for metric in sorted(newest.metrics, key=lambda metric: metric.kind):
         if metric.metric_type in selection.metric_types and (body := project_metric(metric, project)) is not None:
             bodies.append(body)
         await pace.pause_if_due()
@@ -118,7 +118,7 @@ async def read_recent(call: Call[SeriesQuery]) -> RecentTable:
     if recent is None:
         return RecentTable(series=[])
     found = await recent.series(selection, since, until, query.max_points)
-    found.sort(key=lambda item: (item.metric_type, item.source, item.agent_id or "", item.field))
+    found.sort(key=lambda item: (item.metric_type, item.source, item.row or "", item.field))
     shown, following = page_of(found, query)
     return RecentTable(
         series=[describe_series(item) for item in shown],

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from metrics_stream.access.visibility import visible_catalogue, visible_presets
 from metrics_stream.api.methods import by_method
@@ -27,6 +28,7 @@ class MetricTypeAnswer(msgspec.Struct, frozen=True, kw_only=True):
     slug: str
     label: str
     has_entries: bool
+    key: Annotated[list[str], Meta(description="The parts of the key of its rows; empty for a type without rows.")]
     fields: list[FieldAnswer]
 
 

@@ -13,6 +13,7 @@ from metrics_stream.api.responses import Next, PageQuery
 from metrics_stream.core.errors import SpanError
 from metrics_stream.core.formats.queries import Instant
 from metrics_stream.core.formatting import format_timestamp
+from metrics_stream.core.metrics.keys import agent_of, parse_row
 from metrics_stream.core.protocol.messages import DEFAULT_MAX_POINTS, MAX_POINTS
 from metrics_stream.core.series.columns import SeriesColumns, SeriesKey
 
@@ -62,7 +63,7 @@ def wanted_of(query: SeriesFilters) -> Callable[[SeriesKey], bool]:
         return (
             (not types or key.metric_type in types)
             and (not sources or key.source in sources)
-            and (not agent_ids or key.agent_id is None or key.agent_id in agent_ids)
+            and (not agent_ids or (agent := agent_of(key.row)) is None or agent in agent_ids)
         )
 
     return wants
@@ -130,7 +131,7 @@ def describe_series(item: SeriesColumns) -> SeriesAnswer:
     return SeriesAnswer(
         metric_type=item.metric_type,
         source=item.source,
-        key={} if item.agent_id is None else {"agent_id": item.agent_id},
+        key={} if item.row is None else dict(parse_row(item.row)),
         field=item.field,
         unit=item.unit,
         window_seconds=item.window_seconds,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from metrics_stream.core.metrics.keys import parse_row
 from metrics_stream.core.metrics.permission import Permit
 from metrics_stream.core.metrics.summaries import kind_of
 from metrics_stream.models import TestRun
@@ -23,14 +24,13 @@ def rows_of(
     run: TestRun, metric_type: str, permit: Permit, *, since: float | None = None, until: float | None = None
 ) -> list[RunRow]:
     """Return the rows of a metric type that a permit shows, by source and key, over a span or the whole run."""
-    found: dict[tuple[str, tuple[tuple[str, str], ...]], RunRow] = {}
+    found: dict[tuple[str, str], RunRow] = {}
     for item in series.summary(run, since=since, until=until):
-        if item.metric_type != metric_type or item.agent_id is None:
+        if item.metric_type != metric_type or item.row is None:
             continue
-        if permit.shows(item.metric_type, item.source, item.agent_id, item.field):
-            key = {"agent_id": item.agent_id}
-            place = item.source, tuple(key.items())
-            row = found.setdefault(place, RunRow(source=item.source, key=key, figures={}))
+        if permit.shows(item.metric_type, item.source, item.row, item.field):
+            place = item.source, item.row
+            row = found.setdefault(place, RunRow(source=item.source, key=dict(parse_row(item.row)), figures={}))
             row.figures[item.field] = _figure(item)
     return [found[place] for place in sorted(found)]
 

@@ -80,7 +80,7 @@ def series(
 
 def groups_of(run: TestRun) -> QuerySet[SeriesGroup]:
     """Return what has one metric type, source and row in a run, in that order."""
-    return SeriesGroup.objects.filter(run=run).order_by("metric_type", "source", "agent_id")
+    return SeriesGroup.objects.filter(run=run).order_by("metric_type", "source", "row")
 
 
 def of_groups(
