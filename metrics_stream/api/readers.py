@@ -144,6 +144,13 @@ class _CsrfCheck(CsrfViewMiddleware):
         return reason
 
 
+def is_editor(request: HttpRequest, permission: str) -> bool:
+    """Return whether the reader is signed in, and may change in the admin what the permission names."""
+    user = request.user
+    is_person = user.is_authenticated and "Authorization" not in request.headers
+    return is_person and bool(getattr(user, "is_staff", False)) and user.has_perm(permission)
+
+
 def _check_person(request: HttpRequest, permissions: Collection[str]) -> None:
     user = request.user
     if "Authorization" in request.headers or not user.is_authenticated:

@@ -96,14 +96,19 @@ QUERIES = [
 ]
 
 
-API_QUERIES = [
-    "",
-    "?format=csv",
-    "?limit=1",
-    f"?types={TYPE}&sources={SOURCE}&agent_ids={AGENT}&fields={FIELD}",
-    f"?q={MARK[2:]}&format=csv",
-    f"?preset={PRESET}",
-]
+# Of the addresses of the API that take parameters; others are visited without.
+_FILTERS = f"types={TYPE}&sources={SOURCE}&agent_ids={AGENT}&fields={FIELD}"
+API_QUERIES = {
+    "/api/v1/runs/": ["?format=csv", "?limit=1", f"?q={MARK[2:]}&test={MARK[2:]}-test"],
+    "/api/v1/latest/": [f"?{_FILTERS}"],
+    "/api/v1/series/": [f"?{_FILTERS}&format=csv"],
+    "/api/v1/stream/": [f"?{_FILTERS}&preset={PRESET}", "?preset=both"],
+    "/api/v1/runs/<str:slug>/series/": ["?format=csv", f"?{_FILTERS}"],
+    "/api/v1/runs/<str:slug>/requests/": ["?format=csv"],
+    "/api/v1/runs/<str:slug>/errors/": ["?format=csv"],
+}
+# Besides GET and POST.
+API_METHODS = {"/api/v1/runs/<str:slug>/": "delete", "/api/v1/dashboards/<str:slug>/": "put"}
 
 
 @pytest.fixture(autouse=True)
@@ -164,9 +169,8 @@ def visits() -> Iterator[tuple[str, str, dict[str, Any]]]:
         for address in filled(pattern):
             for query in queries_for(pattern):
                 yield "get", f"{address}{query}", {}
-            if pattern.startswith("/api/v1/"):
-                yield "put", address, {}
-                yield "delete", address, {}
+            if pattern in API_METHODS:
+                yield API_METHODS[pattern], address, {}
             if "logout" not in address:
                 yield "post", address, {}
     for model, model_admin in admin.site._registry.items():
@@ -188,7 +192,7 @@ def visits() -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 def queries_for(pattern: str) -> list[str]:
     if pattern.startswith("/api/v1/"):
-        return API_QUERIES
+        return ["", *API_QUERIES.get(pattern, [])]
     return QUERIES if pattern.count("/") < 4 and "admin" not in pattern else QUERIES[:1]
 
 
