@@ -12,14 +12,12 @@ from metrics_stream.access.grants import Access
 from metrics_stream.api.methods import by_method
 from metrics_stream.api.readers import HIGH_COST, Call, reads
 from metrics_stream.api.responses import Next, page_of
-from metrics_stream.api.series import SeriesFilters, SeriesQuery, SeriesTable, check_span, describe_series
-from metrics_stream.conf import get_settings
-from metrics_stream.core.delivery.selection import Selection, check_filters, compile_projection, expand
+from metrics_stream.api.series import SeriesFilters, SeriesQuery, SeriesTable, check_span, describe_series, filters_of
+from metrics_stream.core.delivery.selection import Selection, compile_projection, expand
 from metrics_stream.core.errors import RequestRefusedError
 from metrics_stream.core.formats.operations import CSV, JSON
 from metrics_stream.core.metrics.catalogue import ALL
 from metrics_stream.core.protocol.codes import RequestErrorCode
-from metrics_stream.core.protocol.messages import Filters
 from metrics_stream.hub.views import project_metric
 from metrics_stream.pacing import Pace
 from metrics_stream.runtime.newest import newest_reader_of
@@ -33,9 +31,7 @@ def select(query: SeriesFilters, access: Access) -> Selection:
     known, problem = expand(query.types or (ALL,), access.metric_types, access.everything)
     if problem:
         raise RequestRefusedError(RequestErrorCode.INVALID_PARAMETER, problem)
-    filters = Filters(agent_ids=query.agent_ids, fields=query.fields, sources=query.sources)
-    checked = check_filters(filters, max_terms=get_settings().max_filter_terms)
-    return Selection(access.visible_types(known), checked, access.live_permit)
+    return Selection(access.visible_types(known), filters_of(query), access.live_permit)
 
 
 # --- the newest metrics ---

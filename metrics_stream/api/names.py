@@ -11,6 +11,8 @@ from metrics_stream.access.visibility import visible_catalogue, visible_presets
 from metrics_stream.api.methods import by_method
 from metrics_stream.api.readers import Call, NoQuery, reads
 from metrics_stream.models import ClientPreset
+from metrics_stream.models.dashboard_content import is_readable
+from metrics_stream.models.key_filters import read_terms
 
 
 class FieldAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,16 +75,20 @@ def read_presets(call: Call[NoQuery]) -> PresetsAnswer:
 
 
 def _describe(preset: ClientPreset) -> PresetAnswer:
-    filters = {name: getattr(preset, name) for name in ("agent_ids", "fields", "sources")}
+    plain = (name for name in PresetAnswer.__struct_fields__ if name not in ("filters", "metric_types"))
     return PresetAnswer(
-        **{
-            name: getattr(preset, name)
-            for name in PresetAnswer.__struct_fields__
-            if name not in ("filters", "metric_types")
-        },
+        **{name: getattr(preset, name) for name in plain},
         metric_types=preset.metric_types,
-        filters={name: terms for name, terms in filters.items() if terms},
+        filters={name: terms for name, terms in _filters_of(preset).items() if terms},
     )
+
+
+def _filters_of(preset: ClientPreset) -> dict[str, Any]:
+    """Return the filters of a preset as clients have them; none of one that a client could not use."""
+    if not is_readable(preset):
+        return {}
+    lists = {name: getattr(preset, name) for name in ("agent_ids", "fields", "sources")}
+    return {**lists, "keys": read_terms(preset.keys)}
 
 
 catalogue = by_method(GET=read_catalogue)

@@ -11,11 +11,25 @@ from metrics_stream.api.methods import by_method
 from metrics_stream.api.readers import HIGH_COST, Call, reads
 from metrics_stream.api.responses import Next, PageQuery, page_of
 from metrics_stream.api.run_list import find_run
-from metrics_stream.api.series import End, SeriesQuery, SeriesTable, Start, check_span, describe_series, wanted_of
+from metrics_stream.api.series import (
+    End,
+    SeriesQuery,
+    SeriesTable,
+    Sources,
+    Start,
+    check_span,
+    describe_series,
+    filters_of,
+)
 from metrics_stream.audit.trail import Action
+from metrics_stream.conf import get_settings
+from metrics_stream.core.delivery.selection import check_filters
 from metrics_stream.core.formats.operations import CSV, JSON
+from metrics_stream.core.formats.queries import Keys
 from metrics_stream.core.protocol.codes import RequestErrorCode
+from metrics_stream.core.protocol.messages import Filters
 from metrics_stream.core.series.columns import permitted_series
+from metrics_stream.core.series.folding import matches
 from metrics_stream.reports.run_rows import rows_of
 from metrics_stream.runs import series as run_series
 from metrics_stream.runs.open_run import key_of
@@ -24,6 +38,8 @@ from metrics_stream.runs.open_run import key_of
 class RowsQuery(PageQuery, frozen=True, kw_only=True):
     """The parameters of a table of rows."""
 
+    sources: Sources = ()
+    keys: Keys = {}
     from_: Start = msgspec.field(name="from", default=None)
     to: End = None
 
@@ -42,15 +58,15 @@ def read_series(call: Call[SeriesQuery], slug: str) -> SeriesTable:
     query, access = call.query, call.access
     check_span(query.from_, query.to)
     run = find_run(access, slug)
-    wants = wanted_of(query)
+    filters = filters_of(query)
     groups = [
         group
         for group in run_series.groups_of(run)
-        if access.permit.covers(group.metric_type, group.source) and wants(key_of(group))
+        if access.permit.covers(group.metric_type, group.source) and matches(key_of(group), query.types, filters)
     ]
     shown, following = page_of(groups, query)
     found = run_series.of_groups(
-        run, shown, fields=query.fields, since=query.from_, until=query.to, max_points=query.max_points
+        run, shown, fields=filters.fields, since=query.from_, until=query.to, max_points=query.max_points
     )
     call.note(Action.EXPORT, f"{run.slug}: series")
     return SeriesTable(
@@ -90,7 +106,8 @@ def _read_rows(call: Call[RowsQuery], slug: str, metric_type: str) -> RowsAnswer
     query = call.query
     check_span(query.from_, query.to)
     run = find_run(call.access, slug)
-    rows = rows_of(run, metric_type, call.access.permit, since=query.from_, until=query.to)
+    wanted = check_filters(Filters(sources=query.sources, keys=query.keys), max_terms=get_settings().max_filter_terms)
+    rows = rows_of(run, metric_type, call.access.permit, filters=wanted, since=query.from_, until=query.to)
     shown, following = page_of(rows, query)
     call.note(Action.EXPORT, f"{run.slug}: rows of {metric_type}")
     return RowsAnswer(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -10,12 +10,14 @@ import msgspec
 from msgspec import Meta
 
 from metrics_stream.api.responses import Next, PageQuery
+from metrics_stream.conf import get_settings
+from metrics_stream.core.delivery.selection import check_filters
 from metrics_stream.core.errors import SpanError
-from metrics_stream.core.formats.queries import Instant
+from metrics_stream.core.formats.queries import Instant, Keys
 from metrics_stream.core.formatting import format_timestamp
-from metrics_stream.core.metrics.keys import agent_of, parse_row
-from metrics_stream.core.protocol.messages import DEFAULT_MAX_POINTS, MAX_POINTS
-from metrics_stream.core.series.columns import SeriesColumns, SeriesKey
+from metrics_stream.core.metrics.keys import parse_row
+from metrics_stream.core.protocol.messages import DEFAULT_MAX_POINTS, MAX_POINTS, Filters
+from metrics_stream.core.series.columns import SeriesColumns
 
 Types = Annotated[tuple[str, ...], Meta(description="Metric types with commas between them; without it, every one.")]
 Sources = Annotated[tuple[str, ...], Meta(description="Sources with commas between them; without it, every one.")]
@@ -45,6 +47,7 @@ class SeriesFilters(PageQuery, frozen=True, kw_only=True):
     sources: Sources = ()
     agent_ids: AgentIds = ()
     fields: Fields = ()
+    keys: Keys = {}
 
 
 class SeriesQuery(SeriesFilters, frozen=True, kw_only=True):
@@ -55,18 +58,10 @@ class SeriesQuery(SeriesFilters, frozen=True, kw_only=True):
     max_points: MaxPoints = DEFAULT_MAX_POINTS
 
 
-def wanted_of(query: SeriesFilters) -> Callable[[SeriesKey], bool]:
-    """Return a function that says whether the filters let the series of a key through."""
-    types, sources, agent_ids = frozenset(query.types), frozenset(query.sources), frozenset(query.agent_ids)
-
-    def wants(key: SeriesKey) -> bool:
-        return (
-            (not types or key.metric_type in types)
-            and (not sources or key.source in sources)
-            and (not agent_ids or (agent := agent_of(key.row)) is None or agent in agent_ids)
-        )
-
-    return wants
+def filters_of(query: SeriesFilters) -> Filters:
+    """Return the filters of a query as clients have them; raise ProtocolError."""
+    filters = Filters(agent_ids=query.agent_ids, fields=query.fields, sources=query.sources, keys=query.keys)
+    return check_filters(filters, max_terms=get_settings().max_filter_terms)
 
 
 class SeriesAnswer(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ from metrics_stream.consumers.query import Opening, read_opening
 from metrics_stream.consumers.session import Past
 from metrics_stream.core.delivery.selection import Selection, check_filters, expand
 from metrics_stream.core.errors import ProtocolError
-from metrics_stream.core.formats.queries import ShortText
+from metrics_stream.core.formats.queries import Keys, ShortText
 from metrics_stream.core.metrics.catalogue import ALL
 from metrics_stream.core.protocol.codes import ErrorCode
 from metrics_stream.core.protocol.messages import INTERVAL_SECONDS, Filters, Mode
@@ -37,6 +37,7 @@ class StreamQuery(msgspec.Struct, frozen=True, kw_only=True):
         Names, Meta(description="Agents with commas between them. Metrics without agents are not affected.")
     ] = ()
     fields: Annotated[Names, Meta(description="Fields with commas between them; without it, every one.")] = ()
+    keys: Keys = {}
     interval: Annotated[Interval | None, Meta(description="The shortest time between two events, in seconds.")] = None
     mode: Annotated[Mode | None, Meta(description="What comes if several metrics arrived since the last event.")] = None
     last_event_id: Annotated[

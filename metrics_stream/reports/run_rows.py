@@ -7,6 +7,9 @@ import msgspec
 from metrics_stream.core.metrics.keys import parse_row
 from metrics_stream.core.metrics.permission import Permit
 from metrics_stream.core.metrics.summaries import kind_of
+from metrics_stream.core.protocol.messages import Filters
+from metrics_stream.core.series.columns import SeriesKey
+from metrics_stream.core.series.folding import matches
 from metrics_stream.models import TestRun
 from metrics_stream.runs import series
 from metrics_stream.runs.series import SeriesSummary
@@ -21,12 +24,19 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def rows_of(
-    run: TestRun, metric_type: str, permit: Permit, *, since: float | None = None, until: float | None = None
+    run: TestRun,
+    metric_type: str,
+    permit: Permit,
+    *,
+    filters: Filters,
+    since: float | None = None,
+    until: float | None = None,
 ) -> list[RunRow]:
-    """Return the rows of a metric type that a permit shows, by source and key, over a span or the whole run."""
+    """Return the rows of a metric type that a permit shows and filters keep, by source and key, over a span."""
     found: dict[tuple[str, str], RunRow] = {}
     for item in series.summary(run, since=since, until=until):
-        if item.metric_type != metric_type or item.row is None:
+        key = SeriesKey(item.metric_type, item.source, item.row)
+        if item.row is None or not matches(key, (metric_type,), filters):
             continue
         if permit.shows(item.metric_type, item.source, item.row, item.field):
             place = item.source, item.row

@@ -1,7 +1,9 @@
 """`/api/v1/stream/`: what a client of server-sent events gets, over HTTP, from this process as a real server."""
 
 import asyncio
+import json
 from contextlib import asynccontextmanager
+from urllib.parse import urlencode
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -104,6 +106,15 @@ async def test_filters_mode_and_preset_of_the_address(streams):
     await publish(2, source="b")
     [metric] = metrics_in(await client.hear())
     assert metric["source"] == "b"
+
+
+async def test_rows_are_filtered_by_the_parts_of_their_keys(streams):
+    keys = urlencode({"keys": json.dumps({"name": ["/a*"]})})
+    client, _ = await streams.begin(f"?types=request&{keys}")
+    rows = [{"name": name, "method": "GET", "requests_total": 1} for name in ("/a/1", "/b", "/a/2")]
+    await broadcast_many([{"metric_type": "request", "data": rows}])
+    [metric] = metrics_in(await client.hear())
+    assert [row["name"] for row in metric["data"]] == ["/a/1", "/a/2"]
 
 
 async def test_the_newest_metric_of_each_kind_comes_first(streams):

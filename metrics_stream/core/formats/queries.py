@@ -46,10 +46,17 @@ ShortText = Annotated[str, Meta(max_length=200)]
 Format = Annotated[Literal["json", "csv"] | None, Meta(description="json or csv; the header Accept says it, too.")]
 
 
-def as_json(kind: Any, allowed: str, description: str) -> Any:
-    """Return the type of a parameter whose text is a JSON document of `kind`."""
-    extra = {READ: msgspec.json.Decoder(kind).decode, ALLOWED: allowed}
-    return Annotated[kind, Meta(description=description, extra=extra)]
+Keys = Annotated[
+    dict[str, tuple[str, ...]],
+    Meta(
+        description='Patterns by part of the key of rows, as JSON: {"name": ["/api/*"], "method": ["GET"]}.',
+        extra={
+            READ: msgspec.json.Decoder(dict[str, tuple[str, ...]]).decode,
+            ALLOWED: 'an object of lists of texts, as JSON: {"name": ["/api/*"]}',
+        },
+    ),
+]
+"""A parameter that filters rows by the parts of their keys."""
 
 
 def read_query(given: Mapping[str, Sequence[str]], kind: type[Query]) -> Query:
