@@ -18,6 +18,7 @@ from metrics_stream.audit.trail import start_trail, stop_trail
 from metrics_stream.bus.bus import declare_server, layer_is_shared
 from metrics_stream.checks import check_static_files
 from metrics_stream.conf import get_settings
+from metrics_stream.consumers.event_stream import with_event_streams
 from metrics_stream.consumers.metrics import MetricsConsumer
 from metrics_stream.core.errors import BusError
 from metrics_stream.models.installation import installation_id
@@ -130,7 +131,9 @@ def stream_application(http: Any, *, websockets: Sequence[Any] = ()) -> Applicat
         logger.error("%s Run: %s", problem.msg, problem.hint)
     missing: Any = refuse_socket
     mounted = mounted_at()
-    pages = with_upgrade_hint(with_bounded_bodies(with_reused_threads(http), mounted), f"{mounted}{SOCKET_PATH}")
+    pages = with_upgrade_hint(
+        with_bounded_bodies(with_event_streams(with_reused_threads(http)), mounted), f"{mounted}{SOCKET_PATH}"
+    )
     router: Any = ProtocolTypeRouter(
         {
             "http": recording(KnownHosts(pages, hosts=_allowed_hosts(), open_paths=open_paths)),

@@ -13,6 +13,7 @@ from typing import Any
 
 from django.http import HttpRequest, JsonResponse
 
+from metrics_stream.access.refusals import unlogged_response
 from metrics_stream.api.programs import Program, publishing_programs_of
 from metrics_stream.api.requests import (
     for_programs,
@@ -20,7 +21,6 @@ from metrics_stream.api.requests import (
     read_body,
     read_idempotency_key,
     reject,
-    unlogged_response,
 )
 from metrics_stream.audit.trail import address_of
 from metrics_stream.conf import get_settings

@@ -17,6 +17,7 @@ from django.http import HttpRequest, JsonResponse
 from django.urls import Resolver404, resolve
 from django.views.decorators.csrf import csrf_exempt
 
+from metrics_stream.access.refusals import unlogged_response
 from metrics_stream.api.programs import Program, publishing_programs_of
 from metrics_stream.conf import get_settings
 from metrics_stream.core.errors import BodyError, RequestRefusedError
@@ -28,7 +29,7 @@ from metrics_stream.server.answers import answer_with
 from metrics_stream.server.refusals import Refusal, count_refusal
 from metrics_stream.server.request_head import RefusedRequestError
 
-PATHS = ("/api/metrics/", "/api/runs/", "/api/v1/runs/")
+PATHS = ("/api/metrics/", "/api/runs/", "/api/v1/")
 """The paths of the addresses for programs start with one of these."""
 
 # Only such slugs are looked up: some databases fail on other texts.
@@ -63,6 +64,12 @@ STATUSES = {
     RequestErrorCode.RUN_ENDED: 409,
     RequestErrorCode.TOO_MANY_RUNS: 409,
     RequestErrorCode.RUNS_OFF: 501,
+    RequestErrorCode.INVALID_PARAMETER: 400,
+    RequestErrorCode.CSRF: 403,
+    RequestErrorCode.NOT_FOUND: 404,
+    RequestErrorCode.CONFLICT: 409,
+    RequestErrorCode.INVALID_DASHBOARD: 422,
+    RequestErrorCode.NO_STREAM: 501,
 }
 
 HEADERS = {
@@ -129,13 +136,6 @@ def reject(
     if retry_seconds is not None:
         headers["Retry-After"] = str(retry_seconds)
     return unlogged_response({"error": error, "message": message, **more}, STATUSES[error], headers)
-
-
-def unlogged_response(content: dict[str, Any], status: int, headers: dict[str, str] | None = None) -> JsonResponse:
-    """Return a response that Django does not log: a flood of requests must not fill the log. Telemetry counts it."""
-    response = JsonResponse(content, status=status, headers=headers)
-    response._has_been_logged = True  # type: ignore[attr-defined]
-    return response
 
 
 # --- reading ---

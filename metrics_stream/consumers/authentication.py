@@ -33,8 +33,13 @@ class Authentication:
         *,
         apply_change: Callable[[], Awaitable[None]],
         close: Callable[[ClientRefusedError], Awaitable[None]],
+        door: str = "WebSocket",
     ) -> None:
-        """`apply_change` is called when a monitored client has another access, `close` to close the client."""
+        """`apply_change` is called when a monitored client has another access, `close` to close the client.
+
+        The audit log names the `door` through which a token came.
+        """
+        self._door = door
         self.credential: Credential = Anybody()
         self._monitor = monitor
         self._limits = limits
@@ -47,16 +52,21 @@ class Authentication:
 
     # --- look-ups ---
 
-    async def read_handshake(self, headers: Mapping[str, str], address: str) -> None:
+    async def read_handshake(
+        self, headers: Mapping[str, str], address: str, *, may_have_session: bool | None = None
+    ) -> None:
         """Authenticate by the headers of the handshake, which came from an address.
 
-        Raises NotAuthenticatedError when they contain no credential, and ClientRefusedError for one that gives no
-        access or whose places are all taken.
+        Session cookies are ignored unless `may_have_session`, by default unless there is an Origin. Raises
+        NotAuthenticatedError when they contain no credential, and ClientRefusedError for one that gives no access or
+        whose places are all taken.
         """
-        # A handshake without an Origin comes from a program, and a program has a token of its own.
+        if may_have_session is None:
+            # A handshake without an Origin comes from a program, and a program has a token of its own.
+            may_have_session = "origin" in headers
         try:
             await self._authenticate(
-                lambda: self._monitor.admit(headers, may_have_session="origin" in headers, address=address), address
+                lambda: self._monitor.admit(headers, may_have_session=may_have_session, address=address), address
             )
         except NotAuthenticatedError:
             await self._limits.take_place_of_address()
@@ -72,7 +82,7 @@ class Authentication:
         try:
             credential, access = await look_up()
         except AccessRefusedError:
-            note(Action.TOKEN, "", "WebSocket", address=address, result=Result.REFUSED)
+            note(Action.TOKEN, "", self._door, address=address, result=Result.REFUSED)
             raise
         except DatabaseError as error:
             faults.note_database("the access of a client cannot be looked up", error)
@@ -82,7 +92,7 @@ class Authentication:
         self._stop_waiting()
         await self._limits.take_places(credential, access)
         if isinstance(credential, ProgramToken):
-            note(Action.TOKEN, access.who, "WebSocket", address=address)
+            note(Action.TOKEN, access.who, self._door, address=address)
         self.credential = credential
         if not self._is_monitored:
             self.access = access

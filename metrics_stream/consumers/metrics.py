@@ -23,7 +23,6 @@ from metrics_stream.access.monitor import access_monitor_of
 from metrics_stream.audit.trail import Action, note
 from metrics_stream.consumers.authentication import Authentication
 from metrics_stream.consumers.limits import Limits
-from metrics_stream.consumers.newest import newest_reader_of
 from metrics_stream.consumers.query import Opening, read_opening
 from metrics_stream.consumers.session import Past, Session
 from metrics_stream.consumers.sink import SocketSink
@@ -41,6 +40,7 @@ from metrics_stream.hub.inspection import subscription_of
 from metrics_stream.hub.views import project_metric
 from metrics_stream.observation.faults import of_process as faults
 from metrics_stream.pacing import Pace
+from metrics_stream.runtime.newest import newest_reader_of
 from metrics_stream.runtime.runtime import Runtime, get_runtime
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 
-from metrics_stream.consumers.newest import PAGE_BYTES, PAGE_METRICS, NewestReader
 from metrics_stream.consumers.sink import wait_until_idle
 from metrics_stream.core.clock_marks import ClockMarks
 from metrics_stream.core.delivery.pending import Loss
@@ -24,6 +23,7 @@ from metrics_stream.hub.clients import Client, ClientState
 from metrics_stream.hub.hub import Hub
 from metrics_stream.hub.past import PastPage
 from metrics_stream.runtime.intake import Intake
+from metrics_stream.runtime.newest import PAGE_BYTES, PAGE_METRICS, NewestReader
 from metrics_stream.runtime.run_sources import RunSources
 
 Join = Callable[[tuple[str, ...]], Awaitable[None]]

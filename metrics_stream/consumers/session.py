@@ -20,7 +20,6 @@ from msgspec import UNSET
 from metrics_stream.consumers.authentication import Authentication
 from metrics_stream.consumers.backfill import send_backfill
 from metrics_stream.consumers.limits import Limits
-from metrics_stream.consumers.newest import newest_reader_of
 from metrics_stream.consumers.recovery import Recovery
 from metrics_stream.consumers.replay import Replay
 from metrics_stream.consumers.replay_sources import open_replay_source
@@ -34,6 +33,7 @@ from metrics_stream.core.protocol.positions import Position, parse_position
 from metrics_stream.core.series.columns import SeriesColumns
 from metrics_stream.hub.clients import Client
 from metrics_stream.hub.inspection import subscription_of
+from metrics_stream.runtime.newest import newest_reader_of
 from metrics_stream.runtime.runtime import Runtime
 
 logger = logging.getLogger(__name__)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 
 import msgspec
+from django.db.models import QuerySet
 
 from metrics_stream.core.metrics.annotations import annotations_of, stated_for
 from metrics_stream.core.metrics.summaries import is_percentile, kind_of
@@ -75,6 +76,33 @@ def series(
     until = span[1] if until is None else until
     wanted = fields if field is None else (field,)
     return _read(groups, run.tiers_until, since=since, until=until, fields=wanted, max_points=max_points)
+
+
+def groups_of(run: TestRun) -> QuerySet[SeriesGroup]:
+    """Return what has one metric type, source and row in a run, in that order."""
+    return SeriesGroup.objects.filter(run=run).order_by("metric_type", "source", "row")
+
+
+def of_groups(
+    run: TestRun,
+    groups: Iterable[SeriesGroup],
+    *,
+    fields: Collection[str] = (),
+    since: float | None = None,
+    until: float | None = None,
+    max_points: int = 300,
+) -> list[SeriesColumns]:
+    """Return the series of some groups of a run, as `series` does."""
+    if (span := recorded_span(run)) is None:
+        return []
+    return _read(
+        groups,
+        run.tiers_until,
+        since=span[0] if since is None else since,
+        until=span[1] if until is None else until,
+        fields=fields,
+        max_points=max_points,
+    )
 
 
 def summary(run: TestRun, *, since: float | None = None, until: float | None = None) -> list[SeriesSummary]:

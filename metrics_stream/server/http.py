@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from asyncio import TimerHandle, Transport
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -19,7 +20,8 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from metrics_stream.server.answers import answer_with, write_answer
-from metrics_stream.server.kernel import acknowledged_bytes
+from metrics_stream.server.connection import CONNECTION
+from metrics_stream.server.kernel import acknowledged_bytes, unacknowledged_bytes
 from metrics_stream.server.places import places_of
 from metrics_stream.server.refusals import Refusal, count_refusal
 from metrics_stream.server.request_head import (
@@ -83,6 +85,8 @@ class PatientHttpProtocol(HttpToolsProtocol):
         self._unread_bytes = 0
         self._is_in_body = False
         self._is_over = False
+        # Ends a response that would go on for as long as its client stays.
+        self._end_response: Callable[[], object] | None = None
 
     # --- reading ---
 
@@ -241,6 +245,7 @@ class PatientHttpProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Go on with the next request; what is written of this response must be taken in time, too."""
+        self._end_response = None
         if self._linger_timer is not None:
             self.pipeline.clear()
         elif not self.pipeline:
@@ -285,7 +290,15 @@ class PatientHttpProtocol(HttpToolsProtocol):
             error = RefusedRequestError(HTTPStatus.SERVICE_UNAVAILABLE, Refusal.NO_PLACE, text)
             self._count(error)
             app = answer_with(error)
+        cycle.scope.setdefault("extensions", {})[CONNECTION] = {"on_stop": self._keep_end, "backlog": self.backlog}
         super()._start_asgi_task(cycle, app)
+
+    def _keep_end(self, call: Callable[[], object]) -> None:
+        self._end_response = call
+
+    def backlog(self) -> int:
+        """Return how many written bytes the peer's machine has not acknowledged yet."""
+        return self.transport.get_write_buffer_size() + unacknowledged_bytes(self.transport)
 
     def _refuse(self, error: RefusedRequestError) -> None:
         """Answer what is not a request that is served, after the responses that come before, and read no more."""
@@ -358,6 +371,8 @@ class PatientHttpProtocol(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """Close the connection after its current or first request."""
+        if self._end_response is not None:
+            self._end_response()
         if self.cycle is None and not self._is_over:
             self._stop_timer = self.loop.call_later(FIRST_REQUEST_SECONDS, super().shutdown)
         else:

@@ -22,6 +22,7 @@ from django.views.decorators.http import require_safe
 
 from metrics_stream.access.decorators import for_viewers
 from metrics_stream.access.grants import access_of
+from metrics_stream.access.run_lookup import find_run, is_whole
 from metrics_stream.audit.trail import Action, address_of, note
 from metrics_stream.core.delivery.selection import permitted_metrics
 from metrics_stream.core.errors import MetricsStreamError
@@ -32,11 +33,10 @@ from metrics_stream.core.metrics.permission import EVERYTHING, Permit
 from metrics_stream.core.metrics.summaries import SKETCHES
 from metrics_stream.core.spreadsheets import without_formulas
 from metrics_stream.models import SeriesGroup, TestRun
+from metrics_stream.reports.run_description import describe
 from metrics_stream.runs import reader
 from metrics_stream.runs.clock import database_now
 from metrics_stream.views.dashboards import page_cache
-from metrics_stream.views.run_lookup import find_run, is_whole
-from metrics_stream.views.run_values import describe
 
 # The size of a piece. One takes some milliseconds, in which the event loop hardly runs; then it has the interpreter
 # until it asks for the next piece.

@@ -15,6 +15,7 @@ from typing import Any
 from django.core.cache import cache
 from django.utils.dateparse import parse_datetime
 
+from metrics_stream.access.run_lookup import is_whole
 from metrics_stream.conf import get_settings
 from metrics_stream.core.formatting import NO_VALUE, format_duration, format_number
 from metrics_stream.core.metrics.catalogue import Catalogue
@@ -30,7 +31,6 @@ from metrics_stream.runs.counts import Counted, count_visible
 from metrics_stream.runs.lifecycle import make_test
 from metrics_stream.views import sparkline
 from metrics_stream.views.page_config import describe_field
-from metrics_stream.views.run_lookup import is_whole
 
 # The fields that represent the load of a run, the best first. A run without them shows another series.
 LOAD_FIELDS = (

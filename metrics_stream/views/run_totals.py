@@ -15,6 +15,7 @@ from django.views.decorators.http import require_safe
 
 from metrics_stream.access.decorators import for_viewers
 from metrics_stream.access.grants import access_of
+from metrics_stream.access.run_lookup import find_run
 from metrics_stream.audit.trail import Action, address_of, note
 from metrics_stream.core.errors import SpanError
 from metrics_stream.core.formatting import NO_VALUE, format_duration, format_number, format_timestamp, quote
@@ -24,7 +25,6 @@ from metrics_stream.models import TestRun
 from metrics_stream.runs import series as run_series
 from metrics_stream.runs.totals import RunTotals, totals
 from metrics_stream.views.dashboards import page_cache
-from metrics_stream.views.run_lookup import find_run
 
 RANK_RULE = (
     "A percentile is the value with the index floor(share * count) among all sorted response times, as in Locust, "

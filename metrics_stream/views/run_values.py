@@ -1,17 +1,15 @@
-"""What a run says of itself, for its page and its files: parameters with links, and phases on its timeline."""
+"""What a run says of itself, for its page: parameters with links, and phases on its timeline."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from metrics_stream.core.formatting import format_duration, format_timestamp
-from metrics_stream.core.run_values import Phase, describe_phases, parameter_text
+from metrics_stream.core.run_values import Phase, parameter_text
 from metrics_stream.models import TestRun
-from metrics_stream.runs import phases as run_phases
 
 # Of the width of a timeline; a narrower phase has no room for its name.
 _NAMED_PERCENT = 8.0
@@ -103,22 +101,3 @@ def bands(rows: Sequence[PhaseRow], since: float, until: float) -> list[Band]:
         if width > 0:
             found.append(Band(row.name, round(left, 3), round(width, 3), number % 2, row.query))
     return found
-
-
-def describe(run: TestRun, sources: Iterable[str]) -> dict[str, Any]:
-    """Return what a run says of itself as data that JSON can hold; `sources` are those that the viewer may know."""
-    instants = {"started_at": run.started_at, "ended_at": run.ended_at}
-    return {
-        "slug": run.slug,
-        "name": run.name,
-        "test": run.test,
-        "status": run.status,
-        **{name: None if at is None else format_timestamp(at.timestamp()) for name, at in instants.items()},
-        "target_tps": run.target_tps,
-        "tags": run.tags,
-        "parameters": run.parameters,
-        "phases": describe_phases(run_phases.of(run)),
-        "sources": list(sources),
-        "every_source": not run.sources,
-        "notes": run.notes,
-    }

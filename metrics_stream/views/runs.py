@@ -14,6 +14,7 @@ from django.views.decorators.http import require_safe
 
 from metrics_stream.access.decorators import for_viewers
 from metrics_stream.access.grants import access_of, is_staff
+from metrics_stream.access.run_lookup import find_run, is_whole, search
 from metrics_stream.access.visibility import visible_dashboards
 from metrics_stream.audit.trail import Action, address_of, note
 from metrics_stream.core.errors import SpanError
@@ -28,7 +29,6 @@ from metrics_stream.views.dashboards import page_cache
 from metrics_stream.views.run_clocks import wrong_clocks
 from metrics_stream.views.run_doubts import MOST_DOUBTS, doubts
 from metrics_stream.views.run_facts import MOST_GROUPS, MOST_HOLES, facts, groups, holes, left_out, remembered
-from metrics_stream.views.run_lookup import find_run, is_whole, search
 from metrics_stream.views.run_totals import RANK_RULE, AskedSpan, describe, find_totals, read_span
 from metrics_stream.views.run_values import bands, parameter_rows, phase_rows
 

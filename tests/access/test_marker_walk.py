@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from itertools import product
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote
 
 import pytest
 from django.contrib import admin
@@ -23,10 +23,13 @@ from tests.support.admin_forms import PANEL
 from tests.support.admin_forms import PRESET as PRESET_FORM
 from tests.support.admin_forms import RUN as RUN_FORM
 from tests.support.markers import (
+    AGENT,
     DASHBOARD,
+    FIELD,
     MARK,
     PRESET,
     RUN,
+    SOURCE,
     TYPE,
     browsers,
     closed_with_types,
@@ -54,6 +57,9 @@ PAGES = {
     *("share", "healthz", "readyz", "metrics", "publish", "start_run", "keep_run_alive", "stop_run", "stats"),
     *("security_txt", "favicon", "compare_run", "compare_run_unversioned", "run_phases", "record_run"),
     *("run_summary", "api_run_summary", "api_v1_run_summary"),
+    *("api_metrics", "api_latest", "api_series", "api_stream", "api_runs", "api_run", "api_run_alive", "api_run_stop"),
+    *("api_run_phases", "api_run_metrics", "api_run_series", "api_run_requests", "api_run_errors", "api_catalogue"),
+    *("api_presets", "api_dashboards", "api_dashboard", "api_openapi", "api_docs", "api_root", "api_unknown"),
 }
 ADMIN_MODELS = {
     *("auth.Group", "auth.User", "axes.AccessAttempt", "axes.AccessLog", "axes.AccessFailureLog"),
@@ -71,6 +77,7 @@ PARAMETERS = {
     "<slug:slug>": SLUGS,
     "<str:slug>": SLUGS,
     "<path:text>": ["nothing/", f"{MARK}/"],
+    "<path:rest>": ["nothing/"],
     "<slug:client_id>": ["0" * 32],
     "(?P<app_label>auth|axes|metrics_stream)": ["auth", "axes", "metrics_stream"],
     "(?P<url>.*)": ["nothing/"],
@@ -87,6 +94,21 @@ QUERIES = [
     "?from=2027-01-15T08:00:00Z&to=2027-01-15T08:00:02Z",
     "?page=2",
 ]
+
+
+# Of the addresses of the API that take parameters; others are visited without.
+_FILTERS = f"types={TYPE}&sources={SOURCE}&agent_ids={AGENT}&fields={FIELD}"
+API_QUERIES = {
+    "/api/v1/runs/": ["?format=csv", "?limit=1", f"?q={MARK[2:]}&test={MARK[2:]}-test"],
+    "/api/v1/latest/": [f"?{_FILTERS}"],
+    "/api/v1/series/": [f"?{_FILTERS}&format=csv"],
+    "/api/v1/stream/": [f"?{_FILTERS}&preset={PRESET}", "?preset=both"],
+    "/api/v1/runs/<str:slug>/series/": ["?format=csv", f"?{_FILTERS}"],
+    "/api/v1/runs/<str:slug>/requests/": ["?format=csv"],
+    "/api/v1/runs/<str:slug>/errors/": ["?format=csv"],
+}
+# Besides GET and POST.
+API_METHODS = {"/api/v1/runs/<str:slug>/": "delete", "/api/v1/dashboards/<str:slug>/": "put"}
 
 
 @pytest.fixture(autouse=True)
@@ -145,8 +167,10 @@ def visits() -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Yield the method, address and form of every request; forms are sent empty, and those of the admin filled too."""
     for pattern, _ in addresses():
         for address in filled(pattern):
-            for query in QUERIES if pattern.count("/") < 4 and "admin" not in pattern else QUERIES[:1]:
+            for query in queries_for(pattern):
                 yield "get", f"{address}{query}", {}
+            if pattern in API_METHODS:
+                yield API_METHODS[pattern], address, {}
             if "logout" not in address:
                 yield "post", address, {}
     for model, model_admin in admin.site._registry.items():
@@ -166,6 +190,12 @@ def visits() -> Iterator[tuple[str, str, dict[str, Any]]]:
             yield "post", f"{base}{place}/", form
 
 
+def queries_for(pattern: str) -> list[str]:
+    if pattern.startswith("/api/v1/"):
+        return ["", *API_QUERIES.get(pattern, [])]
+    return QUERIES if pattern.count("/") < 4 and "admin" not in pattern else QUERIES[:1]
+
+
 def filled_form(model: type[Model]) -> dict[str, Any]:
     """Return a form of the admin that names objects which may not be seen."""
     own = {"Dashboard": DASHBOARD_FORM, "Panel": PANEL, "ClientPreset": PRESET_FORM, "TestRun": RUN_FORM}
@@ -180,10 +210,12 @@ def filled_form(model: type[Model]) -> dict[str, Any]:
 
 def seen_by(browser, headers, method: str, address: str, form: dict[str, Any]) -> str:
     """Return what an address answers, without the address itself and without what the request said."""
-    answer = browser.get(address, headers=headers) if method == "get" else browser.post(address, form, headers=headers)
+    answer = getattr(browser, method)(address, *([form] if method == "post" else []), headers=headers)
     text = text_of(answer)
-    path = address.partition("?")[0]
-    for form in (quote(address), quote(address, safe=""), address, quote(path, safe=""), path):
+    path, _, query = address.partition("?")
+    said = [part for part in path.split("/") if MARK in part] if path.startswith("/api/") else []
+    said += [value for _, value in parse_qsl(query) if MARK in value and path.startswith("/api/")]
+    for form in (quote(address), quote(address, safe=""), address, quote(path, safe=""), path, *said):
         text = text.replace(form.lower(), "")
     return text
 
@@ -224,6 +256,16 @@ def test_superuser_sees_what_is_planted():
         f"/dashboards/lobby/?run={RUN}": [" phase"],
         f"/runs/{RUN}/export.csv": ["-source", "-agent", "_field"],
         f"/runs/{RUN}/export.ndjson.gz": ["-source", "-agent", "_field", " name"],
+        "/api/v1/catalogue/": ["_type", " label"],
+        "/api/v1/presets/": ["-preset", " preset", "-types"],
+        "/api/v1/dashboards/": [" title"],
+        f"/api/v1/dashboards/{DASHBOARD}/": [" title", " panel"],
+        "/api/v1/runs/": ["-run", " run", "-tag", "-test", " phase", "-source"],
+        "/api/v1/runs/?format=csv": ["-run", " run", "-tag", "-test", " phase", "-source"],
+        f"/api/v1/runs/{RUN}/": ["-run", " note", " value"],
+        f"/api/v1/runs/{RUN}/series/": ["-source", "-agent", "_field"],
+        f"/api/v1/runs/{RUN}/series/?format=csv": ["-source", "-agent", "_field"],
+        f"/api/v1/runs/{RUN}/summary/": ["-source", "_field"],
         "/admin/auth/user/": ["-user"],
         "/admin/auth/group/": [" group"],
         "/admin/metrics_stream/accesspolicy/": [" policy"],

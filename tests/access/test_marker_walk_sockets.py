@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.core.asgi import get_asgi_application
 from django.utils import timezone
 
 from metrics_stream.access import monitor
@@ -18,10 +19,13 @@ from metrics_stream.broadcast import broadcast_many, make_metric
 from metrics_stream.bus.bus import declare_server
 from metrics_stream.bus.messages import Published
 from metrics_stream.core.protocol.messages import CLIENT_MESSAGES, MODES, SERVER_MESSAGES, message_name
+from metrics_stream.routing import stream_application
 from metrics_stream.runs import lifecycle
 from metrics_stream.runtime.runtime import get_runtime, stop_runtime
 from tests.support.access import bearer, page_of
 from tests.support.clients import opened
+from tests.support.events import EventClient
+from tests.support.http_server import serving
 from tests.support.markers import (
     AGENT,
     FIELD,
@@ -197,6 +201,54 @@ async def test_no_message_shows_what_the_client_may_not_see(kinds):
             if kind == "viewer":  # not the other run of the same metrics, which was started later
                 assert '"run": "ours"' in json.dumps(walker.heard)
     assert types == {message_name(message) for message in SERVER_MESSAGES}
+
+
+# --- the same as server-sent events ---
+
+EVENT_QUERIES = [
+    "",
+    f"?types={TYPE}",
+    f"?preset={PRESET}",
+    f"?sources={SOURCE},{OURS}&agent_ids={AGENT},a1&fields={FIELD}",
+]
+
+
+async def events_of(port: int, query: str, headers: Any) -> list[str]:
+    """Return what a client of the event stream hears while metrics are published: its events, or the refusal."""
+    named = {name.decode(): text.decode() for name, text in headers if name in (b"cookie", b"authorization")}
+    client = await EventClient.open(port, f"/api/v1/stream/{query}", **named)
+    try:
+        if client.status != 200:
+            refusal = await client.reader.readexactly(int(client.headers["content-length"]))
+            # It repeats what the address names, as for a name that does not exist.
+            return [re.sub(r"unknown (preset|metric type) '[^']*'", "", refusal.decode())]
+        heard = [json.dumps(await client.hear_named("welcome"))]
+        heard.append(json.dumps(await client.hear_named("subscription_confirmed")))
+        publish_from_two_programs()
+        await broadcast_many(published())
+        get_runtime().source_watch.look()
+        get_runtime().hub.broadcast_status("stale")
+        while not heard[-1].startswith('{"event": "status"'):
+            heard.append(json.dumps(await client.hear()))
+        return heard
+    finally:
+        client.cut()
+
+
+async def test_no_event_shows_what_the_client_may_not_see(kinds):
+    await broadcast_many(published())
+    said = ""
+    async with serving(stream_application(get_asgi_application())) as (server, _):
+        port = server.servers[0].sockets[0].getsockname()[1]
+        for kind, headers in kinds.items():
+            for query in EVENT_QUERIES:
+                for text in await events_of(port, query, headers):
+                    # What the client itself has asked for is repeated in its subscription.
+                    shown = re.sub(r'"filters": {[^{}]*}', "", text) if query else text
+                    assert kind == "root" or MARK not in shown, (kind, query, text)
+                    said += text if kind == "root" else ""
+    for name in (TYPE, SOURCE, AGENT, FIELD):
+        assert name in said, name
 
 
 async def test_superuser_hears_what_is_planted(kinds):

@@ -166,6 +166,12 @@ def publishes_a_queued_metric(reader: Workshop, block: Block) -> None:
 
 KNOWN: dict[str, list[Known]] = {
     "README.md": README_BLOCKS,
+    "api.md": [
+        Known("/api/v1/runs/", shell('"runs":')),
+        Known("/api/v1/stream/", shell("event: welcome")),
+        Known("new EventSource", lambda *_: None),  # tests/browser/test_api_docs.py reads a stream
+        Known("/api/v1/dashboards/", shell()),
+    ],
     "backup.md": [
         Known("VACUUM INTO", BACKUP),
         Known("rm -f /var/lib", BACKUP),

@@ -8,6 +8,7 @@ import sys
 import pytest
 import websockets
 
+from tests.support.events import EventClient, metrics_in
 from tests.support.stack import ROOT, Stack, eventually
 
 SERVERS = {
@@ -31,6 +32,26 @@ async def server(request, tmp_path):
     await eventually(stack.answers, 30, every_seconds=0.1)
     yield stack
     stack.stop()
+
+
+async def test_an_event_stream_ends_when_its_client_leaves(server):
+    path = "/api/v1/stream/?types=stream&interval=0.1"
+    client = await EventClient.open(server.port, path)
+    first = await client.hear_named("metric_update")
+    client.cut()
+    again = await EventClient.open(server.port, path, **{"Last-Event-ID": first["id"]})
+    confirmed = await again.hear_named("subscription_confirmed")
+    assert (confirmed["id"], confirmed["data"]["recovered"]) == (first["id"], True)
+    assert metrics_in(await again.hear_named("metric_update"))
+    await eventually(lambda: len(server.get("/api/v1/latest/?types=stream")["metrics"]) == 1, 10)
+    await eventually(lambda: clients_of(server) == 1, 10)
+    again.cut()
+
+
+def clients_of(server):
+    """Return how many clients the process says that it has."""
+    [metric] = server.get("/api/v1/latest/?types=stream")["metrics"]
+    return metric["data"]["clients"]
 
 
 async def hear(ws, type_):

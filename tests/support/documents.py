@@ -20,6 +20,7 @@ DASHBOARDS = DOCS / "dashboards.md"
 SETTINGS = DOCS / "settings.md"
 MONITORING = DOCS / "monitoring.md"
 PRODUCERS = DOCS / "producers.md"
+API = DOCS / "api.md"
 PAGES = sorted([README, CHANGELOG, CONTRIBUTING, *DOCS.glob("*.md")])
 STATIC = ROOT / "metrics_stream" / "static" / "metrics_stream"
 

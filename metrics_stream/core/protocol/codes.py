@@ -79,6 +79,13 @@ class RequestErrorCode(StrEnum):
     RUN_ENDED = "run_ended"  # 409: the run has ended
     TOO_MANY_RUNS = "too_many_runs"  # 409: the token has reached its limit of running test runs
     RUNS_OFF = "runs_off"  # 501: this server records no runs
+    # For reading, and for dashboards, only:
+    INVALID_PARAMETER = "invalid_parameter"  # 400: an unknown parameter of the address, or a value that is not allowed
+    CSRF = "csrf"  # 403: a browser's session without the token of the form
+    NOT_FOUND = "not_found"  # 404: there is no such address or object for this reader
+    CONFLICT = "conflict"  # 409: there is a dashboard with this slug, or a run that goes on
+    INVALID_DASHBOARD = "invalid_dashboard"  # 422: a document that the admin would not accept
+    NO_STREAM = "no_stream"  # 501: this server process has no events to send
 
 
 class ItemErrorCode(StrEnum):

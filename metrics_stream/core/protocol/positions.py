@@ -111,26 +111,26 @@ def position_text(epoch: str, offsets: Mapping[str, int]) -> str:
     return f"{epoch}:{','.join([f'{metric_type}={offset}' for metric_type, offset in offsets.items()])}"
 
 
-def parse_position(text: str) -> Position:
-    """Return the position in `text`; raise ProtocolError if it is malformed."""
+def parse_position(text: str, *, name: str = "resume_from") -> Position:
+    """Return the position in `text`; raise ProtocolError, whose message calls it `name`, if it is malformed."""
     epoch, colon, rest = text.partition(":")
     if not colon or len(text) > MAX_POSITION_LENGTH or not _EPOCH.fullmatch(epoch):
-        raise _invalid_position(text)
-    return Position(epoch, dict(_parse_offsets(text, rest)))
+        raise _invalid_position(name, text)
+    return Position(epoch, dict(_parse_offsets(name, text, rest)))
 
 
-def _parse_offsets(text: str, rest: str) -> Iterator[tuple[str, int]]:
+def _parse_offsets(name: str, text: str, rest: str) -> Iterator[tuple[str, int]]:
     for item in rest.split(",") if rest else ():
         metric_type, _, offset = item.partition("=")
         if not SLUG_PATTERN.fullmatch(metric_type) or not (offset.isascii() and offset.isdigit() and len(offset) < 17):
-            raise _invalid_position(text)
+            raise _invalid_position(name, text)
         if int(offset) > MAX_OFFSET:
-            raise _invalid_position(text)
+            raise _invalid_position(name, text)
         yield metric_type, int(offset)
 
 
-def _invalid_position(text: str) -> ProtocolError:
+def _invalid_position(name: str, text: str) -> ProtocolError:
     return ProtocolError(
         ErrorCode.INVALID_MESSAGE,
-        f"`resume_from` is {quote(text)}; it must be a `position` as the server sent it",
+        f"`{name}` is {quote(text)}; it must be a `position` as the server sent it",
     )

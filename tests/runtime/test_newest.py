@@ -1,10 +1,10 @@
 import asyncio
 
-from metrics_stream.consumers.newest import NewestReader
 from metrics_stream.core.clock_marks import ClockMarks
 from metrics_stream.core.metrics.permission import EVERYTHING
 from metrics_stream.core.protocol.positions import Position
 from metrics_stream.history.memory import MemoryHistory
+from metrics_stream.runtime.newest import NewestReader
 from metrics_stream.runtime.run_sources import RunSources
 from tests.support.history import MANY, Producer, metric
 

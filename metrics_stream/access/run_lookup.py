@@ -1,4 +1,4 @@
-"""The lookups of visible test runs for all pages."""
+"""The lookups of visible test runs, for pages and for the API."""
 
 from __future__ import annotations
 
