@@ -43,6 +43,13 @@ class Submission:
     metrics: dict[int, Metric] = field(default_factory=dict)
     errors: dict[int, ItemError] = field(default_factory=dict)
 
+    @property
+    def valid(self) -> dict[int, Metric]:
+        """The metrics without an error."""
+        if not self.errors:
+            return self.metrics
+        return {index: metric for index, metric in self.metrics.items() if index not in self.errors}
+
     def describe_errors(self) -> list[dict[str, Any]]:
         """Return the errors as the answer lists them."""
         return [
@@ -60,10 +67,11 @@ async def publish(request: HttpRequest, program: Program) -> JsonResponse:
     content_type, body = read_body(request, FORMATS)
     submission = await read_metrics(body, FORMATS[content_type], program)
     await programs.take_metrics(program, len(submission.metrics) + len(submission.errors))
-    submission.errors |= await programs.admit_names(program, submission.metrics)
+    submission.errors |= await programs.admit_types(program, submission.metrics)
+    submission.errors |= await programs.admit_names(program, submission.valid)
     for error in submission.errors.values():
         runtime.telemetry.ingest_metrics_refused[error.code] += 1
-    metrics = {index: metric for index, metric in submission.metrics.items() if index not in submission.errors}
+    metrics = submission.valid
     runtime.clocks.sources.observe(metrics.values(), time.time())
     publication = make_publication_key(program, key, body)
     repeated = publication is not None and programs.is_published(program, publication)

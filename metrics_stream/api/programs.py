@@ -12,7 +12,7 @@ import hashlib
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from channels.db import database_sync_to_async
@@ -29,6 +29,7 @@ from metrics_stream.core.metrics.catalogue import ALL
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.codes import ItemErrorCode, RequestErrorCode
 from metrics_stream.core.rate_limit import TokenBucket
+from metrics_stream.definitions.creation import create_types
 from metrics_stream.limits.guesses import guesses_of_process
 from metrics_stream.limits.shared import Claim, SharedBuckets
 from metrics_stream.models import AccessToken, TokenName
@@ -201,6 +202,31 @@ class PublishingPrograms:
         program.names, program.names_at = names, now
         return refused
 
+    # --- metric types ---
+
+    async def admit_types(self, program: Program, metrics: Mapping[int, Metric]) -> dict[int, ItemError]:
+        """Create the metric types that are new, as many as the program may; return an error for each metric of others.
+
+        Raises RequestRefusedError when they cannot be stored.
+        """
+        new = {metric.metric_type for metric in metrics.values() if metric.metric_type not in program.terms.types}
+        if not new:
+            return {}
+        try:
+            refused = await _create_types(sorted(new), token=program.pk)
+        except DatabaseError as error:
+            faults.note_database("new metric types cannot be stored", error)
+            message = "new metric types cannot be stored; try again later"
+            raise RequestRefusedError(RequestErrorCode.UNAVAILABLE, message, retry_seconds=5) from error
+        created = {slug: item for slug, item in self._settings.catalogue().types.items() if slug in new}
+        program.terms = replace(program.terms, types={**program.terms.types, **created})
+        code = ItemErrorCode.UNKNOWN_METRIC_TYPE
+        return {
+            index: ItemError(code, "metric_type", refused[metric.metric_type])
+            for index, metric in metrics.items()
+            if metric.metric_type in refused
+        }
+
     # --- repeated requests ---
 
     def is_published(self, program: Program, publication: bytes) -> bool:
@@ -242,6 +268,7 @@ def _make_terms(token: AccessToken) -> Terms:
         default_source=token.sources[0] if len(token.sources) == 1 else token.name,
         max_metric_bytes=settings.max_metric_bytes,
         max_fields=settings.ingest_max_fields,
+        creates_types=ALL in token.metric_types and AccessToken.Scope.TYPES in token.scopes,
     )
 
 
@@ -314,6 +341,7 @@ def _find_token(text: str, scope: str, address: str) -> AccessToken | None:
 # Outside Django's shared thread: a slow page must not delay publishing.
 _find = database_sync_to_async(_find_token, thread_sensitive=False)
 _claim = database_sync_to_async(_store_new_names, thread_sensitive=False)
+_create_types = database_sync_to_async(create_types, thread_sensitive=False)
 
 
 # Called with a runtime; the first request makes them.

@@ -33,12 +33,21 @@ async def broadcast(metric_type: str, data: Any, timestamp: Timestamp = None, **
 
     Raises MetricError for a value that cannot be a metric, BroadcastError when the channel layer does not accept it.
     """
+    await _learn_types(metric_type)
     await _publish([make_metric(metric_type, data, timestamp, **beside)])
 
 
 async def broadcast_many(items: Iterable[MetricInput]) -> None:
     """Publish several metrics together, in order; nothing is published when one of them cannot be a metric."""
-    await _publish([make_metric(**read_item(item)) for item in items])
+    read = [read_item(item) for item in items]
+    await _learn_types(*(item["metric_type"] for item in read))
+    await _publish([make_metric(**item) for item in read])
+
+
+async def _learn_types(*metric_types: Any) -> None:
+    from metrics_stream.broadcast import layer
+
+    await layer.learn_types(metric_types)
 
 
 async def _publish(metrics: list[Metric]) -> None:

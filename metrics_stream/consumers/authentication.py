@@ -32,13 +32,18 @@ class Authentication:
         limits: Limits,
         *,
         apply_change: Callable[[], Awaitable[None]],
+        follow: Callable[[], Awaitable[None]],
         close: Callable[[ClientRefusedError], Awaitable[None]],
     ) -> None:
-        """`apply_change` is called when a monitored client has another access, `close` to close the client."""
+        """`apply_change` is called when a monitored client has another access, `close` to close the client.
+
+        `follow` is called after each check of its access.
+        """
         self.credential: Credential = Anybody()
         self._monitor = monitor
         self._limits = limits
         self._apply_change = apply_change
+        self._follow = follow
         self._close = close
         self._deadline: asyncio.Task[None] | None = None
         self._is_monitored = False
@@ -133,6 +138,7 @@ class Authentication:
         if access != self.access:
             self.access = access
             await self._apply_change()
+        await self._follow()
 
     async def refuse(self, refused: AccessRefusedError) -> None:
         """Close the client: its credential gives no access any more."""

@@ -18,7 +18,7 @@ from metrics_stream.core.formatting import quote
 from metrics_stream.core.metrics.catalogue import ALL
 from metrics_stream.core.run_values import read_parameters, read_phase_name, read_test
 
-SCOPES = ("subscribe", "publish", "runs")
+SCOPES = ("subscribe", "publish", "runs", "types")
 """What a token can allow."""
 
 MAX_TERM_LENGTH = 200
