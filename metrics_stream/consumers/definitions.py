@@ -61,8 +61,9 @@ class Definitions:
         *,
         send: Send,
         opening: Opening,
+        known: Catalogue,
     ) -> None:
-        """`opening` is what the client began with."""
+        """`opening` is what the client began with, `known` are the metric types of before its access was looked up."""
         self._client = client
         self._runtime = runtime
         self._authentication = authentication
@@ -70,7 +71,7 @@ class Definitions:
         self._send = send
         self._opening = opening
         self._version = opening.version
-        self._known = (runtime.settings.catalogue(), authentication.access)
+        self._known = (known, authentication.access)
         self._turn = asyncio.Lock()
 
     async def follow(self) -> None:

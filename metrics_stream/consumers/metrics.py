@@ -31,7 +31,7 @@ from metrics_stream.consumers.sink import SocketSink
 from metrics_stream.core.delivery.selection import Selection, check_filters, compile_projection, expand, names_all
 from metrics_stream.core.errors import BusError, ClientRefusedError, NotAuthenticatedError, ProtocolError
 from metrics_stream.core.formatting import format_timestamp
-from metrics_stream.core.metrics.catalogue import ALL
+from metrics_stream.core.metrics.catalogue import ALL, Catalogue
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.metrics.permission import Permit
 from metrics_stream.core.protocol import messages
@@ -72,6 +72,7 @@ class MetricsConsumer(AsyncWebsocketConsumer):
     runtime: Runtime
     _limits: Limits
     _authentication: Authentication
+    _known: Catalogue
 
     # Set once the hub knows the client.
     _is_admitted = False
@@ -104,6 +105,7 @@ class MetricsConsumer(AsyncWebsocketConsumer):
             monitor, self._limits, apply_change=self._apply_access, follow=self._follow, close=self._close_with
         )
         self._is_accepted = True
+        self._known = self.runtime.settings.catalogue()
         try:
             self._limits.find_place(self._address)
             await self._authentication.read_handshake(_headers_of(self.scope), self._address)
@@ -144,9 +146,19 @@ class MetricsConsumer(AsyncWebsocketConsumer):
         hub.turns.assign(client, self._limits.owner)
         client.count_message()  # the welcome
         limits, send = self._limits, self._send
-        session = Session(client, runtime, self._authentication, limits, send, sends_newest=opening.sends_newest)
+        session = Session(
+            client,
+            runtime,
+            self._authentication,
+            limits,
+            send,
+            known=self._known,
+            sends_newest=opening.sends_newest,
+        )
         self._client, self._sink, self._session = client, sink, session
-        self._definitions = Definitions(client, runtime, self._authentication, session, send=send, opening=opening)
+        self._definitions = Definitions(
+            client, runtime, self._authentication, session, send=send, opening=opening, known=self._known
+        )
         self._is_admitted = True
         # Before the monitor knows the client: rights that it takes away would be given back here.
         hub.change(client, Selection((), opening.selection.filters, access.live_permit), opening.delivery)

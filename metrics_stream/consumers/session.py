@@ -28,6 +28,7 @@ from metrics_stream.consumers.replay_sources import open_replay_source
 from metrics_stream.core.delivery.pending import Delivery
 from metrics_stream.core.delivery.selection import Selection
 from metrics_stream.core.errors import AccessRefusedError, BusError, ProtocolError
+from metrics_stream.core.metrics.catalogue import Catalogue
 from metrics_stream.core.protocol import messages
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode, GapReason
 from metrics_stream.core.protocol.parsing import parse_instant
@@ -52,9 +53,10 @@ class Session:
         limits: Limits,
         send: Send,
         *,
+        known: Catalogue,
         sends_newest: bool = True,
     ) -> None:
-        """`send` sends a message to the client; with `sends_newest` a subscription begins with the newest metrics."""
+        """With `sends_newest` a subscription begins with the newest metrics; other types than `known` are new."""
         self._limits = limits
         self._client = client
         self._runtime = runtime
@@ -65,9 +67,9 @@ class Session:
         self._replay: Replay | None = None
         self._is_opening_replay = False
         self._replay_turn = asyncio.Lock()
-        self.wants_all = False
-        """Whether the client also gets the metric types to come."""
-        # The access with which its metric types were last chosen.
+        self.wants_all = False  # also the metric types to come
+        # With which types and access its metric types were last chosen.
+        self._known = known
         self._access = authentication.access
         self._recovery: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -149,7 +151,8 @@ class Session:
                 CloseCode.AUTHENTICATION_EXPIRED, ErrorCode.EXPIRED, "your access has changed; reconnect"
             )
         self._access = access
-        added = set(access.everything).difference(before.everything) if self.wants_all else set()
+        added = set(access.everything).difference(self._known.types) if self.wants_all else set()
+        self._known = self._runtime.settings.catalogue()
         if self._replay is None:
             types = self._visible(self._client.selection.metric_types)
             self._change(replace(self._client.selection, metric_types=types, permit=access.live_permit))

@@ -23,10 +23,6 @@ def _read() -> int:
     return read_definitions()
 
 
-# In a thread of its own: it must not wait for a page that takes long.
-_read_in_thread = database_sync_to_async(_read, thread_sensitive=False)
-
-
 class DefinitionsWatch:
     """Reads the definitions whenever they may have changed; `version` is that of the last reading."""
 
@@ -44,7 +40,8 @@ class DefinitionsWatch:
         """Read what has changed; a database that is away changes nothing."""
         self._is_due.clear()
         try:
-            version = await _read_in_thread()
+            # In a thread of its own: it must not wait for a page that takes long.
+            version = await database_sync_to_async(_read, thread_sensitive=False)()
         except DatabaseError:
             return
         if version != self.version:
