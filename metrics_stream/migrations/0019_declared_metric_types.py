@@ -12,7 +12,7 @@ from metrics_stream.models.changes import historical_bases, installed_only
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('metrics_stream', '0016_presets_of_the_original'),
+        ('metrics_stream', '0017_keys_of_rows'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

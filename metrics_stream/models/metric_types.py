@@ -135,6 +135,8 @@ class MetricTypeDeclaration(models.Model):
             self.slug,
             self.label or label_of(self.slug),
             tuple(field.field for field in self.fields.all()),
+            (*self.key, *self.optional_key),
+            frozenset(self.optional_key),
         )
 
 
