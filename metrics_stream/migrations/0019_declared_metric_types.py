@@ -103,4 +103,14 @@ class Migration(migrations.Migration):
                 'constraints': [models.UniqueConstraint(fields=('metric_type', 'name'), name='one_row_for_each_field')],
             },
         ),
+        migrations.AlterField(
+            model_name='clientpreset',
+            name='metric_types',
+            field=models.JSONField(blank=True, default=list, help_text='What a client gets as soon as it has connected. None: nothing until it subscribes.', validators=[metrics_stream.models.validators.validate_permitted_types]),
+        ),
+        migrations.AlterField(
+            model_name='historicalclientpreset',
+            name='metric_types',
+            field=models.JSONField(blank=True, default=list, help_text='What a client gets as soon as it has connected. None: nothing until it subscribes.', validators=[metrics_stream.models.validators.validate_permitted_types]),
+        ),
     ])
