@@ -210,17 +210,18 @@ class PublishingPrograms:
 
         Raises RequestRefusedError when they cannot be stored.
         """
-        new = {metric.metric_type for metric in metrics.values() if metric.metric_type not in program.terms.types}
+        known = program.terms.types
+        new = dict.fromkeys(metric.metric_type for metric in metrics.values() if metric.metric_type not in known)
         if not new:
             return {}
         try:
-            refused = await _create_types(sorted(new), token=program.pk)
+            refused = await _create_types(list(new), token=program.pk)
         except DatabaseError as error:
             faults.note_database("new metric types cannot be stored", error)
             message = "new metric types cannot be stored; try again later"
             raise RequestRefusedError(RequestErrorCode.UNAVAILABLE, message, retry_seconds=5) from error
         created = {slug: item for slug, item in self._settings.catalogue().types.items() if slug in new}
-        program.terms = replace(program.terms, types={**program.terms.types, **created})
+        program.terms = replace(program.terms, types={**known, **created})
         code = ItemErrorCode.UNKNOWN_METRIC_TYPE
         return {
             index: ItemError(code, "metric_type", refused[metric.metric_type])
