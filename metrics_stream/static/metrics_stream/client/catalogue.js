@@ -55,3 +55,14 @@ export class Catalogue {
     }
   }
 }
+
+/**
+ * Put descriptions of types that came or changed into a list.
+ *
+ * @param {TypeDescription[]} types changed in place
+ * @param {TypeDescription[]} changed
+ */
+export function replaceTypes(types, changed) {
+  const others = types.filter(({ slug }) => changed.every((type) => type.slug !== slug));
+  types.splice(0, types.length, ...others, ...changed);
+}

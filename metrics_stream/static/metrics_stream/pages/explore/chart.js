@@ -127,8 +127,13 @@ export class LineView {
   #take(message) {
     const feed = this.#feed;
     const nowMs = this.#connection.clock.now();
-    if (message.type === "backfill") feed.fill(message);
-    else for (const metric of metricsIn(message)) feed.target.add(metric, nowMs);
+    const { source, key } = this.#chosen;
+    if (message.type === "backfill") {
+      const series = message.series.filter((each) => each.source === source && isKey(keyOfSeries(each), key));
+      feed.fill({ ...message, series });
+    } else {
+      for (const metric of metricsIn(message)) feed.target.add(onlyRow(metric, key), nowMs);
+    }
   }
 
   #draw() {
@@ -150,6 +155,27 @@ export function metricsIn(message) {
 
 function filtersOf(source, key, path) {
   const filters = { sources: source ? [source] : [], fields: [path] };
-  if (key?.agent_id !== undefined) filters.agent_ids = [key.agent_id];
-  return filters;
+  if (key === null) return filters;
+  if (key.agent_id !== undefined) return { ...filters, agent_ids: [key.agent_id] };
+  return { ...filters, keys: Object.fromEntries(Object.entries(key).map(([part, value]) => [part, [value]])) };
+}
+
+// In filters `*` stands for any text, and a row without an optional part is not told from one with it.
+
+function onlyRow(metric, key) {
+  if (key === null || !Array.isArray(metric?.data)) return metric;
+  const isRow = (entry) => Object.entries(key).every(([part, value]) => String(entry?.[part]) === value);
+  const parts = Array.isArray(metric.key) ? metric.key : Object.keys(key);
+  const hasOthers = (entry) => parts.some((part) => entry[part] !== undefined && !(part in key));
+  return { ...metric, data: metric.data.filter((entry) => isRow(entry) && !hasOthers(entry)) };
+}
+
+function keyOfSeries({ key, agent_id: agentId }) {
+  return key ?? (agentId === undefined || agentId === null ? null : { agent_id: agentId });
+}
+
+function isKey(one, other) {
+  if (one === null || other === null) return one === other;
+  const parts = Object.keys({ ...one, ...other });
+  return parts.every((part) => one[part] === other[part]);
 }
