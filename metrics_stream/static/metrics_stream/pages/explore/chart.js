@@ -54,6 +54,8 @@ export class LineView {
     this.#connect(chosen);
     this.#timer = setInterval(() => this.#draw(), DRAW_MS);
     this.#draw();
+    // On a phone the line that was chosen may be far below.
+    this.root.scrollIntoView({ block: "nearest" });
   }
 
   /** Use new labels and units. */

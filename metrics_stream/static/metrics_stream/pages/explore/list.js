@@ -121,6 +121,7 @@ export class List {
     setAttribute(node, "data-stale", ageMs > this.staleMs);
     setAttribute(button, "aria-pressed", line.id === this.chosenId ? "true" : "false");
     setText(button, field?.label ?? line.path);
+    setAttribute(cells.field, "title", line.path.length > 24 ? line.path : null);
     setText(path, field === null || field.label === line.path ? "" : line.path);
     put(cells.row, row.label);
     put(cells.source, row.source);
