@@ -35,11 +35,13 @@ def published(page: Page, stack: Stack) -> Page:
 def test_an_unknown_type_is_listed_and_charted_with_the_mouse_alone(published, stack):
     page = published
     expect(line(page, "depth")).to_be_visible()
-    expect(line(page, "depth").locator(".lines__value")).to_have_text("12")
+    expect(line(page, "depth").locator(".lines__value")).to_have_text("12.0")
     expect(line(page, "depth").locator(".lines__type")).to_have_text("Queue of tests")
     expect(line(page, "waits.p95").locator(".lines__value")).to_have_text("3.50")
     expect(line(page, "state").locator(".lines__value")).to_have_text("busy")
+    page.get_by_role("searchbox").fill("throughput")  # only lines in sight are in the document
     expect(line(page, "Throughput").locator(".lines__value")).to_have_text(re.compile(r"950.tps"))
+    page.get_by_role("searchbox").fill("queue of tests")
     line(page, "depth").click()
     expect(page.get_by_role("heading", name="depth")).to_be_visible()
     expect(page.locator("[data-chart] canvas")).to_be_visible()

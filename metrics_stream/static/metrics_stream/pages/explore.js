@@ -25,7 +25,8 @@ const EMPTY_AFTER_MS = 1_500;
 const KEPT_MS = 900_000;
 
 class ExplorePage {
-  #ordered = { key: "", lines: [] };
+  #found = { key: null, total: 0, lines: [] };
+  #ordered = { found: null, key: "", lines: [] };
   #restTimer = null;
   #welcomedAtMs = null;
 
@@ -99,7 +100,6 @@ class ExplorePage {
   #take(message) {
     if (message.type === "welcome") this.#welcomedAtMs ??= performance.now();
     if (this.catalogue.take(message)) {
-      this.#ordered.key = "";
       this.view.refresh();
       this.#draw();
       return;
@@ -156,7 +156,7 @@ class ExplorePage {
     const lines = this.#findLines(nowMs);
     const { chosen } = this.state;
     this.list.chosenId = chosen === null ? null : (lines.find((line) => isSame(chosenOf(line), chosen))?.id ?? null);
-    const total = this.seen.lines.length;
+    const { total } = this.#found;
     const isSearched = this.state.query !== "";
     setAttribute(this.find("table"), "hidden", total === 0);
     setAttribute(this.find("none-found"), "hidden", total === 0 || lines.length > 0);
@@ -171,15 +171,26 @@ class ExplorePage {
 
   #findLines(nowMs) {
     const { query, sort, isDescending } = this.state;
+    const found = this.#search(query);
     // What changes by itself is sorted anew each time, names only when there are others.
-    const moves = sort === "value" || sort === "age" || sort === "rate";
-    const key = [query, sort, isDescending, this.seen.version, this.catalogue.version].join("\u0000");
-    if (!moves && key === this.#ordered.key) return this.#ordered.lines;
-    const words = query.toLowerCase().split(/\s+/).filter(Boolean);
-    const lines = this.seen.lines.filter((line) => words.every((word) => this.#textOf(line).includes(word)));
-    lines.sort(this.#comparison(sort, isDescending, nowMs));
-    this.#ordered = { key, lines };
-    return lines;
+    if (NUMBERS.has(sort)) return sortByNumber(found, (line) => NUMBERS.get(sort)(line, nowMs), isDescending);
+    const key = [sort, isDescending].join();
+    if (this.#ordered.found !== found || this.#ordered.key !== key) {
+      this.#ordered = { found, key, lines: [...found].sort(this.#comparison(sort, isDescending)) };
+    }
+    return this.#ordered.lines;
+  }
+
+  /** Return the lines that have all words of a query; the same list as long as it would be the same. */
+  #search(query) {
+    const key = [query, this.seen.version, this.catalogue.version].join("\u0000");
+    if (key !== this.#found.key) {
+      const words = query.toLowerCase().split(/\s+/).filter(Boolean);
+      const has = (line) => words.every((word) => this.#textOf(line).includes(word));
+      const all = this.seen.lines;
+      this.#found = { key, total: all.length, lines: words.length ? all.filter(has) : all };
+    }
+    return this.#found.lines;
   }
 
   #textOf({ row, path }) {
@@ -188,14 +199,9 @@ class ExplorePage {
     return [row.metricType, type, row.source, row.label, path, field].join(" ").toLowerCase();
   }
 
-  #comparison(sort, isDescending, nowMs) {
+  #comparison(sort, isDescending) {
     const sign = isDescending ? -1 : 1;
     const named = (name) => (a, b) => sign * compareNames(name(a), name(b)) || compareLines(a, b);
-    const numbered = (number) => {
-      const worst = -sign * Infinity * -1;
-      const of = (line) => number(line) ?? worst;
-      return (a, b) => (of(a) === of(b) ? compareLines(a, b) : sign * (of(a) < of(b) ? -1 : 1));
-    };
     switch (sort) {
       case "field":
         return named(({ row, path }) => this.catalogue.field(row.metricType, path)?.label ?? path);
@@ -203,16 +209,29 @@ class ExplorePage {
         return named(({ row }) => row.label);
       case "source":
         return named(({ row }) => row.source);
-      case "value":
-        return numbered((line) => (typeof valueOf(line) === "number" ? valueOf(line) : null));
-      case "age":
-        return numbered(({ row }) => nowMs - row.receivedAtMs);
-      case "rate":
-        return numbered(({ row }) => row.rate.perSecond(nowMs));
       default:
         return (a, b) => sign * compareLines(a, b);
     }
   }
+}
+
+/** What changes with each metric, by the column. @type {Map<string, (line: Line, nowMs: number) => unknown>} */
+const NUMBERS = new Map([
+  ["value", (line) => valueOf(line)],
+  ["age", ({ row }, nowMs) => nowMs - row.receivedAtMs],
+  ["rate", ({ row }, nowMs) => row.rate.perSecond(nowMs)],
+]);
+
+/** Return lines by their numbers; those without one come last. */
+function sortByNumber(lines, numberOf, isDescending) {
+  const sign = isDescending ? -1 : 1;
+  const numbered = lines.map((line) => {
+    const number = numberOf(line);
+    return { line, number: typeof number === "number" ? sign * number : Infinity };
+  });
+  // Lines with the same number keep their order.
+  numbered.sort((a, b) => (a.number === b.number ? 0 : a.number - b.number));
+  return numbered.map(({ line }) => line);
 }
 
 function chosenOf({ row, path }) {
