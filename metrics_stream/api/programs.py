@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import math
 import time
 from collections.abc import Mapping
@@ -25,8 +26,9 @@ from metrics_stream.conf import StreamSettings, get_settings
 from metrics_stream.core.errors import InvalidTokenError, ItemError, RequestRefusedError, TooManyGuessesError
 from metrics_stream.core.formats.native import Terms
 from metrics_stream.core.lru import LruDict
+from metrics_stream.core.metrics.budget import Overflow, RowBudget
 from metrics_stream.core.metrics.catalogue import ALL
-from metrics_stream.core.metrics.keys import agents_of
+from metrics_stream.core.metrics.keys import AGENT_KEY, agents_of
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.codes import ItemErrorCode, RequestErrorCode
 from metrics_stream.core.rate_limit import TokenBucket
@@ -36,6 +38,8 @@ from metrics_stream.limits.shared import Claim, SharedBuckets
 from metrics_stream.models import AccessToken, TokenName
 from metrics_stream.observation.faults import of_process as faults
 from metrics_stream.runtime.runtime import PerRuntime
+
+logger = logging.getLogger(__name__)
 
 # A revoked token stops publishing after this time at the latest, even when the bus does not announce the revocation.
 FRESH_SECONDS = 3.0
@@ -48,6 +52,8 @@ BURST_SECONDS = 10.0
 
 # Past these limits, the entry that was not used for the longest time is forgotten.
 MAX_TOKENS = 10_000
+# Of so many types and sources of a token the log says that rows are folded.
+MAX_LOGGED_OVERFLOWS = 100
 MAX_PUBLICATIONS = 10_000
 
 SOURCE: str = TokenName.Kind.SOURCE.value
@@ -71,6 +77,9 @@ class Program:
     """Its sources and agents so far; None before they were looked up."""
     names_at: float = -math.inf
     """When they were last looked up."""
+    rows: RowBudget = field(default_factory=lambda: RowBudget(time.monotonic))
+    """The rows that it has published lately."""
+    overflows_logged: set[tuple[str, str]] = field(default_factory=set)
     published: LruDict[bytes, None] = field(default_factory=lambda: LruDict(MAX_PUBLICATIONS))
     """The publication keys of its latest requests that had an Idempotency-Key."""
 
@@ -211,23 +220,42 @@ class PublishingPrograms:
         Raises RequestRefusedError when they cannot be stored.
         """
         known = program.terms.types
-        new = dict.fromkeys(metric.metric_type for metric in metrics.values() if metric.metric_type not in known)
+        new: dict[str, Metric] = {}
+        for metric in metrics.values():
+            if metric.metric_type not in known:
+                new.setdefault(metric.metric_type, metric)
         if not new:
             return {}
         try:
-            refused = await _create_types(list(new), token=program.pk)
+            refused = await _create_types({slug: _key_of(metric) for slug, metric in new.items()}, token=program.pk)
         except DatabaseError as error:
             faults.note_database("new metric types cannot be stored", error)
             message = "new metric types cannot be stored; try again later"
             raise RequestRefusedError(RequestErrorCode.UNAVAILABLE, message, retry_seconds=5) from error
         created = {slug: item for slug, item in self._settings.catalogue().types.items() if slug in new}
         program.terms = replace(program.terms, types={**known, **created})
-        code = ItemErrorCode.UNKNOWN_METRIC_TYPE
-        return {
-            index: ItemError(code, "metric_type", refused[metric.metric_type])
-            for index, metric in metrics.items()
-            if metric.metric_type in refused
-        }
+        errors = {}
+        for index, metric in metrics.items():
+            slug = metric.metric_type
+            if slug in refused:
+                errors[index] = ItemError(ItemErrorCode.UNKNOWN_METRIC_TYPE, "metric_type", refused[slug])
+            elif slug in created and _key_of(metric) != created[slug].key:
+                message = f"`key` is {list(_key_of(metric))}; allowed for {slug}: {list(created[slug].key)}"
+                errors[index] = ItemError(ItemErrorCode.INVALID_ITEM, "key", message)
+        return errors
+
+    # --- rows ---
+
+    @staticmethod
+    def fold_rows(program: Program, metrics: Mapping[int, Metric]) -> tuple[dict[int, Metric], list[Overflow]]:
+        """Return the metrics with rows past the program's budget folded into `(other)`, and where that was done."""
+        kept, overflows = program.rows.apply(metrics.values())
+        for overflow in overflows:
+            place = overflow.metric_type, overflow.source
+            if place not in program.overflows_logged and len(program.overflows_logged) < MAX_LOGGED_OVERFLOWS:
+                program.overflows_logged.add(place)
+                logger.warning("%s: %s (logged once)", program.name, overflow)
+        return dict(zip(metrics, kept, strict=True)), overflows
 
     # --- repeated requests ---
 
@@ -272,6 +300,11 @@ def _make_terms(token: AccessToken) -> Terms:
         max_fields=settings.ingest_max_fields,
         creates_types=ALL in token.metric_types and AccessToken.Scope.TYPES in token.scopes,
     )
+
+
+def _key_of(metric: Metric) -> tuple[str, ...]:
+    """Return the key of a metric's type; agents within an object are rows of their own type."""
+    return () if metric.key == AGENT_KEY else metric.key
 
 
 # --- names ---

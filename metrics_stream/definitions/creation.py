@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 
 from django.db import transaction
@@ -20,16 +20,17 @@ TOO_CLOSE = 0.8
 _BUILT_IN = [item.slug for item in BUILTIN_TYPES]
 
 
-def create_types(slugs: Iterable[str], *, token: int | None = None) -> dict[str, str]:
+def create_types(keys: Mapping[str, Sequence[str]], *, token: int | None = None) -> dict[str, str]:
     """Create the metric types that do not exist; return why, for each that cannot be created.
 
-    `token` is the primary key of the token that publishes, None for a program of this installation. Raises
-    DatabaseError. Afterwards this process knows the types, also those that another one has created meanwhile.
+    `keys` has the names of the key parts of each type, none where its data is an object. `token` is the primary key of
+    the token that publishes, None for a program of this installation. Raises DatabaseError. Afterwards this process
+    knows the types, also those that another one has created meanwhile.
     """
     refused: dict[str, str] = {}
     settings = get_settings()
     read_definitions()
-    unknown = [slug for slug in dict.fromkeys(slugs) if slug not in settings.catalogue().types]
+    unknown = [slug for slug in keys if slug not in settings.catalogue().types]
     if not unknown:
         return refused
     with transaction.atomic():
@@ -50,7 +51,7 @@ def create_types(slugs: Iterable[str], *, token: int | None = None) -> dict[str,
                 refused[slug] = _TOO_MANY.format(quote(slug), MAX_TYPES)
             else:
                 creator = None if token is None else AccessToken.objects.filter(pk=token).first()
-                MetricTypeDeclaration.objects.create(slug=slug, created_by_token=creator)
+                MetricTypeDeclaration.objects.create(slug=slug, key=list(keys[slug]), created_by_token=creator)
                 stored.add(slug)
                 own += 1
     read_definitions()

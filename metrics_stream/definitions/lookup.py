@@ -65,7 +65,7 @@ def _find_or_create(slug: str) -> str:
         return ""
     if _Program.created >= MAX_CREATED:
         return f"this program has created {MAX_CREATED} metric types, which is the limit"
-    reason = create_types([slug]).get(slug, "")
+    reason = create_types({slug: ()}).get(slug, "")
     _Program.created += not reason
     return reason
 

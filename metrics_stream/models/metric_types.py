@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -21,6 +20,7 @@ from metrics_stream.core.metrics.catalogue import (
     Field,
     FieldKind,
     MetricType,
+    find_fault_of_key,
 )
 from metrics_stream.core.metrics.directions import Good
 from metrics_stream.core.metrics.labels import label_of
@@ -32,9 +32,6 @@ from metrics_stream.models.validators import validate_paths, validate_printable
 MAX_TYPES = 200
 """Declared types of an installation: clients get a description of each, and each has a group on the channel layer."""
 
-MAX_KEY_PARTS = 6
-
-_PART = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _BUILT_IN = frozenset(item.slug for item in BUILTIN_TYPES)
 
 
@@ -48,15 +45,8 @@ def validate_new_slug(value: str) -> None:
 
 def validate_key(value: Any) -> None:
     """Accept a list of names of key parts, or an empty list."""
-    if not isinstance(value, list) or len(value) > MAX_KEY_PARTS:
-        raise ValidationError(f"{quote(value)} is not a list of key parts; allowed: at most {MAX_KEY_PARTS} names")
-    for part in value:
-        if not isinstance(part, str) or not _PART.fullmatch(part):
-            raise ValidationError(
-                f"{quote(part)} is not a key part; allowed: lower-case letters, digits and underscores, a letter first"
-            )
-    if len(set(value)) < len(value):
-        raise ValidationError(f"{quote(value)} names a key part twice; allowed: each part once")
+    if fault := find_fault_of_key(value):
+        raise ValidationError(fault)
 
 
 class MetricTypeDeclaration(models.Model):

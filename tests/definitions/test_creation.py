@@ -49,6 +49,38 @@ async def test_a_token_with_the_scope_creates_a_type_by_publishing_it(creator):
     assert (await creator.publish(queue())).status_code == 202
 
 
+def rows(*names, key=("queue",), **changes):
+    return {**queue(), "key": list(key), "data": [{"queue": name, "depth": 1} for name in names], **changes}
+
+
+async def test_rows_come_with_their_key(creator):
+    response = await creator.publish([rows("mail", "print"), rows("fax")])
+    assert response.json() == {"accepted": 2}
+    assert get_settings().catalogue().types["queue"].key == ("queue",)
+    assert [body["data"] for body in await published("queue")] == [
+        [{"queue": "mail", "depth": 1}, {"queue": "print", "depth": 1}],
+        [{"queue": "fax", "depth": 1}],
+    ]
+    assert errors(await creator.publish(queue())) == [(0, "data", "invalid_data")]
+
+
+async def test_a_new_type_has_one_key(creator):
+    response = await creator.publish([rows("mail"), queue(), rows("fax", key=["queue", "depth"])])
+    assert response.json()["accepted"] == 1
+    assert errors(response) == [(1, "key", "invalid_item"), (2, "key", "invalid_item")]
+
+
+@pytest.mark.parametrize("key", [["Big"], ["agent_id"], ["queue", "queue"], "queue", [1], list("abcdefg")], ids=str)
+async def test_what_is_no_key_creates_nothing(creator, key):
+    assert errors(await creator.publish({**rows("mail"), "key": key})) == [(0, "key", "invalid_item")]
+    assert await declared() == {}
+
+
+async def test_rows_without_a_key_are_refused(creator):
+    assert errors(await creator.publish({**queue(), "data": [{"queue": "mail"}]})) == [(0, "data", "invalid_data")]
+    assert await declared() == {}
+
+
 async def test_a_token_without_the_scope_is_told_how_to_get_it(creator):
     await creator.token(name="plain", scopes=["publish"])
     response = await creator.publish([queue(), queue("system")])

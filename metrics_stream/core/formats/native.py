@@ -19,7 +19,7 @@ import msgspec
 from metrics_stream.core.errors import BodyError, ItemError, MetricError, MetricTooBigError
 from metrics_stream.core.formatting import quote
 from metrics_stream.core.metrics.annotations import UNITS, WINDOWS
-from metrics_stream.core.metrics.catalogue import ALL, SLUG_PATTERN, SLUG_RULE, MetricType
+from metrics_stream.core.metrics.catalogue import ALL, SLUG_PATTERN, SLUG_RULE, MetricType, find_fault_of_key
 from metrics_stream.core.metrics.encoding import encode_metric, epoch_seconds
 from metrics_stream.core.metrics.items import rename_data, slug_of
 from metrics_stream.core.metrics.keys import ALLOWED_NAME, agents_of, is_name
@@ -39,7 +39,7 @@ HOW_TO_CREATE = (
 )
 """What to do about an unknown metric type."""
 
-KEYS = ("metric_type", "data", "timestamp", "source", UNITS, WINDOWS)
+KEYS = ("metric_type", "data", "timestamp", "source", UNITS, WINDOWS, "key")
 
 # Integers that do not fit 64 bits: Python can read them, most other programs cannot.
 _LONG_NUMBER = re.compile(rb"\d{19}")
@@ -175,7 +175,11 @@ def read_item(item: Any, terms: Terms, now: float) -> Metric:
         raise item
     item = _check_keys(item)
     slug = slug_of(item["metric_type"]) or ""
-    metric_type = terms.types.get(slug) or _new_type(slug, item["metric_type"], terms)
+    metric_type = terms.types.get(slug) or _new_type(slug, item, terms)
+    if (key := item.get("key")) is not None and key != list(metric_type.key):
+        allowed = f"{list(metric_type.key)}, or none" if metric_type.key else "none, since its data is an object"
+        message = f"`key` is {quote(key)}; allowed for {metric_type.slug}: {allowed}"
+        raise ItemError(ItemErrorCode.INVALID_ITEM, "key", message)
     source = _source(item.get("source"), terms)
     timestamp = _timestamp(item.get("timestamp"), now)
     if fault := _find_too_deep(item["data"], "data", MAX_DEPTH):
@@ -207,16 +211,19 @@ def read_item(item: Any, terms: Terms, now: float) -> Metric:
     return metric
 
 
-def _new_type(slug: str, given: Any, terms: Terms) -> MetricType:
-    """Return a type that the token may create; raise ItemError."""
+def _new_type(slug: str, item: Mapping[str, Any], terms: Terms) -> MetricType:
+    """Return a type that the token may create, with the key that the item has; raise ItemError."""
     if terms.creates_types and SLUG_PATTERN.fullmatch(slug) and slug != ALL:
-        return MetricType(slug, slug)
+        key = item.get("key") or ()
+        if fault := find_fault_of_key(key):
+            raise ItemError(ItemErrorCode.INVALID_ITEM, "key", fault)
+        return MetricType(slug, slug, key=tuple(key))
     allowed = ", ".join(terms.types) or "none"
     more = f" and new ones: {SLUG_RULE}" if terms.creates_types else f". {HOW_TO_CREATE}"
     raise ItemError(
         ItemErrorCode.UNKNOWN_METRIC_TYPE,
         "metric_type",
-        f"unknown metric type {quote(given)}; allowed: {allowed}{more}",
+        f"unknown metric type {quote(item['metric_type'])}; allowed: {allowed}{more}",
     )
 
 

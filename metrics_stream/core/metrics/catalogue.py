@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from metrics_stream.core.formatting import quote
 from metrics_stream.core.metrics.directions import Good, direction_of
 from metrics_stream.core.metrics.keys import AGENT_KEY
 from metrics_stream.core.metrics.paths import splits
@@ -27,6 +28,21 @@ ALL = "all"
 SLUG_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,39}")
 SLUG_RULE = "lower-case letters, digits and underscores, a letter first, at most 40 characters"
 """What SLUG_PATTERN allows, in words."""
+
+MAX_KEY_PARTS = 6
+
+
+def find_fault_of_key(value: Any) -> str:
+    """Return what is wrong with the names of key parts of a new type, and what is allowed; empty if nothing is."""
+    if not isinstance(value, list | tuple) or len(value) > MAX_KEY_PARTS:
+        return f"{quote(value)} is not a list of key parts; allowed: at most {MAX_KEY_PARTS} names"
+    for part in value:
+        if not isinstance(part, str) or not SLUG_PATTERN.fullmatch(part) or part in AGENT_KEY:
+            rule = "lower-case letters, digits and underscores, a letter first, and no `agent_id`"
+            return f"{quote(part)} is not a key part; allowed: {rule}"
+    if len(set(value)) < len(value):
+        return f"{quote(value)} names a key part twice; allowed: each part once"
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +243,7 @@ REQUEST = MetricType(
         Field("received_bytes_total", "Received", "B", "counter"),
         Field("users", "Users", "count", "gauge"),
         Field("status", "Status", "", "text", None),
+        Field("folded_rows", "Rows in (other)", "count", "gauge"),
     ),
     key=("name", "method", "scenario", "group"),
     optional_parts=frozenset({"scenario", "group"}),
@@ -242,6 +259,7 @@ ERROR = MetricType(
         Field("message", "Message", "", "text", None),
         Field("occurrences_total", "Occurrences", "count", "counter"),
         Field("last_at", "Last seen", "", "text", None),
+        Field("folded_rows", "Rows in (other)", "count", "gauge"),
     ),
     key=("name", "method", "message"),
 )
@@ -264,6 +282,7 @@ STREAM = MetricType(
         _milliseconds("loop_lag_p99_ms", "Loop lag p99", "percentile"),
         Field("metrics_dropped_per_second", "Dropped", "/s", "rate"),
         Field("gaps_per_second", "Gaps", "/s", "rate"),
+        Field("rows_folded_per_second", "Rows folded into (other)", "/s", "rate"),
         Field("dropped_by_reason", "Dropped by reason", "", "object", None),
         Field("gaps_by_reason", "Gaps by reason", "", "object", None),
         Field("slow_clients_closed", "Closed as slow", "count", "counter"),
