@@ -61,7 +61,7 @@ async def test_rows_come_with_their_key(creator):
         [{"queue": "mail", "depth": 1}, {"queue": "print", "depth": 1}],
         [{"queue": "fax", "depth": 1}],
     ]
-    assert errors(await creator.publish(queue())) == [(0, "data", "invalid_data")]
+    assert errors(await creator.publish(queue())) == [(0, "data[0].queue", "invalid_data")]
 
 
 async def test_a_new_type_has_one_key(creator):
