@@ -32,8 +32,8 @@ class Authentication:
         limits: Limits,
         *,
         apply_change: Callable[[], Awaitable[None]],
-        follow: Callable[[], Awaitable[None]],
         close: Callable[[ClientRefusedError], Awaitable[None]],
+        follow: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """`apply_change` is called when a monitored client has another access, `close` to close the client.
 
@@ -138,7 +138,8 @@ class Authentication:
         if access != self.access:
             self.access = access
             await self._apply_change()
-        await self._follow()
+        if self._follow is not None:
+            await self._follow()
 
     async def refuse(self, refused: AccessRefusedError) -> None:
         """Close the client: its credential gives no access any more."""

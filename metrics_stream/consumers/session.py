@@ -53,7 +53,7 @@ class Session:
         limits: Limits,
         send: Send,
         *,
-        known: Catalogue,
+        known: Catalogue | None = None,
         sends_newest: bool = True,
     ) -> None:
         """With `sends_newest` a subscription begins with the newest metrics; other types than `known` are new."""
@@ -69,7 +69,7 @@ class Session:
         self._replay_turn = asyncio.Lock()
         self.wants_all = False  # also the metric types to come
         # With which types and access its metric types were last chosen.
-        self._known = known
+        self._known = known or runtime.settings.catalogue()
         self._access = authentication.access
         self._recovery: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
