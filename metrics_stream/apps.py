@@ -20,11 +20,13 @@ class MetricsStreamConfig(AppConfig):
         from metrics_stream import checks  # noqa: F401  importing registers the checks
         from metrics_stream.access import sessions, signals
         from metrics_stream.audit import signals as audit_signals
+        from metrics_stream.definitions import signals as definition_signals
         from metrics_stream.models.changes import complete_history
 
         signals.connect()
         user_logged_in.connect(sessions.begin, dispatch_uid="metrics_stream.access.sessions")
         audit_signals.connect()
+        definition_signals.connect()
         # django-simple-history says that its tables come from the package itself, where `manage.py shell` looks for
         # them in vain and lists each one.
         for model in self.get_models():

@@ -20,9 +20,10 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
 from metrics_stream.core.delivery.frames import MAX_FRAME_BYTES
-from metrics_stream.core.metrics.catalogue import ALL, BUILTIN_TYPES, SLUG_PATTERN, Catalogue, MetricType
+from metrics_stream.core.metrics.catalogue import Catalogue, MetricType
 from metrics_stream.core.metrics.metric import LEAST_METRIC_BYTES, MAX_METRIC_BYTES
 from metrics_stream.core.origins import parse_origin
+from metrics_stream.metric_types import make_catalogue, parse_extra_types
 
 # The characters that channel layers allow in a group name, short enough for a metric type to follow.
 _GROUP_PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,40}")
@@ -185,6 +186,9 @@ class StreamSettings:
     ingest_max_sources: int = 100
     """Sources that one token may publish as."""
 
+    ingest_max_types: int = 20
+    """Metric types that one token with the scope `types` may create."""
+
     ingest_max_agents: int = 1_000
     """Agents that one token may publish."""
 
@@ -240,14 +244,8 @@ class StreamSettings:
     """After this time without new metrics, a page marks a panel as stale."""
 
     def catalogue(self) -> Catalogue:
-        """Return the metric types of this installation."""
-        return _catalogue(self.extra_metric_types)
-
-
-@cache
-def _catalogue(extra_metric_types: tuple[MetricType, ...]) -> Catalogue:
-    # Cached, since it is needed for every metric that is published.
-    return Catalogue(extra_metric_types)
+        """Return the metric types of this installation, as this process knows them now."""
+        return make_catalogue(self.extra_metric_types)
 
 
 def parse_settings(overlay: dict[str, Any]) -> StreamSettings:
@@ -259,7 +257,7 @@ def parse_settings(overlay: dict[str, Any]) -> StreamSettings:
             raise ImproperlyConfigured(
                 f"METRICS_STREAM has an unknown key {key!r}; allowed: {', '.join(sorted(known))}"
             )
-        values[known[key]] = _parse_types(value) if key == "EXTRA_METRIC_TYPES" else _parse_value(key, value)
+        values[known[key]] = parse_extra_types(value) if key == "EXTRA_METRIC_TYPES" else _parse_value(key, value)
     return StreamSettings(**values)
 
 
@@ -297,25 +295,6 @@ def _parse_origins(key: str, value: Any) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or not all(isinstance(origin, str) for origin in value):
         raise ImproperlyConfigured(f"METRICS_STREAM[{key!r}] is {value!r}; it must be a list of origins")
     return tuple(value)
-
-
-def _parse_types(value: Any) -> tuple[MetricType, ...]:
-    if not isinstance(value, dict):
-        raise ImproperlyConfigured(
-            f"METRICS_STREAM['EXTRA_METRIC_TYPES'] is {value!r}; it must be a dict of slug to label"
-        )
-    taken = {ALL, *(item.slug for item in BUILTIN_TYPES)}
-    for slug, label in value.items():
-        if not isinstance(slug, str) or not SLUG_PATTERN.fullmatch(slug):
-            raise ImproperlyConfigured(
-                f"METRICS_STREAM['EXTRA_METRIC_TYPES'] has the slug {slug!r}; a slug is lower-case letters, digits and "
-                "underscores, starts with a letter and has at most 40 characters"
-            )
-        if slug in taken:
-            raise ImproperlyConfigured(f"METRICS_STREAM['EXTRA_METRIC_TYPES'] redefines {slug!r}, which exists already")
-        if not isinstance(label, str) or not label:
-            raise ImproperlyConfigured(f"METRICS_STREAM['EXTRA_METRIC_TYPES'][{slug!r}] must be a label, got {label!r}")
-    return tuple(MetricType(slug, label) for slug, label in value.items())
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Sequence
 from functools import partial
@@ -13,6 +14,7 @@ from django.conf import settings
 from django.urls import NoReverseMatch, get_script_prefix, path, re_path, reverse
 
 from metrics_stream.access.grants import is_open
+from metrics_stream.access.monitor import access_monitor_of
 from metrics_stream.api.requests import with_bounded_bodies
 from metrics_stream.audit.trail import start_trail, stop_trail
 from metrics_stream.bus.bus import declare_server, layer_is_shared
@@ -43,6 +45,9 @@ from metrics_stream.views.status import watch_parts
 
 logger = logging.getLogger(__name__)
 
+# A server starts although its database does not answer.
+START_SECONDS = 3.0
+
 # Those that Django allows under DEBUG.
 LOCAL_HOSTS = [".localhost", "127.0.0.1", "[::1]"]
 
@@ -56,6 +61,11 @@ async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
         if message["type"] == "lifespan.startup":
             try:
                 runtime = get_runtime()
+                # Before the first request: no page may lack a type that exists.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(START_SECONDS):
+                        await runtime.definitions.read()
+                access_monitor_of(runtime)
                 runtime.watch("parts", watch_parts)
                 runtime.watch("clocks", runtime.clocks.watch)
                 runtime.watch("neighbours", partial(runtime.neighbours.watch, installation_id))

@@ -12,7 +12,7 @@ from metrics_stream.api import past_runs, run_list, run_series
 from metrics_stream.api import runs as api_runs
 from metrics_stream.api.run_summary import summary_at
 from metrics_stream.consumers import event_stream
-from metrics_stream.views import accounts, dashboards, exports, run_totals, runs, shares, status
+from metrics_stream.views import accounts, dashboards, explore, exports, run_totals, runs, shares, status
 from metrics_stream.views.security_txt import security_txt
 
 app_name = "metrics_stream"
@@ -26,6 +26,7 @@ urlpatterns = [
     path("runs/<slug:slug>/export.csv", exports.export_csv, name="run_csv"),
     path("runs/<slug:slug>/export.ndjson.gz", exports.export_ndjson, name="run_ndjson"),
     path("runs/<slug:slug>/summary.json", run_totals.summary_file, name="run_summary"),
+    path("explore/", explore.explore, name="explore"),
     path("console/", dashboards.console, name="console"),
     path("login/", accounts.SignIn.as_view(), name="login"),
     path("logout/", accounts.SignOut.as_view(), name="logout"),

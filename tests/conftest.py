@@ -13,9 +13,12 @@ from channels.layers import channel_layers
 from django.db import connections
 
 from metrics_stream.bus import bus
+from metrics_stream.definitions.lookup import forget_program
 from metrics_stream.limits.guesses import forget_guesses
 from metrics_stream.models.access import prefixes
+from metrics_stream.models.known_types import forget_definitions, read_definitions
 from metrics_stream.observation.faults import of_process as faults
+from metrics_stream.runtime import definitions
 from tests.support.postgresql import find_binaries, running_postgresql
 from tests.support.stack import free_port
 
@@ -96,6 +99,23 @@ def no_faults() -> Iterator[None]:
 def uses_written_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Write the uses of tokens and links at once, within the transaction of the test."""
     monkeypatch.setattr("metrics_stream.models.uses.of_process._start", lambda work: work())
+
+
+@pytest.fixture(autouse=True)
+def no_declared_types(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Give every test a process that has read no declared metric type, and a program that has looked up none."""
+
+    def read_where_allowed() -> int:
+        try:
+            return read_definitions()
+        except RuntimeError:  # pytest-django: the test has no database
+            return 0
+
+    monkeypatch.setattr(definitions, "_read", read_where_allowed)
+    forget_definitions()
+    forget_program()
+    yield
+    forget_definitions()
 
 
 @pytest.fixture(autouse=True)

@@ -103,6 +103,11 @@ class Access:
             maker_ids=self.maker_ids | {maker.user_id},
         )
 
+    def only_adds_to(self, before: Access) -> bool:
+        """Return whether it differs from an earlier access only in that it shows more metrics."""
+        grown = replace(before, permit=self.permit, metric_types=self.metric_types, everything=self.everything)
+        return grown == self and self.permit.contains(before.permit)
+
     def visible_types(self, metric_types: Iterable[str]) -> tuple[str, ...]:
         """Return those of the metric types that are at least partly visible, in catalogue order."""
         named = frozenset(metric_types)

@@ -58,7 +58,10 @@ class MonitoredClient(Protocol):
 
 
 class AccessMonitor:
-    """The access of the clients of one process; `places` are those that each user, token and address takes."""
+    """The access of the clients of one process; `places` are those that each user, token and address takes.
+
+    It has the definitions of the process followed, since the access shows the metric types that are defined.
+    """
 
     def __init__(self, runtime: Runtime) -> None:
         self.changes = 0
@@ -73,6 +76,7 @@ class AccessMonitor:
         self._unknown_since: float | None = None
         runtime.watch("access monitor", self._watch)
         runtime.watch("places", self.places.run)
+        runtime.watch("definitions", runtime.definitions.run)
 
     # --- messages ---
 
@@ -148,7 +152,6 @@ class AccessMonitor:
         by_credential: dict[Credential, list[MonitoredClient]] = {}
         for client in self._clients if concerned is None else concerned:
             by_credential.setdefault(client.credential, []).append(client)
-        by_credential.pop(Anybody(), None)
         for credential, clients in by_credential.items():
             try:
                 access = await _resolve(credential)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import timedelta
 
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
+from metrics_stream.core.metrics.catalogue import ALL
 from metrics_stream.models import AccessToken, TestRun, TokenName
 from metrics_stream.runs.lifecycle import OPEN
 
@@ -16,6 +19,17 @@ _MOST_CHARACTERS = 100 - len(" (former, 01234567)")
 def find_token(name: str) -> AccessToken | None:
     """Return the token with this name, or with this prefix: the eight characters after `mst_`."""
     return AccessToken.objects.filter(name=name).first() or AccessToken.objects.filter(prefix=name).first()
+
+
+def check_scopes(scopes: Collection[str], metric_types: Collection[str]) -> None:
+    """Raise ValidationError if a scope would have no effect."""
+    if AccessToken.Scope.TYPES not in scopes:
+        return
+    if AccessToken.Scope.PUBLISH not in scopes or ALL not in metric_types:
+        raise ValidationError(
+            "The scope types lets a program publish metric types that do not exist yet; allowed: together with the "
+            "scope publish and all metric types"
+        )
 
 
 def describe_state(token: AccessToken) -> str:

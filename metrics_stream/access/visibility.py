@@ -10,7 +10,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from metrics_stream.access.grants import Access
 from metrics_stream.conf import get_settings
-from metrics_stream.core.metrics.catalogue import ALL
+from metrics_stream.core.metrics.catalogue import ALL, Catalogue
 from metrics_stream.core.metrics.permission import Permit
 from metrics_stream.models import ClientPreset, Dashboard, Panel, RunSource, TestRun
 from metrics_stream.models.dashboard_content import grant_from, grants_of, is_readable, preset_of
@@ -133,11 +133,14 @@ def visible_runs(access: Access) -> QuerySet[TestRun]:
 # --- names of metrics ---
 
 
-def visible_catalogue(access: Access) -> list[dict[str, Any]]:
-    """Return the metric types that are visible and their visible fields, as data that JSON can hold."""
+def visible_catalogue(access: Access, catalogue: Catalogue | None = None) -> list[dict[str, Any]]:
+    """Return the metric types that are visible and their visible fields, as data that JSON can hold.
+
+    They are those of `catalogue`, by default of the present one.
+    """
     permit = access.page_permit
     found = []
-    for described in get_settings().catalogue().describe():
+    for described in (catalogue or get_settings().catalogue()).describe():
         if (slug := described["slug"]) in access.metric_types:
             names = set(permit.visible_fields((field["name"] for field in described["fields"]), slug))
             found.append({**described, "fields": [field for field in described["fields"] if field["name"] in names]})

@@ -109,7 +109,7 @@ def _with_stored(choices: list[tuple[str, str]], stored: list[Any]) -> list[tupl
     """Return the choices and the stored values that are no longer among them, so that the form shows those."""
     known = {slug for slug, _ in choices}
     lost = [slug for slug in stored if isinstance(slug, str) and slug and slug not in known]
-    return [*choices, *((slug, f"{slug} (not in the settings any more)") for slug in lost)]
+    return [*choices, *((slug, f"{slug} (exists no more)") for slug in lost)]
 
 
 class ClientPresetForm(PresetModelForm):
@@ -150,7 +150,8 @@ class ClientPresetForm(PresetModelForm):
         super().__init__(*args, **kwargs)
         stored = self.instance.metric_types if isinstance(self.instance.metric_types, list) else []
         field = cast(forms.MultipleChoiceField, self.fields["metric_types"])
-        field.choices = _with_stored(get_settings().catalogue().choices(), stored)
+        choices = [(ALL, "All types of a stress test, also later ones"), *get_settings().catalogue().choices()]
+        field.choices = _with_stored(choices, stored)
 
 
 class DashboardForm(DashboardModelForm):

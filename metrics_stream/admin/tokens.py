@@ -16,7 +16,7 @@ from django.template.response import TemplateResponse
 from django.urls import get_script_prefix
 from django.utils import timezone
 
-from metrics_stream.access.tokens import describe_state, release_name
+from metrics_stream.access.tokens import check_scopes, describe_state, release_name
 from metrics_stream.admin.base import AuditedAdmin, access_of_editor
 from metrics_stream.admin.forms import KEY_FILTER, GrantForm, KeyFiltersField, LinesField, latest_expiry, lines
 from metrics_stream.conf import get_settings
@@ -56,6 +56,8 @@ class AccessTokenForm(GrantForm):
 
     may_change_services = False
     """Whether the person may let tokens do more that are bound to no person."""
+    may_declare_types = False
+    """Whether the person may declare metric types, and so let tokens create them."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -82,6 +84,7 @@ class AccessTokenForm(GrantForm):
                 "With the scope subscribe, it would see more than you may see yourself; allowed: metric types, "
                 "sources and rows of which you may see everything"
             )
+        self._check_creation(scopes)
         if self.instance.pk is not None and not self.instance.is_personal and not self.may_change_services:
             before = _grant(self.stored["metric_types"], self.stored["sources"], self.stored["keys"])
             if not (scopes <= set(self.stored["scopes"]) and before.includes(grant)):
@@ -90,6 +93,15 @@ class AccessTokenForm(GrantForm):
                     "metric types and sources"
                 )
         return cleaned
+
+    def _check_creation(self, scopes: set[str]) -> None:
+        """Refuse the scope `types` of those who may not declare types, and where it has no effect."""
+        check_scopes(scopes, self.cleaned_data.get("metric_types", ()))
+        is_new = AccessToken.Scope.TYPES in scopes and AccessToken.Scope.TYPES not in self.stored["scopes"]
+        if is_new and not self.may_declare_types:
+            raise ValidationError(
+                "The scope types creates metric types, which you may not do yourself; allowed: the other scopes"
+            )
 
 
 @admin.register(AccessToken)
@@ -137,6 +149,7 @@ class AccessTokenAdmin(AuditedAdmin):
         form = super().get_form(request, obj, change, **kwargs)
         form.access = access_of_editor(request)
         form.may_change_services = getattr(request.user, "is_superuser", False)
+        form.may_declare_types = request.user.has_perm("metrics_stream.add_metrictypedeclaration")
         return form
 
     def save_model(self, request: HttpRequest, obj: AccessToken, form: Any, change: bool) -> None:

@@ -46,6 +46,13 @@ class Submission:
     notes: list[str] = field(default_factory=list)
     """What the program should know of metrics that were accepted."""
 
+    @property
+    def valid(self) -> dict[int, Metric]:
+        """The metrics without an error."""
+        if not self.errors:
+            return self.metrics
+        return {index: metric for index, metric in self.metrics.items() if index not in self.errors}
+
     def describe_errors(self) -> list[dict[str, Any]]:
         """Return the errors as the answer lists them."""
         return [
@@ -63,11 +70,11 @@ async def publish(request: HttpRequest, program: Program) -> JsonResponse:
     content_type, body = read_body(request, FORMATS)
     submission = await read_metrics(body, FORMATS[content_type], program)
     await programs.take_metrics(program, len(submission.metrics) + len(submission.errors))
-    submission.errors |= await programs.admit_names(program, submission.metrics)
+    submission.errors |= await programs.admit_types(program, submission.metrics)
+    submission.errors |= await programs.admit_names(program, submission.valid)
     for error in submission.errors.values():
         runtime.telemetry.ingest_metrics_refused[error.code] += 1
-    metrics = {index: metric for index, metric in submission.metrics.items() if index not in submission.errors}
-    metrics, overflows = programs.fold_rows(program, metrics)
+    metrics, overflows = programs.fold_rows(program, submission.valid)
     submission.notes += map(str, overflows)
     runtime.telemetry.rows_folded += count_rows(overflows)
     runtime.clocks.sources.observe(metrics.values(), time.time())

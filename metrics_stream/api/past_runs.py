@@ -51,10 +51,11 @@ async def record(request: HttpRequest, program: Program, slug: str) -> JsonRespo
 
     submission = await read_metrics(body, FORMATS[content_type], program, read)
     await programs.take_metrics(program, len(submission.metrics) + len(submission.errors))
-    submission.errors |= await programs.admit_names(program, submission.metrics)
+    submission.errors |= await programs.admit_types(program, submission.metrics)
+    submission.errors |= await programs.admit_names(program, submission.valid)
     for error in submission.errors.values():
         runtime.telemetry.ingest_metrics_refused[error.code] += 1
-    metrics = [metric for index, metric in submission.metrics.items() if index not in submission.errors]
+    metrics = list(submission.valid.values())
     publication = make_publication_key(program, key, body)
     try:
         is_new = await query(_record, run, metrics, None if publication is None else publication.hex(), program.owner)

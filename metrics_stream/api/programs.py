@@ -13,7 +13,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from channels.db import database_sync_to_async
@@ -28,10 +28,11 @@ from metrics_stream.core.formats.native import Terms
 from metrics_stream.core.lru import LruDict
 from metrics_stream.core.metrics.budget import Overflow, RowBudget
 from metrics_stream.core.metrics.catalogue import ALL
-from metrics_stream.core.metrics.keys import agents_of
+from metrics_stream.core.metrics.keys import AGENT_KEY, agents_of
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.codes import ItemErrorCode, RequestErrorCode
 from metrics_stream.core.rate_limit import TokenBucket
+from metrics_stream.definitions.creation import create_types
 from metrics_stream.limits.guesses import guesses_of_process
 from metrics_stream.limits.shared import Claim, SharedBuckets
 from metrics_stream.models import AccessToken, TokenName
@@ -211,6 +212,38 @@ class PublishingPrograms:
         program.names, program.names_at = names, now
         return refused
 
+    # --- metric types ---
+
+    async def admit_types(self, program: Program, metrics: Mapping[int, Metric]) -> dict[int, ItemError]:
+        """Create the metric types that are new, as many as the program may; return an error for each metric of others.
+
+        Raises RequestRefusedError when they cannot be stored.
+        """
+        known = program.terms.types
+        new: dict[str, Metric] = {}
+        for metric in metrics.values():
+            if metric.metric_type not in known:
+                new.setdefault(metric.metric_type, metric)
+        if not new:
+            return {}
+        try:
+            refused = await _create_types({slug: _key_of(metric) for slug, metric in new.items()}, token=program.pk)
+        except DatabaseError as error:
+            faults.note_database("new metric types cannot be stored", error)
+            message = "new metric types cannot be stored; try again later"
+            raise RequestRefusedError(RequestErrorCode.UNAVAILABLE, message, retry_seconds=5) from error
+        created = {slug: item for slug, item in self._settings.catalogue().types.items() if slug in new}
+        program.terms = replace(program.terms, types={**known, **created})
+        errors = {}
+        for index, metric in metrics.items():
+            slug = metric.metric_type
+            if slug in refused:
+                errors[index] = ItemError(ItemErrorCode.UNKNOWN_METRIC_TYPE, "metric_type", refused[slug])
+            elif slug in created and _key_of(metric) != created[slug].key:
+                message = f"`key` is {list(_key_of(metric))}; allowed for {slug}: {list(created[slug].key)}"
+                errors[index] = ItemError(ItemErrorCode.INVALID_ITEM, "key", message)
+        return errors
+
     # --- rows ---
 
     @staticmethod
@@ -265,7 +298,13 @@ def _make_terms(token: AccessToken) -> Terms:
         default_source=token.sources[0] if len(token.sources) == 1 else token.name,
         max_metric_bytes=settings.max_metric_bytes,
         max_fields=settings.ingest_max_fields,
+        creates_types=ALL in token.metric_types and AccessToken.Scope.TYPES in token.scopes,
     )
+
+
+def _key_of(metric: Metric) -> tuple[str, ...]:
+    """Return the key of a metric's type; agents within an object are rows of their own type."""
+    return () if metric.key == AGENT_KEY else metric.key
 
 
 # --- names ---
@@ -337,6 +376,7 @@ def _find_token(text: str, scope: str, address: str) -> AccessToken | None:
 # Outside Django's shared thread: a slow page must not delay publishing.
 _find = database_sync_to_async(_find_token, thread_sensitive=False)
 _claim = database_sync_to_async(_store_new_names, thread_sensitive=False)
+_create_types = database_sync_to_async(create_types, thread_sensitive=False)
 
 
 # Called with a runtime; the first request makes them.

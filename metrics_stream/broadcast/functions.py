@@ -37,12 +37,21 @@ async def broadcast(metric_type: str, data: Any, timestamp: Timestamp = None, **
 
     Raises MetricError for a value that cannot be a metric, BroadcastError when the channel layer does not accept it.
     """
+    await _learn_types(metric_type)
     await _publish(_make_metrics(metric_type, data, timestamp, **beside))
 
 
 async def broadcast_many(items: Iterable[MetricInput]) -> None:
     """Publish several metrics together, in order; nothing is published when one of them cannot be a metric."""
-    await _publish([metric for item in items for metric in _make_metrics(**read_item(item))])
+    read = [read_item(item) for item in items]
+    await _learn_types(*(item["metric_type"] for item in read))
+    await _publish([metric for item in read for metric in _make_metrics(**item)])
+
+
+async def _learn_types(*metric_types: Any) -> None:
+    from metrics_stream.broadcast import layer
+
+    await layer.learn_types(metric_types)
 
 
 def _make_metrics(metric_type: str, data: Any, timestamp: Timestamp = None, **beside: Unpack[Beside]) -> list[Metric]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar, Unpack
+from typing import Any, TypeVar, Unpack
 
 from metrics_stream.broadcast.run_block import RunOptions, RunStore
 from metrics_stream.broadcast.transport import Batch, Outcome, Sender, Timestamp
@@ -15,10 +16,13 @@ from metrics_stream.conf import get_settings
 from metrics_stream.core.errors import BroadcastError, BusError, MetricError
 from metrics_stream.core.formatting import quote
 from metrics_stream.core.metrics.annotations import Beside
+from metrics_stream.core.metrics.catalogue import SLUG_PATTERN, SLUG_RULE, MetricType
 from metrics_stream.core.metrics.encoding import encode_metric, encode_metrics, epoch_seconds
 from metrics_stream.core.metrics.items import slug_of
 from metrics_stream.core.metrics.metric import Metric
+from metrics_stream.definitions.lookup import keep_up, learn_type
 from metrics_stream.history import open_history
+from metrics_stream.metric_types import is_declared
 
 
 def make_metric(metric_type: str, data: object, timestamp: Timestamp = None, **beside: Unpack[Beside]) -> Metric:
@@ -36,10 +40,9 @@ T = TypeVar("T")
 
 def _encode(encode: Callable[..., T], metric_type: str, data: object, timestamp: Timestamp, beside: Beside) -> T:
     settings = get_settings()
-    types = settings.catalogue().types
-    known = types.get(slug_of(metric_type) or "")
-    if known is None:
-        raise MetricError(f"unknown metric type {quote(metric_type)}; allowed: {', '.join(types)}")
+    known = settings.catalogue().types.get(slug_of(metric_type) or "") or _learn(metric_type)
+    if is_declared(known):
+        keep_up()
     source = beside.get("source")
     return encode(
         known,
@@ -50,6 +53,24 @@ def _encode(encode: Callable[..., T], metric_type: str, data: object, timestamp:
         units=beside.get("units"),
         windows=beside.get("windows"),
     )
+
+
+def _learn(metric_type: str) -> MetricType:
+    """Return a metric type that is in the database, or is created there; raise MetricError."""
+    slug = slug_of(metric_type) or ""
+    reason = learn_type(slug) if SLUG_PATTERN.fullmatch(slug) else SLUG_RULE
+    types = get_settings().catalogue().types
+    if reason or slug not in types:
+        raise MetricError(f"unknown metric type {quote(metric_type)}; allowed: {', '.join(types)}; {reason}")
+    return types[slug]
+
+
+async def learn_types(metric_types: Iterable[Any]) -> None:
+    """Look up the metric types that this process does not know, without making the event loop wait."""
+    types = get_settings().catalogue().types
+    for slug in {slug_of(item) or "" for item in metric_types}:
+        if slug not in types and SLUG_PATTERN.fullmatch(slug):
+            await asyncio.to_thread(learn_type, slug)
 
 
 async def publish(metrics: Sequence[Metric]) -> None:

@@ -17,11 +17,10 @@ import msgspec
 from channels.layers import InMemoryChannelLayer, get_channel_layer
 
 from metrics_stream.bus.messages import (
-    AccessChanged,
     CanaryMessage,
-    CloseClient,
     Message,
     StatsRequest,
+    ToProcesses,
     decode,
     encode,
     encode_publication,
@@ -251,7 +250,7 @@ class Bus:
         content = {"type": "stats.reply", "payload": msgspec.json.encode(answer)}
         await self._call(self._layer.send(request.reply_to, content), "answer a request")
 
-    async def tell_processes(self, message: AccessChanged | CloseClient) -> None:
+    async def tell_processes(self, message: ToProcesses) -> None:
         """Send a message to every server process; raise BusError when the layer fails or is too slow."""
         await self._call(self._layer.group_send(self._control_group, encode(message)), "tell the server processes")
 

@@ -5,6 +5,7 @@
 | `metrics.publish` | Published | metrics of one type |
 | `stats.request` | StatsRequest | asks the server processes for statistics, or about one client |
 | `access.changed` | AccessChanged | permissions have changed |
+| `definitions.changed` | DefinitionsChanged | a metric type or a preset has changed |
 | `client.close` | CloseClient | closes a client of any process |
 | `bus.canary` | CanaryMessage | from a process to itself: shows that the layer carries messages |
 
@@ -50,6 +51,11 @@ class AccessChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class DefinitionsChanged:
+    """Tell that a declared metric type or a preset has changed; what has changed is in the database."""
+
+
+@dataclass(frozen=True, slots=True)
 class CloseClient:
     """Close a client, in the process that it is connected to."""
 
@@ -80,7 +86,10 @@ class Published:
     """The program that made the metrics, for people."""
 
 
-Message = Published | StatsRequest | AccessChanged | CloseClient | CanaryMessage
+ToProcesses = AccessChanged | DefinitionsChanged | CloseClient
+"""What is told to all server processes."""
+
+Message = Published | StatsRequest | ToProcesses | CanaryMessage
 
 
 def encode_publication(publication: Publication, place: Placed | None) -> dict[str, Any]:
@@ -97,7 +106,7 @@ def encode_publication(publication: Publication, place: Placed | None) -> dict[s
     return content
 
 
-def encode(message: StatsRequest | AccessChanged | CloseClient | CanaryMessage) -> dict[str, Any]:
+def encode(message: StatsRequest | ToProcesses | CanaryMessage) -> dict[str, Any]:
     """Return the layer message of any other message."""
     match message:
         case StatsRequest(reply_to, None):
@@ -106,6 +115,8 @@ def encode(message: StatsRequest | AccessChanged | CloseClient | CanaryMessage) 
             return {"type": "stats.request", "reply_to": reply_to, "question": _encode_question(question)}
         case AccessChanged(owner):
             return {"type": "access.changed"} if owner is None else {"type": "access.changed", "owner": owner}
+        case DefinitionsChanged():
+            return {"type": "definitions.changed"}
         case CloseClient(client_id, reason):
             return {"type": "client.close", "client_id": client_id, "reason": reason}
         case CanaryMessage(number):
@@ -141,6 +152,7 @@ _READERS: dict[Any, Callable[[dict[str, Any]], Message]] = {
     "metrics.publish": _read_published,
     "stats.request": _read_stats_request,
     "access.changed": lambda content: AccessChanged(content.get("owner")),
+    "definitions.changed": lambda _: DefinitionsChanged(),
     "client.close": lambda content: CloseClient(content["client_id"], content["reason"]),
     "bus.canary": lambda content: CanaryMessage(content["number"]),
 }

@@ -1,7 +1,8 @@
 """Messages and questions from synchronous code to every server process.
 
-Tell them that permissions have changed or that a client must go; ask which clients are connected; read the newest
-metrics of the history. Call the functions that ask or read from threads only, never in the event loop of a server.
+Tell them that permissions or definitions have changed, or that a client must go; ask which clients are connected; read
+the newest metrics of the history. Call the functions that ask or read from threads only, never in the event loop of a
+server.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from metrics_stream.bus.bus import Bus, layer_is_shared, listening_loop
-from metrics_stream.bus.messages import AccessChanged, CloseClient
+from metrics_stream.bus.messages import ToProcesses
 from metrics_stream.conf import get_settings
 from metrics_stream.core.delivery.explanation import Question
 from metrics_stream.core.errors import BusError, NotSharedError
@@ -34,7 +35,7 @@ GATHER_SECONDS = 0.7
 ANSWER_SECONDS = 2.0
 
 
-def tell_servers(message: AccessChanged | CloseClient) -> bool:
+def tell_servers(message: ToProcesses) -> bool:
     """Send a message to all server processes; return whether it was sent.
 
     Never raise, and take at most TELL_SECONDS.
@@ -48,7 +49,7 @@ def tell_servers(message: AccessChanged | CloseClient) -> bool:
     except NotSharedError:
         return False  # no server runs, so there is nothing to tell
     except (BusError, TimeoutError) as error:
-        logger.warning("the server processes could not be told that access has changed: %s", error)
+        logger.warning("the server processes could not be told of a change: %s", error)
         return False
     return True
 
@@ -135,7 +136,7 @@ async def _run_and_disconnect(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
                 await _bus().reset()
 
 
-async def _send_to_processes(message: AccessChanged | CloseClient) -> None:
+async def _send_to_processes(message: ToProcesses) -> None:
     bus = _bus()
     bus.check_reach()
     await bus.tell_processes(message)

@@ -34,16 +34,18 @@ class Authentication:
         apply_change: Callable[[], Awaitable[None]],
         close: Callable[[ClientRefusedError], Awaitable[None]],
         door: str = "WebSocket",
+        follow: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """`apply_change` is called when a monitored client has another access, `close` to close the client.
 
-        The audit log names the `door` through which a token came.
+        The audit log names the `door` through which a token came. `follow` is called after each check of its access.
         """
         self._door = door
         self.credential: Credential = Anybody()
         self._monitor = monitor
         self._limits = limits
         self._apply_change = apply_change
+        self._follow = follow
         self._close = close
         self._deadline: asyncio.Task[None] | None = None
         self._is_monitored = False
@@ -143,6 +145,8 @@ class Authentication:
         if access != self.access:
             self.access = access
             await self._apply_change()
+        if self._follow is not None:
+            await self._follow()
 
     async def refuse(self, refused: AccessRefusedError) -> None:
         """Close the client: its credential gives no access any more."""

@@ -10,8 +10,8 @@ import msgspec
 from msgspec import Meta
 
 from metrics_stream.access.grants import Access
+from metrics_stream.consumers.past import Past
 from metrics_stream.consumers.query import Opening, read_opening
-from metrics_stream.consumers.session import Past
 from metrics_stream.core.delivery.selection import Selection, check_filters, expand
 from metrics_stream.core.errors import ProtocolError
 from metrics_stream.core.formats.queries import Keys, ShortText
@@ -47,19 +47,20 @@ class StreamQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def read_stream_query(
-    query: StreamQuery, access: Access, *, last_event_id: str | None, max_terms: int
-) -> tuple[Opening, Past]:
-    """Return what a client begins with, as far as it is visible, and what it asks for of the past.
+    query: StreamQuery, access: Access, *, last_event_id: str | None, max_terms: int, version: int = -1
+) -> tuple[Opening, Opening]:
+    """Return what the preset gives, and what the client begins with, as far as they are visible.
 
-    Raises ProtocolError for what is wrong.
+    `version` is that of the definitions before the call. Raises ProtocolError for what is wrong.
     """
     preset = urlencode({"preset": query.preset or ""}).encode()
-    opening = await read_opening(preset, access, max_terms=max_terms)
+    opening = await read_opening(preset, access, max_terms=max_terms, version=version)
     filters = opening.selection.filters
     given = {name: getattr(query, name) for name in Filters.__struct_fields__ if getattr(query, name, None)}
     filters = check_filters(msgspec.structs.replace(filters, **given), max_terms=max_terms)
-    metric_types = opening.selection.metric_types
+    metric_types, wanted = opening.selection.metric_types, opening.wanted
     if query.types or not metric_types:
+        wanted = frozenset(map(str.lower, query.types or (ALL,)))
         known, problem = expand(query.types or (ALL,), access.metric_types, access.everything)
         if problem:
             raise ProtocolError(ErrorCode.UNKNOWN_METRIC_TYPE, problem)
@@ -74,4 +75,4 @@ async def read_stream_query(
     position = last_event_id or query.last_event_id
     past = Past() if not position else Past(resume_from=parse_position(position, name="Last-Event-ID"))
     selection = Selection(metric_types, filters, access.live_permit)
-    return replace(opening, selection=selection, delivery=delivery), past
+    return opening, replace(opening, wanted=wanted, selection=selection, delivery=delivery, past=past)

@@ -21,16 +21,18 @@ from msgspec import UNSET
 from metrics_stream.access.monitor import access_monitor_of
 from metrics_stream.access.refusals import refuse
 from metrics_stream.consumers.authentication import Authentication
+from metrics_stream.consumers.definitions import Definitions
 from metrics_stream.consumers.event_query import StreamQuery, read_stream_query
 from metrics_stream.consumers.limits import Limits
 from metrics_stream.consumers.query import Opening
-from metrics_stream.consumers.session import Past, Session
+from metrics_stream.consumers.session import Session
 from metrics_stream.consumers.sink import EXPLAIN_SECONDS, SocketSink
 from metrics_stream.core.delivery.selection import Selection
 from metrics_stream.core.errors import ClientRefusedError, ProtocolError, RequestRefusedError, TooManyGuessesError
 from metrics_stream.core.formats.operations import EVENTS, describes
 from metrics_stream.core.formats.queries import read_query
 from metrics_stream.core.formatting import format_timestamp
+from metrics_stream.core.metrics.catalogue import ALL
 from metrics_stream.core.protocol import events, messages
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode, RequestErrorCode
 from metrics_stream.core.protocol.prepared_message import PreparedMessage
@@ -108,14 +110,20 @@ class EventStream:
         monitor = access_monitor_of(runtime)
         self._limits = Limits(runtime, monitor)
         self._authentication = Authentication(
-            monitor, self._limits, apply_change=self._apply_access, close=self._close_with, door="events"
+            monitor,
+            self._limits,
+            apply_change=self._apply_access,
+            follow=self._follow,
+            close=self._close_with,
+            door="events",
         )
-        self._opening = Opening()
-        self._past = Past()
+        self._known = runtime.settings.catalogue()
+        self._preset = self._opening = Opening()
         self._ended = asyncio.Event()
         self._send: Send = _no_messages
         self._client: Client | None = None
         self._session: Session | None = None
+        self._definitions: Definitions | None = None
 
     async def admit(self, headers: Mapping[str, str], query: StreamQuery) -> None:
         """Give the client its places and read what it asks for; raise ClientRefusedError or ProtocolError.
@@ -128,11 +136,12 @@ class EventStream:
             self._limits.find_place(self._address)
             await self._authentication.read_handshake(headers, self._address, may_have_session=is_own)
             access = self._authentication.access
-            self._opening, self._past = await read_stream_query(
+            self._preset, self._opening = await read_stream_query(
                 query,
                 access,
                 last_event_id=headers.get("last-event-id"),
                 max_terms=self._runtime.settings.max_filter_terms,
+                version=self._runtime.definitions.version,
             )
         except BaseException:
             self.forget()
@@ -186,7 +195,23 @@ class EventStream:
         hub.turns.assign(client, self._limits.owner)
         client.count_message()  # the welcome
         session = Session(
-            client, runtime, self._authentication, self._limits, self._tell, sends_newest=opening.sends_newest
+            client,
+            runtime,
+            self._authentication,
+            self._limits,
+            self._tell,
+            known=self._known,
+            sends_newest=opening.sends_newest,
+        )
+        # Parameters that replace values of the preset stay in force when the preset changes.
+        self._definitions = Definitions(
+            client,
+            runtime,
+            self._authentication,
+            session,
+            send=self._tell,
+            opening=self._preset,
+            known=self._known,
         )
         self._client, self._session, self._sink = client, session, sink
         # Before the monitor knows the client: rights that it takes away would be given back here.
@@ -194,7 +219,8 @@ class EventStream:
         self._authentication.start_monitoring()
         if runtime.bus_watch.state == "stale":
             await self._tell(messages.Status(bus="stale"))
-        await session.subscribe(frozenset(opening.selection.metric_types), self._past, UNSET)
+        wanted = frozenset(opening.selection.metric_types)
+        await session.subscribe(wanted, opening.past, UNSET, everything=ALL in opening.wanted)
 
     async def _beat(self) -> None:
         """Keep the connection open, and tell the position, so that a quiet client resumes from where it is."""
@@ -222,6 +248,11 @@ class EventStream:
         assert self._session is not None, "a client of the hub has a session"
         self._client.rename(self._authentication.access.who)
         await self._session.apply_access()
+
+    async def _follow(self) -> None:
+        """Tell the client of metric types and of its preset what has changed."""
+        if self._definitions is not None:
+            await self._definitions.follow()
 
     async def _close_with(self, refused: ClientRefusedError) -> None:
         """Send the reason and end the response."""

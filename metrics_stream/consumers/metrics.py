@@ -9,11 +9,9 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import msgspec
 import structlog
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.db import DatabaseError
@@ -22,13 +20,17 @@ from msgspec import UNSET
 from metrics_stream.access.monitor import access_monitor_of
 from metrics_stream.audit.trail import Action, note
 from metrics_stream.consumers.authentication import Authentication
+from metrics_stream.consumers.definitions import Definitions
+from metrics_stream.consumers.latest import send_latest
 from metrics_stream.consumers.limits import Limits
+from metrics_stream.consumers.past import Past
 from metrics_stream.consumers.query import Opening, read_opening
-from metrics_stream.consumers.session import Past, Session
+from metrics_stream.consumers.session import Session
 from metrics_stream.consumers.sink import SocketSink
-from metrics_stream.core.delivery.selection import Projection, Selection, check_filters, compile_projection, expand
+from metrics_stream.core.delivery.selection import Selection, check_filters, compile_projection, expand, names_all
 from metrics_stream.core.errors import BusError, ClientRefusedError, NotAuthenticatedError, ProtocolError
 from metrics_stream.core.formatting import format_timestamp
+from metrics_stream.core.metrics.catalogue import ALL, Catalogue
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.metrics.permission import Permit
 from metrics_stream.core.protocol import messages
@@ -37,17 +39,11 @@ from metrics_stream.core.protocol.parsing import encode, read
 from metrics_stream.core.protocol.prepared_message import EXTENSION
 from metrics_stream.hub.clients import Client
 from metrics_stream.hub.inspection import subscription_of
-from metrics_stream.hub.views import project_metric
 from metrics_stream.observation.faults import of_process as faults
-from metrics_stream.pacing import Pace
 from metrics_stream.runtime.newest import newest_reader_of
 from metrics_stream.runtime.runtime import Runtime, get_runtime
 
 logger = logging.getLogger(__name__)
-
-# A part of the reply to `get_latest`: each is made for one client alone, so others wait for it.
-LATEST_METRICS = 250
-LATEST_BYTES = 125_000
 
 Handler = Callable[["MetricsConsumer", Any], Awaitable[None]]
 
@@ -76,12 +72,14 @@ class MetricsConsumer(AsyncWebsocketConsumer):
     runtime: Runtime
     _limits: Limits
     _authentication: Authentication
+    _known: Catalogue
 
     # Set once the hub knows the client.
     _is_admitted = False
     _client: Client
     _sink: SocketSink
     _session: Session
+    _definitions: Definitions
 
     _is_closing = False
 
@@ -104,9 +102,10 @@ class MetricsConsumer(AsyncWebsocketConsumer):
         monitor = access_monitor_of(self.runtime)
         self._limits = Limits(self.runtime, monitor)
         self._authentication = Authentication(
-            monitor, self._limits, apply_change=self._apply_access, close=self._close_with
+            monitor, self._limits, apply_change=self._apply_access, follow=self._follow, close=self._close_with
         )
         self._is_accepted = True
+        self._known = self.runtime.settings.catalogue()
         try:
             self._limits.find_place(self._address)
             await self._authentication.read_handshake(_headers_of(self.scope), self._address)
@@ -128,8 +127,9 @@ class MetricsConsumer(AsyncWebsocketConsumer):
         runtime, hub, access = self.runtime, self.runtime.hub, self._authentication.access
         opening, problem = Opening(), None
         try:
-            max_terms = runtime.settings.max_filter_terms
-            opening = await read_opening(self.scope["query_string"], access, max_terms=max_terms)
+            max_terms, version = runtime.settings.max_filter_terms, runtime.definitions.version
+            query: bytes = self.scope["query_string"]
+            opening = await read_opening(query, access, max_terms=max_terms, version=version)
         except ProtocolError as error:
             problem = error
         if self._is_closing:
@@ -146,8 +146,19 @@ class MetricsConsumer(AsyncWebsocketConsumer):
         hub.turns.assign(client, self._limits.owner)
         client.count_message()  # the welcome
         limits, send = self._limits, self._send
-        session = Session(client, runtime, self._authentication, limits, send, sends_newest=opening.sends_newest)
+        session = Session(
+            client,
+            runtime,
+            self._authentication,
+            limits,
+            send,
+            known=self._known,
+            sends_newest=opening.sends_newest,
+        )
         self._client, self._sink, self._session = client, sink, session
+        self._definitions = Definitions(
+            client, runtime, self._authentication, session, send=send, opening=opening, known=self._known
+        )
         self._is_admitted = True
         # Before the monitor knows the client: rights that it takes away would be given back here.
         hub.change(client, Selection((), opening.selection.filters, access.live_permit), opening.delivery)
@@ -157,7 +168,7 @@ class MetricsConsumer(AsyncWebsocketConsumer):
         if runtime.bus_watch.state == "stale":
             await self._send(messages.Status(bus="stale"))
         if opening.selection.metric_types:
-            session.start(opening.selection, opening.past)
+            session.start(opening.selection, opening.past, everything=ALL in opening.wanted)
 
     async def _send_welcome(self, client_id: str, subscription: messages.Subscription, ref: messages.Ref) -> None:
         await self._send(
@@ -179,6 +190,11 @@ class MetricsConsumer(AsyncWebsocketConsumer):
             await self._session.apply_access()
         except ClientRefusedError as refused:
             await self._close_with(refused)
+
+    async def _follow(self) -> None:
+        """Tell the client of metric types and of its preset what has changed."""
+        if not self._is_gone:
+            await self._definitions.follow()
 
     # --- the end ---
 
@@ -280,13 +296,16 @@ class MetricsConsumer(AsyncWebsocketConsumer):
 
     @handles(messages.Subscribe)
     async def _subscribe(self, message: messages.Subscribe) -> None:
-        await self._session.subscribe(self._expand(message.metric_types), Past.of(message), message.ref)
+        everything = names_all(message.metric_types)
+        types = self._expand(message.metric_types)
+        await self._session.subscribe(types, Past.of(message), message.ref, everything=everything)
 
     @handles(messages.Unsubscribe)
     async def _unsubscribe(self, message: messages.Unsubscribe) -> None:
         # Unsubscribing from `all` removes every type, also those that `all` does not subscribe to.
         visible = self._authentication.access.metric_types
-        await self._session.unsubscribe(self._expand(message.metric_types, everything=visible), message.ref)
+        types = self._expand(message.metric_types, everything=visible)
+        await self._session.unsubscribe(types, message.ref, everything=names_all(message.metric_types))
 
     def _expand(self, metric_types: tuple[str, ...], everything: tuple[str, ...] | None = None) -> frozenset[str]:
         access = self._authentication.access
@@ -325,21 +344,13 @@ class MetricsConsumer(AsyncWebsocketConsumer):
         asked = self._expand(message.metric_types)
         async with self._limits.look_back():
             newest = await self._read_newest(asked)
-        rest, pace = deque(metric for metric in newest if metric.metric_type in asked), Pace()
-        while True:
-            # The access of this moment: it may have changed during the read, or since the last frame.
-            metric_types = self._authentication.visible_types(asked)
-            data = _take_bodies(rest, compile_projection(self._client.selection.filters, self._permit))
-            if data or not rest:
-                await self._send(
-                    messages.Latest(
-                        metric_types=metric_types, count=len(data), data=data, done=not rest, ref=message.ref
-                    )
-                )
-            if not rest:
-                return
-            # Other clients' frames before the next part.
-            await pace.pause_if_due()
+        await send_latest(
+            [metric for metric in newest if metric.metric_type in asked],
+            visible=lambda: self._authentication.visible_types(asked),
+            projection=lambda: compile_projection(self._client.selection.filters, self._permit),
+            send=self._send,
+            ref=message.ref,
+        )
 
     @property
     def _permit(self) -> Permit:
@@ -382,18 +393,6 @@ class MetricsConsumer(AsyncWebsocketConsumer):
     @handles(messages.Live)
     async def _live(self, message: messages.Live) -> None:
         await self._session.live(message)
-
-
-def _take_bodies(metrics: deque[Metric], project: Projection) -> list[msgspec.Raw]:
-    """Take as many metrics as one frame may have from the front, and return what `project` leaves of them."""
-    bodies: list[msgspec.Raw] = []
-    size = count = 0
-    while metrics and count < LATEST_METRICS and size < LATEST_BYTES:
-        count += 1
-        if (body := project_metric(metrics.popleft(), project)) is not None:
-            bodies.append(msgspec.Raw(body))
-            size += len(body)
-    return bodies
 
 
 def _headers_of(scope: Any) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -15,7 +15,7 @@ from msgspec import UNSET
 
 from metrics_stream.access.grants import Access
 from metrics_stream.access.visibility import find_preset
-from metrics_stream.consumers.session import Past
+from metrics_stream.consumers.past import Past
 from metrics_stream.core.delivery.pending import Delivery
 from metrics_stream.core.delivery.selection import Selection, check_filters
 from metrics_stream.core.errors import ProtocolError
@@ -41,34 +41,45 @@ _PAST_IN_QUERY = ("resume_from", "backfill_seconds", "max_points")
 class Opening:
     """What a client begins with; without a preset nothing is subscribed and the default delivery is in force.
 
-    `sends_newest` says whether the client gets the newest metrics of what it subscribes to.
+    `sends_newest` says whether the client gets the newest metrics of what it subscribes to. `wanted` are the metric
+    types that the preset names, `all` included. `version` is that of the definitions, or an earlier one.
     """
 
     preset: str | None = None
+    wanted: frozenset[str] = frozenset()
     selection: Selection = field(default_factory=Selection)
     delivery: Delivery = field(default_factory=Delivery)
     past: Past = field(default_factory=Past)
     sends_newest: bool = True
+    version: int = -1
+
+    def types_for(self, access: Access) -> frozenset[str]:
+        """Return the metric types that the preset names, with those that `all` stands for."""
+        return self.wanted.union(access.everything) if ALL in self.wanted else self.wanted
 
 
-async def read_opening(query_string: bytes, access: Access, *, max_terms: int) -> Opening:
+async def read_opening(query_string: bytes, access: Access, *, max_terms: int, version: int = -1) -> Opening:
     """Return what the query of an address asks for, as far as it is visible; raise ProtocolError for what is wrong."""
     query = parse_qs(query_string.decode("latin-1"))
-    preset = await _find_preset(query, access)
-    if preset is None:
+    slug = query.get("preset", [""])[0]
+    if not slug:
         return Opening()
-    selection, delivery = _read_preset(preset, access, max_terms=max_terms)
-    return Opening(preset.slug, selection, delivery, _read_past(query), preset.sends_newest)
+    opening = await read_preset(slug, access, max_terms=max_terms)
+    return replace(opening, past=_read_past(query), version=version)
 
 
-async def _find_preset(query: Query, access: Access) -> ClientPreset | None:
-    """Return what is visible of the preset that the query names, None if it names none.
+async def read_preset(slug: str, access: Access, *, max_terms: int) -> Opening:
+    """Return what a preset gives, as far as it is visible; raise ProtocolError as `_find_preset` or if it is broken."""
+    preset = await _find_preset(slug, access)
+    types, selection, delivery = _read_preset(preset, access, max_terms=max_terms)
+    return Opening(preset.slug, types, selection, delivery, sends_newest=preset.sends_newest)
+
+
+async def _find_preset(slug: str, access: Access) -> ClientPreset:
+    """Return what is visible of a preset.
 
     Raise ProtocolError, for a preset of which nothing is visible as for one that does not exist.
     """
-    slug = query.get("preset", [""])[0]
-    if not slug:
-        return None
     try:
         preset = await _look_up(access, slug)
     except (DatabaseError, ValueError) as error:  # ValueError: a NUL in the slug
@@ -99,8 +110,11 @@ def _read_past(query: Query) -> Past:
     )
 
 
-def _read_preset(preset: ClientPreset, access: Access, *, max_terms: int) -> tuple[Selection, Delivery]:
-    """Return what a preset asks for, as far as it is visible; raise ProtocolError for a broken preset."""
+def _read_preset(preset: ClientPreset, access: Access, *, max_terms: int) -> tuple[frozenset[str], Selection, Delivery]:
+    """Return the types that a preset names, and what it asks for as far as it is visible.
+
+    Raise ProtocolError for a broken preset.
+    """
     try:
         types = msgspec.convert(preset.metric_types, frozenset[str])
         terms: dict[str, Any] = {
@@ -123,4 +137,4 @@ def _read_preset(preset: ClientPreset, access: Access, *, max_terms: int) -> tup
         mode=next((mode for mode in messages.MODES if mode == preset.mode), "all"),
     )
     metric_types = tuple(item for item in access.metric_types if item in wanted)
-    return Selection(metric_types, check_filters(filters, max_terms=max_terms), access.live_permit), delivery
+    return types, Selection(metric_types, check_filters(filters, max_terms=max_terms), access.live_permit), delivery

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -20,16 +20,17 @@ from msgspec import UNSET
 from metrics_stream.consumers.authentication import Authentication
 from metrics_stream.consumers.backfill import send_backfill
 from metrics_stream.consumers.limits import Limits
+from metrics_stream.consumers.past import Past
 from metrics_stream.consumers.recovery import Recovery
 from metrics_stream.consumers.replay import Replay
 from metrics_stream.consumers.replay_sources import open_replay_source
 from metrics_stream.core.delivery.pending import Delivery
 from metrics_stream.core.delivery.selection import Selection
 from metrics_stream.core.errors import AccessRefusedError, BusError, ProtocolError
+from metrics_stream.core.metrics.catalogue import Catalogue
 from metrics_stream.core.protocol import messages
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode, GapReason
 from metrics_stream.core.protocol.parsing import parse_instant
-from metrics_stream.core.protocol.positions import Position, parse_position
 from metrics_stream.core.series.columns import SeriesColumns
 from metrics_stream.hub.clients import Client
 from metrics_stream.hub.inspection import subscription_of
@@ -39,26 +40,6 @@ from metrics_stream.runtime.runtime import Runtime
 logger = logging.getLogger(__name__)
 
 Send = Callable[[messages.ServerMessage], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class Past:
-    """What a client asks for of the past."""
-
-    resume_from: Position | None = None
-    backfill_seconds: float | None = None
-    max_points: int = messages.DEFAULT_MAX_POINTS
-
-    @classmethod
-    def of(cls, message: messages.Backfilled) -> Past:
-        """Return what a message asks for, with its numbers clamped to what is allowed."""
-        resume_from = getattr(message, "resume_from", UNSET)
-        seconds = message.backfill_seconds
-        return cls(
-            None if resume_from is UNSET else parse_position(resume_from),
-            None if seconds is UNSET else messages.clamp(seconds, messages.BACKFILL_SECONDS),
-            int(messages.clamp(message.max_points, messages.MAX_POINTS)),
-        )
 
 
 class Session:
@@ -72,9 +53,10 @@ class Session:
         limits: Limits,
         send: Send,
         *,
+        known: Catalogue | None = None,
         sends_newest: bool = True,
     ) -> None:
-        """`send` sends a message to the client; with `sends_newest` a subscription begins with the newest metrics."""
+        """With `sends_newest` a subscription begins with the newest metrics; other types than `known` are new."""
         self._limits = limits
         self._client = client
         self._runtime = runtime
@@ -84,6 +66,11 @@ class Session:
         self._sends_newest = sends_newest
         self._replay: Replay | None = None
         self._is_opening_replay = False
+        self._replay_turn = asyncio.Lock()
+        self.wants_all = False  # also the metric types to come
+        # With which types and access its metric types were last chosen.
+        self._known = known or runtime.settings.catalogue()
+        self._access = authentication.access
         self._recovery: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         # One backfill at a time, so that the parts of two are never mixed.
@@ -107,8 +94,14 @@ class Session:
 
     # --- what is selected, and how it is delivered ---
 
-    async def subscribe(self, metric_types: frozenset[str], past: Past, ref: messages.Ref) -> None:
-        """Add metric types, as far as they are visible, and send what the client asks for of the past."""
+    async def subscribe(
+        self, metric_types: frozenset[str], past: Past, ref: messages.Ref, *, everything: bool = False
+    ) -> None:
+        """Add metric types, as far as they are visible, and send what the client asks for of the past.
+
+        With `everything`, metric types that come later are added as they come.
+        """
+        self.wants_all |= everything
         await self._settle()
         added = self._visible(metric_types)
         wanted = self._visible(metric_types.union(self._client.selection.metric_types))
@@ -119,8 +112,9 @@ class Session:
             self._change(selection)
             await self._send(messages.SubscriptionConfirmed(metric_types=wanted, ref=ref))
 
-    async def unsubscribe(self, metric_types: frozenset[str], ref: messages.Ref) -> None:
-        """Remove metric types."""
+    async def unsubscribe(self, metric_types: frozenset[str], ref: messages.Ref, *, everything: bool = False) -> None:
+        """Remove metric types; with `everything`, those that come later are not added any more."""
+        self.wants_all &= not everything
         await self._settle()
         left = self._visible(frozenset(self._client.selection.metric_types) - metric_types)
         self._change(replace(self._client.selection, metric_types=left))
@@ -150,16 +144,41 @@ class Session:
 
     async def apply_access(self) -> None:
         """Continue with the access that the client has now; raise AccessRefusedError when it has to reconnect."""
-        if self._replay is not None or self._is_opening_replay:
+        before, access = self._access, self._authentication.access
+        if (self._replay is not None or self._is_opening_replay) and not access.only_adds_to(before):
             # The replay was opened with the access before.
             raise AccessRefusedError(
                 CloseCode.AUTHENTICATION_EXPIRED, ErrorCode.EXPIRED, "your access has changed; reconnect"
             )
-        selection = self._client.selection
-        metric_types = self._visible(selection.metric_types)
-        permit = self._authentication.access.live_permit
-        self._change(replace(selection, metric_types=metric_types, permit=permit))
-        await self._send(messages.SubscriptionConfirmed(metric_types=metric_types, position=self.position or UNSET))
+        self._access = access
+        added = set(access.everything).difference(self._known.types) if self.wants_all else set()
+        self._known = self._runtime.settings.catalogue()
+        if self._replay is None:
+            types = self._visible(self._client.selection.metric_types)
+            self._change(replace(self._client.selection, metric_types=types, permit=access.live_permit))
+        # Not while a replay is being opened, which takes the client out of its view.
+        async with self._replay_turn:
+            await self._choose(added.union(self._client.selection.metric_types))
+
+    async def follow(self, selection: Selection, delivery: Delivery, *, everything: bool) -> None:
+        """Continue with another selection, as far as it is visible, and delivery; confirm the metric types."""
+        self.wants_all = everything
+        before = self._client.selection
+        self._hub.change(self._client, replace(before, filters=selection.filters), delivery)
+        await self._choose(selection.metric_types)
+
+    async def _choose(self, metric_types: Iterable[str]) -> None:
+        """Let the client have these metric types as far as they are visible, and confirm them."""
+        chosen = self._visible(metric_types)
+        if self._replay is None and not set(chosen).issubset(self._client.selection.metric_types):
+            await self._settle()
+            selection = replace(self._client.selection, metric_types=self._visible(metric_types))
+            kept = tuple(item for item in self._client.selection.metric_types if item in selection.metric_types)
+            self._change(replace(selection, metric_types=kept))
+            await self._recover(selection, Past(), UNSET)
+            return
+        self._change(replace(self._client.selection, metric_types=chosen))
+        await self._send(messages.SubscriptionConfirmed(metric_types=chosen, position=self.position or UNSET))
 
     def _visible(self, metric_types: Iterable[str]) -> tuple[str, ...]:
         return self._authentication.visible_types(metric_types)
@@ -169,11 +188,13 @@ class Session:
 
     # --- recovery and backfill ---
 
-    def start(self, selection: Selection, past: Past) -> None:
-        """Give a new client the selection of its preset.
+    def start(self, selection: Selection, past: Past, *, everything: bool = False) -> None:
+        """Give a new client the selection of its preset; with `everything`, also the metric types to come.
 
         It happens in a task: a channel layer that is down must not keep the client from its first replies.
         """
+
+        self.wants_all = everything
 
         async def recover() -> None:
             recovery = self._make_recovery()
@@ -279,7 +300,7 @@ class Session:
             permit = access.live_permit if run is None else access.permit
             replay = Replay(self._client, self._hub, replay_source, permit, self._send)
             speed = messages.clamp(message.speed, messages.SPEED)
-            async with self._limits.look_back():
+            async with self._replay_turn, self._limits.look_back():
                 await replay.start(at, speed=speed, paused=message.paused)
             # Only now: when the past cannot be read, everything stays as it was.
             self._stop_replay()
@@ -321,7 +342,8 @@ class Session:
             await self._send(messages.ReplayState(state="live", ref=message.ref))
             return
         self._stop_replay()
-        selection = self._client.selection
+        # The replay had a permit of its own.
+        selection = replace(self._client.selection, permit=self._authentication.access.live_permit)
         self._change(replace(selection, metric_types=()))
         self._hub.leave_replay(self._client)
         await self._send(messages.ReplayState(state="live", ref=message.ref))

@@ -164,6 +164,7 @@ class AccessToken(Revocable):
         SUBSCRIBE = "subscribe", "Subscribe: get metrics over the socket, replay and export runs"
         PUBLISH = "publish", "Publish: send metrics to /api/metrics/"
         RUNS = "runs", "Runs: start and stop test runs at /api/runs/"
+        TYPES = "types", "Types: create a metric type by publishing the first metric of it"
 
     name = models.CharField(
         max_length=100,

@@ -20,9 +20,9 @@ from metrics_stream.models.validators import (
     outside,
     validate_finite,
     validate_metric_type,
-    validate_metric_types,
     validate_options,
     validate_paths,
+    validate_permitted_types,
     validate_printable,
     validate_terms,
     validate_text,
@@ -52,7 +52,7 @@ class ClientPreset(models.Model):
     metric_types = models.JSONField(
         default=list,
         blank=True,
-        validators=[validate_metric_types],
+        validators=[validate_permitted_types],
         help_text="What a client gets as soon as it has connected. None: nothing until it subscribes.",
     )
     agent_ids = models.JSONField(

@@ -20,7 +20,7 @@ from metrics_stream.core.metrics.keys import AGENT_ID, is_name
 from metrics_stream.core.run_values import read_parameters, read_phase_name, read_test
 from metrics_stream.models.key_filters import validate_key_filters
 
-SCOPES = ("subscribe", "publish", "runs")
+SCOPES = ("subscribe", "publish", "runs", "types")
 """What a token can allow."""
 
 MAX_TERM_LENGTH = 200

@@ -27,6 +27,7 @@ from metrics_stream.core.errors import BusError, MetricsStreamError, RunError, R
 from metrics_stream.core.protocol.positions import Position
 from metrics_stream.history import History, Page, open_history
 from metrics_stream.models import RecorderState, TestRun
+from metrics_stream.models.known_types import read_definitions
 from metrics_stream.observation.faults import FaultKind, of_process
 from metrics_stream.runs import lifecycle
 from metrics_stream.runs.clock import database_seconds
@@ -60,7 +61,7 @@ class Recorder:
     def __init__(self, settings: StreamSettings, *, name: str, clock: Callable[[], float] = time.monotonic) -> None:
         """`name` is that of the process; two containers may use the same name, so the lease adds random letters."""
         self._settings = settings
-        self._types = tuple(settings.catalogue().types)
+        self._types: tuple[str, ...] = ()
         self._clock = clock
         self._lease = Lease(f"{name}:{secrets.token_hex(4)}", clock)
         self._writer: Writer | None = None
@@ -161,6 +162,7 @@ class Recorder:
             self._writer = None
             self._is_announced = False
             return
+        self._types = self._find_types(_from_json(state.position))
         # Before the query for runs: the metrics of a run that starts in between come after these positions.
         heads = self._await(history.heads(self._types))
         unfinished = self._find_unfinished()
@@ -178,6 +180,12 @@ class Recorder:
             self._position = heads
         self._count_lost(history, self._writer)
         self._renew()
+
+    def _find_types(self, stored: Position | None) -> tuple[str, ...]:
+        """Return the metric types that are defined now, and those that were recorded before and exist no more."""
+        read_definitions()
+        position = self._position or stored
+        return tuple(dict.fromkeys((*self._settings.catalogue().slugs, *(position.offsets if position else ()))))
 
     def _find_unfinished(self) -> list[TestRun]:
         """Return the runs whose recording has not ended, after failing those whose program is silent."""
@@ -257,14 +265,18 @@ class Recorder:
             writer.finish(run.pk)
 
     def _find_start(self, history: History, unfinished: Iterable[TestRun], heads: Position) -> Position:
-        """Return the position from which to read, with every metric type of the present settings."""
+        """Return the position from which to read, with every metric type.
+
+        Types that came after the stored position are read from the start of the earliest run.
+        """
         stored = self._position
-        if stored is None:
-            earliest = min(run.started_at.timestamp() for run in unfinished if run.started_at) - CLOCK_SECONDS
-            earliest += self._measure_ahead(history)
-            return self._await(history.since_time(self._types, earliest))
-        offsets = {slug: stored.offsets.get(slug, heads.offsets.get(slug, 0)) for slug in self._types}
-        return Position(stored.epoch, offsets)
+        new = [slug for slug in self._types if stored is None or slug not in stored.offsets]
+        if stored is not None and (not new or stored.epoch != heads.epoch):
+            return Position(stored.epoch, {**dict.fromkeys(new, 0), **stored.offsets})
+        earliest = min(run.started_at.timestamp() for run in unfinished if run.started_at) - CLOCK_SECONDS
+        earliest += self._measure_ahead(history)
+        found = self._await(history.since_time(new, earliest))
+        return found if stored is None else Position(stored.epoch, {**found.offsets, **stored.offsets})
 
     def _renew(self) -> None:
         now = self._clock()

@@ -11,7 +11,14 @@ from weakref import WeakKeyDictionary
 
 from metrics_stream.bus import bus as bus_module
 from metrics_stream.bus.bus import Bus
-from metrics_stream.bus.messages import AccessChanged, CanaryMessage, CloseClient, Published, StatsRequest
+from metrics_stream.bus.messages import (
+    AccessChanged,
+    CanaryMessage,
+    CloseClient,
+    DefinitionsChanged,
+    Published,
+    StatsRequest,
+)
 from metrics_stream.bus.redis_needs import RedisNeeds, layer_is_pubsub
 from metrics_stream.conf import StreamSettings, get_settings
 from metrics_stream.core.errors import BusError
@@ -25,6 +32,7 @@ from metrics_stream.runtime import workers
 from metrics_stream.runtime.bus_watch import BusWatch
 from metrics_stream.runtime.clocks import Clocks
 from metrics_stream.runtime.conflicts import SourceWatch
+from metrics_stream.runtime.definitions import DefinitionsWatch
 from metrics_stream.runtime.groups import GroupMembership
 from metrics_stream.runtime.intake import Intake
 from metrics_stream.runtime.layer_log import LayerLog
@@ -108,6 +116,8 @@ class Runtime:
         """Set when the permissions of some client may have changed; the access monitor clears it."""
         self.changed_owners: set[str | None] = set()
         """Whom the changes concern, None for everybody; the access monitor takes them."""
+        self.definitions = DefinitionsWatch(self._note_new_definitions)
+        """Reads the metric types that are declared; whoever serves clients has it run, by `watch`."""
         self.owned: dict[PerRuntime[Any], Any] = {}
         """The objects that packages above keep for this runtime; see PerRuntime."""
         # The tasks on the channel layer are started again after a reconnect.
@@ -211,10 +221,17 @@ class Runtime:
             elif isinstance(message, AccessChanged):
                 self.changed_owners.add(message.owner)
                 self.access_changed.set()
+            elif isinstance(message, DefinitionsChanged):
+                self.definitions.note_change()
             elif isinstance(message, CloseClient):
                 self.hub.close(message.client_id, CloseCode.FORBIDDEN, ErrorCode.FORBIDDEN, message.reason)
             elif isinstance(message, StatsRequest):
                 await self.statistics.reply(message)
+
+    def _note_new_definitions(self) -> None:
+        """Have the access of every client checked: the metric types that it shows depend on those there are."""
+        self.changed_owners.add(None)
+        self.access_changed.set()
 
     async def _keep_recent(self) -> None:
         assert self.recent is not None, "the task is started only with a history"

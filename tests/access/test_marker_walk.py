@@ -49,6 +49,7 @@ PAGES = {
         "run_csv",
         "run_ndjson",
         "run_json",
+        "explore",
         "console",
         "login",
         "logout",
@@ -67,7 +68,7 @@ ADMIN_MODELS = {
         f"metrics_stream.{name}"
         for name in (
             *("AccessPolicy", "AccessToken", "AuditEntry", "ClientPreset", "Connection", "Dashboard", "Panel"),
-            *("ShareLink", "TestRun"),
+            *("MetricTypeDeclaration", "ShareLink", "TestRun"),
         )
     ),
 }
@@ -248,6 +249,7 @@ def test_superuser_sees_what_is_planted():
     shown = {
         "/": [" title", " text"],
         "/console/": ["_type", " label", "-preset", " preset", " words", "-types"],
+        "/explore/": ["_type", " label", "_declared", " declared", "_field", " unit label"],
         "/dashboards/lobby/": ["_type", "_field", " panel"],
         f"/dashboards/{DASHBOARD}/": [" title", " panel"],
         "/runs/": ["-run", " run", "-tag", "-test"],
@@ -271,6 +273,7 @@ def test_superuser_sees_what_is_planted():
         "/admin/metrics_stream/accesspolicy/": [" policy"],
         "/admin/metrics_stream/accesstoken/": [" token"],
         "/admin/metrics_stream/sharelink/": [" link", " title", " run"],
+        "/admin/metrics_stream/metrictypedeclaration/": ["_declared", " declared"],
         "/admin/metrics_stream/clientpreset/": [" preset", "-types"],
         "/admin/metrics_stream/dashboard/": [" title"],
         "/admin/metrics_stream/panel/": [" panel", "_field"],

@@ -5,6 +5,7 @@ A new message in either direction fails here until the walk knows it.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from typing import Any
@@ -28,6 +29,7 @@ from tests.support.events import EventClient
 from tests.support.http_server import serving
 from tests.support.markers import (
     AGENT,
+    DECLARED,
     FIELD,
     MARK,
     NAME,
@@ -38,6 +40,7 @@ from tests.support.markers import (
     SOURCE,
     TYPE,
     browsers,
+    change_definitions,
     closed_with_types,
     plant,
     published,
@@ -96,6 +99,9 @@ def test_the_walk_knows_every_message():
 class Walker:
     """One client that sends everything, and keeps what it hears."""
 
+    turns = 0
+    """How often the definitions were changed."""
+
     def __init__(self, client: Any) -> None:
         self.client = client
         self.heard: list[dict[str, Any]] = []
@@ -136,7 +142,21 @@ class Walker:
                 await broadcast_many(published())
                 get_runtime().source_watch.look()
                 await self.wait_for_frame()
+        await self.follow_definitions()
         get_runtime().hub.broadcast_status("stale")
+        await self.wait_for_frame()
+
+    async def follow_definitions(self) -> None:
+        """Hear what is told of metric types and presets that change."""
+        Walker.turns += 1
+        self.types.discard("catalogue_changed")
+        await sync_to_async(change_definitions)(Walker.turns)
+        await get_runtime().definitions.read()
+        for _ in range(200):
+            await self.ask(type="ping")
+            if "catalogue_changed" in self.types or DECLARED not in self.heard[0]["metric_types"]:
+                break
+            await asyncio.sleep(0.02)
         await self.wait_for_frame()
 
     async def wait_for_frame(self) -> None:

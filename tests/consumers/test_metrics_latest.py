@@ -10,7 +10,7 @@ from django.test import TransactionTestCase, override_settings
 from metrics_stream.access.monitor import access_monitor_of
 from metrics_stream.broadcast import broadcast, broadcast_many
 from metrics_stream.bus.bus import declare_server
-from metrics_stream.consumers import metrics as consumer
+from metrics_stream.consumers import latest as reply
 from metrics_stream.core.errors import BusError
 from metrics_stream.history import ActiveRun
 from metrics_stream.models import AccessPolicy, Dashboard, Panel, ShareLink
@@ -159,7 +159,7 @@ async def test_it_counts_as_a_message(settings):
 
 @pytest.mark.parametrize(("bound", "value"), [("LATEST_METRICS", 2), ("LATEST_BYTES", 150)])
 async def test_a_large_answer_comes_in_parts(monkeypatch, bound, value):
-    monkeypatch.setattr(consumer, bound, value)
+    monkeypatch.setattr(reply, bound, value)
     await broadcast_many([{"metric_type": "system", "data": {"n": n}, "source": f"s{n}"} for n in range(5)])
     async with connected() as client:
         parts = await latest(client)

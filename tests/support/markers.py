@@ -15,6 +15,8 @@ from metrics_stream.models import (
     AccessToken,
     ClientPreset,
     Dashboard,
+    MetricTypeDeclaration,
+    MetricTypeField,
     Panel,
     RunPhase,
     ShareLink,
@@ -36,6 +38,8 @@ NAME, SCENARIO, METHOD = f"/{MARK}/users", f"{MARK}-scenario", f"{MARK}-method"
 STATED: dict[str, Any] = {"units": {FIELD: f"{MARK} unit"}, "windows": {FIELD: 10}}
 
 OURS = "ours"
+# A declared type that the viewers may see, with a field that they may not see.
+DECLARED = "declared"
 VIEWER, NOBODY, LINK_MAKER = "ann", "stan", "lin"
 
 closed_with_types = override_settings(
@@ -85,6 +89,7 @@ def published() -> list[dict[str, Any]]:
 
 def plant() -> None:
     """Store objects that the viewers may see in part, and objects that bear the mark in every column of texts."""
+    declare_types()
     lobby_preset = ClientPreset.objects.create(
         name="Both",
         slug="both",
@@ -118,6 +123,26 @@ def plant() -> None:
     ShareLink.issue(name=f"{MARK} link", dashboard=hidden, run=TestRun.objects.get(slug=RUN))
 
 
+def declare_types() -> None:
+    """Declare a metric type of which a part may be seen, and one that may not be seen."""
+    shown = MetricTypeDeclaration.objects.create(slug=DECLARED, label="Declared")
+    for name, label in ((FIELD, f"{MARK} unit label"), ("current_load", "Load")):
+        MetricTypeField.objects.create(metric_type=shown, name=name, label=label, unit="ms")
+    hidden = MetricTypeDeclaration.objects.create(slug=f"{MARK}_declared", label=f"{MARK} declared")
+    MetricTypeField.objects.create(metric_type=hidden, name="current_load", label=f"{MARK} load")
+
+
+def change_definitions(turn: int) -> None:
+    """Change what is declared, and a preset of which a part may be seen."""
+    for declared in MetricTypeDeclaration.objects.all():
+        declared.label = f"{declared.label.partition(' turn')[0]} turn {turn}"
+        declared.save()
+    MetricTypeDeclaration.objects.get_or_create(slug=f"{MARK}_later_{turn}")
+    for preset in ClientPreset.objects.all():
+        preset.interval_seconds = 1 + turn / 10
+        preset.save()
+
+
 def _record(slug: str, sources: list[str], **columns: Any) -> None:
     lost = [{"at": timezone.now().isoformat(), "metric_type": TYPE, "count": 3, "reason": "history"}]
     clocks = [["system", OURS, 1800.0], ["system", SOURCE, 1800.0], [TYPE, OURS, 1800.0]]
@@ -131,7 +156,11 @@ def _record(slug: str, sources: list[str], **columns: Any) -> None:
 
 
 def _make_viewers(lobby: Dashboard) -> None:
-    columns = {"metric_types": ["system", "agent", "request", "error"], "sources": [OURS], "agent_ids": ["a1"]}
+    columns = {
+        "metric_types": ["system", "agent", "request", "error", DECLARED],
+        "sources": [OURS],
+        "agent_ids": ["a1"],
+    }
     columns["keys"] = ["name=/ours", "method=GET", "scenario=", "message=", "message=timeout"]
     fields = ["throughput_tps", "current_load"]
     for name in (VIEWER, LINK_MAKER):

@@ -195,6 +195,11 @@ def expand(asked: Iterable[str], allowed: tuple[str, ...], everything: tuple[str
     return known.union(everything) if ALL in names.values() else known, problem
 
 
+def names_all(asked: Iterable[str]) -> bool:
+    """Return whether `asked` names every metric type, also those to come."""
+    return any(name.lower() == ALL for name in asked)
+
+
 def check_filters(filters: Filters, *, max_terms: int) -> Filters:
     """Return `filters` sorted and without repetitions; raise ProtocolError if terms are too many or too long.
 

@@ -19,7 +19,7 @@ import msgspec
 from metrics_stream.core.errors import BodyError, ItemError, MetricError, MetricTooBigError
 from metrics_stream.core.formatting import quote
 from metrics_stream.core.metrics.annotations import UNITS, WINDOWS
-from metrics_stream.core.metrics.catalogue import MetricType
+from metrics_stream.core.metrics.catalogue import ALL, SLUG_PATTERN, SLUG_RULE, MetricType, find_fault_of_key
 from metrics_stream.core.metrics.encoding import encode_metric, epoch_seconds
 from metrics_stream.core.metrics.items import rename_data, slug_of
 from metrics_stream.core.metrics.keys import ALLOWED_NAME, agents_of, is_name
@@ -32,6 +32,12 @@ Format = Literal["json", "ndjson"]
 
 # The depth of nested objects and lists in the data of one metric; metrics of the catalogue need five.
 MAX_DEPTH = 20
+
+HOW_TO_CREATE = (
+    "An admin can declare it under Metric types, or give a token of all types the scope `types`, with which it creates "
+    "a type by publishing the first metric of it"
+)
+"""What to do about an unknown metric type."""
 
 KEYS = ("metric_type", "data", "timestamp", "source", UNITS, WINDOWS, "key")
 
@@ -54,6 +60,8 @@ class Terms:
     default_source: str
     max_metric_bytes: int
     max_fields: int = 500
+    creates_types: bool = False
+    """Whether it may also publish types that do not exist, which creates them."""
 
 
 # --- from bytes to items ---
@@ -166,13 +174,8 @@ def read_item(item: Any, terms: Terms, now: float) -> Metric:
     if isinstance(item, ItemError):
         raise item
     item = _check_keys(item)
-    slug = item["metric_type"]
-    metric_type = terms.types.get(slug_of(slug) or "")
-    if metric_type is None:
-        allowed = ", ".join(terms.types) or "none"
-        raise ItemError(
-            ItemErrorCode.UNKNOWN_METRIC_TYPE, "metric_type", f"unknown metric type {quote(slug)}; allowed: {allowed}"
-        )
+    slug = slug_of(item["metric_type"]) or ""
+    metric_type = terms.types.get(slug) or _new_type(slug, item, terms)
     if (key := item.get("key")) is not None and key != list(metric_type.key):
         allowed = f"{list(metric_type.key)}, or none" if metric_type.key else "none, since its data is an object"
         message = f"`key` is {quote(key)}; allowed for {metric_type.slug}: {allowed}"
@@ -206,6 +209,22 @@ def read_item(item: Any, terms: Terms, now: float) -> Metric:
         if not is_name(agent_id):
             raise ItemError(ItemErrorCode.INVALID_DATA, "data", f"agent_id is {quote(agent_id)}; {_NAME}")
     return metric
+
+
+def _new_type(slug: str, item: Mapping[str, Any], terms: Terms) -> MetricType:
+    """Return a type that the token may create, with the key that the item has; raise ItemError."""
+    if terms.creates_types and SLUG_PATTERN.fullmatch(slug) and slug != ALL:
+        key = item.get("key") or ()
+        if fault := find_fault_of_key(key):
+            raise ItemError(ItemErrorCode.INVALID_ITEM, "key", fault)
+        return MetricType(slug, slug, key=tuple(key))
+    allowed = ", ".join(terms.types) or "none"
+    more = f" and new ones: {SLUG_RULE}" if terms.creates_types else f". {HOW_TO_CREATE}"
+    raise ItemError(
+        ItemErrorCode.UNKNOWN_METRIC_TYPE,
+        "metric_type",
+        f"unknown metric type {quote(item['metric_type'])}; allowed: {allowed}{more}",
+    )
 
 
 def _check_keys(item: Any) -> Mapping[str, Any]:

@@ -7,12 +7,15 @@ here are delivered unchanged.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
 import msgspec
 
+from metrics_stream.core.formatting import quote
+from metrics_stream.core.metrics.directions import Good, direction_of
 from metrics_stream.core.metrics.keys import AGENT_KEY
 from metrics_stream.core.metrics.paths import splits
 
@@ -23,6 +26,23 @@ ALL = "all"
 
 # A slug becomes part of a channel-layer group name, which must stay under 100 ASCII characters.
 SLUG_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,39}")
+SLUG_RULE = "lower-case letters, digits and underscores, a letter first, at most 40 characters"
+"""What SLUG_PATTERN allows, in words."""
+
+MAX_KEY_PARTS = 6
+
+
+def find_fault_of_key(value: Any) -> str:
+    """Return what is wrong with the names of key parts of a new type, and what is allowed; empty if nothing is."""
+    if not isinstance(value, list | tuple) or len(value) > MAX_KEY_PARTS:
+        return f"{quote(value)} is not a list of key parts; allowed: at most {MAX_KEY_PARTS} names"
+    for part in value:
+        if not isinstance(part, str) or not SLUG_PATTERN.fullmatch(part) or part in AGENT_KEY:
+            rule = "lower-case letters, digits and underscores, a letter first, and no `agent_id`"
+            return f"{quote(part)} is not a key part; allowed: {rule}"
+    if len(set(value)) < len(value):
+        return f"{quote(value)} names a key part twice; allowed: each part once"
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +52,7 @@ class Field:
     `unit` is shown behind the number: `ms`, `tps`, `Mbps`, `$`, `months`, `ratio` (0-1, shown as per
     cent), `percent` (0-100), `multiple` (of something else), `count`, `score`, or empty for text and objects.
     `minimum` and `maximum` are the bounds of plausible values, or None. An object that has the fields of a metric type
-    `holds` this type.
+    `holds` this type. `good` says which direction is good; None: what the name says.
     """
 
     name: str
@@ -42,6 +62,13 @@ class Field:
     minimum: float | None = 0.0
     maximum: float | None = None
     holds: str = ""
+    good: Good | None = None
+
+    def describe(self) -> dict[str, Any]:
+        """Return the field as data that JSON can hold, for pages and clients."""
+        described: dict[str, Any] = msgspec.to_builtins(self)
+        del described["holds"]
+        return {**described, "good": self.good or direction_of(self.name)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,10 +307,18 @@ BUILTIN_TYPES: tuple[MetricType, ...] = (SYSTEM, AGENT, BUSINESS, HERO, PRESENTA
 
 
 class Catalogue:
-    """The metric types of one installation: the built-in types, then those that settings add."""
+    """The metric types of one installation: the built-in types, those that settings add, and those declared later.
 
-    def __init__(self, extra_types: tuple[MetricType, ...] = ()) -> None:
-        self.types: dict[str, MetricType] = {item.slug: item for item in (*BUILTIN_TYPES, *extra_types)}
+    It never changes; a change of the declared types makes another one.
+    """
+
+    def __init__(self, extra_types: Iterable[MetricType] = (), declared_types: Iterable[MetricType] = ()) -> None:
+        """A declared type replaces what the settings say of its slug; no one replaces a built-in type."""
+        found = {item.slug: item for item in (*BUILTIN_TYPES, *extra_types)}
+        built_in = {item.slug for item in BUILTIN_TYPES}
+        self.types: dict[str, MetricType] = found | {
+            item.slug: item for item in declared_types if item.slug not in built_in
+        }
 
     @cached_property
     def slugs(self) -> tuple[str, ...]:
@@ -331,10 +366,7 @@ class Catalogue:
                 "label": item.label,
                 "has_entries": bool(item.key),
                 "key": list(item.key),
-                "fields": [
-                    {key: value for key, value in msgspec.to_builtins(field).items() if key != "holds"}
-                    for field in item.fields
-                ],
+                "fields": [field.describe() for field in item.fields],
             }
             for item in self.types.values()
         ]

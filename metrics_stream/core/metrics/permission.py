@@ -131,6 +131,12 @@ class Permit:
         """Return whether one grant of the permit shows everything that `grant` shows."""
         return self.grants is None or any(own.includes(grant) for own in self.grants)
 
+    def contains(self, other: Permit) -> bool:
+        """Return whether the permit shows all metrics that another permit shows, and the same runs."""
+        if self.runs != other.runs or (other.grants is None and self.grants is not None):
+            return False
+        return self.grants is None or all(self.includes(grant) for grant in other.grants or ())
+
     def overlap(self, other: Permit) -> Permit:
         """Return the permit for what both permits show."""
         runs = self.runs if other.runs is None else other.runs

@@ -7,6 +7,7 @@ value of a maximum. Percentiles are never averaged: they come from merged sketch
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -34,6 +35,22 @@ _NAME_RULES: tuple[tuple[FieldKind, re.Pattern[str]], ...] = (
     ("counter", re.compile(r"total(_.+)?|.+_total|count(_.+)?|.+_count")),
 )
 _KINDS = {field.name: field.kind for metric_type in BUILTIN_TYPES for field in metric_type.fields}
+_declared_kinds: dict[str, FieldKind] = {}
+
+
+def use_declared_kinds(kinds: Mapping[str, FieldKind]) -> None:
+    """Let these be the kinds of declared fields from now on, by name."""
+    _declared_kinds.clear()
+    _declared_kinds.update(kinds)
+    kind_of.cache_clear()
+
+
+def kind_by_name(path: str) -> FieldKind:
+    """Return the kind that the name of a field gives, whatever is declared of it."""
+    if percentile_in(path) is not None:
+        return "percentile"
+    name = path.rpartition(".")[2]
+    return next((kind for kind, pattern in _NAME_RULES if pattern.fullmatch(name)), "gauge")
 
 
 @lru_cache(maxsize=10_000)
@@ -43,12 +60,10 @@ def kind_of(path: str) -> FieldKind:
     All types of the catalogue agree on the kind of a field.
     """
     name = path.rpartition(".")[2]
-    known = _KINDS.get(name)
+    known = _KINDS.get(name) or _declared_kinds.get(path) or _declared_kinds.get(name)
     if known not in (None, "text", "object"):
         return known
-    if percentile_in(path) is not None:
-        return "percentile"
-    return next((kind for kind, pattern in _NAME_RULES if pattern.fullmatch(name)), "gauge")
+    return kind_by_name(path)
 
 
 def is_percentile(path: str) -> bool:

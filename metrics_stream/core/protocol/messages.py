@@ -13,14 +13,14 @@
     resume, live
 
     server → client, unasked: authentication_required, welcome, metric_update, metric_batch, backfill, gap, status,
-    source_conflicts, replay_state, ignored, error
+    source_conflicts, catalogue_changed, subscription_changed, replay_state, ignored, error
 
 `parsing` turns text into messages and messages into text.
 """
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -370,6 +370,26 @@ class SourceConflicts(ServerMessage, frozen=True, tag="source_conflicts"):
     """The sources of which several producers publish at a time; sent when that changes, empty when it is over."""
 
     conflicts: tuple[SourceConflict, ...]
+
+
+class CatalogueChanged(ServerMessage, frozen=True, tag="catalogue_changed"):
+    """Metric types came, changed or went: all that the client may ask for now, and a description of the changed.
+
+    Each of `changed` has `slug`, `label` and `fields`, with label, unit, kind and good direction of each field.
+    """
+
+    metric_types: tuple[str, ...]
+    changed: list[dict[str, Any]]
+
+
+class SubscriptionChanged(ServerMessage, frozen=True, tag="subscription_changed"):
+    """The preset of the client was changed: the selection and delivery in force now, and those that the preset gives.
+
+    What the client has set itself stays in force.
+    """
+
+    subscription: Subscription
+    granted: Subscription
 
 
 class Ignored(ServerMessage, frozen=True, tag="ignored"):

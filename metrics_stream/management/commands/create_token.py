@@ -9,10 +9,11 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 from django.utils import timezone
 
-from metrics_stream.access.tokens import release_name
+from metrics_stream.access.tokens import check_scopes, release_name
 from metrics_stream.collectors.limits import number_between
 from metrics_stream.core.errors import MetricsStreamError
 from metrics_stream.models import AccessToken
+from metrics_stream.models.known_types import read_definitions
 
 MAX_DAYS = 36_500.0
 
@@ -63,16 +64,22 @@ class Command(BaseCommand):
             if options["replace"] and (former := AccessToken.objects.filter(name=name).first()):
                 former.revoke()
             release_name(name)
+            scopes = list(dict.fromkeys(options["scope"]))
+            metric_types = list(dict.fromkeys(options["metric_type"])) or ["all"]
+            # Types that are declared in the database are allowed, too.
+            read_definitions()
+            check_scopes(scopes, metric_types)
             _, text = AccessToken.issue(
                 name=name,
-                scopes=list(dict.fromkeys(options["scope"])),
-                metric_types=list(dict.fromkeys(options["metric_type"])) or ["all"],
+                scopes=scopes,
+                metric_types=metric_types,
                 sources=list(dict.fromkeys(options["source"])),
                 expires_at=expires_at,
             )
         except MetricsStreamError as error:
             raise CommandError(str(error)) from error
         except ValidationError as error:
-            faults = (f"{column}: {' '.join(messages)}" for column, messages in error.message_dict.items())
+            errors = error.message_dict if hasattr(error, "error_dict") else {"scope": error.messages}
+            faults = (f"{column}: {' '.join(messages)}" for column, messages in errors.items())
             raise CommandError(f"the token is not created; {'; '.join(faults)}") from error
         self.stdout.write(text)

@@ -312,6 +312,9 @@ export class Connection {
     } else if (message.type === "pong") {
       const roundTripMs = this.#pings.pong(message, receivedAtMs);
       if (roundTripMs !== null) this.#emitter.emit("pong", roundTripMs);
+    } else if (message.type === "subscription_changed") {
+      // The preset was changed; what this client has set itself stays.
+      this.#subscription.granted = message.granted ?? null;
     } else if (message.type === "authentication_required") {
       this.#authenticate();
     } else if (message.type === "error") {

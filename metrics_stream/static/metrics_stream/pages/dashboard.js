@@ -10,6 +10,7 @@ import { formatDuration } from "../client/format.js";
 import { GapRefill } from "../client/gap_refill.js";
 import { socketUrl } from "../client/socket_url.js";
 import { REST_SECONDS } from "../client/subscription.js";
+import { updateFields } from "./catalogue_update.js";
 import { ClockNotice } from "./clock_notice.js";
 import { ConnectionBadge } from "./connection_badge.js";
 import { Doubts } from "./doubts.js";
@@ -155,6 +156,8 @@ class DashboardPage {
       this.#showGap(message);
     } else if (message.type === "source_conflicts") {
       this.doubts.setConflicts(message.conflicts);
+    } else if (message.type === "catalogue_changed") {
+      for (const panel of updateFields(this.panels, message)) panel.redescribe();
     } else if (message.type === "status") {
       this.#showBus(message.bus);
     } else if (message.type === "error" && !isRefusalCode(message.code)) {

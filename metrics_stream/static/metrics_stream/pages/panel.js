@@ -139,6 +139,15 @@ export class Panel {
     this.chart.restyle?.();
   }
 
+  /** Show the fields with the labels and units that the configuration has now. */
+  redescribe() {
+    const body = this.section.querySelector("[data-panel-body]");
+    this.chart.stop();
+    body.replaceChildren();
+    this.chart = new this.chart.constructor(this.config, body);
+    this.#painted = null;
+  }
+
   stop() {
     this.chart.stop();
   }

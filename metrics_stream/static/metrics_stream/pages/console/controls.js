@@ -1,6 +1,7 @@
 // The controls for types, filters, interval and batching. Each shows the message that it sends and the server's answer.
 
 import { KeyedList, element, setAttribute, setText } from "../../charts/dom.js";
+import { replaceTypes } from "../../client/catalogue.js";
 import { humanize } from "../../client/format.js";
 import { describeAnswer } from "./answers.js";
 import { FilterFields } from "./filter_fields.js";
@@ -168,6 +169,8 @@ export class Controls {
 
   /** @param {object} message from the server */
   handleMessage(message) {
+    if (message.type === "catalogue_changed") this.#handleCatalogue(message);
+    if (message.type === "subscription_changed") this.inForce = { ...DEFAULTS, ...message.subscription };
     const asked = this.#pending.get(message.ref);
     const control = asked?.control ?? CONTROL_OF_REPLY[message.type];
     if (control === undefined) return;
@@ -185,6 +188,12 @@ export class Controls {
     this.#showAnswer(control, ...describeAnswer(control, this.inForce, asked?.message, this.#labelOf));
     this.#showAll({ answers: false });
     this.onChange();
+  }
+
+  #handleCatalogue({ changed, metric_types: metricTypes }) {
+    replaceTypes(this.catalogue, changed);
+    this.#serverTypes = metricTypes.map(String);
+    this.#showAll({ answers: false });
   }
 
   /** Call at intervals: updates the suggestions. */

@@ -1,0 +1,1 @@
+"""What is defined while the server runs: metric types and presets, and how each process learns of it."""
