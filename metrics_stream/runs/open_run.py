@@ -251,9 +251,11 @@ class OpenRun:
         for place, stored in self._coarse.load(FINEST, self._reopened):
             self._restore(place, stored)
         self._reopened = set()
+        # All before the first is read: settling one key can take a series from another.
+        columns_of = {key: self._folder.columns(key) for key, _ in places}
         found = {}
         for key, minute in places:
-            known = self._folder.columns(key)
+            known = columns_of[key]
             parts = {field: column.between(minute, minute + MINUTE) for field, column in known.items()}
             columns = {field: part for field, part in parts.items() if part.buckets}
             found[key, minute] = Unpacked(columns, self._sketches.get((key, minute), SketchColumns()))
