@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
-from metrics_stream.core.metrics.catalogue import SYSTEM
+from metrics_stream.core.metrics.catalogue import ERROR, REQUEST, SYSTEM
 from metrics_stream.core.metrics.permission import EVERYTHING, Permit
 from metrics_stream.core.metrics.sketch import Sketch
 from metrics_stream.core.metrics.summaries import SKETCHES
@@ -16,10 +17,13 @@ from metrics_stream.core.series.counters import (
     AVERAGE,
     ELAPSED,
     FAILURES,
+    OCCURRENCES,
+    RECEIVED_BYTES,
     REQUESTS,
     RESPONSE_TIMES,
     SUCCESSES,
     Counts,
+    Origin,
     Span,
 )
 from metrics_stream.core.series.packing import Unpacked
@@ -35,15 +39,25 @@ SKETCH = "response_time_ms"
 
 _USERS = ("users", "vus", "active_users", "concurrent_users", "user_count")
 _MAXIMUM = "max_response_time_ms"
+_MINIMUM = "min_response_time_ms"
 _THROUGHPUTS = ("throughput_tps", "transactions_per_second")
 _RATES = ("error_rate", "failure_rate")
 _WANTED = (
     *(*REQUESTS, *FAILURES, *SUCCESSES, *RESPONSE_TIMES, *ELAPSED, *_USERS, *_THROUGHPUTS, *_RATES),
-    *(_MAXIMUM, AVERAGE),
+    *(_MAXIMUM, _MINIMUM, AVERAGE, *RECEIVED_BYTES, *OCCURRENCES),
 )
+
+ROW_TYPES = (REQUEST.slug, ERROR.slug)
+"""The metric types whose rows are tables of their own: a run may have thousands of them."""
 
 # A span is read in the finest tier up to this many seconds: its ends are then exact to a second.
 _FINE_SECONDS = 7_200
+
+# Of many keys, fewer buckets are read: so many of all keys together.
+_MAX_BUCKETS = 40_000
+
+
+NO_ORIGINS: Mapping[str, Origin] = {}
 
 
 class RunTotals(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,9 +78,11 @@ class RunTotals(msgspec.Struct, frozen=True, kw_only=True):
     rate: float | None = None
     seconds: float | None = None
     mean_ms: float | None = None
+    min_ms: float | None = None
     max_ms: float | None = None
     percentiles: dict[str, float | None] = {}
     measured: int | None = None
+    received_bytes: float | None = None
     peak_users: float | None = None
 
 
@@ -77,11 +93,65 @@ def totals(
     span = find_span(run, since, until)
     if span is None:
         return None
-    groups = {group.pk: group for group in SeriesGroup.objects.filter(run=run) if _has_wanted(group, permit)}
-    tier = choose_tier(groups.keys(), span.until - span.since, _FINE_SECONDS // 10)
-    parts = load_parts(Wanted(groups.keys(), span.reads_from, span.until, (), run.tiers_until), tier)
+    shown = load(run, span, permit, without=ROW_TYPES)
+    if chosen := _choose_keys(shown.parts):
+        return sum_up({key: shown.parts[key] for key in chosen}, shown.parts, span, shown.span)
+    # A producer may say nothing but its requests by name.
+    rows = load(run, span, permit, types=(REQUEST.slug,))
+    return sum_up(rows.parts, shown.parts | rows.parts, span, rows.span, origins=origins_of(rows, shown))
+
+
+class Shown(NamedTuple):
+    """What a permit shows of some series groups of a run, and their span in buckets."""
+
+    parts: dict[SeriesKey, Unpacked]
+    span: Span
+
+
+def load(
+    run: TestRun,
+    span: RunSpan,
+    permit: Permit,
+    *,
+    types: Collection[str] | None = None,
+    without: Collection[str] = (),
+) -> Shown:
+    """Return what totals are made of: the counts, times and sketches of some metric types, or of all but some."""
+    found = SeriesGroup.objects.filter(run=run).exclude(metric_type__in=without)
+    if types is not None:
+        found = found.filter(metric_type__in=types)
+    groups = {group.pk: group for group in found if _has_wanted(group, permit)}
+    points = min(_FINE_SECONDS // 10, _MAX_BUCKETS // max(1, len(groups)))
+    tier = choose_tier(groups.keys(), span.until - span.since, points)
+    wanted = Wanted(groups.keys(), span.reads_from, span.until, (), run.tiers_until)
+    parts = load_parts(wanted, tier)
     shown = {key_of(groups[pk]): _permitted(key_of(groups[pk]), part, permit) for pk, part in parts.items()}
-    return _sum_up({key: shown[key] for key in _choose_keys(shown)}, shown, span, span.in_buckets(tier))
+    return Shown(shown, span.in_buckets(tier))
+
+
+def origins_of(rows: Shown, whole: Shown) -> dict[str, Origin]:
+    """Return what the rows of each source have in common; `whole` are the sources themselves.
+
+    What a source says of itself tells whether its rows were counted before the run: a single row may count so seldom
+    that nobody knows. Where it says nothing, most of what was counted decides.
+    """
+    of_rows: defaultdict[str, list[Counts]] = defaultdict(list)
+    for key, part in rows.parts.items():
+        counts = Counts(part.columns, rows.span, counter=(*REQUESTS, *OCCURRENCES))
+        if counts.bounds is not None:
+            of_rows[key.source].append(counts)
+    of_source = {key.source: Counts(part.columns, whole.span) for key, part in whole.parts.items() if key.row is None}
+    return {source: _find_origin(found, of_source.get(source), rows.span) for source, found in of_rows.items()}
+
+
+def _find_origin(rows: list[Counts], whole: Counts | None, span: Span) -> Origin:
+    bounds = [one.bounds for one in rows if one.bounds is not None]
+    first, last = min(begin for begin, _ in bounds), max(end for _, end in bounds)
+    if whole is not None and whole.bounds is not None:
+        return Origin(first, whole.are_from_zero, whole.seconds, whole.states_seconds)
+    votes = sum(one.first_value * (1 if one.are_from_zero else -1) for one in rows)
+    seconds = span.seconds_between(max(first, span.first), min(last, span.end - 1))
+    return Origin(first, votes >= 0, seconds if seconds > 0 else None, is_exact=False)
 
 
 def _has_wanted(group: SeriesGroup, permit: Permit) -> bool:
@@ -90,6 +160,8 @@ def _has_wanted(group: SeriesGroup, permit: Permit) -> bool:
 
 
 def _permitted(key: SeriesKey, part: Unpacked, permit: Permit) -> Unpacked:
+    if permit.grants is None:
+        return part
     columns = {field: column for field, column in part.columns.items() if permit.shows(*key, field)}
     sees_sketches = any(
         permit.shows(*key, field) for field in (SKETCHES, *(f"{name}_{SKETCH}" for name in PERCENTILES))
@@ -106,7 +178,7 @@ def _choose_keys(shown: Mapping[SeriesKey, Unpacked]) -> list[SeriesKey]:
     for name in (*REQUESTS, *_THROUGHPUTS):
         for of_agents in (False, True):
             holding = [
-                key for key, part in shown.items() if name in part.columns and (key.agent_id is not None) is of_agents
+                key for key, part in shown.items() if name in part.columns and (key.row is not None) is of_agents
             ]
             if holding:
                 types = [key.metric_type for key in holding]
@@ -115,13 +187,19 @@ def _choose_keys(shown: Mapping[SeriesKey, Unpacked]) -> list[SeriesKey]:
     return []
 
 
-def _sum_up(
+def sum_up(
     chosen: Mapping[SeriesKey, Unpacked],
     shown: Mapping[SeriesKey, Unpacked],
     of_run: RunSpan,
     span: Span,
+    *,
+    origins: Mapping[str, Origin] = NO_ORIGINS,
 ) -> RunTotals:
-    counts = [Counts(part.columns, span) for part in chosen.values()]
+    """Return the totals of some keys; `shown` are those that may say how many users there were.
+
+    `origins` are those of rows, by source.
+    """
+    counts = [Counts(part.columns, span, origin=origins.get(key.source)) for key, part in chosen.items()]
     requests, failures = _total(item.requests for item in counts), _total(item.failures for item in counts)
     seconds = max((item.seconds or 0.0 for item in counts), default=0.0) or None
     sketch, is_complete = _merge(chosen.values(), span)
@@ -140,11 +218,13 @@ def _sum_up(
         rate=_rate(counts, chosen.values(), span),
         seconds=seconds,
         mean_ms=_mean(counts),
+        min_ms=_lowest(chosen.values(), span),
         max_ms=highest,
         percentiles={
             name: sketch.quantile(share) if len(sketch) and is_complete else None for name, share in PERCENTILES.items()
         },
         measured=len(sketch) if len(sketch) and is_complete else None,
+        received_bytes=_total(item.received_bytes for item in counts),
         peak_users=_peak_users(chosen, shown, span),
     )
 
@@ -195,6 +275,15 @@ def _highest(parts: Iterable[Unpacked], span: Span) -> float | None:
     return max(found, default=None)
 
 
+def _lowest(parts: Iterable[Unpacked], span: Span) -> float | None:
+    found = [
+        min(column.lows)
+        for part in parts
+        if (whole := part.columns.get(_MINIMUM)) is not None and (column := whole.between(span.first, span.end)).buckets
+    ]
+    return min(found, default=None)
+
+
 def _merge(parts: Iterable[Unpacked], span: Span) -> tuple[Sketch, bool]:
     """Return the merged sketch of a span, and whether all metrics with requests in it had one."""
     merged, is_complete = Sketch(), True
@@ -215,7 +304,7 @@ def _peak_users(chosen: Mapping[SeriesKey, Unpacked], shown: Mapping[SeriesKey, 
     for parts in (chosen, shown):
         at: Counter[int] = Counter()
         for key, part in parts.items():
-            if parts is shown and key.agent_id is not None:
+            if parts is shown and key.row is not None:
                 continue
             column = next((part.columns[name] for name in _USERS if name in part.columns), None)
             if column is not None:

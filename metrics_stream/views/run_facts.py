@@ -27,6 +27,7 @@ from metrics_stream.runs import series as run_series
 from metrics_stream.runs.clock import database_now
 from metrics_stream.runs.counts import Counted, count_visible
 from metrics_stream.runs.lifecycle import make_test
+from metrics_stream.runs.totals import ROW_TYPES
 from metrics_stream.views import sparkline
 from metrics_stream.views.page_config import describe_field
 from metrics_stream.views.run_lookup import is_whole
@@ -277,7 +278,10 @@ def _span(run: TestRun, series: SeriesColumns) -> tuple[float, float]:
 
 
 def groups(run: TestRun, permit: Permit) -> list[Group]:
-    """Return the permitted series of a run, by metric type, source and agent, in the order of the catalogue."""
+    """Return the permitted series of a run, by metric type, source and row, in the order of the catalogue.
+
+    Requests and errors are left out: they are tables of their own.
+    """
     found: list[Group] = remembered(run, "summary", permit, lambda: _groups(run, permit))
     return found
 
@@ -290,7 +294,9 @@ def _groups(run: TestRun, permit: Permit) -> list[Group]:
         return (order.get(row.metric_type, len(order)), row.metric_type, row.source, row.agent_id or "")
 
     seen = [
-        row for row in run_series.summary(run) if permit.shows(row.metric_type, row.source, row.agent_id, row.field)
+        row
+        for row in run_series.summary(run, without=ROW_TYPES)
+        if permit.shows(row.metric_type, row.source, row.agent_id, row.field)
     ]
     found = []
     for (_, slug, source, agent_id), rows in groupby(sorted(seen, key=place), place):
