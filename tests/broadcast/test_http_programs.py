@@ -49,7 +49,8 @@ def server(valkey_url, tmp_path_factory):
 
 async def published(source):
     """Return the metrics of a source in the history on the server's Valkey."""
-    history, position, is_last = open_history(get_settings()), Position("", dict.fromkeys(("system", "agent", "request", "error"), 0)), False
+    history, is_last = open_history(get_settings()), False
+    position = Position("", dict.fromkeys(("system", "agent", "request", "error"), 0))
     found = []
     while not is_last:  # Other tests have published there as well.
         page = await history.since(position)
