@@ -26,6 +26,7 @@ from metrics_stream.core.errors import InvalidTokenError, ItemError, RequestRefu
 from metrics_stream.core.formats.native import Terms
 from metrics_stream.core.lru import LruDict
 from metrics_stream.core.metrics.catalogue import ALL
+from metrics_stream.core.metrics.keys import agents_of
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.codes import ItemErrorCode, RequestErrorCode
 from metrics_stream.core.rate_limit import TokenBucket
@@ -251,7 +252,7 @@ Names = tuple[tuple[str, str], ...]
 
 
 def _names_of(metric: Metric) -> Names:
-    return ((SOURCE, metric.source), *((AGENT, agent_id) for agent_id in metric.agent_ids))
+    return ((SOURCE, metric.source), *((AGENT, agent_id) for agent_id in agents_of(metric.rows)))
 
 
 def _is_known(wanted: Names, names: Mapping[str, set[str]]) -> bool:

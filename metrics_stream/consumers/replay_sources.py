@@ -141,7 +141,7 @@ class HistoryReplaySource:
             if _is_before(batch, at):
                 found.update(_each_of(self._marks.mark(batch), self._run_sources.get))
             else:
-                came_since.setdefault(batch.metric_type, set()).add(batch.metrics[0].key)
+                came_since.setdefault(batch.metric_type, set()).add(batch.metrics[0].kind)
             await pace.pause_if_due()
         # The newest metric of other kinds came after the instant, so search back for an older one: a short search finds
         # the kinds that come often, and only the remaining ones need a longer search.
@@ -190,7 +190,7 @@ class _Found(NamedTuple):
 def _each_of(batch: HistoryBatch, sources_of: SourcesOf) -> dict[Key, _Found]:
     """Return the newest metric of each kind in a batch."""
     tagged = enumerate(tag_runs(batch, sources_of), batch.first)
-    return {metric.key: _Found(metric, batch.order, offset) for offset, metric in tagged}
+    return {metric.kind: _Found(metric, batch.order, offset) for offset, metric in tagged}
 
 
 def _without_long_searches(begin: Position, until: Position) -> Position:
@@ -269,5 +269,5 @@ class RecordingReplaySource:
             max_points=max_points,
         )
         wanted = selection.metric_types, selection.filters
-        matching = [item for item in found if matches(SeriesKey(item.metric_type, item.source, item.agent_id), *wanted)]
+        matching = [item for item in found if matches(SeriesKey(item.metric_type, item.source, item.row), *wanted)]
         return permitted_series(matching, selection.permit)

@@ -19,7 +19,7 @@ DEFAULT_PAGE_METRICS = 5_000
 PAGE_BYTES = 4_000_000
 
 Key = tuple[str, str, tuple[str, ...]]
-"""The type of `Metric.key`."""
+"""The type of `Metric.kind`."""
 
 
 class Bounds(NamedTuple):
@@ -117,7 +117,7 @@ class History(Protocol):
         """Return a position before all metrics published at that instant or later, at most a second too early."""
 
     async def newest(self, metric_types: Iterable[str]) -> list[HistoryBatch]:
-        """Return the newest metric of each `Metric.key`, each as a batch of its own, in the order of publishing.
+        """Return the newest metric of each `Metric.kind`, each as a batch of its own, in the order of publishing.
 
         They are bounded for each source and token, as `newest_kinds` says: beyond it, those that came least recently
         are missing.
@@ -165,5 +165,5 @@ def newest_of_each_key(metrics: Sequence[Metric]) -> dict[Key, int]:
     """Return the index of the newest metric of each key, in the order of these metrics."""
     newest: dict[Key, int] = {}
     for index in range(len(metrics) - 1, -1, -1):
-        newest.setdefault(metrics[index].key, index)
+        newest.setdefault(metrics[index].kind, index)
     return dict(reversed(newest.items()))

@@ -1,6 +1,6 @@
 """How much of the newest metric of each kind is kept, and who has to give way when it is too much.
 
-A kind is what has one `Metric.key`. Each source has a share of the kinds of a metric type, and so has each token over
+A kind is what has one `Metric.kind`. Each source has a share of the kinds of a metric type, and so has each token over
 all its sources: a producer that names ever more agents displaces its own kinds and nobody else's. `history.lua` does
 the same in Redis, with the same limits.
 """

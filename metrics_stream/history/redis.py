@@ -21,6 +21,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError
 
 from metrics_stream.core.errors import BusError, WrongNodeError
+from metrics_stream.core.metrics.keys import restore_rows
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.positions import HistoryBatch, Position
 from metrics_stream.history.accepted import AcceptedBatches, LostReport
@@ -236,7 +237,7 @@ class RedisHistory:
                 found.clear()
                 epoch = epoch_now
             # A kind that gets a newer metric between two pages comes in both.
-            found.update((batch.metrics[0].key, batch) for batch in _batches_in(body)[0])
+            found.update((batch.metrics[0].kind, batch) for batch in _batches_in(body)[0])
         return sorted(found.values(), key=lambda batch: (batch.order, batch.first))
 
     async def oldest_at(self, metric_types: Iterable[str]) -> float | None:
@@ -328,19 +329,25 @@ def _batches_in(body: bytes) -> tuple[list[HistoryBatch], set[str]]:
     A batch that another program or version wrote must not hide the others, nor be read in vain again and again.
     """
     try:
-        return _decode_batches(body), set()
+        return [_restored(batch) for batch in _decode_batches(body)], set()
     except msgspec.MsgspecError:
         pass
     found: list[HistoryBatch] = []
     unreadable: set[str] = set()
     for part in _decode_parts(body):
         try:
-            found.append(_decode_batch(part))
+            found.append(_restored(_decode_batch(part)))
         except msgspec.MsgspecError as error:
             metric_type = _decode(part)[0]
             logger.warning("a batch of %s in the history cannot be decoded and is ignored: %s", metric_type, error)
             unreadable.add(metric_type)
     return found, unreadable
+
+
+def _restored(batch: HistoryBatch) -> HistoryBatch:
+    """Return a batch with the metrics as they are written today, also one that an earlier version wrote."""
+    metrics = restore_rows(batch.metrics)
+    return batch if metrics is batch.metrics else msgspec.structs.replace(batch, metrics=metrics)
 
 
 def _newest_in(batch: Sequence[Metric], payload: bytes, owner: str) -> list[tuple[str, int, int, int, str, list[str]]]:

@@ -124,7 +124,7 @@ def with_raw_metrics(document: dict[str, Any]) -> dict[str, Any]:
     for metric in metrics:
         assert [key for key in metric if key != "run"] == ["metric_type", "timestamp", "source", "data"]
         known = next(item for item in BUILTIN_TYPES if item.slug == metric["metric_type"])
-        for entry in metric["data"] if known.has_entries else [metric["data"]]:
+        for entry in metric["data"] if known.key else [metric["data"]]:
             assert all(known.field(name) for name in entry)
     raws = [msgspec.Raw(msgspec.json.encode(metric)) for metric in metrics]
     return {**document, "data": raws if document["type"] != "metric_update" else raws[0]}

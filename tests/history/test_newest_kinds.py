@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from metrics_stream.core.metrics.keys import agents_of
 from metrics_stream.history import redis
 from metrics_stream.history.newest_kinds import OWNER_KINDS, SHARE_BYTES, SOURCE_KINDS
 from tests.support.history import Producer, metric
@@ -11,7 +12,7 @@ from tests.support.history import Producer, metric
 async def names(history, source=None):
     """Return source and agents of the newest metrics, in their order."""
     found = [batch.metrics[0] for batch in await history.newest(["system"])]
-    return [(item.source, item.agent_ids) for item in found if source in (None, item.source)]
+    return [(item.source, agents_of(item.rows)) for item in found if source in (None, item.source)]
 
 
 async def flood(producer, count, source="flood"):

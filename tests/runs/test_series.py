@@ -96,8 +96,8 @@ def test_series_of_a_type_source_agent_and_field():
     ]
     assert names(metric_type="hero") == []
     assert run_series.keys(run) == [
-        (SeriesKey("agent", "web-1", "a"), ("load", "of.x")),
-        (SeriesKey("agent", "web-1", "b"), ("load", "of.x")),
+        (SeriesKey("agent", "web-1", "agent_id=a"), ("load", "of.x")),
+        (SeriesKey("agent", "web-1", "agent_id=b"), ("load", "of.x")),
         (SeriesKey("system", "web-1", None), ("tps", "cost.sum")),
         (SeriesKey("system", "web-2", None), ("throughput_tps",)),
     ]

@@ -16,10 +16,11 @@ from metrics_stream.core.delivery.selection import DecodedMetric, Selection, com
 from metrics_stream.core.formatting import format_duration, quote
 from metrics_stream.core.metrics.catalogue import Catalogue
 from metrics_stream.core.metrics.encoding import encode_metric
+from metrics_stream.core.metrics.keys import AGENT_ID, AGENT_KEY, agent_row, agents_of
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.metrics.paths import MISSING, look_up
 from metrics_stream.core.metrics.permission import EVERYTHING, Grant, Permit
-from metrics_stream.core.metrics.projection import AGENT_ID, AGENTS, MALFORMED, entries_in
+from metrics_stream.core.metrics.projection import AGENTS, MALFORMED, entries_in
 from metrics_stream.core.protocol.messages import Filters
 
 # The filters in the order in which they are explained, with a noun for people.
@@ -107,7 +108,7 @@ class Explanation(msgspec.Struct, frozen=True):
 
 def fits(metric: Metric, *, source: str, agent_id: str) -> bool:
     """Return whether a metric is of this source and agent; an empty one means any."""
-    return (not source or metric.source == source) and (not agent_id or agent_id in metric.agent_ids)
+    return (not source or metric.source == source) and (not agent_id or agent_row(agent_id) in metric.rows)
 
 
 def holds(body: bytes | None, agent_id: str, path: str) -> bool:
@@ -178,9 +179,11 @@ def _find_or_make_sample(question: Question, situation: Situation) -> Metric:
     entry: dict[str, object] = dict.fromkeys(sorted(names), 0)
     agents = {question.agent_id} if question.agent_id else _join_terms(filters.agent_ids, *(g.agent_ids for g in own))
     data: object = entry
-    if kind.has_entries or question.agent_id:
+    if kind.key and kind.key != AGENT_KEY:
+        data = [{**entry, **{part: part for part in kind.key}}]
+    elif kind.key or question.agent_id:
         entries = [{**entry, AGENT_ID: agent_id} for agent_id in sorted(agents) or ["agent"]]
-        data = entries if kind.has_entries else {AGENTS: entries}
+        data = entries if kind.key else {AGENTS: entries}
     sources = _join_terms(filters.sources) or _join_terms(*(g.sources for g in own))
     source = question.source or (newest.source if newest is not None else min(sources, default="any"))
     return encode_metric(kind, data, timestamp=situation.wall_time, source=source, max_bytes=_MOST_SAMPLE_BYTES)
@@ -291,7 +294,7 @@ def _describe_sample(sample: Metric, name: str, question: Question) -> str:
     if name == "sources":
         return f"The metric is of {_list_names((sample.source,), question.asker.visible_sources)}."
     if name == "agent_ids":
-        agent_ids = (question.agent_id,) if question.agent_id else sample.agent_ids
+        agent_ids = (question.agent_id,) if question.agent_id else agents_of(sample.rows)
         return f"The metric is of {_list_names(agent_ids, question.asker.visible_agents)}."
     return (
         f"That leaves nothing of {quote(question.field)}." if question.field else "That leaves nothing of the metric."
@@ -308,7 +311,7 @@ def _is_shown(sample: Metric, question: Question, filters: Filters, permit: Perm
         body = compile_projection(filters, permit)(DecodedMetric(sample))
     except MALFORMED:
         return False
-    return holds(body, question.agent_id if sample.agent_ids else "", question.field)
+    return holds(body, question.agent_id if sample.rows else "", question.field)
 
 
 def _delivery_step(delivery: Delivery) -> Step:

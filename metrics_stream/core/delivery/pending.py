@@ -183,7 +183,7 @@ class Pending:
         if not self._takes_all:
             if self._interval is not None:
                 return self._fold(self._interval, sequence, metric, body, now)
-            key = metric.key
+            key = metric.kind
             if (old := items.pop(key, None)) is not None:
                 self._bytes -= size_of(old)
         items[key] = Item(sequence, metric, body)
@@ -311,8 +311,8 @@ def newest(items: list[Item]) -> list[Item]:
     """Return the newest item for each metric type, source and agents, in the order of publishing."""
     by_key: dict[Key, Item] = {}
     for item in items:
-        by_key.pop(item.metric.key, None)
-        by_key[item.metric.key] = item
+        by_key.pop(item.metric.kind, None)
+        by_key[item.metric.kind] = item
     return list(by_key.values())
 
 

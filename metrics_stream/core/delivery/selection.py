@@ -19,6 +19,7 @@ from metrics_stream.core.errors import ProtocolError
 from metrics_stream.core.formatting import quote, quote_some
 from metrics_stream.core.metrics.annotations import UNITS, WINDOWS, keep_shown
 from metrics_stream.core.metrics.catalogue import ALL
+from metrics_stream.core.metrics.keys import AGENT_KEY, agent_row
 from metrics_stream.core.metrics.metric import MAX_TERM_LENGTH, Metric, RunMetric, name_run
 from metrics_stream.core.metrics.paths import is_covered, names_below
 from metrics_stream.core.metrics.permission import EVERYTHING, Permit
@@ -38,12 +39,13 @@ from metrics_stream.core.protocol.messages import Filters
 
 
 class _Document(msgspec.Struct, omit_defaults=True):
-    """A metric, or the summary of an interval; all keys behind `data` but `run` name fields by their paths."""
+    """A metric, or the summary of an interval; all keys behind `key` but `run` name fields by their paths."""
 
     metric_type: msgspec.Raw
     timestamp: msgspec.Raw
     source: msgspec.Raw
     data: Data
+    key: tuple[str, ...] | UnsetType = UNSET
     units: Entry | UnsetType = UNSET
     windows: Entry | UnsetType = UNSET
     summary: Entry | UnsetType = UNSET
@@ -78,13 +80,13 @@ class DecodedMetric:
         if type(metric) is RunMetric and not permit.names_run(metric.runs[-1][1]):
             return DecodedMetric(_with_visible_run(metric, permit)).under(permit)
         grants = permit.grants_for(metric.metric_type, metric.source)
-        may_have_others = not metric.agent_ids and may_hold_agents(metric.body)
-        if any(grant.shows_whole(metric.agent_ids, may_have_others=may_have_others) for grant in grants):
+        may_have_others = not metric.rows and may_hold_agents(metric.body)
+        if any(grant.shows_whole(metric.rows, may_have_others=may_have_others) for grant in grants):
             return self
         if not grants:
             return None
         narrowings = [Narrowing(grant.agent_ids, grant.fields) for grant in grants]
-        data = project(self.document.data, narrowings, has_agents=bool(metric.agent_ids), reads_every_id=True)
+        data = project(self.document.data, narrowings, key=metric.key if metric.rows else (), reads_every_id=True)
         if not data:
             return None
         names = frozenset[str]().union(*data) if isinstance(data, list) else frozenset(data)
@@ -99,8 +101,8 @@ class DecodedMetric:
             )
 
         body = _encode_part(self.document, data, keeps, fields)
-        agent_ids = tuple(item for item in metric.agent_ids if any(grant.covers_agent(item) for grant in grants))
-        return DecodedMetric(msgspec.structs.replace(metric, agent_ids=agent_ids, body=body))
+        rows = tuple(row for row in metric.rows if any(grant.covers_row(row) for grant in grants))
+        return DecodedMetric(msgspec.structs.replace(metric, rows=rows, body=body))
 
     @cached_property
     def document(self) -> _Document:
@@ -111,11 +113,11 @@ class DecodedMetric:
     def parts(self) -> tuple[bytes, dict[str, bytes], bytes]:
         """The JSON before the fields of an object, each field as JSON, and the JSON behind them.
 
-        Without fields if the metric has agents, its data is no object, a key contains a dot, or something else names
+        Without fields if the metric has rows, its data is no object, a key contains a dot, or something else names
         its fields.
         """
         document = self.document
-        if self.metric.agent_ids or not isinstance(document.data, dict) or _names_fields(document):
+        if self.metric.key or not isinstance(document.data, dict) or _names_fields(document):
             return b"", {}, b""
         if any("." in key for key in document.data):
             return b"", {}, b""
@@ -140,7 +142,7 @@ def _with_visible_run(metric: RunMetric, permit: Permit) -> Metric:
     """Return the metric with the run that was started last of those that the permit shows, or without a run."""
     run = next((run for run, sources in reversed(metric.runs) if permit.names_run(sources)), None)
     body = metric.plain if run is None else name_run(metric.plain, run)
-    return Metric(metric.metric_type, metric.source, metric.timestamp, metric.agent_ids, body)
+    return Metric(metric.metric_type, metric.source, metric.timestamp, metric.rows, body, metric.key)
 
 
 def permitted_metrics(metrics: Iterable[Metric], permit: Permit) -> Iterator[Metric]:
@@ -228,7 +230,7 @@ def _compile_filters(filters: Filters) -> Projection:
     entry, whose identity always stays.
     """
     sources = frozenset(filters.sources)
-    agent_ids = frozenset(filters.agent_ids)
+    agents = frozenset(map(agent_row, filters.agent_ids))
     fields = frozenset(filters.fields)
     of_all_agents = (Narrowing(frozenset(), fields),)
 
@@ -244,25 +246,25 @@ def _compile_filters(filters: Filters) -> Projection:
         if sources and metric.source not in sources:
             return None
         narrowings = of_all_agents
-        if agent_ids and metric.agent_ids:
-            wanted = agent_ids.intersection(metric.agent_ids)
+        if agents and metric.rows and metric.key == AGENT_KEY:
+            wanted = agents.intersection(metric.rows)
             if not wanted and not may_hold_agents(metric.body):
                 return None  # a list of other agents
             # If all are wanted, the client gets what the producer encoded.
-            if len(wanted) < len(set(metric.agent_ids)):
-                narrowings = (Narrowing(wanted or agent_ids, fields),)
+            if len(wanted) < len(set(metric.rows)):
+                narrowings = (Narrowing(frozenset(filters.agent_ids), fields),)
         if narrowings is of_all_agents and not fields:
             return metric.body
         document = decoded.document
         # A permit can have left out all agents that were under a key.
-        has_agents = bool(metric.agent_ids) and (isinstance(document.data, list) or AGENTS in document.data)
-        data = project(document.data, narrowings, has_agents=has_agents, reads_every_id=False)
+        has_rows = bool(metric.rows) and (isinstance(document.data, list) or AGENTS in document.data)
+        data = project(document.data, narrowings, key=metric.key if has_rows else (), reads_every_id=False)
         if not data:
             return None
         keeps_shown = keeps if narrowings is of_all_agents else keeps_without_agents
         return _encode_part(document, data, keeps_shown, fields or ALL_FIELDS)
 
-    if fields and not sources and not agent_ids and not any("." in name for name in fields):
+    if fields and not sources and not agents and not any("." in name for name in fields):
         return _project_fields_first(filters.fields, project_filtered)
     return project_filtered
 

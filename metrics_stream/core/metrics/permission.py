@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
+from metrics_stream.core.metrics.keys import agent_of
 from metrics_stream.core.metrics.paths import common_names, is_covered
 
 _NONE: frozenset[str] = frozenset()
@@ -34,16 +35,16 @@ class Grant:
         """Return whether the grant shows anything of metrics of this type and source."""
         return metric_type in self.metric_types and (not self.sources or source in self.sources)
 
-    def covers_agent(self, agent_id: str | None) -> bool:
-        """Return whether the grant shows anything of an agent; None stands for data that belongs to no agent."""
-        return agent_id is None or not self.agent_ids or agent_id in self.agent_ids
+    def covers_row(self, row: str | None) -> bool:
+        """Return whether the grant shows anything of a row; None stands for data that belongs to no row."""
+        return not self.agent_ids or (agent_id := agent_of(row)) is None or agent_id in self.agent_ids
 
-    def shows_whole(self, agent_ids: Collection[str], *, may_have_others: bool) -> bool:
-        """Return whether the grant shows all of a metric that it covers and that has these agents.
+    def shows_whole(self, rows: Collection[str], *, may_have_others: bool) -> bool:
+        """Return whether the grant shows all of a metric that it covers and that has these rows.
 
-        `may_have_others` means that the body can hold agents which `agent_ids` do not name, because they are malformed.
+        `may_have_others` means that the body can hold agents which `rows` do not name, because they are malformed.
         """
-        is_theirs = not may_have_others and self.agent_ids.issuperset(agent_ids)
+        is_theirs = not may_have_others and all(map(self.covers_row, rows))
         return not self.fields and (not self.agent_ids or is_theirs)
 
     def includes(self, other: Grant) -> bool:
@@ -150,12 +151,12 @@ class Permit:
         seen = frozenset[str]().union(*(grant.metric_types for grant in self.grants))
         return tuple(item for item in known if item in seen)
 
-    def shows(self, metric_type: str, source: str, agent_id: str | None, path: str) -> bool:
+    def shows(self, metric_type: str, source: str, row: str | None, path: str) -> bool:
         """Return whether the series of one field is visible; `path` names it."""
         if self.grants is None:
             return True
         return any(
-            grant.covers_agent(agent_id) and (not grant.fields or is_covered(path, grant.fields))
+            grant.covers_row(row) and (not grant.fields or is_covered(path, grant.fields))
             for grant in self.grants_for(metric_type, source)
         )
 

@@ -1,8 +1,8 @@
-"""The shape of agent data, and the projection of a metric's data onto the agents and fields that may be shown.
+"""The shape of rows, and the projection of a metric's data onto the rows and fields that may be shown.
 
-A metric's data is an object, or a list of agents. An agent is an object with an `agent_id`. An object can hold agents
-under the key `agents`: in a list, or in an object that is keyed by their ids. Filters and grants use the same
-projection; for grants it is a security boundary.
+A metric's data is an object, or a list of rows. A row is an object with the parts of its key: an agent has an
+`agent_id`. An object can hold agents under the key `agents`: in a list, or in an object that is keyed by their ids.
+Filters and grants use the same projection; for grants it is a security boundary.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from metrics_stream.core.metrics.keys import AGENT_ID, AGENT_KEY, agent_row, row_in
 from metrics_stream.core.metrics.paths import is_covered, names_below
 
 AGENTS = "agents"
-AGENT_ID = "agent_id"
 
 # These fields tell an agent from its neighbours; they stay in every part of it.
 IDENTITY_FIELDS = frozenset({AGENT_ID, "agent_name"})
 
-# Reading the data of a body raises one of these if the body is no metric, or its agents are not those in `agent_ids`.
+# Reading the data of a body raises one of these if the body is no metric, or its rows are not those in `rows`.
 # Only a producer that does not use the helper can publish such a body.
 MALFORMED = (msgspec.DecodeError, KeyError, RecursionError)
 
@@ -62,15 +62,16 @@ def agent_ids_in(data: bytes) -> tuple[str, ...]:
     return tuple(agents) if isinstance(agents, dict) else tuple(str(agent.agent_id) for agent in agents)
 
 
-# --- decoded data: the agents one by one ---
+# --- decoded data: the rows one by one ---
 
 
 class _Body(msgspec.Struct, gc=False):
     data: Any
+    key: tuple[str, ...] = AGENT_KEY
 
 
 decode_body = msgspec.json.Decoder(_Body).decode
-"""Return an object whose `data` is the decoded data of a metric; raise one of MALFORMED."""
+"""Return an object with the decoded `data` of a metric, and the `key` of its rows; raise one of MALFORMED."""
 
 
 def entries_in(agents: Any) -> Iterator[tuple[str | None, Row]]:
@@ -85,11 +86,13 @@ def entries_in(agents: Any) -> Iterator[tuple[str | None, Row]]:
                 yield id_of(entry) if AGENT_ID in entry else None, entry
 
 
-def split_agents(data: Any) -> list[tuple[str | None, Row]]:
-    """Return the object without its agents, with None, and the entry of each agent with its id; skip anything else.
+def split_rows(data: Any, key: tuple[str, ...] = AGENT_KEY) -> list[tuple[str | None, Row]]:
+    """Return the object without its agents, with None, and each row with its text; skip anything else.
 
-    Removes `agents` from `data`, and `agent_id` from the entries.
+    Removes `agents` from `data`, and the parts of the key from the rows.
     """
+    if key != AGENT_KEY and type(data) is list:
+        return [(row, entry) for entry in data if type(entry) is dict and (row := _take_row(entry, key))]
     parts: list[tuple[str | None, Row]] = []
     agents = data
     if type(data) is dict:
@@ -98,8 +101,23 @@ def split_agents(data: Any) -> list[tuple[str | None, Row]]:
     for agent_id, entry in entries_in(agents):
         if agent_id is not None:
             entry.pop(AGENT_ID, None)
-            parts.append((agent_id, entry))
+            parts.append((agent_row(agent_id), entry))
     return parts
+
+
+def _take_row(entry: Row, key: tuple[str, ...]) -> str:
+    row = row_in(entry, key)
+    for part in key:
+        entry.pop(part, None)
+    return row
+
+
+def rows_in(data: Any, key: tuple[str, ...] | None) -> list[tuple[str | None, Row]]:
+    """Return the rows of a list of rows with their texts; empty for any other data. Without a key they are agents."""
+    if key is not None and key != AGENT_KEY:
+        is_list = type(data) is list and all(type(entry) is dict for entry in data)
+        return [(row_in(entry, key), entry) for entry in data] if is_list else []
+    return [(agent_row(id_of(entry)), entry) for entry in data] if are_agents(data) else []
 
 
 def id_of(entry: Row) -> str:
@@ -142,17 +160,20 @@ _decode_id = msgspec.json.Decoder(str | int | float | bool | None).decode
 _encode = msgspec.json.Encoder().encode
 
 
-def project(data: Data, narrowings: Sequence[Narrowing], *, has_agents: bool, reads_every_id: bool) -> Data:
+def project(data: Data, narrowings: Sequence[Narrowing], *, key: tuple[str, ...], reads_every_id: bool) -> Data:
     """Return what at least one of the narrowings shows of a metric's data; empty when that is nothing.
 
-    `fields` names fields of the object, or of each agent's entry, which keeps its identity; paths.py says what a name
-    covers. If it names `agents` itself, the entries under this key are shown whole. `agent_ids` do not narrow an object
-    without agents; but a list or an object that it has under `agents` is shown only by a narrowing for all agents. Of
-    an object with agents of which none is shown, the other fields stay, and beside them `agents` without entries unless
-    the fields leave it out. With
-    `reads_every_id` an agent without an id raises one of MALFORMED even if all agents are shown.
+    `key` is that of its rows, empty if it has none. `fields` names fields of the object, or of each row, which keeps
+    its identity; paths.py says what a name covers. If it names `agents` itself, the entries under this key are shown
+    whole. `agent_ids` do not narrow an object without agents; but a list or an object that it has under `agents` is
+    shown only by a narrowing for all agents. Of an object with agents of which none is shown, the other fields stay,
+    and beside them `agents` without entries unless the fields leave it out. With `reads_every_id` an
+    agent without an id raises one of MALFORMED even if all agents are shown.
     """
+    has_agents = key == AGENT_KEY
     if isinstance(data, list):
+        if key and not has_agents:
+            return _project_rows(data, narrowings, key)
         return _project_list(data, narrowings, reads_ids=has_agents and (reads_every_id or _names_agents(narrowings)))
     fields = join_fields(narrowings)
     shown = dict(data) if fields is ALL_FIELDS else _pick_fields(data, fields)
@@ -214,6 +235,11 @@ def _project_list(entries: list[Entry], narrowings: Sequence[Narrowing], *, read
     return [part for entry in entries if (part := _pick(entry, fields))]
 
 
+def _project_rows(entries: list[Entry], narrowings: Sequence[Narrowing], key: tuple[str, ...]) -> list[Entry]:
+    fields, identity = join_fields(narrowings), frozenset(key)
+    return [part for entry in entries if (part := _pick(entry, fields, identity))]
+
+
 def _project_keyed(agents: dict[str, Entry], narrowings: Sequence[Narrowing]) -> dict[str, Entry]:
     if len(narrowings) != 1:
         return {
@@ -229,14 +255,14 @@ def _project_keyed(agents: dict[str, Entry], narrowings: Sequence[Narrowing]) ->
     }
 
 
-def _pick(entry: Entry, fields: frozenset[str]) -> Entry:
-    """Return the fields of an agent's entry and its identity; empty when it has none of the fields."""
+def _pick(entry: Entry, fields: frozenset[str], identity: frozenset[str] = IDENTITY_FIELDS) -> Entry:
+    """Return the fields of a row and its identity; empty when it has none of the fields."""
     if fields is ALL_FIELDS:
         return entry
     shown = _pick_fields(entry, fields)
     if not shown:
         return {}
-    return {key: shown.get(key, value) for key, value in entry.items() if key in shown or key in IDENTITY_FIELDS}
+    return {key: shown.get(key, value) for key, value in entry.items() if key in shown or key in identity}
 
 
 def _pick_fields(entry: Entry, fields: frozenset[str]) -> Entry:

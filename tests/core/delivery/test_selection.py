@@ -14,7 +14,7 @@ from metrics_stream.core.protocol.codes import ErrorCode
 from metrics_stream.core.protocol.messages import Filters
 from tests.support.agents import AGENTS, HELD, KEYED, metric
 
-EVERYTHING = ("system", "agent", "business", "hero", "presentation")
+EVERYTHING = ("system", "agent", "business", "hero", "presentation", "request", "error")
 ALLOWED = (*EVERYTHING, "stream")
 
 
@@ -177,7 +177,7 @@ def test_an_unknown_metric_type_is_named_with_what_is_allowed():
         expand(("sytem",), ALLOWED, EVERYTHING)
     assert caught.value.code == ErrorCode.UNKNOWN_METRIC_TYPE
     assert caught.value.message == (
-        "unknown metric type 'sytem'; allowed: system, agent, business, hero, presentation, stream, all"
+        "unknown metric type 'sytem'; allowed: system, agent, business, hero, presentation, request, error, stream, all"
     )
 
 
@@ -190,7 +190,7 @@ def test_an_unknown_metric_type_is_named_with_what_is_allowed():
     ],
 )
 def test_unknown_metric_types_beside_known_ones_are_left_out_and_named(asked, meant, names):
-    allowed = "system, agent, business, hero, presentation, stream, all"
+    allowed = "system, agent, business, hero, presentation, request, error, stream, all"
     assert expand(asked, ALLOWED, EVERYTHING) == (meant, f"unknown metric type {names}; allowed: {allowed}")
 
 
