@@ -34,6 +34,7 @@ Format = Literal["json", "ndjson"]
 MAX_DEPTH = 20
 
 KEYS = ("metric_type", "data", "timestamp", "source", UNITS, WINDOWS)
+ROW_KEY = "key"
 
 # Integers that do not fit 64 bits: Python can read them, most other programs cannot.
 _LONG_NUMBER = re.compile(rb"\d{19}")
@@ -212,6 +213,8 @@ def _check_keys(item: Any) -> Mapping[str, Any]:
         item = rename_data(item)
     except MetricError as error:
         raise ItemError(ItemErrorCode.INVALID_ITEM, "", str(error)) from error
+    # The helper sends metrics as clients get them. The type says what the key of its rows is.
+    item = {name: value for name, value in item.items() if name != ROW_KEY}
     if unknown := next((key for key in item if key not in KEYS), None):
         raise ItemError(ItemErrorCode.INVALID_ITEM, "", f"unknown key {quote(unknown)}; allowed: {', '.join(KEYS)}")
     for key in ("metric_type", "data"):
