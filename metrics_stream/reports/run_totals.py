@@ -9,12 +9,13 @@ from metrics_stream.core.formats.results.numbers import per_second
 from metrics_stream.core.metrics.percentiles import percentile_in
 from metrics_stream.core.metrics.permission import Permit
 from metrics_stream.core.metrics.sketch import ACCURACY
+from metrics_stream.core.series.row_book import ROW_TYPES, SKETCH
 from metrics_stream.models import TestRun
 from metrics_stream.runs import series
 from metrics_stream.runs.clock import database_now
 from metrics_stream.runs.row_tables import row_tables
 from metrics_stream.runs.series import SeriesSummary
-from metrics_stream.runs.totals import PERCENTILES, ROW_TYPES, SKETCH, RunTotals, totals
+from metrics_stream.runs.totals import PERCENTILES, RunTotals, totals
 
 RULES = (
     "Requests and failures are what the counters of the run's sources grew by.",

@@ -13,9 +13,10 @@ from metrics_stream.core.metrics.permission import EVERYTHING, Permit
 from metrics_stream.core.series.columns import SeriesKey
 from metrics_stream.core.series.counters import OCCURRENCES, Counts, Origin, Span
 from metrics_stream.core.series.packing import Unpacked
+from metrics_stream.core.series.row_book import ROW_TYPES
 from metrics_stream.models import TestRun
 from metrics_stream.runs.span import RunSpan, find_span
-from metrics_stream.runs.totals import ROW_TYPES, RunTotals, Shown, load, origins_of, sum_up
+from metrics_stream.runs.totals import RunTotals, Shown, load, load_rows, origins_of, sum_up
 
 
 class RequestTotals(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,10 +59,10 @@ def row_tables(
     span = find_span(run, since, until)
     if span is None:
         return RowTables()
-    rows = load(run, span, permit, types=ROW_TYPES)
+    rows = load_rows(run, span, permit, ROW_TYPES)
     if not rows.parts:
         return RowTables()
-    origins = origins_of(rows, load(run, span, permit, without=ROW_TYPES))
+    origins = origins_of(rows, load(run, span, permit))
     by_row: dict[str, dict[str, dict[SeriesKey, Unpacked]]] = {slug: defaultdict(dict) for slug in ROW_TYPES}
     for key, part in rows.parts.items():
         if key.row is not None:

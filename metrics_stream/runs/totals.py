@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from metrics_stream.core.metrics.catalogue import ERROR, REQUEST, SYSTEM
+from metrics_stream.core.metrics.catalogue import REQUEST, SYSTEM
 from metrics_stream.core.metrics.permission import EVERYTHING, Permit
 from metrics_stream.core.metrics.sketch import Sketch
 from metrics_stream.core.metrics.summaries import SKETCHES
@@ -27,28 +27,29 @@ from metrics_stream.core.series.counters import (
     Span,
 )
 from metrics_stream.core.series.packing import Unpacked
+from metrics_stream.core.series.row_book import (
+    ERROR_RATES,
+    MAXIMUM,
+    MINIMUM,
+    ROW_TYPES,
+    SKETCH,
+    THROUGHPUTS,
+    RowBook,
+)
 from metrics_stream.core.series.sketch_columns import SketchColumns
-from metrics_stream.models import SeriesGroup, TestRun
+from metrics_stream.models import RowTotals, SeriesGroup, TestRun
 from metrics_stream.runs.headline import held
 from metrics_stream.runs.open_run import key_of
 from metrics_stream.runs.parts import Wanted, choose_tier, load_parts
 from metrics_stream.runs.span import RunSpan, find_span
+from metrics_stream.runs.tiers import FINEST
 
 PERCENTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99, "p999": 0.999}
-SKETCH = "response_time_ms"
-
 _USERS = ("users", "vus", "active_users", "concurrent_users", "user_count")
-_MAXIMUM = "max_response_time_ms"
-_MINIMUM = "min_response_time_ms"
-_THROUGHPUTS = ("throughput_tps", "transactions_per_second")
-_RATES = ("error_rate", "failure_rate")
 _WANTED = (
-    *(*REQUESTS, *FAILURES, *SUCCESSES, *RESPONSE_TIMES, *ELAPSED, *_USERS, *_THROUGHPUTS, *_RATES),
-    *(_MAXIMUM, _MINIMUM, AVERAGE, *RECEIVED_BYTES, *OCCURRENCES),
+    *(*REQUESTS, *FAILURES, *SUCCESSES, *RESPONSE_TIMES, *ELAPSED, *_USERS, *THROUGHPUTS, *ERROR_RATES),
+    *(MAXIMUM, MINIMUM, AVERAGE, *RECEIVED_BYTES, *OCCURRENCES),
 )
-
-ROW_TYPES = (REQUEST.slug, ERROR.slug)
-"""The metric types whose rows are tables of their own: a run may have thousands of them."""
 
 # A span is read in the finest tier up to this many seconds: its ends are then exact to a second.
 _FINE_SECONDS = 7_200
@@ -93,11 +94,11 @@ def totals(
     span = find_span(run, since, until)
     if span is None:
         return None
-    shown = load(run, span, permit, without=ROW_TYPES)
+    shown = load(run, span, permit)
     if chosen := _choose_keys(shown.parts):
         return sum_up({key: shown.parts[key] for key in chosen}, shown.parts, span, shown.span)
     # A producer may say nothing but its requests by name.
-    rows = load(run, span, permit, types=(REQUEST.slug,))
+    rows = load_rows(run, span, permit, types=(REQUEST.slug,))
     return sum_up(rows.parts, shown.parts | rows.parts, span, rows.span, origins=origins_of(rows, shown))
 
 
@@ -108,18 +109,29 @@ class Shown(NamedTuple):
     span: Span
 
 
-def load(
-    run: TestRun,
-    span: RunSpan,
-    permit: Permit,
-    *,
-    types: Collection[str] | None = None,
-    without: Collection[str] = (),
-) -> Shown:
-    """Return what totals are made of: the counts, times and sketches of some metric types, or of all but some."""
-    found = SeriesGroup.objects.filter(run=run).exclude(metric_type__in=without)
-    if types is not None:
-        found = found.filter(metric_type__in=types)
+def load(run: TestRun, span: RunSpan, permit: Permit) -> Shown:
+    """Return what totals are made of: the counts, times and sketches of everything but the rows of tables."""
+    return _load(run, span, permit, SeriesGroup.objects.filter(run=run).exclude(metric_type__in=ROW_TYPES))
+
+
+def load_rows(run: TestRun, span: RunSpan, permit: Permit, types: Collection[str]) -> Shown:
+    """Return the same of the rows of tables, of which there may be too many to keep the course of each over time.
+
+    The totals of the whole run are those of every row, those of a part of it of the rows whose course is kept.
+    """
+    if not span.is_whole:
+        return _load(run, span, permit, SeriesGroup.objects.filter(run=run, metric_type__in=types))
+    shown: dict[SeriesKey, Unpacked] = {}
+    stored = RowTotals.objects.filter(run=run, metric_type__in=types)
+    for metric_type, source, payload in stored.values_list("metric_type", "source", "payload"):
+        if permit.covers(metric_type, source):
+            for row, part in RowBook(payload).unpacked(FINEST):
+                key = SeriesKey(metric_type, source, row)
+                shown[key] = _permitted(key, part, permit)
+    return Shown(shown, span.in_buckets(FINEST))
+
+
+def _load(run: TestRun, span: RunSpan, permit: Permit, found: Iterable[SeriesGroup]) -> Shown:
     groups = {group.pk: group for group in found if _has_wanted(group, permit)}
     points = min(_FINE_SECONDS // 10, _MAX_BUCKETS // max(1, len(groups)))
     tier = choose_tier(groups.keys(), span.until - span.since, points)
@@ -175,7 +187,7 @@ def _choose_keys(shown: Mapping[SeriesKey, Unpacked]) -> list[SeriesKey]:
     A test says the same in several types: a system and its agents, for example. The name that comes first in REQUESTS
     decides, so that nothing is counted twice.
     """
-    for name in (*REQUESTS, *_THROUGHPUTS):
+    for name in (*REQUESTS, *THROUGHPUTS):
         for of_agents in (False, True):
             holding = [
                 key for key, part in shown.items() if name in part.columns and (key.row is not None) is of_agents
@@ -237,7 +249,7 @@ def _total(values: Iterable[float | None]) -> float | None:
 def _error_rate(requests: float | None, failures: float | None, parts: Iterable[Unpacked], span: Span) -> float | None:
     if requests and failures is not None:
         return failures / requests
-    known = [mean for part in parts if (mean := _mean_of(_RATES, part, span)) is not None]
+    known = [mean for part in parts if (mean := _mean_of(ERROR_RATES, part, span)) is not None]
     return sum(known) / len(known) if known else None
 
 
@@ -245,7 +257,7 @@ def _rate(counts: Sequence[Counts], parts: Iterable[Unpacked], span: Span) -> fl
     rates = [item.rate() for item in counts]
     if any(rate is not None for rate in rates):
         return _total(rates)
-    return _total(_mean_of(_THROUGHPUTS, part, span) for part in parts)
+    return _total(_mean_of(THROUGHPUTS, part, span) for part in parts)
 
 
 def _mean(counts: Sequence[Counts]) -> float | None:
@@ -270,7 +282,7 @@ def _highest(parts: Iterable[Unpacked], span: Span) -> float | None:
     found = [
         max(column.highs)
         for part in parts
-        if (whole := part.columns.get(_MAXIMUM)) is not None and (column := whole.between(span.first, span.end)).buckets
+        if (whole := part.columns.get(MAXIMUM)) is not None and (column := whole.between(span.first, span.end)).buckets
     ]
     return max(found, default=None)
 
@@ -279,7 +291,7 @@ def _lowest(parts: Iterable[Unpacked], span: Span) -> float | None:
     found = [
         min(column.lows)
         for part in parts
-        if (whole := part.columns.get(_MINIMUM)) is not None and (column := whole.between(span.first, span.end)).buckets
+        if (whole := part.columns.get(MINIMUM)) is not None and (column := whole.between(span.first, span.end)).buckets
     ]
     return min(found, default=None)
 
@@ -293,7 +305,7 @@ def _merge(parts: Iterable[Unpacked], span: Span) -> tuple[Sketch, bool]:
             if span.first <= bucket < span.end:
                 merged.merge(tally.sketch)
                 with_sketch += tally.metrics
-        counter = next((part.columns[name] for name in (*REQUESTS, *_THROUGHPUTS) if name in part.columns), None)
+        counter = next((part.columns[name] for name in (*REQUESTS, *THROUGHPUTS) if name in part.columns), None)
         published = 0 if counter is None else sum(counter.between(span.first, span.end).counts)
         is_complete = is_complete and with_sketch >= published
     return merged, is_complete

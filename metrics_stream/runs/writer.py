@@ -16,7 +16,7 @@ from metrics_stream.core.protocol.positions import HistoryBatch, Position
 from metrics_stream.core.series.folding import readings
 from metrics_stream.core.series.sketch_columns import sketches_in
 from metrics_stream.history.accepted import LostItem, LostReport
-from metrics_stream.models import MetricChunk, RecorderState, SeriesGroup, TestRun, TierChunk
+from metrics_stream.models import MetricChunk, RecorderState, RowTotals, SeriesGroup, TestRun, TierChunk
 from metrics_stream.runs.clock import database_seconds
 from metrics_stream.runs.open_run import Changes, OpenRun
 from metrics_stream.runs.progress import Progress
@@ -275,6 +275,12 @@ def save_chunks(changes: Changes) -> None:
         update_conflicts=True,
         unique_fields=["run", "first_number"],
         update_fields=["count", "last_at", "keys", "counts", "payload"],
+    )
+    RowTotals.objects.bulk_create(
+        changes.row_totals,
+        update_conflicts=True,
+        unique_fields=["run", "metric_type", "source"],
+        update_fields=["payload"],
     )
     SeriesGroup.objects.bulk_create([group for group in changes.groups if group.pk is None])
     known = [group for group in changes.groups if group.pk is not None]

@@ -22,13 +22,13 @@ from metrics_stream.core.metrics.keys import label_row
 from metrics_stream.core.metrics.labels import label_of
 from metrics_stream.core.metrics.permission import Permit
 from metrics_stream.core.series.columns import SeriesColumns
+from metrics_stream.core.series.row_book import ROW_TYPES
 from metrics_stream.models import TestRun
 from metrics_stream.runs import headline as run_headline
 from metrics_stream.runs import series as run_series
 from metrics_stream.runs.clock import database_now
 from metrics_stream.runs.counts import Counted, count_visible
 from metrics_stream.runs.lifecycle import make_test
-from metrics_stream.runs.totals import ROW_TYPES
 from metrics_stream.views import sparkline
 from metrics_stream.views.page_config import describe_field
 from metrics_stream.views.run_lookup import is_whole

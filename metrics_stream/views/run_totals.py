@@ -16,9 +16,10 @@ from metrics_stream.audit.trail import Action, address_of, note
 from metrics_stream.core.errors import SpanError
 from metrics_stream.core.formatting import NO_VALUE, format_duration, format_number, format_timestamp
 from metrics_stream.core.metrics.permission import Permit
+from metrics_stream.core.series.row_book import ROW_TYPES
 from metrics_stream.models import TestRun
 from metrics_stream.runs import series as run_series
-from metrics_stream.runs.totals import ROW_TYPES, RunTotals, totals
+from metrics_stream.runs.totals import RunTotals, totals
 from metrics_stream.views.asked_span import AskedSpan, read_span
 from metrics_stream.views.dashboards import page_cache
 from metrics_stream.views.run_lookup import find_run

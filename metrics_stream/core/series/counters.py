@@ -12,7 +12,7 @@ from typing import NamedTuple
 from metrics_stream.core.series.columns import Column
 
 # A counter that falls at every fifth step is none. Producers are not started anew so often.
-_FALLS_OF_STEPS = 5
+FALLS_OF_STEPS = 5
 
 # A first value may be so many times what the counter gains in the time since the run began, before it is taken for the
 # work of a time before the run.
@@ -245,7 +245,7 @@ def _ratio(part: float | None, whole: float | None) -> float | None:
 def _counts_intervals(column: Column) -> bool:
     lows, lasts = column.lows, column.lasts
     falls = sum(low < before for low, before in zip(lows[1:], lasts, strict=False))
-    return falls >= 2 and falls * _FALLS_OF_STEPS >= len(lasts) - 1
+    return falls >= 2 and falls * FALLS_OF_STEPS >= len(lasts) - 1
 
 
 def _begins_at_zero(column: Column, span: Span) -> bool:
