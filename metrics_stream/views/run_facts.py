@@ -5,6 +5,7 @@ Facts that need many chunks are cached: for a day once the run is recorded compl
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import astuple, dataclass
 from datetime import datetime
@@ -53,6 +54,9 @@ MOST_HOLES = 20
 
 _KEPT_SECONDS = 86_400
 _KEPT_SECONDS_WHILE_GROWING = 4
+# So many times as long as it took to find something of a large run, it is not found again.
+_REST = 20
+_UNKNOWN = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,11 +225,19 @@ def left_out(run: TestRun, permit: Permit) -> list[str]:
 
 
 def remembered(run: TestRun, what: str, permit: Permit, find: Callable[[], Any]) -> Any:
-    """Return what `find` returns, or what it returned for the same run and permit before; `what` names it."""
+    """Return what `find` returns, or what it returned for the same run and permit before; `what` names it.
+
+    Of a run that grows it is found anew after some seconds, and the later the longer that takes.
+    """
     key = _cache_key(run, what, permit)
-    if run.recording_ended_at is None:
-        return cache.get_or_set(key, find, _KEPT_SECONDS_WHILE_GROWING)
-    return cache.get_or_set(f"{key}.{run.metrics_recorded}", find, _KEPT_SECONDS)
+    if run.recording_ended_at is not None:
+        return cache.get_or_set(f"{key}.{run.metrics_recorded}", find, _KEPT_SECONDS)
+    if (known := cache.get(key, _UNKNOWN)) is not _UNKNOWN:
+        return known
+    began_at = time.monotonic()
+    found = find()
+    cache.set(key, found, max(_KEPT_SECONDS_WHILE_GROWING, _REST * (time.monotonic() - began_at)))
+    return found
 
 
 def _cache_key(run: TestRun, what: str, permit: Permit) -> str:

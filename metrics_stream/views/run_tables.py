@@ -20,6 +20,7 @@ from metrics_stream.models import TestRun
 from metrics_stream.runs.row_tables import ErrorTotals, RequestTotals, RowTables, row_tables
 from metrics_stream.runs.totals import RunTotals
 from metrics_stream.views.asked_span import AskedSpan
+from metrics_stream.views.run_facts import remembered
 
 MOST_ROWS = 1_000
 """A longer table is slow to read for people and browsers; the summary file has everything."""
@@ -100,8 +101,11 @@ class Tables:
 
 
 def find_tables(run: TestRun, permit: Permit, span: AskedSpan) -> RowTables:
-    """Return the tables of what a permit shows of a span."""
-    return row_tables(run, permit=permit, since=span.since, until=span.until)
+    """Return the tables of what a permit shows of a span; those of a whole run are remembered."""
+    if not span.is_whole:
+        return row_tables(run, permit=permit, since=span.since, until=span.until)
+    found: RowTables = remembered(run, "tables", permit, lambda: row_tables(run, permit=permit))
+    return found
 
 
 def describe_tables(found: RowTables, request: HttpRequest) -> Tables:

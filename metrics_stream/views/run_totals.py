@@ -90,7 +90,8 @@ def summary_file(request: HttpRequest, slug: str) -> JsonResponse:
     except SpanError as error:
         return JsonResponse({"error": "invalid_span", "message": str(error)}, status=400)
     note(Action.EXPORT, access.who, f"{run.slug}.summary.json", address=address_of(request))
-    found, tables = find_totals(run, access.permit, span), find_tables(run, access.permit, span)
+    found = find_totals(run, access.permit, span)
+    tables = find_tables(run, access.permit, span)
     rows = [
         row
         for row in run_series.summary(run, since=span.since, until=span.until, without=ROW_TYPES)

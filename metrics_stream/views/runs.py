@@ -141,9 +141,10 @@ def totals_context(request: HttpRequest, run: TestRun, permit: Permit) -> dict[s
     found, tables = None, RowTables()
     if run.metrics_recorded and span.is_whole:
         found = remembered(run, "totals", permit, lambda: find_totals(run, permit, span))
-        tables = remembered(run, "tables", permit, lambda: find_tables(run, permit, span))
     elif run.metrics_recorded:
-        found, tables = find_totals(run, permit, span), find_tables(run, permit, span)
+        found = find_totals(run, permit, span)
+    if run.metrics_recorded:
+        tables = find_tables(run, permit, span)
     return {
         "totals": describe(found),
         "tables": describe_tables(tables, request),

@@ -1,9 +1,15 @@
 """The tables of a run: each row has the totals of its requests, and the rows add up to those of the run."""
 
+import random
+
 import pytest
 
 from metrics_stream.core.metrics.permission import Grant, Permit
 from metrics_stream.core.metrics.sketch import Sketch
+from metrics_stream.models import RowTotals, SeriesGroup
+from metrics_stream.runs import row_books
+from metrics_stream.runs import series as run_series
+from metrics_stream.runs import totals as totals_module
 from metrics_stream.runs.row_tables import row_tables
 from metrics_stream.runs.totals import totals
 from tests.support.recording import START, Recording, metric, start_run
@@ -202,8 +208,93 @@ def test_a_permit_cuts_the_tables():
 
 def test_many_rows_have_the_same_counts_from_wider_buckets(monkeypatch):
     run = record(*(requests(at, *(row(f"/{n}", n * at, 5.0) for n in range(9))) for at in range(0, 200, 3)))
-    expected = {f"GET /{n}": n * 198 for n in range(9)}
-    assert counts(run) == expected
-    for most in (90, 9):
+    expected = {f"GET /{n}": n * (198 - 57) for n in range(9)}
+    for most in (40_000, 90, 9):
         monkeypatch.setattr("metrics_stream.runs.totals._MAX_BUCKETS", most)
-        assert counts(run) == expected
+        assert counts(run, since=START + 60) == expected
+
+
+def from_series(run):
+    """Return the tables of a whole run made of the course of its rows over time."""
+
+    def load_rows(run, span, permit, types):
+        return totals_module._load(run, span, permit, SeriesGroup.objects.filter(run=run, metric_type__in=types))
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("metrics_stream.runs.row_tables.load_rows", load_rows)
+        return row_tables(run)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_totals_of_rows_are_those_of_their_course(seed):
+    chance = random.Random(seed)
+    counted = dict.fromkeys(("/", "/pay", "/late", "/again", "/intervals"), 0)
+    published = []
+    for at in range(90):
+        rows = []
+        for name in counted:
+            if (name == "/late" and at < 40) or chance.random() < 0.2:
+                continue
+            new = chance.randrange(9)
+            counted[name] = (
+                new if name == "/intervals" or (name == "/again" and at in (30, 31)) else counted[name] + new
+            )
+            times = [chance.lognormvariate(3, 1) for _ in range(new)]
+            more = {"requests_failed": counted[name] // 3, "max_response_time_ms": max(times, default=None)}
+            if name == "/pay":
+                more |= {"avg_response_time_ms": sum(times) / new if new else None}
+            else:
+                more |= {"response_time_total_ms": counted[name] * 7.5, "throughput_tps": float(new)}
+            rows.append(row(name, counted[name], *times, **more))
+        published.append(requests(at, *rows, source=f"gen-{at % 2}") if seed % 2 else requests(at, *rows))
+        if at > 10:
+            published.append(errors(at, error("declined", counted["/pay"] // 3)))
+    run = record(*published)
+    totals_of_rows, course = row_tables(run), from_series(run)
+    assert totals_of_rows.errors == course.errors
+    for one, other in zip(totals_of_rows.requests, course.requests, strict=True):
+        assert one.key == other.key
+        for field in one.totals.__struct_fields__:
+            expected = getattr(other.totals, field)
+            if isinstance(expected, float):
+                # Requests without an average have a weight in their course alone.
+                expected = pytest.approx(expected, rel=1e-3 if field == "mean_ms" else 1e-9)
+            assert getattr(one.totals, field) == expected, (one.label, field)
+
+
+def test_a_recorder_continues_the_totals_that_another_began():
+    run, recording = start_run(), Recording("soak")
+    for at in range(30):
+        recording.record(requests(at, row("/", 10 * at, 5.0)), errors(at, error("declined", at)))
+        if at % 7 == 0:
+            recording.new_writer()
+    run = recording.end(run)
+    (found,) = row_tables(run).requests
+    assert (found.totals.requests, found.totals.measured) == (290, 30)
+    assert [one.occurrences for one in row_tables(run).errors] == [29]
+
+
+def test_of_a_large_set_every_row_has_its_totals_and_some_their_course(monkeypatch):
+    monkeypatch.setattr(row_books, "MAX_COURSES", 4)
+    monkeypatch.setattr(row_books, "RESERVED_COURSES", 1)
+    run = record(
+        *(
+            requests(at, *(row(f"/{n}", n * at, 5.0) for n in range(9)), source=source)
+            for at in range(31)
+            for source in ("gen-1", "gen-2")
+        )
+    )
+    assert counts(run) == {f"GET /{n}": 2 * n * 30 for n in range(9)}
+    with_course = {(one.source, one.row) for one in run_series.series(run)}
+    assert len(with_course) == 5
+    assert {source for source, _ in with_course} == {"gen-1", "gen-2"}
+    assert sorted(run.series_left_out) == [["request", "gen-1"], ["request", "gen-2"]]
+    assert len(row_tables(run, since=START + 10, until=START + 20).requests) == 4
+    assert counts(run, permit=Permit(frozenset({Grant(frozenset({"error"}))}))) == {}
+
+
+def test_totals_go_with_their_run():
+    run = record(requests(1, row("/", 1)))
+    assert RowTotals.objects.count() == 1
+    run.delete()
+    assert RowTotals.objects.count() == 0

@@ -7,6 +7,7 @@ again and again counts each interval for itself, so its values are added up.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from typing import NamedTuple
 
 from metrics_stream.core.series.columns import Column
@@ -90,12 +91,16 @@ class Counts:
         self._counter = counter
         counted = self._find(counter)
         self._are_intervals = counted is not None and _counts_intervals(counted)
+
+    @cached_property
+    def are_from_zero(self) -> bool:
+        """Whether what the counters had at their first values was counted within the run."""
+        counted = self._find(self._counter)
         if counted is None:
-            self.are_from_zero = False
-        elif origin is None:
-            self.are_from_zero = _begins_at_zero(counted, span)
-        else:
-            self.are_from_zero = origin.is_from_zero or counted.buckets[0] > origin.first
+            return False
+        if self._origin is None:
+            return _begins_at_zero(counted, self._span)
+        return self._origin.is_from_zero or counted.buckets[0] > self._origin.first
 
     def _find(self, names: tuple[str, ...]) -> Column | None:
         for name in names:

@@ -123,8 +123,9 @@ class _Account(msgspec.Struct, array_like=True, gc=False):
     counters: dict[str, _Counter] = {}
     gauges: dict[str, _Gauge] = {}
     weighted_ms: float = 0.0
-    """The sum of the average response times, each times the requests that it is of."""
+    """The sum of the average response times but the first, each times the requests that it is of."""
     weight: float = 0.0
+    first_mean_ms: float | None = None
     sketches: int = 0
     """The number of metrics with a sketch."""
     stored: EncodedSketch | None = None
@@ -187,11 +188,13 @@ class RowBook:
             first, last = int(account.first_at // bucket_seconds), int(account.last_at // bucket_seconds)
             columns = {name: counter.column(first, last) for name, counter in account.counters.items()}
             for name, gauge in account.gauges.items():
-                columns[name] = gauge.column(last)
-            if account.weight:
-                # The same mean everywhere, so that it does not matter what it is weighted with.
-                mean = [account.weighted_ms / account.weight] * (1 if first == last else 2)
-                columns[AVERAGE] = _column({first: 1, last: 1}, mean, mean, mean)
+                # Counters tell rates and means better.
+                if name in _EXTREMES or not _REQUESTS.intersection(columns):
+                    columns[name] = gauge.column(last)
+            if account.weight and not _TIMES.intersection(columns):
+                mean = account.weighted_ms / account.weight
+                means = [account.first_mean_ms, mean] if first < last and account.first_mean_ms is not None else [mean]
+                columns[AVERAGE] = _column({first: 1, last: 1} if len(means) == 2 else {last: 1}, means, means, means)
             sketches = SketchColumns()
             if account.stored is not None:
                 sketches.add(SKETCH, last, account.stored, account.sketches)
@@ -201,6 +204,7 @@ class RowBook:
 def _count(account: _Account, fields: Sequence[str], values: Sequence[float | None]) -> None:
     average, new = None, 0.0
     counters, gauges = account.counters, account.gauges
+    is_first = not counters
     for field, number in zip(fields, values, strict=True):
         if number is None:
             continue
@@ -220,11 +224,18 @@ def _count(account: _Account, fields: Sequence[str], values: Sequence[float | No
                 gauge.add(value)
         elif field == AVERAGE:
             average = float(number)
-    if average is not None and new > 0:
-        account.weighted_ms += average * new
-        account.weight += new
+    if average is not None:
+        _weigh(account, average, new, is_first=is_first)
 
 
-_REQUESTS = frozenset(REQUESTS)
+def _weigh(account: _Account, average_ms: float, requests: float, *, is_first: bool) -> None:
+    if is_first:
+        account.first_mean_ms = average_ms
+    elif requests > 0:
+        account.weighted_ms += average_ms * requests
+        account.weight += requests
+
+
+_REQUESTS, _TIMES, _EXTREMES = frozenset(REQUESTS), frozenset(RESPONSE_TIMES), frozenset({MAXIMUM, MINIMUM})
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[_Account]).decode
