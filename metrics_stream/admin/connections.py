@@ -293,11 +293,12 @@ def _subscription_words(subscription: dict[str, Any]) -> str:
     return "; ".join(part for part in [*parts, _pace(subscription)] if part)
 
 
-def _narrowing(filters: dict[str, list[str]]) -> str:
+def _narrowing(filters: dict[str, Any]) -> str:
     nouns = {"sources": "source", "agent_ids": "agent", "fields": "field"}
+    named = [(noun, filters.get(name)) for name, noun in nouns.items()]
     parts = []
-    for name, noun in nouns.items():
-        if terms := filters.get(name):
+    for noun, terms in [*named, *filters.get("keys", {}).items()]:
+        if terms:
             more = f" and {len(terms) - 3} more" if len(terms) > 3 else ""
             parts.append(f"{noun}{'s' if len(terms) > 1 else ''} {', '.join(terms[:3])}{more}")
     return f"only {'; '.join(parts)}" if parts else ""

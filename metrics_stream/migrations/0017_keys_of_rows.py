@@ -6,6 +6,8 @@ from django.db import migrations, models
 from django.db.models import F, Value
 from django.db.models.functions import Concat, Substr
 
+import metrics_stream.models.key_filters
+import metrics_stream.models.validators
 from metrics_stream.models.changes import installed_only
 
 # As core/metrics/keys.py writes the row of an agent.
@@ -37,6 +39,46 @@ class Migration(migrations.Migration):
     ]
 
     operations = installed_only([
+        migrations.AddField(
+            model_name='accesspolicy',
+            name='keys',
+            field=models.JSONField(blank=True, default=list, help_text='Only these requests, errors and other rows: lines such as name=/api/* or method=GET, where * stands for any text. Lines of one part are alternatives, and each part that is named must fit. Empty: every row. It affects neither agents nor metrics without rows.', validators=[metrics_stream.models.key_filters.validate_key_filters], verbose_name='requests and other rows'),
+        ),
+        migrations.AddField(
+            model_name='accesstoken',
+            name='keys',
+            field=models.JSONField(blank=True, default=list, help_text='What a token with the scope subscribe gets of requests, errors and other rows: lines such as name=/api/*, where * stands for any text. Empty: every row. It affects neither agents nor publishing.', validators=[metrics_stream.models.key_filters.validate_key_filters], verbose_name='requests and other rows'),
+        ),
+        migrations.AddField(
+            model_name='clientpreset',
+            name='keys',
+            field=models.JSONField(blank=True, default=list, help_text='Lines such as name=/api/* or method=GET, where * stands for any text. Only these requests, errors and other rows are sent. Lines of one part are alternatives, and each part that is named must fit. Empty: every row.', validators=[metrics_stream.models.key_filters.validate_key_filters], verbose_name='requests and other rows'),
+        ),
+        migrations.AddField(
+            model_name='historicalaccesspolicy',
+            name='keys',
+            field=models.JSONField(blank=True, default=list, help_text='Only these requests, errors and other rows: lines such as name=/api/* or method=GET, where * stands for any text. Lines of one part are alternatives, and each part that is named must fit. Empty: every row. It affects neither agents nor metrics without rows.', validators=[metrics_stream.models.key_filters.validate_key_filters], verbose_name='requests and other rows'),
+        ),
+        migrations.AddField(
+            model_name='historicalaccesstoken',
+            name='keys',
+            field=models.JSONField(blank=True, default=list, help_text='What a token with the scope subscribe gets of requests, errors and other rows: lines such as name=/api/*, where * stands for any text. Empty: every row. It affects neither agents nor publishing.', validators=[metrics_stream.models.key_filters.validate_key_filters], verbose_name='requests and other rows'),
+        ),
+        migrations.AddField(
+            model_name='historicalclientpreset',
+            name='keys',
+            field=models.JSONField(blank=True, default=list, help_text='Lines such as name=/api/* or method=GET, where * stands for any text. Only these requests, errors and other rows are sent. Lines of one part are alternatives, and each part that is named must fit. Empty: every row.', validators=[metrics_stream.models.key_filters.validate_key_filters], verbose_name='requests and other rows'),
+        ),
+        migrations.AlterField(
+            model_name='accesspolicy',
+            name='fields',
+            field=models.JSONField(blank=True, default=list, help_text='Only these fields of each metric or row. Empty: every field.', validators=[metrics_stream.models.validators.validate_terms], verbose_name='fields'),
+        ),
+        migrations.AlterField(
+            model_name='historicalaccesspolicy',
+            name='fields',
+            field=models.JSONField(blank=True, default=list, help_text='Only these fields of each metric or row. Empty: every field.', validators=[metrics_stream.models.validators.validate_terms], verbose_name='fields'),
+        ),
         migrations.RemoveConstraint(
             model_name='seriesgroup',
             name='metrics_stream_series_group',

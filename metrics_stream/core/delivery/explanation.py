@@ -5,8 +5,9 @@ The question is tried on a sample metric: the newest one published that fits, or
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import msgspec
@@ -180,13 +181,23 @@ def _find_or_make_sample(question: Question, situation: Situation) -> Metric:
     agents = {question.agent_id} if question.agent_id else _join_terms(filters.agent_ids, *(g.agent_ids for g in own))
     data: object = entry
     if kind.key and kind.key != AGENT_KEY:
-        data = [{**entry, **{part: part for part in kind.key}}]
+        terms = {part: [*filters.keys.get(part, ())] for part in kind.key}
+        for term in sorted(term for grant in own for term in grant.keys):
+            terms.get(term.part, []).extend(sorted(term.patterns))
+        data = [{**entry, **row} for row in _sample_rows(terms)]
     elif kind.key or question.agent_id:
         entries = [{**entry, AGENT_ID: agent_id} for agent_id in sorted(agents) or ["agent"]]
         data = entries if kind.key else {AGENTS: entries}
     sources = _join_terms(filters.sources) or _join_terms(*(g.sources for g in own))
     source = question.source or (newest.source if newest is not None else min(sources, default="any"))
     return encode_metric(kind, data, timestamp=situation.wall_time, source=source, max_bytes=_MOST_SAMPLE_BYTES)
+
+
+def _sample_rows(terms: Mapping[str, Sequence[str]]) -> Iterator[dict[str, str]]:
+    """Yield rows that have patterns as parts of their keys: a pattern matches itself."""
+    count = min(_MOST_SAMPLE_NAMES, max(map(len, terms.values())) or 1)
+    for number in range(count):
+        yield {part: patterns[number % len(patterns)] if patterns else part for part, patterns in terms.items()}
 
 
 def _join_terms(*terms: Iterable[str]) -> set[str]:
@@ -260,7 +271,10 @@ def _describe_grant(grant: Grant, asker: Permit) -> str:
         ("agents", grant.agent_ids, asker.visible_agents),
         ("fields", grant.fields, asker.visible_fields),
     ]
-    return text + "".join(f", only the {noun} {_list_names(terms, shown)}" for noun, terms, shown in narrowed if terms)
+    text += "".join(f", only the {noun} {_list_names(terms, shown)}" for noun, terms, shown in narrowed if terms)
+    for part, patterns in sorted(grant.keys):
+        text += f", only rows with the {part} {_list_names(patterns, partial(asker.visible_values, part))}"
+    return text
 
 
 def _subscription_step(question: Question, selection: Selection) -> Step:
@@ -283,11 +297,17 @@ def _filter_steps(sample: Metric, question: Question, filters: Filters) -> Itera
     for name, noun in FILTER_WORDS.items():
         terms: tuple[str, ...] = getattr(filters, name)
         if terms:
-            lets_through = _is_shown(sample, question, Filters(**{name: terms}), EVERYTHING)
+            own = msgspec.structs.replace(Filters(), **{name: terms})
+            lets_through = _is_shown(sample, question, own, EVERYTHING)
             text = f"It wants only: {_list_names(terms, visible[name])}." + (
                 "" if lets_through else f" {_describe_sample(sample, name, question)}"
             )
             yield Step(f"Filter of {noun}", "yes" if lets_through else "no", text)
+    for part, patterns in filters.keys.items():
+        lets_through = _is_shown(sample, question, Filters(keys={part: patterns}), EVERYTHING)
+        text = f"It wants only rows with: {_list_names(patterns, partial(asker.visible_values, part))}."
+        text += "" if lets_through else " The metric has no such row."
+        yield Step(f"Filter of {part}", "yes" if lets_through else "no", text)
 
 
 def _describe_sample(sample: Metric, name: str, question: Question) -> str:

@@ -33,8 +33,7 @@ Format = Literal["json", "ndjson"]
 # The depth of nested objects and lists in the data of one metric; metrics of the catalogue need five.
 MAX_DEPTH = 20
 
-KEYS = ("metric_type", "data", "timestamp", "source", UNITS, WINDOWS)
-ROW_KEY = "key"
+KEYS = ("metric_type", "data", "timestamp", "source", UNITS, WINDOWS, "key")
 
 # Integers that do not fit 64 bits: Python can read them, most other programs cannot.
 _LONG_NUMBER = re.compile(rb"\d{19}")
@@ -174,6 +173,10 @@ def read_item(item: Any, terms: Terms, now: float) -> Metric:
         raise ItemError(
             ItemErrorCode.UNKNOWN_METRIC_TYPE, "metric_type", f"unknown metric type {quote(slug)}; allowed: {allowed}"
         )
+    if (key := item.get("key")) is not None and key != list(metric_type.key):
+        allowed = f"{list(metric_type.key)}, or none" if metric_type.key else "none, since its data is an object"
+        message = f"`key` is {quote(key)}; allowed for {metric_type.slug}: {allowed}"
+        raise ItemError(ItemErrorCode.INVALID_ITEM, "key", message)
     source = _source(item.get("source"), terms)
     timestamp = _timestamp(item.get("timestamp"), now)
     if fault := _find_too_deep(item["data"], "data", MAX_DEPTH):
@@ -213,8 +216,6 @@ def _check_keys(item: Any) -> Mapping[str, Any]:
         item = rename_data(item)
     except MetricError as error:
         raise ItemError(ItemErrorCode.INVALID_ITEM, "", str(error)) from error
-    # The helper sends metrics as clients get them. The type says what the key of its rows is.
-    item = {name: value for name, value in item.items() if name != ROW_KEY}
     if unknown := next((key for key in item if key not in KEYS), None):
         raise ItemError(ItemErrorCode.INVALID_ITEM, "", f"unknown key {quote(unknown)}; allowed: {', '.join(KEYS)}")
     for key in ("metric_type", "data"):

@@ -216,6 +216,7 @@ REQUEST = MetricType(
         Field("received_bytes_total", "Received", "B", "counter"),
         Field("users", "Users", "count", "gauge"),
         Field("status", "Status", "", "text", None),
+        Field("folded_rows", "Rows in (other)", "count", "gauge"),
     ),
     key=("name", "method", "scenario", "group"),
     optional_parts=frozenset({"scenario", "group"}),
@@ -231,6 +232,7 @@ ERROR = MetricType(
         Field("message", "Message", "", "text", None),
         Field("occurrences_total", "Occurrences", "count", "counter"),
         Field("last_at", "Last seen", "", "text", None),
+        Field("folded_rows", "Rows in (other)", "count", "gauge"),
     ),
     key=("name", "method", "message"),
 )
@@ -253,6 +255,7 @@ STREAM = MetricType(
         _milliseconds("loop_lag_p99_ms", "Loop lag p99", "percentile"),
         Field("metrics_dropped_per_second", "Dropped", "/s", "rate"),
         Field("gaps_per_second", "Gaps", "/s", "rate"),
+        Field("rows_folded_per_second", "Rows folded into (other)", "/s", "rate"),
         Field("dropped_by_reason", "Dropped by reason", "", "object", None),
         Field("gaps_by_reason", "Gaps by reason", "", "object", None),
         Field("slow_clients_closed", "Closed as slow", "count", "counter"),

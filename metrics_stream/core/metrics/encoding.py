@@ -6,7 +6,7 @@ converted. NaN and infinities become null.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -69,6 +69,22 @@ def encode_metric(
             f"{metric_type.slug}: the metric has {len(encoded)} bytes as JSON; allowed: {max_bytes}"
         )
     return Metric(metric_type.slug, source, timestamp, rows, encoded, key)
+
+
+def encode_metrics(metric_type: MetricType, data: Any, **beside: Any) -> list[Metric]:
+    """Return `data` as one metric, or the rows of a large set as several of at most `max_bytes`, in order.
+
+    The arguments and errors are those of `encode_metric`.
+    """
+    try:
+        return [encode_metric(metric_type, data, **beside)]
+    except MetricTooBigError:
+        # A set that was an iterator is used up.
+        rows = msgspec.json.decode(encode_value(data)) if metric_type.key and isinstance(data, Collection) else ()
+        if not isinstance(rows, list) or len(rows) < 2:
+            raise
+    half = len(rows) // 2
+    return [metric for part in (rows[:half], rows[half:]) for metric in encode_metrics(metric_type, part, **beside)]
 
 
 # Readers know these without being told.

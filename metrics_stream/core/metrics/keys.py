@@ -11,11 +11,12 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from metrics_stream.core.metrics.metric import MAX_TERM_LENGTH, Metric
+from metrics_stream.core.metrics.patterns import Match, matcher_of
 
 AGENT_ID = "agent_id"
 AGENT_KEY: tuple[str, ...] = (AGENT_ID,)
@@ -97,6 +98,59 @@ def label_row(row: str) -> str:
     if "name" in parts and "method" in parts:
         parts = {"name": f"{parts.pop('method')} {parts.pop('name')}", **parts}
     return " · ".join(parts.values())
+
+
+# --- matching ---
+
+
+class Terms(NamedTuple):
+    """The patterns of which one has to match a part of a row's key."""
+
+    part: str
+    patterns: frozenset[str]
+
+
+class RowTest:
+    """Which rows some terms keep; all of the terms must match.
+
+    Terms on `agent_id` narrow agents, and rows with this part; the others narrow rows that are no agents, of which one
+    without the part has an empty text there.
+    """
+
+    __slots__ = ("_others", "agent")
+
+    def __init__(self, terms: Iterable[Terms]) -> None:
+        tests = [(part, matcher_of(patterns)) for part, patterns in sorted(terms, key=lambda item: item.part)]
+        of_agents = [test for part, test in tests if part == AGENT_ID]
+        self.agent: Match | None = None
+        """The test of the id of an agent; None keeps every agent."""
+        if of_agents:
+            self.agent = of_agents[0] if len(of_agents) == 1 else lambda text: all(test(text) for test in of_agents)
+        self._others = tuple((part, test) for part, test in tests if part != AGENT_ID)
+
+    def tests_for(self, key: tuple[str, ...]) -> tuple[tuple[str, Match], ...]:
+        """Return the tests of the parts of rows with this key."""
+        if key == AGENT_KEY or (self.agent is not None and AGENT_ID in key):
+            own = () if self.agent is None else ((AGENT_ID, self.agent),)
+            return own if key == AGENT_KEY else (*own, *self._others)
+        return self._others
+
+    def keeps(self, row: str | None) -> bool:
+        """Return whether a row is kept; None stands for data that belongs to no row, which terms never narrow."""
+        if row is None:
+            return True
+        if (agent_id := agent_of(row)) is not None:
+            return self.agent is None or self.agent(agent_id)
+        parts = parse_row(row)
+        return all(test(parts.get(part, "")) for part, test in self._others) and (
+            self.agent is None or AGENT_ID not in parts or self.agent(parts[AGENT_ID])
+        )
+
+
+@lru_cache(maxsize=1_000)
+def row_test(agent_ids: frozenset[str], keys: frozenset[Terms]) -> RowTest:
+    """Return the test of the rows that the patterns of ids of agents and the terms on other parts keep."""
+    return RowTest(keys | {Terms(AGENT_ID, agent_ids)} if agent_ids else keys)
 
 
 def restore_rows(metrics: list[Metric]) -> list[Metric]:

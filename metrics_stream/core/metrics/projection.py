@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from metrics_stream.core.metrics.keys import AGENT_ID, AGENT_KEY, agent_row, row_in
+from metrics_stream.core.metrics.keys import AGENT_ID, AGENT_KEY, RowTest, Terms, agent_row, row_in, row_test, text_of
 from metrics_stream.core.metrics.paths import is_covered, names_below
+from metrics_stream.core.metrics.patterns import Match
 
 AGENTS = "agents"
 
@@ -143,10 +144,19 @@ def agents_by_id(agents: list[Row]) -> dict[str, Row]:
 
 
 class Narrowing(NamedTuple):
-    """The agents to show, and the fields of each; an empty set means all."""
+    """The rows to show, and the fields of each: patterns of the ids of agents, and terms on parts of other keys.
+
+    An empty set means all.
+    """
 
     agent_ids: frozenset[str]
     fields: frozenset[str]
+    keys: frozenset[Terms] = frozenset()
+
+    @property
+    def rows(self) -> RowTest:
+        """The test of its rows."""
+        return row_test(self.agent_ids, self.keys)
 
 
 _NO_FIELDS: frozenset[str] = frozenset()
@@ -205,7 +215,7 @@ def names_in(data: Data) -> frozenset[str]:
 
 
 def _project_agents(raw: msgspec.Raw, narrowings: Sequence[Narrowing], *, reads_every_id: bool) -> msgspec.Raw | None:
-    narrowings = [Narrowing(item.agent_ids, _NO_FIELDS) if AGENTS in item.fields else item for item in narrowings]
+    narrowings = [item._replace(fields=_NO_FIELDS) if AGENTS in item.fields else item for item in narrowings]
     agents = _decode_agents(raw)
     shown: list[Entry] | dict[str, Entry]
     if isinstance(agents, list):
@@ -229,15 +239,35 @@ def _project_list(entries: list[Entry], narrowings: Sequence[Narrowing], *, read
                 if (part := _pick(entry, _fields_of_agent(narrowings, str(_decode_id(entry[AGENT_ID])))))
             ]
         # Filters, and most permits, are one narrowing: look up its fields once instead of for each agent.
-        agent_ids = narrowings[0].agent_ids
-        entries = [entry for entry in entries if str(_decode_id(entry[AGENT_ID])) in agent_ids or not agent_ids]
+        test = narrowings[0].rows.agent
+        entries = [entry for entry in entries if test is None or test(str(_decode_id(entry[AGENT_ID])))]
     fields = join_fields(narrowings)
     return [part for entry in entries if (part := _pick(entry, fields))]
 
 
 def _project_rows(entries: list[Entry], narrowings: Sequence[Narrowing], key: tuple[str, ...]) -> list[Entry]:
-    fields, identity = join_fields(narrowings), frozenset(key)
-    return [part for entry in entries if (part := _pick(entry, fields, identity))]
+    identity = frozenset(key)
+    tested = [(item.rows.tests_for(key), item) for item in narrowings]
+    if len(tested) == 1 or not any(tests for tests, _ in tested):
+        # Filters, and most permits, are one narrowing: look up its fields once instead of for each row.
+        tests, fields = tested[0][0], join_fields(narrowings)
+        rows = [entry for entry in entries if _passes(entry, tests, identity)] if tests else entries
+        return [part for entry in rows if (part := _pick(entry, fields, identity))]
+    shown = []
+    for entry in entries:
+        fields = join_fields([item for tests, item in tested if _passes(entry, tests, identity)])
+        if part := _pick(entry, fields, identity):
+            shown.append(part)
+    return shown
+
+
+def _passes(entry: Entry, tests: Iterable[tuple[str, Match]], key: frozenset[str]) -> bool:
+    """Return whether the parts of a row's key pass; a part that the row or its key lacks is an empty text."""
+    for part, test in tests:
+        value = text_of(_decode_id(entry[part])) if part in entry and part in key else ""
+        if not test(value):
+            return False
+    return True
 
 
 def _project_keyed(agents: dict[str, Entry], narrowings: Sequence[Narrowing]) -> dict[str, Entry]:
@@ -247,11 +277,11 @@ def _project_keyed(agents: dict[str, Entry], narrowings: Sequence[Narrowing]) ->
             for agent_id, entry in agents.items()
             if (part := _pick(entry, _fields_of_agent(narrowings, agent_id)))
         }
-    agent_ids, fields = narrowings[0].agent_ids, join_fields(narrowings)
+    test, fields = narrowings[0].rows.agent, join_fields(narrowings)
     return {
         agent_id: part
         for agent_id, entry in agents.items()
-        if (agent_id in agent_ids or not agent_ids) and (part := _pick(entry, fields))
+        if (test is None or test(agent_id)) and (part := _pick(entry, fields))
     }
 
 
@@ -278,7 +308,8 @@ def _pick_fields(entry: Entry, fields: frozenset[str]) -> Entry:
 
 def _fields_of_agent(narrowings: Sequence[Narrowing], agent_id: str) -> frozenset[str]:
     """Return the fields that the narrowings show of an agent."""
-    return join_fields([item for item in narrowings if not item.agent_ids or agent_id in item.agent_ids])
+    tested = ((item, item.rows.agent) for item in narrowings)
+    return join_fields([item for item, test in tested if test is None or test(agent_id)])
 
 
 def join_fields(narrowings: Sequence[Narrowing]) -> frozenset[str]:
@@ -292,10 +323,10 @@ def join_fields(narrowings: Sequence[Narrowing]) -> frozenset[str]:
 
 def _names_agents(narrowings: Iterable[Narrowing]) -> bool:
     for item in narrowings:  # noqa: SIM110  for one narrowing any() takes five times as long
-        if item.agent_ids:
+        if item.agent_ids or (item.keys and item.rows.agent is not None):
             return True
     return False
 
 
 def _shows_all_agents_whole(narrowings: Iterable[Narrowing]) -> bool:
-    return any(not item.agent_ids and (not item.fields or AGENTS in item.fields) for item in narrowings)
+    return any(item.rows.agent is None and (not item.fields or AGENTS in item.fields) for item in narrowings)
