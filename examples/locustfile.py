@@ -1,4 +1,4 @@
-"""Watch a Locust test live: publish its measurements to the dashboards "Operations" and "Agents" once a second.
+"""Watch a Locust test live: publish its measurements to the dashboards "Load test" and "Agents" once a second.
 
     python3 -m venv var/locust-env
     var/locust-env/bin/pip install locust -r requirements.in
@@ -10,8 +10,9 @@ Run this in the project's folder, with the REDIS_URL of the server (docs/produce
 From any machine, over HTTP: `pip install locust msgspec uvloop`, and set METRICS_URL and METRICS_TOKEN instead of
 REDIS_URL.
 
-The whole test is a `system` metric, each user class an agent. In a distributed test the master publishes the `system`
-metric, and each worker publishes its agents as a source of its own.
+The whole test is a `system` metric, each name and method a row of a `request` metric, each error a row of an `error`
+metric, each user class an agent. In a distributed test the master publishes the test, and each worker publishes its
+agents as a source of its own.
 
 `--record "checkout soak"` keeps the test as a run of that name, which can be watched again, with its phases. The run
 has the sources of this test alone. Over HTTP the token also needs the scope `runs`; on the server's machine Locust
@@ -36,7 +37,14 @@ from locust.stats import CSV_STATS_INTERVAL_SEC
 # Locust patches the program before it reads this file, as gevent requires.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from examples.locust_metrics import AGENT_WINDOWS, SYSTEM_WINDOWS, AgentMeter, SystemMeter
+from examples.locust_metrics import (
+    AGENT_WINDOWS,
+    SYSTEM_WINDOWS,
+    AgentMeter,
+    RequestMeter,
+    SystemMeter,
+    error_rows,
+)
 from metrics_stream.broadcast import Broadcaster, BroadcastError
 from metrics_stream.broadcast.run_block import BlockRun
 from metrics_stream.core.errors import MetricsStreamError
@@ -139,7 +147,7 @@ class Reporter:
         self._greenlet = gevent.Greenlet()
         self._block = ExitStack()
         self._run: BlockRun | None = None
-        self._system = SystemMeter()
+        self._system, self._requests = SystemMeter(), RequestMeter()
         self._agents: dict[str, AgentMeter] = {}
         self._phase = "ramp-up"
         self._has_csv = False
@@ -150,6 +158,7 @@ class Reporter:
         self._environment = environment
         is_master = isinstance(environment.runner, MasterRunner)
         self._system = SystemMeter(report_seconds=LAST_REPORT_SECONDS if is_master else 0.0)
+        self._requests = RequestMeter()
         self._agents = {}
         self._phase = "ramp-up"
         self._has_csv = bool(getattr(environment.parsed_options, "csv_prefix", None))
@@ -213,14 +222,23 @@ class Reporter:
         if runner is None:  # a worker may get its users before it has its runner
             return
         if not isinstance(runner, WorkerRunner):
-            data = self._system.take(runner.stats.total, users=runner.user_count, now=time.time())
-            data |= {"phase": self._phase, "generator_cpu_utilization": busiest_share(runner)}
-            stream.broadcast_system_metrics(data, source=SOURCE, windows=SYSTEM_WINDOWS)
+            self._publish_test(runner)
         if not isinstance(runner, MasterRunner) and self._agents:
             source = f"{SOURCE}-{runner.worker_index}" if isinstance(runner, WorkerRunner) else SOURCE
             users = runner.user_classes_count
             agents = [meter.take(users=users.get(name, 0)) for name, meter in self._agents.items()]
             stream.broadcast_agent_metrics(agents, source=source, windows=AGENT_WINDOWS)
+
+    def _publish_test(self, runner: Runner) -> None:
+        """Publish what Locust's own page shows: the totals, the table of requests and the failures."""
+        now, stats = time.time(), runner.stats
+        data = self._system.take(stats.total, users=runner.user_count, now=now)
+        data |= {"phase": self._phase, "generator_cpu_utilization": busiest_share(runner)}
+        stream.broadcast_system_metrics(data, now, source=SOURCE, windows=SYSTEM_WINDOWS)
+        if rows := self._requests.take(stats.entries, self._system.seconds(stats.total, now)):
+            stream.broadcast("request", rows, now, source=SOURCE, windows=SYSTEM_WINDOWS)
+        if rows := error_rows([error.to_dict() for error in stats.errors.values()]):
+            stream.broadcast("error", rows, now, source=SOURCE)
 
 
 @events.init_command_line_parser.add_listener

@@ -24,6 +24,7 @@ urlpatterns = [
     path("runs/<slug:slug>/", runs.run, name="run"),
     path("runs/<slug:slug>/export.json", exports.export_run, name="run_json"),
     path("runs/<slug:slug>/export.csv", exports.export_csv, name="run_csv"),
+    path("runs/<slug:slug>/wide.csv", exports.export_wide, name="run_wide_csv"),
     path("runs/<slug:slug>/export.ndjson.gz", exports.export_ndjson, name="run_ndjson"),
     path("runs/<slug:slug>/summary.json", run_totals.summary_file, name="run_summary"),
     path("explore/", explore.explore, name="explore"),

@@ -28,7 +28,7 @@ from metrics_stream.core.protocol.codes import RequestErrorCode
 from metrics_stream.models import AccessToken, TestRun
 from metrics_stream.observation.faults import of_process as faults
 from metrics_stream.reports.comparison import MAX_TOLERANCE_PERCENT, Comparison, compare
-from metrics_stream.reports.run_totals import RULES, totals_of
+from metrics_stream.reports.run_totals import RULES, named_totals_of, totals_of
 from metrics_stream.runtime.runtime import get_runtime
 
 KINDS = (
@@ -83,8 +83,8 @@ def _compare_visible(token_pk: int, slug: str, results: Results, tolerance: floa
     access = resolve(ProgramToken(token_pk))
     run = _find_visible(access, slug)
     note(Action.EXPORT, access.who, f"{run.slug} compared with {results.format}", address=address)
-    totals = totals_of(run, access.permit)
-    return compare(run.slug, totals, results, tolerance_percent=tolerance, run_rules=RULES)
+    totals, named = totals_of(run, access.permit), named_totals_of(run, access.permit)
+    return compare(run.slug, totals, results, named=named, tolerance_percent=tolerance, run_rules=RULES)
 
 
 def _find_visible(access: Access, slug: str) -> TestRun:

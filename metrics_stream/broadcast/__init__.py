@@ -19,6 +19,7 @@ from metrics_stream.broadcast.functions import (
 from metrics_stream.broadcast.stress_test import stress_test_run
 from metrics_stream.broadcast.transport import MetricInput
 from metrics_stream.core.errors import BroadcastError, RunError
+from metrics_stream.core.metrics.key_parts import key_part
 from metrics_stream.core.metrics.sketch import Sketch
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "broadcast_presentation_data",
     "broadcast_request_metrics",
     "broadcast_system_metrics",
+    "key_part",
     "make_metric",
     "stress_test_run",
 ]

@@ -10,7 +10,15 @@ from metrics_stream.models.dashboards import ClientPreset, Dashboard, Panel
 from metrics_stream.models.installation import Installation
 from metrics_stream.models.metric_types import MetricTypeDeclaration, MetricTypeField
 from metrics_stream.models.run_phases import RecordedRequest, RunPhase
-from metrics_stream.models.runs import MetricChunk, RecorderState, RunSource, SeriesGroup, TestRun, TierChunk
+from metrics_stream.models.runs import (
+    MetricChunk,
+    RecorderState,
+    RowTotals,
+    RunSource,
+    SeriesGroup,
+    TestRun,
+    TierChunk,
+)
 
 __all__ = [
     "AccessPolicy",
@@ -26,6 +34,7 @@ __all__ = [
     "Panel",
     "RecordedRequest",
     "RecorderState",
+    "RowTotals",
     "RunPhase",
     "RunSource",
     "SeriesGroup",

@@ -344,3 +344,26 @@ class TierChunk(models.Model):
 
     def __str__(self) -> str:
         return f"{self.bucket_seconds} s from {self.starts_at}"
+
+
+class RowTotals(models.Model):
+    """The totals of all rows that one source published of one metric type in a run: of its requests, or of its errors.
+
+    Unlike series they say nothing over time, so every row has them, however many there are. The format of the payload
+    is in `core/series/row_book.py`.
+    """
+
+    run = models.ForeignKey(TestRun, on_delete=delete_with_run, related_name="row_totals", db_index=False)
+    metric_type = models.CharField(max_length=40)
+    source = models.CharField(max_length=200)
+    payload = models.BinaryField()
+
+    class Meta:
+        """Each source has one for each type."""
+
+        constraints = [
+            models.UniqueConstraint(fields=["run", "metric_type", "source"], name="metrics_stream_row_totals")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.metric_type} · {self.source}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -20,12 +20,14 @@ from metrics_stream.core.metrics.metric import MAX_TERM_LENGTH, Metric
 from metrics_stream.core.series.columns import Column, SeriesKey
 from metrics_stream.core.series.folding import MAX_SERIES, Folder, Reading, has_numbers
 from metrics_stream.core.series.packing import Unpacked, pack, unpack
+from metrics_stream.core.series.row_book import ROW_TYPES
 from metrics_stream.core.series.shares import Owner
 from metrics_stream.core.series.sketch_columns import Found, SketchColumns
-from metrics_stream.models import MetricChunk, SeriesGroup, TestRun, TierChunk
+from metrics_stream.models import MetricChunk, RowTotals, SeriesGroup, TestRun, TierChunk
 from metrics_stream.runs.chunks import Recorded, pack_keys, pack_metrics, unpack_metrics
 from metrics_stream.runs.coarse_tiers import CLOSED_LEVEL, OPEN_LEVEL, CoarseTiers, Place, Reach, TierRow
 from metrics_stream.runs.progress import Progress
+from metrics_stream.runs.row_books import RowBooks
 from metrics_stream.runs.run_times import RunTimes
 from metrics_stream.runs.tiers import FINEST, MINUTE, row_start
 
@@ -60,6 +62,7 @@ class Changes:
     rows: list[TierRow]
     columns: dict[str, Any]
     """The columns of TestRun."""
+    row_totals: Sequence[RowTotals] = ()
 
     @classmethod
     def of_columns(cls, columns: dict[str, Any]) -> Self:
@@ -109,6 +112,9 @@ class OpenRun:
         self._groups = {key_of(group): group for group in groups.values()}
         for key, group in self._groups.items():
             self._series_of[Owner("", key.source)] += len(group.fields)
+        self._books = RowBooks(
+            self.pk, [(slug, source, row) for slug, source, row in self._groups if row and slug in ROW_TYPES]
+        )
         self._series_count = sum(len(group.fields) for group in groups.values())
         rows = TierChunk.objects.filter(run_id=self.pk, bucket_seconds=FINEST)
         newest = rows.values_list("group_id").annotate(newest=Max("starts_at"))
@@ -136,8 +142,8 @@ class OpenRun:
         self,
         metric: Metric,
         published_at: float,
-        readings: Iterable[Reading],
-        sketches: Iterable[Found],
+        readings: Sequence[Reading],
+        sketches: Sequence[Found],
         now: float,
         *,
         timing: Timing,
@@ -155,6 +161,8 @@ class OpenRun:
             return
         self._times.extend(timestamp)
         minute = row_start(FINEST, timestamp)
+        if metric.metric_type in ROW_TYPES:
+            readings, sketches = self._books.take(metric, _make_storable(metric.source), readings, sketches)
         for row, fields, values in readings:
             place = (self._find_key(metric.metric_type, metric.source, row), minute)
             # Nulls alone begin no minute: they can only end lines that are there.
@@ -205,7 +213,7 @@ class OpenRun:
 
     def changes(self, now: float, *, ends: bool = False) -> Changes:
         """Return what has to be written, and treat it as written; when the run `ends`, everything is closed."""
-        for metric_type, source in self._folder.left_out:
+        for metric_type, source in (*self._folder.left_out, *self._books.left_out):
             self._note_left_out(metric_type, source)
         due = self._find_due(now, ends=ends)
         minutes = self._load_minutes(self._changed | due)
@@ -231,7 +239,8 @@ class OpenRun:
             del self._open[key, minute]
         self._changed = set()
         self._annotations = {}
-        return Changes(self._take_chunks(ends=ends), list(groups.values()), rows, self._make_run_columns())
+        columns = self._make_run_columns()
+        return Changes(self._take_chunks(ends=ends), list(groups.values()), rows, columns, self._books.changes())
 
     def _find_due(self, now: float, *, ends: bool) -> set[Place]:
         """Return the minutes to close."""
@@ -250,9 +259,11 @@ class OpenRun:
         for place, stored in self._coarse.load(FINEST, self._reopened):
             self._restore(place, stored)
         self._reopened = set()
+        # All before the first is read: settling one key can take a series from another.
+        columns_of = {key: self._folder.columns(key) for key, _ in places}
         found = {}
         for key, minute in places:
-            known = self._folder.columns(key)
+            known = columns_of[key]
             parts = {field: column.between(minute, minute + MINUTE) for field, column in known.items()}
             columns = {field: part for field, part in parts.items() if part.buckets}
             found[key, minute] = Unpacked(columns, self._sketches.get((key, minute), SketchColumns()))

@@ -41,6 +41,9 @@ T = TypeVar("T")
 
 # How often the history is read. The chart of a run that is being recorded is up to this old.
 STEP_SECONDS = 1.0
+# After a long step it rests for so many times as long, but not so long that it would lose its lease.
+STEP_REST = 3.0
+MAX_STEP_SECONDS = 2.0
 # How often the recorder renews its lease; less than half of lease.TAKEOVER_SECONDS.
 RENEW_SECONDS = 2.0
 # How often the clocks of the history and the database are compared.
@@ -100,6 +103,7 @@ class Recorder:
         wait, has_failed = STEP_SECONDS, False
         try:
             while not self._stopping.wait(wait):
+                began_at = time.monotonic()
                 try:
                     self.step()
                 except Exception as error:
@@ -110,7 +114,9 @@ class Recorder:
                     has_failed = True
                     _note_failure(error)
                 else:
-                    wait, has_failed = STEP_SECONDS, False
+                    # Each write packs again what still grows: much of it is written less often.
+                    wait = min(MAX_STEP_SECONDS, max(STEP_SECONDS, STEP_REST * (time.monotonic() - began_at)))
+                    has_failed = False
                     of_process.end(FaultKind.RECORDING)
             self._finish()
         finally:

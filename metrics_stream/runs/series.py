@@ -105,12 +105,17 @@ def of_groups(
     )
 
 
-def summary(run: TestRun, *, since: float | None = None, until: float | None = None) -> list[SeriesSummary]:
-    """Return count, minimum, maximum, mean and last value of each series of a run, or of a span of it."""
+def summary(
+    run: TestRun, *, since: float | None = None, until: float | None = None, without: Collection[str] = ()
+) -> list[SeriesSummary]:
+    """Return count, minimum, maximum, mean and last value of each series of a run, or of a span of it.
+
+    The metric types of `without` are left out.
+    """
     span = find_span(run, since, until)
     if span is None:
         return []
-    groups = {group.pk: group for group in SeriesGroup.objects.filter(run=run)}
+    groups = {group.pk: group for group in SeriesGroup.objects.filter(run=run).exclude(metric_type__in=without)}
     tier = choose_tier(groups.keys(), span.until - span.since, SUMMARY_POINTS)
     parts = load_parts(Wanted(groups.keys(), span.reads_from, span.until, (), run.tiers_until), tier)
     return [one for pk, part in parts.items() for one in _summarize(groups[pk], part, span.in_buckets(tier))]

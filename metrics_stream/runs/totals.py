@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
-from metrics_stream.core.metrics.catalogue import SYSTEM
+from metrics_stream.core.metrics.catalogue import REQUEST, SYSTEM
 from metrics_stream.core.metrics.permission import EVERYTHING, Permit
 from metrics_stream.core.metrics.sketch import Sketch
 from metrics_stream.core.metrics.summaries import SKETCHES
@@ -16,34 +17,48 @@ from metrics_stream.core.series.counters import (
     AVERAGE,
     ELAPSED,
     FAILURES,
+    OCCURRENCES,
+    RECEIVED_BYTES,
     REQUESTS,
     RESPONSE_TIMES,
     SUCCESSES,
     Counts,
+    Origin,
     Span,
 )
 from metrics_stream.core.series.packing import Unpacked
+from metrics_stream.core.series.row_book import (
+    ERROR_RATES,
+    MAXIMUM,
+    MINIMUM,
+    ROW_TYPES,
+    SKETCH,
+    THROUGHPUTS,
+    RowBook,
+)
 from metrics_stream.core.series.sketch_columns import SketchColumns
-from metrics_stream.models import SeriesGroup, TestRun
+from metrics_stream.models import RowTotals, SeriesGroup, TestRun
 from metrics_stream.runs.headline import held
 from metrics_stream.runs.open_run import key_of
 from metrics_stream.runs.parts import Wanted, choose_tier, load_parts
 from metrics_stream.runs.span import RunSpan, find_span
+from metrics_stream.runs.tiers import FINEST
 
 PERCENTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99, "p999": 0.999}
-SKETCH = "response_time_ms"
-
 _USERS = ("users", "vus", "active_users", "concurrent_users", "user_count")
-_MAXIMUM = "max_response_time_ms"
-_THROUGHPUTS = ("throughput_tps", "transactions_per_second")
-_RATES = ("error_rate", "failure_rate")
 _WANTED = (
-    *(*REQUESTS, *FAILURES, *SUCCESSES, *RESPONSE_TIMES, *ELAPSED, *_USERS, *_THROUGHPUTS, *_RATES),
-    *(_MAXIMUM, AVERAGE),
+    *(*REQUESTS, *FAILURES, *SUCCESSES, *RESPONSE_TIMES, *ELAPSED, *_USERS, *THROUGHPUTS, *ERROR_RATES),
+    *(MAXIMUM, MINIMUM, AVERAGE, *RECEIVED_BYTES, *OCCURRENCES),
 )
 
 # A span is read in the finest tier up to this many seconds: its ends are then exact to a second.
 _FINE_SECONDS = 7_200
+
+# Of many keys, fewer buckets are read: so many of all keys together.
+_MAX_BUCKETS = 40_000
+
+
+NO_ORIGINS: Mapping[str, Origin] = {}
 
 
 class RunTotals(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,9 +79,11 @@ class RunTotals(msgspec.Struct, frozen=True, kw_only=True):
     rate: float | None = None
     seconds: float | None = None
     mean_ms: float | None = None
+    min_ms: float | None = None
     max_ms: float | None = None
     percentiles: dict[str, float | None] = {}
     measured: int | None = None
+    received_bytes: float | None = None
     peak_users: float | None = None
 
 
@@ -77,11 +94,76 @@ def totals(
     span = find_span(run, since, until)
     if span is None:
         return None
-    groups = {group.pk: group for group in SeriesGroup.objects.filter(run=run) if _has_wanted(group, permit)}
-    tier = choose_tier(groups.keys(), span.until - span.since, _FINE_SECONDS // 10)
-    parts = load_parts(Wanted(groups.keys(), span.reads_from, span.until, (), run.tiers_until), tier)
+    shown = load(run, span, permit)
+    if chosen := _choose_keys(shown.parts):
+        return sum_up({key: shown.parts[key] for key in chosen}, shown.parts, span, shown.span)
+    # A producer may say nothing but its requests by name.
+    rows = load_rows(run, span, permit, types=(REQUEST.slug,))
+    return sum_up(rows.parts, shown.parts | rows.parts, span, rows.span, origins=origins_of(rows, shown))
+
+
+class Shown(NamedTuple):
+    """What a permit shows of some series groups of a run, and their span in buckets."""
+
+    parts: dict[SeriesKey, Unpacked]
+    span: Span
+
+
+def load(run: TestRun, span: RunSpan, permit: Permit) -> Shown:
+    """Return what totals are made of: the counts, times and sketches of everything but the rows of tables."""
+    return _load(run, span, permit, SeriesGroup.objects.filter(run=run).exclude(metric_type__in=ROW_TYPES))
+
+
+def load_rows(run: TestRun, span: RunSpan, permit: Permit, types: Collection[str]) -> Shown:
+    """Return the same of the rows of tables, of which there may be too many to keep the course of each over time.
+
+    The totals of the whole run are those of every row, those of a part of it of the rows whose course is kept.
+    """
+    if not span.is_whole:
+        return _load(run, span, permit, SeriesGroup.objects.filter(run=run, metric_type__in=types))
+    shown: dict[SeriesKey, Unpacked] = {}
+    stored = RowTotals.objects.filter(run=run, metric_type__in=types)
+    for metric_type, source, payload in stored.values_list("metric_type", "source", "payload"):
+        if permit.covers(metric_type, source):
+            for row, part in RowBook(payload).unpacked(FINEST):
+                key = SeriesKey(metric_type, source, row)
+                shown[key] = _permitted(key, part, permit)
+    return Shown(shown, span.in_buckets(FINEST))
+
+
+def _load(run: TestRun, span: RunSpan, permit: Permit, found: Iterable[SeriesGroup]) -> Shown:
+    groups = {group.pk: group for group in found if _has_wanted(group, permit)}
+    points = min(_FINE_SECONDS // 10, _MAX_BUCKETS // max(1, len(groups)))
+    tier = choose_tier(groups.keys(), span.until - span.since, points)
+    wanted = Wanted(groups.keys(), span.reads_from, span.until, (), run.tiers_until)
+    parts = load_parts(wanted, tier)
     shown = {key_of(groups[pk]): _permitted(key_of(groups[pk]), part, permit) for pk, part in parts.items()}
-    return _sum_up({key: shown[key] for key in _choose_keys(shown)}, shown, span, span.in_buckets(tier))
+    return Shown(shown, span.in_buckets(tier))
+
+
+def origins_of(rows: Shown, whole: Shown) -> dict[str, Origin]:
+    """Return what the rows of each source have in common; `whole` are the sources themselves.
+
+    What a source says of itself tells whether its rows were counted before the run: a single row may count so seldom
+    that nobody knows. Where it says nothing, most of what was counted decides.
+    """
+    of_rows: defaultdict[str, list[Counts]] = defaultdict(list)
+    for key, part in rows.parts.items():
+        counts = Counts(part.columns, rows.span, counter=(*REQUESTS, *OCCURRENCES))
+        if counts.bounds is not None:
+            of_rows[key.source].append(counts)
+    of_source = {key.source: Counts(part.columns, whole.span) for key, part in whole.parts.items() if key.row is None}
+    return {source: _find_origin(found, of_source.get(source), rows.span) for source, found in of_rows.items()}
+
+
+def _find_origin(rows: list[Counts], whole: Counts | None, span: Span) -> Origin:
+    bounds = [one.bounds for one in rows if one.bounds is not None]
+    first, last = min(begin for begin, _ in bounds), max(end for _, end in bounds)
+    if whole is not None and whole.bounds is not None:
+        return Origin(first, whole.are_from_zero, whole.seconds, whole.states_seconds)
+    votes = sum(one.first_value * (1 if one.are_from_zero else -1) for one in rows)
+    seconds = span.seconds_between(max(first, span.first), min(last, span.end - 1))
+    return Origin(first, votes >= 0, seconds if seconds > 0 else None, is_exact=False)
 
 
 def _has_wanted(group: SeriesGroup, permit: Permit) -> bool:
@@ -90,6 +172,8 @@ def _has_wanted(group: SeriesGroup, permit: Permit) -> bool:
 
 
 def _permitted(key: SeriesKey, part: Unpacked, permit: Permit) -> Unpacked:
+    if permit.grants is None:
+        return part
     columns = {field: column for field, column in part.columns.items() if permit.shows(*key, field)}
     sees_sketches = any(
         permit.shows(*key, field) for field in (SKETCHES, *(f"{name}_{SKETCH}" for name in PERCENTILES))
@@ -103,7 +187,7 @@ def _choose_keys(shown: Mapping[SeriesKey, Unpacked]) -> list[SeriesKey]:
     A test says the same in several types: a system and its agents, for example. The name that comes first in REQUESTS
     decides, so that nothing is counted twice.
     """
-    for name in (*REQUESTS, *_THROUGHPUTS):
+    for name in (*REQUESTS, *THROUGHPUTS):
         for of_agents in (False, True):
             holding = [
                 key for key, part in shown.items() if name in part.columns and (key.row is not None) is of_agents
@@ -115,13 +199,19 @@ def _choose_keys(shown: Mapping[SeriesKey, Unpacked]) -> list[SeriesKey]:
     return []
 
 
-def _sum_up(
+def sum_up(
     chosen: Mapping[SeriesKey, Unpacked],
     shown: Mapping[SeriesKey, Unpacked],
     of_run: RunSpan,
     span: Span,
+    *,
+    origins: Mapping[str, Origin] = NO_ORIGINS,
 ) -> RunTotals:
-    counts = [Counts(part.columns, span) for part in chosen.values()]
+    """Return the totals of some keys; `shown` are those that may say how many users there were.
+
+    `origins` are those of rows, by source.
+    """
+    counts = [Counts(part.columns, span, origin=origins.get(key.source)) for key, part in chosen.items()]
     requests, failures = _total(item.requests for item in counts), _total(item.failures for item in counts)
     seconds = max((item.seconds or 0.0 for item in counts), default=0.0) or None
     sketch, is_complete = _merge(chosen.values(), span)
@@ -140,11 +230,13 @@ def _sum_up(
         rate=_rate(counts, chosen.values(), span),
         seconds=seconds,
         mean_ms=_mean(counts),
+        min_ms=_lowest(chosen.values(), span),
         max_ms=highest,
         percentiles={
             name: sketch.quantile(share) if len(sketch) and is_complete else None for name, share in PERCENTILES.items()
         },
         measured=len(sketch) if len(sketch) and is_complete else None,
+        received_bytes=_total(item.received_bytes for item in counts),
         peak_users=_peak_users(chosen, shown, span),
     )
 
@@ -157,7 +249,7 @@ def _total(values: Iterable[float | None]) -> float | None:
 def _error_rate(requests: float | None, failures: float | None, parts: Iterable[Unpacked], span: Span) -> float | None:
     if requests and failures is not None:
         return failures / requests
-    known = [mean for part in parts if (mean := _mean_of(_RATES, part, span)) is not None]
+    known = [mean for part in parts if (mean := _mean_of(ERROR_RATES, part, span)) is not None]
     return sum(known) / len(known) if known else None
 
 
@@ -165,7 +257,7 @@ def _rate(counts: Sequence[Counts], parts: Iterable[Unpacked], span: Span) -> fl
     rates = [item.rate() for item in counts]
     if any(rate is not None for rate in rates):
         return _total(rates)
-    return _total(_mean_of(_THROUGHPUTS, part, span) for part in parts)
+    return _total(_mean_of(THROUGHPUTS, part, span) for part in parts)
 
 
 def _mean(counts: Sequence[Counts]) -> float | None:
@@ -190,9 +282,18 @@ def _highest(parts: Iterable[Unpacked], span: Span) -> float | None:
     found = [
         max(column.highs)
         for part in parts
-        if (whole := part.columns.get(_MAXIMUM)) is not None and (column := whole.between(span.first, span.end)).buckets
+        if (whole := part.columns.get(MAXIMUM)) is not None and (column := whole.between(span.first, span.end)).buckets
     ]
     return max(found, default=None)
+
+
+def _lowest(parts: Iterable[Unpacked], span: Span) -> float | None:
+    found = [
+        min(column.lows)
+        for part in parts
+        if (whole := part.columns.get(MINIMUM)) is not None and (column := whole.between(span.first, span.end)).buckets
+    ]
+    return min(found, default=None)
 
 
 def _merge(parts: Iterable[Unpacked], span: Span) -> tuple[Sketch, bool]:
@@ -204,7 +305,7 @@ def _merge(parts: Iterable[Unpacked], span: Span) -> tuple[Sketch, bool]:
             if span.first <= bucket < span.end:
                 merged.merge(tally.sketch)
                 with_sketch += tally.metrics
-        counter = next((part.columns[name] for name in (*REQUESTS, *_THROUGHPUTS) if name in part.columns), None)
+        counter = next((part.columns[name] for name in (*REQUESTS, *THROUGHPUTS) if name in part.columns), None)
         published = 0 if counter is None else sum(counter.between(span.first, span.end).counts)
         is_complete = is_complete and with_sketch >= published
     return merged, is_complete

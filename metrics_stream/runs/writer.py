@@ -13,10 +13,9 @@ from metrics_stream.core.clock_marks import ClockMarks
 from metrics_stream.core.errors import LeaseLostError
 from metrics_stream.core.metrics.annotations import annotations_in
 from metrics_stream.core.protocol.positions import HistoryBatch, Position
-from metrics_stream.core.series.folding import readings
-from metrics_stream.core.series.sketch_columns import sketches_in
+from metrics_stream.core.series.folding import read_body
 from metrics_stream.history.accepted import LostItem, LostReport
-from metrics_stream.models import MetricChunk, RecorderState, SeriesGroup, TestRun, TierChunk
+from metrics_stream.models import MetricChunk, RecorderState, RowTotals, SeriesGroup, TestRun, TierChunk
 from metrics_stream.runs.clock import database_seconds
 from metrics_stream.runs.open_run import Changes, OpenRun
 from metrics_stream.runs.progress import Progress
@@ -190,7 +189,7 @@ class Writer:
         for number, metric in enumerate(batch.metrics, batch.first):
             runs = [run for run, offset in by_source.get(metric.source, ()) if number >= offset]
             if runs:
-                found, sketches = readings(metric.body), sketches_in(metric.body)
+                found, sketches = read_body(metric.body)
                 annotations = annotations_in(metric.body)
                 for run in runs:
                     run.take(
@@ -275,6 +274,12 @@ def save_chunks(changes: Changes) -> None:
         update_conflicts=True,
         unique_fields=["run", "first_number"],
         update_fields=["count", "last_at", "keys", "counts", "payload"],
+    )
+    RowTotals.objects.bulk_create(
+        changes.row_totals,
+        update_conflicts=True,
+        unique_fields=["run", "metric_type", "source"],
+        update_fields=["payload"],
     )
     SeriesGroup.objects.bulk_create([group for group in changes.groups if group.pk is None])
     known = [group for group in changes.groups if group.pk is not None]

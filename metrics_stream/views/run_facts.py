@@ -5,6 +5,7 @@ Facts that need many chunks are cached: for a day once the run is recorded compl
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import astuple, dataclass
 from datetime import datetime
@@ -23,6 +24,7 @@ from metrics_stream.core.metrics.keys import label_row
 from metrics_stream.core.metrics.labels import label_of
 from metrics_stream.core.metrics.permission import Permit
 from metrics_stream.core.series.columns import SeriesColumns
+from metrics_stream.core.series.row_book import ROW_TYPES
 from metrics_stream.models import TestRun
 from metrics_stream.runs import headline as run_headline
 from metrics_stream.runs import series as run_series
@@ -52,6 +54,9 @@ MOST_HOLES = 20
 
 _KEPT_SECONDS = 86_400
 _KEPT_SECONDS_WHILE_GROWING = 4
+# So many times as long as it took to find something of a large run, it is not found again.
+_REST = 20
+_UNKNOWN = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,11 +225,19 @@ def left_out(run: TestRun, permit: Permit) -> list[str]:
 
 
 def remembered(run: TestRun, what: str, permit: Permit, find: Callable[[], Any]) -> Any:
-    """Return what `find` returns, or what it returned for the same run and permit before; `what` names it."""
+    """Return what `find` returns, or what it returned for the same run and permit before; `what` names it.
+
+    Of a run that grows it is found anew after some seconds, and the later the longer that takes.
+    """
     key = _cache_key(run, what, permit)
-    if run.recording_ended_at is None:
-        return cache.get_or_set(key, find, _KEPT_SECONDS_WHILE_GROWING)
-    return cache.get_or_set(f"{key}.{run.metrics_recorded}", find, _KEPT_SECONDS)
+    if run.recording_ended_at is not None:
+        return cache.get_or_set(f"{key}.{run.metrics_recorded}", find, _KEPT_SECONDS)
+    if (known := cache.get(key, _UNKNOWN)) is not _UNKNOWN:
+        return known
+    began_at = time.monotonic()
+    found = find()
+    cache.set(key, found, max(_KEPT_SECONDS_WHILE_GROWING, _REST * (time.monotonic() - began_at)))
+    return found
 
 
 def _cache_key(run: TestRun, what: str, permit: Permit) -> str:
@@ -279,7 +292,10 @@ def _span(run: TestRun, series: SeriesColumns) -> tuple[float, float]:
 
 
 def groups(run: TestRun, permit: Permit) -> list[Group]:
-    """Return the permitted series of a run, by metric type, source and row, in the order of the catalogue."""
+    """Return the permitted series of a run, by metric type, source and row, in the order of the catalogue.
+
+    Requests and errors are left out: they are tables of their own.
+    """
     found: list[Group] = remembered(run, "summary", permit, lambda: _groups(run, permit))
     return found
 
@@ -291,7 +307,11 @@ def _groups(run: TestRun, permit: Permit) -> list[Group]:
     def place(row: run_series.SeriesSummary) -> tuple[int, str, str, str]:
         return (order.get(row.metric_type, len(order)), row.metric_type, row.source, row.row or "")
 
-    seen = [row for row in run_series.summary(run) if permit.shows(row.metric_type, row.source, row.row, row.field)]
+    seen = [
+        row
+        for row in run_series.summary(run, without=ROW_TYPES)
+        if permit.shows(row.metric_type, row.source, row.row, row.field)
+    ]
     found = []
     for (_, slug, source, row), rows in groupby(sorted(seen, key=place), place):
         known = catalogue.types.get(slug)

@@ -1,7 +1,4 @@
-"""The totals of a run, or of a span of it, as pages and files show them.
-
-The span comes from the address: `?from=…&to=…`, each an instant as `core/instants.py` reads it.
-"""
+"""The totals of a run, or of a span of it, as pages and files show them."""
 
 from __future__ import annotations
 
@@ -18,54 +15,20 @@ from metrics_stream.access.grants import access_of
 from metrics_stream.access.run_lookup import find_run
 from metrics_stream.audit.trail import Action, address_of, note
 from metrics_stream.core.errors import SpanError
-from metrics_stream.core.formatting import NO_VALUE, format_duration, format_number, format_timestamp, quote
-from metrics_stream.core.instants import read_instant
+from metrics_stream.core.formatting import NO_VALUE, format_duration, format_number, format_timestamp
 from metrics_stream.core.metrics.permission import Permit
+from metrics_stream.core.series.row_book import ROW_TYPES
 from metrics_stream.models import TestRun
 from metrics_stream.runs import series as run_series
 from metrics_stream.runs.totals import RunTotals, totals
+from metrics_stream.views.asked_span import AskedSpan, read_span
 from metrics_stream.views.dashboards import page_cache
+from metrics_stream.views.run_tables import error_objects, find_tables, request_objects
 
 RANK_RULE = (
     "A percentile is the value with the index floor(share * count) among all sorted response times, as in Locust, "
     "within 1 %."
 )
-
-
-@dataclass(frozen=True, slots=True)
-class AskedSpan:
-    """The span in the address, in seconds since 1970; None at an end means that of the run."""
-
-    since: float | None = None
-    until: float | None = None
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether the address names no span."""
-        return self.since is None and self.until is None
-
-
-def read_span(request: HttpRequest) -> AskedSpan:
-    """Return the span that an address names; raise SpanError."""
-    since, until = _read_instant(request, "from"), _read_instant(request, "to")
-    if since is not None and until is not None and since >= until:
-        raise SpanError("`from` is not before `to`")
-    return AskedSpan(since, until)
-
-
-def _read_instant(request: HttpRequest, key: str) -> float | None:
-    given = request.GET.get(key, "").strip()
-    if not given:
-        return None
-    if "T" in given:
-        given = given.replace(" ", "+")  # the sign of a time zone, not escaped in the address
-    try:
-        return read_instant(given)
-    except ValueError as error:
-        raise SpanError(
-            f"`{key}` is {quote(given)}; allowed: ISO 8601 such as 2026-01-31T12:00:00Z, or seconds or milliseconds "
-            "since 1970"
-        ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +53,7 @@ def describe(found: RunTotals | None) -> TotalsTexts | None:
         ("Overall rate", found.rate, "tps"),
         ("Average response", found.mean_ms, "ms"),
         *((f"Response {names[name]}", value, "ms") for name, value in found.percentiles.items()),
+        ("Fastest response", found.min_ms, "ms"),
         ("Slowest response", found.max_ms, "ms"),
         ("Most users", found.peak_users, "count"),
     ]
@@ -115,7 +79,10 @@ def find_totals(run: TestRun, permit: Permit, span: AskedSpan) -> RunTotals | No
 @page_cache
 @for_viewers
 def summary_file(request: HttpRequest, slug: str) -> JsonResponse:
-    """Return the totals and the summary of the series of a run, or of a span of it, as JSON."""
+    """Return the totals, the requests, the errors and the summary of the other series of a run as JSON.
+
+    It may be that of a span of the run.
+    """
     access = access_of(request)
     run = find_run(access, slug)
     try:
@@ -124,9 +91,10 @@ def summary_file(request: HttpRequest, slug: str) -> JsonResponse:
         return JsonResponse({"error": "invalid_span", "message": str(error)}, status=400)
     note(Action.EXPORT, access.who, f"{run.slug}.summary.json", address=address_of(request))
     found = find_totals(run, access.permit, span)
+    tables = find_tables(run, access.permit, span)
     rows = [
         row
-        for row in run_series.summary(run, since=span.since, until=span.until)
+        for row in run_series.summary(run, since=span.since, until=span.until, without=ROW_TYPES)
         if access.permit.shows(row.metric_type, row.source, row.row, row.field)
     ]
     content = {
@@ -135,6 +103,8 @@ def summary_file(request: HttpRequest, slug: str) -> JsonResponse:
         "until": None if found is None else format_timestamp(found.until),
         "rule": RANK_RULE,
         "totals": _without_span(found),
+        "requests": request_objects(tables),
+        "errors": error_objects(tables),
         "series": msgspec.to_builtins(rows),
     }
     return JsonResponse(content)

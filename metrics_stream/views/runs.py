@@ -19,17 +19,21 @@ from metrics_stream.access.visibility import visible_dashboards
 from metrics_stream.audit.trail import Action, address_of, note
 from metrics_stream.core.errors import SpanError
 from metrics_stream.core.formatting import format_timestamp
+from metrics_stream.core.metrics.catalogue import ERROR, REQUEST
 from metrics_stream.core.metrics.permission import Permit
 from metrics_stream.models import Dashboard, TestRun
 from metrics_stream.runs import phases as run_phases
 from metrics_stream.runs.clock import database_now
 from metrics_stream.runs.lifecycle import OPEN
+from metrics_stream.runs.row_tables import RowTables
 from metrics_stream.runs.span import recorded_span
+from metrics_stream.views.asked_span import AskedSpan, read_span
 from metrics_stream.views.dashboards import page_cache
 from metrics_stream.views.run_clocks import wrong_clocks
 from metrics_stream.views.run_doubts import MOST_DOUBTS, doubts
 from metrics_stream.views.run_facts import MOST_GROUPS, MOST_HOLES, facts, groups, holes, left_out, remembered
-from metrics_stream.views.run_totals import RANK_RULE, AskedSpan, describe, find_totals, read_span
+from metrics_stream.views.run_tables import describe_tables, find_tables
+from metrics_stream.views.run_totals import RANK_RULE, describe, find_totals
 from metrics_stream.views.run_values import bands, parameter_rows, phase_rows
 
 RUNS_ON_A_PAGE = 20
@@ -97,7 +101,10 @@ def run(request: HttpRequest, slug: str) -> HttpResponse:
     series = groups(found, access.permit) if found.metrics_recorded else []
     missing, doubtful = holes(found, access.permit), doubts(found, access.permit)
     dashboards = visible_dashboards(access)
-    links = dashboard_links(found, dashboards, {group.slug for group in series})
+    totals = totals_context(request, found, access.permit)
+    of_tables = {REQUEST.slug: totals["tables"].rows, ERROR.slug: totals["tables"].errors}
+    recorded = {group.slug for group in series} | {slug for slug, rows in of_tables.items() if rows}
+    links = dashboard_links(found, dashboards, recorded)
     shown, phases = facts(found, access.permit), phase_rows(run_phases.of(found), database_now())
     context = {
         "run": found,
@@ -115,7 +122,7 @@ def run(request: HttpRequest, slug: str) -> HttpResponse:
         "wrong_clocks": wrong_clocks(found, access.permit),
         "groups": series[:MOST_GROUPS],
         "more_groups": len(series[MOST_GROUPS:]),
-        **totals_context(request, found, access.permit),
+        **totals,
         "links": [link for link in links if link["has_metrics"]],
         "empty_links": [link for link in links if not link["has_metrics"]],
         "admin_address": _admin_address(request, found),
@@ -131,13 +138,16 @@ def totals_context(request: HttpRequest, run: TestRun, permit: Permit) -> dict[s
         span = read_span(request)
     except SpanError as error:
         problem = str(error)
-    found = None
+    found, tables = None, RowTables()
     if run.metrics_recorded and span.is_whole:
         found = remembered(run, "totals", permit, lambda: find_totals(run, permit, span))
     elif run.metrics_recorded:
         found = find_totals(run, permit, span)
+    if run.metrics_recorded:
+        tables = find_tables(run, permit, span)
     return {
         "totals": describe(found),
+        "tables": describe_tables(tables, request),
         "span_is_whole": span.is_whole,
         "span_problem": problem,
         "rank_rule": RANK_RULE,

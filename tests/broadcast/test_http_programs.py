@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from examples import k6_metrics
 from metrics_stream import native_threads
 from metrics_stream.broadcast import Broadcaster
 from metrics_stream.conf import get_settings
@@ -48,7 +49,8 @@ def server(valkey_url, tmp_path_factory):
 
 async def published(source):
     """Return the metrics of a source in the history on the server's Valkey."""
-    history, position, is_last = open_history(get_settings()), Position("", {"system": 0, "agent": 0}), False
+    history, is_last = open_history(get_settings()), False
+    position = Position("", dict.fromkeys(("system", "agent", "request", "error"), 0))
     found = []
     while not is_last:  # Other tests have published there as well.
         page = await history.since(position)
@@ -211,7 +213,10 @@ async def test_samples_of_k6_become_metrics_by_their_own_time(server, valkey_lay
     process = start_k6_example(server, server.tokens["any"])
     printed, errors = await in_thread(process.communicate, "\n".join(lines), timeout=30)
     assert (process.returncode, printed, errors) == (0, "running (1s), 2/2 VUs\n", "")
-    bodies = (await published("k6"))[-3:]  # Another test publishes as k6, too.
+    everything = await published("k6")  # Another test publishes as k6, too.
+    bodies = [body for body in everything if body["metric_type"] == "system"][-3:]
+    rows = [body["data"] for body in everything if body["metric_type"] == "request"][-3:]
+    errors_told = [body["data"] for body in everything if body["metric_type"] == "error"][-3:]
     names = ("throughput_tps", "requests_total", "requests_successful", "requests_failed", "error_rate", "users")
     assert [[body["data"][name] for name in names] for body in bodies] == [
         [100.0, 100, 95, 5, 0.05, 2],
@@ -224,6 +229,13 @@ async def test_samples_of_k6_become_metrics_by_their_own_time(server, valkey_lay
         "2026-01-31T12:00:12.240000Z",
     ]
     assert bodies[0]["data"]["p95_response_time_ms"] == pytest.approx(96.5, rel=0.01)
+    assert [len(of_second) for of_second in rows] == [1, 1, 1]
+    for (row,), body in zip(rows, bodies, strict=True):
+        key = {name: row.pop(name) for name in ("name", "method", "scenario", "status")}
+        assert key == {"name": "http://127.0.0.1/", "method": "GET", "scenario": "default", "status": "200"}
+        assert body["data"] | row == body["data"]
+    message = {"name": "http://127.0.0.1/", "method": "GET", "message": "HTTP 200", "occurrences_total": 5}
+    assert errors_told == [[message]] * 3
 
 
 @pytest.mark.valkey
@@ -235,6 +247,20 @@ async def test_ctrl_c_does_not_stop_the_example_before_k6(server, valkey_layer):
     printed, errors = await in_thread(process.communicate, point("http_reqs", 59, 1) + "\nsummary\n", timeout=30)
     assert (process.returncode, printed.splitlines()[-1], errors) == (0, "summary", "")
     assert (await published("k6"))[-1]["timestamp"] == "2026-01-31T12:00:59.000000Z"
+
+
+def test_the_phase_follows_the_number_of_users():
+    meter = k6_metrics.Meter()
+    users = [1, 4, 8, 10, 10, 10, 10, 10, 10, 10, 6, 2, 0]
+    phases = []
+    for second, count in enumerate(users):
+        meter.count(k6_metrics.Sample("vus", count, float(second)))
+        phases.append(meter.phase)
+    assert [phase for phase, before in zip(phases, ["", *phases], strict=False) if phase != before] == [
+        "ramp-up",
+        "steady",
+        "ramp-down",
+    ]
 
 
 @pytest.mark.valkey

@@ -5,6 +5,7 @@ import math
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
@@ -12,10 +13,13 @@ from hypothesis import strategies as st
 
 from metrics_stream.collectors.demo.business import roi_percentage
 from metrics_stream.collectors.demo.latency import Latency, Mixture
-from metrics_stream.collectors.demo.scenario import COST_SHARES, CYCLE_SECONDS
+from metrics_stream.collectors.demo.scenario import CAUSES, COST_SHARES, CYCLE_SECONDS, ENDPOINTS
 from metrics_stream.collectors.demo.simulation import DemoStep, DemoTest
 from metrics_stream.core.errors import CollectorError
 from metrics_stream.core.metrics.catalogue import AGENT, BUSINESS, HERO, PRESENTATION, SYSTEM, MetricType
+from metrics_stream.core.metrics.sketch import Sketch, decode_sketch
+
+MESSAGES = [cause.message for cause in CAUSES]
 
 seeds = st.integers(min_value=-(2**63), max_value=2**63 - 1)
 agent_counts = st.integers(min_value=1, max_value=50)
@@ -98,7 +102,30 @@ def assert_consistent(step: DemoStep) -> None:
     }
     assert hero | shared == hero
     assert_package_consistent(step)
+    assert_requests_consistent(step)
     json.dumps([system, step.agents, business, hero, package], allow_nan=False)
+
+
+def assert_requests_consistent(step: DemoStep) -> None:
+    rows, errors = step.requests.rows, step.requests.errors
+    assert len({(row["name"], row["method"]) for row in rows}) == len(rows) == len(ENDPOINTS)
+    for total in ("requests_total", "requests_failed"):
+        assert step.system[total] == sum(row[total] for row in rows)
+    assert step.system["response_time_total_ms"] == pytest.approx(
+        sum(row["response_time_total_ms"] for row in rows), abs=0.05
+    )
+    measured = Sketch()
+    for row in rows:
+        assert 0 <= row["requests_failed"] <= row["requests_total"]
+        assert row["status"] in {"healthy", "degraded", "unhealthy"}
+        times = [row[f"{name}_response_time_ms"] for name in ("p50", "p95", "p99")]
+        assert times == [None] * 3 or times == sorted(times)
+        assert row["received_bytes_total"] >= row["requests_total"]
+        measured.merge(decode_sketch(msgspec.to_builtins(row["sketches"]["response_time_ms"])))
+        failed = sum(e["occurrences_total"] for e in errors if (e["name"], e["method"]) == (row["name"], row["method"]))
+        assert failed == row["requests_failed"]
+    assert measured.encode() == step.requests.response_times
+    assert len({(error["name"], error["method"], error["message"]) for error in errors}) == len(errors)
 
 
 def assert_package_consistent(step: DemoStep) -> None:
@@ -244,6 +271,41 @@ def test_one_agent_fails_and_recovers(seed: int, agents: int) -> None:
     resilience = steps[-1].presentation["resilience_demonstration"]
     assert resilience["incidents"] == resilience["recoveries"] == 1
     assert resilience["last_recovery_seconds"] > 0
+
+
+def test_the_incident_shows_in_the_requests_that_depend_on_the_failing_agent() -> None:
+    steps = run(1, until=90.0)
+    calm, worst = steps[55], steps[-1]
+
+    def rows(step: DemoStep) -> dict[str, dict[str, Any]]:
+        return {row["name"]: row for row in step.requests.rows}
+
+    def slower(name: str) -> float:
+        return rows(worst)[name]["p95_response_time_ms"] / rows(calm)[name]["p95_response_time_ms"]  # type: ignore[no-any-return]
+
+    suffering = max(ENDPOINTS, key=lambda one: one.suffers).name
+    assert slower(suffering) > 1.2 * max(slower(one.name) for one in ENDPOINTS if not one.suffers)
+    assert rows(worst)[suffering]["error_rate"] > 3 * rows(calm)[suffering]["error_rate"]
+
+    def share(step: DemoStep, message: str) -> float:
+        by_message = dict.fromkeys(MESSAGES, 0)
+        for error in step.requests.errors:
+            by_message[error["message"]] += error["occurrences_total"]
+        return by_message[message] / sum(by_message.values())
+
+    assert share(worst, MESSAGES[0]) > 1.5 * share(calm, MESSAGES[0])
+
+
+def test_the_response_times_of_the_requests_are_those_of_the_system() -> None:
+    measured, expected = Sketch(), 0.0
+    steps = run(3, until=60.0)
+    for step in steps:
+        measured.merge(step.requests.response_times)
+    expected = steps[-1].system["response_time_total_ms"] / steps[-1].system["requests_total"]
+    assert len(measured) == steps[-1].system["requests_total"]
+    middle = steps[len(steps) // 2].system
+    assert measured.quantile(0.5) == pytest.approx(middle["p50_response_time_ms"], rel=0.3)
+    assert expected == pytest.approx(middle["avg_response_time_ms"], rel=0.3)
 
 
 def test_the_other_agents_take_over_the_load_of_the_failing_one() -> None:

@@ -10,7 +10,16 @@ import textwrap
 
 import pytest
 
-from examples.locust_metrics import AgentMeter, SystemMeter, percentile, share
+from examples.locust_metrics import (
+    SYSTEM_WINDOWS,
+    AgentMeter,
+    RequestMeter,
+    SystemMeter,
+    error_rows,
+    percentile,
+    share,
+)
+from metrics_stream.broadcast import key_part, make_metric
 from tests.support.listener import Listener
 from tests.support.programs import TOKEN, Answers, answer, in_thread
 from tests.support.stack import ROOT
@@ -36,7 +45,9 @@ class Totals:
     num_reqs_per_sec = dict.fromkeys(range(int(NOW) - 20, int(NOW)), 56) | {int(NOW): 30}
     num_fail_per_sec = {int(NOW) - 5: 6, int(NOW) - 1: 7}
     avg_response_time = 16.164357120648145
+    min_response_time = 1.25
     max_response_time = 190.1370779996796
+    total_content_length = 5470
     total_response_time = 17683.80669
     response_times = {12: 900, 67: 170, 140: 20, 190: 4}
 
@@ -56,8 +67,10 @@ def test_locusts_totals_are_system_metrics():
         "p50_response_time_ms": pytest.approx(12, rel=0.01),
         "p95_response_time_ms": pytest.approx(67, rel=0.01),
         "p99_response_time_ms": pytest.approx(140, rel=0.01),
+        "min_response_time_ms": 1.25,
         "max_response_time_ms": 190.1370779996796,
         "response_time_total_ms": 17683.80669,
+        "received_bytes_total": 5470,
         "elapsed_seconds": pytest.approx(20.4),
         "error_rate": 6 / 560,
         "users": 20,
@@ -86,11 +99,11 @@ def test_what_workers_have_yet_to_report_is_no_lack_of_answers():
 
 def test_before_the_first_answer_nothing_is_said_of_it():
     nothing = {"num_requests": 0, "num_failures": 0, "avg_response_time": 0.0, "max_response_time": 0}
-    nothing["total_response_time"] = 0
+    nothing |= {"total_response_time": 0, "min_response_time": None, "total_content_length": 0}
     totals = Totals(start_time=NOW - 1, last_request_timestamp=None, num_reqs_per_sec={}, response_times={}, **nothing)
     data = SystemMeter().take(totals, users=3, now=NOW)
     assert {name for name, value in data.items() if value is None} == {
-        *("throughput_tps", "error_rate", "avg_response_time_ms", "max_response_time_ms"),
+        *("throughput_tps", "error_rate", "avg_response_time_ms", "max_response_time_ms", "min_response_time_ms"),
         *("p50_response_time_ms", "p95_response_time_ms", "p99_response_time_ms"),
     }
 
@@ -104,6 +117,38 @@ def test_each_response_time_is_in_one_sketch():
 
     assert [new({50: 3}), new({50: 4, 60: 2}), new({50: 4, 60: 2})] == [3, 3, 0]
     assert new({50: 2}) == 2  # --reset-stats
+
+
+def test_each_of_locusts_entries_is_a_row_of_requests():
+    entries = {("/", "GET"): Totals(), ("/pay/" + 300 * "x", "POST"): Totals(num_requests=6, response_times={40: 6})}
+    meter, seconds = RequestMeter(), range(int(NOW) - 12, int(NOW) - 2)
+    first, second = meter.take(entries, seconds)
+    assert (first["name"], first["method"], first["requests_total"]) == ("/", "GET", 1094)
+    assert (first["throughput_tps"], first["error_rate"]) == (56.0, 6 / 560)
+    assert first["p99_response_time_ms"] == pytest.approx(140, rel=0.01)
+    assert (second["name"], second["method"]) == (key_part("/pay/" + 300 * "x"), "POST")
+    assert sum(second["sketches"]["response_time_ms"].bins.values()) == 6
+    again, _ = meter.take(entries, seconds)
+    assert again["sketches"]["response_time_ms"].bins == {}
+    rows = [row | {"sketches": {}} for row in (first, second)]
+    metric = make_metric("request", [first, second], source="locust", windows=SYSTEM_WINDOWS)
+    assert [row | {"sketches": {}} for row in json.loads(metric.body)["data"]] == rows
+
+
+def test_each_of_locusts_errors_is_a_row():
+    errors = [
+        {"method": "POST", "name": "/pay", "error": "ValueError('declined\n')", "occurrences": 7, "last_seen": NOW},
+        {"method": "", "name": "/old", "error": "timeout", "occurrences": 1},
+    ]
+    rows = error_rows(errors)
+    assert rows == [
+        {
+            **{"name": "/pay", "method": "POST", "message": "ValueError('declined ')", "occurrences_total": 7},
+            "last_at": "2026-11-30T00:53:40.500000+00:00",
+        },
+        {"name": "/old", "method": "(none)", "message": "timeout", "occurrences_total": 1, "last_at": None},
+    ]
+    assert json.loads(make_metric("error", rows, source="locust").body)["data"] == rows
 
 
 def test_an_agent_has_its_totals_and_what_is_new():
@@ -322,11 +367,12 @@ async def test_the_last_metric_of_a_master_has_what_its_workers_tell_after_the_t
         total = SimpleNamespace(
             start_time=time.time(), last_request_timestamp=None, num_requests=0, num_failures=0, num_reqs_per_sec={},
             num_fail_per_sec={}, avg_response_time=0.0, max_response_time=0, response_times={}, total_response_time=0,
+            min_response_time=None, total_content_length=0,
         )
         environment = Environment()
         environment.parsed_options = None
         environment.runner = MasterRunner()
-        environment.runner.stats = SimpleNamespace(total=total)
+        environment.runner.stats = SimpleNamespace(total=total, entries={}, errors={})
         locust.events.test_start.fire(environment=environment)
         locust.events.test_stop.fire(environment=environment)
         gevent.sleep(0.1)

@@ -7,7 +7,10 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Self
 
 import pytest
@@ -35,6 +38,8 @@ class RecordingBroadcaster:
     def __init__(self, *, source: str | None = None) -> None:
         self.source = source
         self.metrics: list[tuple[str, Any]] = []
+        self.runs: list[tuple[str, Any]] = []
+        self.phases: list[str] = []
         self.made.append(self)
 
     @property
@@ -44,6 +49,9 @@ class RecordingBroadcaster:
     def _take(self, metric_type: str, data: Any) -> None:
         make_metric(metric_type, data, source=self.source)  # raises what the real one would raise
         self.metrics.append((metric_type, data))
+
+    def broadcast(self, metric_type: str, data: Any, *, windows: Any = None) -> None:
+        self._take(metric_type, data)
 
     def broadcast_system_metrics(self, data: Any, *, units: Any = None) -> None:
         self._take("system", data)
@@ -59,6 +67,11 @@ class RecordingBroadcaster:
 
     def broadcast_presentation_data(self, data: Any, *, units: Any = None) -> None:
         self._take("presentation", data)
+
+    @contextmanager
+    def stress_test_run(self, name: str, **values: Any) -> Iterator[Any]:
+        self.runs.append((name, values))
+        yield SimpleNamespace(slug="demo-soak", phase=self.phases.append)
 
     def flush(self, timeout: float) -> bool:
         return self.last_error is None
@@ -90,20 +103,31 @@ def test_demo_publishes_every_type_at_its_pace(recorded: list[RecordingBroadcast
     call_command("emit_demo_metrics", duration=10, rate=4, agents=3, source="lab", stdout=output)
     [stream] = recorded
     assert stream.source == "lab"
-    assert Counter(metric_type for metric_type, _ in stream.metrics) == {
-        "system": 41, "agent": 41, "business": 11, "hero": 11, "presentation": 11,
+    published = Counter(metric_type for metric_type, _ in stream.metrics)
+    # Nothing fails in the first seconds.
+    assert 0 < published.pop("error") < 41
+    assert published == {
+        "system": 41, "agent": 41, "request": 41, "business": 11, "hero": 11, "presentation": 11,
     }  # fmt: skip
     assert all(len(data) == 3 for metric_type, data in stream.metrics if metric_type == "agent")
     first, *_, last = output.getvalue().splitlines()
-    assert first == "demo 0:00, ramp: 5 metrics published, 0 dropped"
-    assert last == "demo ended: 115 metrics published, 0 dropped"
+    assert first == "demo 0:00, ramp: 6 metrics published, 0 dropped"
+    assert last == f"demo ended: {len(stream.metrics)} metrics published, 0 dropped"
 
 
 def test_slow_demo_publishes_everything_at_every_step(recorded: list[RecordingBroadcaster]) -> None:
     call_command("emit_demo_metrics", duration=10, rate=0.5, quiet=True)
-    assert Counter(metric_type for metric_type, _ in recorded[0].metrics) == dict.fromkeys(
-        ["system", "agent", "business", "hero", "presentation"], 6
-    )
+    published = Counter(metric_type for metric_type, _ in recorded[0].metrics if metric_type != "error")
+    assert published == dict.fromkeys(["system", "agent", "request", "business", "hero", "presentation"], 6)
+
+
+def test_the_demo_is_recorded_with_its_phases(recorded: list[RecordingBroadcaster]) -> None:
+    output = io.StringIO()
+    call_command("emit_demo_metrics", duration=10, record="demo soak", seed=3, stdout=output)
+    [stream] = recorded
+    assert stream.runs == [("demo soak", {"tags": ["demo"], "parameters": {"seed": 3, "agents": 5, "rate": 2.0}})]
+    assert stream.phases == ["ramp", "plateau", "spike", "recovery"]
+    assert output.getvalue().splitlines()[0] == "recorded as demo-soak"
 
 
 def test_demo_repeats_itself_for_the_same_seed(recorded: list[RecordingBroadcaster]) -> None:
@@ -211,7 +235,7 @@ def test_both_run_to_their_end_as_programs(valkey_url: str) -> None:
     demo = start(valkey_url, "emit_demo_metrics", "--duration", "0.5", "--rate", "10")
     host = start(valkey_url, "emit_host_metrics", "--duration", "0.5", "--interval", "0.1")
     for program, last in (
-        (demo, "demo ended: 15 metrics published, 0 dropped"),
+        (demo, "demo ended: 21 metrics published, 0 dropped"),
         (host, "host ended: 5 metrics published, 0 dropped"),
     ):
         output, errors = program.communicate(timeout=PROGRAM_TIMEOUT_SECONDS)

@@ -12,7 +12,7 @@ from collections import defaultdict
 import pytest
 
 from metrics_stream.core.delivery.pending import Delivery, Pending
-from metrics_stream.core.metrics.keys import agent_row
+from metrics_stream.core.metrics.keys import AGENT_KEY, row_in
 from metrics_stream.core.metrics.sketch import Sketch
 from metrics_stream.core.series.folding import readings
 from metrics_stream.runs import reader
@@ -39,6 +39,40 @@ AGENTS = [
     [{"agent_id": name, "load": at + index, "p95_ms": 5.0 * at} for index, name in enumerate("ab")] for at in range(9)
 ]
 
+
+def requests_at(at):
+    """Return a row that is always there, one that appears later, and one that is silent at times."""
+    rows = [
+        {
+            **{
+                "name": "/",
+                "method": "GET",
+                "requests_total": 10 * at,
+                "requests_failed": at // 3,
+                "status": "healthy",
+            },
+            **{"users": 5 + at % 3, "p95_response_time_ms": 20.0 + at, "max_response_time_ms": at % 7 * 1.5},
+            **sketched(*range(1 + at, 11 + at), name="response_time_ms"),
+        }
+    ]
+    if at >= 7:
+        rows.append({"name": "/pay, twice", "method": "POST", "requests_total": at, "received_bytes_total": 9 * at})
+    if at % 4 == 0:
+        rows.append(
+            {"name": "/=rare", "method": "GET", "requests_total": at // 4, "error_rate": None if at % 8 else 0.5}
+        )
+    return rows
+
+
+def errors_at(at):
+    return [
+        {"name": "/pay", "method": "POST", "message": message, "occurrences_total": at * factor, "last_at": f"{at}"}
+        for factor, message in enumerate(("declined", 'timeout "x"\u2028'), 1)
+    ]
+
+
+PARTS = ("agent_id", "name", "method", "scenario", "group", "message")
+
 SCENARIOS = {
     "counters that fall": [
         metric(at, {"requests_total": value}) for at, value in enumerate([5, 9, 14, 2, 6, 11, 0, 3])
@@ -55,6 +89,19 @@ SCENARIOS = {
     "gaps": [metric(at, {"tps": at}) for at in (0, 1, 2, 30, 31, 95, 96)],
     "several sources": [metric(at / 2, {"tps": at}, source=f"web-{at % 3}") for at in range(40)],
     "agents": [metric(at, agents, metric_type="agent") for at, agents in enumerate(AGENTS)],
+    "requests": [metric(at, requests_at(at), metric_type="request") for at in range(70)],
+    "requests with scenarios": [
+        metric(
+            at / 2,
+            [{**one, "scenario": "buy", "group": f"g{at % 2}"} for one in requests_at(at)],
+            metric_type="request",
+        )
+        for at in range(30)
+    ],
+    "requests of several sources": [
+        metric(at / 3, requests_at(at), metric_type="request", source=f"gen-{at % 3}") for at in range(60)
+    ],
+    "errors": [metric(at, errors_at(at), metric_type="error") for at in range(1, 40)],
     "extremes": [
         metric(at, {"max_ms": at % 5, "min_ms": at % 3, "g": value}) for at, value in enumerate([1e300, -1e-12, 0])
     ],
@@ -99,7 +146,7 @@ def aggregated(metrics):
         data, row = body["data"], None
         if isinstance(data, list):
             (data,) = data
-            row = agent_row(data["agent_id"])
+            row = row_in(data, body.get("key", AGENT_KEY))
         for path, summed in body["summary"].items():
             value = data
             for step in [path] if path in data else path.split("."):
@@ -114,10 +161,10 @@ def test_replays_and_files_have_what_clients_got_live(published, run):
     assert gzip.decompress(b"".join(ndjson_file(run))).splitlines() == live
     rows = list(csv.DictReader(io.StringIO(b"".join(csv_file(run)).decode())))
     from_file = defaultdict(list)
-    for row in rows:
-        key = row["source"], agent_row(row["agent_id"]) if row["agent_id"] else None, row["field"]
-        if row["field"] not in {"agent_name"} and key in numbers(published):
-            value = row["value"]
+    for cells in rows:
+        key = (cells["source"], row_in({part: cells.get(part, "") for part in PARTS}, PARTS) or None, cells["field"])
+        if key in numbers(published):
+            value = cells["value"]
             if value and not value.replace(".", "").replace("e", "").replace("-", "").replace("+", "").isdigit():
                 continue  # a text
             from_file[key].append(float(value) if value else None)

@@ -8,7 +8,7 @@ from django.contrib.admin.utils import NestedObjects
 
 from metrics_stream.collectors.demo.simulation import DemoTest
 from metrics_stream.core.metrics.keys import agent_row, make_storable
-from metrics_stream.core.series.folding import readings
+from metrics_stream.core.series.folding import Folder, readings
 from metrics_stream.models import MetricChunk, SeriesGroup, TestRun, TierChunk
 from metrics_stream.runs import open_run, progress
 from metrics_stream.runs import series as run_series
@@ -73,6 +73,26 @@ def test_a_source_takes_no_series_of_others(monkeypatch):
     found = {(one.source, one.field) for one in run_series.series(run)}
     assert found == {*(("web-1", f"field_{number}") for number in range(6)), ("other", "a"), ("other", "b")}
     assert sorted(run.series_left_out) == [["system", "other"], ["system", "web-1"]]
+
+
+def test_rows_of_many_keys_that_come_at_once_take_series_from_each_other(monkeypatch):
+    monkeypatch.setattr(open_run, "Folder", lambda: Folder(max_series=30))
+    run, recording = start_run(), Recording("soak")
+    published = [
+        metric(
+            1,
+            [{"agent_id": f"a-{number}", "load": 1, "errors": 2} for number in range(15)],
+            metric_type="agent",
+            source=source,
+        )
+        for source in ("web-1", "web-2", "web-3")
+    ]
+    recording.record(*published)
+    run = recording.end(run)
+    assert recorded(run) == published
+    assert len(run_series.series(run)) == 30
+    assert {source for _, source in run.series_left_out} <= {"web-1", "web-2", "web-3"}
+    assert run.series_left_out
 
 
 def test_ever_new_names_fill_neither_memory_nor_database(monkeypatch):

@@ -9,13 +9,15 @@ import pytest
 from asgiref.sync import async_to_sync
 
 from metrics_stream.core.errors import MetricsStreamError
-from metrics_stream.core.metrics.catalogue import AGENT, SYSTEM
+from metrics_stream.core.metrics.catalogue import AGENT, REQUEST, SYSTEM
 from metrics_stream.core.metrics.encoding import encode_metric
+from metrics_stream.core.metrics.key_parts import key_part
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.models import MetricChunk
 from metrics_stream.runs import series as run_series
 from metrics_stream.views import exports
-from metrics_stream.views.exports import COLUMNS, csv_pieces, ndjson_pieces
+from metrics_stream.views.csv_files import COLUMNS, WIDE_COLUMNS, csv_pieces
+from metrics_stream.views.exports import ndjson_pieces
 from tests.support.documents import DOCS, code_blocks
 from tests.support.recording import Recording, record_run, start_run
 from tests.support.recording import metric as recorded_metric
@@ -88,7 +90,8 @@ HOSTILE = [
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_no_reader_finds_a_formula_in_any_cell(delimiter):
-    agents = [{"agent_id": text, text: text, "cost": -5.5} for text in HOSTILE]
+    # No id has a control character.
+    agents = [{"agent_id": key_part(text), text: text, "cost": -5.5} for text in HOSTILE]
     metrics = [metric(agents, metric_type=AGENT, source=text) for text in HOSTILE]
     written = b"".join(csv_pieces(metrics, rows=100)).decode()
     cells = [cell for row in csv.reader(io.StringIO(written, newline=""), delimiter=delimiter) for cell in row]
@@ -134,6 +137,62 @@ def test_fields_inside_objects_and_lists_are_named_by_their_path():
 )
 def test_values_of_an_agent_name_it(metric_type, data):
     assert values(metric(data, metric_type=metric_type)) == [["a1", "load", "0.5"], ["2", "load", "0.25"]]
+
+
+def test_values_of_a_row_have_the_parts_of_its_key_in_columns_of_their_own():
+    found = metric(
+        [
+            {"name": "=cmd", "method": "GET", "requests_total": 5, "sketches": {"response_time_ms": {}}},
+            {"name": "/pay", "method": "POST", "scenario": "buy", "requests_total": 2, "status": "healthy"},
+        ],
+        metric_type=REQUEST,
+    )
+    parts = ("name", "method", "scenario")
+    text = b"".join(csv_pieces([found, metric({"users": 3})], rows=3, parts=parts)).decode()
+    assert list(csv.reader(io.StringIO(text, newline=""))) == [
+        [*COLUMNS, *parts],
+        [AT, "request", "host1", "", "requests_total", "5", "'=cmd", "GET", ""],
+        [AT, "request", "host1", "", "requests_total", "2", "/pay", "POST", "buy"],
+        [AT, "request", "host1", "", "status", "healthy", "/pay", "POST", "buy"],
+        [AT, "system", "host1", "", "users", "3", "", "", ""],
+    ]
+
+
+@pytest.mark.django_db
+def test_the_wide_file_of_a_type_has_a_column_for_each_field(client):
+    run, recording = start_run(), Recording("soak")
+    rows_ = [{"name": "/", "method": "GET", "requests_total": 5}, {"name": "/a", "method": "GET", "cost": {"x": 1}}]
+    agents = [{"agent_id": "a-1", "load": 0.5}, {"agent_id": "a-2", "@note": "=1"}]
+    recording.record(
+        recorded_metric(1, rows_, metric_type="request"),
+        recorded_metric(1, agents, metric_type="agent"),
+        recorded_metric(2, {"users": 3}),
+        recorded_metric(2, [{**rows_[0], "requests_total": None}], metric_type="request"),
+    )
+    recording.end(run)
+
+    def wide(metric_type):
+        response = client.get(f"/runs/soak/wide.csv?type={metric_type}")
+        assert f'filename="soak.{metric_type}.csv"' in response["Content-Disposition"]
+        return list(csv.reader(io.StringIO(body_of(response).decode(), newline="")))
+
+    first, second = "2027-01-15T08:00:01.000000Z", "2027-01-15T08:00:02.000000Z"
+    assert wide("request") == [
+        [*WIDE_COLUMNS, "name", "method", "scenario", "group", "requests_total", "cost.x"],
+        [first, "request", "web-1", "", "/", "GET", "", "", "5", ""],
+        [first, "request", "web-1", "", "/a", "GET", "", "", "", "1"],
+        [second, "request", "web-1", "", "/", "GET", "", "", "", ""],
+    ]
+    assert wide("agent") == [
+        [*WIDE_COLUMNS, "load", "'@note"],
+        [first, "agent", "web-1", "a-1", "0.5", ""],
+        [first, "agent", "web-1", "a-2", "", "'=1"],
+    ]
+    assert wide("hero") == [[*WIDE_COLUMNS]]
+    assert client.get("/runs/soak/wide.csv").status_code == 400
+    refused = client.get("/runs/soak/wide.csv?type=<script>")
+    assert refused.status_code == 400
+    assert refused.content.decode().startswith("`type` is '<script>'; allowed: the metric type")
 
 
 def test_agents_that_are_none_are_ordinary_fields():

@@ -7,6 +7,8 @@ as in real systems.
 from __future__ import annotations
 
 import math
+import random
+from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -44,6 +46,27 @@ class Mixture:
     def mean_ms(self) -> float:
         """Return the average response time."""
         return sum(weight * latency.mean_ms for weight, latency in self._parts)
+
+    def spread(self, kinds: Iterable[tuple[float, float]]) -> Mixture:
+        """Return the mixture of kinds of requests, each a share of all and by how many times its responses are slower.
+
+        The mean stays if the shares times the slownesses add up to 1.
+        """
+        return Mixture(
+            [
+                (weight * share, Latency(latency.mean_ms * slowness, latency.sigma))
+                for share, slowness in kinds
+                for weight, latency in self._parts
+            ]
+        )
+
+    def samples(self, count: int, chance: random.Random) -> list[float]:
+        """Return about `count` response times, in which every part has its share."""
+        found: list[float] = []
+        for weight, latency in self._parts:
+            own = math.ceil(weight * count)
+            found += [latency.percentile((place + 0.998 * chance.random() + 0.001) / own) for place in range(own)]
+        return found
 
     def percentile(self, share: float) -> float:
         """Return the time in ms that `share` of all responses need at most, to a thousandth of itself."""

@@ -98,6 +98,53 @@ SYSTEM_NOISE = {"load": (0.02, 3.0), "cpu": (0.02, 3.0), "memory": (0.004, 10.0)
 # The processor time of the program that makes the load: without load, and for the load that all agents can take.
 GENERATOR_IDLE, GENERATOR_BUSY = 0.08, 0.84
 
+
+class Endpoint(NamedTuple):
+    """A name under which the simulated users send requests."""
+
+    name: str
+    method: str
+    share: float
+    """Of all requests."""
+    slowness: float
+    """Its average response time compared with the others."""
+    frailty: float
+    """How often it fails compared with the others."""
+    suffers: float
+    """How much it suffers from the failing agent, in response time and errors."""
+    bytes: int
+    """The size of an answer."""
+
+
+ENDPOINTS = (
+    Endpoint("/api/decisions", "POST", 0.44, 1.0, 1.0, 2.5, 5_200),
+    Endpoint("/api/transactions/[id]", "GET", 0.25, 0.5, 0.4, 0.0, 7_400),
+    Endpoint("/api/accounts/[id]", "GET", 0.16, 0.4, 0.3, 0.0, 9_800),
+    Endpoint("/api/disputes", "POST", 0.07, 1.7, 1.6, 1.0, 2_600),
+    Endpoint("/login", "POST", 0.05, 1.3, 0.8, 0.0, 3_100),
+    Endpoint("/api/reports/daily", "GET", 0.03, 4.5, 3.0, 0.0, 148_000),
+)
+"""The shares add up to 1."""
+
+
+class Cause(NamedTuple):
+    """A reason of failed requests, and how much of them it has: always, of the failing agent, and of too much load."""
+
+    message: str
+    usual: float
+    of_illness: float
+    of_overload: float
+
+
+CAUSES = (
+    Cause("HTTP 500: the model did not answer", 1.0, 12.0, 0.0),
+    Cause("HTTP 503: the queue is full", 0.2, 1.0, 14.0),
+    Cause("timeout after 2 s", 0.4, 4.0, 6.0),
+    Cause("HTTP 409: decided already", 0.6, 0.0, 0.0),
+)
+OVERLOAD_FROM = 0.8
+"""The share of what all agents can do from which on requests fail because of too much load."""
+
 BASELINE_COST = 0.19
 """Dollars that one transaction cost before (rules and manual review)."""
 BASELINE_RESPONSE_MS = 180.0

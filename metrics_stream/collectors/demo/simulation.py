@@ -1,4 +1,4 @@
-"""A simulated stress test: all five metric types, consistent with each other, from a seed.
+"""A simulated stress test: all metric types, consistent with each other, from a seed.
 
 No clock, no I/O: the same seed, agents, duration and steps give the same metrics. The story and its numbers are in
 scenario.py.
@@ -14,6 +14,7 @@ from metrics_stream.collectors.demo.business import Ledger, hero
 from metrics_stream.collectors.demo.latency import Mixture
 from metrics_stream.collectors.demo.noise import Noise
 from metrics_stream.collectors.demo.presentation import Showcase
+from metrics_stream.collectors.demo.requests import DemoRequests, RequestLog
 from metrics_stream.collectors.demo.scenario import (
     GENERATOR_BUSY,
     GENERATOR_IDLE,
@@ -50,6 +51,7 @@ class DemoStep(NamedTuple):
     business: dict[str, Any]
     hero: dict[str, Any]
     presentation: dict[str, Any]
+    requests: DemoRequests
 
 
 class DemoTest:
@@ -70,8 +72,8 @@ class DemoTest:
         self._showcase = Showcase(self._capacity_tps)
         self._noise = Noise(chance, SYSTEM_NOISE)
         self._elapsed: float | None = None
-        self._requests = 0
-        self._response_time_total_ms = 0.0
+        self._request_log = RequestLog(random.Random(f"demo/{self.seed}/requests"))  # noqa: S311
+        self._requests = self._failed = 0
 
     def step(self, elapsed_seconds: float) -> DemoStep:
         """Return the metrics `elapsed_seconds` after the start; each call must be later than the one before."""
@@ -84,8 +86,10 @@ class DemoTest:
             elapsed_seconds, seed=self.seed, agents=len(self._agents), duration_seconds=self.duration_seconds
         )
         states = self._advance_agents(seconds, moment)
-        mixture = Mixture([(state.entry["throughput_tps"], state.latency) for state in states])
-        system = self._system(seconds, states, mixture, moment)
+        of_agents = Mixture([(state.entry["throughput_tps"], state.latency) for state in states])
+        mixture = of_agents.spread(self._request_log.kinds(moment))
+        requests = self._count_requests(seconds, states, of_agents, moment)
+        system = self._system(seconds, states, mixture, requests, moment)
         business = self._ledger.advance(
             seconds,
             system,
@@ -101,7 +105,9 @@ class DemoTest:
             "hero": hero(system, business),
         }
         presentation = self._showcase.advance(elapsed_seconds, moment.phase, **metrics)
-        return DemoStep(elapsed_seconds, moment.cycle, moment.phase, **metrics, presentation=presentation)
+        return DemoStep(
+            elapsed_seconds, moment.cycle, moment.phase, **metrics, presentation=presentation, requests=requests
+        )
 
     def _advance_agents(self, seconds: float, moment: Moment) -> list[AgentState]:
         """Spread the load over the agents by capacity, less to one that is ill, as a load balancer does."""
@@ -117,16 +123,30 @@ class DemoTest:
             for agent, weight, illness in zip(self._agents, weights, illnesses, strict=True)
         ]
 
-    def _system(self, seconds: float, states: list[AgentState], mixture: Mixture, moment: Moment) -> dict[str, Any]:
+    def _count_requests(
+        self, seconds: float, states: list[AgentState], of_agents: Mixture, moment: Moment
+    ) -> DemoRequests:
+        before, failed_before = self._requests, self._failed
+        self._requests = sum(state.entry["requests_processed"] for state in states)
+        self._failed = sum(state.entry["error_count"] for state in states)
+        return self._request_log.advance(
+            self._elapsed or 0.0,
+            seconds,
+            moment,
+            of_agents,
+            requests=self._requests - before,
+            failed=self._failed - failed_before,
+        )
+
+    def _system(
+        self, seconds: float, states: list[AgentState], mixture: Mixture, requests: DemoRequests, moment: Moment
+    ) -> dict[str, Any]:
         throughput = round(sum(state.entry["throughput_tps"] for state in states), 2)
-        total = sum(state.entry["requests_processed"] for state in states)
-        failed = sum(state.entry["error_count"] for state in states)
+        total, failed = self._requests, self._failed
         busy = sum(state.exact["utilization"] for state in states) / len(states)
         # The slowest of n responses is about their percentile 1 - 1/n.
         p99 = mixture.percentile(0.99)
         slowest = mixture.percentile(max(0.99, 1 - 1 / (2 + throughput * max(seconds, 0.1))))
-        self._response_time_total_ms += (total - self._requests) * mixture.mean_ms
-        self._requests = total
         megabits = throughput * _BYTES_PER_REQUEST * 8 / 1e6
         return {
             "throughput_tps": throughput,
@@ -146,7 +166,7 @@ class DemoTest:
             "queue_depth": sum(state.exact["waiting"] for state in states),
             "queue_latency_ms": round(_mean(states, "wait_ms"), 2),
             "users": round(throughput * (mixture.mean_ms / 1000 + _THINK_SECONDS)),
-            "response_time_total_ms": round(self._response_time_total_ms, 2),
+            "response_time_total_ms": requests.response_time_total_ms,
             "elapsed_seconds": round(self._elapsed or 0.0, 3),
             "phase": moment.phase,
             **_load_generator(self._capacity_tps * moment.load, moment),

@@ -7,12 +7,13 @@ again and again counts each interval for itself, so its values are added up.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from typing import NamedTuple
 
 from metrics_stream.core.series.columns import Column
 
 # A counter that falls at every fifth step is none. Producers are not started anew so often.
-_FALLS_OF_STEPS = 5
+FALLS_OF_STEPS = 5
 
 # A first value may be so many times what the counter gains in the time since the run began, before it is taken for the
 # work of a time before the run.
@@ -31,6 +32,8 @@ TIMEOUTS = ("timeout_count", "timeouts_total")
 RESPONSE_TIMES = ("response_time_total_ms",)
 COSTS = ("total_cost",)
 ELAPSED = ("elapsed_seconds",)
+RECEIVED_BYTES = ("received_bytes_total",)
+OCCURRENCES = ("occurrences_total",)
 AVERAGE = "avg_response_time_ms"
 
 
@@ -54,16 +57,50 @@ class Span(NamedTuple):
         return (last - first) * self.seconds
 
 
+class Origin(NamedTuple):
+    """What all rows of a source have in common.
+
+    `first` is the bucket of its first metric; a row that appears later begins at zero. `is_from_zero` says whether what
+    the rows had then was counted within the run. `seconds` is the time that their counts cover, and `is_exact` whether
+    it includes the time before the first metric.
+    """
+
+    first: int
+    is_from_zero: bool
+    seconds: float | None
+    is_exact: bool
+
+
 class Counts:
     """The counters of one key of a recording over a span; `prefix` is the path of the object that has them."""
 
-    def __init__(self, columns: Mapping[str, Column], span: Span, prefix: str = "") -> None:
+    def __init__(
+        self,
+        columns: Mapping[str, Column],
+        span: Span,
+        prefix: str = "",
+        *,
+        origin: Origin | None = None,
+        counter: tuple[str, ...] = REQUESTS,
+    ) -> None:
+        """`origin` is that of a row, `counter` are the names of what is counted."""
         self._columns = columns
         self._span = span
         self._prefix = prefix
-        requests = self._find(REQUESTS)
-        self._are_intervals = requests is not None and _counts_intervals(requests)
-        self._are_from_zero = requests is not None and _begins_at_zero(requests, span)
+        self._origin = origin
+        self._counter = counter
+        counted = self._find(counter)
+        self._are_intervals = counted is not None and _counts_intervals(counted)
+
+    @cached_property
+    def are_from_zero(self) -> bool:
+        """Whether what the counters had at their first values was counted within the run."""
+        counted = self._find(self._counter)
+        if counted is None:
+            return False
+        if self._origin is None:
+            return _begins_at_zero(counted, self._span)
+        return self._origin.is_from_zero or counted.buckets[0] > self._origin.first
 
     def _find(self, names: tuple[str, ...]) -> Column | None:
         for name in names:
@@ -79,7 +116,7 @@ class Counts:
             return None
         if self._are_intervals:
             return sum(column.between(self._span.first, self._span.end).totals)
-        return sum(gain for _, gain in _gains(column, self._span, from_zero=self._are_from_zero))
+        return sum(gain for _, gain in _gains(column, self._span, from_zero=self.are_from_zero))
 
     @property
     def requests(self) -> float | None:
@@ -95,10 +132,39 @@ class Counts:
         return failures
 
     @property
+    def bounds(self) -> tuple[int, int] | None:
+        """The buckets of the first and the last value; None without any."""
+        column = self._find(self._counter)
+        return None if column is None else (column.buckets[0], column.buckets[-1])
+
+    @property
+    def first_value(self) -> float:
+        """The first value; 0 without one."""
+        column = self._find(self._counter)
+        return 0.0 if column is None else column.lows[0]
+
+    @property
+    def states_seconds(self) -> bool:
+        """Whether the producer says which time the counts cover."""
+        return bool(self.grown(ELAPSED))
+
+    @property
+    def received_bytes(self) -> float | None:
+        """The number of bytes received."""
+        return self.grown(RECEIVED_BYTES)
+
+    @property
+    def occurrences(self) -> float | None:
+        """How often an error occurred."""
+        return self.grown(OCCURRENCES)
+
+    @property
     def seconds(self) -> float | None:
         """The seconds that the counts cover: as the producer says, else from the first to the last value."""
         if elapsed := self.grown(ELAPSED):
             return elapsed
+        if self._origin is not None:
+            return self._origin.seconds
         column = self._find(REQUESTS)
         part = None if column is None else column.between(self._span.first, self._span.end)
         if part is None or len(part.buckets) < 2:
@@ -110,11 +176,13 @@ class Counts:
         column, seconds = self._find(REQUESTS), self.seconds
         if column is None or not seconds:
             return None
-        if self._are_intervals or self.grown(ELAPSED):
+        origin = self._origin
+        if self._are_intervals or self.grown(ELAPSED) or (origin is not None and origin.is_exact):
             return (self.requests or 0.0) / seconds
         # What was counted up to the first value took a time that nobody knows.
         part = column.between(self._span.first, self._span.end)
-        return sum(gain for _, gain in _gains(part, self._span, from_zero=False)) / seconds
+        is_later = origin is not None and bool(part.buckets) and part.buckets[0] > max(origin.first, self._span.first)
+        return sum(gain for _, gain in _gains(part, self._span, from_zero=is_later)) / seconds
 
     def mean(self, field: str) -> float | None:
         """Return the mean of a ratio, average or rate over the span, from counts; None if they do not tell it."""
@@ -160,7 +228,7 @@ class Counts:
         if self._are_intervals:
             part = column.between(self._span.first, self._span.end)
             return zip(part.buckets, part.totals, strict=True)
-        return _gains(column, self._span, from_zero=self._are_from_zero)
+        return _gains(column, self._span, from_zero=self.are_from_zero)
 
 
 _MEANS: Mapping[str, Callable[[Counts], float | None]] = {
@@ -182,7 +250,7 @@ def _ratio(part: float | None, whole: float | None) -> float | None:
 def _counts_intervals(column: Column) -> bool:
     lows, lasts = column.lows, column.lasts
     falls = sum(low < before for low, before in zip(lows[1:], lasts, strict=False))
-    return falls >= 2 and falls * _FALLS_OF_STEPS >= len(lasts) - 1
+    return falls >= 2 and falls * FALLS_OF_STEPS >= len(lasts) - 1
 
 
 def _begins_at_zero(column: Column, span: Span) -> bool:

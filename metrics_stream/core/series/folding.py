@@ -25,6 +25,7 @@ from metrics_stream.core.metrics.summaries import SKETCHES
 from metrics_stream.core.protocol.messages import Filters
 from metrics_stream.core.series.columns import Column, SeriesColumns, SeriesKey, downsample, make_grid
 from metrics_stream.core.series.shares import Owner, SeriesShares
+from metrics_stream.core.series.sketch_columns import Found, sketches_of
 
 # More series than dashboards can show. It stops a producer that puts a counter into its field names.
 MAX_SERIES = 20_000
@@ -51,6 +52,16 @@ def readings(body: bytes) -> list[Reading]:
     if type(data) is dict and AGENTS not in data:  # most metrics; the fold runs for each one
         return [(None, *_numbers(data))]
     return [(row, *_numbers(entry)) for row, entry in split_rows(data, decoded.key)]
+
+
+def read_body(body: bytes) -> tuple[list[Reading], list[Found]]:
+    """Return what `readings` and `sketches_in` return of a body, and decode it once."""
+    try:
+        decoded = decode_body(body)
+    except MALFORMED:
+        return [], []
+    rows = split_rows(decoded.data, decoded.key)
+    return [(row, *_numbers(entry)) for row, entry in rows], sketches_of(rows) if b'"sketches"' in body else []
 
 
 def has_numbers(values: Iterable[float | None]) -> bool:

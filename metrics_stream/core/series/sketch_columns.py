@@ -6,7 +6,7 @@ of sketches begin with the path of their object, as fields do.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -32,17 +32,21 @@ def sketches_in(body: bytes) -> list[Found]:
         decoded = decode_body(body)
     except MALFORMED:
         return []
-    rows = split_rows(decoded.data, decoded.key)
+    return sketches_of(split_rows(decoded.data, decoded.key))
+
+
+def sketches_of(rows: Iterable[tuple[str | None, dict[str, Any]]]) -> list[Found]:
+    """Return the sketches of the rows of a metric, which stay as they are; leave out malformed ones."""
     return [(row, found) for row, entry in rows if (found := dict(_collect(entry, "")))]
 
 
-def _collect(data: Any, prefix: str) -> Iterator[tuple[str, EncodedSketch]]:
-    if type(data) is not dict:
-        return
+def _collect(data: dict[str, Any], prefix: str) -> Iterator[tuple[str, EncodedSketch]]:
     for name, value in data.items():
+        if type(value) is not dict:
+            continue
         if name != SKETCHES:
             yield from _collect(value, f"{prefix}{name}.")
-        elif type(value) is dict:
+        else:
             for sketch_name, encoded in value.items():
                 try:
                     yield prefix + sketch_name, decode_sketch(encoded)

@@ -14,7 +14,7 @@ from metrics_stream.core.formats.results.reading import FORMATS, read_results
 from metrics_stream.core.metrics.permission import EVERYTHING
 from metrics_stream.models import TestRun
 from metrics_stream.reports.comparison import MAX_TOLERANCE_PERCENT, Comparison, compare, table
-from metrics_stream.reports.run_totals import RULES, totals_of
+from metrics_stream.reports.run_totals import RULES, named_totals_of, totals_of
 
 # 1 says that figures differ.
 UNREADABLE = 2
@@ -50,8 +50,14 @@ class Command(BaseCommand):
             results = read_results(_read(file), options["format"])
         except (ResultFileError, OSError) as error:
             raise CommandError(f"{file}: {error}", returncode=UNREADABLE) from error
-        totals = totals_of(run, EVERYTHING)
-        compared = compare(run.slug, totals, results, tolerance_percent=tolerance or 0.0, run_rules=RULES)
+        compared = compare(
+            run.slug,
+            totals_of(run, EVERYTHING),
+            results,
+            named=named_totals_of(run, EVERYTHING),
+            tolerance_percent=tolerance or 0.0,
+            run_rules=RULES,
+        )
         if options["json"]:
             self.stdout.write(json.dumps(compared.describe(), indent=2, ensure_ascii=False))
         else:
@@ -64,7 +70,7 @@ class Command(BaseCommand):
     def _print(self, compared: Comparison) -> None:
         for line in table(compared):
             self.stdout.write(line)
-        rows = len(compared.rows)
+        rows = len(compared.all_rows)
         self.stdout.write(f"\n{compared.compared} of {rows} figures compared, {_count_different(compared)} differ")
 
 
@@ -77,4 +83,4 @@ def _read(file: str) -> bytes:
 
 
 def _count_different(compared: Comparison) -> int:
-    return sum(row.is_equal is False for row in compared.rows)
+    return sum(row.is_equal is False for row in compared.all_rows)

@@ -1,10 +1,13 @@
 from argparse import ArgumentParser
+from contextlib import ExitStack
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
 from metrics_stream.broadcast.broadcaster import Broadcaster
+from metrics_stream.broadcast.run_block import BlockRun
 from metrics_stream.collectors.demo.presentation import UNITS
+from metrics_stream.collectors.demo.requests import REQUEST_WINDOWS
 from metrics_stream.collectors.demo.simulation import MAX_AGENTS, DemoStep, DemoTest
 from metrics_stream.collectors.limits import number_between
 from metrics_stream.collectors.pace import stop_on_signals, ticks
@@ -14,8 +17,8 @@ from metrics_stream.core.errors import MetricsStreamError
 
 class Command(BaseCommand):
     help = (
-        "Publish a simulated stress test as metrics of all five types: ramp, plateau, spike and recovery, an agent "
-        "that fails and recovers, costs and savings. The same seed gives the same test."
+        "Publish a simulated stress test as metrics of all types: ramp, plateau, spike and recovery, requests by name "
+        "and their errors, an agent that fails and recovers, costs and savings. The same seed gives the same test."
     )
     # A producer needs neither a database nor pages, so their checks would only delay it.
     requires_system_checks = ()
@@ -31,19 +34,25 @@ class Command(BaseCommand):
         )
         parser.add_argument("--agents", default=5, help=f"the number of agents, 1 to {MAX_AGENTS} (default 5)")
         parser.add_argument("--source", default="demo", help="the source of the metrics (default demo)")
+        parser.add_argument(
+            "--record", metavar="NAME", default="", help="record the test as a run of this name, with its phases"
+        )
         parser.add_argument("--quiet", action="store_true", help="show no progress")
 
     def handle(self, **options: Any) -> None:
         try:
             rate = number_between("--rate", options["rate"], 0.1, 50.0)
             test = DemoTest(options["seed"], options["agents"], options["duration"])
-            with stop_on_signals() as stop, Broadcaster(source=options["source"]) as stream:
+            with stop_on_signals() as stop, Broadcaster(source=options["source"]) as stream, ExitStack() as block:
                 progress = ProgressLine(self.stdout, quiet=options["quiet"])
-                full_second = -1
+                run = self._start_run(stream, test, options, block)
+                full_second, phase = -1, ""
                 for elapsed in ticks(1 / rate, stop=stop, duration_seconds=test.duration_seconds):
                     step = test.step(elapsed)
-                    stream.broadcast_system_metrics(step.system)
-                    stream.broadcast_agent_metrics(step.agents)
+                    if run is not None and step.phase != phase:
+                        phase = step.phase
+                        run.phase(phase)
+                    publish_step(stream, step)
                     if int(elapsed) != full_second:
                         full_second = int(elapsed)
                         publish_summary(stream, step)
@@ -53,6 +62,27 @@ class Command(BaseCommand):
                 progress.close(f"demo ended: {stream_text(stream)}")
         except MetricsStreamError as error:
             raise CommandError(str(error)) from error
+
+    def _start_run(
+        self, stream: Broadcaster, test: DemoTest, options: dict[str, Any], block: ExitStack
+    ) -> BlockRun | None:
+        """Start the run that `--record` asks for; it ends with `block`."""
+        if not options["record"]:
+            return None
+        parameters = {"seed": test.seed, "agents": int(options["agents"]), "rate": float(options["rate"])}
+        run = block.enter_context(stream.stress_test_run(options["record"], tags=["demo"], parameters=parameters))
+        if not options["quiet"]:
+            self.stdout.write(f"recorded as {run.slug}")
+        return run
+
+
+def publish_step(stream: Broadcaster, step: DemoStep) -> None:
+    """Publish the metrics that come with every step."""
+    stream.broadcast_system_metrics({**step.system, "sketches": {"response_time_ms": step.requests.response_times}})
+    stream.broadcast_agent_metrics(step.agents)
+    stream.broadcast("request", step.requests.rows, windows=REQUEST_WINDOWS)
+    if step.requests.errors:
+        stream.broadcast("error", step.requests.errors)
 
 
 def publish_summary(stream: Broadcaster, step: DemoStep) -> None:

@@ -121,3 +121,10 @@ def test_a_fault_in_what_is_stated_is_named_by_its_path(key):
         read_item(item, TERMS, 0.0)
     assert (error.value.code, error.value.path) == (ItemErrorCode.INVALID_DATA, f"{key}.a")
     assert f"`{key}.a` is []; allowed: a " in str(error.value)
+
+
+def test_an_item_may_be_a_metric_as_clients_get_it():
+    sent = {"metric_type": "request", "data": [{"name": "/", "method": "GET", "requests_total": 5}]}
+    sent["key"] = ["name", "method", "scenario", "group"]
+    metric = read_item(sent, TERMS, now=1_800_000_000.0)
+    assert json.loads(metric.body)["key"] == ["name", "method", "scenario", "group"]
