@@ -17,6 +17,7 @@ import httpx
 
 from metrics_stream.collectors.limits import number_between
 from metrics_stream.core.errors import CollectorError
+from metrics_stream.core.metrics.sketch import Sketch
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ class Tally:
         self._failed = 0
         self._in_flight = 0
         self._latencies_ms: list[float] = []
+        self._spent_ms = 0.0
         self._lateness_ms: list[float] = []
         self._outcomes: dict[Outcome, int] = {"success": 0, "failure": 0, "timeout": 0}
 
@@ -72,6 +74,7 @@ class Tally:
             self._in_flight -= 1
             if latency_ms is not None:
                 self._latencies_ms.append(latency_ms)
+                self._spent_ms += latency_ms
         self.count(outcome)
 
     def abandon(self) -> None:
@@ -90,7 +93,8 @@ class Tally:
         """Return the `system` fields of the `seconds` since the previous call, and start the next interval.
 
         Counters run from the start. Error rates are omitted when no request ended in the interval, and response times
-        when no response came: unknown is not zero.
+        when no response came: unknown is not zero. The sketch of the response times is always there, so that a run has
+        the percentiles of all of them.
         """
         with self._lock:
             latencies, self._latencies_ms = sorted(self._latencies_ms), []
@@ -100,8 +104,13 @@ class Tally:
                 "requests_total": self._total,
                 "requests_successful": self._total - self._failed,
                 "requests_failed": self._failed,
+                "response_time_total_ms": round(self._spent_ms, 3),
                 "queue_depth": self._in_flight,
             }
+        sketch = Sketch()
+        for latency in latencies:
+            sketch.add(latency)
+        metric["sketches"] = {"response_time_ms": sketch.encode()}
         ended = sum(outcomes.values())
         if seconds > 0:
             metric["throughput_tps"] = round(len(latencies) / seconds, 3)

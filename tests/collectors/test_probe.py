@@ -293,10 +293,13 @@ def test_a_tally_is_of_the_interval_and_its_counters_of_the_whole() -> None:
         tally.finish("success", latency)
     tally.start(lateness_ms=3.0)
     tally.count("timeout")
-    assert tally.take(2.0) == {
+    taken = tally.take(2.0)
+    assert sorted(taken.pop("sketches")["response_time_ms"].bins.values()) == [1, 1, 1]
+    assert taken == {
         "requests_total": 4,
         "requests_successful": 3,
         "requests_failed": 1,
+        "response_time_total_ms": 60.0,
         "queue_depth": 1,
         "throughput_tps": 1.5,
         "queue_latency_ms": 1.5,
@@ -308,10 +311,13 @@ def test_a_tally_is_of_the_interval_and_its_counters_of_the_whole() -> None:
         "p99_response_time_ms": 30.0,
         "max_response_time_ms": 30.0,
     }
-    assert tally.take(1.0) == {
+    taken = tally.take(1.0)
+    assert taken.pop("sketches")["response_time_ms"].bins == {}
+    assert taken == {
         "requests_total": 4,
         "requests_successful": 3,
         "requests_failed": 1,
+        "response_time_total_ms": 60.0,
         "queue_depth": 1,
         "throughput_tps": 0.0,
     }
