@@ -30,9 +30,11 @@ from metrics_stream.core.protocol.codes import RequestErrorCode
 from metrics_stream.core.protocol.messages import Filters
 from metrics_stream.core.series.columns import permitted_series
 from metrics_stream.core.series.folding import matches
-from metrics_stream.reports.run_rows import rows_of
+from metrics_stream.models import TestRun
+from metrics_stream.reports.run_tables import ErrorRow, RequestRow, error_rows, request_rows
 from metrics_stream.runs import series as run_series
 from metrics_stream.runs.open_run import key_of
+from metrics_stream.runs.row_tables import RowTables, row_tables
 
 
 class RowsQuery(PageQuery, frozen=True, kw_only=True):
@@ -77,66 +79,80 @@ def read_series(call: Call[SeriesQuery], slug: str) -> SeriesTable:
 # --- tables of rows ---
 
 
-class RowAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A row of a run: its source, the parts of its key, and its figures over the span; null where one is unknown."""
-
-    source: str
-    key: dict[str, str]
-    figures: dict[str, float | str | None]
-
-
-class RowsAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A page of the rows of a run, by source and key."""
+class RequestsAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of the requests of a run, by key."""
 
     run: str
-    rows: list[RowAnswer]
+    requests: list[RequestRow]
     next: Next
 
     def table(self) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
         """Return the rows as a table: a column for each part of a key and for each figure."""
-        parts = list(dict.fromkeys(part for row in self.rows for part in row.key))
-        names = list(dict.fromkeys(name for row in self.rows for name in row.figures))
-        return ("source", *parts, *names), (
-            [row.source, *(row.key.get(part, "") for part in parts), *(row.figures.get(name) for name in names)]
-            for row in self.rows
-        )
+        return _table_of(self.requests)
 
 
-def _read_rows(call: Call[RowsQuery], slug: str, metric_type: str) -> RowsAnswer:
+class ErrorsAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of the errors of a run, the most frequent first."""
+
+    run: str
+    errors: list[ErrorRow]
+    next: Next
+
+    def table(self) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        """Return the rows as a table: a column for each part of a key and for each figure."""
+        return _table_of(self.errors)
+
+
+def _table_of(rows: Sequence[RequestRow | ErrorRow]) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    parts = list(dict.fromkeys(part for row in rows for part in row.key))
+    objects = [_figures_of(row) for row in rows]
+    names = list(dict.fromkeys(name for item in objects for name in item))
+    return (*parts, *names), (
+        [*(row.key.get(part, "") for part in parts), *(item.get(name) for name in names)]
+        for row, item in zip(rows, objects, strict=True)
+    )
+
+
+def _figures_of(row: RequestRow | ErrorRow) -> dict[str, Any]:
+    found: dict[str, Any] = msgspec.to_builtins(row)
+    del found["key"], found["label"]
+    percentiles = found.pop("percentiles", {})
+    return {**found, **percentiles}
+
+
+def _read_tables(call: Call[RowsQuery], slug: str, name: str) -> tuple[TestRun, RowTables]:
     query = call.query
     check_span(query.from_, query.to)
     run = find_run(call.access, slug)
-    wanted = check_filters(Filters(sources=query.sources, keys=query.keys), max_terms=get_settings().max_filter_terms)
-    rows = rows_of(run, metric_type, call.access.permit, filters=wanted, since=query.from_, until=query.to)
-    shown, following = page_of(rows, query)
-    call.note(Action.EXPORT, f"{run.slug}: rows of {metric_type}")
-    return RowsAnswer(
-        run=run.slug,
-        rows=[RowAnswer(source=row.source, key=row.key, figures=row.figures) for row in shown],
-        next=following,
-    )
+    filters = check_filters(Filters(sources=query.sources, keys=query.keys), max_terms=get_settings().max_filter_terms)
+    found = row_tables(run, permit=call.access.permit, since=query.from_, until=query.to, filters=filters)
+    call.note(Action.EXPORT, f"{run.slug}: {name}")
+    return run, found
 
 
 _TABLE: dict[str, Any] = {
     "tag": "Test runs",
     "query": RowsQuery,
-    "answer": RowsAnswer,
     "answers_with": (JSON, CSV),
     "errors": (RequestErrorCode.NOT_FOUND,),
     "cost": HIGH_COST,
 }
 
 
-@reads(summary="Read the requests of a test run: a row for each name and method.", **_TABLE)
-def read_requests(call: Call[RowsQuery], slug: str) -> RowsAnswer:
-    """Return the visible rows of the type `request`."""
-    return _read_rows(call, slug, "request")
+@reads(summary="Read the requests of a test run: a row for each name and method.", answer=RequestsAnswer, **_TABLE)
+def read_requests(call: Call[RowsQuery], slug: str) -> RequestsAnswer:
+    """Return the visible requests by key, as the page of the run shows them."""
+    run, found = _read_tables(call, slug, "requests")
+    shown, following = page_of(request_rows(found), call.query)
+    return RequestsAnswer(run=run.slug, requests=shown, next=following)
 
 
-@reads(summary="Read the errors of a test run: a row for each message.", **_TABLE)
-def read_errors(call: Call[RowsQuery], slug: str) -> RowsAnswer:
-    """Return the visible rows of the type `error`."""
-    return _read_rows(call, slug, "error")
+@reads(summary="Read the errors of a test run: a row for each message.", answer=ErrorsAnswer, **_TABLE)
+def read_errors(call: Call[RowsQuery], slug: str) -> ErrorsAnswer:
+    """Return the visible errors, as the page of the run shows them."""
+    run, found = _read_tables(call, slug, "errors")
+    shown, following = page_of(error_rows(found), call.query)
+    return ErrorsAnswer(run=run.slug, errors=shown, next=following)
 
 
 series = by_method(GET=read_series)

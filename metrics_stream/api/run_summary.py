@@ -14,6 +14,7 @@ from metrics_stream.api.readers import HIGH_COST, Call, reads
 from metrics_stream.api.run_list import find_run
 from metrics_stream.api.series import End, Start, check_span
 from metrics_stream.core.protocol.codes import RequestErrorCode
+from metrics_stream.reports.run_tables import ErrorRow, RequestRow
 
 
 class SummaryQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +32,8 @@ class SummaryAnswer(msgspec.Struct, frozen=True, kw_only=True):
     until: str | None
     rule: Annotated[str, Meta(description="How percentiles are counted.")]
     totals: dict[str, Any] | None
+    requests: list[RequestRow]
+    errors: list[ErrorRow]
     series: list[dict[str, Any]]
 
 

@@ -10,8 +10,10 @@ import msgspec
 from metrics_stream.core.metrics.catalogue import ERROR, REQUEST
 from metrics_stream.core.metrics.keys import label_row, make_row, parse_row
 from metrics_stream.core.metrics.permission import EVERYTHING, Permit
+from metrics_stream.core.protocol.messages import Filters
 from metrics_stream.core.series.columns import SeriesKey
 from metrics_stream.core.series.counters import OCCURRENCES, Counts, Origin, Span
+from metrics_stream.core.series.folding import NO_FILTERS, matches
 from metrics_stream.core.series.packing import Unpacked
 from metrics_stream.core.series.row_book import ROW_TYPES
 from metrics_stream.models import TestRun
@@ -50,8 +52,11 @@ def row_tables(
     since: float | None = None,
     until: float | None = None,
     by: Collection[str] = (),
+    filters: Filters = NO_FILTERS,
 ) -> RowTables:
     """Return the tables of what a permit shows of a run, or of a span of it between two instants.
+
+    `filters` narrow them to sources, and to rows by the parts of their keys.
 
     The counts of a row cover the same time as those of the run's totals, so the rates of all rows add up to its rate.
     `by` are parts of keys: requests that have them in common become one row.
@@ -65,7 +70,7 @@ def row_tables(
     origins = origins_of(rows, load(run, span, permit))
     by_row: dict[str, dict[str, dict[SeriesKey, Unpacked]]] = {slug: defaultdict(dict) for slug in ROW_TYPES}
     for key, part in rows.parts.items():
-        if key.row is not None:
+        if key.row is not None and matches(key, ROW_TYPES, filters):
             row = _joined(key.row, by) if by and key.metric_type == REQUEST.slug else key.row
             by_row[key.metric_type][row][key] = part
     return RowTables(

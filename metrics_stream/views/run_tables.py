@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlencode
 
-import msgspec
 from django.http import HttpRequest
 
 from metrics_stream.core.formatting import format_number
@@ -176,22 +175,3 @@ def _error(error: ErrorTotals, occurrences: float) -> ErrorRow:
         count=format_number(error.occurrences, "count"),
         share=format_number(error.occurrences / occurrences, "ratio"),
     )
-
-
-def request_objects(found: RowTables) -> list[dict[str, Any]]:
-    """Return the table of requests as data for JSON, by name."""
-    left_out = ("since", "until", "metric_type", "peak_users")
-    objects = []
-    for row in found.requests:
-        totals = msgspec.to_builtins(row.totals)
-        objects.append(
-            {"key": row.key, "label": row.label}
-            | {name: value for name, value in totals.items() if name not in left_out}
-        )
-    return objects
-
-
-def error_objects(found: RowTables) -> list[dict[str, Any]]:
-    """Return the errors as data for JSON, the most frequent first."""
-    objects: list[dict[str, Any]] = msgspec.to_builtins(found.errors)
-    return objects

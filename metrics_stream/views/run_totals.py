@@ -19,11 +19,12 @@ from metrics_stream.core.formatting import NO_VALUE, format_duration, format_num
 from metrics_stream.core.metrics.permission import Permit
 from metrics_stream.core.series.row_book import ROW_TYPES
 from metrics_stream.models import TestRun
+from metrics_stream.reports.run_tables import error_rows, request_rows
 from metrics_stream.runs import series as run_series
 from metrics_stream.runs.totals import RunTotals, totals
 from metrics_stream.views.asked_span import AskedSpan, read_span
 from metrics_stream.views.dashboards import page_cache
-from metrics_stream.views.run_tables import error_objects, find_tables, request_objects
+from metrics_stream.views.run_tables import find_tables
 
 RANK_RULE = (
     "A percentile is the value with the index floor(share * count) among all sorted response times, as in Locust, "
@@ -103,8 +104,8 @@ def summary_file(request: HttpRequest, slug: str) -> JsonResponse:
         "until": None if found is None else format_timestamp(found.until),
         "rule": RANK_RULE,
         "totals": _without_span(found),
-        "requests": request_objects(tables),
-        "errors": error_objects(tables),
+        "requests": msgspec.to_builtins(request_rows(tables)),
+        "errors": msgspec.to_builtins(error_rows(tables)),
         "series": msgspec.to_builtins(rows),
     }
     return JsonResponse(content)

@@ -317,15 +317,17 @@ def record_requests(slug="shop"):
 async def test_requests_and_errors_of_a_run_are_tables(reader):
     await sync_to_async(record_requests)()
     body = (await read(reader, "runs/shop/requests/")).json()
-    assert [(row["source"], row["key"]) for row in body["rows"]] == [
-        ("gen-1", {"name": "/a", "method": "GET"}),
-        ("gen-1", {"name": "/a", "method": "POST"}),
+    assert [(row["label"], row["sources"]) for row in body["requests"]] == [
+        ("GET /a", ["gen-1"]),
+        ("POST /a", ["gen-1"]),
     ]
-    assert body["rows"][0]["figures"]["requests_total"] == 30
+    # What the page of the run, its summary and this table show is the same.
+    summary = (await read(reader, "runs/shop/summary/")).json()
+    assert summary["requests"] == body["requests"]
     [row] = rows_of(await read(reader, "runs/shop/errors/?format=csv"))
-    assert (row["name"], row["message"], float(row["occurrences_total"])) == ("/a", "refused", 2.0)
+    assert (row["name"], row["message"], float(row["occurrences"])) == ("/a", "refused", 2.0)
     [row] = rows_of(await read(reader, "runs/shop/requests/?format=csv&limit=1&cursor=1"))
-    assert row["method"] == "POST"
+    assert (row["method"], float(row["requests"])) == ("POST", 3.0)
 
 
 @pytest.mark.parametrize(
@@ -336,7 +338,7 @@ async def test_rows_and_series_are_filtered_by_the_parts_of_their_keys(reader, k
     await sync_to_async(record_requests)()
     query = urlencode({"keys": json.dumps(keys)})
     body = (await read(reader, f"runs/shop/requests/?{query}")).json()
-    assert [row["key"]["method"] for row in body["rows"]] == methods
+    assert [row["key"]["method"] for row in body["requests"]] == methods
     body = (await read(reader, f"runs/shop/series/?types=request&fields=requests_total&{query}")).json()
     assert [item["key"]["method"] for item in body["series"]] == methods
 
