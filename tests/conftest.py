@@ -16,6 +16,7 @@ from metrics_stream.bus import bus
 from metrics_stream.limits.guesses import forget_guesses
 from metrics_stream.models.access import prefixes
 from metrics_stream.observation.faults import of_process as faults
+from tests.support.emptying import empty_quickly
 from tests.support.postgresql import find_binaries, running_postgresql
 from tests.support.stack import free_port
 
@@ -24,6 +25,8 @@ hypothesis.settings.register_profile(
     "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
 )
 hypothesis.settings.load_profile("patient")
+
+empty_quickly()
 
 
 # Files that take more than half a minute, the longest first. `dev.py test` runs several files at a time, and the others
