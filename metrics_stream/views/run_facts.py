@@ -276,13 +276,18 @@ def _span(run: TestRun, series: SeriesColumns) -> tuple[float, float]:
 # --- its series ---
 
 
-def groups(run: TestRun, permit: Permit) -> list[Group]:
-    """Return the permitted series of a run, by metric type, source and agent, in the order of the catalogue."""
-    found: list[Group] = remembered(run, "summary", permit, lambda: _groups(run, permit))
+def groups(run: TestRun, permit: Permit, *, since: float | None = None, until: float | None = None) -> list[Group]:
+    """Return the permitted series of a run, by metric type, source and agent, in the order of the catalogue.
+
+    `since` and `until`, in seconds since 1970, cut a span out of the run.
+    """
+    if since is not None or until is not None:
+        return _groups(run, permit, since, until)
+    found: list[Group] = remembered(run, "summary", permit, lambda: _groups(run, permit, None, None))
     return found
 
 
-def _groups(run: TestRun, permit: Permit) -> list[Group]:
+def _groups(run: TestRun, permit: Permit, since: float | None, until: float | None) -> list[Group]:
     catalogue = get_settings().catalogue()
     order = {slug: place for place, slug in enumerate(catalogue.slugs)}
 
@@ -290,7 +295,9 @@ def _groups(run: TestRun, permit: Permit) -> list[Group]:
         return (order.get(row.metric_type, len(order)), row.metric_type, row.source, row.agent_id or "")
 
     seen = [
-        row for row in run_series.summary(run) if permit.shows(row.metric_type, row.source, row.agent_id, row.field)
+        row
+        for row in run_series.summary(run, since=since, until=until)
+        if permit.shows(row.metric_type, row.source, row.agent_id, row.field)
     ]
     found = []
     for (_, slug, source, agent_id), rows in groupby(sorted(seen, key=place), place):
