@@ -101,6 +101,8 @@ class Telemetry:
     """Exceptions in the hub; affected clients got a `gap`."""
     metrics_ingested: int = 0
     """Metrics that programs published over HTTP."""
+    rows_folded: int = 0
+    """Rows published over HTTP past the budget of their source or token, which went into `(other)`."""
     ingest_metrics_refused: dict[str, int] = field(default_factory=Counter)
     """Metrics published over HTTP that were refused, by reason."""
     ingest_requests_refused: dict[str, int] = field(default_factory=Counter)

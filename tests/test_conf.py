@@ -10,7 +10,16 @@ from metrics_stream.core.delivery.frames import MAX_FRAME_BYTES
 def test_the_defaults_are_sane():
     settings = parse_settings({})
     assert settings.source
-    assert settings.catalogue().slugs == ("system", "agent", "business", "hero", "presentation", "stream")
+    assert settings.catalogue().slugs == (
+        "system",
+        "agent",
+        "business",
+        "hero",
+        "presentation",
+        "request",
+        "error",
+        "stream",
+    )
     # A frame must fit the default limit of common client libraries, 1 MiB; the largest metric must fit into a frame.
     assert MAX_FRAME_BYTES < 2**20
     assert settings.max_metric_bytes < MAX_FRAME_BYTES

@@ -34,7 +34,8 @@ from metrics_stream.core.errors import NotAuthenticatedError
 from metrics_stream.core.metrics.catalogue import ALL
 from metrics_stream.core.metrics.permission import EVERYTHING, NOTHING, Grant, Permit
 from metrics_stream.models import AccessPolicy, AccessToken, ShareLink
-from metrics_stream.models.dashboard_content import grants_in, grants_of, panels_in
+from metrics_stream.models.dashboard_content import grant_from, grants_in, grants_of, panels_in
+from metrics_stream.models.key_filters import terms_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,9 +172,8 @@ def _access_of_token(pk: int) -> Access:
     maker = _access_of_maker(token)
     token.note_use()
     sources = frozenset(token.sources)
-    permit = Permit(
-        frozenset({Grant(_expand_types(token.metric_types), sources)}), frozenset({sources}) if sources else None
-    )
+    grant = Grant(_expand_types(token.metric_types), sources, keys=terms_of(token.keys))
+    permit = Permit(frozenset({grant}), frozenset({sources}) if sources else None)
     access = _build_access(f"token {token.name}", permit, dashboards=None)
     if maker is not None:
         access = access.within(maker)
@@ -247,12 +247,7 @@ def _groups_of(user: AbstractBaseUser) -> QuerySet[Group]:
 
 
 def _grant_of(policy: AccessPolicy) -> Grant:
-    return Grant(
-        _expand_types(policy.metric_types),
-        frozenset(policy.sources),
-        frozenset(policy.agent_ids),
-        frozenset(policy.fields),
-    )
+    return grant_from(policy, _expand_types(policy.metric_types), frozenset(policy.fields))
 
 
 def _expand_types(metric_types: Iterable[str]) -> frozenset[str]:

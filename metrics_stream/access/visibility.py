@@ -11,9 +11,10 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from metrics_stream.access.grants import Access
 from metrics_stream.conf import get_settings
 from metrics_stream.core.metrics.catalogue import ALL
-from metrics_stream.core.metrics.permission import Grant, Permit
+from metrics_stream.core.metrics.permission import Permit
 from metrics_stream.models import ClientPreset, Dashboard, Panel, RunSource, TestRun
-from metrics_stream.models.dashboard_content import grants_of, is_readable, preset_of
+from metrics_stream.models.dashboard_content import grant_from, grants_of, is_readable, preset_of
+from metrics_stream.models.key_filters import read_terms, write_terms
 from metrics_stream.models.panel_kinds import PANEL_KINDS
 
 # --- dashboards ---
@@ -95,12 +96,17 @@ def _visible_preset(access: Access, preset: ClientPreset) -> ClientPreset | None
     part.metric_types = [item for item in preset.metric_types if item == ALL or item in access.metric_types]
     part.sources = permit.visible_sources(preset.sources)
     part.agent_ids = permit.visible_agents(preset.agent_ids)
+    keys = read_terms(preset.keys)
+    part.keys = write_terms(permit.visible_keys(keys))
     part.fields = permit.visible_fields(preset.fields)
     names = ("metric_types", "sources", "agent_ids", "fields")
-    if any(getattr(preset, name) and not getattr(part, name) for name in names):
+    if (
+        any(getattr(preset, name) and not getattr(part, name) for name in names)
+        or read_terms(part.keys).keys() != keys.keys()
+    ):
         return None
     types = access.metric_types if not part.metric_types or ALL in part.metric_types else part.metric_types
-    wanted = Grant(frozenset(types), frozenset(part.sources), frozenset(part.agent_ids), frozenset(part.fields))
+    wanted = grant_from(part, types, frozenset(part.fields))
     return part if permit.overlap(Permit(frozenset({wanted}))).grants else None
 
 
@@ -161,7 +167,11 @@ def visible_subscription(subscription: dict[str, Any], permit: Permit) -> dict[s
     visible = {"sources": permit.visible_sources, "agent_ids": permit.visible_agents, "fields": permit.visible_fields}
     filters = subscription["filters"]
     types = subscription["metric_types"]
-    shown = {name: _with_hidden(terms, visible[name](terms)) for name, terms in filters.items()}
+    shown: dict[str, Any] = {
+        name: _with_hidden(terms, visible[name](terms)) for name, terms in filters.items() if name != "keys"
+    }
+    if keys := filters.get("keys"):
+        shown["keys"] = {part: _with_hidden(terms, permit.visible_values(part, terms)) for part, terms in keys.items()}
     return {**subscription, "metric_types": _with_hidden(types, permit.metric_types(types)), "filters": shown}
 
 

@@ -46,7 +46,7 @@ class AccessPolicyAdmin(AuditedAdmin):
             },
         ),
         ("Who", {"fields": ["users", "groups"]}),
-        ("Which metrics", {"fields": ["metric_types", ("sources", "agent_ids"), "fields"]}),
+        ("Which metrics", {"fields": ["metric_types", ("sources", "agent_ids"), "keys", "fields"]}),
         ("Which pages", {"fields": ["all_dashboards", "dashboards", "runs"]}),
     ]
 
@@ -65,7 +65,11 @@ class AccessPolicyAdmin(AuditedAdmin):
     @admin.display(description="metric types")
     def type_list(self, policy: AccessPolicy) -> str:
         shown = "every type" if ALL in policy.metric_types else _named(map(str, policy.metric_types), none="nothing")
-        narrowed = [word for word, terms in (("agents", policy.agent_ids), ("fields", policy.fields)) if terms]
+        narrowed = [
+            word
+            for word, terms in (("agents", policy.agent_ids), ("rows", policy.keys), ("fields", policy.fields))
+            if terms
+        ]
         return f"{shown}, some {' and '.join(narrowed)} only" if narrowed else shown
 
     @admin.display(description="sources")

@@ -29,6 +29,7 @@ from metrics_stream.core.delivery.explanation import Question, fits, holds
 from metrics_stream.core.delivery.selection import permitted_metrics
 from metrics_stream.core.errors import BusError
 from metrics_stream.core.formatting import NO_VALUE, format_duration, format_number
+from metrics_stream.core.metrics.keys import agents_of
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.metrics.permission import Permit
 from metrics_stream.models import Connection
@@ -292,11 +293,12 @@ def _subscription_words(subscription: dict[str, Any]) -> str:
     return "; ".join(part for part in [*parts, _pace(subscription)] if part)
 
 
-def _narrowing(filters: dict[str, list[str]]) -> str:
+def _narrowing(filters: dict[str, Any]) -> str:
     nouns = {"sources": "source", "agent_ids": "agent", "fields": "field"}
+    named = [(noun, filters.get(name)) for name, noun in nouns.items()]
     parts = []
-    for name, noun in nouns.items():
-        if terms := filters.get(name):
+    for noun, terms in [*named, *filters.get("keys", {}).items()]:
+        if terms:
             more = f" and {len(terms) - 3} more" if len(terms) > 3 else ""
             parts.append(f"{noun}{'s' if len(terms) > 1 else ''} {', '.join(terms[:3])}{more}")
     return f"only {'; '.join(parts)}" if parts else ""
@@ -363,17 +365,14 @@ def _question(client_id: str, asked: dict[str, str], seen: list[Metric], permit:
 
 
 def _offer(metric: Metric) -> dict[str, str]:
-    agents = (
-        f", {len(metric.agent_ids)} agents"
-        if len(metric.agent_ids) > 1
-        else "".join(f", agent {one}" for one in metric.agent_ids)
-    )
+    agents = agents_of(metric.rows)
+    whose = f", {len(agents)} agents" if len(agents) > 1 else "".join(f", agent {one}" for one in agents)
     age = max(0.0, timezone.now().timestamp() - metric.timestamp)
     asked = {"metric_type": metric.metric_type, "source": metric.source}
-    if len(metric.agent_ids) == 1:
-        asked["agent_id"] = metric.agent_ids[0]
+    if len(agents) == 1:
+        asked["agent_id"] = agents[0]
     return {
-        "label": f"{metric.metric_type} of {metric.source}{agents}",
+        "label": f"{metric.metric_type} of {metric.source}{whose}",
         "age": f"{age:.1f}\u00a0s old" if age < 60 else f"{format_duration(age)} old",
         "query": urlencode(asked),
     }
@@ -386,6 +385,6 @@ def _names(seen: list[Metric], form: QuestionForm, types: list[dict[str, Any]]) 
     fields = [field["name"] for item in types if metric_type in ("", item["slug"]) for field in item["fields"]]
     return {
         "source": sorted({metric.source for metric in of_type})[:100],
-        "agent_id": sorted({agent_id for metric in of_type for agent_id in metric.agent_ids})[:100],
+        "agent_id": sorted({agent_id for metric in of_type for agent_id in agents_of(metric.rows)})[:100],
         "field": sorted(set(fields)),
     }

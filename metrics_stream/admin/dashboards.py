@@ -56,7 +56,7 @@ class ClientPresetAdmin(StreamAdmin):
             "What a client gets",
             {
                 "description": "A client starts with these settings, and may change them over its WebSocket.",
-                "fields": ["metric_types", ("agent_ids", "sources"), "fields"],
+                "fields": ["metric_types", ("agent_ids", "sources"), "keys", "fields"],
             },
         ),
         (
@@ -79,7 +79,12 @@ class ClientPresetAdmin(StreamAdmin):
     @admin.display(description="gets")
     def summary(self, preset: ClientPreset) -> str:
         parts = [", ".join(map(str, preset.metric_types)) or "what it asks for"]
-        named = [("agent", preset.agent_ids), ("source", preset.sources), ("field", preset.fields)]
+        named = [
+            ("agent", preset.agent_ids),
+            ("source", preset.sources),
+            ("key filter", preset.keys),
+            ("field", preset.fields),
+        ]
         parts += [f"{len(terms)} {noun}{'s' if len(terms) > 1 else ''}" for noun, terms in named if terms]
         return " · ".join(parts)
 

@@ -34,8 +34,15 @@ else:
     PolicyModelForm = GrantModelForm = forms.ModelForm
 
 
+KEY_FILTER = "name=/api/*"
+"""The example in an empty field of key filters."""
+
+
 class LinesField(forms.CharField):
     """A list of texts, one per line or separated by commas; repeated entries are kept once."""
+
+    separator: str | None = ","
+    """What separates entries of one line, None for one entry a line."""
 
     def __init__(self, *, encoder: Any = None, decoder: Any = None, **kwargs: Any) -> None:
         # A JSON column passes the arguments of its own form field, among them one for a hidden copy of the value.
@@ -44,7 +51,10 @@ class LinesField(forms.CharField):
     def to_python(self, value: Any) -> Any:
         """Return the lines as a list."""
         text = super().to_python(value) or ""
-        terms = (term.strip() for line in text.splitlines() for term in line.split(","))
+        found = text.splitlines()
+        if self.separator is not None:
+            found = [term for line in found for term in line.split(self.separator)]
+        terms = (term.strip() for term in found)
         return list(dict.fromkeys(term for term in terms if term))
 
     def prepare_value(self, value: Any) -> Any:
@@ -76,6 +86,12 @@ class NumberField(forms.FloatField):
             if error.code != "invalid":
                 raise
             raise ValidationError(f"{value} is not a number; allowed: a finite number such as 0.95") from None
+
+
+class KeyFiltersField(LinesField):
+    """Key filters, one per line: a name may contain commas."""
+
+    separator = None
 
 
 def lines(*, rows: int, placeholder: str) -> forms.Textarea:
@@ -112,6 +128,7 @@ class ClientPresetForm(PresetModelForm):
         fields = "__all__"
         field_classes = {
             "agent_ids": LinesField,
+            "keys": KeyFiltersField,
             "sources": LinesField,
             "fields": LinesField,
             "interval_seconds": NumberField,
@@ -119,6 +136,7 @@ class ClientPresetForm(PresetModelForm):
         }
         widgets = {
             "agent_ids": lines(rows=3, placeholder="agent_1"),
+            "keys": lines(rows=3, placeholder=KEY_FILTER),
             "sources": lines(rows=3, placeholder="load-generator-1"),
             "fields": lines(rows=5, placeholder="throughput_tps"),
             "description": forms.Textarea(attrs={"rows": 2, "cols": 60}),
@@ -244,10 +262,16 @@ class AccessPolicyForm(PolicyModelForm):
 
         model = AccessPolicy
         fields = "__all__"
-        field_classes = {"sources": LinesField, "agent_ids": LinesField, "fields": LinesField}
+        field_classes = {
+            "sources": LinesField,
+            "agent_ids": LinesField,
+            "keys": KeyFiltersField,
+            "fields": LinesField,
+        }
         widgets = {
             "sources": lines(rows=3, placeholder="load-generator-1"),
             "agent_ids": lines(rows=3, placeholder="agent_1"),
+            "keys": lines(rows=3, placeholder=KEY_FILTER),
             "fields": lines(rows=5, placeholder="throughput_tps"),
             "runs": forms.RadioSelect,
         }

@@ -18,13 +18,14 @@ from django.utils import timezone
 
 from metrics_stream.access.tokens import describe_state, release_name
 from metrics_stream.admin.base import AuditedAdmin, access_of_editor
-from metrics_stream.admin.forms import GrantForm, LinesField, latest_expiry
+from metrics_stream.admin.forms import KEY_FILTER, GrantForm, KeyFiltersField, LinesField, latest_expiry, lines
 from metrics_stream.conf import get_settings
 from metrics_stream.core.formatting import NO_VALUE
 from metrics_stream.core.metrics.catalogue import ALL
 from metrics_stream.core.metrics.permission import Grant
 from metrics_stream.models import AccessToken, TokenName
 from metrics_stream.models.access import TOKEN_MARK
+from metrics_stream.models.key_filters import terms_of
 
 # The default expiry of a new token. A person who wants a token without expiry empties the field.
 VALID_FOR = timedelta(days=90)
@@ -45,13 +46,12 @@ class AccessTokenForm(GrantForm):
         """The columns that a person fills in."""
 
         model = AccessToken
-        fields = ["name", "scopes", "metric_types", "sources", "expires_at"]
-        field_classes = {"sources": LinesField}
+        fields = ["name", "scopes", "metric_types", "sources", "keys", "expires_at"]
+        field_classes = {"sources": LinesField, "keys": KeyFiltersField}
         widgets = {
             "name": forms.TextInput(attrs={"placeholder": "k6 on load-generator-1", "size": 40}),
-            "sources": forms.Textarea(
-                attrs={"rows": 3, "cols": 40, "placeholder": "load-generator-1", "spellcheck": "false"}
-            ),
+            "sources": lines(rows=3, placeholder="load-generator-1"),
+            "keys": lines(rows=3, placeholder=KEY_FILTER),
         }
 
     may_change_services = False
@@ -59,7 +59,7 @@ class AccessTokenForm(GrantForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.stored = {name: getattr(self.instance, name) for name in ("scopes", "metric_types", "sources")}
+        self.stored = {name: getattr(self.instance, name) for name in ("scopes", "metric_types", "sources", "keys")}
         if "metric_types" in self.fields:  # not for those who may only look
             choices = [(ALL, "All types of a stress test, also later ones"), *get_settings().catalogue().choices()]
             cast(forms.MultipleChoiceField, self.fields["metric_types"]).choices = choices
@@ -75,14 +75,15 @@ class AccessTokenForm(GrantForm):
         """Refuse a token that may see more than the user who creates it; publishing is not limited so."""
         cleaned = super().clean()
         scopes = set(self.cleaned_data.get("scopes", ()))
-        grant = _grant(self.cleaned_data.get("metric_types", ()), self.cleaned_data.get("sources") or ())
+        asked = self.cleaned_data
+        grant = _grant(asked.get("metric_types", ()), asked.get("sources") or (), asked.get("keys") or ())
         if AccessToken.Scope.SUBSCRIBE in scopes and not self.access.permit.includes(grant):
             raise ValidationError(
-                "With the scope subscribe, it would see more than you may see yourself; allowed: metric types and "
-                "sources of which you may see everything"
+                "With the scope subscribe, it would see more than you may see yourself; allowed: metric types, "
+                "sources and rows of which you may see everything"
             )
         if self.instance.pk is not None and not self.instance.is_personal and not self.may_change_services:
-            before = _grant(self.stored["metric_types"], self.stored["sources"])
+            before = _grant(self.stored["metric_types"], self.stored["sources"], self.stored["keys"])
             if not (scopes <= set(self.stored["scopes"]) and before.includes(grant)):
                 raise ValidationError(
                     "The token belongs to no person, so only a superuser may let it do more; allowed: fewer scopes, "
@@ -108,7 +109,7 @@ class AccessTokenAdmin(AuditedAdmin):
     def get_fieldsets(self, request: HttpRequest, obj: AccessToken | None = None) -> Any:
         text = "A program sends the token in the header Authorization. The token is shown once, when you save."
         made = (None, {"description": text if obj is None else "", "fields": ["name", "scopes", "expires_at"]})
-        metrics = ("Which metrics", {"fields": ["metric_types", "sources"]})
+        metrics = ("Which metrics", {"fields": ["metric_types", "sources", "keys"]})
         if obj is None:
             return [made, metrics]
         facts = [("shown_prefix", "state"), ("created_at", "created_by", "is_personal"), ("last_used_at", "revoked_at")]
@@ -217,10 +218,10 @@ class AccessTokenAdmin(AuditedAdmin):
         self.message_user(request, text, messages.SUCCESS)
 
 
-def _grant(metric_types: Iterable[str], sources: Iterable[str]) -> Grant:
+def _grant(metric_types: Iterable[str], sources: Iterable[str], keys: Iterable[str]) -> Grant:
     types = set(metric_types)
     types |= set(get_settings().catalogue().slugs) if ALL in types else set()
-    return Grant(frozenset(types - {ALL}), frozenset(sources))
+    return Grant(frozenset(types - {ALL}), frozenset(sources), keys=terms_of(keys))
 
 
 def _example(token: AccessToken) -> str:

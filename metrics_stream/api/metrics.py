@@ -26,6 +26,7 @@ from metrics_stream.audit.trail import address_of
 from metrics_stream.conf import get_settings
 from metrics_stream.core.errors import BusError, ItemError
 from metrics_stream.core.formats.native import Format, Terms, items_in, read_item
+from metrics_stream.core.metrics.budget import count_rows
 from metrics_stream.core.metrics.metric import MAX_TERM_LENGTH, Metric
 from metrics_stream.core.protocol.codes import RequestErrorCode
 from metrics_stream.models import AccessToken
@@ -42,6 +43,8 @@ class Submission:
 
     metrics: dict[int, Metric] = field(default_factory=dict)
     errors: dict[int, ItemError] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    """What the program should know of metrics that were accepted."""
 
     def describe_errors(self) -> list[dict[str, Any]]:
         """Return the errors as the answer lists them."""
@@ -64,6 +67,9 @@ async def publish(request: HttpRequest, program: Program) -> JsonResponse:
     for error in submission.errors.values():
         runtime.telemetry.ingest_metrics_refused[error.code] += 1
     metrics = {index: metric for index, metric in submission.metrics.items() if index not in submission.errors}
+    metrics, overflows = programs.fold_rows(program, metrics)
+    submission.notes += map(str, overflows)
+    runtime.telemetry.rows_folded += count_rows(overflows)
     runtime.clocks.sources.observe(metrics.values(), time.time())
     publication = make_publication_key(program, key, body)
     repeated = publication is not None and programs.is_published(program, publication)
@@ -88,6 +94,8 @@ def make_answer(submission: Submission, accepted: int, *, repeated: bool) -> Jso
     content: dict[str, Any] = {"accepted": accepted}
     if repeated:
         content["repeated"] = True
+    if submission.notes:
+        content["notes"] = submission.notes
     if not submission.errors:
         return JsonResponse(content, status=202)
     content["errors"] = submission.describe_errors()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import math
 import time
 from collections.abc import Mapping
@@ -25,7 +26,9 @@ from metrics_stream.conf import StreamSettings, get_settings
 from metrics_stream.core.errors import InvalidTokenError, ItemError, RequestRefusedError, TooManyGuessesError
 from metrics_stream.core.formats.native import Terms
 from metrics_stream.core.lru import LruDict
+from metrics_stream.core.metrics.budget import Overflow, RowBudget
 from metrics_stream.core.metrics.catalogue import ALL
+from metrics_stream.core.metrics.keys import agents_of
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.codes import ItemErrorCode, RequestErrorCode
 from metrics_stream.core.rate_limit import TokenBucket
@@ -34,6 +37,8 @@ from metrics_stream.limits.shared import Claim, SharedBuckets
 from metrics_stream.models import AccessToken, TokenName
 from metrics_stream.observation.faults import of_process as faults
 from metrics_stream.runtime.runtime import PerRuntime
+
+logger = logging.getLogger(__name__)
 
 # A revoked token stops publishing after this time at the latest, even when the bus does not announce the revocation.
 FRESH_SECONDS = 3.0
@@ -46,6 +51,8 @@ BURST_SECONDS = 10.0
 
 # Past these limits, the entry that was not used for the longest time is forgotten.
 MAX_TOKENS = 10_000
+# Of so many types and sources of a token the log says that rows are folded.
+MAX_LOGGED_OVERFLOWS = 100
 MAX_PUBLICATIONS = 10_000
 
 SOURCE: str = TokenName.Kind.SOURCE.value
@@ -69,6 +76,9 @@ class Program:
     """Its sources and agents so far; None before they were looked up."""
     names_at: float = -math.inf
     """When they were last looked up."""
+    rows: RowBudget = field(default_factory=lambda: RowBudget(time.monotonic))
+    """The rows that it has published lately."""
+    overflows_logged: set[tuple[str, str]] = field(default_factory=set)
     published: LruDict[bytes, None] = field(default_factory=lambda: LruDict(MAX_PUBLICATIONS))
     """The publication keys of its latest requests that had an Idempotency-Key."""
 
@@ -201,6 +211,19 @@ class PublishingPrograms:
         program.names, program.names_at = names, now
         return refused
 
+    # --- rows ---
+
+    @staticmethod
+    def fold_rows(program: Program, metrics: Mapping[int, Metric]) -> tuple[dict[int, Metric], list[Overflow]]:
+        """Return the metrics with rows past the program's budget folded into `(other)`, and where that was done."""
+        kept, overflows = program.rows.apply(metrics.values())
+        for overflow in overflows:
+            place = overflow.metric_type, overflow.source
+            if place not in program.overflows_logged and len(program.overflows_logged) < MAX_LOGGED_OVERFLOWS:
+                program.overflows_logged.add(place)
+                logger.warning("%s: %s (logged once)", program.name, overflow)
+        return dict(zip(metrics, kept, strict=True)), overflows
+
     # --- repeated requests ---
 
     def is_published(self, program: Program, publication: bytes) -> bool:
@@ -251,7 +274,7 @@ Names = tuple[tuple[str, str], ...]
 
 
 def _names_of(metric: Metric) -> Names:
-    return ((SOURCE, metric.source), *((AGENT, agent_id) for agent_id in metric.agent_ids))
+    return ((SOURCE, metric.source), *((AGENT, agent_id) for agent_id in agents_of(metric.rows)))
 
 
 def _is_known(wanted: Names, names: Mapping[str, set[str]]) -> bool:

@@ -20,10 +20,12 @@ from metrics_stream import native_threads
 from metrics_stream.broadcast.arguments import names_data, read_item, takes_item
 from metrics_stream.broadcast.generator import GeneratorWatch
 from metrics_stream.broadcast.opening import open_transport
+from metrics_stream.broadcast.row_overflows import log_overflows
 from metrics_stream.broadcast.run_block import RunBlock, RunOptions, RunValues, run_options
 from metrics_stream.broadcast.transport import Batch, MetricInput, Timestamp, Transport
 from metrics_stream.core.errors import BroadcastError, NativeThreadError, RejectedError, RetryLaterError
 from metrics_stream.core.metrics.annotations import Beside
+from metrics_stream.core.metrics.budget import RowBudget
 from metrics_stream.core.metrics.catalogue import SYSTEM
 from metrics_stream.core.metrics.encoding import as_plain
 from metrics_stream.core.metrics.items import slug_of
@@ -98,6 +100,7 @@ class Broadcaster:
         self._is_rejected = False
         self._faults: set[str] = set()
         self._watch = GeneratorWatch() if self._is_generator else None
+        self._rows = RowBudget(time.monotonic)
         self._lock = native_threads.new_lock()
         self._wakeup = native_threads.Signal()
         self._thread: NativeThread | None = None
@@ -121,18 +124,14 @@ class Broadcaster:
         if beside.get("source") is None:
             beside["source"] = self._source
         data = self._with_health(metric_type, data)
-        self._enqueue([self._transport.make_metric(metric_type, data, timestamp, **beside)])
+        self._enqueue(self._transport.make_metrics(metric_type, data, timestamp, **beside))
 
     def broadcast_many(self, items: Iterable[MetricInput]) -> None:
         """Queue several metrics in order; none is queued when one of them cannot be a metric."""
         defaults: dict[str, Any] = {"source": self._source, "timestamp": None}
         full = [{**defaults, **read_item(item)} for item in items]
-        self._enqueue(
-            [
-                self._transport.make_metric(**{**item, "data": self._with_health(item["metric_type"], item["data"])})
-                for item in full
-            ]
-        )
+        whole = [{**item, "data": self._with_health(item["metric_type"], item["data"])} for item in full]
+        self._enqueue([metric for item in whole for metric in self._transport.make_metrics(**item)])
 
     def _with_health(self, metric_type: Any, data: Any) -> Any:
         """Return the data of a `system` metric with what was measured of this process, if it makes the load."""
@@ -156,6 +155,16 @@ class Broadcaster:
     def broadcast_agent_metrics(self, data: Any, timestamp: Timestamp = None, **beside: Unpack[Beside]) -> None:
         """Queue the metrics of agents: a list of objects with `agent_id`, or one of them."""
         self.broadcast("agent", data, timestamp, **beside)
+
+    @names_data("request_metrics")
+    def broadcast_request_metrics(self, data: Any, timestamp: Timestamp = None, **beside: Unpack[Beside]) -> None:
+        """Queue the metrics of requests: a list of rows with `name` and `method`, or one of them."""
+        self.broadcast("request", data, timestamp, **beside)
+
+    @names_data("error_metrics")
+    def broadcast_error_metrics(self, data: Any, timestamp: Timestamp = None, **beside: Unpack[Beside]) -> None:
+        """Queue the errors of requests: a list of rows with `name`, `method` and `message`, or one of them."""
+        self.broadcast("error", data, timestamp, **beside)
 
     @names_data("business_metrics")
     def broadcast_business_metrics(self, data: Any, timestamp: Timestamp = None, **beside: Unpack[Beside]) -> None:
@@ -186,7 +195,10 @@ class Broadcaster:
 
     # --- the queue ---
 
-    def _enqueue(self, metrics: list[Metric]) -> None:
+    def _enqueue(self, made: list[Metric]) -> None:
+        with self._lock:
+            metrics, overflows = self._rows.apply(made)
+        log_overflows(overflows)
         with self._lock:
             if self._closed:
                 raise BroadcastError("this Broadcaster is closed; make a new one")

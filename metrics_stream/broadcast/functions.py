@@ -7,12 +7,16 @@ What needs Django is imported where it is used: programs that publish over HTTP 
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterable
 from typing import Any, Unpack
 
 from metrics_stream.broadcast.arguments import names_data, read_item, takes_item
+from metrics_stream.broadcast.row_overflows import log_overflows
 from metrics_stream.broadcast.transport import MetricInput, Timestamp
 from metrics_stream.core.metrics.annotations import Beside
+from metrics_stream.core.metrics.budget import RowBudget
 from metrics_stream.core.metrics.metric import Metric
 
 
@@ -33,17 +37,31 @@ async def broadcast(metric_type: str, data: Any, timestamp: Timestamp = None, **
 
     Raises MetricError for a value that cannot be a metric, BroadcastError when the channel layer does not accept it.
     """
-    await _publish([make_metric(metric_type, data, timestamp, **beside)])
+    await _publish(_make_metrics(metric_type, data, timestamp, **beside))
 
 
 async def broadcast_many(items: Iterable[MetricInput]) -> None:
     """Publish several metrics together, in order; nothing is published when one of them cannot be a metric."""
-    await _publish([make_metric(**read_item(item)) for item in items])
+    await _publish([metric for item in items for metric in _make_metrics(**read_item(item))])
 
 
-async def _publish(metrics: list[Metric]) -> None:
+def _make_metrics(metric_type: str, data: Any, timestamp: Timestamp = None, **beside: Unpack[Beside]) -> list[Metric]:
     from metrics_stream.broadcast import layer
 
+    return layer.make_metrics(metric_type, data, timestamp, **beside)
+
+
+_rows = RowBudget(time.monotonic)
+"""The rows that this program has published lately with these functions."""
+_turn = threading.Lock()
+
+
+async def _publish(made: list[Metric]) -> None:
+    from metrics_stream.broadcast import layer
+
+    with _turn:
+        metrics, overflows = _rows.apply(made)
+    log_overflows(overflows)
     await layer.publish(metrics)
 
 
@@ -57,6 +75,18 @@ async def broadcast_system_metrics(data: Any, timestamp: Timestamp = None, **bes
 async def broadcast_agent_metrics(data: Any, timestamp: Timestamp = None, **beside: Unpack[Beside]) -> None:
     """Publish the metrics of agents: a list of objects with `agent_id`, or one of them."""
     await broadcast("agent", data, timestamp, **beside)
+
+
+@names_data("request_metrics")
+async def broadcast_request_metrics(data: Any, timestamp: Timestamp = None, **beside: Unpack[Beside]) -> None:
+    """Publish the metrics of requests: a list of rows with `name` and `method`, or one of them."""
+    await broadcast("request", data, timestamp, **beside)
+
+
+@names_data("error_metrics")
+async def broadcast_error_metrics(data: Any, timestamp: Timestamp = None, **beside: Unpack[Beside]) -> None:
+    """Publish the errors of requests: a list of rows with `name`, `method` and `message`, or one of them."""
+    await broadcast("error", data, timestamp, **beside)
 
 
 @names_data("business_metrics")

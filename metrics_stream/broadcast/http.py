@@ -9,9 +9,9 @@ import socket
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Unpack
+from typing import Any, TypeVar, Unpack
 
 from metrics_stream.broadcast import bodies
 from metrics_stream.broadcast.http_client import Connection, Server, server_of
@@ -22,10 +22,12 @@ from metrics_stream.core.errors import BroadcastError, MetricError, NoAnswerErro
 from metrics_stream.core.formatting import quote
 from metrics_stream.core.metrics.annotations import Beside
 from metrics_stream.core.metrics.catalogue import BUILTIN_TYPES, SLUG_PATTERN, MetricType
-from metrics_stream.core.metrics.encoding import encode_metric, epoch_seconds
+from metrics_stream.core.metrics.encoding import encode_metric, encode_metrics, epoch_seconds
 from metrics_stream.core.metrics.items import slug_of
 from metrics_stream.core.metrics.metric import MAX_METRIC_BYTES, Metric
 from metrics_stream.program import PROGRAM_HEADER, program_name
+
+T = TypeVar("T")
 
 METRICS_PATH = "/api/metrics/"
 
@@ -53,6 +55,17 @@ class HttpTransport:
         self, metric_type: str, data: object, timestamp: Timestamp = None, **beside: Unpack[Beside]
     ) -> Metric:
         """Return `data` as an encoded metric; the server decides whether its type exists."""
+        return self._encode(encode_metric, metric_type, data, timestamp, beside)
+
+    def make_metrics(
+        self, metric_type: str, data: object, timestamp: Timestamp = None, **beside: Unpack[Beside]
+    ) -> list[Metric]:
+        """Return `data` as one metric, or a large set of rows as several."""
+        return self._encode(encode_metrics, metric_type, data, timestamp, beside)
+
+    def _encode(
+        self, encode: Callable[..., T], metric_type: str, data: object, timestamp: Timestamp, beside: Beside
+    ) -> T:
         slug = slug_of(metric_type) or ""
         known = _TYPES.get(slug)
         if known is None:
@@ -63,7 +76,7 @@ class HttpTransport:
                 )
             known = MetricType(slug, slug)
         source = beside.get("source")
-        return encode_metric(
+        return encode(
             known,
             data,
             timestamp=epoch_seconds(timestamp, time.time()),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Unpack
+from typing import TypeVar, Unpack
 
 from metrics_stream.broadcast.run_block import RunOptions, RunStore
 from metrics_stream.broadcast.transport import Batch, Outcome, Sender, Timestamp
@@ -15,7 +15,7 @@ from metrics_stream.conf import get_settings
 from metrics_stream.core.errors import BroadcastError, BusError, MetricError
 from metrics_stream.core.formatting import quote
 from metrics_stream.core.metrics.annotations import Beside
-from metrics_stream.core.metrics.encoding import encode_metric, epoch_seconds
+from metrics_stream.core.metrics.encoding import encode_metric, encode_metrics, epoch_seconds
 from metrics_stream.core.metrics.items import slug_of
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.history import open_history
@@ -23,13 +23,25 @@ from metrics_stream.history import open_history
 
 def make_metric(metric_type: str, data: object, timestamp: Timestamp = None, **beside: Unpack[Beside]) -> Metric:
     """Return `data` as an encoded metric; raise MetricError naming what is wrong and what is allowed."""
+    return _encode(encode_metric, metric_type, data, timestamp, beside)
+
+
+def make_metrics(metric_type: str, data: object, timestamp: Timestamp = None, **beside: Unpack[Beside]) -> list[Metric]:
+    """Return `data` as one metric, or a large set of rows as several; raise MetricError."""
+    return _encode(encode_metrics, metric_type, data, timestamp, beside)
+
+
+T = TypeVar("T")
+
+
+def _encode(encode: Callable[..., T], metric_type: str, data: object, timestamp: Timestamp, beside: Beside) -> T:
     settings = get_settings()
     types = settings.catalogue().types
     known = types.get(slug_of(metric_type) or "")
     if known is None:
         raise MetricError(f"unknown metric type {quote(metric_type)}; allowed: {', '.join(types)}")
     source = beside.get("source")
-    return encode_metric(
+    return encode(
         known,
         data,
         timestamp=epoch_seconds(timestamp, time.time()),
@@ -82,6 +94,12 @@ class LayerTransport:
     ) -> Metric:
         """Return `data` as an encoded metric."""
         return make_metric(metric_type, data, timestamp, **beside)
+
+    def make_metrics(
+        self, metric_type: str, data: object, timestamp: Timestamp = None, **beside: Unpack[Beside]
+    ) -> list[Metric]:
+        """Return `data` as one metric or more."""
+        return make_metrics(metric_type, data, timestamp, **beside)
 
     def open_sender(self) -> Sender:
         """Return a sender that numbers its own publications."""

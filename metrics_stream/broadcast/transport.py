@@ -76,6 +76,11 @@ class Transport(Protocol):
     ) -> Metric:
         """Return `data` as an encoded metric; raise MetricError naming what is wrong and what is allowed."""
 
+    def make_metrics(
+        self, metric_type: str, data: object, timestamp: Timestamp = None, **beside: Unpack[Beside]
+    ) -> list[Metric]:
+        """Return `data` as one metric, or a large set of rows as several that are small enough; raise MetricError."""
+
     def open_sender(self) -> Sender:
         """Return a sender; it connects when it first sends."""
 

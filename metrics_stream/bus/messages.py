@@ -21,6 +21,7 @@ import msgspec
 
 from metrics_stream.bus.publication import Publication
 from metrics_stream.core.delivery.explanation import Question
+from metrics_stream.core.metrics.keys import restore_rows
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.history import Placed
 
@@ -123,7 +124,7 @@ def decode(content: dict[str, Any]) -> Message | None:
 def _read_published(content: dict[str, Any]) -> Published:
     place = content.get("place")
     return Published(
-        _decode_metrics(content["payload"]),
+        restore_rows(_decode_metrics(content["payload"])),
         content.get("producer", ""),
         content.get("number"),
         None if place is None else Placed(*place),

@@ -12,6 +12,7 @@ from msgspec import UNSET
 
 from metrics_stream.consumers.sink import wait_until_idle
 from metrics_stream.core.formatting import format_timestamp
+from metrics_stream.core.metrics.keys import agent_of, parse_row
 from metrics_stream.core.protocol.message_parts import Series
 from metrics_stream.core.protocol.messages import Backfill
 from metrics_stream.core.protocol.parsing import encode
@@ -76,12 +77,14 @@ def _as_message(item: SeriesColumns) -> Series:
     more: dict[str, Any] = {}
     if item.min != item.last or item.max != item.last:
         more |= {"min": item.min, "max": item.max}
+    if item.row is not None and agent_of(item.row) is None:
+        more["key"] = dict(parse_row(item.row))
     if item.percentile is not None:
         more |= {"percentile": item.percentile, "is_worst": item.is_worst}
     return Series(
         metric_type=item.metric_type,
         source=item.source,
-        agent_id=item.agent_id,
+        agent_id=agent_of(item.row),
         field=item.field,
         buckets=item.buckets,
         last=item.last,

@@ -24,6 +24,7 @@ from metrics_stream.core.metrics.catalogue import ALL
 from metrics_stream.core.protocol import messages
 from metrics_stream.core.protocol.codes import ErrorCode
 from metrics_stream.models import ClientPreset
+from metrics_stream.models.key_filters import read_terms
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +103,12 @@ def _read_preset(preset: ClientPreset, access: Access, *, max_terms: int) -> tup
     """Return what a preset asks for, as far as it is visible; raise ProtocolError for a broken preset."""
     try:
         types = msgspec.convert(preset.metric_types, frozenset[str])
-        terms: dict[str, Any] = {"agent_ids": preset.agent_ids, "fields": preset.fields, "sources": preset.sources}
+        terms: dict[str, Any] = {
+            "agent_ids": preset.agent_ids,
+            "fields": preset.fields,
+            "sources": preset.sources,
+            "keys": read_terms(msgspec.convert(preset.keys, list[str])),
+        }
         filters = msgspec.convert(terms, messages.Filters)
     except msgspec.ValidationError as error:
         logger.exception("the preset %r is broken", preset.slug)

@@ -47,9 +47,9 @@ class Producers:
     def __init__(self) -> None:
         self._followed: LruDict[tuple[str, str, Hashable], _Followed] = LruDict(MAX_FOLLOWED)
 
-    def observe(self, metric_type: str, source: str, agent_ids: Hashable, producer: str, now: float) -> None:
-        """Note who published a metric. Metrics of different agents may come from different producers."""
-        key = metric_type, source, agent_ids
+    def observe(self, metric_type: str, source: str, rows: Hashable, producer: str, now: float) -> None:
+        """Note who published a metric. Metrics of different rows may come from different producers."""
+        key = metric_type, source, rows
         followed = self._followed.get(key)
         if followed is None:
             self._followed.put(key, _Followed(producer))

@@ -21,7 +21,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError
 
 from metrics_stream.core.errors import BusError, WrongNodeError
+from metrics_stream.core.metrics.keys import restore_rows
 from metrics_stream.core.metrics.metric import Metric
+from metrics_stream.core.metrics.newest_rows import Kind
 from metrics_stream.core.protocol.positions import HistoryBatch, Position
 from metrics_stream.history.accepted import AcceptedBatches, LostReport
 from metrics_stream.history.deadline import within
@@ -30,7 +32,6 @@ from metrics_stream.history.interface import (
     PAGE_BYTES,
     ActiveRun,
     Bounds,
-    Key,
     Page,
     Placed,
     newest_of_each_key,
@@ -221,7 +222,7 @@ class RedisHistory:
     async def newest(self, metric_types: Iterable[str]) -> list[HistoryBatch]:
         """Return the newest metric of each key, read in pages; see History."""
         begin = [(item, 0) for item in metric_types]
-        found: dict[Key, HistoryBatch] = {}
+        found: dict[Kind, HistoryBatch] = {}
         epoch, left = "", begin
         while left:
             request = {
@@ -236,7 +237,7 @@ class RedisHistory:
                 found.clear()
                 epoch = epoch_now
             # A kind that gets a newer metric between two pages comes in both.
-            found.update((batch.metrics[0].key, batch) for batch in _batches_in(body)[0])
+            found.update((batch.metrics[0].kind, batch) for batch in _batches_in(body)[0])
         return sorted(found.values(), key=lambda batch: (batch.order, batch.first))
 
     async def oldest_at(self, metric_types: Iterable[str]) -> float | None:
@@ -328,14 +329,14 @@ def _batches_in(body: bytes) -> tuple[list[HistoryBatch], set[str]]:
     A batch that another program or version wrote must not hide the others, nor be read in vain again and again.
     """
     try:
-        return _decode_batches(body), set()
+        return [_restored(batch) for batch in _decode_batches(body)], set()
     except msgspec.MsgspecError:
         pass
     found: list[HistoryBatch] = []
     unreadable: set[str] = set()
     for part in _decode_parts(body):
         try:
-            found.append(_decode_batch(part))
+            found.append(_restored(_decode_batch(part)))
         except msgspec.MsgspecError as error:
             metric_type = _decode(part)[0]
             logger.warning("a batch of %s in the history cannot be decoded and is ignored: %s", metric_type, error)
@@ -343,8 +344,19 @@ def _batches_in(body: bytes) -> tuple[list[HistoryBatch], set[str]]:
     return found, unreadable
 
 
-def _newest_in(batch: Sequence[Metric], payload: bytes, owner: str) -> list[tuple[str, int, int, int, str, list[str]]]:
-    """Return a short name of each key, and of its newest metric index, start, length, source and names of shares."""
+def _restored(batch: HistoryBatch) -> HistoryBatch:
+    """Return a batch with the metrics as they are written today, also one that an earlier version wrote."""
+    metrics = restore_rows(batch.metrics)
+    return batch if metrics is batch.metrics else msgspec.structs.replace(batch, metrics=metrics)
+
+
+def _newest_in(
+    batch: Sequence[Metric], payload: bytes, owner: str
+) -> list[tuple[str, int, int, int, str, list[str], str]]:
+    """Return a short name of each key, and of its newest metric index, start, length, source, shares and rows.
+
+    Shares and rows are short names, too; those of rows are joined.
+    """
     lengths = [len(memoryview(part)) for part in _decode_parts(payload)]
     starts = list(accumulate(lengths, initial=len(payload) - sum(lengths)))
     return [
@@ -353,9 +365,15 @@ def _newest_in(batch: Sequence[Metric], payload: bytes, owner: str) -> list[tupl
             *(index, starts[index], lengths[index]),
             batch[index].source,
             [blake2b(_encode(share), digest_size=8).hexdigest() for share in shares_of(owner, batch[index].source)],
+            _pack_rows(batch[index]),
         )
         for key, index in newest_of_each_key(batch).items()
     ]
+
+
+def _pack_rows(metric: Metric) -> str:
+    place = _encode(metric.source)
+    return "".join([blake2b(place + row.encode(), digest_size=6).hexdigest() for row in dict.fromkeys(metric.rows)])
 
 
 def _before_close(loop: asyncio.AbstractEventLoop, action: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -24,6 +24,7 @@ from metrics_stream.models import uses
 from metrics_stream.models.changes import record_changes
 from metrics_stream.models.dashboard_content import content_of
 from metrics_stream.models.dashboards import Dashboard
+from metrics_stream.models.key_filters import key_filters_field
 from metrics_stream.models.runs import TestRun
 from metrics_stream.models.token_prefixes import TokenPrefixes
 from metrics_stream.models.validators import (
@@ -175,6 +176,10 @@ class AccessToken(Revocable):
     scopes = models.JSONField(default=list, validators=[validate_scopes])
     metric_types = _types_field()
     sources = _terms_field("sources", "Only metrics of these sources. Empty: every source.")
+    keys = key_filters_field(
+        "What a token with the scope subscribe gets of requests, errors and other rows: lines such as name=/api/*, "
+        "where * stands for any text. Empty: every row. It affects neither agents nor publishing."
+    )
 
     history = record_changes(excluded_fields=["digest", "last_used_at"])
 
@@ -283,7 +288,12 @@ class AccessPolicy(models.Model):
     agent_ids = _terms_field(
         "agents", "Only these agents. Empty: every agent. It does not affect metrics without agents."
     )
-    fields = _terms_field("fields", "Only these fields of each metric or agent. Empty: every field.")
+    keys = key_filters_field(
+        "Only these requests, errors and other rows: lines such as name=/api/* or method=GET, where * stands for any "
+        "text. Lines of one part are alternatives, and each part that is named must fit. Empty: every row. It affects "
+        "neither agents nor metrics without rows."
+    )
+    fields = _terms_field("fields", "Only these fields of each metric or row. Empty: every field.")
     all_dashboards = models.BooleanField(default=False, help_text="Every dashboard that is published.")
     dashboards = models.ManyToManyField(Dashboard, blank=True, related_name="+")
     runs = models.CharField("test runs", max_length=7, choices=Runs.choices, default=Runs.NONE)

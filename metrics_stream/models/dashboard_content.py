@@ -8,11 +8,14 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 
+from metrics_stream.core.metrics.keys import Terms
 from metrics_stream.core.metrics.permission import Grant
 from metrics_stream.models.dashboards import ClientPreset, Dashboard
+from metrics_stream.models.key_filters import terms_of
 from metrics_stream.models.panel_kinds import PANEL_KINDS
 
-NARROWINGS = ("sources", "agent_ids", "fields")
+NARROWINGS = ("sources", "agent_ids", "fields", "keys")
+_SETS = ("metric_types", "sources", "agent_ids", "fields")
 
 
 def preset_of(dashboard: Dashboard) -> ClientPreset | None:
@@ -50,7 +53,16 @@ def grants_from(preset: Any, panels: Iterable[Any]) -> Iterator[Grant]:
     for metric_type, found in shown.items():
         fields = frozenset(found & kept if kept else found)
         if fields:  # a grant without fields would show every field
-            yield Grant(frozenset({metric_type}), frozenset(preset.sources), frozenset(preset.agent_ids), fields)
+            yield grant_from(preset, {metric_type}, fields)
+
+
+def grant_from(narrowed: Any, metric_types: Iterable[str], fields: frozenset[str]) -> Grant:
+    """Return a grant for metric types with the sources, agents and key filters of a preset or policy.
+
+    A migration may pass rows of a time without key filters.
+    """
+    keys = terms_of(getattr(narrowed, "keys", ()))
+    return Grant(frozenset(metric_types), frozenset(narrowed.sources), frozenset(narrowed.agent_ids), fields, keys)
 
 
 # --- what a share link keeps ---
@@ -63,15 +75,23 @@ def content_of(dashboard: Dashboard) -> dict[str, Any]:
 
 def pack_content(grants: Iterable[Grant], panels: Iterable[Any]) -> dict[str, Any]:
     """Return grants and the ids of panels as data for JSON."""
-    packed = [{name: sorted(getattr(grant, name)) for name in ("metric_types", *NARROWINGS)} for grant in grants]
+    packed = [_pack_grant(grant) for grant in grants]
     return {"grants": packed, "panels": [panel.pk for panel in panels]}
+
+
+def _pack_grant(grant: Grant) -> dict[str, Any]:
+    keys = [[term.part, sorted(term.patterns)] for term in sorted(grant.keys, key=lambda term: term.part)]
+    return {**{name: sorted(getattr(grant, name)) for name in _SETS}, **({"keys": keys} if keys else {})}
+
+
+def _unpack_grant(packed: dict[str, Any]) -> Grant:
+    keys = frozenset(Terms(part, frozenset(patterns)) for part, patterns in packed.get("keys", ()))
+    return Grant(**{name: frozenset(packed[name]) for name in _SETS}, keys=keys)
 
 
 def grants_in(content: dict[str, Any]) -> frozenset[Grant]:
     """Return the grants that `content_of` has packed."""
-    return frozenset(
-        Grant(**{name: frozenset(terms) for name, terms in packed.items()}) for packed in content.get("grants", ())
-    )
+    return frozenset(_unpack_grant(packed) for packed in content.get("grants", ()))
 
 
 def panels_in(content: dict[str, Any]) -> frozenset[int]:

@@ -14,6 +14,7 @@ from django.db import models, transaction
 from django.urls import reverse
 
 from metrics_stream.models.changes import record_changes
+from metrics_stream.models.key_filters import key_filters_field
 from metrics_stream.models.panel_kinds import LINE, PANEL_KINDS, kind_choices
 from metrics_stream.models.validators import (
     outside,
@@ -61,6 +62,10 @@ class ClientPreset(models.Model):
         validators=[validate_terms],
         help_text="Agent ids, one per line. Only these agents are sent; metrics without agents are not affected. "
         "Empty: every agent.",
+    )
+    keys = key_filters_field(
+        "Lines such as name=/api/* or method=GET, where * stands for any text. Only these requests, errors and other "
+        "rows are sent. Lines of one part are alternatives, and each part that is named must fit. Empty: every row."
     )
     sources = models.JSONField(
         default=list,

@@ -16,6 +16,7 @@ from django.db import models
 from metrics_stream.core import run_values
 from metrics_stream.core.formats import runs as run_formats
 from metrics_stream.core.metrics.annotations import Annotation, stated_for
+from metrics_stream.core.metrics.keys import MAX_ROW_BYTES, label_row
 from metrics_stream.models.changes import record_changes
 from metrics_stream.models.validators import (
     validate_finite,
@@ -284,12 +285,12 @@ class MetricChunk(models.Model):
 
 
 class SeriesGroup(models.Model):
-    """The series of one metric type, source and agent (empty: none) in a run."""
+    """The series of one metric type, source and row (empty: none) in a run."""
 
     run = models.ForeignKey(TestRun, on_delete=delete_with_run, related_name="series_groups", db_index=False)
     metric_type = models.CharField(max_length=40)
     source = models.CharField(max_length=200)
-    agent_id = models.CharField(max_length=200, blank=True)
+    row = models.CharField(max_length=MAX_ROW_BYTES, blank=True)
     fields = models.JSONField(default=list)
     # What the producer stated last: the unit of a field, and the seconds over which its values were measured.
     units = models.JSONField(default=dict)
@@ -298,15 +299,13 @@ class SeriesGroup(models.Model):
     class Meta:
         """Each key has one group."""
 
-        ordering = ["metric_type", "source", "agent_id"]
+        ordering = ["metric_type", "source", "row"]
         constraints = [
-            models.UniqueConstraint(
-                fields=["run", "metric_type", "source", "agent_id"], name="metrics_stream_series_group"
-            )
+            models.UniqueConstraint(fields=["run", "metric_type", "source", "row"], name="metrics_stream_series_group")
         ]
 
     def __str__(self) -> str:
-        return " · ".join(filter(None, (self.metric_type, self.source, self.agent_id)))
+        return " · ".join(filter(None, (self.metric_type, self.source, label_row(self.row))))
 
     def annotate(self, stated: Mapping[str, Annotation]) -> bool:
         """Note what was stated about the fields of the group; return whether that is new."""

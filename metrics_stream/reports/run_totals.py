@@ -54,7 +54,7 @@ def _rows_of(run: TestRun, permit: Permit, found: RunTotals) -> Iterator[SeriesS
     """Yield the visible series of the sources whose requests were counted."""
     for row in series.summary(run):
         is_counted = row.metric_type == found.metric_type and row.source in found.sources
-        if is_counted and permit.shows(row.metric_type, row.source, row.agent_id, row.field):
+        if is_counted and permit.shows(row.metric_type, row.source, row.row, row.field):
             yield row
 
 
@@ -64,7 +64,7 @@ def _percentiles(found: RunTotals, rows: list[SeriesSummary]) -> dict[float, Fig
         for name, value in found.percentiles.items()
         if value is not None
     }
-    if len({(row.source, row.agent_id) for row in rows}) != 1:
+    if len({(row.source, row.row) for row in rows}) != 1:
         return known  # Percentiles of several sources cannot be joined without sketches.
     for row in rows:
         named = percentile_in(row.field)

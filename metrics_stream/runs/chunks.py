@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from metrics_stream.core.metrics.keys import restore_rows
 from metrics_stream.core.metrics.metric import Metric
 
 
@@ -46,12 +47,12 @@ def unpack_metrics(payload: bytes | memoryview) -> list[Recorded]:
     first_at = chunk.first_at
     return [
         Recorded(metric, first_at + after / 1000)
-        for metric, after in zip(chunk.metrics, chunk.milliseconds, strict=True)
+        for metric, after in zip(restore_rows(chunk.metrics), chunk.milliseconds, strict=True)
     ]
 
 
 def hash_key(key: tuple[str, str, tuple[str, ...]]) -> int:
-    """Return a hash of 32 bits of the key of a metric, the same on every machine."""
+    """Return a hash of 32 bits of the kind of a metric, the same on every machine."""
     return zlib.crc32(_encode(key))
 
 

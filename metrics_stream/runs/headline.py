@@ -52,7 +52,7 @@ def headline(
     for metric_type, field in rates:
         found = _with_field(groups, metric_type, field, permit)
         # The rate of a source includes those of its agents.
-        found = [group for group in found if not group.agent_id] or found
+        found = [group for group in found if not group.row] or found
         if found:
             return _sum(run, found, field, max_points) if len(found) > 1 else _read(run, found[0], field, max_points)
     for metric_type, field in preferred:
@@ -79,7 +79,7 @@ def _read(run: TestRun, group: SeriesGroup, field: str, max_points: int, *, othe
         run,
         metric_type=group.metric_type,
         source=group.source,
-        agent_id=group.agent_id,
+        row=group.row,
         field=field,
         max_points=max_points,
     )
@@ -92,7 +92,7 @@ def _sum(run: TestRun, groups: Sequence[SeriesGroup], field: str, max_points: in
     found = [
         one
         for one in run_series.series(run, metric_type=groups[0].metric_type, field=field, max_points=points)
-        if (one.metric_type, one.source, one.agent_id) in keys
+        if (one.metric_type, one.source, one.row) in keys
     ]
     if not found:
         return None
@@ -118,7 +118,7 @@ def summed(series: Sequence[SeriesColumns], *, max_points: int) -> SeriesColumns
     return SeriesColumns(
         metric_type=like.metric_type,
         source="",
-        agent_id=None,
+        row=None,
         field=like.field,
         starts_at=like.starts_at,
         bucket_seconds=like.bucket_seconds * factor,

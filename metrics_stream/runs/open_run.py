@@ -15,6 +15,7 @@ from django.db.models import Max
 
 from metrics_stream.core.clock_marks import Timing
 from metrics_stream.core.metrics.annotations import Annotation
+from metrics_stream.core.metrics.keys import make_storable
 from metrics_stream.core.metrics.metric import MAX_TERM_LENGTH, Metric
 from metrics_stream.core.series.columns import Column, SeriesKey
 from metrics_stream.core.series.folding import MAX_SERIES, Folder, Reading, has_numbers
@@ -154,8 +155,8 @@ class OpenRun:
             return
         self._times.extend(timestamp)
         minute = row_start(FINEST, timestamp)
-        for agent_id, fields, values in readings:
-            place = (self._find_key(metric.metric_type, metric.source, agent_id), minute)
+        for row, fields, values in readings:
+            place = (self._find_key(metric.metric_type, metric.source, row), minute)
             # Nulls alone begin no minute: they can only end lines that are there.
             if has_numbers(values) or (fields and place in self._open):
                 if place not in self._open and minute <= self._newest.get(place[0], -1):
@@ -165,22 +166,20 @@ class OpenRun:
                     self._annotations.setdefault(place[0], {}).update(annotations)
                 self._open[place] = now
                 self._changed.add(place)
-        for agent_id, named in sketches:
-            place = (self._find_key(metric.metric_type, metric.source, agent_id), minute)
+        for row, named in sketches:
+            place = (self._find_key(metric.metric_type, metric.source, row), minute)
             # Without a number beside it, a sketch belongs to no percentile.
             if place in self._open:
                 columns = self._sketches.setdefault(place, SketchColumns())
                 for name, sketch in named.items():
                     columns.add(_make_storable(name), int(timestamp), sketch)
 
-    def _find_key(self, metric_type: str, source: str, agent_id: str | None) -> SeriesKey:
-        raw = (metric_type, source, agent_id)
+    def _find_key(self, metric_type: str, source: str, row: str | None) -> SeriesKey:
+        raw = (metric_type, source, row)
         if (key := self._keys.get(raw)) is None:
             if len(self._keys) > MAX_SERIES:
                 self._keys.clear()
-            key = self._keys[raw] = SeriesKey(
-                metric_type, _make_storable(source), agent_id and _make_storable(agent_id)
-            )
+            key = self._keys[raw] = SeriesKey(metric_type, _make_storable(source), row and make_storable(row))
         return key
 
     def _add_to_chunk(self, metric: Metric, published_at: float) -> None:
@@ -267,9 +266,7 @@ class OpenRun:
         group = self._groups.get(key)
         is_changed = group is None
         if group is None:
-            group = SeriesGroup(
-                run_id=self.pk, metric_type=key.metric_type, source=key.source, agent_id=key.agent_id or ""
-            )
+            group = SeriesGroup(run_id=self.pk, metric_type=key.metric_type, source=key.source, row=key.row or "")
         known = set(group.fields)
         for field in [field for field in columns if field not in known]:
             if _make_storable(field) != field or not self._has_room(key, field):
@@ -312,7 +309,7 @@ class OpenRun:
             count=len(chunk),
             first_at=chunk[0].published_at,
             last_at=chunk[-1].published_at,
-            keys=pack_keys({item.metric.key for item in chunk}),
+            keys=pack_keys({item.metric.kind for item in chunk}),
             counts=_count_by_source(chunk),
             payload=pack_metrics(chunk, level=level),
         )
@@ -329,7 +326,7 @@ class OpenRun:
 
 def key_of(group: SeriesGroup) -> SeriesKey:
     """Return the key whose series the group holds."""
-    return SeriesKey(group.metric_type, group.source, group.agent_id or None)
+    return SeriesKey(group.metric_type, group.source, group.row or None)
 
 
 def _count_by_source(chunk: Iterable[Recorded]) -> dict[str, dict[str, int]]:

@@ -100,5 +100,5 @@ def newest_before(run: TestRun, at: float) -> list[Metric]:
     for chunk in MetricChunk.objects.filter(pk__in=needed).order_by("first_number").iterator(chunk_size=_PAGE_CHUNKS):
         for number, item in enumerate(unpack_metrics(chunk.payload), chunk.first_number):
             if at - MAX_NEWEST_AGE_SECONDS <= item.published_at < at:
-                newest[item.metric.key] = (number, item.metric)
+                newest[item.metric.kind] = (number, item.metric)
     return [metric for _, metric in sorted(newest.values(), key=lambda entry: entry[0])]

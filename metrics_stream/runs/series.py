@@ -30,7 +30,7 @@ class SeriesSummary(msgspec.Struct, frozen=True, kw_only=True):
 
     metric_type: str
     source: str
-    agent_id: str | None
+    row: str | None
     field: str
     count: int
     min: float
@@ -44,7 +44,7 @@ class SeriesSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def keys(run: TestRun) -> list[tuple[SeriesKey, tuple[str, ...]]]:
-    """Return the recorded fields of each metric type, source and agent."""
+    """Return the recorded fields of each metric type, source and row."""
     return [(key_of(group), tuple(group.fields)) for group in SeriesGroup.objects.filter(run=run)]
 
 
@@ -53,7 +53,7 @@ def series(
     *,
     metric_type: str | None = None,
     source: str | None = None,
-    agent_id: str | None = None,
+    row: str | None = None,
     field: str | None = None,
     fields: Collection[str] = (),
     since: float | None = None,
@@ -65,7 +65,7 @@ def series(
     `fields` names fields, or objects that contain fields. Without `since` and `until`, it is the whole run. Minimum and
     maximum are exact for each bucket, whatever tier they come from.
     """
-    narrowed = {"metric_type": metric_type, "source": source, "agent_id": agent_id}
+    narrowed = {"metric_type": metric_type, "source": source, "row": row}
     groups = SeriesGroup.objects.filter(
         run=run, **{name: value for name, value in narrowed.items() if value is not None}
     )

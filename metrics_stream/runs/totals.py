@@ -106,7 +106,7 @@ def _choose_keys(shown: Mapping[SeriesKey, Unpacked]) -> list[SeriesKey]:
     for name in (*REQUESTS, *_THROUGHPUTS):
         for of_agents in (False, True):
             holding = [
-                key for key, part in shown.items() if name in part.columns and (key.agent_id is not None) is of_agents
+                key for key, part in shown.items() if name in part.columns and (key.row is not None) is of_agents
             ]
             if holding:
                 types = [key.metric_type for key in holding]
@@ -215,7 +215,7 @@ def _peak_users(chosen: Mapping[SeriesKey, Unpacked], shown: Mapping[SeriesKey, 
     for parts in (chosen, shown):
         at: Counter[int] = Counter()
         for key, part in parts.items():
-            if parts is shown and key.agent_id is not None:
+            if parts is shown and key.row is not None:
                 continue
             column = next((part.columns[name] for name in _USERS if name in part.columns), None)
             if column is not None:

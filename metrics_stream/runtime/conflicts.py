@@ -42,8 +42,8 @@ class SourceWatch:
     def observe(self, published: Published) -> None:
         """Note who published a batch, by its first metric: a look-up for each batch."""
         if published.metrics:
-            metric_type, source, agent_ids = published.metrics[0].key
-            self._producers.observe(metric_type, source, agent_ids, published.origin, self._clock())
+            metric_type, source, rows = published.metrics[0].kind
+            self._producers.observe(metric_type, source, rows, published.origin, self._clock())
 
     def current(self) -> list[Conflict]:
         """Return the current conflicts, with names that not everybody may see."""

@@ -41,6 +41,7 @@ def health(now: Sample, before: Sample) -> dict[str, Any]:
         "gaps_per_second": round(
             (sum(telemetry.gaps_by_reason.values()) - sum(earlier.gaps_by_reason.values())) / seconds, 2
         ),
+        "rows_folded_per_second": rate("rows_folded"),
         "dropped_by_reason": {reason.value: telemetry.dropped_by_reason.get(reason, 0) for reason in GapReason},
         "gaps_by_reason": {reason.value: telemetry.gaps_by_reason.get(reason, 0) for reason in GapReason},
         "slow_clients_closed": telemetry.slow_clients_closed,

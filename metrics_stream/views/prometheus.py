@@ -54,6 +54,11 @@ COUNTERS: tuple[tuple[str, str, Callable[[Sample], float]], ...] = (
     ("sent_bytes", "Bytes of data frames before compression.", lambda sample: sample.telemetry.bytes_sent),
     ("metrics_ingested", "Metrics published over HTTP.", lambda sample: sample.telemetry.metrics_ingested),
     (
+        "rows_folded",
+        "Rows published over HTTP past their budget, which went into the row (other).",
+        lambda sample: sample.telemetry.rows_folded,
+    ),
+    (
         "run_metrics_recorded",
         "Metrics recorded, once for each run.",
         lambda sample: sample.telemetry.run_metrics_recorded,

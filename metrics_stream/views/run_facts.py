@@ -18,6 +18,7 @@ from django.utils.dateparse import parse_datetime
 from metrics_stream.conf import get_settings
 from metrics_stream.core.formatting import NO_VALUE, format_duration, format_number
 from metrics_stream.core.metrics.catalogue import Catalogue
+from metrics_stream.core.metrics.keys import label_row
 from metrics_stream.core.metrics.labels import label_of
 from metrics_stream.core.metrics.permission import Permit
 from metrics_stream.core.series.columns import SeriesColumns
@@ -118,12 +119,13 @@ class SeriesRow:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The series of one metric type, source and agent."""
+    """The series of one metric type, source and row."""
 
     slug: str
     metric_type: str
     source: str
-    agent_id: str
+    row: str
+    """As people read it, empty for none."""
     rows: list[SeriesRow]
 
     @property
@@ -277,7 +279,7 @@ def _span(run: TestRun, series: SeriesColumns) -> tuple[float, float]:
 
 
 def groups(run: TestRun, permit: Permit, *, since: float | None = None, until: float | None = None) -> list[Group]:
-    """Return the permitted series of a run, by metric type, source and agent, in the order of the catalogue.
+    """Return the permitted series of a run, by metric type, source and row, in the order of the catalogue.
 
     `since` and `until`, in seconds since 1970, cut a span out of the run.
     """
@@ -292,18 +294,18 @@ def _groups(run: TestRun, permit: Permit, since: float | None, until: float | No
     order = {slug: place for place, slug in enumerate(catalogue.slugs)}
 
     def place(row: run_series.SeriesSummary) -> tuple[int, str, str, str]:
-        return (order.get(row.metric_type, len(order)), row.metric_type, row.source, row.agent_id or "")
+        return (order.get(row.metric_type, len(order)), row.metric_type, row.source, row.row or "")
 
     seen = [
         row
         for row in run_series.summary(run, since=since, until=until)
-        if permit.shows(row.metric_type, row.source, row.agent_id, row.field)
+        if permit.shows(row.metric_type, row.source, row.row, row.field)
     ]
     found = []
-    for (_, slug, source, agent_id), rows in groupby(sorted(seen, key=place), place):
+    for (_, slug, source, row), rows in groupby(sorted(seen, key=place), place):
         known = catalogue.types.get(slug)
         label = known.label if known else slug
-        found.append(Group(slug, label, source, agent_id, [_series_row(catalogue, row) for row in rows]))
+        found.append(Group(slug, label, source, label_row(row), [_series_row(catalogue, one) for one in rows]))
     return found
 
 

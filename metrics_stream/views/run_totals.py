@@ -127,7 +127,7 @@ def summary_file(request: HttpRequest, slug: str) -> JsonResponse:
     rows = [
         row
         for row in run_series.summary(run, since=span.since, until=span.until)
-        if access.permit.shows(row.metric_type, row.source, row.agent_id, row.field)
+        if access.permit.shows(row.metric_type, row.source, row.row, row.field)
     ]
     content = {
         "run": run.slug,

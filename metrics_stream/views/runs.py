@@ -94,12 +94,10 @@ def run(request: HttpRequest, slug: str) -> HttpResponse:
     access = access_of(request)
     found = find_run(access, slug)
     note(Action.RUN, access.who, found.slug, address=address_of(request))
-    span, problem = _asked_span(request)
-    recorded = groups(found, access.permit) if found.metrics_recorded else []
-    series = recorded if span.is_whole else groups(found, access.permit, since=span.since, until=span.until)
+    series = groups(found, access.permit) if found.metrics_recorded else []
     missing, doubtful = holes(found, access.permit), doubts(found, access.permit)
     dashboards = visible_dashboards(access)
-    links = dashboard_links(found, dashboards, {group.slug for group in recorded})
+    links = dashboard_links(found, dashboards, {group.slug for group in series})
     shown, phases = facts(found, access.permit), phase_rows(run_phases.of(found), database_now())
     context = {
         "run": found,
@@ -117,33 +115,37 @@ def run(request: HttpRequest, slug: str) -> HttpResponse:
         "wrong_clocks": wrong_clocks(found, access.permit),
         "groups": series[:MOST_GROUPS],
         "more_groups": len(series[MOST_GROUPS:]),
-        "span_is_whole": span.is_whole,
-        "span_problem": problem,
-        **totals_context(found, access.permit, span),
+        **totals_context(request, found, access.permit),
         "links": [link for link in links if link["has_metrics"]],
         "empty_links": [link for link in links if not link["has_metrics"]],
         "admin_address": _admin_address(request, found),
         "dashboards": dashboards,
     }
+    if not context["span_is_whole"]:
+        span = read_span(request)
+        series = groups(found, access.permit, since=span.since, until=span.until)
+        context |= {"groups": series[:MOST_GROUPS], "more_groups": len(series[MOST_GROUPS:])}
     return render(request, "metrics_stream/run.html", context)
 
 
-def _asked_span(request: HttpRequest) -> tuple[AskedSpan, str]:
-    """Return the span in the address; the whole run, and what is wrong, for one that cannot be read."""
+def totals_context(request: HttpRequest, run: TestRun, permit: Permit) -> dict[str, Any]:
+    """Return what the page shows of totals, of the whole run or of the span in its address."""
+    span, problem = AskedSpan(), ""
     try:
-        return read_span(request), ""
+        span = read_span(request)
     except SpanError as error:
-        return AskedSpan(), str(error)
-
-
-def totals_context(run: TestRun, permit: Permit, span: AskedSpan) -> dict[str, Any]:
-    """Return what the page shows of the totals of a span."""
+        problem = str(error)
     found = None
     if run.metrics_recorded and span.is_whole:
         found = remembered(run, "totals", permit, lambda: find_totals(run, permit, span))
     elif run.metrics_recorded:
         found = find_totals(run, permit, span)
-    return {"totals": describe(found), "rank_rule": RANK_RULE}
+    return {
+        "totals": describe(found),
+        "span_is_whole": span.is_whole,
+        "span_problem": problem,
+        "rank_rule": RANK_RULE,
+    }
 
 
 def dashboard_links(run: TestRun, dashboards: QuerySet[Dashboard], recorded: set[str]) -> list[dict[str, Any]]:

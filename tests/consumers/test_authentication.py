@@ -32,7 +32,7 @@ async def test_the_welcome_says_what_a_client_needs_to_know():
     assert welcome == {
         "type": "welcome",
         "protocol": 1,
-        "metric_types": ["system", "agent", "business", "hero", "presentation", "stream"],
+        "metric_types": ["system", "agent", "business", "hero", "presentation", "request", "error", "stream"],
         "subscription": {
             "metric_types": [],
             "filters": {},

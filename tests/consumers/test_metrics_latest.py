@@ -79,7 +79,7 @@ async def test_all_is_the_default_and_leaves_out_what_has_to_be_named():
     await broadcast("hero", {"n": 1}, source="a")
     async with connected() as client:
         answer = await client.ask(type="get_latest")
-        assert answer["metric_types"] == ["system", "agent", "business", "hero", "presentation"]
+        assert answer["metric_types"] == ["system", "agent", "business", "hero", "presentation", "request", "error"]
         assert [item["metric_type"] for item in answer["data"]] == ["hero"]
         assert "ref" not in answer
         [part] = await latest(client, metric_types=["stream", "system"])

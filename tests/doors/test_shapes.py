@@ -176,10 +176,10 @@ async def test_agents_come_in_every_kind_of_collection(door, kept):
     agents = [Agent("a1", 0.5), Agent("a2", 0.7)]
     for data in (agents, tuple(agents), deque(agents), iter(agents), {1: agents[0], 2: agents[1]}.values()):
         await door({"metric_type": "agent", "data": data})
-        assert kept[-1].agent_ids == ("a1", "a2")
+        assert kept[-1].rows == ("agent_id=a1", "agent_id=a2")
         assert json.loads(kept[-1].body)["data"][1] == {"agent_id": "a2", "load": 0.7}
     await door({"metric_type": "agent", "data": agents[0]})
-    assert kept[-1].agent_ids == ("a1",)
+    assert kept[-1].rows == ("agent_id=a1",)
 
 
 async def test_a_generator_without_an_end_is_refused(kept, monkeypatch):

@@ -40,7 +40,7 @@ def test_preset_defaults_are_the_default_delivery():
         (
             "metric_types",
             ["sytem"],
-            "unknown metric type 'sytem'; allowed: system, agent, business, hero, presentation, stream",
+            "unknown metric type 'sytem'; allowed: system, agent, business, hero, presentation, request, error, stream",
         ),
         ("metric_types", "system", "'system' is not a list; allowed: a list of texts, or an empty one"),
         ("metric_types", {"system": 1}, '{"system":1} is not a list; allowed: a list of texts, or an empty one'),
@@ -136,7 +136,7 @@ def test_dashboards_are_in_the_order_of_the_admin():
         (
             {"metric_type": "cloudwatch"},
             "metric_type: unknown metric type 'cloudwatch'; "
-            "allowed: system, agent, business, hero, presentation, stream",
+            "allowed: system, agent, business, hero, presentation, request, error, stream",
         ),
         ({"metric_type": ""}, "metric_type: The panel is of kind 'Line chart'; choose the metric type that it shows."),
         ({"fields": []}, "fields: The panel is of kind 'Line chart' and names no field; name at least one."),

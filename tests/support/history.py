@@ -5,6 +5,7 @@ import uuid
 
 import msgspec
 
+from metrics_stream.core.metrics.keys import AGENT_KEY, agent_row
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.positions import HistoryBatch, Position
 from metrics_stream.history import Bounds, History, Page, Placed
@@ -25,7 +26,8 @@ def redis_history(
 def metric(number: int, metric_type: str = "system", source: str = "host", agent_ids: tuple[str, ...] = ()) -> Metric:
     """Return a metric with a number, which is also its timestamp."""
     body = msgspec.json.encode({"metric_type": metric_type, "source": source, "data": {"n": number}})
-    return Metric(metric_type, source, float(number), agent_ids, body)
+    rows = tuple(map(agent_row, agent_ids))
+    return Metric(metric_type, source, float(number), rows, body, AGENT_KEY if rows else ())
 
 
 class Producer:

@@ -125,9 +125,9 @@ def by_series(metrics):
     """Return the values of each series with their times, in the order of publishing."""
     found = defaultdict(list)
     for item in metrics:
-        for agent_id, fields, values in readings(item.body):
+        for row, fields, values in readings(item.body):
             for field, value in zip(fields, values, strict=True):
-                found[item.metric_type, item.source, agent_id, field].append((item.timestamp, value))
+                found[item.metric_type, item.source, row, field].append((item.timestamp, value))
     return found
 
 
@@ -135,11 +135,11 @@ def check_series(run, metrics, **options):
     """Compare the series of a run with what its metrics say; return them."""
     series = run_series.series(run, **options)
     expected = by_series(metrics)
-    assert {(one.metric_type, one.source, one.agent_id, one.field) for one in series} == expected.keys()
+    assert {(one.metric_type, one.source, one.row, one.field) for one in series} == expected.keys()
     for one in series:
         buckets = defaultdict(list)
         for at, value in sorted(
-            expected[one.metric_type, one.source, one.agent_id, one.field], key=lambda pair: int(pair[0])
+            expected[one.metric_type, one.source, one.row, one.field], key=lambda pair: int(pair[0])
         ):
             buckets[int((at - one.starts_at) // one.bucket_seconds)].append(value)
         assert one.buckets == sorted(buckets)

@@ -20,7 +20,7 @@ from metrics_stream.runtime.runtime import get_runtime, stop_runtime
 
 PATH = "/api/metrics/"
 
-SLUGS = ["system", "agent", "business", "hero", "presentation", "stream", "nope", ""]
+SLUGS = ["system", "agent", "business", "hero", "presentation", "request", "error", "stream", "nope", ""]
 NUMBERS = st.integers() | st.floats() | st.sampled_from([10**30, -(10**400), 2**63, 2**64, 1e308, -0.0])
 TEXTS = st.text(max_size=20) | st.sampled_from(["\ud800", "\0", "a\nb", "<script>", "x" * 300, "agent_id", "null"])
 VALUES = st.recursive(

@@ -1,4 +1,4 @@
-"""Fold the metrics of an interval into one for each type, source and agent, as mode `aggregate` delivers them.
+"""Fold the metrics of an interval into one for each type, source and row, as mode `aggregate` delivers them.
 
 Metrics are folded as they arrive, so memory grows with the number of different fields, not with that of metrics.
 """
@@ -12,8 +12,9 @@ from typing import Any
 import msgspec
 
 from metrics_stream.core.metrics.annotations import UNITS, WINDOWS
+from metrics_stream.core.metrics.keys import AGENT_KEY
 from metrics_stream.core.metrics.metric import Metric
-from metrics_stream.core.metrics.projection import AGENTS, Row, agents_by_id, are_agents, id_of
+from metrics_stream.core.metrics.projection import AGENTS, Row, rows_in
 from metrics_stream.core.metrics.summaries import SKETCHES, Fields, Rendered
 
 # An interval has up to so many parts, so that a client that joins in the middle gets a summary of the metrics from then
@@ -24,6 +25,7 @@ MAX_PARTS = 32
 class _Document(msgspec.Struct):
     timestamp: str
     data: Any
+    key: tuple[str, ...] | None = None
     units: dict[str, Any] | None = None
     windows: dict[str, Any] | None = None
     clock_ahead_seconds: float | None = None
@@ -35,10 +37,10 @@ _encode = msgspec.json.Encoder().encode
 
 
 class _Group:
-    """The metrics of one type, source and agent, as long as the source has the same active test run."""
+    """The metrics of one type, source and row, as long as the source has the same active test run."""
 
     __slots__ = (
-        *("agent_ids", "clock_ahead_seconds", "count", "fields", "grown", "other", "seconds", "sequence", "size"),
+        *("clock_ahead_seconds", "count", "fields", "grown", "key", "other", "rows", "seconds", "sequence", "size"),
         *("timestamp", "units", "windows"),
     )
 
@@ -50,7 +52,8 @@ class _Group:
     def __init__(self) -> None:
         self.fields: Fields | None = None
         self.other: Any = None  # data that is no object
-        self.agent_ids: tuple[str, ...] = ()
+        self.rows: tuple[str, ...] = ()
+        self.key: tuple[str, ...] = ()
         # What was stated last: a producer states the same in all of its metrics.
         self.units: dict[str, Any] | None = None
         self.windows: dict[str, Any] | None = None
@@ -59,7 +62,7 @@ class _Group:
         self.size = 0
 
     def add(self, data: Any) -> None:
-        """Fold the data of one metric, or the entry of one agent, in."""
+        """Fold the data of one metric, or the entry of one row, in."""
         if type(data) is dict:
             if self.fields is None:
                 self.fields = Fields()
@@ -72,7 +75,7 @@ class _Group:
         """Fold in the metrics of a later group."""
         self.sequence, self.timestamp, self.seconds = later.sequence, later.timestamp, later.seconds
         self.clock_ahead_seconds = later.clock_ahead_seconds
-        self.name_agents(later.agent_ids)
+        self.name_rows(later.key, later.rows)
         self.units, self.windows = later.units or self.units, later.windows or self.windows
         self.count += later.count
         self.other = later.other
@@ -81,10 +84,11 @@ class _Group:
                 self.fields = Fields()
             self.fields.merge(later.fields)
 
-    def name_agents(self, agent_ids: tuple[str, ...]) -> None:
-        """Note which agents the metrics are of."""
-        if self.agent_ids != agent_ids:
-            self.agent_ids = tuple(dict.fromkeys((*self.agent_ids, *agent_ids)))
+    def name_rows(self, key: tuple[str, ...], rows: tuple[str, ...]) -> None:
+        """Note which rows the metrics are of."""
+        self.key = key or self.key
+        if self.rows != rows:
+            self.rows = tuple(dict.fromkeys((*self.rows, *rows)))
 
 
 _Key = tuple[str, str, str | None, str | None]
@@ -110,19 +114,17 @@ class Aggregate:
         document = _decode(body)
         data = document.data
         if adds_sketches and body is not metric.body and b'"sketches"' in metric.body:
-            _add_sketches(data, _decode(metric.body).data)
+            _add_sketches(data, _decode(metric.body).data, document.key)
         # The projection may have left out all agents.
-        agent_ids = () if type(data) is dict and not data.get(AGENTS) else metric.agent_ids
-        entries: list[tuple[str | None, Any]] = [(None, data)]
-        if are_agents(data):
-            entries = [(id_of(entry), entry) for entry in data]
-        for agent_id, entry in entries:
-            key = (metric.metric_type, metric.source, agent_id, document.run)
+        rows = () if type(data) is dict and not data.get(AGENTS) else metric.rows
+        entries = rows_in(data, document.key) or [(None, data)]
+        for row, entry in entries:
+            key = (metric.metric_type, metric.source, row, document.run)
             group = self._groups.pop(key, None) or _Group()
             self._groups[key] = group
             group.sequence, group.timestamp, group.seconds = sequence, document.timestamp, metric.timestamp
             group.clock_ahead_seconds = document.clock_ahead_seconds
-            group.name_agents(agent_ids if agent_id is None else (agent_id,))
+            group.name_rows(metric.key if rows else (), rows if row is None else (row,))
             group.units, group.windows = document.units or group.units, document.windows or group.windows
             group.add(entry)
             self.size -= group.size
@@ -146,8 +148,8 @@ class Aggregate:
             self._groups[key] = mine
 
     def metrics(self, *, keeps_sketches: bool) -> Iterator[tuple[int, Metric]]:
-        """Yield the summary for each type, source and agent, with the sequence of the newest metric in it."""
-        for (metric_type, source, agent_id, run), group in self._groups.items():
+        """Yield the summary for each type, source and row, with the sequence of the newest metric in it."""
+        for (metric_type, source, row, run), group in self._groups.items():
             found = Rendered()
             data, windows = group.other, group.windows
             if group.fields is not None:
@@ -159,9 +161,11 @@ class Aggregate:
                 "metric_type": metric_type,
                 "timestamp": group.timestamp,
                 "source": source,
-                "data": data if agent_id is None else [data],
-                "summary": found.summary,
+                "data": data if row is None else [data],
             }
+            if group.key not in ((), AGENT_KEY):
+                document["key"] = group.key
+            document["summary"] = found.summary
             if group.units:
                 document[UNITS] = group.units
             if windows:
@@ -174,7 +178,7 @@ class Aggregate:
                 document["run"] = run
             yield (
                 group.sequence,
-                Metric(metric_type, source, group.seconds, group.agent_ids, _encode(document)),
+                Metric(metric_type, source, group.seconds, group.rows, _encode(document), group.key),
             )
 
 
@@ -229,12 +233,12 @@ class Interval:
         return self._rendered[first]
 
 
-def _add_sketches(data: Any, whole: Any) -> None:
+def _add_sketches(data: Any, whole: Any, key: tuple[str, ...] | None) -> None:
     """Add the sketches that a filter of fields left out, because the percentiles that it kept need them."""
     if type(data) is dict and type(whole) is dict:
         if SKETCHES in whole:
             data[SKETCHES] = whole[SKETCHES]
-    elif are_agents(data) and are_agents(whole):
-        by_id = agents_by_id(whole)
-        for entry in data:
-            _add_sketches(entry, by_id.get(id_of(entry)))
+        return
+    by_row = dict(rows_in(whole, key))
+    for row, entry in rows_in(data, key):
+        _add_sketches(entry, by_row.get(row), key)

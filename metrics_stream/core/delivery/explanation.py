@@ -5,8 +5,9 @@ The question is tried on a sample metric: the newest one published that fits, or
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import msgspec
@@ -16,10 +17,11 @@ from metrics_stream.core.delivery.selection import DecodedMetric, Selection, com
 from metrics_stream.core.formatting import format_duration, quote
 from metrics_stream.core.metrics.catalogue import Catalogue
 from metrics_stream.core.metrics.encoding import encode_metric
+from metrics_stream.core.metrics.keys import AGENT_ID, AGENT_KEY, agent_row, agents_of
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.metrics.paths import MISSING, look_up
 from metrics_stream.core.metrics.permission import EVERYTHING, Grant, Permit
-from metrics_stream.core.metrics.projection import AGENT_ID, AGENTS, MALFORMED, entries_in
+from metrics_stream.core.metrics.projection import AGENTS, MALFORMED, entries_in
 from metrics_stream.core.protocol.messages import Filters
 
 # The filters in the order in which they are explained, with a noun for people.
@@ -107,7 +109,7 @@ class Explanation(msgspec.Struct, frozen=True):
 
 def fits(metric: Metric, *, source: str, agent_id: str) -> bool:
     """Return whether a metric is of this source and agent; an empty one means any."""
-    return (not source or metric.source == source) and (not agent_id or agent_id in metric.agent_ids)
+    return (not source or metric.source == source) and (not agent_id or agent_row(agent_id) in metric.rows)
 
 
 def holds(body: bytes | None, agent_id: str, path: str) -> bool:
@@ -178,12 +180,24 @@ def _find_or_make_sample(question: Question, situation: Situation) -> Metric:
     entry: dict[str, object] = dict.fromkeys(sorted(names), 0)
     agents = {question.agent_id} if question.agent_id else _join_terms(filters.agent_ids, *(g.agent_ids for g in own))
     data: object = entry
-    if kind.has_entries or question.agent_id:
+    if kind.key and kind.key != AGENT_KEY:
+        terms = {part: [*filters.keys.get(part, ())] for part in kind.key}
+        for term in sorted(term for grant in own for term in grant.keys):
+            terms.get(term.part, []).extend(sorted(term.patterns))
+        data = [{**entry, **row} for row in _sample_rows(terms)]
+    elif kind.key or question.agent_id:
         entries = [{**entry, AGENT_ID: agent_id} for agent_id in sorted(agents) or ["agent"]]
-        data = entries if kind.has_entries else {AGENTS: entries}
+        data = entries if kind.key else {AGENTS: entries}
     sources = _join_terms(filters.sources) or _join_terms(*(g.sources for g in own))
     source = question.source or (newest.source if newest is not None else min(sources, default="any"))
     return encode_metric(kind, data, timestamp=situation.wall_time, source=source, max_bytes=_MOST_SAMPLE_BYTES)
+
+
+def _sample_rows(terms: Mapping[str, Sequence[str]]) -> Iterator[dict[str, str]]:
+    """Yield rows that have patterns as parts of their keys: a pattern matches itself."""
+    count = min(_MOST_SAMPLE_NAMES, max(map(len, terms.values())) or 1)
+    for number in range(count):
+        yield {part: patterns[number % len(patterns)] if patterns else part for part, patterns in terms.items()}
 
 
 def _join_terms(*terms: Iterable[str]) -> set[str]:
@@ -257,7 +271,10 @@ def _describe_grant(grant: Grant, asker: Permit) -> str:
         ("agents", grant.agent_ids, asker.visible_agents),
         ("fields", grant.fields, asker.visible_fields),
     ]
-    return text + "".join(f", only the {noun} {_list_names(terms, shown)}" for noun, terms, shown in narrowed if terms)
+    text += "".join(f", only the {noun} {_list_names(terms, shown)}" for noun, terms, shown in narrowed if terms)
+    for part, patterns in sorted(grant.keys):
+        text += f", only rows with the {part} {_list_names(patterns, partial(asker.visible_values, part))}"
+    return text
 
 
 def _subscription_step(question: Question, selection: Selection) -> Step:
@@ -280,18 +297,24 @@ def _filter_steps(sample: Metric, question: Question, filters: Filters) -> Itera
     for name, noun in FILTER_WORDS.items():
         terms: tuple[str, ...] = getattr(filters, name)
         if terms:
-            lets_through = _is_shown(sample, question, Filters(**{name: terms}), EVERYTHING)
+            own = msgspec.structs.replace(Filters(), **{name: terms})
+            lets_through = _is_shown(sample, question, own, EVERYTHING)
             text = f"It wants only: {_list_names(terms, visible[name])}." + (
                 "" if lets_through else f" {_describe_sample(sample, name, question)}"
             )
             yield Step(f"Filter of {noun}", "yes" if lets_through else "no", text)
+    for part, patterns in filters.keys.items():
+        lets_through = _is_shown(sample, question, Filters(keys={part: patterns}), EVERYTHING)
+        text = f"It wants only rows with: {_list_names(patterns, partial(asker.visible_values, part))}."
+        text += "" if lets_through else " The metric has no such row."
+        yield Step(f"Filter of {part}", "yes" if lets_through else "no", text)
 
 
 def _describe_sample(sample: Metric, name: str, question: Question) -> str:
     if name == "sources":
         return f"The metric is of {_list_names((sample.source,), question.asker.visible_sources)}."
     if name == "agent_ids":
-        agent_ids = (question.agent_id,) if question.agent_id else sample.agent_ids
+        agent_ids = (question.agent_id,) if question.agent_id else agents_of(sample.rows)
         return f"The metric is of {_list_names(agent_ids, question.asker.visible_agents)}."
     return (
         f"That leaves nothing of {quote(question.field)}." if question.field else "That leaves nothing of the metric."
@@ -308,7 +331,7 @@ def _is_shown(sample: Metric, question: Question, filters: Filters, permit: Perm
         body = compile_projection(filters, permit)(DecodedMetric(sample))
     except MALFORMED:
         return False
-    return holds(body, question.agent_id if sample.agent_ids else "", question.field)
+    return holds(body, question.agent_id if sample.rows else "", question.field)
 
 
 def _delivery_step(delivery: Delivery) -> Step:

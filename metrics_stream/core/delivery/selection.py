@@ -6,7 +6,7 @@ decode it, once for all views.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import itemgetter
@@ -19,8 +19,10 @@ from metrics_stream.core.errors import ProtocolError
 from metrics_stream.core.formatting import quote, quote_some
 from metrics_stream.core.metrics.annotations import UNITS, WINDOWS, keep_shown
 from metrics_stream.core.metrics.catalogue import ALL
+from metrics_stream.core.metrics.keys import AGENT_ID, AGENT_KEY, ALLOWED_NAME, agent_row, is_name
 from metrics_stream.core.metrics.metric import MAX_TERM_LENGTH, Metric, RunMetric, name_run
 from metrics_stream.core.metrics.paths import is_covered, names_below
+from metrics_stream.core.metrics.patterns import count_wild
 from metrics_stream.core.metrics.permission import EVERYTHING, Permit
 from metrics_stream.core.metrics.projection import (
     AGENTS,
@@ -38,12 +40,13 @@ from metrics_stream.core.protocol.messages import Filters
 
 
 class _Document(msgspec.Struct, omit_defaults=True):
-    """A metric, or the summary of an interval; all keys behind `data` but `run` name fields by their paths."""
+    """A metric, or the summary of an interval; all keys behind `key` but `run` name fields by their paths."""
 
     metric_type: msgspec.Raw
     timestamp: msgspec.Raw
     source: msgspec.Raw
     data: Data
+    key: tuple[str, ...] | UnsetType = UNSET
     units: Entry | UnsetType = UNSET
     windows: Entry | UnsetType = UNSET
     summary: Entry | UnsetType = UNSET
@@ -56,6 +59,11 @@ _decode_document = msgspec.json.Decoder(_Document).decode
 _encode = msgspec.json.Encoder().encode
 
 _AGENTS = frozenset({AGENTS})
+
+# No key has more parts.
+MAX_PARTS = 20
+# Patterns with `*` are tried one after the other on each row.
+MAX_WILD_TERMS = 100
 
 
 class DecodedMetric:
@@ -78,13 +86,13 @@ class DecodedMetric:
         if type(metric) is RunMetric and not permit.names_run(metric.runs[-1][1]):
             return DecodedMetric(_with_visible_run(metric, permit)).under(permit)
         grants = permit.grants_for(metric.metric_type, metric.source)
-        may_have_others = not metric.agent_ids and may_hold_agents(metric.body)
-        if any(grant.shows_whole(metric.agent_ids, may_have_others=may_have_others) for grant in grants):
+        may_have_others = not metric.rows and may_hold_agents(metric.body)
+        if any(grant.shows_whole(metric.rows, may_have_others=may_have_others) for grant in grants):
             return self
         if not grants:
             return None
-        narrowings = [Narrowing(grant.agent_ids, grant.fields) for grant in grants]
-        data = project(self.document.data, narrowings, has_agents=bool(metric.agent_ids), reads_every_id=True)
+        narrowings = [Narrowing(grant.agent_ids, grant.fields, grant.keys) for grant in grants]
+        data = project(self.document.data, narrowings, key=metric.key if metric.rows else (), reads_every_id=True)
         if not data:
             return None
         names = frozenset[str]().union(*data) if isinstance(data, list) else frozenset(data)
@@ -99,8 +107,8 @@ class DecodedMetric:
             )
 
         body = _encode_part(self.document, data, keeps, fields)
-        agent_ids = tuple(item for item in metric.agent_ids if any(grant.covers_agent(item) for grant in grants))
-        return DecodedMetric(msgspec.structs.replace(metric, agent_ids=agent_ids, body=body))
+        rows = tuple(row for row in metric.rows if any(grant.covers_row(row) for grant in grants))
+        return DecodedMetric(msgspec.structs.replace(metric, rows=rows, body=body))
 
     @cached_property
     def document(self) -> _Document:
@@ -111,11 +119,11 @@ class DecodedMetric:
     def parts(self) -> tuple[bytes, dict[str, bytes], bytes]:
         """The JSON before the fields of an object, each field as JSON, and the JSON behind them.
 
-        Without fields if the metric has agents, its data is no object, a key contains a dot, or something else names
+        Without fields if the metric has rows, its data is no object, a key contains a dot, or something else names
         its fields.
         """
         document = self.document
-        if self.metric.agent_ids or not isinstance(document.data, dict) or _names_fields(document):
+        if self.metric.key or not isinstance(document.data, dict) or _names_fields(document):
             return b"", {}, b""
         if any("." in key for key in document.data):
             return b"", {}, b""
@@ -140,7 +148,7 @@ def _with_visible_run(metric: RunMetric, permit: Permit) -> Metric:
     """Return the metric with the run that was started last of those that the permit shows, or without a run."""
     run = next((run for run, sources in reversed(metric.runs) if permit.names_run(sources)), None)
     body = metric.plain if run is None else name_run(metric.plain, run)
-    return Metric(metric.metric_type, metric.source, metric.timestamp, metric.agent_ids, body)
+    return Metric(metric.metric_type, metric.source, metric.timestamp, metric.rows, body, metric.key)
 
 
 def permitted_metrics(metrics: Iterable[Metric], permit: Permit) -> Iterator[Metric]:
@@ -188,23 +196,43 @@ def expand(asked: Iterable[str], allowed: tuple[str, ...], everything: tuple[str
 
 
 def check_filters(filters: Filters, *, max_terms: int) -> Filters:
-    """Return `filters` sorted and without repetitions; raise ProtocolError if terms are too many or too long."""
-    clean = {}
-    for name in Filters.__struct_fields__:
-        terms: tuple[str, ...] = getattr(filters, name)
-        if len(terms) > max_terms:
+    """Return `filters` sorted and without repetitions; raise ProtocolError if terms are too many or too long.
+
+    Patterns of `keys.agent_id` become those of `agent_ids`.
+    """
+    if len(filters.keys) > MAX_PARTS:
+        message = f"`filters.keys` names {len(filters.keys)} parts of keys; allowed: at most {MAX_PARTS}"
+        raise ProtocolError(ErrorCode.TOO_MANY_TERMS, message)
+    clean = {name: _check_terms(name, getattr(filters, name), max_terms) for name in ("agent_ids", "fields", "sources")}
+    keys = {}
+    for part in sorted(filters.keys):
+        if not is_name(part):
+            message = f"`filters.keys` names the part {quote(part)}; allowed: {ALLOWED_NAME}"
+            raise ProtocolError(ErrorCode.INVALID_MESSAGE, message)
+        if terms := _check_terms(f"keys.{part}", filters.keys[part], max_terms):
+            keys[part] = terms
+    if of_agents := keys.pop(AGENT_ID, ()):
+        clean["agent_ids"] = _check_terms("agent_ids", (*clean["agent_ids"], *of_agents), max_terms)
+    if (count := sum(map(count_wild, [clean["agent_ids"], *keys.values()]))) > MAX_WILD_TERMS:
+        message = f"`filters` has {count} values with `*`; allowed: at most {MAX_WILD_TERMS}"
+        raise ProtocolError(ErrorCode.TOO_MANY_TERMS, message)
+    return Filters(**clean, keys=keys)
+
+
+def _check_terms(name: str, terms: tuple[str, ...], max_terms: int) -> tuple[str, ...]:
+    """Return terms sorted and without repetitions; raise ProtocolError."""
+    if len(terms) > max_terms:
+        raise ProtocolError(
+            ErrorCode.TOO_MANY_TERMS, f"`filters.{name}` names {len(terms)} values; allowed: at most {max_terms}"
+        )
+    for term in terms:
+        if len(term) > MAX_TERM_LENGTH:
             raise ProtocolError(
-                ErrorCode.TOO_MANY_TERMS, f"`filters.{name}` names {len(terms)} values; allowed: at most {max_terms}"
+                ErrorCode.INVALID_MESSAGE,
+                f"`filters.{name}` has the value {quote(term)} with {len(term)} characters; allowed: at most "
+                f"{MAX_TERM_LENGTH}",
             )
-        for term in terms:
-            if len(term) > MAX_TERM_LENGTH:
-                raise ProtocolError(
-                    ErrorCode.INVALID_MESSAGE,
-                    f"`filters.{name}` has the value {quote(term)} with {len(term)} characters; allowed: at most "
-                    f"{MAX_TERM_LENGTH}",
-                )
-        clean[name] = tuple(sorted(set(terms)))
-    return Filters(**clean)
+    return tuple(sorted(set(terms)))
 
 
 def compile_projection(filters: Filters, permit: Permit = EVERYTHING) -> Projection:
@@ -223,14 +251,26 @@ def compile_projection(filters: Filters, permit: Permit = EVERYTHING) -> Project
 def _compile_filters(filters: Filters) -> Projection:
     """Return a callable from a metric to the JSON that filters leave of it, or None.
 
-    `sources` leaves out metrics. `agent_ids` leaves out agents; it does not narrow metrics without agents, nor the
-    fields beside the agents of an object. `fields` keeps what these names cover of the object, or of each agent's
-    entry, whose identity always stays.
+    `sources` leaves out metrics. `agent_ids` and `keys` leave out rows; they do not narrow metrics without rows, nor
+    the fields beside the agents of an object. `fields` keeps what these names cover of the object, or of each row,
+    whose identity always stays.
     """
     sources = frozenset(filters.sources)
-    agent_ids = frozenset(filters.agent_ids)
+    agents = frozenset(map(agent_row, filters.agent_ids))
     fields = frozenset(filters.fields)
-    of_all_agents = (Narrowing(frozenset(), fields),)
+    of_all_rows = (Narrowing(frozenset(), fields),)
+    of_some_rows = (Narrowing(frozenset(filters.agent_ids), fields, filters.terms),)
+    rows, narrows_rows = filters.rows, bool(agents or filters.keys)
+    names_agents = bool(agents) and not count_wild(filters.agent_ids)
+
+    def choose(metric: Metric) -> Collection[str]:
+        """Return the rows of a metric that pass."""
+        if metric.key == AGENT_KEY:
+            if names_agents:
+                return agents.intersection(metric.rows)
+            if not agents:
+                return metric.rows
+        return {row for row in metric.rows if rows.keeps(row)}
 
     def keeps(path: str) -> bool:
         return not fields or is_covered(path, fields)
@@ -243,26 +283,26 @@ def _compile_filters(filters: Filters) -> Projection:
         metric = decoded.metric
         if sources and metric.source not in sources:
             return None
-        narrowings = of_all_agents
-        if agent_ids and metric.agent_ids:
-            wanted = agent_ids.intersection(metric.agent_ids)
-            if not wanted and not may_hold_agents(metric.body):
-                return None  # a list of other agents
+        narrowings = of_all_rows
+        if narrows_rows and metric.rows:
+            wanted = choose(metric)
+            if not wanted and (metric.key != AGENT_KEY or not may_hold_agents(metric.body)):
+                return None  # a list of other rows
             # If all are wanted, the client gets what the producer encoded.
-            if len(wanted) < len(set(metric.agent_ids)):
-                narrowings = (Narrowing(wanted or agent_ids, fields),)
-        if narrowings is of_all_agents and not fields:
+            if len(wanted) < len(set(metric.rows)):
+                narrowings = of_some_rows
+        if narrowings is of_all_rows and not fields:
             return metric.body
         document = decoded.document
         # A permit can have left out all agents that were under a key.
-        has_agents = bool(metric.agent_ids) and (isinstance(document.data, list) or AGENTS in document.data)
-        data = project(document.data, narrowings, has_agents=has_agents, reads_every_id=False)
+        has_rows = bool(metric.rows) and (isinstance(document.data, list) or AGENTS in document.data)
+        data = project(document.data, narrowings, key=metric.key if has_rows else (), reads_every_id=False)
         if not data:
             return None
-        keeps_shown = keeps if narrowings is of_all_agents else keeps_without_agents
+        keeps_shown = keeps if narrowings is of_all_rows else keeps_without_agents
         return _encode_part(document, data, keeps_shown, fields or ALL_FIELDS)
 
-    if fields and not sources and not agent_ids and not any("." in name for name in fields):
+    if fields and not sources and not narrows_rows and not any("." in name for name in fields):
         return _project_fields_first(filters.fields, project_filtered)
     return project_filtered
 

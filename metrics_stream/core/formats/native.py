@@ -22,7 +22,8 @@ from metrics_stream.core.metrics.annotations import UNITS, WINDOWS
 from metrics_stream.core.metrics.catalogue import MetricType
 from metrics_stream.core.metrics.encoding import encode_metric, epoch_seconds
 from metrics_stream.core.metrics.items import rename_data, slug_of
-from metrics_stream.core.metrics.metric import MAX_TERM_LENGTH, Metric
+from metrics_stream.core.metrics.keys import ALLOWED_NAME, agents_of, is_name
+from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.codes import ItemErrorCode, RequestErrorCode
 from metrics_stream.core.protocol.parsing import describe_malformed
 from metrics_stream.core.series.folding import readings
@@ -32,10 +33,7 @@ Format = Literal["json", "ndjson"]
 # The depth of nested objects and lists in the data of one metric; metrics of the catalogue need five.
 MAX_DEPTH = 20
 
-KEYS = ("metric_type", "data", "timestamp", "source", UNITS, WINDOWS)
-
-# Characters that no database stores, and those that break a line of a log.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+KEYS = ("metric_type", "data", "timestamp", "source", UNITS, WINDOWS, "key")
 
 # Integers that do not fit 64 bits: Python can read them, most other programs cannot.
 _LONG_NUMBER = re.compile(rb"\d{19}")
@@ -175,6 +173,10 @@ def read_item(item: Any, terms: Terms, now: float) -> Metric:
         raise ItemError(
             ItemErrorCode.UNKNOWN_METRIC_TYPE, "metric_type", f"unknown metric type {quote(slug)}; allowed: {allowed}"
         )
+    if (key := item.get("key")) is not None and key != list(metric_type.key):
+        allowed = f"{list(metric_type.key)}, or none" if metric_type.key else "none, since its data is an object"
+        message = f"`key` is {quote(key)}; allowed for {metric_type.slug}: {allowed}"
+        raise ItemError(ItemErrorCode.INVALID_ITEM, "key", message)
     source = _source(item.get("source"), terms)
     timestamp = _timestamp(item.get("timestamp"), now)
     if fault := _find_too_deep(item["data"], "data", MAX_DEPTH):
@@ -200,8 +202,8 @@ def read_item(item: Any, terms: Terms, now: float) -> Metric:
     if _LONG_NUMBER.search(metric.body) and (too_large := _find_too_large(item["data"], "data")):
         raise ItemError(ItemErrorCode.INVALID_DATA, *too_large)
     _check_fields(metric.body, terms.max_fields)
-    for agent_id in metric.agent_ids:
-        if not _is_name(agent_id):
+    for agent_id in agents_of(metric.rows):
+        if not is_name(agent_id):
             raise ItemError(ItemErrorCode.INVALID_DATA, "data", f"agent_id is {quote(agent_id)}; {_NAME}")
     return metric
 
@@ -229,7 +231,7 @@ _FIELD_BYTES = 5
 
 
 def _check_fields(body: bytes, allowed: int) -> None:
-    """Raise ItemError if the data of a metric, or an agent in it, has more fields with numbers than are allowed."""
+    """Raise ItemError if the data of a metric, or a row in it, has more fields with numbers than are allowed."""
     if len(body) <= allowed * _FIELD_BYTES:
         return
     count = max((len(values) - values.count(None) for _, _, values in readings(body)), default=0)
@@ -237,19 +239,15 @@ def _check_fields(body: bytes, allowed: int) -> None:
         raise ItemError(
             ItemErrorCode.TOO_MANY_FIELDS,
             "data",
-            f"the data, or an agent in it, has {count:,} numbers; allowed: at most {allowed:,}",
+            f"the data, or a row in it, has {count:,} numbers; allowed: at most {allowed:,}",
         )
 
 
-_NAME = f"it must have 1 to {MAX_TERM_LENGTH} characters, none of them a control character"
-
-
-def _is_name(text: str) -> bool:
-    return 0 < len(text) <= MAX_TERM_LENGTH and not _UNPRINTABLE.search(text)
+_NAME = f"it must have {ALLOWED_NAME}"
 
 
 def _source(given: Any, terms: Terms) -> str:
-    if given is not None and not (isinstance(given, str) and _is_name(given)):
+    if given is not None and not (isinstance(given, str) and is_name(given)):
         raise ItemError(ItemErrorCode.INVALID_SOURCE, "source", f"source is {quote(given)}; {_NAME}")
     source = terms.default_source if given is None else given
     if terms.sources and source not in terms.sources:

@@ -13,9 +13,10 @@ from typing import Any, Literal
 
 import msgspec
 
+from metrics_stream.core.metrics.keys import AGENT_KEY
 from metrics_stream.core.metrics.paths import splits
 
-FieldKind = Literal["gauge", "rate", "counter", "maximum", "percentile", "text", "object"]
+FieldKind = Literal["gauge", "rate", "counter", "maximum", "minimum", "percentile", "text", "object"]
 
 ALL = "all"
 """The word by which a client asks for every metric type that it may see, except those about the service itself."""
@@ -45,13 +46,17 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class MetricType:
-    """A metric type: its slug on the wire, a label for people, and the fields it is known to carry."""
+    """A metric type: its slug on the wire, a label for people, and the fields it is known to carry.
+
+    `data` of a type with a `key` is a list of rows instead of one object. `key` has the names of the parts that tell
+    rows apart, in order; `optional_parts` are those that a row may lack.
+    """
 
     slug: str
     label: str
     fields: tuple[Field, ...] = ()
-    has_entries: bool = False
-    """True when `data` is a list of entries (agents) rather than one object."""
+    key: tuple[str, ...] = ()
+    optional_parts: frozenset[str] = frozenset()
     about_service: bool = False
     """True for metrics about the service itself: `all` does not include them, a client must name the type."""
 
@@ -124,7 +129,7 @@ AGENT = MetricType(
         _ratio("false_positive_rate", "False positives"),
         _ratio("false_negative_rate", "False negatives"),
     ),
-    has_entries=True,
+    key=AGENT_KEY,
 )
 
 
@@ -189,6 +194,50 @@ PRESENTATION = MetricType(
 )
 
 
+REQUEST = MetricType(
+    "request",
+    "Requests",
+    (
+        Field("name", "Name", "", "text", None),
+        Field("method", "Method", "", "text", None),
+        Field("scenario", "Scenario", "", "text", None),
+        Field("group", "Group", "", "text", None),
+        Field("requests_total", "Requests", "count", "counter"),
+        Field("requests_failed", "Failed requests", "count", "counter"),
+        Field("throughput_tps", "Throughput", "tps", "rate"),
+        _ratio("error_rate", "Error rate"),
+        _milliseconds("avg_response_time_ms", "Average response time"),
+        _milliseconds("min_response_time_ms", "Fastest response", "minimum"),
+        _milliseconds("max_response_time_ms", "Slowest response", "maximum"),
+        _milliseconds("p50_response_time_ms", "Response time p50", "percentile"),
+        _milliseconds("p95_response_time_ms", "Response time p95", "percentile"),
+        _milliseconds("p99_response_time_ms", "Response time p99", "percentile"),
+        _milliseconds("response_time_total_ms", "Sum of response times", "counter"),
+        Field("received_bytes_total", "Received", "B", "counter"),
+        Field("users", "Users", "count", "gauge"),
+        Field("status", "Status", "", "text", None),
+        Field("folded_rows", "Rows in (other)", "count", "gauge"),
+    ),
+    key=("name", "method", "scenario", "group"),
+    optional_parts=frozenset({"scenario", "group"}),
+)
+
+
+ERROR = MetricType(
+    "error",
+    "Errors",
+    (
+        Field("name", "Name", "", "text", None),
+        Field("method", "Method", "", "text", None),
+        Field("message", "Message", "", "text", None),
+        Field("occurrences_total", "Occurrences", "count", "counter"),
+        Field("last_at", "Last seen", "", "text", None),
+        Field("folded_rows", "Rows in (other)", "count", "gauge"),
+    ),
+    key=("name", "method", "message"),
+)
+
+
 STREAM = MetricType(
     "stream",
     "Stream health",
@@ -206,6 +255,7 @@ STREAM = MetricType(
         _milliseconds("loop_lag_p99_ms", "Loop lag p99", "percentile"),
         Field("metrics_dropped_per_second", "Dropped", "/s", "rate"),
         Field("gaps_per_second", "Gaps", "/s", "rate"),
+        Field("rows_folded_per_second", "Rows folded into (other)", "/s", "rate"),
         Field("dropped_by_reason", "Dropped by reason", "", "object", None),
         Field("gaps_by_reason", "Gaps by reason", "", "object", None),
         Field("slow_clients_closed", "Closed as slow", "count", "counter"),
@@ -226,7 +276,7 @@ STREAM = MetricType(
 )
 
 
-BUILTIN_TYPES: tuple[MetricType, ...] = (SYSTEM, AGENT, BUSINESS, HERO, PRESENTATION, STREAM)
+BUILTIN_TYPES: tuple[MetricType, ...] = (SYSTEM, AGENT, BUSINESS, HERO, PRESENTATION, REQUEST, ERROR, STREAM)
 
 
 class Catalogue:
@@ -279,7 +329,8 @@ class Catalogue:
             {
                 "slug": item.slug,
                 "label": item.label,
-                "has_entries": item.has_entries,
+                "has_entries": bool(item.key),
+                "key": list(item.key),
                 "fields": [
                     {key: value for key, value in msgspec.to_builtins(field).items() if key != "holds"}
                     for field in item.fields

@@ -6,7 +6,7 @@ converted. NaN and infinities become null.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -18,8 +18,10 @@ from metrics_stream.core.instants import ALLOWED_INSTANTS, read_seconds
 from metrics_stream.core.metrics.annotations import check_annotations
 from metrics_stream.core.metrics.catalogue import MetricType
 from metrics_stream.core.metrics.conversion import NOT_DATA, convert, spread
+from metrics_stream.core.metrics.keys import AGENT_KEY, agent_row
 from metrics_stream.core.metrics.metric import MAX_TERM_LENGTH, Metric
 from metrics_stream.core.metrics.projection import agent_ids_in
+from metrics_stream.core.metrics.rows import abbreviate, read_rows
 from metrics_stream.core.metrics.time_bounds import check_time
 
 
@@ -40,15 +42,22 @@ def encode_metric(
     if not source or len(source) > MAX_TERM_LENGTH:
         raise MetricError(f"source is {quote(source)}; it must have 1 to {MAX_TERM_LENGTH} characters")
     body = encode_value(data)
-    if metric_type.has_entries and body.startswith(b"{"):
-        body = b"[%b]" % body  # a producer may pass one agent without a list
-    agent_ids = agent_ids_in(body)
-    _check_shape(metric_type, body, agent_ids)
+    key = metric_type.key
+    if key and body.startswith(b"{"):
+        body = b"[%b]" % body  # a producer may pass one row without a list
+    if key:
+        body, rows = read_rows(metric_type, body)
+    elif not body.startswith(b"{"):
+        raise MetricError(f"{metric_type.slug}: data must be an object, got {abbreviate(body)}")
+    else:
+        rows = tuple(map(agent_row, agent_ids_in(body)))
+        key = AGENT_KEY if rows else ()
     document = {
         "metric_type": metric_type.slug,
         "timestamp": format_timestamp(timestamp),
         "source": source,
         "data": msgspec.Raw(body),
+        **({} if key in _UNSTATED_KEYS else {"key": key}),
         **check_annotations(units, windows),
     }
     try:
@@ -59,24 +68,27 @@ def encode_metric(
         raise MetricTooBigError(
             f"{metric_type.slug}: the metric has {len(encoded)} bytes as JSON; allowed: {max_bytes}"
         )
-    return Metric(metric_type.slug, source, timestamp, agent_ids, encoded)
+    return Metric(metric_type.slug, source, timestamp, rows, encoded, key)
 
 
-def _check_shape(metric_type: MetricType, body: bytes, agent_ids: tuple[str, ...]) -> None:
-    if body.startswith(b"{") and not metric_type.has_entries:
-        return
-    if metric_type.has_entries:
-        if body != b"[]" and not agent_ids:
-            raise MetricError(
-                f"{metric_type.slug}: data must be a list of objects with an `agent_id`, got {_abbreviate(body)}"
-            )
-        return
-    raise MetricError(f"{metric_type.slug}: data must be an object, got {_abbreviate(body)}")
+def encode_metrics(metric_type: MetricType, data: Any, **beside: Any) -> list[Metric]:
+    """Return `data` as one metric, or the rows of a large set as several of at most `max_bytes`, in order.
+
+    The arguments and errors are those of `encode_metric`.
+    """
+    try:
+        return [encode_metric(metric_type, data, **beside)]
+    except MetricTooBigError:
+        # A set that was an iterator is used up.
+        rows = msgspec.json.decode(encode_value(data)) if metric_type.key and isinstance(data, Collection) else ()
+        if not isinstance(rows, list) or len(rows) < 2:
+            raise
+    half = len(rows) // 2
+    return [metric for part in (rows[:half], rows[half:]) for metric in encode_metrics(metric_type, part, **beside)]
 
 
-def _abbreviate(body: bytes) -> str:
-    text = body[:80].decode(errors="replace")
-    return text if len(body) <= 80 else text + "…"
+# Readers know these without being told.
+_UNSTATED_KEYS = ((), AGENT_KEY)
 
 
 def encode_value(data: Any) -> bytes:

@@ -13,21 +13,23 @@ LEAST_METRIC_BYTES = 4_096
 class Metric(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One published metric. Its producer encodes it once; clients that get it whole get these bytes.
 
-    `timestamp` is in seconds since the epoch, UTC. `agent_ids` are the agents in the data, so that a filter can often
-    decide without decoding. `body` is the JSON object that clients get: `{"metric_type", "timestamp", "source",
-    "data"}`, and behind them `units` and `windows` where the producer states them (`annotations.py`).
+    `timestamp` is in seconds since the epoch, UTC. `rows` are the rows in the data, as `keys.py` writes them, so that
+    a filter can often decide without decoding; `key` names the parts of their keys. `body` is the JSON object that
+    clients get: `{"metric_type", "timestamp", "source", "data"}`, behind them `key` for rows that are no agents, and
+    `units` and `windows` where the producer states them (`annotations.py`).
     """
 
     metric_type: str
     source: str
     timestamp: float
-    agent_ids: tuple[str, ...]
+    rows: tuple[str, ...]
     body: bytes
+    key: tuple[str, ...] = ()
 
     @property
-    def key(self) -> tuple[str, str, tuple[str, ...]]:
-        """Type, source and agents: mode `latest` and the share of a slow client keep the newest metric of each key."""
-        return (self.metric_type, self.source, self.agent_ids)
+    def kind(self) -> tuple[str, str, tuple[str, ...]]:
+        """Type, source and rows: mode `latest` and the share of a slow client keep the newest metric of each kind."""
+        return (self.metric_type, self.source, self.rows)
 
 
 class RunMetric(Metric, frozen=True, array_like=True, gc=False):

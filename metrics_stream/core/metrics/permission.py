@@ -6,10 +6,12 @@ permits never share a frame.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from metrics_stream.core.metrics.keys import AGENT_ID, RowTest, Terms, row_test
 from metrics_stream.core.metrics.paths import common_names, is_covered
+from metrics_stream.core.metrics.patterns import covers, covers_all, overlap
 
 _NONE: frozenset[str] = frozenset()
 
@@ -19,39 +21,54 @@ NO_AGENT = "\0"
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """Access to metric types, narrowed to sources, agents and fields; an empty set of the three narrows nothing.
+    """Access to metric types, narrowed to sources, rows and fields; an empty set narrows nothing.
 
-    As in a client's filters, `agent_ids` do not narrow metrics without agents, and `fields` are names of fields of the
-    object or of each agent's entry, which cover what is below them.
+    As in a client's filters, `agent_ids` and `keys` are patterns that do not narrow metrics without rows, and `fields`
+    are names of fields of the object or of each row, which cover what is below them. Of several terms on one part, all
+    must match.
     """
 
     metric_types: frozenset[str]
     sources: frozenset[str] = _NONE
     agent_ids: frozenset[str] = _NONE
     fields: frozenset[str] = _NONE
+    keys: frozenset[Terms] = frozenset()
+
+    @property
+    def rows(self) -> RowTest:
+        """The test of the rows that it shows."""
+        return row_test(self.agent_ids, self.keys)
+
+    @property
+    def terms(self) -> frozenset[Terms]:
+        """The terms on parts of keys, those on the ids of agents among them."""
+        return self.keys | {Terms(AGENT_ID, self.agent_ids)} if self.agent_ids else self.keys
 
     def covers(self, metric_type: str, source: str) -> bool:
         """Return whether the grant shows anything of metrics of this type and source."""
         return metric_type in self.metric_types and (not self.sources or source in self.sources)
 
-    def covers_agent(self, agent_id: str | None) -> bool:
-        """Return whether the grant shows anything of an agent; None stands for data that belongs to no agent."""
-        return agent_id is None or not self.agent_ids or agent_id in self.agent_ids
+    def covers_row(self, row: str | None) -> bool:
+        """Return whether the grant shows anything of a row; None stands for data that belongs to no row."""
+        return self.rows.keeps(row)
 
-    def shows_whole(self, agent_ids: Collection[str], *, may_have_others: bool) -> bool:
-        """Return whether the grant shows all of a metric that it covers and that has these agents.
+    def shows_whole(self, rows: Collection[str], *, may_have_others: bool) -> bool:
+        """Return whether the grant shows all of a metric that it covers and that has these rows.
 
-        `may_have_others` means that the body can hold agents which `agent_ids` do not name, because they are malformed.
+        `may_have_others` means that the body can hold agents which `rows` do not name, because they are malformed.
         """
-        is_theirs = not may_have_others and self.agent_ids.issuperset(agent_ids)
-        return not self.fields and (not self.agent_ids or is_theirs)
+        if self.fields:
+            return False
+        if not self.agent_ids and not self.keys:
+            return True
+        return not may_have_others and all(map(self.rows.keeps, rows))
 
     def includes(self, other: Grant) -> bool:
         """Return whether the grant shows everything that another grant shows."""
-        pairs = ((self.sources, other.sources), (self.agent_ids, other.agent_ids))
         return (
             self.metric_types.issuperset(other.metric_types)
-            and all(not mine or (theirs and mine.issuperset(theirs)) for mine, theirs in pairs)
+            and (not self.sources or (bool(other.sources) and self.sources.issuperset(other.sources)))
+            and all(any(_includes(mine, theirs) for theirs in other.terms) for mine in self.terms)
             and (
                 not self.fields or (bool(other.fields) and all(is_covered(name, self.fields) for name in other.fields))
             )
@@ -65,14 +82,33 @@ class Grant:
         fields = (common_names(self.fields, other.fields) or None) if both else self.fields or other.fields
         if not metric_types or sources is None or fields is None:
             return None
-        agent_ids = _overlap(self.agent_ids, other.agent_ids)
-        # Without a common agent, metrics without agents remain.
-        return Grant(metric_types, sources, frozenset({NO_AGENT}) if agent_ids is None else agent_ids, fields)
+        # Without a common row, metrics without rows remain.
+        agent_ids, keys = _join_terms([*self.terms, *other.terms])
+        return Grant(metric_types, sources, agent_ids, fields, keys)
 
 
 def _overlap(mine: frozenset[str], theirs: frozenset[str]) -> frozenset[str] | None:
     """Return what two narrowings have in common, where an empty one narrows nothing; None if that is nothing."""
     return (mine & theirs or None) if mine and theirs else mine or theirs
+
+
+def _includes(mine: Terms, theirs: Terms) -> bool:
+    return mine.part == theirs.part and covers_all(mine.patterns, theirs.patterns)
+
+
+def _join_terms(terms: Iterable[Terms]) -> tuple[frozenset[str], frozenset[Terms]]:
+    """Return the patterns of agents, and the other terms, of what all of the terms match."""
+    joined: list[Terms] = []
+    for term in sorted(set(terms), key=lambda item: (item.part, sorted(item.patterns))):
+        if joined and joined[-1].part == term.part:
+            common = overlap(joined[-1].patterns, term.patterns)
+            if common is not None:
+                joined[-1] = Terms(term.part, common)
+                continue
+        joined.append(term)
+    of_agents = next((item for item in joined if item.part == AGENT_ID), None)
+    agent_ids = _NONE if of_agents is None else of_agents.patterns or frozenset({NO_AGENT})
+    return agent_ids, frozenset(item for item in joined if item is not of_agents)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +157,31 @@ class Permit:
 
     def visible_sources(self, sources: Iterable[str]) -> list[str]:
         """Return those of the sources of which anything may be visible."""
-        return [item for item in sources if self._covers(lambda grant: grant.sources, item)]
+        return [
+            item
+            for item in sources
+            if self.grants is None or any(not grant.sources or item in grant.sources for grant in self.grants)
+        ]
 
     def visible_agents(self, agent_ids: Iterable[str]) -> list[str]:
-        """Return those of the agents of which anything may be visible."""
-        return [item for item in agent_ids if self._covers(lambda grant: grant.agent_ids, item)]
+        """Return those of the agents, or patterns of their ids, of which anything may be visible."""
+        return self.visible_values(AGENT_ID, agent_ids)
+
+    def visible_values(self, part: str, patterns: Iterable[str]) -> list[str]:
+        """Return those patterns of a part of a key of which everything may be visible in rows of one grant."""
+        return [
+            item
+            for item in patterns
+            if self.grants is None
+            or any(
+                all(covers(term.patterns, item) for term in grant.terms if term.part == part) for grant in self.grants
+            )
+        ]
+
+    def visible_keys(self, keys: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+        """Return the visible patterns by part, without parts of which no pattern is visible."""
+        shown = {part: self.visible_values(part, patterns) for part, patterns in keys.items()}
+        return {part: patterns for part, patterns in shown.items() if patterns}
 
     def visible_fields(self, fields: Iterable[str], metric_type: str | None = None) -> list[str]:
         """Return those of the fields of which anything may be visible, in metrics of one type or of any."""
@@ -140,9 +196,6 @@ class Permit:
             )
         ]
 
-    def _covers(self, narrowing: Callable[[Grant], frozenset[str]], name: str) -> bool:
-        return self.grants is None or any(not narrowing(grant) or name in narrowing(grant) for grant in self.grants)
-
     def metric_types(self, known: Iterable[str]) -> tuple[str, ...]:
         """Return the metric types that are at least partly visible, in the order of `known`."""
         if self.grants is None:
@@ -150,12 +203,12 @@ class Permit:
         seen = frozenset[str]().union(*(grant.metric_types for grant in self.grants))
         return tuple(item for item in known if item in seen)
 
-    def shows(self, metric_type: str, source: str, agent_id: str | None, path: str) -> bool:
+    def shows(self, metric_type: str, source: str, row: str | None, path: str) -> bool:
         """Return whether the series of one field is visible; `path` names it."""
         if self.grants is None:
             return True
         return any(
-            grant.covers_agent(agent_id) and (not grant.fields or is_covered(path, grant.fields))
+            grant.covers_row(row) and (not grant.fields or is_covered(path, grant.fields))
             for grant in self.grants_for(metric_type, source)
         )
 

@@ -1,8 +1,8 @@
-"""The shape of agent data, and the projection of a metric's data onto the agents and fields that may be shown.
+"""The shape of rows, and the projection of a metric's data onto the rows and fields that may be shown.
 
-A metric's data is an object, or a list of agents. An agent is an object with an `agent_id`. An object can hold agents
-under the key `agents`: in a list, or in an object that is keyed by their ids. Filters and grants use the same
-projection; for grants it is a security boundary.
+A metric's data is an object, or a list of rows. A row is an object with the parts of its key: an agent has an
+`agent_id`. An object can hold agents under the key `agents`: in a list, or in an object that is keyed by their ids.
+Filters and grants use the same projection; for grants it is a security boundary.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from metrics_stream.core.metrics.keys import AGENT_ID, AGENT_KEY, RowTest, Terms, agent_row, row_in, row_test, text_of
 from metrics_stream.core.metrics.paths import is_covered, names_below
+from metrics_stream.core.metrics.patterns import Match
 
 AGENTS = "agents"
-AGENT_ID = "agent_id"
 
 # These fields tell an agent from its neighbours; they stay in every part of it.
 IDENTITY_FIELDS = frozenset({AGENT_ID, "agent_name"})
 
-# Reading the data of a body raises one of these if the body is no metric, or its agents are not those in `agent_ids`.
+# Reading the data of a body raises one of these if the body is no metric, or its rows are not those in `rows`.
 # Only a producer that does not use the helper can publish such a body.
 MALFORMED = (msgspec.DecodeError, KeyError, RecursionError)
 
@@ -62,15 +63,16 @@ def agent_ids_in(data: bytes) -> tuple[str, ...]:
     return tuple(agents) if isinstance(agents, dict) else tuple(str(agent.agent_id) for agent in agents)
 
 
-# --- decoded data: the agents one by one ---
+# --- decoded data: the rows one by one ---
 
 
 class _Body(msgspec.Struct, gc=False):
     data: Any
+    key: tuple[str, ...] = AGENT_KEY
 
 
 decode_body = msgspec.json.Decoder(_Body).decode
-"""Return an object whose `data` is the decoded data of a metric; raise one of MALFORMED."""
+"""Return an object with the decoded `data` of a metric, and the `key` of its rows; raise one of MALFORMED."""
 
 
 def entries_in(agents: Any) -> Iterator[tuple[str | None, Row]]:
@@ -85,11 +87,13 @@ def entries_in(agents: Any) -> Iterator[tuple[str | None, Row]]:
                 yield id_of(entry) if AGENT_ID in entry else None, entry
 
 
-def split_agents(data: Any) -> list[tuple[str | None, Row]]:
-    """Return the object without its agents, with None, and the entry of each agent with its id; skip anything else.
+def split_rows(data: Any, key: tuple[str, ...] = AGENT_KEY) -> list[tuple[str | None, Row]]:
+    """Return the object without its agents, with None, and each row with its text; skip anything else.
 
-    Removes `agents` from `data`, and `agent_id` from the entries.
+    Removes `agents` from `data`, and the parts of the key from the rows.
     """
+    if key != AGENT_KEY and type(data) is list:
+        return [(row, entry) for entry in data if type(entry) is dict and (row := _take_row(entry, key))]
     parts: list[tuple[str | None, Row]] = []
     agents = data
     if type(data) is dict:
@@ -98,8 +102,23 @@ def split_agents(data: Any) -> list[tuple[str | None, Row]]:
     for agent_id, entry in entries_in(agents):
         if agent_id is not None:
             entry.pop(AGENT_ID, None)
-            parts.append((agent_id, entry))
+            parts.append((agent_row(agent_id), entry))
     return parts
+
+
+def _take_row(entry: Row, key: tuple[str, ...]) -> str:
+    row = row_in(entry, key)
+    for part in key:
+        entry.pop(part, None)
+    return row
+
+
+def rows_in(data: Any, key: tuple[str, ...] | None) -> list[tuple[str | None, Row]]:
+    """Return the rows of a list of rows with their texts; empty for any other data. Without a key they are agents."""
+    if key is not None and key != AGENT_KEY:
+        is_list = type(data) is list and all(type(entry) is dict for entry in data)
+        return [(row_in(entry, key), entry) for entry in data] if is_list else []
+    return [(agent_row(id_of(entry)), entry) for entry in data] if are_agents(data) else []
 
 
 def id_of(entry: Row) -> str:
@@ -125,10 +144,19 @@ def agents_by_id(agents: list[Row]) -> dict[str, Row]:
 
 
 class Narrowing(NamedTuple):
-    """The agents to show, and the fields of each; an empty set means all."""
+    """The rows to show, and the fields of each: patterns of the ids of agents, and terms on parts of other keys.
+
+    An empty set means all.
+    """
 
     agent_ids: frozenset[str]
     fields: frozenset[str]
+    keys: frozenset[Terms] = frozenset()
+
+    @property
+    def rows(self) -> RowTest:
+        """The test of its rows."""
+        return row_test(self.agent_ids, self.keys)
 
 
 _NO_FIELDS: frozenset[str] = frozenset()
@@ -142,17 +170,20 @@ _decode_id = msgspec.json.Decoder(str | int | float | bool | None).decode
 _encode = msgspec.json.Encoder().encode
 
 
-def project(data: Data, narrowings: Sequence[Narrowing], *, has_agents: bool, reads_every_id: bool) -> Data:
+def project(data: Data, narrowings: Sequence[Narrowing], *, key: tuple[str, ...], reads_every_id: bool) -> Data:
     """Return what at least one of the narrowings shows of a metric's data; empty when that is nothing.
 
-    `fields` names fields of the object, or of each agent's entry, which keeps its identity; paths.py says what a name
-    covers. If it names `agents` itself, the entries under this key are shown whole. `agent_ids` do not narrow an object
-    without agents; but a list or an object that it has under `agents` is shown only by a narrowing for all agents. Of
-    an object with agents of which none is shown, the other fields stay, and beside them `agents` without entries unless
-    the fields leave it out. With
-    `reads_every_id` an agent without an id raises one of MALFORMED even if all agents are shown.
+    `key` is that of its rows, empty if it has none. `fields` names fields of the object, or of each row, which keeps
+    its identity; paths.py says what a name covers. If it names `agents` itself, the entries under this key are shown
+    whole. `agent_ids` do not narrow an object without agents; but a list or an object that it has under `agents` is
+    shown only by a narrowing for all agents. Of an object with agents of which none is shown, the other fields stay,
+    and beside them `agents` without entries unless the fields leave it out. With `reads_every_id` an
+    agent without an id raises one of MALFORMED even if all agents are shown.
     """
+    has_agents = key == AGENT_KEY
     if isinstance(data, list):
+        if key and not has_agents:
+            return _project_rows(data, narrowings, key)
         return _project_list(data, narrowings, reads_ids=has_agents and (reads_every_id or _names_agents(narrowings)))
     fields = join_fields(narrowings)
     shown = dict(data) if fields is ALL_FIELDS else _pick_fields(data, fields)
@@ -184,7 +215,7 @@ def names_in(data: Data) -> frozenset[str]:
 
 
 def _project_agents(raw: msgspec.Raw, narrowings: Sequence[Narrowing], *, reads_every_id: bool) -> msgspec.Raw | None:
-    narrowings = [Narrowing(item.agent_ids, _NO_FIELDS) if AGENTS in item.fields else item for item in narrowings]
+    narrowings = [item._replace(fields=_NO_FIELDS) if AGENTS in item.fields else item for item in narrowings]
     agents = _decode_agents(raw)
     shown: list[Entry] | dict[str, Entry]
     if isinstance(agents, list):
@@ -208,10 +239,35 @@ def _project_list(entries: list[Entry], narrowings: Sequence[Narrowing], *, read
                 if (part := _pick(entry, _fields_of_agent(narrowings, str(_decode_id(entry[AGENT_ID])))))
             ]
         # Filters, and most permits, are one narrowing: look up its fields once instead of for each agent.
-        agent_ids = narrowings[0].agent_ids
-        entries = [entry for entry in entries if str(_decode_id(entry[AGENT_ID])) in agent_ids or not agent_ids]
+        test = narrowings[0].rows.agent
+        entries = [entry for entry in entries if test is None or test(str(_decode_id(entry[AGENT_ID])))]
     fields = join_fields(narrowings)
     return [part for entry in entries if (part := _pick(entry, fields))]
+
+
+def _project_rows(entries: list[Entry], narrowings: Sequence[Narrowing], key: tuple[str, ...]) -> list[Entry]:
+    identity = frozenset(key)
+    tested = [(item.rows.tests_for(key), item) for item in narrowings]
+    if len(tested) == 1 or not any(tests for tests, _ in tested):
+        # Filters, and most permits, are one narrowing: look up its fields once instead of for each row.
+        tests, fields = tested[0][0], join_fields(narrowings)
+        rows = [entry for entry in entries if _passes(entry, tests, identity)] if tests else entries
+        return [part for entry in rows if (part := _pick(entry, fields, identity))]
+    shown = []
+    for entry in entries:
+        fields = join_fields([item for tests, item in tested if _passes(entry, tests, identity)])
+        if part := _pick(entry, fields, identity):
+            shown.append(part)
+    return shown
+
+
+def _passes(entry: Entry, tests: Iterable[tuple[str, Match]], key: frozenset[str]) -> bool:
+    """Return whether the parts of a row's key pass; a part that the row or its key lacks is an empty text."""
+    for part, test in tests:
+        value = text_of(_decode_id(entry[part])) if part in entry and part in key else ""
+        if not test(value):
+            return False
+    return True
 
 
 def _project_keyed(agents: dict[str, Entry], narrowings: Sequence[Narrowing]) -> dict[str, Entry]:
@@ -221,22 +277,22 @@ def _project_keyed(agents: dict[str, Entry], narrowings: Sequence[Narrowing]) ->
             for agent_id, entry in agents.items()
             if (part := _pick(entry, _fields_of_agent(narrowings, agent_id)))
         }
-    agent_ids, fields = narrowings[0].agent_ids, join_fields(narrowings)
+    test, fields = narrowings[0].rows.agent, join_fields(narrowings)
     return {
         agent_id: part
         for agent_id, entry in agents.items()
-        if (agent_id in agent_ids or not agent_ids) and (part := _pick(entry, fields))
+        if (test is None or test(agent_id)) and (part := _pick(entry, fields))
     }
 
 
-def _pick(entry: Entry, fields: frozenset[str]) -> Entry:
-    """Return the fields of an agent's entry and its identity; empty when it has none of the fields."""
+def _pick(entry: Entry, fields: frozenset[str], identity: frozenset[str] = IDENTITY_FIELDS) -> Entry:
+    """Return the fields of a row and its identity; empty when it has none of the fields."""
     if fields is ALL_FIELDS:
         return entry
     shown = _pick_fields(entry, fields)
     if not shown:
         return {}
-    return {key: shown.get(key, value) for key, value in entry.items() if key in shown or key in IDENTITY_FIELDS}
+    return {key: shown.get(key, value) for key, value in entry.items() if key in shown or key in identity}
 
 
 def _pick_fields(entry: Entry, fields: frozenset[str]) -> Entry:
@@ -252,7 +308,8 @@ def _pick_fields(entry: Entry, fields: frozenset[str]) -> Entry:
 
 def _fields_of_agent(narrowings: Sequence[Narrowing], agent_id: str) -> frozenset[str]:
     """Return the fields that the narrowings show of an agent."""
-    return join_fields([item for item in narrowings if not item.agent_ids or agent_id in item.agent_ids])
+    tested = ((item, item.rows.agent) for item in narrowings)
+    return join_fields([item for item, test in tested if test is None or test(agent_id)])
 
 
 def join_fields(narrowings: Sequence[Narrowing]) -> frozenset[str]:
@@ -266,10 +323,10 @@ def join_fields(narrowings: Sequence[Narrowing]) -> frozenset[str]:
 
 def _names_agents(narrowings: Iterable[Narrowing]) -> bool:
     for item in narrowings:  # noqa: SIM110  for one narrowing any() takes five times as long
-        if item.agent_ids:
+        if item.agent_ids or (item.keys and item.rows.agent is not None):
             return True
     return False
 
 
 def _shows_all_agents_whole(narrowings: Iterable[Narrowing]) -> bool:
-    return any(not item.agent_ids and (not item.fields or AGENTS in item.fields) for item in narrowings)
+    return any(item.rows.agent is None and (not item.fields or AGENTS in item.fields) for item in narrowings)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from metrics_stream.core.errors import SketchError
 from metrics_stream.core.metrics.catalogue import BUILTIN_TYPES, FieldKind
@@ -26,11 +26,9 @@ BIN_BYTES = 16
 # Of objects nested deeper only the last value is kept. No metric that people read is nested this deep.
 MAX_SUMMARISED_DEPTH = 8
 
-NaturalKind = FieldKind | Literal["minimum"]
-
 # The kinds of fields that the catalogue does not know, by their names: the first rule that fits, else gauge. What names
 # a percentile is none of them.
-_NAME_RULES: tuple[tuple[NaturalKind, re.Pattern[str]], ...] = (
+_NAME_RULES: tuple[tuple[FieldKind, re.Pattern[str]], ...] = (
     ("maximum", re.compile(r"max(_.+)?|.+_max|peak_.+|.+_peak")),
     ("minimum", re.compile(r"min(_.+)?|.+_min")),
     ("counter", re.compile(r"total(_.+)?|.+_total|count(_.+)?|.+_count")),
@@ -39,7 +37,7 @@ _KINDS = {field.name: field.kind for metric_type in BUILTIN_TYPES for field in m
 
 
 @lru_cache(maxsize=10_000)
-def kind_of(path: str) -> NaturalKind:
+def kind_of(path: str) -> FieldKind:
     """Return the kind of the field at a dotted path: the catalogue's, else the one that its name gives.
 
     All types of the catalogue agree on the kind of a field.

@@ -6,7 +6,7 @@ import msgspec
 
 
 class Series(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One field of one source (and agent) over time: columns with an entry for each bucket that has a value.
+    """One field of one source (and row) over time: columns with an entry for each bucket that has a value.
 
     Without `min` and `max` both equal `last` in every bucket. `percentile` is set for a percentile whose buckets hold
     several values: the percentile of all measured values, or with `is_worst` the worst one. `nulls` are buckets without
@@ -26,6 +26,8 @@ class Series(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     unit: str | None = None
     window_seconds: float | None = None
     agent_id: str | None = None
+    key: dict[str, str] | None = None
+    """The parts of the key of a row that is no agent."""
 
 
 class SourceConflict(msgspec.Struct, frozen=True, kw_only=True):

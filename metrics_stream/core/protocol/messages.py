@@ -26,6 +26,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from metrics_stream.core.canary import BusState
+from metrics_stream.core.metrics.keys import RowTest, Terms, row_test
 from metrics_stream.core.protocol.codes import ErrorCode, GapReason
 from metrics_stream.core.protocol.message_parts import Series, SourceConflict
 
@@ -85,11 +86,28 @@ class Unsubscribe(ClientMessage, frozen=True, tag="unsubscribe"):
 
 
 class Filters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The filters of a client; an empty list does not filter."""
+    """The filters of a client; an empty list does not filter.
+
+    `keys` are patterns by part of the key of rows; those of `agent_id` stand in `agent_ids`.
+    """
 
     agent_ids: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
+    keys: dict[str, tuple[str, ...]] = {}
+
+    def __hash__(self) -> int:
+        return hash((self.agent_ids, self.fields, self.sources, frozenset(self.keys.items())))
+
+    @property
+    def terms(self) -> frozenset[Terms]:
+        """The terms on parts of keys, without those on the ids of agents."""
+        return frozenset(Terms(part, frozenset(patterns)) for part, patterns in self.keys.items() if patterns)
+
+    @property
+    def rows(self) -> RowTest:
+        """The test of the rows that pass."""
+        return row_test(frozenset(self.agent_ids), self.terms)
 
 
 class SetFilters(ClientMessage, frozen=True, tag="set_filters"):

@@ -97,8 +97,8 @@ def tag_runs(batch: HistoryBatch, sources_of: SourcesOf = _unknown) -> list[Metr
 
 def _tag(metric: Metric, runs: tuple[tuple[str, frozenset[str] | None], ...]) -> Metric:
     plain = metric.body
-    fields = (metric.metric_type, metric.source, metric.timestamp, metric.agent_ids)
-    return RunMetric(*fields, name_run(plain, runs[-1][0]), runs, plain)
+    fields = (metric.metric_type, metric.source, metric.timestamp, metric.rows)
+    return RunMetric(*fields, name_run(plain, runs[-1][0]), metric.key, runs, plain)
 
 
 def tag_run(metric: Metric, run: str) -> Metric:

@@ -1,8 +1,8 @@
 """Series over time as columns: merge and downsample them.
 
-A series is one field of one metric type, source and agent. A field is a dotted path below `data`, or below an agent's
-entry. Each bucket has count, minimum, maximum, sum and last value, so that buckets can be joined to wider ones without
-losing a peak. Instants are in seconds since 1970; bucket b begins at b times its width.
+A series is one field of one metric type, source and row. A field is a dotted path below `data`, or below a row. Each
+bucket has count, minimum, maximum, sum and last value, so that buckets can be joined to wider ones without losing a
+peak. Instants are in seconds since 1970; bucket b begins at b times its width.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from metrics_stream.core.series.sketch_columns import SketchColumns
 
 
 class SeriesKey(NamedTuple):
-    """The origin of a series; `agent_id` is None for numbers that belong to no agent."""
+    """The origin of a series; `row` is None for numbers that belong to no row, else the text of `keys.py`."""
 
     metric_type: str
     source: str
-    agent_id: str | None
+    row: str | None
 
 
 class SeriesColumns(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -42,7 +42,7 @@ class SeriesColumns(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     metric_type: str
     source: str
-    agent_id: str | None
+    row: str | None
     field: str
     starts_at: float
     bucket_seconds: float
@@ -61,7 +61,7 @@ class SeriesColumns(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 def permitted_series(series: Iterable[SeriesColumns], permit: Permit) -> list[SeriesColumns]:
     """Return the series that a permit shows."""
-    return [item for item in series if permit.shows(item.metric_type, item.source, item.agent_id, item.field)]
+    return [item for item in series if permit.shows(item.metric_type, item.source, item.row, item.field)]
 
 
 class Grid(NamedTuple):
@@ -288,7 +288,7 @@ def downsample(
         yield SeriesColumns(
             metric_type=key.metric_type,
             source=key.source,
-            agent_id=key.agent_id,
+            row=key.row,
             field=field,
             starts_at=grid.first * grid.factor * bucket_seconds,
             bucket_seconds=grid.factor * bucket_seconds,

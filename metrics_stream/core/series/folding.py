@@ -1,6 +1,6 @@
 """Fold every number in metrics into columns, in buckets of time.
 
-Numbers are found in objects at any depth, under dotted paths, and in the entries of agents. Other lists, texts and
+Numbers are found in objects at any depth, under dotted paths, and in rows. Other lists, texts and
 booleans are left out, because no chart can draw them. A null where numbers were before ends a line.
 """
 
@@ -20,7 +20,7 @@ from metrics_stream.core.metrics.annotations import (
 )
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.metrics.paths import look_up
-from metrics_stream.core.metrics.projection import AGENTS, MALFORMED, decode_body, split_agents
+from metrics_stream.core.metrics.projection import AGENTS, MALFORMED, decode_body, split_rows
 from metrics_stream.core.metrics.summaries import SKETCHES
 from metrics_stream.core.protocol.messages import Filters
 from metrics_stream.core.series.columns import Column, SeriesColumns, SeriesKey, downsample, make_grid
@@ -35,21 +35,22 @@ MAX_LEFT_OUT = 1_000
 NO_FILTERS = Filters()
 
 Reading = tuple[str | None, tuple[str, ...], tuple[float | None, ...]]
-"""The agent, or None; the fields; the value of each field, None for null."""
+"""The row, or None; the fields; the value of each field, None for null."""
 
 
 _NUMBERS = frozenset({int, float, NoneType})
 
 
 def readings(body: bytes) -> list[Reading]:
-    """Return the numbers and nulls in the body of a metric, separately for each agent."""
+    """Return the numbers and nulls in the body of a metric, separately for each row."""
     try:
-        data = decode_body(body).data
+        decoded = decode_body(body)
     except MALFORMED:
         return []
+    data = decoded.data
     if type(data) is dict and AGENTS not in data:  # most metrics; the fold runs for each one
         return [(None, *_numbers(data))]
-    return [(agent_id, *_numbers(entry)) for agent_id, entry in split_agents(data)]
+    return [(row, *_numbers(entry)) for row, entry in split_rows(data, decoded.key)]
 
 
 def has_numbers(values: Iterable[float | None]) -> bool:
@@ -86,11 +87,11 @@ def _collect(data: dict[str, Any], prefix: str, fields: list[str], numbers: list
 
 
 def matches(key: SeriesKey, metric_types: Collection[str], filters: Filters) -> bool:
-    """Return whether a selection includes a key; as for live metrics, `agent_ids` do not narrow data without agents."""
+    """Return whether a selection includes a key; as for live metrics, terms on rows do not narrow data without."""
     return (
         (not metric_types or key.metric_type in metric_types)
         and (not filters.sources or key.source in filters.sources)
-        and (not filters.agent_ids or key.agent_id is None or key.agent_id in filters.agent_ids)
+        and ((not filters.agent_ids and not filters.keys) or filters.rows.keeps(key.row))
     )
 
 
@@ -127,8 +128,8 @@ class Folder:
     def add(self, metric: Metric, token: str = "") -> None:
         """Fold in one metric, which came with a token."""
         annotations = annotations_in(metric.body)
-        for agent_id, fields, values in readings(metric.body):
-            key = (metric.metric_type, metric.source, agent_id)
+        for row, fields, values in readings(metric.body):
+            key = (metric.metric_type, metric.source, row)
             self.put(key, metric.timestamp, fields, values, token)
             if annotations and (group := self._groups.get(key)) is not None and group.stated != (fields, annotations):
                 # A producer states the same with each metric.

@@ -13,7 +13,7 @@ import msgspec
 
 from metrics_stream.core.errors import SketchError
 from metrics_stream.core.metrics.percentiles import percentile_in
-from metrics_stream.core.metrics.projection import MALFORMED, decode_body, split_agents
+from metrics_stream.core.metrics.projection import MALFORMED, decode_body, split_rows
 from metrics_stream.core.metrics.sketch import EncodedSketch, Sketch, decode_sketch
 from metrics_stream.core.metrics.summaries import SKETCHES, Tally
 
@@ -21,18 +21,19 @@ from metrics_stream.core.metrics.summaries import SKETCHES, Tally
 MAX_NAMES = 100
 
 Found = tuple[str | None, dict[str, EncodedSketch]]
-"""The agent, or None, and its sketches by name."""
+"""The row, or None, and its sketches by name."""
 
 
 def sketches_in(body: bytes) -> list[Found]:
-    """Return the sketches in the body of a metric, separately for each agent; leave out malformed ones."""
+    """Return the sketches in the body of a metric, separately for each row; leave out malformed ones."""
     if b'"sketches"' not in body:
         return []
     try:
-        data = decode_body(body).data
+        decoded = decode_body(body)
     except MALFORMED:
         return []
-    return [(agent_id, found) for agent_id, entry in split_agents(data) if (found := dict(_collect(entry, "")))]
+    rows = split_rows(decoded.data, decoded.key)
+    return [(row, found) for row, entry in rows if (found := dict(_collect(entry, "")))]
 
 
 def _collect(data: Any, prefix: str) -> Iterator[tuple[str, EncodedSketch]]:

@@ -66,7 +66,7 @@ def test_each_type_source_agent_and_run_has_its_own_aggregate_in_order_of_change
         ("system", "host1", "soak", {"x": 7}, 1),
         ("agent", "host1", None, [{"agent_id": "a", "x": 4.0}], 2),
     ]
-    assert [one.key for _, one in fold(metrics).since(0)][2] == ("agent", "host1", ("b",))
+    assert [one.kind for _, one in fold(metrics).since(0)][2] == ("agent", "host1", ("agent_id=b",))
 
 
 def test_the_fields_beside_agents_are_summed_up_when_no_agent_is_left():
@@ -75,7 +75,7 @@ def test_the_fields_beside_agents_are_summed_up_when_no_agent_is_left():
     document = json.loads(summary.body)
     assert document["data"] == {"x": 2.0, "agents": {}}
     assert list(document["summary"]) == ["x"]
-    assert summary.agent_ids == ()
+    assert summary.rows == ()
 
 
 # --- against the raw metrics ---

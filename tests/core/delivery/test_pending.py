@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from metrics_stream.core.delivery.pending import LINGER_SECONDS, Delivery, Item, Loss, Pending, Share
+from metrics_stream.core.delivery.pending import LINGER_SECONDS, Delivery, Item, Loss, Pending, Share, newest
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.codes import GapReason
 
@@ -114,7 +114,7 @@ def test_a_client_that_joins_within_a_window_gets_the_part_since_then():
 def gauge(value, **kwargs):
     head = metric(**kwargs)
     body = b'{"metric_type":"system","timestamp":"t","source":"s","data":{"x":%d}}' % value
-    return Metric(head.metric_type, head.source, head.timestamp, head.agent_ids, body)
+    return Metric(head.metric_type, head.source, head.timestamp, head.rows, body)
 
 
 def gather(view, now, *metrics):
@@ -149,7 +149,7 @@ def test_aggregate_keeps_one_summary_per_type_source_and_agent_and_the_next_inte
     assert len(view) == 2
     window = view.take(2.0)
     assert means(window.items) == [("host2", 2, 1), ("host1", 2.0, 2)]
-    assert [item.metric.key for item in window.items] == [("system", "host2", ()), ("system", "host1", ())]
+    assert [item.metric.kind for item in window.items] == [("system", "host2", ()), ("system", "host1", ())]
     assert all(item.body is item.metric.body for item in window.items)
     assert (window.start, window.end, window.loss) == (0, 3, Loss())
     assert (len(view), view.due_at, view.take(3.0).items) == (0, None, [])
@@ -331,3 +331,14 @@ def test_delivery_is_clamped(given, effective):
 
 def test_the_linger_is_too_short_to_notice():
     assert LINGER_SECONDS <= 0.02
+
+
+def test_latest_keeps_a_metric_until_all_its_rows_have_come_again():
+    view = pending(mode="latest")
+    add(view, 1, 1.0, metric_type="agent", agents=["a", "b"])
+    add(view, 2, 1.0, metric_type="agent", agents=["b"])
+    add(view, 3, 1.0, metric_type="agent", agents=["a", "c"])
+    window = view.take(2.0)
+    assert [item.body for item in window.items] == [b"00002", b"00003"]
+    assert not window.loss
+    assert [item.body for item in newest([*window.items, *window.items[:1]])] == [b"00003", b"00002"]

@@ -2,13 +2,32 @@ import json
 
 from metrics_stream.core.metrics.catalogue import BUILTIN_TYPES, SLUG_PATTERN, Catalogue, MetricType
 
-UNITS = {"ratio", "percent", "ms", "s", "tps", "/s", "Mbps", "MB", "$", "months", "count", "multiple", "score", ""}
+UNITS = {"ratio", "percent", "ms", "s", "tps", "/s", "Mbps", "MB", "B", "$", "months", "count", "multiple", "score", ""}
 
 
-def test_the_catalogue_lists_the_five_types_of_the_original_its_own_and_what_is_added():
+def test_the_catalogue_lists_the_types_of_the_original_its_own_and_what_is_added():
     catalogue = Catalogue((MetricType("cloudwatch", "CloudWatch"),))
-    assert catalogue.slugs == ("system", "agent", "business", "hero", "presentation", "stream", "cloudwatch")
-    assert catalogue.all_slugs == ("system", "agent", "business", "hero", "presentation", "cloudwatch")
+    assert catalogue.slugs == (
+        "system",
+        "agent",
+        "business",
+        "hero",
+        "presentation",
+        "request",
+        "error",
+        "stream",
+        "cloudwatch",
+    )
+    assert catalogue.all_slugs == (
+        "system",
+        "agent",
+        "business",
+        "hero",
+        "presentation",
+        "request",
+        "error",
+        "cloudwatch",
+    )
     assert catalogue.choices()[-1] == ("cloudwatch", "CloudWatch")
 
 

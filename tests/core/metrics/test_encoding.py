@@ -128,14 +128,14 @@ def test_a_metric_on_the_wire():
         b'{"metric_type":"system","timestamp":"1970-01-01T00:00:01.500000Z","source":"host1",'
         b'"data":{"throughput_tps":950.0}}'
     )
-    assert one.agent_ids == ()
+    assert one.rows == ()
 
 
 def test_a_metric_has_the_ids_of_its_agents():
-    assert encode(AGENT, [{"agent_id": "a"}, {"agent_id": 7}]).agent_ids == ("a", "7")
-    assert encode(SYSTEM, {"agents": {"x": {"load": 1}, "y": {}}}).agent_ids == ("x", "y")
-    assert encode(SYSTEM, {"agents": [{"agent_id": "a"}]}).agent_ids == ("a",)
-    assert encode(SYSTEM, {"agents": 5}).agent_ids == ()
+    assert encode(AGENT, [{"agent_id": "a"}, {"agent_id": 7}]).rows == ("agent_id=a", "agent_id=7")
+    assert encode(SYSTEM, {"agents": {"x": {"load": 1}, "y": {}}}).rows == ("agent_id=x", "agent_id=y")
+    assert encode(SYSTEM, {"agents": [{"agent_id": "a"}]}).rows == ("agent_id=a",)
+    assert encode(SYSTEM, {"agents": 5}).rows == ()
 
 
 @pytest.mark.parametrize("data", [{"agent_id": "a"}, [{"agent_id": "a"}], ({"agent_id": "a"},)])
@@ -149,7 +149,7 @@ def test_one_agent_may_come_without_a_list(data):
         (SYSTEM, [1], "data must be an object, got [1]"),
         (SYSTEM, 5, "data must be an object, got 5"),
         (SYSTEM, None, "data must be an object, got null"),
-        (AGENT, [{"name": "x"}], "objects with an `agent_id`"),
+        (AGENT, [{"name": "x"}], "`data[0].agent_id` is missing; it must be a text or a number"),
         (AGENT, 5, "objects with an `agent_id`"),
     ],
 )

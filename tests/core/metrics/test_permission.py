@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from metrics_stream.core.delivery.aggregation import Interval
 from metrics_stream.core.delivery.selection import DecodedMetric, Selection, compile_projection, permitted_metrics
 from metrics_stream.core.metrics.catalogue import AGENT, SYSTEM
+from metrics_stream.core.metrics.keys import agent_row
 from metrics_stream.core.metrics.permission import EVERYTHING, NO_AGENT, NOTHING, Grant, Permit
 from metrics_stream.core.protocol.messages import Filters
 from tests.support.agents import AGENTS, HELD, KEYED, metric
@@ -153,10 +154,10 @@ def test_summaries_are_restricted_with_what_they_sum_up():
 
 def test_series_follow_the_same_rules():
     may = permit(grant("agent", agent_ids=["a1"], fields=["load"]), grant("system", sources=["host1"], fields=["cost"]))
-    assert may.shows("agent", "any", "a1", "load")
+    assert may.shows("agent", "any", agent_row("a1"), "load")
     assert may.shows("system", "host1", None, "cost.total")
-    assert not may.shows("agent", "any", "a2", "load")
-    assert not may.shows("agent", "any", "a1", "status")
+    assert not may.shows("agent", "any", agent_row("a2"), "load")
+    assert not may.shows("agent", "any", agent_row("a1"), "status")
     assert not may.shows("system", "host2", None, "cost.total")
     assert not may.shows("hero", "host1", None, "cost")
     assert EVERYTHING.shows("hero", "x", None, "y")
@@ -197,7 +198,7 @@ def test_every_value_that_is_left_is_shown_by_a_grant(data, granted):
         (entry["agent_id"], key)
         for entry in data
         for key in entry
-        if key != "agent_id" and may.shows("agent", "host1", entry["agent_id"], key)
+        if key != "agent_id" and may.shows("agent", "host1", agent_row(entry["agent_id"]), key)
     }
     assert got == allowed
 

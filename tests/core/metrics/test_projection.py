@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics_stream.core.delivery.selection import DecodedMetric, compile_projection
+from metrics_stream.core.metrics.keys import AGENT_KEY, agent_row
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.metrics.permission import Grant, Permit
 from metrics_stream.core.metrics.projection import (
@@ -19,7 +20,7 @@ from metrics_stream.core.metrics.projection import (
     are_agents,
     entries_in,
     project,
-    split_agents,
+    split_rows,
 )
 from metrics_stream.core.protocol.messages import Filters
 
@@ -55,18 +56,18 @@ def test_agent_ids_are_found_in_a_list_and_under_the_key_agents(data, agent_ids)
     ("data", "parts"),
     [
         ({"load": 1}, [(None, {"load": 1})]),
-        ([ONE, SEVEN], [("a1", {"load": 1}), ("7", {"load": 7})]),
-        ({"total": 2, "agents": [ONE]}, [(None, {"total": 2}), ("a1", {"load": 1})]),
-        ({"agents": {"a1": {"load": 1}}, "total": 2}, [(None, {"total": 2}), ("a1", {"load": 1})]),
-        ({"agents": {"a1": ONE, "count": 1}}, [(None, {}), ("a1", {"load": 1})]),
+        ([ONE, SEVEN], [("agent_id=a1", {"load": 1}), ("agent_id=7", {"load": 7})]),
+        ({"total": 2, "agents": [ONE]}, [(None, {"total": 2}), ("agent_id=a1", {"load": 1})]),
+        ({"agents": {"a1": {"load": 1}}, "total": 2}, [(None, {"total": 2}), ("agent_id=a1", {"load": 1})]),
+        ({"agents": {"a1": ONE, "count": 1}}, [(None, {}), ("agent_id=a1", {"load": 1})]),
         ({"total": 2, "agents": 3}, [(None, {"total": 2})]),
-        ([ONE, {"load": 1}, 1], [("a1", {"load": 1})]),
+        ([ONE, {"load": 1}, 1], [("agent_id=a1", {"load": 1})]),
         (3, []),
     ],
     ids=str,
 )
 def test_data_is_split_into_what_belongs_to_no_agent_and_each_agents_entry(data, parts):
-    assert split_agents(json.loads(json.dumps(data))) == parts
+    assert split_rows(json.loads(json.dumps(data))) == parts
 
 
 def test_entries_without_an_id_are_told_apart():
@@ -174,7 +175,10 @@ def comparable(data):
 
 def seen(data, agent_ids, filters, permit):
     body = b'{"metric_type":"system","timestamp":"then","source":"host1","data":%b}' % encoded(data)
-    part = compile_projection(filters, permit)(DecodedMetric(Metric("system", "host1", 0.0, agent_ids, body)))
+    rows = tuple(map(agent_row, agent_ids))
+    part = compile_projection(filters, permit)(
+        DecodedMetric(Metric("system", "host1", 0.0, rows, body, AGENT_KEY if rows else ()))
+    )
     return None if part is None else comparable(json.loads(part)["data"])
 
 
@@ -233,7 +237,7 @@ def test_grants_show_what_the_reference_shows(data, permit):
     part = part_of(data, bool(agent_ids), [Narrowing(grant.agent_ids, grant.fields) for grant in grants])
     expected = comparable(part) if part else None
     may_have_others = not agent_ids and b'"agents"' in encoded(data)
-    if any(grant.shows_whole(agent_ids, may_have_others=may_have_others) for grant in grants):
+    if any(grant.shows_whole(map(agent_row, agent_ids), may_have_others=may_have_others) for grant in grants):
         expected = comparable(data)
     assert seen(data, agent_ids, Filters(), permit) == expected
 
@@ -269,9 +273,9 @@ def test_malformed_data_shows_no_more_than_the_reference(data, has_agents, narro
         expected = comparable(part_of(data, has_agents, narrowings))
     except (AttributeError, KeyError, TypeError):
         with pytest.raises(MALFORMED):
-            project(decoded, narrowings, has_agents=has_agents, reads_every_id=True)
+            project(decoded, narrowings, key=AGENT_KEY if has_agents else (), reads_every_id=True)
         return
-    part = project(decoded, narrowings, has_agents=has_agents, reads_every_id=True)
+    part = project(decoded, narrowings, key=AGENT_KEY if has_agents else (), reads_every_id=True)
     assert comparable(json.loads(msgspec.json.encode(part))) == expected
 
 

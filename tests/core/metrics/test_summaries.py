@@ -116,7 +116,7 @@ def test_agents_under_a_key_stay_in_one_metric_each_summarised_by_its_id():
     assert in_object["summary"] == document["summary"]
     assert list(in_object["data"]["agents"].values()) == document["data"]["agents"]
     ((_, made),) = fold([metric(row) for row in listed]).since(0)
-    assert made.agent_ids == ("a", "b")
+    assert made.rows == ("agent_id=a", "agent_id=b")
 
 
 def test_identity_is_no_number():

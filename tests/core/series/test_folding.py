@@ -28,13 +28,13 @@ def metric(at, data, metric_type="system", source="web-1"):
         ({"nodes": [{"load": 1}], "tps": 3}, {None: {"tps": 3}}),
         (
             [{"agent_id": "a", "load": 1, "name": "A"}, {"agent_id": 7, "load": 2, "of": {"x": 3}}],
-            {"a": {"load": 1}, "7": {"load": 2, "of.x": 3}},
+            {"agent_id=a": {"load": 1}, "agent_id=7": {"load": 2, "of.x": 3}},
         ),
-        ({"tps": 1, "agents": [{"agent_id": "a", "load": 2}]}, {None: {"tps": 1}, "a": {"load": 2}}),
-        ({"tps": 1, "agents": {"a": {"load": 2}, "b": 5}}, {None: {"tps": 1}, "a": {"load": 2}}),
+        ({"tps": 1, "agents": [{"agent_id": "a", "load": 2}]}, {None: {"tps": 1}, "agent_id=a": {"load": 2}}),
+        ({"tps": 1, "agents": {"a": {"load": 2}, "b": 5}}, {None: {"tps": 1}, "agent_id=a": {"load": 2}}),
         ({"agents": "none", "tps": 1}, {None: {"tps": 1}}),
         ({"sketches": {"ms": {"accuracy": 0.01, "bins": {"1": 2}}}, "tps": 1}, {None: {"tps": 1}}),
-        ([{"agent_id": "a", "sketches": {"ms": {"accuracy": 0.01}}, "load": 1}], {"a": {"load": 1}}),
+        ([{"agent_id": "a", "sketches": {"ms": {"accuracy": 0.01}}, "load": 1}], {"agent_id=a": {"load": 1}}),
         ([1, "a", None, {"no": 1}], {}),
         ("text", {}),
         (7, {}),
@@ -42,7 +42,7 @@ def metric(at, data, metric_type="system", source="web-1"):
 )
 def test_every_number_is_found_and_nothing_else(data, expected):
     found = readings(json.dumps({"data": data}).encode())
-    assert {agent: dict(zip(fields, values, strict=True)) for agent, fields, values in found} == expected
+    assert {row: dict(zip(fields, values, strict=True)) for row, fields, values in found} == expected
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b'{"data":1e999}', b"[]", b'{"data":' + b"[" * 100_000])
@@ -92,18 +92,18 @@ def test_selection_narrows_the_series_as_it_does_live():
 
     def names(metric_types=(), **filters):
         found = folder.series(since=0, until=2, metric_types=metric_types, filters=Filters(**filters))
-        return [(one.source, one.agent_id, one.field) for one in found]
+        return [(one.source, one.row, one.field) for one in found]
 
-    assert names(("agent",)) == [("web-1", "a", "load"), ("web-1", "b", "load")]
+    assert names(("agent",)) == [("web-1", "agent_id=a", "load"), ("web-1", "agent_id=b", "load")]
     assert names(sources=("web-2",)) == [("web-2", None, "tps")]
     assert names(fields=("cost",)) == [("web-1", None, "cost.total")]
     assert names(agent_ids=("b",)) == [
         ("web-1", None, "tps"),
         ("web-1", None, "cost.total"),
         ("web-2", None, "tps"),
-        ("web-1", "b", "load"),
+        ("web-1", "agent_id=b", "load"),
     ]
-    assert matches(SeriesKey("agent", "web-1", "b"), (), Filters())
+    assert matches(SeriesKey("agent", "web-1", "agent_id=b"), (), Filters())
 
 
 def test_series_beyond_the_bound_are_left_out():

@@ -23,15 +23,18 @@ def sketch_of(*values):
         ({"tps": 1}, {}),
         ({"sketches": {"ms": GOOD, "bad": {"bins": {}}, "worse": 7}}, {None: ["ms"]}),
         ({"sketches": 7, "cost": {"sketches": {"ms": GOOD}}}, {None: ["cost.ms"]}),
-        ([{"agent_id": 7, "sketches": {"ms": GOOD}}, {"agent_id": "b"}, 5], {"7": ["ms"]}),
-        ({"sketches": {"ms": GOOD}, "agents": {"a": {"sketches": {"s": GOOD}}, "b": 5}}, {None: ["ms"], "a": ["s"]}),
-        ({"agents": [{"agent_id": "a", "sketches": {"ms": GOOD}}, {"sketches": {"ms": GOOD}}]}, {"a": ["ms"]}),
+        ([{"agent_id": 7, "sketches": {"ms": GOOD}}, {"agent_id": "b"}, 5], {"agent_id=7": ["ms"]}),
+        (
+            {"sketches": {"ms": GOOD}, "agents": {"a": {"sketches": {"s": GOOD}}, "b": 5}},
+            {None: ["ms"], "agent_id=a": ["s"]},
+        ),
+        ({"agents": [{"agent_id": "a", "sketches": {"ms": GOOD}}, {"sketches": {"ms": GOOD}}]}, {"agent_id=a": ["ms"]}),
         ('a text with "sketches"', {}),
     ],
 )
 def test_every_sketch_is_found_and_nothing_else(data, expected):
     found = sketches_in(json.dumps({"data": data}).encode())
-    assert {agent_id: list(named) for agent_id, named in found} == expected
+    assert {row: list(named) for row, named in found} == expected
 
 
 def test_body_that_is_no_metric_has_no_sketches():
