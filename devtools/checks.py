@@ -44,9 +44,9 @@ def test(arguments: Sequence[str]) -> int:
         ("djlint lint", python, "-m", "djlint", "templates", "project/templates", "--lint", "--quiet"),
         ("manage.py check", python, paths.MANAGE, "check", "--fail-level", "WARNING"),
         ("makemigrations", python, paths.MANAGE, "makemigrations", "--check", "--dry-run"),
-        # Last, as people and CI look for its count at the end of the output. Tests of one file share servers. There is
-        # one process more than there are processors, as many tests wait for servers.
-        ("pytest", python, "-m", "pytest", "-n", str(min(os.cpu_count() or 1, 4) + 1), "--dist", "loadfile", IN_ORDER),
+        # Last, as people and CI look for its count at the end of the output. Tests of one file share servers. There are
+        # two processes more than processors, as many tests wait for servers.
+        ("pytest", python, "-m", "pytest", "-n", str(min(os.cpu_count() or 1, 4) + 2), "--dist", "loadfile", IN_ORDER),
     ):
         say(f"\n--- {name}")
         if name == "jscpd" and (reason := jscpd_is_missing()):

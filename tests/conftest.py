@@ -19,6 +19,7 @@ from metrics_stream.models.access import prefixes
 from metrics_stream.models.known_types import forget_definitions, read_definitions
 from metrics_stream.observation.faults import of_process as faults
 from metrics_stream.runtime import definitions
+from tests.support.emptying import empty_quickly
 from tests.support.postgresql import find_binaries, running_postgresql
 from tests.support.stack import free_port
 
@@ -28,13 +29,16 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("patient")
 
+empty_quickly()
+
 
 # Files that take more than half a minute, the longest first. `dev.py test` runs several files at a time, and the others
 # would wait for a long one that begins last.
 LONG_FILES = (
-    *("test_postgresql.py", "docs/test_blocks.py", "deploy/test_backup.py", "access/test_marker_walk.py"),
-    *("deploy/test_below_a_path.py", "browser/test_dashboard.py", "server/test_heads.py", "deploy/test_files.py"),
-    *("projects/test_own.py", "examples/test_examples.py", "broadcast/test_gevent.py"),
+    *("test_postgresql.py", "docs/test_blocks.py", "access/test_marker_walk.py", "deploy/test_below_a_path.py"),
+    *("test_end_to_end.py", "docs/test_load_tools.py", "projects/test_own.py", "browser/test_dashboard.py"),
+    *("deploy/test_files.py", "broadcast/test_gevent.py", "deploy/test_backup.py", "server/test_heads.py"),
+    *("browser/test_time.py", "browser/test_pages.py", "browser/test_runs.py", "examples/test_examples.py"),
 )
 TESTS = Path(__file__).parent
 

@@ -291,16 +291,19 @@ def _span(run: TestRun, series: SeriesColumns) -> tuple[float, float]:
 # --- its series ---
 
 
-def groups(run: TestRun, permit: Permit) -> list[Group]:
+def groups(run: TestRun, permit: Permit, *, since: float | None = None, until: float | None = None) -> list[Group]:
     """Return the permitted series of a run, by metric type, source and row, in the order of the catalogue.
 
-    Requests and errors are left out: they are tables of their own.
+    Requests and errors are left out: they are tables of their own. `since` and `until`, in seconds since 1970, cut a
+    span out of the run.
     """
-    found: list[Group] = remembered(run, "summary", permit, lambda: _groups(run, permit))
+    if since is not None or until is not None:
+        return _groups(run, permit, since, until)
+    found: list[Group] = remembered(run, "summary", permit, lambda: _groups(run, permit, None, None))
     return found
 
 
-def _groups(run: TestRun, permit: Permit) -> list[Group]:
+def _groups(run: TestRun, permit: Permit, since: float | None, until: float | None) -> list[Group]:
     catalogue = get_settings().catalogue()
     order = {slug: place for place, slug in enumerate(catalogue.slugs)}
 
@@ -309,7 +312,7 @@ def _groups(run: TestRun, permit: Permit) -> list[Group]:
 
     seen = [
         row
-        for row in run_series.summary(run, without=ROW_TYPES)
+        for row in run_series.summary(run, since=since, until=until, without=ROW_TYPES)
         if permit.shows(row.metric_type, row.source, row.row, row.field)
     ]
     found = []

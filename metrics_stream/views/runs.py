@@ -128,6 +128,10 @@ def run(request: HttpRequest, slug: str) -> HttpResponse:
         "admin_address": _admin_address(request, found),
         "dashboards": dashboards,
     }
+    if not context["span_is_whole"]:
+        span = read_span(request)
+        series = groups(found, access.permit, since=span.since, until=span.until)
+        context |= {"groups": series[:MOST_GROUPS], "more_groups": len(series[MOST_GROUPS:])}
     return render(request, "metrics_stream/run.html", context)
 
 

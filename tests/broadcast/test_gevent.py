@@ -70,12 +70,12 @@ class Program:
 
     async def line(self):
         """Return the next line that the program prints."""
-        return (await asyncio.wait_for(self.process.stdout.readline(), 30)).decode().strip()
+        return (await asyncio.wait_for(self.process.stdout.readline(), 60)).decode().strip()
 
     async def __aexit__(self, kind, *_):
         try:
             if kind is None:
-                out, err = await asyncio.wait_for(self.process.communicate(), 30)
+                out, err = await asyncio.wait_for(self.process.communicate(), 60)
                 self.out, self.log = out.decode(), err.decode()
                 assert self.process.returncode == 0, self.log
         finally:

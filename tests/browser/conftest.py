@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import redis
-from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Playwright, expect, sync_playwright
 
 from tests.conftest import skip_or_fail
 from tests.support.stack import Stack
@@ -20,6 +20,9 @@ document.addEventListener("securitypolicyviolation", (event) => console.error(
 
 # Chromium refuses its own sandbox for root, which is what containers run as.
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+
+# Three times what Playwright waits by itself: a browser, a server and a producer share two processors with other tests.
+expect.set_options(timeout=15_000)
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 

@@ -266,7 +266,7 @@ def locustfile(tmp_path):
             env=environment,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=60,
             check=False,
         )
 
@@ -415,7 +415,7 @@ async def test_the_lines_of_another_program_are_published(valkey_layer):
             env=environment,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=60,
             check=True,
         )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.conftest import fault_stack
-from tests.support.control import SOURCE
+from tests.support.control import SOURCE, Control
 from tests.support.kept import Load
 from tests.support.redis_process import RedisProcess
 from tests.support.server_recording import ServerRecording
@@ -58,11 +58,15 @@ async def test_redis_restarted_empty_during_a_run_loses_only_what_is_counted(sta
 async def test_a_run_that_goes_on_while_redis_is_away_for_long_misses_nothing_accepted_later(stack, redis_process):
     recording = ServerRecording(stack)
     await asyncio.to_thread(recording.start)
-    await asyncio.to_thread(redis_process.kill)
-    # The recorder has failed several times in a row.
-    await asyncio.sleep(4)
-    await asyncio.to_thread(redis_process.start)
-    code = "for n in range(200): stream.broadcast_system_metrics({'n': n})"
-    await asyncio.to_thread(stack.publish, code, source=SOURCE)
+    async with Control(stack) as control:
+        await asyncio.to_thread(redis_process.kill)
+        # The recorder has failed several times in a row.
+        await asyncio.sleep(4)
+        await asyncio.to_thread(redis_process.start)
+        code = "for n in range(200): stream.broadcast_system_metrics({'n': n})"
+        await asyncio.to_thread(stack.publish, code, source=SOURCE)
+        await eventually(lambda: control.numbers[-1:] == [199], 30)
+        control.check()
+        assert (control.close_code, control.errors) == (None, [])
     await asyncio.to_thread(recording.end)
     assert await asyncio.to_thread(recording.numbers) == list(range(200))

@@ -63,18 +63,27 @@ async def test_a_redis_without_memory_is_told_and_what_producers_keep_arrives(ow
 
 
 @pytest.mark.faults
-async def test_a_redis_that_forbids_scripts_is_told_before_anybody_connects(own_redis, make_stack):
+async def test_a_redis_that_forbids_scripts_is_told_before_anybody_connects_and_a_neighbour_goes_on(
+    own_redis, make_stack
+):
     own_redis.command("ACL", "SETUSER", "default", "-@scripting")
-    stack = await asyncio.to_thread(make_stack, redis_url=own_redis.url)
-    await eventually(lambda: has_fault(stack, "redis"), 10, every_seconds=0.2)
-    assert "Redis forbids the command EVAL, the command EVALSHA" in lines_about(stack, "redis")[0]
-    async with Control(stack) as viewer:
-        await eventually(lambda: [bus for _, bus in viewer.statuses] == ["stale"], 10)
-        await asyncio.to_thread(own_redis.command, "ACL", "SETUSER", "default", "+@scripting")
-        await eventually(lambda: [bus for _, bus in viewer.statuses] == ["stale", "live"], 20)
-        with Producer(stack):
-            await viewer.assert_losses_announced(15)
-    assert len(lines_about(stack, "redis")) == 2
+    own_redis.command("ACL", "SETUSER", "neighbour", "on", "nopass", "~*", "&*", "+@all")
+    neighbour = await asyncio.to_thread(make_stack, redis_url=own_redis.url.replace("//", "//neighbour:any@"))
+    with Producer(neighbour):
+        async with Control(neighbour) as control:
+            await control.catches_up()
+            stack = await asyncio.to_thread(make_stack, redis_url=own_redis.url)
+            await eventually(lambda: has_fault(stack, "redis"), 10, every_seconds=0.2)
+            assert "Redis forbids the command EVAL, the command EVALSHA" in lines_about(stack, "redis")[0]
+            async with Control(stack) as viewer:
+                await eventually(lambda: [bus for _, bus in viewer.statuses] == ["stale"], 10)
+                await asyncio.to_thread(own_redis.command, "ACL", "SETUSER", "default", "+@scripting")
+                await eventually(lambda: [bus for _, bus in viewer.statuses] == ["stale", "live"], 20)
+                with Producer(stack):
+                    await viewer.assert_losses_announced(15)
+            assert len(lines_about(stack, "redis")) == 2
+            await control.assert_undisturbed()
+    assert lines_about(neighbour, "redis") == []
 
 
 # In each process that Python starts with this folder in its path, the name leads to the address in a file.

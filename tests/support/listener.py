@@ -26,5 +26,5 @@ class Listener:
         """Return the next `count` metrics; a program that publishes them may start slowly."""
         received = []
         while len(received) < count:
-            received += (await asyncio.wait_for(self.bus.receive(), 20)).metrics
+            received += (await asyncio.wait_for(self.bus.receive(), 60)).metrics
         return [json.loads(metric.body) for metric in received]

@@ -112,7 +112,7 @@ class Stack:
         lines = ["import django; django.setup()", "from metrics_stream.broadcast import Broadcaster"]
         lines += [f"with Broadcaster(source={source!r}) as stream:", *(f"    {line}" for line in code.splitlines())]
         program = "\n".join([*lines, "    assert stream.flush(timeout=10), stream.last_error"])
-        done = loaded_project(ROOT, self.environment).run(code=program, timeout=30)
+        done = loaded_project(ROOT, self.environment).run(code=program, timeout=60)
         assert done.returncode == 0, done.stderr
 
     def get(self, path: str, timeout: float = 10.0) -> Any:
@@ -155,7 +155,7 @@ class Stack:
         self.launch()
         assert self.server is not None
         try:
-            wait_until(self.answers, 30)
+            wait_until(self.answers, 60)
         except AssertionError as error:
             # Workers outlive a killed supervisor for a moment, and could answer on the port of the next test.
             with contextlib.suppress(psutil.NoSuchProcess):

@@ -47,6 +47,8 @@ def test_a_span_in_the_address_has_totals_of_its_own(client, since, until):
     assert "Totals of a part" in content
     assert "Show the whole run" in content
     assert "Requests 310 Failures 30 Failed 9.7 %" in content
+    assert "Summary of the same part" in content
+    assert "users 31 5 5 5 5" in content
     same = client.get(f"/runs/soak/summary.json?from={since}&to={until}").json()
     assert (same["totals"]["requests"], same["totals"]["failures"]) == (310, 30)
     assert (same["from"], same["until"]) == ("2027-01-15T08:00:30.000000Z", "2027-01-15T08:01:00.000000Z")
@@ -73,7 +75,9 @@ def test_what_is_no_span_is_said(client, query, words):
 
 def test_a_span_in_which_nothing_was_recorded_says_so(client):
     record()
-    assert "Nothing is known of requests" in text(client.get(f"/runs/soak/?from={START + 1_000}"))
+    content = text(client.get(f"/runs/soak/?from={START + 1_000}"))
+    assert "Nothing is known of requests" in content
+    assert "No numbers were recorded in this time." in content
     answer = client.get(f"/api/runs/soak/summary/?from={START + 1_000}").json()
     assert (answer["totals"], answer["series"]) == (None, [])
 
