@@ -6,7 +6,7 @@ from metrics_stream.models.known_types import _Read
 
 
 def forget_definitions() -> None:
-    """Let this process know no declared type, as one that has read nothing yet, and this program have looked up none."""
+    """Let this process know no declared type, as if it had read nothing, and this program have looked up none."""
     _Read.version = -1
     replace_declared_types(())
     _Program.created, _Program.read_again_at = 0, 0.0
