@@ -13,12 +13,12 @@ from channels.layers import channel_layers
 from django.db import connections
 
 from metrics_stream.bus import bus
-from metrics_stream.definitions.lookup import forget_program
 from metrics_stream.limits.guesses import forget_guesses
 from metrics_stream.models.access import prefixes
-from metrics_stream.models.known_types import forget_definitions, read_definitions
+from metrics_stream.models.known_types import read_definitions
 from metrics_stream.observation.faults import of_process as faults
 from metrics_stream.runtime import definitions
+from tests.support.definitions import forget_definitions
 from tests.support.emptying import empty_quickly
 from tests.support.postgresql import find_binaries, running_postgresql
 from tests.support.stack import free_port
@@ -117,7 +117,6 @@ def no_declared_types(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     monkeypatch.setattr(definitions, "_read", read_where_allowed)
     forget_definitions()
-    forget_program()
     yield
     forget_definitions()
 

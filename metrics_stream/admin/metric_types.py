@@ -24,6 +24,10 @@ else:
 MAX_FIELDS = 150
 
 
+# Of the texts of a field, in characters: five columns beside each other.
+WIDTHS = {"name": 24, "label": 20, "unit": 8}
+
+
 class MetricTypeForm(TypeModelForm):
     """Edits a declared metric type."""
 
@@ -54,8 +58,11 @@ class MetricTypeFieldInline(TabularInline):
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if field is not None and db_field.name in WIDTHS:
+            # Without its class, which makes every text as wide as a page.
+            field.widget.attrs |= {"class": "", "size": WIDTHS[db_field.name]}
         if field is not None and db_field.name == "unit":
-            field.widget.attrs |= {"list": "metric-units", "size": 10}
+            field.widget.attrs |= {"list": "metric-units"}
         return field
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -80,7 +87,7 @@ class MetricTypeAdmin(StreamAdmin):
     form = MetricTypeForm
     inlines = [MetricTypeFieldInline]
     ordering = ["slug"]
-    list_display = ["slug", "label_words", "key_words", "field_count", "created_by", "created_at"]
+    list_display = ["slug", "label_words", "key_words", "field_count", "created_by_token", "created_at"]
     search_fields = ["slug", "label"]
     list_filter = ["created_at"]
     list_select_related = ["created_by_token"]
@@ -95,7 +102,7 @@ class MetricTypeAdmin(StreamAdmin):
             "A type exists as soon as it is saved; servers, pages and programs know it within seconds. A type that was "
             "published first is here too: give it a label, and its fields units."
         )
-        key = ("Rows", {"fields": [("key", "optional_key")]})
+        key = ("Rows", {"fields": [("key_parts" if obj is not None and obj.key else "key", "optional_key")]})
         made = [] if obj is None else [("Where it comes from", {"fields": [("created_by", "created_at")]})]
         return [(None, {"description": text, "fields": [("slug", "label")]}), key, *made]
 
@@ -103,7 +110,7 @@ class MetricTypeAdmin(StreamAdmin):
         facts = ["created_by", "created_at"]
         if obj is None:
             return facts
-        return ["slug", *(["key"] if obj.key else []), *facts]
+        return ["slug", *(["key_parts"] if obj.key else []), *facts]
 
     def get_prepopulated_fields(self, request: HttpRequest, obj: Any = None) -> dict[str, Any]:
         return {}
@@ -116,10 +123,15 @@ class MetricTypeAdmin(StreamAdmin):
     def key_words(self, obj: MetricTypeDeclaration) -> str:
         return ", ".join([*map(str, obj.key), *(f"{part} (optional)" for part in obj.optional_key)]) or "one object"
 
+    @admin.display(description="key parts")
+    def key_parts(self, obj: MetricTypeDeclaration) -> str:
+        return ", ".join(map(str, obj.key))
+
     @admin.display(description="fields", ordering="count_of_fields")
     def field_count(self, obj: Any) -> str:
         return f"{obj.count_of_fields:,}"
 
     @admin.display(description="created by")
     def created_by(self, obj: MetricTypeDeclaration) -> str:
-        return "" if obj.created_by_token is None else f"the token {obj.created_by_token}"
+        token = obj.created_by_token
+        return "a person, or a program of this installation" if token is None else f"the token {token}"

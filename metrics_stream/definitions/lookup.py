@@ -103,9 +103,3 @@ def _start(work: Callable[[], None]) -> threading.Thread:
     thread = threading.Thread(target=run, name="metrics-types", daemon=True)
     thread.start()
     return thread
-
-
-def forget_program() -> None:
-    """Start afresh, as a program that has looked up nothing yet."""
-    _Program.created, _Program.read_again_at = 0, 0.0
-    _Program.refused.clear()

@@ -34,9 +34,3 @@ def read_definitions() -> int:
 def type_exists(slug: str) -> bool:
     """Return whether this process knows a metric type."""
     return slug in get_settings().catalogue().types
-
-
-def forget_definitions() -> None:
-    """Start afresh, as a process that has read nothing yet."""
-    _Read.version = -1
-    replace_declared_types(())

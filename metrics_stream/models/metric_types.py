@@ -134,28 +134,29 @@ def _words(parts: Sequence[str]) -> str:
     return ", ".join(parts) or "none"
 
 
+_BY_NAME = ("", "As its name says")
+KINDS = [
+    _BY_NAME,
+    ("gauge", "Gauge: a level; the mean counts"),
+    ("rate", "Rate: so many each second; the mean counts"),
+    ("counter", "Counter: grows; the last value counts"),
+    ("maximum", "Maximum: the highest value counts"),
+    ("minimum", "Minimum: the lowest value counts"),
+    ("percentile", "Percentile: never averaged"),
+    ("text", "Text"),
+]
+"""What the values of a field are; it decides how they are summarised."""
+DIRECTIONS = [
+    _BY_NAME,
+    ("higher", "Higher is better"),
+    ("lower", "Lower is better"),
+    ("none", "Neither"),
+]
+"""Which direction of the values of a field is good."""
+
+
 class MetricTypeField(models.Model):
     """A field of a declared metric type: how pages name it, which unit it has, and which direction is good."""
-
-    class Kind(models.TextChoices):
-        """What the values of a field are; it decides how they are summarised."""
-
-        BY_NAME = "", "As its name says"
-        GAUGE = "gauge", "Gauge: a level; the mean counts"
-        RATE = "rate", "Rate: so many each second; the mean counts"
-        COUNTER = "counter", "Counter: grows; the last value counts"
-        MAXIMUM = "maximum", "Maximum: the highest value counts"
-        MINIMUM = "minimum", "Minimum: the lowest value counts"
-        PERCENTILE = "percentile", "Percentile: never averaged"
-        TEXT = "text", "Text"
-
-    class GoodDirection(models.TextChoices):
-        """Which direction of the values is good."""
-
-        BY_NAME = "", "As its name says"
-        HIGHER = "higher", "Higher is better"
-        LOWER = "lower", "Lower is better"
-        NONE = "none", "Neither"
 
     metric_type = models.ForeignKey(MetricTypeDeclaration, on_delete=models.CASCADE, related_name="fields")
     name = models.CharField(
@@ -168,10 +169,8 @@ class MetricTypeField(models.Model):
         validators=[validate_printable],
         help_text="ms, s, tps, /s, MB, $, count, ratio (0 to 1), percent (0 to 100), or a unit of your own.",
     )
-    kind = models.CharField(max_length=10, choices=Kind.choices, default=Kind.BY_NAME, blank=True)
-    good = models.CharField(
-        "good direction", max_length=6, choices=GoodDirection.choices, default=GoodDirection.BY_NAME, blank=True
-    )
+    kind = models.CharField(max_length=10, choices=KINDS, default="", blank=True)
+    good = models.CharField("good direction", max_length=6, choices=DIRECTIONS, default="", blank=True)
 
     history = record_changes()
 

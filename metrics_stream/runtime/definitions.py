@@ -12,6 +12,8 @@ from collections.abc import Callable
 from channels.db import database_sync_to_async
 from django.db import DatabaseError
 
+from metrics_stream.core.metrics.catalogue import Catalogue
+
 # A change reaches every client within 5 s, also when its message is lost.
 DEFINITIONS_SECONDS = 2.0
 
@@ -26,9 +28,10 @@ def _read() -> int:
 class DefinitionsWatch:
     """Reads the definitions whenever they may have changed; `version` is that of the last reading."""
 
-    def __init__(self, on_change: Callable[[], object]) -> None:
-        """`on_change` is called after each reading of a new version."""
+    def __init__(self, catalogue: Callable[[], Catalogue], on_change: Callable[[], object]) -> None:
+        """`catalogue` returns the metric types of now; `on_change` is called after each reading of something new."""
         self.version = -1
+        self._catalogue = catalogue
         self._on_change = on_change
         self._is_due = asyncio.Event()
 
@@ -39,13 +42,15 @@ class DefinitionsWatch:
     async def read(self) -> None:
         """Read what has changed; a database that is away changes nothing."""
         self._is_due.clear()
+        known = self._catalogue()
         try:
             # In a thread of its own: it must not wait for a page that takes long.
             version = await database_sync_to_async(_read, thread_sensitive=False)()
         except DatabaseError:
             return
-        if version != self.version:
-            self.version = version
+        before, self.version = self.version, version
+        # The first reading brings nothing new where no type is declared.
+        if version != before and (before != -1 or self._catalogue() is not known):
             self._on_change()
 
     async def run(self) -> None:

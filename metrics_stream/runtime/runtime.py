@@ -116,7 +116,7 @@ class Runtime:
         """Set when the permissions of some client may have changed; the access monitor clears it."""
         self.changed_owners: set[str | None] = set()
         """Whom the changes concern, None for everybody; the access monitor takes them."""
-        self.definitions = DefinitionsWatch(self._note_new_definitions)
+        self.definitions = DefinitionsWatch(settings.catalogue, self._note_new_definitions)
         """Reads the metric types that are declared; whoever serves clients has it run, by `watch`."""
         self.owned: dict[PerRuntime[Any], Any] = {}
         """The objects that packages above keep for this runtime; see PerRuntime."""

@@ -9,6 +9,7 @@ from django.db import DatabaseError
 from django.utils import timezone
 
 from metrics_stream.api import programs
+from metrics_stream.core.formats.native import HOW_TO_CREATE
 from metrics_stream.models import TokenName
 from metrics_stream.runtime.runtime import get_runtime, stop_runtime
 from tests.support.api import ITEM, errors, item, numbers, published
@@ -80,7 +81,7 @@ async def test_a_forbidden_type_looks_like_an_unknown_one(publisher):
     await publisher.token(name="narrow", metric_types=["system", "hero"])
     response = await publisher.publish([item(1, metric_type=name) for name in ("agent", "nope", "stream")])
     assert [error["message"] for error in response.json()["errors"]] == [
-        f"unknown metric type {name!r}; allowed: system, hero" for name in ("agent", "nope", "stream")
+        f"unknown metric type {name!r}; allowed: system, hero. {HOW_TO_CREATE}" for name in ("agent", "nope", "stream")
     ]
 
 

@@ -11,9 +11,9 @@ from metrics_stream.conf import get_settings
 from metrics_stream.core.errors import MetricError
 from metrics_stream.definitions import creation, lookup
 from metrics_stream.models import MetricTypeDeclaration
-from metrics_stream.models.known_types import forget_definitions
 from metrics_stream.runtime.runtime import stop_runtime
 from tests.support.api import Program, errors, published
+from tests.support.definitions import forget_definitions
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

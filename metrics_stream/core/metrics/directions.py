@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Literal, get_args
+from typing import Literal
 
 Good = Literal["higher", "lower", "none"]
-GOOD: tuple[Good, ...] = get_args(Good)
 
 _HIGHER = re.compile(
     r"(throughput|achieved)_tps|(transactions|requests)_per_second|requests_successful|success_rate|health_score"
