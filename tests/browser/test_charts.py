@@ -298,7 +298,7 @@ def test_heat_map_says_how_many_values_are_under_the_cursor(page: Page):
       host.replaceChildren();
       for (const step of [1, 2, 3, 4, 5]) host.style.setProperty(`--ramp-${{step}}`, `rgb(${{40 * step}}, 0, 0)`);
       const map = make("heatmap", {{}}, {{fields: [spread]}});
-      map.canvas.style.cssText = "position: relative; width: 600px; height: 200px";
+      map.host.node.style.cssText = "position: relative; width: 600px; height: 200px";
       const empty = map.paint({{store: sketches, source: null, moment}});
       for (let second = 60; second > 0; second -= 1) addSketch(second, {{116: 9, 231: 1}});
       const filled = map.paint({{store: sketches, source: null, moment}});
@@ -309,7 +309,7 @@ def test_heat_map_says_how_many_values_are_under_the_cursor(page: Page):
       const colours = new Set();
       for (let at = 0; at < pixels.length; at += 4)
         if (pixels[at + 3] === 255) colours.add(pixels.slice(at, at + 3).join());
-      const found = [empty, filled, drew, colours.size >= 2, plain(map.canvas.getAttribute("aria-label")),
+      const found = [empty, filled, drew, colours.size >= 2, plain(map.host.node.getAttribute("aria-label")),
                      texts(".plot-scale__words")];
       end(map);
       return found;
@@ -330,10 +330,10 @@ def test_scatter_plot_has_a_point_for_each_instant_and_forgets_old_ones(page: Pa
         both.add({{metric_type: "system", source: "east", timestamp, data}}, nowMs, -Infinity);
       }}
       const chart = make("scatter", {{}}, {{fields: [field("tps", "tps"), field("p95", "ms")]}});
-      chart.canvas.style.cssText = "position: relative; width: 600px; height: 200px";
+      chart.host.node.style.cssText = "position: relative; width: 600px; height: 200px";
       const filled = chart.paint({{store: both, source: null, moment}});
       const drew = [chart.draw(moment), chart.draw(moment)];
-      const name = () => chart.canvas.getAttribute("aria-label").replace(/\\u00a0/g, " ");
+      const name = () => chart.host.node.getAttribute("aria-label").replace(/\\u00a0/g, " ");
       const names = [name()];
       chart.draw({{...moment, nowMs: nowMs + 200_000}});
       names.push(name());

@@ -1,14 +1,15 @@
 // A heat map of a sketch over time: how many values are how large, in each stretch of time.
 
-import uPlot from "../vendor/uPlot.min.js";
 import { leftEdgeMs } from "../client/columns.js";
 import { formatDuration, formatNumber } from "../client/format.js";
+import { sketchesOf } from "../client/readings.js";
 import { gridOfSketches } from "../client/sketch_grid.js";
 import { formatClock } from "./axis.js";
 import { element, setAttribute, setStyle, setText } from "./dom.js";
+import { DrawPace } from "./draw_pace.js";
 import { logTickLabel, logTicks } from "./log_axis.js";
-import { CURSOR_GROUP, fitPlot, plotSize, plotStyle, TICK_PX } from "./plot_style.js";
-import { PlotNote } from "./plot_note.js";
+import { PlotHost } from "./plot_host.js";
+import { plotSize, plotStyle, TICK_PX, TIME_CURSOR } from "./plot_style.js";
 import { colourAt, rampOf } from "./ramp.js";
 import { axisWidth } from "./value_axis.js";
 import { watchZoom } from "./zoom.js";
@@ -27,94 +28,73 @@ const LEAST_SHARE = 0.12;
 const NO_RANGE = [1, 1000];
 
 export class HeatmapChart {
-  #plot = null;
-  /** @type {{store: Store, source: string | null} | null} */
+  /** @type {{store: Store, source: Sources} | null} */
   #source = null;
   /** @type {SketchGrid | null} */
   #grid = null;
   #ramp = [];
-  #hasNewValues = false;
-  #drawnAtMs = -Infinity;
-  /** @type {{fromMs: number, toMs: number}} the edges of the last drawing */
-  #drawnRange = { fromMs: 0, toMs: 0 };
-  #observer;
+  #pace = new DrawPace(NEW_VALUES_MS, MOVE_MS);
 
   /** @param {object} panel @param {HTMLElement} host */
   constructor(panel, host) {
-    this.panel = panel;
-    this.field = panel.fields[0];
-    this.unit = panel.unit || this.field.unit;
-    this.windowMs = (panel.options.window_seconds ?? 300) * 1000;
-    this.canvas = element("div", { class: "plot heatmap__plot", role: "img" });
+    const [field] = panel.fields;
+    Object.assign(this, { panel, field, unit: panel.unit || field.unit });
+    this.windowMs = 1000 * (panel.options.window_seconds ?? 300);
+    this.host = new PlotHost("heatmap__plot");
     this.scale = element("span", { class: "plot-scale__colours", "aria-hidden": "true" });
     this.most = element("span");
     this.words = element("span", { class: "plot-scale__words" });
-    const legend = element("p", { class: "plot-scale numeric" }, element("span", {}, "1"), this.scale, this.most, this.words);
-    host.append(this.canvas, legend);
-    this.note = new PlotNote(this.canvas);
-    this.#observer = new ResizeObserver(() => fitPlot(this.#plot, this.canvas));
-    this.#observer.observe(this.canvas);
+    const one = element("span", {}, "1");
+    host.append(this.host.node, element("p", { class: "plot-scale numeric" }, one, this.scale, this.most, this.words));
   }
 
-  /** @param {{store: Store, source: string | null}} frame @returns {boolean} */
+  /** @param {{store: Store, source: Sources}} frame @returns {boolean} */
   paint({ store, source }) {
     this.#source = { store, source };
-    this.#hasNewValues = true;
+    this.#pace.noteNews();
     return this.#sketches().length > 0;
   }
 
   /** @param {Moment} moment @returns {boolean} whether it drew */
-  draw(moment) {
+  draw({ nowMs, windowMs, zoom }) {
     if (this.#source === null || this.#sketches().length === 0) return false;
-    const { fromMs, toMs } = this.#timeRange(moment);
-    const before = this.#drawnRange;
-    const isMoved = Math.max(Math.abs(fromMs - before.fromMs), Math.abs(toMs - before.toMs)) >= MOVE_MS;
-    const isLate = this.#hasNewValues && performance.now() - this.#drawnAtMs >= NEW_VALUES_MS;
-    if (!isMoved && !isLate) return false;
-    this.#hasNewValues = false;
-    this.#drawnAtMs = performance.now();
-    this.#drawnRange = { fromMs, toMs };
+    const fromMs = leftEdgeMs(nowMs, windowMs ?? this.windowMs, this.#source.store.firstMs);
+    const range = zoom ?? { fromMs, toMs: nowMs };
+    if (!this.#pace.isDue(range)) return false;
+    this.#pace.begin(range);
     this.#update();
     return true;
   }
 
   /** Use the colours of the current theme. */
   restyle() {
-    this.#plot?.destroy();
-    this.#plot = null;
+    this.host.clear();
     if (this.#grid !== null) this.#update();
   }
 
   stop() {
-    this.#observer.disconnect();
-    this.#plot?.destroy();
-    this.#plot = null;
+    this.host.stop();
   }
 
   #sketches() {
-    const { store, source } = this.#source;
-    const { path, flat_path: flatPath = path } = this.field;
-    return [...new Set([flatPath, path])].flatMap((each) => store.sketches(this.panel.metric_type, each, source));
-  }
-
-  #timeRange({ nowMs, windowMs, zoom }) {
-    return zoom ?? { fromMs: leftEdgeMs(nowMs, windowMs ?? this.windowMs, this.#source.store.firstMs), toMs: nowMs };
+    return sketchesOf(this.#source.store, this.panel, this.#source.source);
   }
 
   #update() {
+    const { range } = this.#pace;
     const list = this.#sketches();
     this.unit = this.panel.unit || list.find(({ unit }) => unit)?.unit || this.field.unit;
-    const { width, height } = plotSize(this.canvas);
+    const { width, height } = plotSize(this.host.node);
     const most = { columns: Math.floor(width / CELL_PX), rows: Math.floor(height / CELL_PX) };
-    this.#grid = gridOfSketches(list, this.#drawnRange, most);
-    if (this.#plot === null) this.#createPlot();
+    this.#grid = gridOfSketches(list, range, most);
+    const plot = this.host.plot ?? this.#createPlot();
     const { cellMs, firstColumn, columnCount } = this.#grid;
     const times = Array.from({ length: columnCount }, (_, column) => ((firstColumn + column + 0.5) * cellMs) / 1000);
-    this.#plot.setData([times, times.map(() => null)], false);
-    this.#plot.batch(() => {
-      this.#plot.setScale("x", { min: this.#drawnRange.fromMs / 1000, max: this.#drawnRange.toMs / 1000 });
+    plot.setData([times, times.map(() => null)], false);
+    plot.batch(() => {
       const [low, high] = this.#valueRange();
-      this.#plot.setScale("y", { min: Math.log10(low), max: Math.log10(high) });
+      plot.setScale("x", { min: range.fromMs / 1000, max: range.toMs / 1000 });
+      plot.setScale("y", { min: Math.log10(low), max: Math.log10(high) });
     });
     this.#showLegend();
   }
@@ -124,41 +104,28 @@ export class HeatmapChart {
   }
 
   #createPlot() {
-    const { options, axis, timeAxis } = plotStyle(this.canvas);
-    this.#ramp = rampOf(this.canvas);
+    const { options, axis, timeAxis } = plotStyle(this.host.node);
+    this.#ramp = rampOf(this.host.node);
     setStyle(this.scale, "background", `linear-gradient(to right, ${this.#ramp.join(", ")})`);
-    this.#plot = new uPlot(
-      {
-        ...options,
-        scales: { x: { time: true, auto: false }, y: { auto: false } },
-        axes: [
-          timeAxis,
-          {
-            ...axis,
-            size: (_, values) => axisWidth(values),
-            gap: 8,
-            splits: (plot) => this.#ticks(plot),
-            values: (_, splits) => splits.map((power) => logTickLabel(Number((10 ** power).toPrecision(1)), this.unit)),
-          },
-        ],
-        cursor: {
-          sync: { key: CURSOR_GROUP, scales: ["x", null] },
-          drag: { x: false, y: false, setScale: false },
-          bind: { dblclick: () => null },
-          y: false,
-          points: { show: false },
-        },
-        series: [{}, { paths: () => null, points: { show: false } }],
-        hooks: {
-          drawAxes: [(plot) => this.#drawCells(plot)],
-          setCursor: [(plot) => this.#showNote(plot)],
-        },
+    const valueAxis = {
+      size: (_, values) => axisWidth(values),
+      gap: 8,
+      splits: (plot) => this.#ticks(plot),
+      values: (_, splits) => splits.map((power) => logTickLabel(Number((10 ** power).toPrecision(1)), this.unit)),
+    };
+    const plot = this.host.create({
+      ...options,
+      scales: { x: { time: true, auto: false }, y: { auto: false } },
+      axes: [timeAxis, { ...axis, ...valueAxis }],
+      cursor: { ...TIME_CURSOR, points: { show: false } },
+      series: [{}, { paths: () => null, points: { show: false } }],
+      hooks: {
+        drawAxes: [(made) => this.#drawCells(made)],
+        setCursor: [(made) => this.#showNote(made)],
       },
-      [[], []],
-      this.canvas,
-    );
-    this.canvas.append(this.note.node);
-    watchZoom(this.#plot, this.canvas);
+    });
+    watchZoom(plot, this.host.node);
+    return plot;
   }
 
   /** Return the places of the ticks: the axis counts in powers of ten. */
@@ -200,7 +167,7 @@ export class HeatmapChart {
     setText(this.words, `values in ${formatDuration(cellMs)} · ${formatNumber(total, "count")} in all${atZero}${without}`);
     const [low, high] = this.#valueRange().map((value) => formatNumber(value, this.unit));
     const name = `Heat map of ${this.field.label}: ${formatNumber(total, "count")} values from ${low} to ${high}`;
-    setAttribute(this.canvas, "aria-label", name);
+    setAttribute(this.host.node, "aria-label", name);
   }
 
   #showNote(plot) {
@@ -210,18 +177,17 @@ export class HeatmapChart {
     const column = isOver ? Math.floor((plot.posToVal(left, "x") * 1000) / cellMs) - firstColumn : -1;
     const row = isOver ? Math.floor(rowCount * (1 - top / plot.over.clientHeight)) : -1;
     if (column < 0 || column >= columnCount || row < 0 || row >= rowCount) {
-      this.note.show(null);
+      this.host.showNote(null);
       return;
     }
     const bound = (each) => formatNumber(low * (high / low) ** (each / rowCount), this.unit);
     const inColumn = counts.subarray(column * rowCount, (column + 1) * rowCount);
     const all = inColumn.reduce((sum, count) => sum + count, 0);
-    const words = [
+    this.host.showNote([
       `${formatClock(((firstColumn + column) * cellMs) / 1000)}, ${formatDuration(cellMs)}`,
       `${bound(row)} to ${bound(row + 1)}`,
       `${formatNumber(inColumn[row], "count")} of ${formatNumber(all, "count")} values`,
-    ];
-    this.note.show(words, { left: plot.over.offsetLeft + left, top: plot.over.offsetTop + top });
+    ]);
   }
 }
 

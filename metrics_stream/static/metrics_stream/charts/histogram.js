@@ -2,8 +2,10 @@
 
 import { formatDuration, formatNumber, humanize, nameBesideUnit, NO_VALUE } from "../client/format.js";
 import { levelOf } from "../client/levels.js";
+import { sketchesOf } from "../client/readings.js";
 import { Sketch, WIDTH } from "../client/sketch.js";
 import { element, KeyedList, setAttribute, setStyle, setText } from "./dom.js";
+import { DrawPace } from "./draw_pace.js";
 import { logTickLabel, logTicks } from "./log_axis.js";
 import { valueLabels } from "./value_axis.js";
 
@@ -30,10 +32,7 @@ const TAG_PX = 36;
 export class HistogramChart {
   /** @type {{store: Store, source: string | null} | null} */
   #source = null;
-  #hasNewValues = false;
-  #drawnAtMs = -Infinity;
-  /** @type {{fromMs: number, toMs: number}} the time range of the last drawing */
-  #drawnRange = { fromMs: 0, toMs: 0 };
+  #pace = new DrawPace(NEW_VALUES_MS, MOVE_MS);
 
   /** @param {object} panel @param {HTMLElement} host */
   constructor(panel, host) {
@@ -71,9 +70,9 @@ export class HistogramChart {
   /** @param {{store: Store, source: string | null, moment: Moment}} frame @returns {boolean} */
   paint({ store, source, moment }) {
     this.#source = { store, source };
-    this.#hasNewValues = true;
+    const isDue = this.#pace.noteNews();
     const isFilled = this.#sketches().length > 0;
-    if (isFilled && performance.now() - this.#drawnAtMs >= NEW_VALUES_MS) this.#update(moment);
+    if (isFilled && isDue) this.#update(moment);
     return isFilled;
   }
 
@@ -84,12 +83,7 @@ export class HistogramChart {
    * @returns {boolean} whether it drew
    */
   draw(moment) {
-    if (this.#source === null) return false;
-    const { fromMs, toMs } = this.#timeRange(moment);
-    const before = this.#drawnRange;
-    const isMoved = Math.max(Math.abs(fromMs - before.fromMs), Math.abs(toMs - before.toMs)) >= MOVE_MS;
-    const isLate = this.#hasNewValues && performance.now() - this.#drawnAtMs >= NEW_VALUES_MS;
-    if (!isMoved && !isLate) return false;
+    if (this.#source === null || !this.#pace.isDue(this.#timeRange(moment))) return false;
     this.#update(moment);
     return true;
   }
@@ -97,10 +91,7 @@ export class HistogramChart {
   stop() {}
 
   #sketches() {
-    const { store, source } = this.#source;
-    const { path, flat_path: flatPath = path } = this.field;
-    // The same sketch cannot be at both places: one of them is a name with dots.
-    return [...new Set([flatPath, path])].flatMap((each) => store.sketches(this.panel.metric_type, each, source));
+    return sketchesOf(this.#source.store, this.panel, this.#source.source);
   }
 
   /** Return what is measured, without a unit that the axis has. @returns {string} */
@@ -115,9 +106,7 @@ export class HistogramChart {
 
   #update(moment) {
     const { fromMs, toMs } = this.#timeRange(moment);
-    this.#hasNewValues = false;
-    this.#drawnAtMs = performance.now();
-    this.#drawnRange = { fromMs, toMs };
+    this.#pace.begin({ fromMs, toMs });
     const series = this.#sketches();
     this.unit = this.panel.unit || series.find(({ unit }) => unit)?.unit || this.field.unit;
     const sketch = new Sketch();

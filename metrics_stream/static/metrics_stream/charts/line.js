@@ -14,7 +14,7 @@ import { formatClock } from "./axis.js";
 import { element, setAttribute, setStyle, setText } from "./dom.js";
 import { Legend } from "./legend.js";
 import { fade, resolveColours, SERIES_COLOURS, seriesVariable } from "./palette.js";
-import { CURSOR_GROUP, fitPlot, plotSize, plotStyle, TICK_PX } from "./plot_style.js";
+import { fitPlot, plotSize, plotStyle, TICK_PX, TIME_CURSOR } from "./plot_style.js";
 import { isolatedPoints, nearestDefined } from "./rows.js";
 import { drawLine, fillArea, fillRanges } from "./strokes.js";
 import { axisWidth, MOST, powerOf, ticksBetween, valueLabels } from "./value_axis.js";
@@ -223,11 +223,7 @@ export class LineChart {
           },
         ],
         cursor: {
-          sync: { key: CURSOR_GROUP, scales: ["x", null] },
-          // watchZoom handles drags and double clicks.
-          drag: { x: false, y: false, setScale: false },
-          bind: { dblclick: () => null },
-          y: false,
+          ...TIME_CURSOR,
           points: { size: 7 },
           // Stacked lines have a value in every row; the legend needs the row of the line's own nearest point.
           dataIdx: (plot, index, hovered) =>

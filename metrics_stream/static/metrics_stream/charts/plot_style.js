@@ -6,8 +6,13 @@ import { resolveColours } from "./palette.js";
 /** The least distance between two ticks of the value axis. */
 export const TICK_PX = 34;
 
-/** The cursors of plots over time show the same time. */
-export const CURSOR_GROUP = "metrics-stream";
+/** The cursor of plots over time: all of them show the same time, and watchZoom handles drags and double clicks. */
+export const TIME_CURSOR = {
+  sync: { key: "metrics-stream", scales: ["x", null] },
+  drag: { x: false, y: false, setScale: false },
+  bind: { dblclick: () => null },
+  y: false,
+};
 
 /** @param {HTMLElement} host @returns {{width: number, height: number}} of a plot that fills it */
 export function plotSize(host) {

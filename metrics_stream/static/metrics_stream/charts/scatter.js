@@ -1,12 +1,12 @@
 // One field against another one: a point for each instant, coloured by its age.
 
-import uPlot from "../vendor/uPlot.min.js";
 import { boundsOf, pointsOf } from "../client/point_pairs.js";
 import { formatNumber } from "../client/format.js";
 import { formatClock } from "./axis.js";
 import { element, setAttribute, setStyle, setText } from "./dom.js";
-import { fitPlot, plotStyle, TICK_PX } from "./plot_style.js";
-import { PlotNote } from "./plot_note.js";
+import { DrawPace } from "./draw_pace.js";
+import { PlotHost } from "./plot_host.js";
+import { plotStyle, TICK_PX } from "./plot_style.js";
 import { colourAt, rampOf } from "./ramp.js";
 import { axisWidth, ticksBetween, valueLabels } from "./value_axis.js";
 
@@ -23,88 +23,72 @@ const REACH_PX = 24;
 const WIDE_TICK_PX = 64;
 
 export class ScatterChart {
-  #plot = null;
-  /** @type {{store: Store, source: string | null} | null} */
+  /** @type {{store: Store, source: Sources} | null} */
   #source = null;
   /** @type {PointPair[]} oldest first */
   #points = [];
   #ramp = [];
-  #hasNewPoints = false;
-  #drawnAtMs = -Infinity;
-  #range = { fromMs: 0, toMs: 0 };
-  #observer;
+  #pace = new DrawPace(NEW_POINTS_MS, MOVE_MS);
 
   /** @param {object} panel @param {HTMLElement} host */
   constructor(panel, host) {
     this.panel = panel;
     [this.across, this.up] = panel.fields;
     this.windowMs = (panel.options.window_seconds ?? 300) * 1000;
-    this.canvas = element("div", { class: "plot", role: "img" });
+    this.host = new PlotHost("scatter__plot");
     this.scale = element("span", { class: "plot-scale__colours", "aria-hidden": "true" });
     this.words = element("span", { class: "plot-scale__words" });
     const ages = [element("span", {}, "older"), this.scale, element("span", {}, "now")];
     host.append(
       element("p", { class: "scatter__up" }, this.up.label),
-      this.canvas,
+      this.host.node,
       element("p", { class: "scatter__across" }, this.across.label),
       element("p", { class: "plot-scale numeric" }, ...ages, this.words),
     );
-    this.note = new PlotNote(this.canvas);
-    this.#observer = new ResizeObserver(() => fitPlot(this.#plot, this.canvas));
-    this.#observer.observe(this.canvas);
   }
 
-  /** @param {{store: Store, source: string | null}} frame @returns {boolean} */
+  /** @param {{store: Store, source: Sources}} frame @returns {boolean} */
   paint({ store, source }) {
     this.#source = { store, source };
-    this.#hasNewPoints = true;
+    this.#pace.noteNews();
     const hasValues = ({ path }) => store.series(this.panel.metric_type, path, source).some(({ length }) => length > 0);
     return hasValues(this.across) && hasValues(this.up);
   }
 
   /** @param {Moment} moment @returns {boolean} whether it drew */
   draw({ nowMs, windowMs, zoom }) {
-    if (this.#source === null) return false;
     const range = zoom ?? { fromMs: nowMs - (windowMs ?? this.windowMs), toMs: nowMs };
-    const isMoved = Math.max(Math.abs(range.fromMs - this.#range.fromMs), Math.abs(range.toMs - this.#range.toMs)) >= MOVE_MS;
-    const isLate = this.#hasNewPoints && performance.now() - this.#drawnAtMs >= NEW_POINTS_MS;
-    if (!isMoved && !isLate) return false;
-    this.#hasNewPoints = false;
-    this.#drawnAtMs = performance.now();
-    this.#range = range;
+    if (this.#source === null || !this.#pace.isDue(range)) return false;
+    this.#pace.begin(range);
     this.#update();
     return true;
   }
 
   /** Use the colours of the current theme. */
   restyle() {
-    this.#plot?.destroy();
-    this.#plot = null;
+    this.host.clear();
     if (this.#source !== null) this.#update();
   }
 
   stop() {
-    this.#observer.disconnect();
-    this.#plot?.destroy();
-    this.#plot = null;
+    this.host.stop();
   }
 
   #update() {
     const { store, source } = this.#source;
-    this.#points = pointsOf(store, this.panel, source, this.#range);
-    if (this.#plot === null) this.#createPlot();
+    this.#points = pointsOf(store, this.panel, source, this.#pace.range);
+    const plot = this.host.plot ?? this.#createPlot();
     const sorted = [...this.#points].sort((a, b) => a.x - b.x);
-    this.#plot.setData([sorted.map(({ x }) => x), sorted.map(({ y }) => y)], false);
-    const [x, y] = [boundsOf(this.#points, "x"), boundsOf(this.#points, "y")];
-    this.#plot.batch(() => {
-      this.#plot.setScale("x", x);
-      this.#plot.setScale("y", y);
+    plot.setData([sorted.map(({ x }) => x), sorted.map(({ y }) => y)], false);
+    plot.batch(() => {
+      plot.setScale("x", boundsOf(this.#points, "x"));
+      plot.setScale("y", boundsOf(this.#points, "y"));
     });
     const count = this.#points.length;
     setText(this.words, `${formatNumber(count, "count")} points`);
     const newest = this.#points.at(-1);
     const now = newest ? `; now ${this.#say(this.across, newest.x)}, ${this.#say(this.up, newest.y)}` : "";
-    setAttribute(this.canvas, "aria-label", `${this.up.label} against ${this.across.label}: ${count} points${now}`);
+    setAttribute(this.host.node, "aria-label", `${this.up.label} against ${this.across.label}: ${count} points${now}`);
   }
 
   #say(field, value) {
@@ -117,31 +101,25 @@ export class ScatterChart {
   }
 
   #createPlot() {
-    const { options, axis } = plotStyle(this.canvas);
-    this.#ramp = rampOf(this.canvas);
+    const { options, axis } = plotStyle(this.host.node);
+    this.#ramp = rampOf(this.host.node);
     setStyle(this.scale, "background", `linear-gradient(to right, ${this.#ramp.join(", ")})`);
-    const labels = (field) => (_, splits) => valueLabels(splits, this.#unitOf(field));
-    const ticks = (side, least) => (plot, _, low, high) =>
-      ticksBetween(low, high, plot.bbox[side] / devicePixelRatio / least);
-    this.#plot = new uPlot(
-      {
-        ...options,
-        scales: { x: { time: false, auto: false }, y: { auto: false } },
-        axes: [
-          { ...axis, size: 26, gap: 6, splits: ticks("width", WIDE_TICK_PX), values: labels(this.across) },
-          { ...axis, size: (_, values) => axisWidth(values), gap: 8, splits: ticks("height", TICK_PX), values: labels(this.up) },
-        ],
-        cursor: { drag: { x: false, y: false, setScale: false }, x: false, y: false, points: { show: false } },
-        series: [{}, { paths: () => null, points: { show: false } }],
-        hooks: {
-          draw: [(plot) => this.#drawPoints(plot)],
-          setCursor: [(plot) => this.#showNote(plot)],
-        },
-      },
-      [[], []],
-      this.canvas,
-    );
-    this.canvas.append(this.note.node);
+    const axisOf = (field, side, leastPx) => ({
+      ...axis,
+      splits: (plot, _, low, high) => ticksBetween(low, high, plot.bbox[side] / devicePixelRatio / leastPx),
+      values: (_, splits) => valueLabels(splits, this.#unitOf(field)),
+    });
+    return this.host.create({
+      ...options,
+      scales: { x: { time: false, auto: false }, y: { auto: false } },
+      axes: [
+        { ...axisOf(this.across, "width", WIDE_TICK_PX), size: 26, gap: 6 },
+        { ...axisOf(this.up, "height", TICK_PX), size: (_, values) => axisWidth(values), gap: 8 },
+      ],
+      cursor: { drag: { x: false, y: false, setScale: false }, x: false, y: false, points: { show: false } },
+      series: [{}, { paths: () => null, points: { show: false } }],
+      hooks: { draw: [(plot) => this.#drawPoints(plot)], setCursor: [(plot) => this.#showNote(plot)] },
+    });
   }
 
   #drawPoints(plot) {
@@ -162,16 +140,12 @@ export class ScatterChart {
   #showNote(plot) {
     const { left, top } = plot.cursor;
     const point = left >= 0 && top >= 0 ? this.#nearest(plot, left, top) : null;
-    if (point === null) {
-      this.note.show(null);
-      return;
-    }
-    const words = [
+    const words = point && [
       `${this.across.label} ${this.#say(this.across, point.x)}`,
       `${this.up.label} ${this.#say(this.up, point.y)}`,
       [formatClock(point.timeMs / 1000), point.name].filter(Boolean).join(" · "),
     ];
-    this.note.show(words, { left: plot.over.offsetLeft + left, top: plot.over.offsetTop + top });
+    this.host.showNote(words);
   }
 
   #nearest(plot, left, top) {

@@ -189,6 +189,20 @@ export function seriesOf(store, panel, source) {
   );
 }
 
+/**
+ * Return the sketches of the field of a panel.
+ *
+ * @param {Store} store
+ * @param {object} panel
+ * @param {Sources} source only of these
+ * @returns {SketchSeries[]}
+ */
+export function sketchesOf(store, panel, source) {
+  const [{ path, flat_path: flatPath = path }] = panel.fields;
+  // The same sketch cannot be at both places: one of them is a name with dots.
+  return [...new Set([flatPath, path])].flatMap((each) => store.sketches(panel.metric_type, each, source));
+}
+
 /** @param {{field: Field, series: Series}} line @returns {string} unique within the panel, and stable */
 export function keyOfLine({ field, series }) {
   return [series.source, series.row ?? "", field.path].join("\u0000");
