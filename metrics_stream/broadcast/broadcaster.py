@@ -196,7 +196,8 @@ class Broadcaster:
     # --- the queue ---
 
     def _enqueue(self, made: list[Metric]) -> None:
-        metrics, overflows = self._rows.apply(made)
+        with self._lock:
+            metrics, overflows = self._rows.apply(made)
         log_overflows(overflows)
         with self._lock:
             if self._closed:

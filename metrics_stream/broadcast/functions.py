@@ -7,6 +7,7 @@ What needs Django is imported where it is used: programs that publish over HTTP 
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable
 from typing import Any, Unpack
@@ -52,12 +53,14 @@ def _make_metrics(metric_type: str, data: Any, timestamp: Timestamp = None, **be
 
 _rows = RowBudget(time.monotonic)
 """The rows that this program has published lately with these functions."""
+_turn = threading.Lock()
 
 
 async def _publish(made: list[Metric]) -> None:
     from metrics_stream.broadcast import layer
 
-    metrics, overflows = _rows.apply(made)
+    with _turn:
+        metrics, overflows = _rows.apply(made)
     log_overflows(overflows)
     await layer.publish(metrics)
 

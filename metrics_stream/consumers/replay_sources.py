@@ -11,11 +11,11 @@ from metrics_stream.access.grants import Access
 from metrics_stream.access.visibility import visible_runs
 from metrics_stream.consumers.replay import Moment, Pages, ReplaySource
 from metrics_stream.core.clock_marks import ClockMarks
-from metrics_stream.core.delivery.pending import Key
 from metrics_stream.core.delivery.selection import Selection
 from metrics_stream.core.errors import ProtocolError
 from metrics_stream.core.formatting import quote
 from metrics_stream.core.metrics.metric import Metric
+from metrics_stream.core.metrics.newest_rows import Kind
 from metrics_stream.core.metrics.permission import Permit
 from metrics_stream.core.protocol.codes import ErrorCode
 from metrics_stream.core.protocol.positions import HistoryBatch, Position, SourcesOf, tag_run, tag_runs
@@ -132,8 +132,8 @@ class HistoryReplaySource:
 
     async def newest_at(self, at: float) -> list[Metric]:
         """Return the newest metric of each kind that was published before an instant, in the order of publishing."""
-        found: dict[Key, _Found] = {}
-        came_since: dict[str, set[Key]] = {}
+        found: dict[Kind, _Found] = {}
+        came_since: dict[str, set[Kind]] = {}
         newest = await self._history.newest(self._metric_types)
         await self._run_sources.learn(newest, self._permit)
         pace = Pace()
@@ -153,7 +153,7 @@ class HistoryReplaySource:
             begin = await self._history.since_time(missing, begins_at)
             if until is not None:
                 begin = _without_long_searches(begin, until)
-            older: dict[Key, _Found] = {}
+            older: dict[Kind, _Found] = {}
             async for batch in self._published_before(at, begin, until):
                 older.update(_each_of(self._marks.mark(batch), self._run_sources.get))
                 await pace.pause_if_due()
@@ -187,7 +187,7 @@ class _Found(NamedTuple):
     offset: int
 
 
-def _each_of(batch: HistoryBatch, sources_of: SourcesOf) -> dict[Key, _Found]:
+def _each_of(batch: HistoryBatch, sources_of: SourcesOf) -> dict[Kind, _Found]:
     """Return the newest metric of each kind in a batch."""
     tagged = enumerate(tag_runs(batch, sources_of), batch.first)
     return {metric.kind: _Found(metric, batch.order, offset) for offset, metric in tagged}

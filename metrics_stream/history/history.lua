@@ -9,6 +9,9 @@
 --   .newest_stretches  hash: these metrics, each as a batch of its own
 --   .newest_shares     hash: the names of the shares that each of them counts for, and its bytes
 --   .newest_bytes      hash: the bytes of each share
+--   .newest_rows       hash: by the hash of a source and row, the key of the metric with the newest of it
+--   .newest_packed     hash: the hashes of the rows of each key, one after the other
+--   .newest_live       hash: of how many rows each key has the newest
 --   .newest.SHARE      sorted set: the keys of one share, as in .newest
 -- Beside the state stands .process.PROGRAM, a hash: the number of batches that one program has appended, by epoch.
 -- (In the names of keys and fields a batch is a "stretch": a Redis may still hold data of earlier versions.)
@@ -64,7 +67,8 @@ local function begin(after)
         redis.call("UNLINK", key(metric_type, ".newest." .. share))
       end
       redis.call("UNLINK", key(metric_type, ".newest"), key(metric_type, ".newest_stretches"),
-        key(metric_type, ".newest_shares"), key(metric_type, ".newest_bytes"))
+        key(metric_type, ".newest_shares"), key(metric_type, ".newest_bytes"), key(metric_type, ".newest_rows"),
+        key(metric_type, ".newest_packed"), key(metric_type, ".newest_live"))
       -- The recorder still reads what it has not read of the epoch that ends.
       redis.call("EXPIRE", key(metric_type), PAST_SECONDS)
       redis.call("EXPIRE", key(metric_type, ".marks"), PAST_SECONDS)
@@ -229,7 +233,7 @@ function operations.append()
   redis.call("EXPIRE", PRODUCER, seconds)
   if is_marked then
     for _, name in ipairs({stream, stream .. ".marks", newest, newest .. "_stretches", newest .. "_shares",
-      newest .. "_bytes"}) do
+      newest .. "_bytes", newest .. "_rows", newest .. "_packed", newest .. "_live"}) do
       redis.call("EXPIRE", name, seconds)
     end
     redis.call("EXPIRE", STATE, STATE_SECONDS)

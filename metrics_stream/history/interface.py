@@ -11,15 +11,13 @@ from typing import NamedTuple, Protocol, Self
 
 from metrics_stream.conf import StreamSettings
 from metrics_stream.core.metrics.metric import Metric
+from metrics_stream.core.metrics.newest_rows import Kind
 from metrics_stream.core.protocol.positions import HistoryBatch, Position
 from metrics_stream.history.accepted import LostReport
 
 # Redis does nothing else while it reads a page: for 10 ms, or for 30 ms if each metric was published alone.
 DEFAULT_PAGE_METRICS = 5_000
 PAGE_BYTES = 4_000_000
-
-Key = tuple[str, str, tuple[str, ...]]
-"""The type of `Metric.kind`."""
 
 
 class Bounds(NamedTuple):
@@ -119,6 +117,8 @@ class History(Protocol):
     async def newest(self, metric_types: Iterable[str]) -> list[HistoryBatch]:
         """Return the newest metric of each `Metric.kind`, each as a batch of its own, in the order of publishing.
 
+        One whose rows have all come again in later metrics of other kinds is not among them.
+
         They are bounded for each source and token, as `newest_kinds` says: beyond it, those that came least recently
         are missing.
         """
@@ -161,9 +161,9 @@ def runs_of(sources: Iterable[str], active: Sequence[ActiveRun] | None) -> dict[
     return {source: ids for source, ids in found.items() if ids}
 
 
-def newest_of_each_key(metrics: Sequence[Metric]) -> dict[Key, int]:
+def newest_of_each_key(metrics: Sequence[Metric]) -> dict[Kind, int]:
     """Return the index of the newest metric of each key, in the order of these metrics."""
-    newest: dict[Key, int] = {}
+    newest: dict[Kind, int] = {}
     for index in range(len(metrics) - 1, -1, -1):
         newest.setdefault(metrics[index].kind, index)
     return dict(reversed(newest.items()))

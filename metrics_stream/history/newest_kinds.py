@@ -1,8 +1,8 @@
 """How much of the newest metric of each kind is kept, and who has to give way when it is too much.
 
-A kind is what has one `Metric.kind`. Each source has a share of the kinds of a metric type, and so has each token over
-all its sources: a producer that names ever more agents displaces its own kinds and nobody else's. `history.lua` does
-the same in Redis, with the same limits.
+A kind is what has one `Metric.kind`; one whose rows have all come again in metrics of other kinds goes. Each source has
+a share of the kinds of a metric type, and so has each token over all its sources: a producer that names ever more
+agents displaces its own kinds and nobody else's. `newest.lua` does the same in Redis, with the same limits.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from metrics_stream.history.interface import Key
+from metrics_stream.core.metrics.newest_rows import Kind, NewestRows
 
 # A source with one metric for each of as many agents as a token may have is kept whole.
 SOURCE_KINDS = 1_000
@@ -38,13 +38,16 @@ class NewestKinds:
     """The offset of the newest metric of each kind of one metric type, within the shares of sources and tokens."""
 
     def __init__(self) -> None:
-        self._kinds: OrderedDict[Key, _Kind] = OrderedDict()
-        self._by_share: dict[Share, OrderedDict[Key, None]] = {}
+        self._kinds: OrderedDict[Kind, _Kind] = OrderedDict()
+        self._by_share: dict[Share, OrderedDict[Kind, None]] = {}
         self._bytes: Counter[Share] = Counter()
+        self._rows = NewestRows()
 
-    def put(self, key: Key, offset: int, size: int, owner: str) -> None:
+    def put(self, key: Kind, offset: int, size: int, owner: str) -> None:
         """Set the newest metric of a kind; offsets rise. The oldest kinds of a share that is too large then go."""
-        self._forget(key)
+        self._leave(key)
+        for replaced in self._rows.put(key):
+            self._leave(replaced)
         kind = self._kinds[key] = _Kind(offset, size, shares_of(owner, key[1]))
         for share in kind.shares:
             self._by_share.setdefault(share, OrderedDict())[key] = None
@@ -56,7 +59,11 @@ class NewestKinds:
         while len(keys) > limit or (self._bytes[share] > SHARE_BYTES and len(keys) > 1):
             self._forget(next(iter(keys)))
 
-    def _forget(self, key: Key) -> None:
+    def _forget(self, key: Kind) -> None:
+        self._rows.drop(key)
+        self._leave(key)
+
+    def _leave(self, key: Kind) -> None:
         if (kind := self._kinds.pop(key, None)) is None:
             return
         for share in kind.shares:

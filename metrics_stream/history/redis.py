@@ -23,6 +23,7 @@ from redis.exceptions import NoScriptError
 from metrics_stream.core.errors import BusError, WrongNodeError
 from metrics_stream.core.metrics.keys import restore_rows
 from metrics_stream.core.metrics.metric import Metric
+from metrics_stream.core.metrics.newest_rows import Kind
 from metrics_stream.core.protocol.positions import HistoryBatch, Position
 from metrics_stream.history.accepted import AcceptedBatches, LostReport
 from metrics_stream.history.deadline import within
@@ -31,7 +32,6 @@ from metrics_stream.history.interface import (
     PAGE_BYTES,
     ActiveRun,
     Bounds,
-    Key,
     Page,
     Placed,
     newest_of_each_key,
@@ -222,7 +222,7 @@ class RedisHistory:
     async def newest(self, metric_types: Iterable[str]) -> list[HistoryBatch]:
         """Return the newest metric of each key, read in pages; see History."""
         begin = [(item, 0) for item in metric_types]
-        found: dict[Key, HistoryBatch] = {}
+        found: dict[Kind, HistoryBatch] = {}
         epoch, left = "", begin
         while left:
             request = {
@@ -350,8 +350,13 @@ def _restored(batch: HistoryBatch) -> HistoryBatch:
     return batch if metrics is batch.metrics else msgspec.structs.replace(batch, metrics=metrics)
 
 
-def _newest_in(batch: Sequence[Metric], payload: bytes, owner: str) -> list[tuple[str, int, int, int, str, list[str]]]:
-    """Return a short name of each key, and of its newest metric index, start, length, source and names of shares."""
+def _newest_in(
+    batch: Sequence[Metric], payload: bytes, owner: str
+) -> list[tuple[str, int, int, int, str, list[str], str]]:
+    """Return a short name of each key, and of its newest metric index, start, length, source, shares and rows.
+
+    Shares and rows are short names, too; those of rows are joined.
+    """
     lengths = [len(memoryview(part)) for part in _decode_parts(payload)]
     starts = list(accumulate(lengths, initial=len(payload) - sum(lengths)))
     return [
@@ -360,9 +365,15 @@ def _newest_in(batch: Sequence[Metric], payload: bytes, owner: str) -> list[tupl
             *(index, starts[index], lengths[index]),
             batch[index].source,
             [blake2b(_encode(share), digest_size=8).hexdigest() for share in shares_of(owner, batch[index].source)],
+            _pack_rows(batch[index]),
         )
         for key, index in newest_of_each_key(batch).items()
     ]
+
+
+def _pack_rows(metric: Metric) -> str:
+    place = _encode(metric.source)
+    return "".join([blake2b(place + row.encode(), digest_size=6).hexdigest() for row in dict.fromkeys(metric.rows)])
 
 
 def _before_close(loop: asyncio.AbstractEventLoop, action: Callable[[], Coroutine[Any, Any, None]]) -> None:

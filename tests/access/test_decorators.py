@@ -127,9 +127,7 @@ def test_runs_of_a_policys_sources_only(client, ann):
 def test_the_page_and_the_files_of_a_run_show_permitted_metrics_only(client, ann):
     policy(ann, sources=["ours"], fields=["n"], agent_ids=["a1"], runs="all")
     page = client.get("/runs/soak/")
-    rows = {
-        (group.slug, group.source, group.agent_id, row.path) for group in page.context["groups"] for row in group.rows
-    }
+    rows = {(group.slug, group.source, group.row, row.path) for group in page.context["groups"] for row in group.rows}
     assert rows == {("system", "ours", "", "n"), ("agent", "ours", "a1", "n")}
     assert exported(client) == [("ours", {"n": 1}), ("ours", [{"agent_id": "a1", "n": 3}])]
     table = body_of(client.get("/runs/soak/export.csv")).decode()

@@ -40,16 +40,30 @@ def test_preset_is_made_from_check_boxes_and_lines(admin_client):
         0,
         "latest",
     )
+    assert preset.keys == ["name=/a,b", "method = GET"]
     assert preset.history.get().history_user.username == "admin"
 
 
 def test_preset_form_shows_what_is_stored_and_finds_nothing_changed():
-    preset = ClientPreset(name="Mine", slug="mine", metric_types=["system"], agent_ids=["a", "b"])
+    preset = ClientPreset(name="Mine", slug="mine", metric_types=["system"], agent_ids=["a", "b"], keys=["name=/x"])
     form = ClientPresetForm(instance=preset)
     assert form["metric_types"].value() == ["system"]
     assert form["agent_ids"].value() == "a\nb"
-    same = {**PRESET, "description": "", "metric_types": ["system"], "agent_ids": "a\r\nb\r\n", "fields": ""}
-    same |= {"interval_seconds": "1", "batch_size": "10", "batch_timeout_seconds": "0.5", "mode": "all"}
+    same = {
+        **PRESET,
+        "description": "",
+        "metric_types": ["system"],
+        "agent_ids": "a\r\nb\r\n",
+        "fields": "",
+        "keys": "name=/x",
+    }
+    same |= {
+        "keys": "name=/x",
+        "interval_seconds": "1",
+        "batch_size": "10",
+        "batch_timeout_seconds": "0.5",
+        "mode": "all",
+    }
     assert ClientPresetForm(same, instance=preset).changed_data == []
 
 

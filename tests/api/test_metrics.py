@@ -7,8 +7,10 @@ from unittest import mock
 import pytest
 from django.utils import timezone
 
+from metrics_stream.api.programs import publishing_programs_of
 from metrics_stream.bus.bus import Bus
 from metrics_stream.core.errors import BusError
+from metrics_stream.core.metrics.budget import RowBudget
 from metrics_stream.runtime.runtime import get_runtime
 from tests.support.api import errors, item, numbers, published
 
@@ -111,7 +113,7 @@ async def test_errors_name_index_and_path_and_valid_metrics_are_published(publis
         (10, "timestamp", "invalid_timestamp"),
         (11, "data", "invalid_data"),
         (12, "data", "invalid_data"),
-        (13, "data", "invalid_data"),
+        (13, "data[0].agent_id", "invalid_data"),
         (14, "data", "invalid_data"),
         (15, "data.a[0].b", "invalid_data"),
         (16, "data", "metric_too_big"),
@@ -189,3 +191,35 @@ async def test_a_partial_failure_is_answered_and_the_same_key_completes_it(publi
     assert (response.status_code, response.json()) == (202, {"accepted": 4})
     assert await numbers() == [3, 1]
     assert len(await published("hero")) == 2
+
+
+async def test_rows_past_the_budget_are_folded_and_the_answer_says_so(publisher, monkeypatch, caplog):
+    made = publishing_programs_of(get_runtime())
+    monkeypatch.setattr(
+        "metrics_stream.api.programs.RowBudget", lambda clock: RowBudget(clock, source_rows=2), raising=True
+    )
+    rows = [{"name": f"/{number}", "method": "GET", "requests_total": 1} for number in range(5)]
+    body = {"metric_type": "request", "source": "load", "data": rows, "key": ["name", "method", "scenario", "group"]}
+    for _ in range(2):
+        answer = await publisher.publish(body)
+        [note] = answer.json()["notes"]
+        assert (answer.status_code, answer.json()["accepted"]) == (202, 1)
+        assert note.startswith("3 more rows of request from load are in the row (other)")
+    assert [row["name"] for row in (await published("request"))[0]["data"]] == ["/0", "/1", "(other)"]
+    assert get_runtime().telemetry.rows_folded == 6
+    assert caplog.text.count(note) == 1
+    assert made
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"key": ["name"]}, "`key` is"),
+        ({"metric_type": "system", "data": {"n": 1}, "key": ["name"]}, "allowed for system: none"),
+        ({"data": [{"name": "/"}]}, "`data[0].method` is missing"),
+    ],
+)
+async def test_a_key_that_is_not_that_of_the_type_is_an_error(publisher, change, words):
+    answer = await publisher.publish({"metric_type": "request", "data": [{"name": "/", "method": "GET"}], **change})
+    assert answer.status_code == 422
+    assert words in answer.json()["errors"][0]["message"]

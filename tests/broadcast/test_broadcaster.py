@@ -6,10 +6,11 @@ import threading
 import pytest
 
 from metrics_stream import native_threads
-from metrics_stream.broadcast import Broadcaster, BroadcastError, functions
+from metrics_stream.broadcast import Broadcaster, BroadcastError, functions, row_overflows
 from metrics_stream.bus import bus as bus_module
 from metrics_stream.bus.bus import Bus
 from metrics_stream.core.errors import MetricError
+from metrics_stream.core.metrics.budget import RowBudget
 from tests.support.listener import Listener
 
 
@@ -20,8 +21,29 @@ async def test_each_metric_type_has_its_function():
         await functions.broadcast_business_metrics({"n": 2})
         await functions.broadcast_hero_metrics({"n": 3})
         await functions.broadcast_presentation_data({"n": 4})
-        bodies = await listener.bodies(5)
-    assert [body["metric_type"] for body in bodies] == ["system", "agent", "business", "hero", "presentation"]
+        await functions.broadcast_request_metrics([{"name": "/", "method": "GET"}])
+        await functions.broadcast_error_metrics({"name": "/", "method": "GET", "message": "timeout"})
+        bodies = await listener.bodies(7)
+    types = ["system", "agent", "business", "hero", "presentation", "request", "error"]
+    assert [body["metric_type"] for body in bodies] == types
+
+
+async def test_rows_past_the_budget_are_folded_and_the_log_says_so_once(monkeypatch, caplog):
+    monkeypatch.setattr(functions, "_rows", RowBudget(lambda: 0.0, source_rows=1))
+    monkeypatch.setattr(row_overflows, "_logged", set())
+    rows = [{"name": f"/{number}", "method": "GET", "requests_total": 1} for number in range(3)]
+    async with Listener() as listener:
+        for _ in range(2):
+            await functions.broadcast_request_metrics(rows, source="vm")
+        with Broadcaster(source="vm") as stream:
+            stream._rows = RowBudget(lambda: 0.0, source_rows=2)
+            await asyncio.to_thread(stream.broadcast_request_metrics, rows)
+            assert await asyncio.to_thread(stream.flush)
+        bodies = await listener.bodies(3)
+    assert [[row["name"] for row in body["data"]] for body in bodies] == [["/0", "(other)"]] * 2 + [
+        ["/0", "/1", "(other)"]
+    ]
+    assert caplog.text.count("2 more rows of request from vm are in the row (other); allowed: at most 2,000") == 1
 
 
 async def test_timestamp_and_source_come_from_the_producer(settings):

@@ -78,3 +78,22 @@ async def test_many_kinds_are_read_in_pages(history, monkeypatch, limit):
     assert len(whole) == 28
     monkeypatch.setattr(redis, limit, 7)
     assert await history.newest(["system", "agent", "hero"]) == whole
+
+
+async def test_a_source_whose_rows_change_leaves_no_stale_kinds(history):
+    producer = Producer(history)
+    for number in range(5):
+        await producer.send([metric(number, agent_ids=tuple(f"a{n}" for n in range(number + 1)))])
+    assert await names(history) == [("host", ("a0", "a1", "a2", "a3", "a4"))]
+    await producer.send([metric(9, agent_ids=("a3",)), metric(10, agent_ids=("a4", "a9"))])
+    assert await names(history) == [("host", ("a0", "a1", "a2", "a3", "a4")), ("host", ("a3",)), ("host", ("a4", "a9"))]
+    # Another source may have rows of the same names.
+    await Producer(history, source="other").send([metric(11, source="other", agent_ids=("a0", "a1", "a2"))])
+    await producer.send([metric(12, agent_ids=("a0", "a1", "a2"))])
+    assert await names(history, "host") == [("host", ("a3",)), ("host", ("a4", "a9")), ("host", ("a0", "a1", "a2"))]
+    await producer.send([metric(13, agent_ids=("a3",)), metric(14, agent_ids=("a9", "a4", "a0"))])
+    assert await names(history, "host") == [
+        ("host", ("a0", "a1", "a2")),
+        ("host", ("a3",)),
+        ("host", ("a9", "a4", "a0")),
+    ]

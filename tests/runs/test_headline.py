@@ -102,7 +102,7 @@ def test_only_what_a_permit_shows_is_summed():
 
 def test_a_single_bucket_is_a_sum_too():
     one = SeriesColumns(
-        **{"metric_type": "system", "source": "a", "agent_id": None, "field": "n", "starts_at": 0.0},
+        **{"metric_type": "system", "source": "a", "row": None, "field": "n", "starts_at": 0.0},
         **{"bucket_seconds": 1.0, "buckets": [3], "min": [1.0], "max": [3.0], "mean": [2.0], "last": [2.0]},
         count=[2],
     )

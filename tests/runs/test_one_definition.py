@@ -12,6 +12,7 @@ from collections import defaultdict
 import pytest
 
 from metrics_stream.core.delivery.pending import Delivery, Pending
+from metrics_stream.core.metrics.keys import agent_row
 from metrics_stream.core.metrics.sketch import Sketch
 from metrics_stream.core.series.folding import readings
 from metrics_stream.runs import reader
@@ -85,9 +86,9 @@ def numbers(metrics):
     """Return the values of each series with the second of each, None for null."""
     found = defaultdict(list)
     for item in metrics:
-        for agent_id, fields, values in readings(item.body):
+        for row, fields, values in readings(item.body):
             for field, value in zip(fields, values, strict=True):
-                found[item.source, agent_id, field].append((int(item.timestamp), value))
+                found[item.source, row, field].append((int(item.timestamp), value))
     return {key: pairs for key, pairs in found.items() if any(value is not None for _, value in pairs)}
 
 
@@ -95,15 +96,15 @@ def aggregated(metrics):
     """Return what mode `aggregate` says of each series: its value, its summary, and whether it is the worst."""
     found = {}
     for body in map(json.loads, delivered(metrics, "aggregate")):
-        data, agent_id = body["data"], None
+        data, row = body["data"], None
         if isinstance(data, list):
             (data,) = data
-            agent_id = data["agent_id"]
+            row = agent_row(data["agent_id"])
         for path, summed in body["summary"].items():
             value = data
             for step in [path] if path in data else path.split("."):
                 value = value[step]
-            found[body["source"], agent_id, path] = (value, summed, path in body.get("worst", ()))
+            found[body["source"], row, path] = (value, summed, path in body.get("worst", ()))
     return found
 
 
@@ -114,13 +115,12 @@ def test_replays_and_files_have_what_clients_got_live(published, run):
     rows = list(csv.DictReader(io.StringIO(b"".join(csv_file(run)).decode())))
     from_file = defaultdict(list)
     for row in rows:
-        if row["field"] not in {"agent_name"} and (row["source"], row["agent_id"] or None, row["field"]) in numbers(
-            published
-        ):
+        key = row["source"], agent_row(row["agent_id"]) if row["agent_id"] else None, row["field"]
+        if row["field"] not in {"agent_name"} and key in numbers(published):
             value = row["value"]
             if value and not value.replace(".", "").replace("e", "").replace("-", "").replace("+", "").isdigit():
                 continue  # a text
-            from_file[row["source"], row["agent_id"] or None, row["field"]].append(float(value) if value else None)
+            from_file[key].append(float(value) if value else None)
     expected = {key: [value for _, value in pairs] for key, pairs in numbers(published).items()}
     assert from_file == expected
 
@@ -128,11 +128,11 @@ def test_replays_and_files_have_what_clients_got_live(published, run):
 def test_the_newest_metric_of_each_kind_is_the_last_of_the_recording(published, run):
     newest = {}
     for body in delivered(published, "latest"):
-        for agent_id, fields, values in readings(body):
+        for row, fields, values in readings(body):
             for field, value in zip(fields, values, strict=True):
                 if value is not None:
-                    newest[json.loads(body)["source"], agent_id, field] = value
-    last = {(one.source, one.agent_id, one.field): one.last for one in run_series.summary(run)}
+                    newest[json.loads(body)["source"], row, field] = value
+    last = {(one.source, one.row, one.field): one.last for one in run_series.summary(run)}
     assert newest.items() <= last.items()
 
 
@@ -140,7 +140,7 @@ def test_the_newest_metric_of_each_kind_is_the_last_of_the_recording(published, 
 def test_every_bucket_is_what_a_client_is_told_of_its_interval(published, run, tier):
     last_at = max(item.timestamp for item in published)
     series = {
-        (one.source, one.agent_id, one.field): one
+        (one.source, one.row, one.field): one
         for one in run_series.series(run, max_points=max(2, int((last_at - START) // tier) + 1))
     }
     assert series.keys() == numbers(published).keys()
@@ -173,7 +173,7 @@ def test_every_bucket_is_what_a_client_is_told_of_its_interval(published, run, t
 
 def test_the_summary_of_a_run_is_what_a_client_is_told_of_one_interval(published, run):
     told = aggregated(published)
-    found = {(one.source, one.agent_id, one.field): one for one in run_series.summary(run)}
+    found = {(one.source, one.row, one.field): one for one in run_series.summary(run)}
     assert found.keys() == told.keys()
     for key, one in found.items():
         value, summed, is_worst = told[key]

@@ -83,15 +83,15 @@ def test_series_of_a_type_source_agent_and_field():
     )
 
     def names(**options):
-        return [(one.source, one.agent_id, one.field) for one in run_series.series(run, **options)]
+        return [(one.source, one.row, one.field) for one in run_series.series(run, **options)]
 
     run.refresh_from_db()
     assert names(metric_type="system", source="web-1") == [("web-1", None, "tps"), ("web-1", None, "cost.sum")]
-    assert names(agent_id="b") == [("web-1", "b", "load"), ("web-1", "b", "of.x")]
-    assert names(field="of") == [("web-1", "a", "of.x"), ("web-1", "b", "of.x")]
+    assert names(row="agent_id=b") == [("web-1", "agent_id=b", "load"), ("web-1", "agent_id=b", "of.x")]
+    assert names(field="of") == [("web-1", "agent_id=a", "of.x"), ("web-1", "agent_id=b", "of.x")]
     assert names(fields=("tps", "load"), source="web-1") == [
-        ("web-1", "a", "load"),
-        ("web-1", "b", "load"),
+        ("web-1", "agent_id=a", "load"),
+        ("web-1", "agent_id=b", "load"),
         ("web-1", None, "tps"),
     ]
     assert names(metric_type="hero") == []

@@ -44,9 +44,9 @@ def test_what_was_stated_last_counts_also_for_a_new_recorder():
 def test_agents_have_them_each():
     agents = [{"agent_id": name, "size": 1} for name in ("a", "b")]
     run = record(metric(0, agents, metric_type="agent", **STATED))
-    assert {(one.agent_id, one.unit, one.window_seconds) for one in run_series.series(run)} == {
-        ("a", "MB", 10),
-        ("b", "MB", 10),
+    assert {(one.row, one.unit, one.window_seconds) for one in run_series.series(run)} == {
+        ("agent_id=a", "MB", 10),
+        ("agent_id=b", "MB", 10),
     }
 
 

@@ -28,7 +28,7 @@ def stored(run):
 
 def check_summary(run, metrics):
     """Compare the summary of a run with what its metrics say."""
-    found = {(row.metric_type, row.source, row.agent_id, row.field): row for row in run_series.summary(run)}
+    found = {(row.metric_type, row.source, row.row, row.field): row for row in run_series.summary(run)}
     expected = by_series(metrics)
     assert found.keys() == expected.keys()
     for key, row in found.items():

@@ -6,6 +6,7 @@ PRESET = {
     "description": "For me",
     "metric_types": ["system", "agent"],
     "agent_ids": "agent-1\n agent-2 \n\nagent-1",
+    "keys": "name=/a,b\n method = GET ",
     "sources": "",
     "fields": "error_rate, throughput_tps",
     "interval_seconds": "2",

@@ -15,7 +15,7 @@ class Listener:
         bus_module.listen_on(asyncio.get_running_loop())
         self.bus = Bus(group_prefix="metrics_stream", timeout_seconds=3.0)
         await self.bus.open()
-        for metric_type in ("system", "agent", "business", "hero", "presentation"):
+        for metric_type in ("system", "agent", "business", "hero", "presentation", "request", "error"):
             await self.bus.join(metric_type)
         return self
 

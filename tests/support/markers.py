@@ -30,6 +30,8 @@ MARK = "quokka"
 TYPE, SOURCE, AGENT, FIELD = f"{MARK}_type", f"{MARK}-source", f"{MARK}-agent", f"{MARK}_field"
 RUN, DASHBOARD, PRESET = f"{MARK}-run", f"{MARK}-dashboard", f"{MARK}-preset"
 
+NAME, SCENARIO, METHOD = f"/{MARK}/users", f"{MARK}-scenario", f"{MARK}-method"
+
 # What a producer states beside the data about a field that must not be seen.
 STATED: dict[str, Any] = {"units": {FIELD: f"{MARK} unit"}, "windows": {FIELD: 10}}
 
@@ -54,6 +56,18 @@ def agents() -> list[dict[str, Any]]:
     ]
 
 
+def requests() -> list[dict[str, Any]]:
+    """Return the data of a metric with a request that may be seen, and some that may not, each for another part."""
+    seen = {"name": "/ours", "method": "GET", "throughput_tps": 5, FIELD: 1}
+    return [seen, {**seen, "name": NAME}, {**seen, "scenario": SCENARIO}, {**seen, "method": METHOD}]
+
+
+def faults() -> list[dict[str, Any]]:
+    """Return the data of a metric with an error that may be seen, and one that may not."""
+    seen = {"name": "/ours", "method": "GET", "message": "timeout", "throughput_tps": 5}
+    return [seen, {**seen, "message": f"{MARK} message"}]
+
+
 def published() -> list[dict[str, Any]]:
     """Return metrics for `broadcast_many`: those of OURS may be seen in part, the others not at all."""
     return [
@@ -62,6 +76,8 @@ def published() -> list[dict[str, Any]]:
         for metric_type, data in (
             ("system", {"throughput_tps": 5, FIELD: 1}),
             ("agent", agents()),
+            ("request", requests()),
+            ("error", faults()),
             (TYPE, {"n": 1}),
         )
     ]
@@ -70,14 +86,21 @@ def published() -> list[dict[str, Any]]:
 def plant() -> None:
     """Store objects that the viewers may see in part, and objects that bear the mark in every column of texts."""
     lobby_preset = ClientPreset.objects.create(
-        name="Both", slug="both", sources=[OURS, SOURCE], agent_ids=["a1", AGENT], fields=["throughput_tps", FIELD]
+        name="Both",
+        slug="both",
+        sources=[OURS, SOURCE],
+        agent_ids=["a1", AGENT],
+        keys=["name=/ours", f"name={NAME}", "scenario=", f"scenario={MARK}*"],
+        fields=["throughput_tps", FIELD],
     )
     ClientPreset.objects.create(name=f"{MARK} preset", slug=PRESET, sources=[SOURCE], description=f"{MARK} words")
+    ClientPreset.objects.create(name=f"{MARK} keys", slug=f"{MARK}-keys", keys=[f"name={NAME}"])
     ClientPreset.objects.create(name=f"{MARK} types", slug=f"{MARK}-types", metric_types=[TYPE])
     lobby = Dashboard.objects.create(title="Lobby", slug="lobby", preset=lobby_preset)
     hidden = Dashboard.objects.create(title=f"{MARK} title", slug=DASHBOARD, description=f"{MARK} text")
     for dashboard in (lobby, hidden):
         Panel.objects.create(dashboard=dashboard, title="Load", metric_type="system", fields=["throughput_tps", FIELD])
+        Panel.objects.create(dashboard=dashboard, title="Rows", metric_type="request", fields=["throughput_tps"])
         Panel.objects.create(dashboard=dashboard, title=f"{MARK} panel", metric_type=TYPE, fields=["n"])
     _record("ours", [OURS])
     said = {
@@ -102,11 +125,14 @@ def _record(slug: str, sources: list[str], **columns: Any) -> None:
     for number, source in enumerate([*sources, *sources]):
         recording.record(metric(number, {"throughput_tps": 5, FIELD: 1}, source=source, **STATED))
         recording.record(metric(number, agents(), metric_type="agent", source=source, **STATED))
+        recording.record(metric(number, requests(), metric_type="request", source=source, **STATED))
+        recording.record(metric(number, faults(), metric_type="error", source=source))
     recording.end(run)
 
 
 def _make_viewers(lobby: Dashboard) -> None:
-    columns = {"metric_types": ["system", "agent"], "sources": [OURS], "agent_ids": ["a1"]}
+    columns = {"metric_types": ["system", "agent", "request", "error"], "sources": [OURS], "agent_ids": ["a1"]}
+    columns["keys"] = ["name=/ours", "method=GET", "scenario=", "message=", "message=timeout"]
     fields = ["throughput_tps", "current_load"]
     for name in (VIEWER, LINK_MAKER):
         policy = AccessPolicy.objects.create(name=name, fields=fields, runs="sources", **columns)
@@ -121,7 +147,7 @@ def browsers() -> dict[str, tuple[Browser, dict[str, str]]]:
     viewer, nobody, guest = Browser(), Browser(), Browser()
     viewer.force_login(User.objects.get(username=VIEWER))
     nobody.force_login(User.objects.get(username=NOBODY))
-    values = {"name": "probe", "scopes": ["subscribe"], "metric_types": ["system", "agent"]}
+    values = {"name": "probe", "scopes": ["subscribe"], "metric_types": ["system", "agent", "request", "error"]}
     _, token = AccessToken.issue(created_by=User.objects.get(username=VIEWER), **values)
     maker = User.objects.get(username=LINK_MAKER)
     open_link(guest, ShareLink.issue(name="x", dashboard=Dashboard.objects.get(slug="lobby"), created_by=maker)[1])

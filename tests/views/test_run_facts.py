@@ -23,7 +23,7 @@ def test_summary_has_the_extremes_of_each_series_with_units(client):
     )
     recording.end(run)
     response = client.get("/runs/soak/")
-    groups = [(group.metric_type, group.source, group.agent_id) for group in response.context["groups"]]
+    groups = [(group.metric_type, group.source, group.row) for group in response.context["groups"]]
     assert groups == [("System", "web-1", ""), ("Agents", "web-2", "a1")]
     content = text(response)
     assert "Throughput throughput_tps 2 10.0 tps 20.0 tps 30.0 tps 30.0 tps" in content

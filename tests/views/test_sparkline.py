@@ -12,7 +12,7 @@ def series(buckets, mean, low=None, high=None, bucket_seconds=10.0):
     return SeriesColumns(
         metric_type="system",
         source="host1",
-        agent_id=None,
+        row=None,
         field="throughput_tps",
         starts_at=1_000.0,
         bucket_seconds=bucket_seconds,

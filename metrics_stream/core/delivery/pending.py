@@ -14,6 +14,7 @@ import msgspec
 
 from metrics_stream.core.delivery.aggregation import Interval
 from metrics_stream.core.metrics.metric import Metric
+from metrics_stream.core.metrics.newest_rows import Kind, NewestRows
 from metrics_stream.core.metrics.projection import MALFORMED
 from metrics_stream.core.protocol.codes import GapReason
 from metrics_stream.core.protocol.messages import (
@@ -28,8 +29,6 @@ from metrics_stream.core.protocol.messages import (
 # A frame that an arriving metric makes due waits this long for metrics that arrive with it: producers publish several
 # types at once, and a person does not notice 20 ms.
 LINGER_SECONDS = 0.02
-
-Key = tuple[str, str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +154,8 @@ class Pending:
         self._max_metrics = max_metrics
         self._max_bytes = max_bytes
         self._start = 0
-        self._items: dict[int | Key, Item] = {}
+        self._items: dict[int | Kind, Item] = {}
+        self._rows = NewestRows()
         self._bytes = 0
         self._loss = Loss()
         self._interval = self._new_interval()
@@ -179,13 +179,14 @@ class Pending:
         items = self._items
         sequence = self.next_sequence
         self.next_sequence = sequence + 1
-        key: int | Key = sequence
+        key: int | Kind = sequence
         if not self._takes_all:
             if self._interval is not None:
                 return self._fold(self._interval, sequence, metric, body, now)
             key = metric.kind
-            if (old := items.pop(key, None)) is not None:
-                self._bytes -= size_of(old)
+            for replaced in (key, *self._rows.put(key)):
+                if (old := items.pop(replaced, None)) is not None:
+                    self._bytes -= size_of(old)
         items[key] = Item(sequence, metric, body)
         self._bytes += len(body) + 1
         if len(items) > self._max_metrics or self._bytes > self._max_bytes:
@@ -224,6 +225,8 @@ class Pending:
     def _drop_oldest(self) -> None:
         while len(self._items) > self._max_metrics or (self._bytes > self._max_bytes and len(self._items) > 1):
             oldest = self._items.pop(next(iter(self._items)))
+            if not self._takes_all:
+                self._rows.drop(oldest.metric.kind)
             self._bytes -= size_of(oldest)
             self._loss.add_items(GapReason.PENDING_OVERFLOW, [oldest])
 
@@ -246,6 +249,7 @@ class Pending:
         """Return what is pending as the window of one frame, and begin the next window."""
         window = self.peek()
         self._items = {}
+        self._rows = NewestRows()
         self._bytes = 0
         self._loss = Loss()
         self._start = self.next_sequence
@@ -258,7 +262,7 @@ class Pending:
 class Share:
     """The metrics that wait for one client that was busy when its view sent frames.
 
-    All are kept up to `max_bytes`. Beyond that the newest for each type, source and agents stay, and the others count
+    All are kept up to `max_bytes`. Beyond that the newest for each type, source and row stay, and the others count
     as lost. In mode `aggregate` the summaries of two intervals are not merged.
     """
 
@@ -308,12 +312,15 @@ def _items_of(interval: Interval, sequence: int) -> list[Item]:
 
 
 def newest(items: list[Item]) -> list[Item]:
-    """Return the newest item for each metric type, source and agents, in the order of publishing."""
-    by_key: dict[Key, Item] = {}
+    """Return the items that have the newest of a type and source, or of a row of it, in the order of publishing."""
+    by_kind: dict[Kind, Item] = {}
+    rows = NewestRows()
     for item in items:
-        by_key.pop(item.metric.kind, None)
-        by_key[item.metric.kind] = item
-    return list(by_key.values())
+        kind = item.metric.kind
+        for replaced in (kind, *rows.put(kind)):
+            by_kind.pop(replaced, None)
+        by_kind[kind] = item
+    return list(by_kind.values())
 
 
 def size_of(item: Item) -> int:

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from metrics_stream.core.delivery.pending import LINGER_SECONDS, Delivery, Item, Loss, Pending, Share
+from metrics_stream.core.delivery.pending import LINGER_SECONDS, Delivery, Item, Loss, Pending, Share, newest
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.protocol.codes import GapReason
 
@@ -331,3 +331,14 @@ def test_delivery_is_clamped(given, effective):
 
 def test_the_linger_is_too_short_to_notice():
     assert LINGER_SECONDS <= 0.02
+
+
+def test_latest_keeps_a_metric_until_all_its_rows_have_come_again():
+    view = pending(mode="latest")
+    add(view, 1, 1.0, metric_type="agent", agents=["a", "b"])
+    add(view, 2, 1.0, metric_type="agent", agents=["b"])
+    add(view, 3, 1.0, metric_type="agent", agents=["a", "c"])
+    window = view.take(2.0)
+    assert [item.body for item in window.items] == [b"00002", b"00003"]
+    assert not window.loss
+    assert [item.body for item in newest([*window.items, *window.items[:1]])] == [b"00003", b"00002"]

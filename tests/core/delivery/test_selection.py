@@ -6,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics_stream.core.delivery.aggregation import Interval
-from metrics_stream.core.delivery.selection import DecodedMetric, check_filters, compile_projection, expand
+from metrics_stream.core.delivery.selection import (
+    MAX_PARTS,
+    MAX_WILD_TERMS,
+    DecodedMetric,
+    check_filters,
+    compile_projection,
+    expand,
+)
 from metrics_stream.core.errors import ProtocolError
 from metrics_stream.core.metrics.catalogue import AGENT, BUSINESS, SYSTEM
 from metrics_stream.core.metrics.paths import is_covered
@@ -200,6 +207,16 @@ def test_whoever_sees_nothing_may_ask_for_all_beside_an_unknown_type():
 
 def test_equal_filters_are_equal_however_they_were_written():
     assert check_filters(Filters(fields=("b", "a", "b")), max_terms=10) == Filters(fields=("a", "b"))
+    keys = {"method": ("GET",), "name": ("/b", "/a", "/b"), "scenario": (), "agent_id": ("a2",)}
+    asked = check_filters(Filters(agent_ids=("a1",), keys=keys), max_terms=10)
+    same = Filters(agent_ids=("a1", "a2"), keys={"name": ("/a", "/b"), "method": ("GET",)})
+    assert asked == same
+    assert hash(asked) == hash(same)
+
+
+def test_a_part_of_a_key_has_a_printable_name():
+    with pytest.raises(ProtocolError, match="names the part ''; allowed: 1 to 200 characters"):
+        check_filters(Filters(keys={"": ("x",)}), max_terms=10)
 
 
 @pytest.mark.parametrize(
@@ -207,6 +224,10 @@ def test_equal_filters_are_equal_however_they_were_written():
     [
         (Filters(agent_ids=tuple(map(str, range(10_000)))), ErrorCode.TOO_MANY_TERMS),
         (Filters(sources=("x" * 201,)), ErrorCode.INVALID_MESSAGE),
+        (Filters(keys={"name": tuple(map(str, range(10_000)))}), ErrorCode.TOO_MANY_TERMS),
+        (Filters(keys={"name": tuple(f"{n}*" for n in range(MAX_WILD_TERMS + 1))}), ErrorCode.TOO_MANY_TERMS),
+        (Filters(keys={f"part{n}": ("x",) for n in range(MAX_PARTS + 1)}), ErrorCode.TOO_MANY_TERMS),
+        (Filters(keys={"name": ("x" * 201,)}), ErrorCode.INVALID_MESSAGE),
     ],
 )
 def test_a_filter_with_too_many_or_too_long_terms_is_refused(filters, code):

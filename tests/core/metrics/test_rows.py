@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from metrics_stream.core.errors import MetricError
-from metrics_stream.core.metrics.catalogue import AGENT, ERROR, REQUEST
-from metrics_stream.core.metrics.encoding import encode_metric
+from metrics_stream.core.errors import MetricError, MetricTooBigError
+from metrics_stream.core.metrics.catalogue import AGENT, ERROR, REQUEST, SYSTEM
+from metrics_stream.core.metrics.encoding import encode_metric, encode_metrics
 
 ROW = {"name": "/users", "method": "GET", "requests_total": 5}
 
@@ -70,3 +70,16 @@ def test_what_cannot_be_a_key_is_refused(metric_type, row, path, words):
 def test_data_that_is_no_list_of_rows_is_refused(data):
     with pytest.raises(MetricError, match="data must be a list of objects with `name` and `method`"):
         encode(REQUEST, data)
+
+
+def test_a_large_set_is_split_over_several_metrics():
+    rows = [{**ROW, "name": f"/{number}", "text": "x" * 400} for number in range(50)]
+    made = encode_metrics(REQUEST, rows, timestamp=1.0, source="host", max_bytes=5_000)
+    assert len(made) > 1
+    assert all(len(metric.body) <= 5_000 for metric in made)
+    assert [row for metric in made for row in json.loads(metric.body)["data"]] == rows
+    assert [row for metric in made for row in metric.rows] == [f"name=/{number}\x1fmethod=GET" for number in range(50)]
+    with pytest.raises(MetricTooBigError):
+        encode_metrics(REQUEST, [{**ROW, "text": "x" * 6_000}], timestamp=1.0, source="host", max_bytes=5_000)
+    with pytest.raises(MetricTooBigError):
+        encode_metrics(SYSTEM, {"text": "x" * 6_000}, timestamp=1.0, source="host", max_bytes=5_000)
