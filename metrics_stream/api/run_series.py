@@ -78,15 +78,15 @@ def read_series(call: Call[SeriesQuery], slug: str) -> SeriesTable:
 
 
 class RowAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A row of a run: its source, the parts of its key, and its figures over the span; null where one is unknown."""
+    """A row of a run: its sources, the parts of its key, and its figures over the span; null where one is unknown."""
 
-    source: str
+    sources: list[str]
     key: dict[str, str]
     figures: dict[str, float | str | None]
 
 
 class RowsAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A page of the rows of a run, by source and key."""
+    """A page of the rows of a run; CSV has the sources with spaces between them."""
 
     run: str
     rows: list[RowAnswer]
@@ -96,8 +96,8 @@ class RowsAnswer(msgspec.Struct, frozen=True, kw_only=True):
         """Return the rows as a table: a column for each part of a key and for each figure."""
         parts = list(dict.fromkeys(part for row in self.rows for part in row.key))
         names = list(dict.fromkeys(name for row in self.rows for name in row.figures))
-        return ("source", *parts, *names), (
-            [row.source, *(row.key.get(part, "") for part in parts), *(row.figures.get(name) for name in names)]
+        return ("sources", *parts, *names), (
+            [" ".join(row.sources), *(row.key.get(part, "") for part in parts), *(row.figures.get(name) for name in names)]
             for row in self.rows
         )
 
@@ -112,7 +112,7 @@ def _read_rows(call: Call[RowsQuery], slug: str, metric_type: str) -> RowsAnswer
     call.note(Action.EXPORT, f"{run.slug}: rows of {metric_type}")
     return RowsAnswer(
         run=run.slug,
-        rows=[RowAnswer(source=row.source, key=row.key, figures=row.figures) for row in shown],
+        rows=[RowAnswer(sources=row.sources, key=row.key, figures=row.figures) for row in shown],
         next=following,
     )
 

@@ -16,9 +16,9 @@ from metrics_stream.runs.series import SeriesSummary
 
 
 class RunRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of one source; `figures` are those of its fields over the span."""
+    """One row, and the sources that report it; `figures` are those of its fields over the span."""
 
-    source: str
+    sources: list[str]
     key: dict[str, str]
     figures: dict[str, float | str | None]
 
@@ -40,7 +40,7 @@ def rows_of(
             continue
         if permit.shows(item.metric_type, item.source, item.row, item.field):
             place = item.source, item.row
-            row = found.setdefault(place, RunRow(source=item.source, key=dict(parse_row(item.row)), figures={}))
+            row = found.setdefault(place, RunRow(sources=[item.source], key=dict(parse_row(item.row)), figures={}))
             row.figures[item.field] = _figure(item)
     return [found[place] for place in sorted(found)]
 

@@ -318,9 +318,9 @@ def record_requests(slug="shop"):
 async def test_requests_and_errors_of_a_run_are_tables(reader):
     await sync_to_async(record_requests)()
     body = (await read(reader, "runs/shop/requests/")).json()
-    assert [(row["source"], row["key"]) for row in body["rows"]] == [
-        ("gen-1", {"name": "/a", "method": "GET"}),
-        ("gen-1", {"name": "/a", "method": "POST"}),
+    assert [(row["sources"], row["key"]) for row in body["rows"]] == [
+        (["gen-1"], {"name": "/a", "method": "GET"}),
+        (["gen-1"], {"name": "/a", "method": "POST"}),
     ]
     assert body["rows"][0]["figures"]["requests_total"] == 30
     [row] = rows_of(await read(reader, "runs/shop/errors/?format=csv"))
