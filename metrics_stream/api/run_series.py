@@ -96,8 +96,84 @@ class RowsAnswer(msgspec.Struct, frozen=True, kw_only=True):
         """Return the rows as a table: a column for each part of a key and for each figure."""
         parts = list(dict.fromkeys(part for row in self.rows for part in row.key))
         names = list(dict.fromkeys(name for row in self.rows for name in row.figures))
+        rows = (
+            [
+                " ".join(row.sources),
+                *(row.key.get(part, "") for part in parts),
+                *(row.figures.get(name) for name in names),
+            ]
+            for row in self.rows
+        )
+        return ("sources", *parts, *names), rows
+
+
+class RowsQuery(PageQuery, frozen=True, kw_only=True):
+    """The parameters of a table of rows."""
+
+    sources: Sources = ()
+    keys: Keys = {}
+    from_: Start = msgspec.field(name="from", default=None)
+    to: End = None
+
+
+@reads(
+    summary="Read the recorded series of a test run.",
+    tag="Test runs",
+    query=SeriesQuery,
+    answer=SeriesTable,
+    answers_with=(JSON, CSV),
+    errors=(RequestErrorCode.NOT_FOUND,),
+    cost=HIGH_COST,
+)
+def read_series(call: Call[SeriesQuery], slug: str) -> SeriesTable:
+    """Return series of a visible run, a page of groups at a time; all have the same buckets."""
+    query, access = call.query, call.access
+    check_span(query.from_, query.to)
+    run = find_run(access, slug)
+    filters = filters_of(query)
+    groups = [
+        group
+        for group in run_series.groups_of(run)
+        if access.permit.covers(group.metric_type, group.source) and matches(key_of(group), query.types, filters)
+    ]
+    shown, following = page_of(groups, query)
+    found = run_series.of_groups(
+        run, shown, fields=filters.fields, since=query.from_, until=query.to, max_points=query.max_points
+    )
+    call.note(Action.EXPORT, f"{run.slug}: series")
+    return SeriesTable(
+        series=[describe_series(item) for item in permitted_series(found, access.permit)], next=following
+    )
+
+
+# --- tables of rows ---
+
+
+class RowAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of a run: its sources, the parts of its key, and its figures over the span; null where one is unknown."""
+
+    sources: list[str]
+    key: dict[str, str]
+    figures: dict[str, float | str | None]
+
+
+class RowsAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of the rows of a run; CSV has the sources with spaces between them."""
+
+    run: str
+    rows: list[RowAnswer]
+    next: Next
+
+    def table(self) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        """Return the rows as a table: a column for each part of a key and for each figure."""
+        parts = list(dict.fromkeys(part for row in self.rows for part in row.key))
+        names = list(dict.fromkeys(name for row in self.rows for name in row.figures))
         return ("sources", *parts, *names), (
-            [" ".join(row.sources), *(row.key.get(part, "") for part in parts), *(row.figures.get(name) for name in names)]
+            [
+                " ".join(row.sources),
+                *(row.key.get(part, "") for part in parts),
+                *(row.figures.get(name) for name in names),
+            ]
             for row in self.rows
         )
 
