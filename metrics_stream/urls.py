@@ -1,6 +1,6 @@
 """The URLs of pages and of the HTTP API; WebSockets are in `routing.py`."""
 
-from django.urls import path
+from django.urls import path, register_converter
 
 from metrics_stream.api import comparison as api_comparison
 from metrics_stream.api import dashboards as api_dashboards
@@ -16,6 +16,23 @@ from metrics_stream.views import accounts, dashboards, explore, exports, run_tot
 from metrics_stream.views.security_txt import security_txt
 
 app_name = "metrics_stream"
+
+
+class Anything:
+    """The rest of an address, whatever it contains: `path` stops at a line end."""
+
+    regex = "(?s:.*)"
+
+    def to_python(self, value: str) -> str:
+        """Return the text."""
+        return value
+
+    def to_url(self, value: str) -> str:
+        """Return the text."""
+        return value
+
+
+register_converter(Anything, "anything")
 
 urlpatterns = [
     path("", dashboards.index, name="index"),
@@ -68,8 +85,7 @@ urlpatterns = [
     path("api/v1/dashboards/<str:slug>/", api_dashboards.dashboard, name="api_dashboard"),
     path("api/v1/openapi.json", api_documentation.openapi, name="api_openapi"),
     path("api/v1/docs/", api_documentation.docs, name="api_docs"),
-    path("api/v1/", api_documentation.unknown, name="api_root"),
-    path("api/v1/<path:rest>", api_documentation.unknown, name="api_unknown"),
+    path("api/v1/<anything:rest>", api_documentation.unknown, name="api_unknown"),
     path("api/stats/", status.stats, name="stats"),
     path(".well-known/security.txt", security_txt, name="security_txt"),
     path("favicon.ico", dashboards.favicon, name="favicon"),

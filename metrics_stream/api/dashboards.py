@@ -208,8 +208,8 @@ def _set_preset(call: Call[NoQuery], dashboard: Dashboard, slug: str | None) -> 
     if found is None:
         yield f"`preset` is {quote(slug)}, which is no preset of this server; allowed: the slug of one, or null"
     else:
-        # What `find_preset` returns may be a part of the preset.
-        dashboard.preset_id = found.pk
+        # It may be a part of the preset; only its key is stored.
+        dashboard.preset = found
 
 
 def _problems_of(item: Dashboard | Panel, path: str, *, exclude: set[str]) -> Iterator[str]:

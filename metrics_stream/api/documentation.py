@@ -110,7 +110,7 @@ def _sample(kind: Any) -> Any:
 
 
 @csrf_exempt
-def unknown(request: HttpRequest, rest: str = "") -> HttpResponse:
+def unknown(request: HttpRequest, rest: str) -> HttpResponse:
     """Answer an address that does not exist as all others of the API are answered."""
     hint = "" if rest.endswith("/") or not rest else "; addresses end with `/`"
     code = RequestErrorCode.NOT_FOUND

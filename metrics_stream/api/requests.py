@@ -229,7 +229,8 @@ async def _admit_early(scope: Scope, headers: Mapping[bytes, bytes]) -> Program 
     except Resolver404:
         return None
     needed = getattr(view, "token_scope", None)
-    if needed is None:
+    # What is read at the same address has another scope.
+    if needed is None or scope["method"] != "POST":
         return None
     runtime, address = get_runtime(), str((scope.get("client") or [""])[0])
     authorization = headers.get(b"authorization", b"").decode("latin-1")

@@ -26,8 +26,8 @@ Row = TypeVar("Row")
 MAX_LIMIT = 1_000
 
 Limit = Annotated[int, Meta(ge=1, le=MAX_LIMIT, description="The number of entries of a page.")]
-Cursor = Annotated[ShortText | None, Meta(description="The `next` of the page before; without it, the first page.")]
-Next = Annotated[str | None, Meta(description="The `cursor` of the next page; null on the last one.")]
+Cursor = Annotated[ShortText | None, Meta(description="What the page before has as next; without it, the first page.")]
+Next = Annotated[str | None, Meta(description="The cursor of the next page; null on the last one.")]
 
 
 class PageQuery(msgspec.Struct, frozen=True, kw_only=True):

@@ -60,7 +60,7 @@ PAGES = {
     *("run_summary", "api_run_summary", "api_v1_run_summary"),
     *("api_metrics", "api_latest", "api_series", "api_stream", "api_runs", "api_run", "api_run_alive", "api_run_stop"),
     *("api_run_phases", "api_run_metrics", "api_run_series", "api_run_requests", "api_run_errors", "api_catalogue"),
-    *("api_presets", "api_dashboards", "api_dashboard", "api_openapi", "api_docs", "api_root", "api_unknown"),
+    *("api_presets", "api_dashboards", "api_dashboard", "api_openapi", "api_docs", "api_unknown"),
 }
 ADMIN_MODELS = {
     *("auth.Group", "auth.User", "axes.AccessAttempt", "axes.AccessLog", "axes.AccessFailureLog"),
@@ -78,7 +78,7 @@ PARAMETERS = {
     "<slug:slug>": SLUGS,
     "<str:slug>": SLUGS,
     "<path:text>": ["nothing/", f"{MARK}/"],
-    "<path:rest>": ["nothing/"],
+    "<anything:rest>": ["", "nothing/"],
     "<slug:client_id>": ["0" * 32],
     "(?P<app_label>auth|axes|metrics_stream)": ["auth", "axes", "metrics_stream"],
     "(?P<url>.*)": ["nothing/"],

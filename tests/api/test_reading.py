@@ -153,7 +153,8 @@ async def test_a_wrong_parameter_is_named_with_what_is_allowed(reader, path, wor
 
 
 @pytest.mark.parametrize(
-    "path", ["runs/none/", "runs/none/series/", "runs/a%00b/requests/", "dashboards/%ff/", "none/", ""]
+    "path",
+    ["runs/none/", "runs/none/series/", "runs/a%00b/requests/", "dashboards/%ff/", "none/", "", "a%0Ab", "runs/a%0Ab/"],
 )
 async def test_what_does_not_exist_is_answered_as_json(reader, path):
     assert outcome(await read(reader, path)) == (404, "not_found")

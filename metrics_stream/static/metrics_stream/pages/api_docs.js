@@ -140,7 +140,10 @@ function openNamed() {
 
 const page = document.querySelector("[data-api]");
 const tokenField = page.querySelector("[data-token]");
-const csrf = page.querySelector("[data-csrf] input").value;
+const credentials = page.querySelector("[data-credentials]");
+const csrf = credentials.querySelector("[name=csrfmiddlewaretoken]").value;
+// It has no address: its fields are for the other forms.
+credentials.addEventListener("submit", (event) => event.preventDefault());
 for (const form of page.querySelectorAll("[data-operation]")) {
   new OperationForm(form, { token: () => tokenField.value.trim(), csrf });
 }
