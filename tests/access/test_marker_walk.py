@@ -44,6 +44,7 @@ PAGES = {
         "runs",
         "run",
         "run_csv",
+        "run_wide_csv",
         "run_ndjson",
         "run_json",
         "console",
@@ -145,6 +146,9 @@ def visits() -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Yield the method, address and form of every request; forms are sent empty, and those of the admin filled too."""
     for pattern, _ in addresses():
         for address in filled(pattern):
+            if address.endswith("/wide.csv"):
+                for metric_type in ("system", "agent", "request", "error", TYPE):
+                    yield "get", f"{address}?type={metric_type}", {}
             for query in QUERIES if pattern.count("/") < 4 and "admin" not in pattern else QUERIES[:1]:
                 yield "get", f"{address}{query}", {}
             if "logout" not in address:
@@ -222,7 +226,8 @@ def test_superuser_sees_what_is_planted():
         f"/runs/{RUN}/": ["-source", "-agent", "_field", " note", " label: 3", "-test", " value", " phase"],
         f"/runs/{RUN}/export.json": ["-source", "-test", " name", " value", " phase", "-tag", " note"],
         f"/dashboards/lobby/?run={RUN}": [" phase"],
-        f"/runs/{RUN}/export.csv": ["-source", "-agent", "_field"],
+        f"/runs/{RUN}/export.csv": ["-source", "-agent", "_field", "/users", "-scenario", "-method", " message"],
+        f"/runs/{RUN}/wide.csv?type=request": ["-source", "_field", "/users", "-scenario", "-method"],
         f"/runs/{RUN}/export.ndjson.gz": ["-source", "-agent", "_field", " name"],
         "/admin/auth/user/": ["-user"],
         "/admin/auth/group/": [" group"],
