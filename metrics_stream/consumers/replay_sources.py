@@ -261,13 +261,18 @@ class RecordingReplaySource:
 
     async def series(self, selection: Selection, since: float, until: float, max_points: int) -> list[SeriesColumns]:
         """Return the series of a selection between two instants."""
+        permit = selection.permit
+
+        def selects(key: SeriesKey) -> bool:
+            is_wanted = matches(key, selection.metric_types, selection.filters)
+            return is_wanted and permit.covers(key.metric_type, key.source)
+
         found = await _read_series(
             self._run,
             fields=selection.filters.fields,
+            selects=selects,
             since=since,
             until=until,
             max_points=max_points,
         )
-        wanted = selection.metric_types, selection.filters
-        matching = [item for item in found if matches(SeriesKey(item.metric_type, item.source, item.row), *wanted)]
-        return permitted_series(matching, selection.permit)
+        return permitted_series(found, permit)

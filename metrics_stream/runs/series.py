@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 import msgspec
 from django.db.models import QuerySet
@@ -57,19 +57,22 @@ def series(
     row: str | None = None,
     field: str | None = None,
     fields: Collection[str] = (),
+    selects: Callable[[SeriesKey], bool] | None = None,
     since: float | None = None,
     until: float | None = None,
     max_points: int = 300,
 ) -> list[SeriesColumns]:
     """Return series of a run with at most `max_points` buckets; all series have the same buckets.
 
-    `fields` names fields, or objects that contain fields. Without `since` and `until`, it is the whole run. Minimum and
-    maximum are exact for each bucket, whatever tier they come from.
+    `fields` names fields, or objects that contain fields. Only what `selects` accepts is read. Without `since` and
+    `until`, it is the whole run. Minimum and maximum are exact for each bucket, whatever tier they come from.
     """
     narrowed = {"metric_type": metric_type, "source": source, "row": row}
-    groups = SeriesGroup.objects.filter(
+    groups: Iterable[SeriesGroup] = SeriesGroup.objects.filter(
         run=run, **{name: value for name, value in narrowed.items() if value is not None}
     )
+    if selects is not None:
+        groups = [group for group in groups if selects(key_of(group))]
     if (span := recorded_span(run)) is None:
         return []
     since = span[0] if since is None else since

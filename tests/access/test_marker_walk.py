@@ -47,6 +47,7 @@ PAGES = {
         "runs",
         "run",
         "run_csv",
+        "run_wide_csv",
         "run_ndjson",
         "run_json",
         "explore",
@@ -168,6 +169,9 @@ def visits() -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Yield the method, address and form of every request; forms are sent empty, and those of the admin filled too."""
     for pattern, _ in addresses():
         for address in filled(pattern):
+            if address.endswith("/wide.csv"):
+                for metric_type in ("system", "agent", "request", "error", TYPE):
+                    yield "get", f"{address}?type={metric_type}", {}
             for query in queries_for(pattern):
                 yield "get", f"{address}{query}", {}
             if pattern in API_METHODS:
@@ -256,7 +260,8 @@ def test_superuser_sees_what_is_planted():
         f"/runs/{RUN}/": ["-source", "-agent", "_field", " note", " label: 3", "-test", " value", " phase"],
         f"/runs/{RUN}/export.json": ["-source", "-test", " name", " value", " phase", "-tag", " note"],
         f"/dashboards/lobby/?run={RUN}": [" phase"],
-        f"/runs/{RUN}/export.csv": ["-source", "-agent", "_field"],
+        f"/runs/{RUN}/export.csv": ["-source", "-agent", "_field", "/users", "-scenario", "-method", " message"],
+        f"/runs/{RUN}/wide.csv?type=request": ["-source", "_field", "/users", "-scenario", "-method"],
         f"/runs/{RUN}/export.ndjson.gz": ["-source", "-agent", "_field", " name"],
         "/api/v1/catalogue/": ["_type", " label"],
         "/api/v1/presets/": ["-preset", " preset", "-types"],
