@@ -46,13 +46,29 @@ ShortText = Annotated[str, Meta(max_length=200)]
 Format = Annotated[Literal["json", "csv"] | None, Meta(description="json or csv; the header Accept says it, too.")]
 
 
+_decode_keys = msgspec.json.Decoder(dict[str, tuple[str, ...]]).decode
+
+
+def _read_keys(text: str) -> dict[str, tuple[str, ...]]:
+    if text.lstrip().startswith("{"):
+        return _decode_keys(text)
+    found: dict[str, tuple[str, ...]] = {}
+    for term in text.split(","):
+        part, equals, pattern = (item.strip() for item in term.partition("="))
+        if not part or not equals:
+            raise ValueError("a term names no part")
+        found[part] = (*found.get(part, ()), pattern)
+    return found
+
+
 Keys = Annotated[
     dict[str, tuple[str, ...]],
     Meta(
-        description='Patterns by part of the key of rows, as JSON: {"name": ["/api/*"], "method": ["GET"]}.',
+        description="Patterns for the parts of the keys of rows: name=/api/*,method=GET. Patterns with commas as JSON:"
+        ' {"name": ["/api/*"], "method": ["GET"]}.',
         extra={
-            READ: msgspec.json.Decoder(dict[str, tuple[str, ...]]).decode,
-            ALLOWED: 'an object of lists of texts, as JSON: {"name": ["/api/*"]}',
+            READ: _read_keys,
+            ALLOWED: 'terms such as name=/api/*,method=GET, or as JSON an object of lists of texts: {"name": ["/a"]}',
         },
     ),
 ]
