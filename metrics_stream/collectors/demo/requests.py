@@ -15,9 +15,9 @@ from metrics_stream.collectors.demo.scenario import CAUSES, ENDPOINTS, OVERLOAD_
 from metrics_stream.core.metrics.sketch import EncodedSketch, Sketch
 
 WINDOW_SECONDS = 5.0
-"""Percentiles of single requests are those of this time: in one step, rare requests have too few for a line."""
+"""Percentiles and extremes of single requests are those of this time: in one step, rare requests have too few."""
 
-REQUEST_WINDOWS = {f"{name}_response_time_ms": WINDOW_SECONDS for name in ("p50", "p95", "p99")}
+REQUEST_WINDOWS = {f"{name}_response_time_ms": WINDOW_SECONDS for name in ("min", "p50", "p95", "p99", "max")}
 """Over how many seconds the values of a row are measured, by field."""
 
 _MAX_SAMPLES = 120
@@ -108,8 +108,7 @@ class _Counted:
         self._new = self._new_failed = 0
         self._new_ms = 0.0
         self._newest = Sketch()
-        self._bounds: tuple[float, float] | None = None
-        self._recent: deque[tuple[float, Sketch]] = deque()
+        self._recent: deque[tuple[float, Sketch, list[float]]] = deque()
         self._errors = dict.fromkeys((cause.message for cause in CAUSES), 0)
 
     def add(self, requests: int, failed: int, causes: Sequence[int]) -> None:
@@ -123,24 +122,22 @@ class _Counted:
     def add_times(self, elapsed_seconds: float, times: Sequence[float], requests: int) -> Sketch:
         """Count the response times of a step, which stand for so many requests, and return their sketch."""
         self._newest, self._new_ms = Sketch(), 0.0
-        self._bounds = (min(times), max(times)) if times else None
         for place, value in enumerate(times):
             standing_for = requests // len(times) + (place < requests % len(times))
             self._newest.add(value, count=standing_for)
             self._new_ms += standing_for * value
         self.total_ms += self._new_ms
-        self._recent.append((elapsed_seconds, self._newest))
+        self._recent.append((elapsed_seconds, self._newest, [min(times), max(times)] if times else []))
         while self._recent[0][0] <= elapsed_seconds - WINDOW_SECONDS:
             self._recent.popleft()
         return self._newest
 
     def row(self, seconds: float) -> dict[str, Any]:
         """Return the row of a step of so many seconds."""
-        recent = Sketch()
-        for _, sketch in self._recent:
+        recent, extremes = Sketch(), [value for _, _, values in self._recent for value in values]
+        for _, sketch, _ in self._recent:
             recent.merge(sketch)
         error_rate = self._new_failed / self._new if self._new else None
-        low, high = self._bounds or (None, None)
         return {
             "name": self._endpoint.name,
             "method": self._endpoint.method,
@@ -149,11 +146,11 @@ class _Counted:
             "requests_failed": self.failed,
             "error_rate": None if error_rate is None else round(min(1.0, error_rate), 5),
             "avg_response_time_ms": _rounded(self._new_ms / self._new if self._new else None),
-            "min_response_time_ms": _rounded(low),
+            "min_response_time_ms": _rounded(min(extremes, default=None)),
             "p50_response_time_ms": _rounded(recent.quantile(0.50)),
             "p95_response_time_ms": _rounded(recent.quantile(0.95)),
             "p99_response_time_ms": _rounded(recent.quantile(0.99)),
-            "max_response_time_ms": _rounded(high),
+            "max_response_time_ms": _rounded(max(extremes, default=None)),
             "response_time_total_ms": round(self.total_ms, 2),
             "received_bytes_total": self.requests * self._endpoint.bytes,
             "status": next((word for most, word in _STATUSES if (error_rate or 0.0) < most), "unhealthy"),
