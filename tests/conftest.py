@@ -16,8 +16,8 @@ from metrics_stream.bus import bus
 from metrics_stream.limits.guesses import forget_guesses
 from metrics_stream.models.access import prefixes
 from metrics_stream.observation.faults import of_process as faults
-from tests.support.emptying import empty_quickly
 from tests.support.postgresql import find_binaries, running_postgresql
+from tests.support.quick_flush import empty_quickly
 from tests.support.stack import free_port
 
 # A busy machine makes examples slow, which is not a fault of the tested code.
