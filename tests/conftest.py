@@ -19,8 +19,8 @@ from metrics_stream.models.known_types import read_definitions
 from metrics_stream.observation.faults import of_process as faults
 from metrics_stream.runtime import definitions
 from tests.support.definitions import forget_definitions
-from tests.support.emptying import empty_quickly
 from tests.support.postgresql import find_binaries, running_postgresql
+from tests.support.quick_flush import empty_quickly
 from tests.support.stack import free_port
 
 # A busy machine makes examples slow, which is not a fault of the tested code.
