@@ -58,9 +58,22 @@ def _visible_part(panel: Panel, shown: Permit) -> Panel | None:
     visible = set(shown.visible_fields(read, panel.metric_type))
     part = copy(panel)
     part.fields = [path for path in panel.fields if shown.visible_fields([kind.path_of(path)], panel.metric_type)]
-    if (by := panel.options.get("by")) and not shown.visible_fields([by], panel.metric_type):
-        part.options = {name: value for name, value in panel.options.items() if name != "by"}
+    part.options = _visible_options(panel, shown)
+    if read_terms(part.options.get("keys", ())).keys() != read_terms(panel.options.get("keys", ())).keys():
+        return None  # of the rows that it is about, none is visible
     return part if visible and (part.fields or not panel.fields) else None
+
+
+def _visible_options(panel: Panel, shown: Permit) -> dict[str, Any]:
+    """Return the options of a panel without names that the permit does not show."""
+    options = dict(panel.options)
+    if (by := options.get("by")) and not shown.visible_fields([by], panel.metric_type):
+        del options["by"]
+    if (other := options.get("sources_with")) and not shown.metric_types([other]):
+        del options["sources_with"]
+    if keys := options.get("keys"):
+        options["keys"] = write_terms(shown.visible_keys(read_terms(keys)))
+    return options
 
 
 # --- presets ---

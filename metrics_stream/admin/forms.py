@@ -168,6 +168,9 @@ class DashboardForm(DashboardModelForm):
         }
 
 
+_OPTION_DEFAULTS = {"stacked": False, "add_sources": False, "trend": True}
+
+
 class PanelForm(PanelModelForm):
     """Edits a panel, with a field for each option instead of their JSON."""
 
@@ -262,7 +265,7 @@ class PanelForm(PanelModelForm):
         options = {}
         for key in kind.options if kind else ():
             value = self.cleaned_data.get(f"option_{key}")
-            if value in (None, "", []) or (key, value) in {("stacked", False), ("add_sources", False), ("trend", True)}:
+            if value in (None, "", []) or value == _OPTION_DEFAULTS.get(key):
                 continue
             allowed, fits = OPTIONS[key]
             if fits(value):

@@ -123,11 +123,19 @@ def test_dashboard_is_made_with_its_panels_in_order(admin_client):
         {**PANEL, "title": "Now", "kind": "number", "option_maximum": "7"},
         {**PANEL, "title": "Read", "kind": "text", "metric_type": "", "fields": "", "option_text": "Hello\r\n\r\nyou"},
     ]
+    panels[1] |= {
+        "option_add_sources": "on",
+        "option_sources_with": "request",
+        "option_keys": "name=/api/*\nmethod=GET",
+    }
     response = admin_client.post(DASHBOARD_ADD, {**DASHBOARD, **panel_post(*panels)})
     assert response.status_code == 302
     line, number, text = Dashboard.objects.get().panels.all()
     assert (line.title, line.warning_at, line.options) == ("Throughput", 0.5, {"window_seconds": 60, "stacked": True})
-    assert (number.title, number.options) == ("Now", {"trend": False})
+    assert (number.title, number.options) == (
+        "Now",
+        {"trend": False, "keys": ["name=/api/*", "method=GET"], "add_sources": True, "sources_with": "request"},
+    )
     assert (text.title, text.options) == ("Read", {"text": "Hello\r\n\r\nyou"})
     assert [panel.problem for panel in (line, number, text)] == ["", "", ""]
     assert line.history.get().history_user.username == "admin"
@@ -156,6 +164,9 @@ def test_dashboard_is_made_with_its_panels_in_order(admin_client):
         ("option_window_seconds", "5", "5.0 is out of range; allowed: a number from 10 to 3600"),
         ("option_minimum", "1e305", "is out of range; allowed: a finite number"),
         ("option_minimum", "9", "the minimum 9.0 is not below the maximum 1.0; allowed: a smaller minimum"),
+        ("option_top", "17", "17 is out of range; allowed: a whole number from 1 to 16"),
+        ("option_by", "a..b", "&#x27;a..b&#x27; is out of range; allowed: the name of a field"),
+        ("option_keys", "users", "allowed: a list of 1 to 50 terms such as name=/api/*"),
         ("title", "", "This field is required."),
     ],
 )

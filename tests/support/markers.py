@@ -104,8 +104,14 @@ def plant() -> None:
     lobby = Dashboard.objects.create(title="Lobby", slug="lobby", preset=lobby_preset)
     hidden = Dashboard.objects.create(title=f"{MARK} title", slug=DASHBOARD, description=f"{MARK} text")
     for dashboard in (lobby, hidden):
-        Panel.objects.create(dashboard=dashboard, title="Load", metric_type="system", fields=["throughput_tps", FIELD])
+        fields = ["throughput_tps", FIELD]
+        options = {"top": 3, "by": FIELD, "sources_with": TYPE}
+        Panel.objects.create(dashboard=dashboard, title="Load", metric_type="system", fields=fields, options=options)
         Panel.objects.create(dashboard=dashboard, title="Rows", metric_type="request", fields=["throughput_tps"])
+        named = {"keys": [f"name={MARK}-of-a-panel", f"agent_id={AGENT}"]}
+        Panel.objects.create(
+            dashboard=dashboard, title="Named", metric_type="request", fields=["throughput_tps"], options=named
+        )
         Panel.objects.create(dashboard=dashboard, title=f"{MARK} panel", metric_type=TYPE, fields=["n"])
     _record("ours", [OURS])
     said = {

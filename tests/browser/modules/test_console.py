@@ -87,3 +87,23 @@ def test_session_reconnects_and_pings_only_where_that_is_switched_on(page: Page)
         *(1, "ping", True, True),
         "connecting open live waiting closed connecting open live closed",
     ]
+
+
+def test_console_filters_rows_by_the_parts_of_their_keys(page: Page):
+    code = """
+      const {KnownNames} = await import("/static/metrics_stream/pages/console/known_names.js");
+      const link = module.writeLink(
+        {...module.emptySelection(), filters: {...module.noFilters(), keys: argument}}, {url: null, reconnect: false});
+      const {selection} = module.readLink(link);
+      const known = new KnownNames();
+      const data = [{name: "/users", method: "GET"}];
+      known.add({metric_type: "request", source: "k6", key: ["name", "method"], data});
+      known.add({metric_type: "agent", source: "k6", data: [{agent_id: "a"}]});
+      return [link, selection.filters.keys, module.filtersMessage(selection.filters), [...known.keys]];
+    """
+    keys = {"name": ["/api/*", "/"], "method": ["GET"]}
+    link, read, message, known = run(page, "pages/console/console_selection", code, keys)
+    assert link == "rows=name%3D/api/*,name%3D/,method%3DGET"
+    assert read == keys
+    assert message == {"type": "set_filters", "filters": {"keys": keys}}
+    assert known == ["name=/users", "method=GET"]
