@@ -10,6 +10,7 @@ import pytest
 
 from metrics_stream.conf import StreamSettings
 from metrics_stream.core.metrics.catalogue import BUILTIN_TYPES
+from metrics_stream.core.metrics.keys import AGENT_KEY
 from metrics_stream.core.metrics.metric import MAX_TERM_LENGTH
 from metrics_stream.core.protocol import codes, messages, parsing
 from metrics_stream.models import ClientPreset
@@ -122,8 +123,10 @@ def with_raw_metrics(document: dict[str, Any]) -> dict[str, Any]:
     metrics = document["data"] if document["type"] != "metric_update" else [document["data"]]
     assert document.get("count", 1) == len(metrics)
     for metric in metrics:
-        assert [key for key in metric if key != "run"] == ["metric_type", "timestamp", "source", "data"]
         known = next(item for item in BUILTIN_TYPES if item.slug == metric["metric_type"])
+        keys = ["metric_type", "timestamp", "source", "data"]
+        keys += ["key"] if known.key not in ((), AGENT_KEY) else []
+        assert [key for key in metric if key != "run"] == keys
         for entry in metric["data"] if known.key else [metric["data"]]:
             assert all(known.field(name) for name in entry)
     raws = [msgspec.Raw(msgspec.json.encode(metric)) for metric in metrics]
