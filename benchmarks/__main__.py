@@ -22,6 +22,7 @@ BY_NAME = {
     "dashboard": ("benchmarks.dashboard", "a dashboard of 12 line panels in Chromium"),
     "many-agents": ("benchmarks.many_agents", "1,000 agents at 1/s on the dashboard Agents in Chromium"),
     "many-requests": ("benchmarks.many_requests", "1,000 request names of 20 sources at 1/s in Chromium"),
+    "recorded-requests": ("benchmarks.recorded_requests", "1,000 names of requests x 20 sources at 1/s recorded"),
     "neighbour": ("benchmarks.neighbour.measure", "a healthy client alone and beside one that uses all its limits"),
     "soak": ("benchmarks.soak.measure", "an hour of clients that come and go: whether memory grows"),
 }

@@ -148,20 +148,27 @@ def origins_of(rows: Shown, whole: Shown) -> dict[str, Origin]:
     that nobody knows. Where it says nothing, most of what was counted decides.
     """
     of_rows: defaultdict[str, list[Counts]] = defaultdict(list)
+    of_requests: defaultdict[str, list[Counts]] = defaultdict(list)
     for key, part in rows.parts.items():
         counts = Counts(part.columns, rows.span, counter=(*REQUESTS, *OCCURRENCES))
         if counts.bounds is not None:
             of_rows[key.source].append(counts)
+            if key.metric_type == REQUEST.slug:
+                of_requests[key.source].append(counts)
     of_source = {key.source: Counts(part.columns, whole.span) for key, part in whole.parts.items() if key.row is None}
-    return {source: _find_origin(found, of_source.get(source), rows.span) for source, found in of_rows.items()}
+    return {
+        # An error that occurs once does not tell when.
+        source: _find_origin(found, of_requests[source] or found, of_source.get(source), rows.span)
+        for source, found in of_rows.items()
+    }
 
 
-def _find_origin(rows: list[Counts], whole: Counts | None, span: Span) -> Origin:
+def _find_origin(rows: list[Counts], voters: list[Counts], whole: Counts | None, span: Span) -> Origin:
     bounds = [one.bounds for one in rows if one.bounds is not None]
     first, last = min(begin for begin, _ in bounds), max(end for _, end in bounds)
     if whole is not None and whole.bounds is not None:
         return Origin(first, whole.are_from_zero, whole.seconds, whole.states_seconds)
-    votes = sum(one.first_value * (1 if one.are_from_zero else -1) for one in rows)
+    votes = sum(one.first_value * (1 if one.are_from_zero else -1) for one in voters)
     seconds = span.seconds_between(max(first, span.first), min(last, span.end - 1))
     return Origin(first, votes >= 0, seconds if seconds > 0 else None, is_exact=False)
 

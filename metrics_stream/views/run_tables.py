@@ -73,7 +73,6 @@ class TableRow:
     name: str
     rest: str
     is_other: bool
-    has_failures: bool
     cells: list[str]
 
 
@@ -162,7 +161,6 @@ def _row(row: RequestTotals, columns: Sequence[Column]) -> TableRow:
         name=row.key.get(NAME, ""),
         rest=", ".join(f"{part} {value}" for part, value in rest.items()),
         is_other=_is_other(row),
-        has_failures=bool(row.totals.failures),
         cells=[format_number(one.value(row.totals), one.unit) for one in columns],
     )
 

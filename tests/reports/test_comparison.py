@@ -1,6 +1,7 @@
 """Figures of a run beside those of a tool: the difference, and whether rounding explains it."""
 
-from metrics_stream.core.formats.results.figures import Figure, Results, Totals
+from metrics_stream.core.formats.results.figures import Figure, NamedTotals, Results, Totals
+from metrics_stream.core.metrics.key_parts import key_part
 from metrics_stream.reports.comparison import Row, compare, table
 
 RUN = Totals(
@@ -85,3 +86,50 @@ def test_the_data_for_json_has_every_figure():
         **{"figure": "failures", "unit": "", "run": 4.0, "tool": 5.0, "difference": -1.0, "percent": -20.0},
         **{"may_differ": 0.05, "equal": False},
     }
+
+
+def named(name, requests, method="GET"):
+    return NamedTotals(name, method, Totals(requests=requests, mean_ms=Figure(5.0)))
+
+
+def by_name(ours, theirs):
+    results_ = Results(format="locust", totals=Totals(requests=3), by_name=tuple(theirs))
+    return compare("soak", Totals(requests=3), results_, named=ours)
+
+
+def test_each_name_and_method_is_compared():
+    found = by_name(
+        [named("/", 2), named("/pay", 1, "POST"), named("/pay", 4)],
+        [named("/pay", 1, "POST"), named("/", 5), named("/pay", 4)],
+    )
+    assert [(one.name, one.method, one.rows[0].is_equal) for one in found.names] == [
+        ("/pay", "POST", True),
+        ("/", "GET", False),
+        ("/pay", "GET", True),
+    ]
+    assert (found.only_in_run, found.only_in_tool, found.is_equal) == ((), (), False)
+    assert found.compared == 1 + 2 * 3
+    assert found.describe()["names"][1]["figures"][0]["tool"] == 5.0
+    assert [line.rstrip() for line in table(found) if line.startswith(("POST", "GET", "  requests"))][:2] == [
+        "POST /pay",
+        "  requests     1     1           0         0           –  equal",
+    ]
+
+
+def test_a_name_that_only_one_of_both_has_is_named_and_they_are_not_equal():
+    found = by_name([named("/", 2), named("/old", 1)], [named("/", 2), named("/new", 1)])
+    assert (found.only_in_run, found.only_in_tool, found.is_equal) == (("GET /old",), ("GET /new",), False)
+    assert "- GET /new" in table(found)
+
+
+def test_a_tool_without_methods_means_the_only_one_of_a_name():
+    theirs = [named("/", 2, ""), named("/pay", 4, ""), named("a\nname " + "x" * 300, 1, "")]
+    ours = [named("/", 2), named("/pay", 1, "POST"), named("/pay", 3), named(key_part("a\nname " + "x" * 300), 1)]
+    found = by_name(ours, theirs)
+    assert [one.name for one in found.names] == ["/", ours[-1].name]
+    assert found.only_in_tool == ("/pay",)
+
+
+def test_without_names_on_one_side_nothing_is_missing():
+    assert by_name([], [named("/", 2)]).is_equal
+    assert by_name([named("/", 2)], []).is_equal

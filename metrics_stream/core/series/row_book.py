@@ -129,7 +129,7 @@ class _Account(msgspec.Struct, array_like=True, gc=False):
     sketches: int = 0
     """The number of metrics with a sketch."""
     stored: EncodedSketch | None = None
-    """Their merged sketch as it was read."""
+    """Their merged sketch as it is stored; None while the book counts it."""
 
 
 class RowBook:
@@ -180,7 +180,11 @@ class RowBook:
         """Return the book as the database stores it."""
         for row, sketch in self._sketches.items():
             self._accounts[row].stored = sketch.encode()
-        return zlib.compress(_encode(list(self._accounts.values())), level)
+        packed = zlib.compress(_encode(list(self._accounts.values())), level)
+        # One copy of each sketch in memory is enough.
+        for row in self._sketches:
+            self._accounts[row].stored = None
+        return packed
 
     def unpacked(self, bucket_seconds: int) -> Iterator[tuple[str, Unpacked]]:
         """Yield each row with its totals as columns in buckets of so many seconds."""
@@ -196,8 +200,9 @@ class RowBook:
                 means = [account.first_mean_ms, mean] if first < last and account.first_mean_ms is not None else [mean]
                 columns[AVERAGE] = _column({first: 1, last: 1} if len(means) == 2 else {last: 1}, means, means, means)
             sketches = SketchColumns()
-            if account.stored is not None:
-                sketches.add(SKETCH, last, account.stored, account.sketches)
+            sketch = self._sketches.get(account.row, account.stored)
+            if sketch is not None:
+                sketches.add(SKETCH, last, sketch, account.sketches)
             yield account.row, Unpacked(columns, sketches)
 
 
