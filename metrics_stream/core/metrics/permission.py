@@ -61,7 +61,7 @@ class Grant:
             return False
         if not self.agent_ids and not self.keys:
             return True
-        return not may_have_others and all(map(self.rows.keeps, rows))
+        return not may_have_others and self.rows.keeps_all(rows)
 
     def includes(self, other: Grant) -> bool:
         """Return whether the grant shows everything that another grant shows."""
