@@ -267,7 +267,6 @@ def test_superuser_sees_what_is_planted():
         f"/api/v1/runs/{RUN}/series/?format=csv": ["-source", "-agent", "_field"],
         f"/api/v1/runs/{RUN}/summary/": ["-source", "_field"],
         f"/api/v1/runs/{RUN}/requests/": ["-source", "/users", "-scenario", "-method"],
-        f"/api/v1/runs/{RUN}/errors/?format=csv": ["-source", " message"],
         "/admin/auth/user/": ["-user"],
         "/admin/auth/group/": [" group"],
         "/admin/metrics_stream/accesspolicy/": [" policy"],
