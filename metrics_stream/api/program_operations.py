@@ -163,83 +163,55 @@ class ComparisonAnswer(msgspec.Struct, frozen=True, kw_only=True):
     tool_rules: list[str]
 
 
-describes(
-    summary="Publish metrics.",
-    tag="Publishing",
-    scope=Scope.PUBLISH,
-    takes_session=False,
-    bodies=(MetricBody, list[MetricBody], MetricsBody),
-    kinds=(JSON, NDJSON),
-    answer=AcceptedAnswer,
-    status=202,
-    errors=(RequestErrorCode.INVALID_KEY, RequestErrorCode.TOO_MANY_METRICS),
-)(metrics.publish)
+_OF_PROGRAM: dict[str, Any] = {"takes_session": False}
+_PUBLISHING: dict[str, Any] = {
+    **_OF_PROGRAM,
+    "tag": "Publishing",
+    "scope": Scope.PUBLISH,
+    "bodies": (MetricBody, list[MetricBody], MetricsBody),
+    "kinds": (JSON, NDJSON),
+    "answer": AcceptedAnswer,
+    "status": 202,
+}
+_RUNS: dict[str, Any] = {**_OF_PROGRAM, "tag": "Test runs", "scope": Scope.RUNS}
+_OWN_RUN: dict[str, Any] = {**_RUNS, "errors": (*_RUN_ERRORS, RequestErrorCode.RUN_ENDED)}
 
+_PUBLISHING_ERRORS = (RequestErrorCode.INVALID_KEY, RequestErrorCode.TOO_MANY_METRICS)
+_START_ERRORS = (
+    RequestErrorCode.INVALID_KEY,
+    RequestErrorCode.INVALID_RUN,
+    RequestErrorCode.TOO_MANY_RUNS,
+    RequestErrorCode.RUNS_OFF,
+)
+
+describes(summary="Publish metrics.", errors=_PUBLISHING_ERRORS, **_PUBLISHING)(metrics.publish)
+describes(
+    summary="Record the metrics of a test that is over.", errors=(*_RUN_ERRORS, *_PUBLISHING_ERRORS), **_PUBLISHING
+)(past_runs.record)
 describes(
     summary="Start a test run.",
-    tag="Test runs",
-    scope=Scope.RUNS,
-    takes_session=False,
     bodies=(StartBody,),
     answer=StartedAnswer,
     status=201,
-    errors=(
-        RequestErrorCode.INVALID_KEY,
-        RequestErrorCode.INVALID_RUN,
-        RequestErrorCode.TOO_MANY_RUNS,
-        RequestErrorCode.RUNS_OFF,
-    ),
+    errors=_START_ERRORS,
+    **_RUNS,
 )(runs.start)
-
-describes(
-    summary="Report that the program of a test run still runs.",
-    tag="Test runs",
-    scope=Scope.RUNS,
-    takes_session=False,
-    answer=AliveAnswer,
-    errors=(*_RUN_ERRORS, RequestErrorCode.RUN_ENDED),
-)(runs.keep_alive)
-
-describes(
-    summary="End a test run.",
-    tag="Test runs",
-    scope=Scope.RUNS,
-    takes_session=False,
-    bodies=(StopBody,),
-    answer=StateAnswer,
-    errors=(*_RUN_ERRORS, RequestErrorCode.RUN_ENDED),
-)(runs.stop)
-
+describes(summary="Report that the program of a test run still runs.", answer=AliveAnswer, **_OWN_RUN)(runs.keep_alive)
+describes(summary="End a test run.", bodies=(StopBody,), answer=StateAnswer, **_OWN_RUN)(runs.stop)
 describes(
     summary="Mark a phase of a test run, or set all of its phases.",
-    tag="Test runs",
-    scope=Scope.RUNS,
-    takes_session=False,
     bodies=(PhasesBody,),
     answer=PhasesAnswer,
-    errors=(*_RUN_ERRORS, RequestErrorCode.RUN_ENDED),
+    **_OWN_RUN,
 )(runs.phases)
-
-describes(
-    summary="Record the metrics of a test that is over.",
-    tag="Publishing",
-    scope=Scope.PUBLISH,
-    takes_session=False,
-    bodies=(MetricBody, list[MetricBody], MetricsBody),
-    kinds=(JSON, NDJSON),
-    answer=AcceptedAnswer,
-    status=202,
-    errors=(*_RUN_ERRORS, RequestErrorCode.INVALID_KEY, RequestErrorCode.TOO_MANY_METRICS),
-)(past_runs.record)
-
 describes(
     summary="Compare a test run with the result file of its load tool.",
     tag="Test runs",
     scope=Scope.SUBSCRIBE,
-    takes_session=False,
     query=CompareQuery,
     bodies=(bytes,),
     kinds=comparison.KINDS,
     answer=ComparisonAnswer,
     errors=(RequestErrorCode.UNKNOWN_RUN,),
+    **_OF_PROGRAM,
 )(comparison.compare_run)

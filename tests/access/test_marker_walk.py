@@ -273,6 +273,7 @@ def test_superuser_sees_what_is_planted():
         f"/api/v1/runs/{RUN}/series/": ["-source", "-agent", "_field"],
         f"/api/v1/runs/{RUN}/series/?format=csv": ["-source", "-agent", "_field"],
         f"/api/v1/runs/{RUN}/summary/": ["-source", "_field"],
+        f"/api/v1/runs/{RUN}/requests/": ["-source", "/users", "-scenario", "-method"],
         "/admin/auth/user/": ["-user"],
         "/admin/auth/group/": [" group"],
         "/admin/metrics_stream/accesspolicy/": [" policy"],

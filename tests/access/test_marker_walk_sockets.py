@@ -19,8 +19,8 @@ from metrics_stream.access import monitor
 from metrics_stream.broadcast import broadcast_many, make_metric
 from metrics_stream.bus.bus import declare_server
 from metrics_stream.bus.messages import Published
+from metrics_stream.consumers.event_stream import with_event_streams
 from metrics_stream.core.protocol.messages import CLIENT_MESSAGES, MODES, SERVER_MESSAGES, message_name
-from metrics_stream.routing import stream_application
 from metrics_stream.runs import lifecycle
 from metrics_stream.runtime.runtime import get_runtime, stop_runtime
 from tests.support.access import bearer, page_of
@@ -258,7 +258,7 @@ async def events_of(port: int, query: str, headers: Any) -> list[str]:
 async def test_no_event_shows_what_the_client_may_not_see(kinds):
     await broadcast_many(published())
     said = ""
-    async with serving(stream_application(get_asgi_application())) as (server, _):
+    async with serving(with_event_streams(get_asgi_application())) as (server, _):
         port = server.servers[0].sockets[0].getsockname()[1]
         for kind, headers in kinds.items():
             for query in EVENT_QUERIES:

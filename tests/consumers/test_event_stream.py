@@ -16,7 +16,6 @@ from metrics_stream.broadcast import broadcast_many
 from metrics_stream.bus.bus import declare_server
 from metrics_stream.consumers import event_stream
 from metrics_stream.models import AccessPolicy, AccessToken, ClientPreset
-from metrics_stream.routing import stream_application
 from metrics_stream.runtime.runtime import get_runtime, stop_runtime
 from tests.support.events import EventClient, metrics_in
 from tests.support.http_server import serving
@@ -52,7 +51,8 @@ class Streams:
 @asynccontextmanager
 async def running():
     declare_server()
-    async with serving(stream_application(get_asgi_application())) as (server, _):
+    # Without what starts with a server, such as the recorder of test runs.
+    async with serving(event_stream.with_event_streams(get_asgi_application())) as (server, _):
         found = Streams(server)
         try:
             yield found

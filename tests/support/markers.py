@@ -62,13 +62,13 @@ def agents() -> list[dict[str, Any]]:
 
 def requests() -> list[dict[str, Any]]:
     """Return the data of a metric with a request that may be seen, and some that may not, each for another part."""
-    seen = {"name": "/ours", "method": "GET", "throughput_tps": 5, FIELD: 1}
+    seen = {"name": "/ours", "method": "GET", "throughput_tps": 5, FIELD: 1, "requests_total": 3}
     return [seen, {**seen, "name": NAME}, {**seen, "scenario": SCENARIO}, {**seen, "method": METHOD}]
 
 
 def faults() -> list[dict[str, Any]]:
     """Return the data of a metric with an error that may be seen, and one that may not."""
-    seen = {"name": "/ours", "method": "GET", "message": "timeout", "throughput_tps": 5}
+    seen = {"name": "/ours", "method": "GET", "message": "timeout", "throughput_tps": 5, "occurrences_total": 2}
     return [seen, {**seen, "message": f"{MARK} message"}]
 
 
