@@ -36,6 +36,11 @@ async def test_subscriptions_add_up_and_all_means_every_type():
             "metric_types": ["system", "agent"],
             "ref": "r",
         }
+        keys = {"name": ["/api/*", "/b"], "agent_id": ["a*"]}
+        assert (await client.ask({"type": "set_filters", "filters": {"keys": keys}}))["filters"] == {
+            "agent_ids": ["a*"],
+            "keys": {"name": ["/api/*", "/b"]},
+        }
         assert len((await client.ask({"type": "subscribe"}))["metric_types"]) == 7
         assert (await client.ask({"type": "unsubscribe", "metric_types": ["all"]}))["metric_types"] == []
 
