@@ -45,9 +45,11 @@ class NewestKinds:
 
     def put(self, key: Kind, offset: int, size: int, owner: str) -> None:
         """Set the newest metric of a kind; offsets rise. The oldest kinds of a share that is too large then go."""
-        self._leave(key)
-        for replaced in self._rows.put(key):
-            self._leave(replaced)
+        was_kept = self._leave(key)
+        # One that is still here has the newest of its only row.
+        if key[2] and not (was_kept and len(key[2]) == 1):
+            for replaced in self._rows.put(key):
+                self._leave(replaced)
         kind = self._kinds[key] = _Kind(offset, size, shares_of(owner, key[1]))
         for share in kind.shares:
             self._by_share.setdefault(share, OrderedDict())[key] = None
@@ -60,18 +62,21 @@ class NewestKinds:
             self._forget(next(iter(keys)))
 
     def _forget(self, key: Kind) -> None:
-        self._rows.drop(key)
+        if key[2]:
+            self._rows.drop(key)
         self._leave(key)
 
-    def _leave(self, key: Kind) -> None:
+    def _leave(self, key: Kind) -> bool:
+        """Take a kind out of its shares; return whether it was kept."""
         if (kind := self._kinds.pop(key, None)) is None:
-            return
+            return False
         for share in kind.shares:
             keys = self._by_share[share]
             del keys[key]
             self._bytes[share] -= kind.size
             if not keys:
                 del self._by_share[share], self._bytes[share]
+        return True
 
     def drop_before(self, first: int) -> None:
         """Drop the kinds whose newest metric is before an offset."""

@@ -184,9 +184,12 @@ class Pending:
             if self._interval is not None:
                 return self._fold(self._interval, sequence, metric, body, now)
             key = metric.kind
-            for replaced in (key, *self._rows.put(key)):
-                if (old := items.pop(replaced, None)) is not None:
-                    self._bytes -= size_of(old)
+            if (old := items.pop(key, None)) is not None:
+                self._bytes -= size_of(old)
+            # One that is still here has the newest of its only row.
+            if metric.rows and (old is None or len(metric.rows) > 1):
+                for replaced in self._rows.put(key):
+                    self._bytes -= size_of(items.pop(replaced))
         items[key] = Item(sequence, metric, body)
         self._bytes += len(body) + 1
         if len(items) > self._max_metrics or self._bytes > self._max_bytes:

@@ -6,7 +6,7 @@ decode it, once for all views.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import itemgetter
@@ -71,6 +71,8 @@ class DecodedMetric:
 
     def __init__(self, metric: Metric) -> None:
         self.metric = metric
+        self.names_agents = bool(metric.rows) and AGENT_ID in metric.key
+        """Whether its rows belong to agents."""
         self._under: dict[Permit, DecodedMetric | None] = {}
 
     def under(self, permit: Permit) -> DecodedMetric | None:
@@ -107,7 +109,7 @@ class DecodedMetric:
             )
 
         body = _encode_part(self.document, data, keeps, fields)
-        rows = tuple(row for row in metric.rows if any(grant.covers_row(row) for grant in grants))
+        rows = tuple(row for row in metric.rows if any(item.rows.keeps(row) for item in narrowings))
         return DecodedMetric(msgspec.structs.replace(metric, rows=rows, body=body))
 
     @cached_property
@@ -260,17 +262,8 @@ def _compile_filters(filters: Filters) -> Projection:
     fields = frozenset(filters.fields)
     of_all_rows = (Narrowing(frozenset(), fields),)
     of_some_rows = (Narrowing(frozenset(filters.agent_ids), fields, filters.terms),)
-    rows, narrows_rows = filters.rows, bool(agents or filters.keys)
+    keeps_row, has_keys = filters.rows.keeps, bool(filters.keys)
     names_agents = bool(agents) and not count_wild(filters.agent_ids)
-
-    def choose(metric: Metric) -> Collection[str]:
-        """Return the rows of a metric that pass."""
-        if metric.key == AGENT_KEY:
-            if names_agents:
-                return agents.intersection(metric.rows)
-            if not agents:
-                return metric.rows
-        return {row for row in metric.rows if rows.keeps(row)}
 
     def keeps(path: str) -> bool:
         return not fields or is_covered(path, fields)
@@ -284,9 +277,12 @@ def _compile_filters(filters: Filters) -> Projection:
         if sources and metric.source not in sources:
             return None
         narrowings = of_all_rows
-        if narrows_rows and metric.rows:
-            wanted = choose(metric)
-            if not wanted and (metric.key != AGENT_KEY or not may_hold_agents(metric.body)):
+        if (agents and decoded.names_agents) or (has_keys and metric.rows):
+            if names_agents and metric.key == AGENT_KEY:  # most filters, and faster than a test of each row
+                wanted = agents.intersection(metric.rows)
+            else:
+                wanted = frozenset(filter(keeps_row, metric.rows))
+            if not wanted and not may_hold_agents(metric.body):
                 return None  # a list of other rows
             # If all are wanted, the client gets what the producer encoded.
             if len(wanted) < len(set(metric.rows)):
@@ -302,7 +298,7 @@ def _compile_filters(filters: Filters) -> Projection:
         keeps_shown = keeps if narrowings is of_all_rows else keeps_without_agents
         return _encode_part(document, data, keeps_shown, fields or ALL_FIELDS)
 
-    if fields and not sources and not narrows_rows and not any("." in name for name in fields):
+    if fields and not sources and not agents and not has_keys and not any("." in name for name in fields):
         return _project_fields_first(filters.fields, project_filtered)
     return project_filtered
 

@@ -8,7 +8,7 @@ the key, without parts that are absent: `name=/users␟method=GET`, `agent_id=ag
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from metrics_stream.core.metrics.metric import MAX_TERM_LENGTH, Metric
-from metrics_stream.core.metrics.patterns import Match, matcher_of
+from metrics_stream.core.metrics.patterns import Match, count_wild, matcher_of
 
 AGENT_ID = "agent_id"
 AGENT_KEY: tuple[str, ...] = (AGENT_ID,)
@@ -109,6 +109,11 @@ class Terms(NamedTuple):
     part: str
     patterns: frozenset[str]
 
+    @property
+    def sorted(self) -> tuple[str, list[str]]:
+        """The part and its patterns in an order that is the same in every process."""
+        return self.part, sorted(self.patterns)
+
 
 class RowTest:
     """Which rows some terms keep; all of the terms must match.
@@ -117,15 +122,18 @@ class RowTest:
     without the part has an empty text there.
     """
 
-    __slots__ = ("_others", "agent")
+    __slots__ = ("_agents", "_others", "agent")
 
-    def __init__(self, terms: Iterable[Terms]) -> None:
+    def __init__(self, terms: Collection[Terms]) -> None:
         tests = [(part, matcher_of(patterns)) for part, patterns in sorted(terms, key=lambda item: item.part)]
         of_agents = [test for part, test in tests if part == AGENT_ID]
         self.agent: Match | None = None
         """The test of the id of an agent; None keeps every agent."""
         if of_agents:
             self.agent = of_agents[0] if len(of_agents) == 1 else lambda text: all(test(text) for test in of_agents)
+        ids = [term.patterns for term in terms if term.part == AGENT_ID]
+        self._agents = frozenset(map(agent_row, ids[0])) if len(ids) == 1 and not count_wild(ids[0]) else None
+        """The rows of agents that are kept, if the terms name all of them."""
         self._others = tuple((part, test) for part, test in tests if part != AGENT_ID)
 
     def tests_for(self, key: tuple[str, ...]) -> tuple[tuple[str, Match], ...]:
@@ -135,12 +143,18 @@ class RowTest:
             return own if key == AGENT_KEY else (*own, *self._others)
         return self._others
 
+    def keeps_all(self, rows: Collection[str]) -> bool:
+        """Return whether all of some rows are kept."""
+        return (self._agents is not None and self._agents.issuperset(rows)) or all(map(self.keeps, rows))
+
     def keeps(self, row: str | None) -> bool:
         """Return whether a row is kept; None stands for data that belongs to no row, which terms never narrow."""
         if row is None:
             return True
+        if self._agents is not None and row in self._agents:
+            return True
         if (agent_id := agent_of(row)) is not None:
-            return self.agent is None or self.agent(agent_id)
+            return self.agent is None or (self._agents is None and self.agent(agent_id))
         parts = parse_row(row)
         return all(test(parts.get(part, "")) for part, test in self._others) and (
             self.agent is None or AGENT_ID not in parts or self.agent(parts[AGENT_ID])

@@ -11,10 +11,11 @@ Kind = tuple[str, str, tuple[str, ...]]
 
 
 class _Holder:
-    __slots__ = ("count", "kind")
+    __slots__ = ("all", "count", "kind")
 
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
+        self.all = len(set(kind[2]))
         self.count = 0
         """Of how many rows it has the newest."""
 
@@ -37,6 +38,8 @@ class NewestRows:
         holder = self._holders.get(kind)
         if holder is None:
             holder = self._holders[kind] = _Holder(kind)
+        elif holder.count == holder.all:
+            return []  # the same rows came last time
         by_row = self._by_row.setdefault((metric_type, source), {})
         replaced = []
         for row in rows:

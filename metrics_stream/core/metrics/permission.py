@@ -61,7 +61,7 @@ class Grant:
             return False
         if not self.agent_ids and not self.keys:
             return True
-        return not may_have_others and all(map(self.rows.keeps, rows))
+        return not may_have_others and self.rows.keeps_all(rows)
 
     def includes(self, other: Grant) -> bool:
         """Return whether the grant shows everything that another grant shows."""
@@ -99,7 +99,7 @@ def _includes(mine: Terms, theirs: Terms) -> bool:
 def _join_terms(terms: Iterable[Terms]) -> tuple[frozenset[str], frozenset[Terms]]:
     """Return the patterns of agents, and the other terms, of what all of the terms match."""
     joined: list[Terms] = []
-    for term in sorted(set(terms), key=lambda item: (item.part, sorted(item.patterns))):
+    for term in sorted(set(terms), key=lambda item: item.sorted):
         if joined and joined[-1].part == term.part:
             common = overlap(joined[-1].patterns, term.patterns)
             if common is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -15,10 +16,12 @@ from metrics_stream.core.metrics.keys import (
     ALLOWED_NAME,
     MAX_ROW_BYTES,
     OTHER,
+    SEPARATOR,
     is_name,
     make_row,
     text_of,
 )
+from metrics_stream.core.metrics.metric import MAX_TERM_LENGTH
 
 _encode = msgspec.json.Encoder().encode
 _decode_entries = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
@@ -48,15 +51,40 @@ def read_rows(metric_type: MetricType, body: bytes) -> tuple[bytes, tuple[str, .
         raise MetricError(
             f"{metric_type.slug}: data must be a list of objects with {_words(metric_type)}, got {abbreviate(body)}"
         ) from error
-    names = [f"part_{place}" for place in range(len(key))]
-    values = [[getattr(row, name) for name in names] for row in found]
-    rows = tuple([_read_row(metric_type, each, index) for index, each in enumerate(values)])
-    if key != AGENT_KEY and any(type(value) in {int, float} for each in values for value in each):
+    values = list(map(msgspec.structs.astuple, found))
+    rows = []
+    has_numbers = False
+    for index, own in enumerate(values):
+        row = _join_texts(metric_type, own)
+        if row is None:
+            row = _read_row(metric_type, own, index)
+            has_numbers = has_numbers or any(type(value) in {int, float} for value in own)
+        rows.append(row)
+    if has_numbers and key != AGENT_KEY:
         body = _with_texts(body, key, values)
-    return body, rows
+    return body, tuple(rows)
 
 
-def _read_row(metric_type: MetricType, values: list[Any], index: int) -> str:
+def _join_texts(metric_type: MetricType, values: Sequence[Any]) -> str | None:
+    """Return the text of a row quickly; None if it needs a closer look."""
+    parts = []
+    size = 0
+    for part, value in zip(metric_type.key, values, strict=True):
+        # Printable texts have neither control characters nor the separator.
+        if type(value) is str and 0 < len(value) <= MAX_TERM_LENGTH and value.isprintable():
+            parts.append(f"{part}={value}")
+            size += len(value)
+        elif value is not None or part not in metric_type.optional_parts:
+            return None
+    return SEPARATOR.join(parts) if size <= _SAFE_LENGTH else None
+
+
+# With the names of the parts, so many characters cannot exceed MAX_ROW_BYTES in UTF-8.
+_SAFE_LENGTH = MAX_ROW_BYTES // 8
+
+
+def _read_row(metric_type: MetricType, values: Sequence[Any], index: int) -> str:
+    """Return the text of a row; raise MetricError with the path to a fault."""
     is_other = values[0] == OTHER
     parts = []
     for part, value in zip(metric_type.key, values, strict=True):
@@ -80,7 +108,7 @@ def _words(metric_type: MetricType) -> str:
     return " and ".join([", ".join(required[:-1]), required[-1]]) if len(required) > 1 else f"an {required[0]}"
 
 
-def _with_texts(body: bytes, key: tuple[str, ...], values: list[list[Any]]) -> bytes:
+def _with_texts(body: bytes, key: tuple[str, ...], values: Sequence[Sequence[Any]]) -> bytes:
     entries = _decode_entries(body)
     for entry, own in zip(entries, values, strict=True):
         for part, value in zip(key, own, strict=True):

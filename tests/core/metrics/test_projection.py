@@ -1,6 +1,7 @@
 """The shape of agent data, and the projection of filters and grants against a reference that walks decoded JSON."""
 
 import json
+from typing import NamedTuple
 
 import msgspec
 import pytest
@@ -85,6 +86,11 @@ def test_only_a_list_of_objects_with_ids_is_a_list_of_agents():
 # --- the reference ---
 
 
+class Asked(NamedTuple):
+    agent_ids: frozenset[str]
+    fields: frozenset[str]
+
+
 def covers(narrowing, agent_id):
     return agent_id is None or not narrowing.agent_ids or agent_id in narrowing.agent_ids
 
@@ -117,7 +123,7 @@ def part_of(data, has_agents, narrowings):
             ):
                 part = {key: value for key, value in data.items() if shows(narrowings, None, key)}
         return part
-    inner = [Narrowing(item.agent_ids, frozenset() if "agents" in item.fields else item.fields) for item in narrowings]
+    inner = [Asked(item.agent_ids, frozenset() if "agents" in item.fields else item.fields) for item in narrowings]
     agents = data["agents"]
     if isinstance(agents, list):
         shown = part_of(agents, True, inner)
@@ -189,7 +195,7 @@ def test_filters_show_what_the_reference_shows(data, asked):
     if not asked.sources or "host1" in asked.sources:
         # Filters do not narrow a metric without agents by agents.
         wanted = frozenset(asked.agent_ids) if agent_ids else frozenset()
-        part = part_of(data, bool(agent_ids), [Narrowing(wanted, frozenset(asked.fields))])
+        part = part_of(data, bool(agent_ids), [Asked(wanted, frozenset(asked.fields))])
         if not asked.fields and (not wanted or wanted.issuperset(agent_ids)):
             expected = comparable(data)  # the bytes of the producer, even if they show nothing
         elif part:
@@ -234,7 +240,7 @@ def test_the_fields_beside_agents_stay_when_no_agent_is_left(data, asked, shown)
 def test_grants_show_what_the_reference_shows(data, permit):
     agent_ids = agent_ids_in(encoded(data))
     grants = permit.grants_for("system", "host1")
-    part = part_of(data, bool(agent_ids), [Narrowing(grant.agent_ids, grant.fields) for grant in grants])
+    part = part_of(data, bool(agent_ids), [Asked(grant.agent_ids, grant.fields) for grant in grants])
     expected = comparable(part) if part else None
     may_have_others = not agent_ids and b'"agents"' in encoded(data)
     if any(grant.shows_whole(map(agent_row, agent_ids), may_have_others=may_have_others) for grant in grants):
@@ -266,16 +272,17 @@ def places(data):
     }
 
 
-@given(metric_data | malformed_lists, st.booleans(), st.lists(st.builds(Narrowing, terms, fields), max_size=3))
+@given(metric_data | malformed_lists, st.booleans(), st.lists(st.builds(Asked, terms, fields), max_size=3))
 def test_malformed_data_shows_no_more_than_the_reference(data, has_agents, narrowings):
     decoded = msgspec.json.decode(encoded(data), type=Entry | list[Entry])
+    asked, key = [Narrowing(*item) for item in narrowings], AGENT_KEY if has_agents else ()
     try:
         expected = comparable(part_of(data, has_agents, narrowings))
     except (AttributeError, KeyError, TypeError):
         with pytest.raises(MALFORMED):
-            project(decoded, narrowings, key=AGENT_KEY if has_agents else (), reads_every_id=True)
+            project(decoded, asked, key=key, reads_every_id=True)
         return
-    part = project(decoded, narrowings, key=AGENT_KEY if has_agents else (), reads_every_id=True)
+    part = project(decoded, asked, key=key, reads_every_id=True)
     assert comparable(json.loads(msgspec.json.encode(part))) == expected
 
 
