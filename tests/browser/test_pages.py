@@ -13,7 +13,7 @@ from tests.support.stack import Stack
 
 pytestmark = pytest.mark.browser
 
-DASHBOARDS = ("operations", "agents", "business", "presentation", "this-machine", "stream-health")
+DASHBOARDS = ("load-test", "operations", "agents", "business", "presentation", "this-machine", "stream-health")
 
 PUBLISH = """
 for value in (100, 200): stream.broadcast_system_metrics({"throughput_tps": value, "cpu_usage": 0.5})

@@ -15,6 +15,17 @@ pytestmark = pytest.mark.browser
 # Without an address to probe, these dashboards have no publisher.
 MEASURED = {"this-machine"}
 
+LOAD = """
+from metrics_stream.broadcast import Sketch
+sketch = Sketch()
+sketch.add(20.0)
+names = ("throughput_tps", "error_rate", "p50_response_time_ms", "p95_response_time_ms", "p99_response_time_ms")
+numbers = dict.fromkeys(names, 0.5)
+stream.broadcast("system", {**numbers, "users": 3, "sketches": {"response_time_ms": sketch.encode()}})
+stream.broadcast("request", [{**numbers, "name": "/", "method": "GET", "requests_total": 1}])
+stream.broadcast("error", [{"name": "/", "method": "GET", "message": "HTTP 500", "occurrences_total": 1}])
+"""
+
 
 @pytest.fixture(scope="module")
 def closed(valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
@@ -63,6 +74,8 @@ def test_every_panel_of_every_dashboard_shows_something_to_whoever_has_its_link(
         visitor.goto(f"/share/{text}/")
         expect(visitor).to_have_url(f"{closed.url}/dashboards/{slug}/")
         expect(visitor.get_by_text("Live", exact=True)).to_be_visible()
+        if slug == "load-test":
+            closed.publish(LOAD, source="load")
         waiting = visitor.locator("[data-panel-waiting]:visible")
         # Panels of what only a probe measures stay empty on the machine's own dashboard.
         expect(waiting).to_have_count(5 if slug in MEASURED else 0, timeout=15_000)
