@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
 from itertools import groupby
@@ -244,7 +244,13 @@ def _cache_key(run: TestRun, what: str, permit: Permit) -> str:
     """Return a key that is the same in all processes; the order of sets differs between them."""
     if permit.grants is None:
         return f"metrics_stream.{what}.{run.slug}"
-    grants = sorted([sorted(terms) for terms in astuple(grant)] for grant in permit.grants)
+    grants = sorted(
+        [
+            *(sorted(terms) for terms in (grant.metric_types, grant.sources, grant.fields)),
+            sorted(term.sorted for term in grant.terms),
+        ]
+        for grant in permit.grants
+    )
     return f"metrics_stream.{what}.{run.slug}.{blake2b(repr(grants).encode(), digest_size=16).hexdigest()}"
 
 

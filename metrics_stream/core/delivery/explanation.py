@@ -182,8 +182,8 @@ def _find_or_make_sample(question: Question, situation: Situation) -> Metric:
     data: object = entry
     if kind.key and kind.key != AGENT_KEY:
         terms = {part: [*filters.keys.get(part, ())] for part in kind.key}
-        for term in sorted(term for grant in own for term in grant.keys):
-            terms.get(term.part, []).extend(sorted(term.patterns))
+        for part, patterns in sorted(term.sorted for grant in own for term in grant.keys):
+            terms.get(part, []).extend(patterns)
         data = [{**entry, **row} for row in _sample_rows(terms)]
     elif kind.key or question.agent_id:
         entries = [{**entry, AGENT_ID: agent_id} for agent_id in sorted(agents) or ["agent"]]
@@ -272,7 +272,7 @@ def _describe_grant(grant: Grant, asker: Permit) -> str:
         ("fields", grant.fields, asker.visible_fields),
     ]
     text += "".join(f", only the {noun} {_list_names(terms, shown)}" for noun, terms, shown in narrowed if terms)
-    for part, patterns in sorted(grant.keys):
+    for part, patterns in sorted(term.sorted for term in grant.keys):
         text += f", only rows with the {part} {_list_names(patterns, partial(asker.visible_values, part))}"
     return text
 
