@@ -60,7 +60,7 @@ async def export_wide(request: HttpRequest, slug: str) -> HttpResponseBase:
         message = f"`type` is {quote(metric_type)}; allowed: the metric type that the file is of, such as request\n"
         return HttpResponseBadRequest(message, content_type="text/plain; charset=utf-8")
     make = partial(wide_file, metric_type=metric_type)
-    return await _download(request, slug, f"{metric_type}.csv", "text/csv; charset=utf-8", make)
+    return await _download(request, slug, "wide.csv", "text/csv; charset=utf-8", make)
 
 
 @require_safe

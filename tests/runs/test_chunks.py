@@ -8,7 +8,14 @@ from metrics_stream.runs.chunks import Recorded, hash_key, pack_keys, pack_metri
 
 TEXTS = st.text(max_size=20)
 METRICS = st.builds(
-    Metric, TEXTS, TEXTS, st.floats(allow_nan=False), st.lists(TEXTS, max_size=3).map(tuple), st.binary(max_size=300)
+    Metric,
+    TEXTS,
+    TEXTS,
+    st.floats(allow_nan=False),
+    st.lists(TEXTS, max_size=3).map(tuple),
+    st.binary(max_size=300),
+    # Rows without a key are those of an earlier version.
+    st.lists(TEXTS, min_size=1, max_size=3).map(tuple),
 )
 
 
