@@ -5,9 +5,10 @@ import pytest
 from channels.layers import channel_layers
 
 from metrics_stream.broadcast import broadcast, broadcast_many
-from metrics_stream.consumers import newest, recovery
+from metrics_stream.consumers import recovery
 from metrics_stream.core.errors import BusError
 from metrics_stream.core.protocol.positions import parse_position
+from metrics_stream.runtime import newest
 from metrics_stream.runtime.runtime import get_runtime
 from tests.support.resuming import connected, metrics_of, publish
 
