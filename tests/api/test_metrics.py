@@ -114,7 +114,7 @@ async def test_errors_name_index_and_path_and_valid_metrics_are_published(publis
         (11, "data", "invalid_data"),
         (12, "data", "invalid_data"),
         (13, "data[0].agent_id", "invalid_data"),
-        (14, "data", "invalid_data"),
+        (14, "data[0].agent_id", "invalid_data"),
         (15, "data.a[0].b", "invalid_data"),
         (16, "data", "metric_too_big"),
         (17, "data" + ".a" * 20, "nested_too_deeply"),

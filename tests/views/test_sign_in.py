@@ -123,7 +123,7 @@ def links(client: Client, address: str) -> set[str]:
 
 @pytest.mark.parametrize(("address", "sign_in"), [("/login/", set()), ("/no-such-page/", {"/login/"})])
 def test_the_header_shows_pages_only_to_whoever_may_see_some(client, settings, address, sign_in):
-    assert links(client, address) == {"/", "/runs/", "/console/"} | sign_in
+    assert links(client, address) == {"/", "/runs/", "/explore/", "/console/"} | sign_in
     settings.ANONYMOUS_READ = False
     assert links(client, address) == {"/"} | sign_in
     assert "<nav" not in header(client, address)
@@ -132,7 +132,7 @@ def test_the_header_shows_pages_only_to_whoever_may_see_some(client, settings, a
 def test_the_header_of_a_closed_site_shows_pages_to_who_is_signed_in(client, settings):
     settings.ANONYMOUS_READ = False
     client.force_login(User.objects.get())
-    assert links(client, "/no-such-page/") == {"/", "/runs/", "/console/"}
+    assert links(client, "/no-such-page/") == {"/", "/runs/", "/explore/", "/console/"}
 
 
 @pytest.mark.parametrize("text", ["\0", "a\0b", "x" * 100_000, "\uff41nna", "anna'--", '{"$ne": null}'])
