@@ -66,9 +66,9 @@ def test_all_pages_ask_access_which_runs_a_person_sees(client, monkeypatch):
     start_run("other")
     addresses = ["/runs/soak/", "/runs/soak/export.csv", "/runs/soak/export.ndjson.gz"]
     assert [client.get(address).status_code for address in addresses] == [200] * 3
-    for module in ("run_lookup", "dashboards"):
+    for module in ("access.run_lookup", "views.dashboards"):
         hidden = lambda user: TestRun.objects.exclude(slug="soak")  # noqa: E731
-        monkeypatch.setattr(f"metrics_stream.views.{module}.visible_runs", hidden)
+        monkeypatch.setattr(f"metrics_stream.{module}.visible_runs", hidden)
     assert visible_runs(resolve(Anybody())).count() == 2
     assert [client.get(address).status_code for address in addresses] == [404] * 3
     assert names(client.get("/runs/")) == ["other"]
