@@ -80,7 +80,7 @@ def pack_content(grants: Iterable[Grant], panels: Iterable[Any]) -> dict[str, An
 
 
 def _pack_grant(grant: Grant) -> dict[str, Any]:
-    keys = [[term.part, sorted(term.patterns)] for term in sorted(grant.keys, key=lambda term: term.part)]
+    keys = sorted(term.sorted for term in grant.keys)
     return {**{name: sorted(getattr(grant, name)) for name in _SETS}, **({"keys": keys} if keys else {})}
 
 

@@ -39,7 +39,7 @@ def _count_in_chunk(pk: int, counts: Counts | None, permit: Permit) -> int:
     for metric_type, by_source in counts.items():
         for source, count in by_source.items():
             grants = permit.grants_for(metric_type, source)
-            if any(not grant.agent_ids and not grant.fields for grant in grants):
+            if any(not grant.terms and not grant.fields for grant in grants):
                 whole += count
             elif grants:  # only the metrics themselves tell
                 return _count_unpacked(pk, permit)

@@ -6,7 +6,7 @@ Facts that need many chunks are cached: for a day once the run is recorded compl
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
 from itertools import groupby
@@ -231,7 +231,13 @@ def _cache_key(run: TestRun, what: str, permit: Permit) -> str:
     """Return a key that is the same in all processes; the order of sets differs between them."""
     if permit.grants is None:
         return f"metrics_stream.{what}.{run.slug}"
-    grants = sorted([sorted(terms) for terms in astuple(grant)] for grant in permit.grants)
+    grants = sorted(
+        [
+            *(sorted(terms) for terms in (grant.metric_types, grant.sources, grant.fields)),
+            sorted(term.sorted for term in grant.terms),
+        ]
+        for grant in permit.grants
+    )
     return f"metrics_stream.{what}.{run.slug}.{blake2b(repr(grants).encode(), digest_size=16).hexdigest()}"
 
 

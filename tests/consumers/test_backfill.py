@@ -141,10 +141,27 @@ async def test_of_backfills_that_were_asked_for_again_before_they_were_sent_only
 )
 def test_message_says_what_a_percentile_was(percentile, is_worst, said):
     columns = SeriesColumns(
-        **{"metric_type": "system", "source": "a", "agent_id": None, "field": "p99_ms", "starts_at": 0.0},
+        **{"metric_type": "system", "source": "a", "row": None, "field": "p99_ms", "starts_at": 0.0},
         **{"bucket_seconds": 10.0, "buckets": [0], "min": [2.0], "max": [6.0], "mean": [4.0], "last": [3.0]},
         **{"count": [9], "percentile": percentile, "is_worst": is_worst},
     )
     message = json.loads(encode(backfill._as_message(columns)))
     expected = {"metric_type": "system", "source": "a", "field": "p99_ms", "buckets": [0], "last": [3.0]}
     assert message == expected | {"min": [2.0], "max": [6.0]} | said
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (None, {}),
+        ("agent_id=a1", {"agent_id": "a1"}),
+        ("name=/users\x1fmethod=GET", {"key": {"name": "/users", "method": "GET"}}),
+    ],
+)
+def test_message_says_whose_row_a_series_is_of(row, said):
+    columns = SeriesColumns(
+        **{"metric_type": "request", "source": "a", "row": row, "field": "n", "starts_at": 0.0, "count": [1]},
+        **{"bucket_seconds": 1.0, "buckets": [0], "min": [2.0], "max": [2.0], "mean": [2.0], "last": [2.0]},
+    )
+    message = json.loads(encode(backfill._as_message(columns)))
+    assert message == {"metric_type": "request", "source": "a", "field": "n", "buckets": [0], "last": [2.0]} | said

@@ -36,7 +36,12 @@ async def test_subscriptions_add_up_and_all_means_every_type():
             "metric_types": ["system", "agent"],
             "ref": "r",
         }
-        assert len((await client.ask({"type": "subscribe"}))["metric_types"]) == 5
+        keys = {"name": ["/api/*", "/b"], "agent_id": ["a*"]}
+        assert (await client.ask({"type": "set_filters", "filters": {"keys": keys}}))["filters"] == {
+            "agent_ids": ["a*"],
+            "keys": {"name": ["/api/*", "/b"]},
+        }
+        assert len((await client.ask({"type": "subscribe"}))["metric_types"]) == 7
         assert (await client.ask({"type": "unsubscribe", "metric_types": ["all"]}))["metric_types"] == []
 
 

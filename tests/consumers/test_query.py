@@ -41,7 +41,7 @@ class PresetTests(TransactionTestCase):
         await broadcast("system", {"n": 0})
         async with connected("/ws/metrics/?preset=original") as client:
             assert client.welcome["subscription"] == {
-                "metric_types": ["system", "agent", "business", "hero", "presentation"],
+                "metric_types": ["system", "agent", "business", "hero", "presentation", "request", "error"],
                 "filters": {},
                 "interval_seconds": 1.0,
                 "batch_size": 1,

@@ -3,6 +3,7 @@
 import pytest
 
 from metrics_stream.core.delivery.selection import permitted_metrics
+from metrics_stream.core.metrics.keys import Terms
 from metrics_stream.core.metrics.permission import Grant, Permit
 from metrics_stream.models import MetricChunk
 from metrics_stream.runs import counts
@@ -12,8 +13,8 @@ from tests.support.recording import Recording, metric, recorded, start_run
 pytestmark = pytest.mark.django_db
 
 
-def permit(*metric_types, sources=(), agent_ids=(), fields=()):
-    narrowed = (frozenset(sources), frozenset(agent_ids), frozenset(fields))
+def permit(*metric_types, sources=(), agent_ids=(), fields=(), keys=()):
+    narrowed = (frozenset(sources), frozenset(agent_ids), frozenset(fields), frozenset(keys))
     return Permit(frozenset({Grant(frozenset(metric_types), *narrowed)}))
 
 
@@ -25,6 +26,8 @@ def mixed(first, end):
             yield metric(number, {"n": 1} if number % 2 else {"m": 1}, source=source)
         else:
             yield metric(number, [{"agent_id": f"x{number % 4}", "load": 1}], metric_type="agent", source=source)
+        if number % 7 == 0:
+            yield metric(number, [{"name": f"/{number % 2}", "method": "GET", "n": 1}], metric_type="request")
 
 
 PERMITS = [
@@ -34,6 +37,7 @@ PERMITS = [
     permit("system", sources=["c" * 200]),
     permit("system", fields=["n"]),
     permit("agent", agent_ids=["x0", "x1"]),
+    permit("request", keys=[Terms("name", frozenset({"/1"}))]),
     permit("hero"),
 ]
 

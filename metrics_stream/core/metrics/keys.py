@@ -109,6 +109,11 @@ class Terms(NamedTuple):
     part: str
     patterns: frozenset[str]
 
+    @property
+    def sorted(self) -> tuple[str, list[str]]:
+        """The part and its patterns in an order that is the same in every process."""
+        return self.part, sorted(self.patterns)
+
 
 class RowTest:
     """Which rows some terms keep; all of the terms must match.

@@ -99,7 +99,7 @@ def _includes(mine: Terms, theirs: Terms) -> bool:
 def _join_terms(terms: Iterable[Terms]) -> tuple[frozenset[str], frozenset[Terms]]:
     """Return the patterns of agents, and the other terms, of what all of the terms match."""
     joined: list[Terms] = []
-    for term in sorted(set(terms), key=lambda item: (item.part, sorted(item.patterns))):
+    for term in sorted(set(terms), key=lambda item: item.sorted):
         if joined and joined[-1].part == term.part:
             common = overlap(joined[-1].patterns, term.patterns)
             if common is not None:
