@@ -22,16 +22,15 @@ from django.utils import timezone
 from metrics_stream.conf import get_settings
 from metrics_stream.models import uses
 from metrics_stream.models.changes import record_changes
+from metrics_stream.models.columns import terms_field, types_field
 from metrics_stream.models.dashboard_content import content_of
 from metrics_stream.models.dashboards import Dashboard
 from metrics_stream.models.key_filters import key_filters_field
 from metrics_stream.models.runs import TestRun
 from metrics_stream.models.token_prefixes import TokenPrefixes
 from metrics_stream.models.validators import (
-    validate_permitted_types,
     validate_printable,
     validate_scopes,
-    validate_terms,
 )
 
 TOKEN_MARK = "mst"  # noqa: S105  every token begins with it, so that scanners find leaked tokens
@@ -57,19 +56,6 @@ def _secret_of_link(text: str) -> str | None:
 def digest_of(secret: str) -> str:
     """Return the digest of a secret, which is stored in its place."""
     return hashlib.sha256(secret.encode(errors="replace")).hexdigest()
-
-
-def _types_field() -> models.JSONField[Any, Any]:
-    return models.JSONField(
-        default=list,
-        blank=True,
-        validators=[validate_permitted_types],
-        help_text="Grants nothing unless types are listed; `all` grants every type.",
-    )
-
-
-def _terms_field(label: str, help_text: str) -> models.JSONField[Any, Any]:
-    return models.JSONField(label, default=list, blank=True, validators=[validate_terms], help_text=help_text)
 
 
 class Revocable(models.Model):
@@ -175,8 +161,8 @@ class AccessToken(Revocable):
     prefix = models.CharField(max_length=PREFIX_LENGTH, unique=True, editable=False)
     digest = models.CharField(max_length=64, editable=False)
     scopes = models.JSONField(default=list, validators=[validate_scopes])
-    metric_types = _types_field()
-    sources = _terms_field("sources", "Only metrics of these sources. Empty: every source.")
+    metric_types = types_field()
+    sources = terms_field("sources", "Only metrics of these sources. Empty: every source.")
     keys = key_filters_field(
         "What a token with the scope subscribe gets of requests, errors and other rows: lines such as name=/api/*, "
         "where * stands for any text. Empty: every row. It affects neither agents nor publishing."
@@ -284,9 +270,9 @@ class AccessPolicy(models.Model):
     name = models.CharField(max_length=100, unique=True, validators=[validate_printable])
     users = models.ManyToManyField(settings.AUTH_USER_MODEL, blank=True, related_name="+")
     groups = models.ManyToManyField(Group, blank=True, related_name="+")
-    metric_types = _types_field()
-    sources = _terms_field("sources", "Only metrics of these sources. Empty: every source.")
-    agent_ids = _terms_field(
+    metric_types = types_field()
+    sources = terms_field("sources", "Only metrics of these sources. Empty: every source.")
+    agent_ids = terms_field(
         "agents", "Only these agents. Empty: every agent. It does not affect metrics without agents."
     )
     keys = key_filters_field(
@@ -294,7 +280,7 @@ class AccessPolicy(models.Model):
         "text. Lines of one part are alternatives, and each part that is named must fit. Empty: every row. It affects "
         "neither agents nor metrics without rows."
     )
-    fields = _terms_field("fields", "Only these fields of each metric or row. Empty: every field.")
+    fields = terms_field("fields", "Only these fields of each metric or row. Empty: every field.")
     all_dashboards = models.BooleanField(default=False, help_text="Every dashboard that is published.")
     dashboards = models.ManyToManyField(Dashboard, blank=True, related_name="+")
     runs = models.CharField("test runs", max_length=7, choices=Runs.choices, default=Runs.NONE)

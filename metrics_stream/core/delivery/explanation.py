@@ -5,13 +5,14 @@ The question is tried on a sample metric: the newest one published that fits, or
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
 import msgspec
 
+from metrics_stream.core.delivery.listed_names import Visible, list_names
 from metrics_stream.core.delivery.pending import Delivery, Pending
 from metrics_stream.core.delivery.selection import DecodedMetric, Selection, compile_projection
 from metrics_stream.core.formatting import format_duration, quote
@@ -26,9 +27,6 @@ from metrics_stream.core.protocol.messages import Filters
 
 # The filters in the order in which they are explained, with a noun for people.
 FILTER_WORDS = {"agent_ids": "agents", "fields": "fields", "sources": "sources"}
-
-# Longer lists of names are cut, to keep the page readable.
-MOST_LISTED_NAMES = 6
 
 # If the newest metric is older, the page remarks on it: the producer has stopped publishing.
 OUTDATED_SECONDS = 60.0
@@ -265,20 +263,20 @@ def _access_step(sample: Metric, question: Question, permit: Permit) -> Step:
 
 
 def _describe_grant(grant: Grant, asker: Permit) -> str:
-    text = f"metrics of {_list_names(grant.metric_types, asker.metric_types) or 'no type'}"
+    text = f"metrics of {list_names(grant.metric_types, asker.metric_types) or 'no type'}"
     narrowed = [
         ("sources", grant.sources, asker.visible_sources),
         ("agents", grant.agent_ids, asker.visible_agents),
         ("fields", grant.fields, asker.visible_fields),
     ]
-    text += "".join(f", only the {noun} {_list_names(terms, shown)}" for noun, terms, shown in narrowed if terms)
+    text += "".join(f", only the {noun} {list_names(terms, shown)}" for noun, terms, shown in narrowed if terms)
     for part, patterns in sorted(term.sorted for term in grant.keys):
-        text += f", only rows with the {part} {_list_names(patterns, partial(asker.visible_values, part))}"
+        text += f", only rows with the {part} {list_names(patterns, partial(asker.visible_values, part))}"
     return text
 
 
 def _subscription_step(question: Question, selection: Selection) -> Step:
-    types = _list_names(selection.metric_types, question.asker.metric_types, most=len(selection.metric_types))
+    types = list_names(selection.metric_types, question.asker.metric_types, most=len(selection.metric_types))
     if question.metric_type in selection.metric_types:
         return Step("Subscription", "yes", f"It has subscribed to {types}.")
     has = f"It has subscribed to {types} only" if selection.metric_types else ""
@@ -299,23 +297,23 @@ def _filter_steps(sample: Metric, question: Question, filters: Filters) -> Itera
         if terms:
             own = msgspec.structs.replace(Filters(), **{name: terms})
             lets_through = _is_shown(sample, question, own, EVERYTHING)
-            text = f"It wants only: {_list_names(terms, visible[name])}." + (
+            text = f"It wants only: {list_names(terms, visible[name])}." + (
                 "" if lets_through else f" {_describe_sample(sample, name, question)}"
             )
             yield Step(f"Filter of {noun}", "yes" if lets_through else "no", text)
     for part, patterns in filters.keys.items():
         lets_through = _is_shown(sample, question, Filters(keys={part: patterns}), EVERYTHING)
-        text = f"It wants only rows with: {_list_names(patterns, partial(asker.visible_values, part))}."
+        text = f"It wants only rows with: {list_names(patterns, partial(asker.visible_values, part))}."
         text += "" if lets_through else " The metric has no such row."
         yield Step(f"Filter of {part}", "yes" if lets_through else "no", text)
 
 
 def _describe_sample(sample: Metric, name: str, question: Question) -> str:
     if name == "sources":
-        return f"The metric is of {_list_names((sample.source,), question.asker.visible_sources)}."
+        return f"The metric is of {list_names((sample.source,), question.asker.visible_sources)}."
     if name == "agent_ids":
         agent_ids = (question.agent_id,) if question.agent_id else agents_of(sample.rows)
-        return f"The metric is of {_list_names(agent_ids, question.asker.visible_agents)}."
+        return f"The metric is of {list_names(agent_ids, question.asker.visible_agents)}."
     return (
         f"That leaves nothing of {quote(question.field)}." if question.field else "That leaves nothing of the metric."
     )
@@ -387,20 +385,6 @@ def _frame_step(sample: Metric, situation: Situation) -> Step:
     return Step(
         title, "yes", f"Nothing waits; a metric that arrived now would be sent in {_format_seconds(due_at - now)}."
     )
-
-
-Visible = Callable[[Collection[str]], Sequence[str]]
-"""Returns those of some names that the person who asks may see."""
-
-
-def _list_names(terms: Collection[str], visible: Visible, *, most: int = MOST_LISTED_NAMES) -> str:
-    """Return the visible names, at most so many, and the numbers of the others."""
-    names = visible(terms if isinstance(terms, tuple) else sorted(terms))
-    beyond, hidden = len(names) - most, len(terms) - len(names)
-    parts = [", ".join(names[:most])] if names else []
-    parts += [f"{beyond:,} more"] if beyond > 0 else []
-    parts += [f"{hidden:,} that you may not see"] if hidden else []
-    return " and ".join(parts)
 
 
 def _format_seconds(seconds: float) -> str:

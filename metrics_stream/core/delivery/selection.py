@@ -19,7 +19,7 @@ from metrics_stream.core.errors import ProtocolError
 from metrics_stream.core.formatting import quote, quote_some
 from metrics_stream.core.metrics.annotations import UNITS, WINDOWS, keep_shown
 from metrics_stream.core.metrics.catalogue import ALL
-from metrics_stream.core.metrics.keys import AGENT_ID, AGENT_KEY, ALLOWED_NAME, agent_row, is_name
+from metrics_stream.core.metrics.keys import AGENT_ID, AGENT_KEY, ALLOWED_NAME, agent_row, is_name, row_test
 from metrics_stream.core.metrics.metric import MAX_TERM_LENGTH, Metric, RunMetric, name_run
 from metrics_stream.core.metrics.paths import is_covered, names_below
 from metrics_stream.core.metrics.patterns import count_wild
@@ -267,7 +267,7 @@ def _compile_filters(filters: Filters) -> Projection:
     fields = frozenset(filters.fields)
     of_all_rows = (Narrowing(frozenset(), fields),)
     of_some_rows = (Narrowing(frozenset(filters.agent_ids), fields, filters.terms),)
-    keeps_row, has_keys = filters.rows.keeps, bool(filters.keys)
+    keeps_row, has_keys = row_test(frozenset(filters.agent_ids), filters.terms).keeps, bool(filters.keys)
     names_agents = bool(agents) and not count_wild(filters.agent_ids)
 
     def keeps(path: str) -> bool:

@@ -26,7 +26,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from metrics_stream.core.canary import BusState
-from metrics_stream.core.metrics.keys import RowTest, Terms, row_test
+from metrics_stream.core.metrics.keys import Terms
 from metrics_stream.core.protocol.codes import ErrorCode, GapReason
 from metrics_stream.core.protocol.message_parts import Series, SourceConflict
 
@@ -103,11 +103,6 @@ class Filters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     def terms(self) -> frozenset[Terms]:
         """The terms on parts of keys, without those on the ids of agents."""
         return frozenset(Terms(part, frozenset(patterns)) for part, patterns in self.keys.items() if patterns)
-
-    @property
-    def rows(self) -> RowTest:
-        """The test of the rows that pass."""
-        return row_test(frozenset(self.agent_ids), self.terms)
 
 
 class SetFilters(ClientMessage, frozen=True, tag="set_filters"):

@@ -18,6 +18,7 @@ from metrics_stream.core.metrics.annotations import (
     annotations_in,
     stated_for,
 )
+from metrics_stream.core.metrics.keys import row_test
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.metrics.paths import look_up
 from metrics_stream.core.metrics.projection import AGENTS, MALFORMED, decode_body, split_rows
@@ -99,11 +100,12 @@ def _collect(data: dict[str, Any], prefix: str, fields: list[str], numbers: list
 
 def matches(key: SeriesKey, metric_types: Collection[str], filters: Filters) -> bool:
     """Return whether a selection includes a key; as for live metrics, terms on rows do not narrow data without."""
-    return (
-        (not metric_types or key.metric_type in metric_types)
-        and (not filters.sources or key.source in filters.sources)
-        and ((not filters.agent_ids and not filters.keys) or filters.rows.keeps(key.row))
+    is_kept = (not metric_types or key.metric_type in metric_types) and (
+        not filters.sources or key.source in filters.sources
     )
+    if not is_kept or not (filters.agent_ids or filters.keys):
+        return is_kept
+    return row_test(frozenset(filters.agent_ids), filters.terms).keeps(key.row)
 
 
 class _Group:

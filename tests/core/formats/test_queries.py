@@ -65,8 +65,8 @@ def test_parameters_are_read(given, expected):
         ({"word": ["a\0b"]}, "and no character NUL"),
         ({"names": ["x" * 2_001]}, "allowed: at most 2,000 characters"),
         ({"from": ["yesterday"]}, "`from` is 'yesterday'; allowed: ISO 8601 such as"),
-        ({"keys": ["[" * 900]}, "allowed: an object of lists of texts, as JSON"),
-        ({"keys": ['{"name": "a"}']}, "allowed: an object of lists of texts, as JSON"),
+        ({"keys": ["[" * 900]}, "or as JSON an object of lists of texts"),
+        ({"keys": ['{"name": "a"}']}, "or as JSON an object of lists of texts"),
         ({"colour": ["red"]}, "unknown parameter 'colour'; allowed: limit, share, names, mode, word, flag, from, keys"),
     ],
 )

@@ -40,6 +40,7 @@ def test_the_catalogue_describes_itself_as_json():
         "kind": "rate",
         "minimum": 0.0,
         "maximum": None,
+        "good": "higher",
     }
 
 
