@@ -117,7 +117,7 @@ class Terminal(io.StringIO):
 
 
 def test_on_a_terminal_one_line_is_rewritten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress.shutil, "get_terminal_size", lambda: os.terminal_size((24, 80)))
+    monkeypatch.setattr(progress.shutil, "get_terminal_size", lambda *_, **__: os.terminal_size((24, 80)))
     output = Terminal(is_tty=True)
     line = progress.ProgressLine(output)
     line.show("first")

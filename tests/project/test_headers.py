@@ -93,7 +93,8 @@ def test_every_address_has_the_strict_headers(who, client, admin_client):
     for address in addresses:
         for method in ("get", "post"):
             answer = getattr(browser, method)(address)
-            assert answer.status_code < 500, (method, address)
+            # Only a server that speaks ASGI sends events: 501, not implemented.
+            assert answer.status_code < 500 or (answer.status_code, address) == (501, "/api/v1/stream/"), method
             check(answer.headers)
             check_all(
                 answer.headers,
