@@ -16,7 +16,8 @@ from metrics_stream.core.errors import SpanError
 from metrics_stream.core.formats.queries import Instant, Keys
 from metrics_stream.core.formatting import format_timestamp
 from metrics_stream.core.metrics.keys import parse_row
-from metrics_stream.core.protocol.messages import DEFAULT_MAX_POINTS, MAX_POINTS, Filters
+from metrics_stream.core.protocol.bounds import DEFAULT_MAX_POINTS, MAX_POINTS
+from metrics_stream.core.protocol.messages import Filters
 from metrics_stream.core.series.columns import SeriesColumns
 
 Types = Annotated[tuple[str, ...], Meta(description="Metric types with commas between them; without it, every one.")]

@@ -16,8 +16,9 @@ from metrics_stream.core.delivery.selection import Selection, check_filters, exp
 from metrics_stream.core.errors import ProtocolError
 from metrics_stream.core.formats.queries import Keys, ShortText
 from metrics_stream.core.metrics.catalogue import ALL
+from metrics_stream.core.protocol.bounds import INTERVAL_SECONDS
 from metrics_stream.core.protocol.codes import ErrorCode
-from metrics_stream.core.protocol.messages import INTERVAL_SECONDS, Filters, Mode
+from metrics_stream.core.protocol.messages import Filters, Mode
 from metrics_stream.core.protocol.positions import parse_position
 
 Names = tuple[str, ...]

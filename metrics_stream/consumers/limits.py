@@ -12,8 +12,8 @@ from metrics_stream.access.credentials import BrowserSession, Credential, Progra
 from metrics_stream.access.grants import Access
 from metrics_stream.access.monitor import AccessMonitor, is_local
 from metrics_stream.core.errors import LimitExceededError
-from metrics_stream.core.protocol import messages
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode
+from metrics_stream.core.protocol.message_parts import Limits as ClientLimits
 from metrics_stream.core.rate_limit import TokenBucket
 from metrics_stream.limits.guesses import network_of
 from metrics_stream.runtime.runtime import Runtime
@@ -49,10 +49,10 @@ class Limits:
         )
         self._errors: deque[float] = deque()
 
-    def describe(self) -> messages.Limits:
+    def describe(self) -> ClientLimits:
         """Return the limits as the welcome states them."""
         settings = self._settings
-        return messages.Limits(
+        return ClientLimits(
             message_bytes=settings.max_message_bytes,
             messages_per_second=settings.messages_per_second,
             message_burst=settings.message_burst,

@@ -33,7 +33,7 @@ from metrics_stream.core.formatting import format_timestamp
 from metrics_stream.core.metrics.catalogue import ALL, Catalogue
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.metrics.permission import Permit
-from metrics_stream.core.protocol import messages
+from metrics_stream.core.protocol import bounds, messages
 from metrics_stream.core.protocol.codes import ErrorCode, close_reason
 from metrics_stream.core.protocol.parsing import encode, read
 from metrics_stream.core.protocol.prepared_message import EXTENSION
@@ -323,7 +323,7 @@ class MetricsConsumer(AsyncWebsocketConsumer):
 
     @handles(messages.SetUpdateInterval)
     async def _set_update_interval(self, message: messages.SetUpdateInterval) -> None:
-        interval = messages.clamp(message.interval_seconds, messages.INTERVAL_SECONDS)
+        interval = bounds.clamp(message.interval_seconds, bounds.INTERVAL_SECONDS)
         self._session.set_interval(interval)
         await self._send(messages.UpdateIntervalSet(interval_seconds=interval, ref=message.ref))
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from msgspec import UNSET
 
-from metrics_stream.core.protocol import messages
+from metrics_stream.core.protocol import bounds, messages
 from metrics_stream.core.protocol.positions import Position, parse_position
 
 
@@ -16,7 +16,7 @@ class Past:
 
     resume_from: Position | None = None
     backfill_seconds: float | None = None
-    max_points: int = messages.DEFAULT_MAX_POINTS
+    max_points: int = bounds.DEFAULT_MAX_POINTS
 
     @classmethod
     def of(cls, message: messages.Backfilled) -> Past:
@@ -25,6 +25,6 @@ class Past:
         seconds = message.backfill_seconds
         return cls(
             None if resume_from is UNSET else parse_position(resume_from),
-            None if seconds is UNSET else messages.clamp(seconds, messages.BACKFILL_SECONDS),
-            int(messages.clamp(message.max_points, messages.MAX_POINTS)),
+            None if seconds is UNSET else bounds.clamp(seconds, bounds.BACKFILL_SECONDS),
+            int(bounds.clamp(message.max_points, bounds.MAX_POINTS)),
         )

@@ -21,7 +21,7 @@ from metrics_stream.core.delivery.selection import Selection, check_filters
 from metrics_stream.core.errors import ProtocolError
 from metrics_stream.core.formatting import quote
 from metrics_stream.core.metrics.catalogue import ALL
-from metrics_stream.core.protocol import messages
+from metrics_stream.core.protocol import bounds, messages
 from metrics_stream.core.protocol.codes import ErrorCode
 from metrics_stream.models import ClientPreset
 from metrics_stream.models.key_filters import read_terms
@@ -105,7 +105,7 @@ def _read_past(query: Query) -> Past:
         messages.Subscribe(
             resume_from=values.get("resume_from", UNSET),
             backfill_seconds=numbers.get("backfill_seconds", UNSET),
-            max_points=int(numbers.get("max_points", messages.DEFAULT_MAX_POINTS)),
+            max_points=int(numbers.get("max_points", bounds.DEFAULT_MAX_POINTS)),
         )
     )
 

@@ -28,7 +28,7 @@ from metrics_stream.core.delivery.pending import Delivery
 from metrics_stream.core.delivery.selection import Selection
 from metrics_stream.core.errors import AccessRefusedError, BusError, ProtocolError
 from metrics_stream.core.metrics.catalogue import Catalogue
-from metrics_stream.core.protocol import messages
+from metrics_stream.core.protocol import bounds, messages
 from metrics_stream.core.protocol.codes import CloseCode, ErrorCode, GapReason
 from metrics_stream.core.protocol.parsing import parse_instant
 from metrics_stream.core.series.columns import SeriesColumns
@@ -299,7 +299,7 @@ class Session:
             replay_source = await open_replay_source(self._runtime, access, run)
             permit = access.live_permit if run is None else access.permit
             replay = Replay(self._client, self._hub, replay_source, permit, self._send)
-            speed = messages.clamp(message.speed, messages.SPEED)
+            speed = bounds.clamp(message.speed, bounds.SPEED)
             async with self._replay_turn, self._limits.look_back():
                 await replay.start(at, speed=speed, paused=message.paused)
             # Only now: when the past cannot be read, everything stays as it was.
@@ -330,7 +330,7 @@ class Session:
     async def resume(self, message: messages.Resume) -> None:
         """Resume the replay."""
         replay = self._current_replay()
-        replay.resume(None if message.speed is UNSET else messages.clamp(message.speed, messages.SPEED))
+        replay.resume(None if message.speed is UNSET else bounds.clamp(message.speed, bounds.SPEED))
         await self._send(_as_reply(replay.describe(), message.ref))
 
     async def live(self, message: messages.Live) -> None:

@@ -10,8 +10,8 @@ from metrics_stream.api.responses import MAX_LIMIT
 from metrics_stream.consumers.event_query import StreamQuery
 from metrics_stream.consumers.event_stream import HEARTBEAT_SECONDS
 from metrics_stream.core.formats.dashboards import SCHEMA_VERSION, DashboardDocument, PanelDocument
+from metrics_stream.core.protocol.bounds import DEFAULT_MAX_POINTS, MAX_POINTS
 from metrics_stream.core.protocol.events import Closed
-from metrics_stream.core.protocol.messages import DEFAULT_MAX_POINTS, MAX_POINTS
 from tests.support.documents import API, names, one_line, table
 
 DOCUMENT = json.loads(document(""))

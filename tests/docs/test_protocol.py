@@ -12,7 +12,8 @@ from metrics_stream.conf import StreamSettings
 from metrics_stream.core.metrics.catalogue import BUILTIN_TYPES
 from metrics_stream.core.metrics.keys import AGENT_KEY
 from metrics_stream.core.metrics.metric import MAX_TERM_LENGTH
-from metrics_stream.core.protocol import codes, messages, parsing
+from metrics_stream.core.protocol import bounds, codes, messages, parsing
+from metrics_stream.core.protocol.message_parts import Limits
 from metrics_stream.models import ClientPreset
 from metrics_stream.runtime.runtime import stop_runtime
 from tests.support.clients import connected
@@ -69,12 +70,12 @@ def test_limits():
         "messages": f"{settings.messages_per_second:g} a second on average, {settings.message_burst} at once",
         "errors": "the fifth within a minute",
         "values in one filter": f"{settings.max_filter_terms:,}, each of at most {MAX_TERM_LENGTH} characters",
-        "`interval_seconds`": between(messages.INTERVAL_SECONDS),
-        "`batch_size`": between(messages.BATCH_SIZE),
-        "`batch_timeout_seconds`": between(messages.BATCH_TIMEOUT_SECONDS),
-        "`backfill_seconds`": between(messages.BACKFILL_SECONDS),
-        "`max_points`": f"{between(messages.MAX_POINTS)}; {messages.DEFAULT_MAX_POINTS} when it is left out",
-        "`speed`": between(messages.SPEED),
+        "`interval_seconds`": between(bounds.INTERVAL_SECONDS),
+        "`batch_size`": between(bounds.BATCH_SIZE),
+        "`batch_timeout_seconds`": between(bounds.BATCH_TIMEOUT_SECONDS),
+        "`backfill_seconds`": between(bounds.BACKFILL_SECONDS),
+        "`max_points`": f"{between(bounds.MAX_POINTS)}; {bounds.DEFAULT_MAX_POINTS} when it is left out",
+        "`speed`": between(bounds.SPEED),
     }
     assert settings.max_errors_per_minute == 5
     assert str(messages.MAX_REF_NUMBER) in one_line(PROTOCOL)
@@ -138,7 +139,7 @@ def test_the_welcome_example_has_the_defaults():
     settings = StreamSettings()
     assert welcome["protocol"] == messages.VERSION
     assert welcome["metric_types"] == list(settings.catalogue().slugs)
-    limits = messages.Limits(
+    limits = Limits(
         message_bytes=settings.max_message_bytes,
         messages_per_second=settings.messages_per_second,
         message_burst=settings.message_burst,

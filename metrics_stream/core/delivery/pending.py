@@ -16,15 +16,15 @@ from metrics_stream.core.delivery.aggregation import Interval
 from metrics_stream.core.metrics.metric import Metric
 from metrics_stream.core.metrics.newest_rows import Kind, NewestRows
 from metrics_stream.core.metrics.projection import MALFORMED
-from metrics_stream.core.protocol.codes import GapReason
-from metrics_stream.core.protocol.messages import (
+from metrics_stream.core.protocol.bounds import (
     BATCH_SIZE,
     BATCH_TIMEOUT_SECONDS,
     DEFAULT_INTERVAL_SECONDS,
     INTERVAL_SECONDS,
-    Mode,
     clamp,
 )
+from metrics_stream.core.protocol.codes import GapReason
+from metrics_stream.core.protocol.messages import Mode
 
 # A frame that an arriving metric makes due waits this long for metrics that arrive with it: producers publish several
 # types at once, and a person does not notice 20 ms.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from metrics_stream.core.protocol import bounds
+
 
 class Series(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One field of one source (and row) over time: columns with an entry for each bucket that has a value.
@@ -36,3 +38,21 @@ class SourceConflict(msgspec.Struct, frozen=True, kw_only=True):
     metric_type: str
     source: str
     producers: int
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """The limits of what a client may send, so that it can keep to them."""
+
+    message_bytes: int
+    messages_per_second: float
+    message_burst: int
+    errors_per_minute: int
+    filter_terms: int
+    interval_seconds: tuple[float, float] = bounds.INTERVAL_SECONDS
+    batch_size: tuple[int, int] = bounds.BATCH_SIZE
+    batch_timeout_seconds: tuple[float, float] = bounds.BATCH_TIMEOUT_SECONDS
+    backfill_seconds: tuple[float, float] = bounds.BACKFILL_SECONDS
+    max_points: tuple[int, int] = bounds.MAX_POINTS
+    speed: tuple[float, float] = bounds.SPEED
+    history_seconds: float = 0.0
+    """How long the history keeps metrics; 0 without a history."""

@@ -1,4 +1,4 @@
-"""The messages of the wire protocol, version 1, in both directions, and the bounds of their values.
+"""The messages of the wire protocol, version 1, in both directions.
 
     client → server           reply
     subscribe                 subscription_confirmed
@@ -27,19 +27,14 @@ from msgspec import UNSET, UnsetType
 
 from metrics_stream.core.canary import BusState
 from metrics_stream.core.metrics.keys import Terms
+from metrics_stream.core.protocol.bounds import (
+    DEFAULT_INTERVAL_SECONDS,
+    DEFAULT_MAX_POINTS,
+)
 from metrics_stream.core.protocol.codes import ErrorCode, GapReason
-from metrics_stream.core.protocol.message_parts import Series, SourceConflict
+from metrics_stream.core.protocol.message_parts import Limits, Series, SourceConflict
 
 VERSION = 1
-
-INTERVAL_SECONDS = (0.1, 60.0)
-DEFAULT_INTERVAL_SECONDS = 1.0
-BATCH_SIZE = (1, 1000)
-BATCH_TIMEOUT_SECONDS = (0.0, 60.0)
-BACKFILL_SECONDS = (1.0, 31_622_400.0)
-MAX_POINTS = (10, 2000)
-DEFAULT_MAX_POINTS = 300
-SPEED = (0.25, 60.0)
 
 # A ref only distinguishes replies; a long one would be a cheap way to make the server send much.
 MAX_REF_LENGTH = 200
@@ -218,24 +213,6 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     preset: str | None = None
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """The limits of what a client may send, so that it can keep to them."""
-
-    message_bytes: int
-    messages_per_second: float
-    message_burst: int
-    errors_per_minute: int
-    filter_terms: int
-    interval_seconds: tuple[float, float] = INTERVAL_SECONDS
-    batch_size: tuple[int, int] = BATCH_SIZE
-    batch_timeout_seconds: tuple[float, float] = BATCH_TIMEOUT_SECONDS
-    backfill_seconds: tuple[float, float] = BACKFILL_SECONDS
-    max_points: tuple[int, int] = MAX_POINTS
-    speed: tuple[float, float] = SPEED
-    history_seconds: float = 0.0
-    """How long the history keeps metrics; 0 without a history."""
-
-
 class Welcome(Reply, frozen=True, tag="welcome"):
     """The first message to a client that is accepted; also the reply to `authenticate`."""
 
@@ -412,8 +389,3 @@ SERVER_MESSAGES = _leaves(ServerMessage)
 def message_name(message: type[msgspec.Struct]) -> str:
     """Return the value of `type` for a message class."""
     return str(message.__struct_config__.tag)
-
-
-def clamp(value: float, bounds: tuple[float, float]) -> float:
-    """Return the value within `bounds` that is nearest to `value`."""
-    return min(max(value, bounds[0]), bounds[1])

@@ -16,6 +16,7 @@ from metrics_stream.core.errors import ProtocolError
 from metrics_stream.core.formatting import quote
 from metrics_stream.core.instants import read_instant
 from metrics_stream.core.protocol.codes import ErrorCode
+from metrics_stream.core.protocol.message_parts import Limits
 from metrics_stream.core.protocol.messages import (
     MAX_REF_LENGTH,
     MAX_REF_NUMBER,
@@ -23,7 +24,6 @@ from metrics_stream.core.protocol.messages import (
     AnyClientMessage,
     ClientMessage,
     Filters,
-    Limits,
     MetricBatch,
     MetricUpdate,
     ServerMessage,

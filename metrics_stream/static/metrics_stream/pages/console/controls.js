@@ -5,6 +5,7 @@ import { replaceTypes } from "../../client/catalogue.js";
 import { humanize } from "../../client/format.js";
 import { describeAnswer } from "./answers.js";
 import { FilterFields } from "./filter_fields.js";
+import { placeOf, secondsAt } from "./seconds_slider.js";
 import { emptySelection, filtersMessage, messagesFor, noFilters, readNumber, typeMessages } from "./console_selection.js";
 
 /** A dragged slider sends one message, not forty: the server accepts ten a second. */
@@ -23,8 +24,6 @@ const DEFAULTS = {
 
 /** The limits until a welcome names them. */
 const BOUNDS = { interval_seconds: [0.1, 60], batch_size: [1, 1000], batch_timeout_seconds: [0, 60] };
-
-const SLIDER_STEPS = 100;
 
 /** The control of each reply, for servers that do not repeat the ref. */
 const CONTROL_OF_REPLY = {
@@ -391,14 +390,4 @@ export class Controls {
 /** Write a value into a field, unless a person types there. */
 function showValue(field, value) {
   if (document.activeElement !== field && field.value !== value) field.value = value;
-}
-
-/** @returns {number} seconds with two significant digits, on a logarithmic scale */
-function secondsAt(place, [low, high]) {
-  return Number((low * (high / low) ** (place / SLIDER_STEPS)).toPrecision(2));
-}
-
-function placeOf(seconds, [low, high]) {
-  const inside = Math.min(high, Math.max(low, seconds));
-  return Math.round((Math.log(inside / low) / Math.log(high / low)) * SLIDER_STEPS);
 }
