@@ -188,10 +188,13 @@ def test_hidden_page_gets_what_gathered_when_it_is_seen_again(page: Page, stack:
     stack.publish("for number in (221, 222): stream.broadcast_system_metrics({'throughput_tps': number})")
     show(page, "visible")
     expect(figure).to_have_text("222tps")
-    reply, batch = [message for message in received[before:] if message["type"] != "pong"]
     assert received[before - 1] == {"type": "update_interval_set", "interval_seconds": 10.0}
-    assert reply == {"type": "update_interval_set", "interval_seconds": 1.0}
-    assert [metric["data"] for metric in batch["data"]] == [{"throughput_tps": 221}, {"throughput_tps": 222}]
+    replies = [message for message in received[before:] if message["type"] == "update_interval_set"]
+    assert replies == [{"type": "update_interval_set", "interval_seconds": 1.0}]
+    # On a machine that is busy for ten seconds, the first of them comes before the page is seen again.
+    batches = [message["data"] for message in received[before:] if message["type"].startswith("metric_")]
+    metrics = [metric for data in batches for metric in (data if isinstance(data, list) else [data])]
+    assert [metric["data"] for metric in metrics] == [{"throughput_tps": 221}, {"throughput_tps": 222}]
 
 
 def test_glance_at_another_tab_changes_nothing(page: Page) -> None:
