@@ -59,6 +59,7 @@ async def test_a_run_that_goes_on_while_redis_is_away_for_long_misses_nothing_ac
     recording = ServerRecording(stack)
     await asyncio.to_thread(recording.start)
     async with Control(stack) as control:
+        await eventually(lambda: control.is_subscribed, 10)
         await asyncio.to_thread(redis_process.kill)
         # The recorder has failed several times in a row.
         await asyncio.sleep(4)

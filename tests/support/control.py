@@ -80,6 +80,7 @@ class Ledger:
         self.errors: list[dict[str, Any]] = []
         self.holes: list[tuple[int, int]] = []
         self.client_id = ""
+        self.is_subscribed = False
         self.last_sent_at = 0.0
         self._gaps_before = self._gaps_now = 0
 
@@ -88,6 +89,8 @@ class Ledger:
         match frame["type"]:
             case "welcome":
                 self.client_id = frame["client_id"]
+            case "subscription_confirmed":
+                self.is_subscribed = True
             case "metric_update":
                 self._take_metrics([frame["data"]])
             case "metric_batch":
