@@ -14,7 +14,7 @@ from typing import Any
 from django.http import HttpRequest, JsonResponse
 
 from metrics_stream.access.refusals import unlogged_response
-from metrics_stream.api.programs import Program, publishing_programs_of
+from metrics_stream.api.programs import Program, PublishingPrograms, publishing_programs_of
 from metrics_stream.api.requests import (
     for_programs,
     make_publication_key,
@@ -61,6 +61,18 @@ class Submission:
         ]
 
 
+async def admit(programs: PublishingPrograms, program: Program, submission: Submission) -> None:
+    """Take a submission from the rate of its program, and note as errors the types and names that it may not have.
+
+    Raises RequestRefusedError.
+    """
+    await programs.take_metrics(program, len(submission.metrics) + len(submission.errors))
+    submission.errors |= await programs.admit_types(program, submission.metrics)
+    submission.errors |= await programs.admit_names(program, submission.valid)
+    for error in submission.errors.values():
+        get_runtime().telemetry.ingest_metrics_refused[error.code] += 1
+
+
 @for_programs(AccessToken.Scope.PUBLISH)
 async def publish(request: HttpRequest, program: Program) -> JsonResponse:
     """Publish the metrics that a program sends."""
@@ -69,11 +81,7 @@ async def publish(request: HttpRequest, program: Program) -> JsonResponse:
     key = read_idempotency_key(request)
     content_type, body = read_body(request, FORMATS)
     submission = await read_metrics(body, FORMATS[content_type], program)
-    await programs.take_metrics(program, len(submission.metrics) + len(submission.errors))
-    submission.errors |= await programs.admit_types(program, submission.metrics)
-    submission.errors |= await programs.admit_names(program, submission.valid)
-    for error in submission.errors.values():
-        runtime.telemetry.ingest_metrics_refused[error.code] += 1
+    await admit(programs, program, submission)
     metrics, overflows = programs.fold_rows(program, submission.valid)
     submission.notes += map(str, overflows)
     runtime.telemetry.rows_folded += count_rows(overflows)

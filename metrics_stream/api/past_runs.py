@@ -10,7 +10,7 @@ from typing import Any
 
 from django.http import HttpRequest, JsonResponse
 
-from metrics_stream.api.metrics import FORMATS, make_answer, read_metrics
+from metrics_stream.api.metrics import FORMATS, admit, make_answer, read_metrics
 from metrics_stream.api.programs import Program, publishing_programs_of
 from metrics_stream.api.requests import for_programs, make_publication_key, read_body, read_idempotency_key, reject
 from metrics_stream.api.runs import find_run, query
@@ -50,11 +50,7 @@ async def record(request: HttpRequest, program: Program, slug: str) -> JsonRespo
         return metric
 
     submission = await read_metrics(body, FORMATS[content_type], program, read)
-    await programs.take_metrics(program, len(submission.metrics) + len(submission.errors))
-    submission.errors |= await programs.admit_types(program, submission.metrics)
-    submission.errors |= await programs.admit_names(program, submission.valid)
-    for error in submission.errors.values():
-        runtime.telemetry.ingest_metrics_refused[error.code] += 1
+    await admit(programs, program, submission)
     metrics = list(submission.valid.values())
     publication = make_publication_key(program, key, body)
     try:

@@ -75,6 +75,8 @@ async def test_clients_that_resume_after_a_server_was_killed_have_missed_nothing
                 await asyncio.to_thread(stack.start)
         await asyncio.to_thread(producer.stop)
         running.cancel()
+        # Its connection is closed then.
+        await asyncio.gather(running, return_exceptions=True)
     client.check()
     assert client.missing == 0
     assert client.gaps == []

@@ -12,16 +12,9 @@ from metrics_stream.runs import series as run_series
 from metrics_stream.runs import totals as totals_module
 from metrics_stream.runs.row_tables import row_tables
 from metrics_stream.runs.totals import totals
-from tests.support.recording import START, Recording, metric, start_run
+from tests.support.recording import START, Recording, metric, record_metrics, start_run
 
 pytestmark = pytest.mark.django_db
-
-
-def record(*metrics, **columns):
-    run, recording = start_run(**columns), Recording("soak")
-    for item in metrics:
-        recording.record(item)
-    return recording.end(run)
 
 
 def row(name, requests, *times, method="GET", **more):
@@ -54,7 +47,7 @@ def counts(run, **options):
 
 
 def test_each_row_has_the_totals_of_its_requests():
-    run = record(
+    run = record_metrics(
         *(
             requests(
                 at,
@@ -76,7 +69,7 @@ def test_each_row_has_the_totals_of_its_requests():
 
 
 def test_rows_add_up_to_the_totals_of_the_run():
-    run = record(
+    run = record_metrics(
         *(
             item
             for at in range(61)
@@ -95,7 +88,7 @@ def test_rows_add_up_to_the_totals_of_the_run():
 
 @pytest.mark.parametrize("appears_at", [1, 30, 59])
 def test_a_row_that_appears_later_began_at_zero(appears_at):
-    run = record(
+    run = record_metrics(
         *(requests(at, row("/", 1_000 + 10 * at), *([row("/late", 7)] if at >= appears_at else [])) for at in range(60))
     )
     # The first row was counted before the run, at least in part.
@@ -107,28 +100,28 @@ def test_what_was_counted_before_the_run_is_known_from_the_source_itself():
         return metric(at, {"requests_total": total + 10 * at, "elapsed_seconds": 1.0 * at})
 
     rare = [requests(at, row("/", 10 * at), row("/rare", 3)) for at in range(1, 60)]
-    fresh = record(*(source(at, 3) for at in range(1, 60)), *rare)
+    fresh = record_metrics(*(source(at, 3) for at in range(1, 60)), *rare)
     assert counts(fresh) == {"GET /": 590, "GET /rare": 3}
     fresh.delete()
-    late = record(*(source(at, 50_000) for at in range(1, 60)), *rare)
+    late = record_metrics(*(source(at, 50_000) for at in range(1, 60)), *rare)
     assert counts(late) == {"GET /": 580, "GET /rare": 0}
 
 
 def test_without_totals_of_the_source_most_of_what_was_counted_decides():
-    run = record(*(requests(at, row("/", 10 * at), row("/once", 1)) for at in range(1, 60)))
+    run = record_metrics(*(requests(at, row("/", 10 * at), row("/once", 1)) for at in range(1, 60)))
     assert counts(run) == {"GET /": 590, "GET /once": 1}
     assert totals(run).requests == 591
 
 
 def test_the_totals_of_a_run_that_has_requests_by_name_alone_are_their_sums():
-    run = record(*(requests(at, row("/", 5 * at, 9.0), row("/cart", 2 * at, 50.0)) for at in range(61)))
+    run = record_metrics(*(requests(at, row("/", 5 * at, 9.0), row("/cart", 2 * at, 50.0)) for at in range(61)))
     found = totals(run)
     assert (found.metric_type, found.requests, found.measured) == ("request", 420, 122)
     assert found.rate == pytest.approx(7.0)
 
 
 def test_a_row_of_several_sources_is_one_row():
-    run = record(
+    run = record_metrics(
         *(
             requests(at, row("/", factor * at, 10.0 * factor), source=f"gen-{factor}")
             for at in range(31)
@@ -141,7 +134,7 @@ def test_a_row_of_several_sources_is_one_row():
 
 
 def test_errors_are_counted_from_their_first_occurrence():
-    run = record(
+    run = record_metrics(
         *(
             item
             for at in range(40)
@@ -163,13 +156,13 @@ def test_errors_are_counted_from_their_first_occurrence():
 
 
 def test_a_span_has_tables_of_its_own():
-    run = record(*(requests(at, row("/", 10 * at), row("/cart", min(at, 10))) for at in range(61)))
+    run = record_metrics(*(requests(at, row("/", 10 * at), row("/cart", min(at, 10))) for at in range(61)))
     assert counts(run, since=START + 30, until=START + 60) == {"GET /": 310, "GET /cart": 0}
     assert row_tables(run, since=START + 500).requests == []
 
 
 def test_rows_can_be_joined_by_parts_of_their_keys():
-    run = record(
+    run = record_metrics(
         *(
             requests(at, row("/", at, 5.0, scenario="browse"), row("/", 2 * at, 7.0, scenario="buy", group="cart"))
             for at in range(11)
@@ -184,7 +177,7 @@ def test_rows_can_be_joined_by_parts_of_their_keys():
 
 
 def test_a_permit_cuts_the_tables():
-    run = record(
+    run = record_metrics(
         *(
             item
             for at in range(11)
@@ -207,7 +200,7 @@ def test_a_permit_cuts_the_tables():
 
 
 def test_many_rows_have_the_same_counts_from_wider_buckets(monkeypatch):
-    run = record(*(requests(at, *(row(f"/{n}", n * at, 5.0) for n in range(9))) for at in range(0, 200, 3)))
+    run = record_metrics(*(requests(at, *(row(f"/{n}", n * at, 5.0) for n in range(9))) for at in range(0, 200, 3)))
     expected = {f"GET /{n}": n * (198 - 57) for n in range(9)}
     for most in (40_000, 90, 9):
         monkeypatch.setattr("metrics_stream.runs.totals._MAX_BUCKETS", most)
@@ -249,7 +242,7 @@ def test_the_totals_of_rows_are_those_of_their_course(seed):
         published.append(requests(at, *rows, source=f"gen-{at % 2}") if seed % 2 else requests(at, *rows))
         if at > 10:
             published.append(errors(at, error("declined", counted["/pay"] // 3)))
-    run = record(*published)
+    run = record_metrics(*published)
     totals_of_rows, course = row_tables(run), from_series(run)
     assert totals_of_rows.errors == course.errors
     for one, other in zip(totals_of_rows.requests, course.requests, strict=True):
@@ -277,7 +270,7 @@ def test_a_recorder_continues_the_totals_that_another_began():
 def test_of_a_large_set_every_row_has_its_totals_and_some_their_course(monkeypatch):
     monkeypatch.setattr(row_books, "MAX_COURSES", 4)
     monkeypatch.setattr(row_books, "RESERVED_COURSES", 1)
-    run = record(
+    run = record_metrics(
         *(
             requests(at, *(row(f"/{n}", n * at, 5.0) for n in range(9)), source=source)
             for at in range(31)
@@ -294,7 +287,7 @@ def test_of_a_large_set_every_row_has_its_totals_and_some_their_course(monkeypat
 
 
 def test_totals_go_with_their_run():
-    run = record(requests(1, row("/", 1)))
+    run = record_metrics(requests(1, row("/", 1)))
     assert RowTotals.objects.count() == 1
     run.delete()
     assert RowTotals.objects.count() == 0

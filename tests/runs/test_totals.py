@@ -6,16 +6,9 @@ from metrics_stream.core.metrics.permission import Grant, Permit
 from metrics_stream.core.metrics.sketch import Sketch
 from metrics_stream.runs import series as run_series
 from metrics_stream.runs.totals import totals
-from tests.support.recording import START, Recording, metric, start_run
+from tests.support.recording import START, Recording, metric, record_metrics, start_run
 
 pytestmark = pytest.mark.django_db
-
-
-def record(*metrics, **columns):
-    run, recording = start_run(**columns), Recording("soak")
-    for item in metrics:
-        recording.record(item)
-    return recording.end(run)
 
 
 def sketch_of(*values):
@@ -42,7 +35,7 @@ def counted(*, source="web-1", cumulative=True, **more):
 
 @pytest.mark.parametrize("cumulative", [True, False])
 def test_ratios_over_a_run_are_sums_over_sums(cumulative):
-    run = record(*counted(cumulative=cumulative))
+    run = record_metrics(*counted(cumulative=cumulative))
     found = totals(run)
     assert (found.requests, found.failures, found.error_rate) == (180, 18, 0.1)
     means = {one.field: one.mean for one in run_series.summary(run)}
@@ -50,7 +43,7 @@ def test_ratios_over_a_run_are_sums_over_sums(cumulative):
 
 
 def test_totals_are_sums_over_the_sources():
-    run = record(*counted(), *counted(source="web-2"), metric(5, {"cpu_utilization": 0.5}, source="host"))
+    run = record_metrics(*counted(), *counted(source="web-2"), metric(5, {"cpu_utilization": 0.5}, source="host"))
     found = totals(run)
     assert (found.requests, found.failures, found.error_rate) == (360, 36, 0.1)
     assert found.sources == ["web-1", "web-2"]
@@ -58,14 +51,14 @@ def test_totals_are_sums_over_the_sources():
 
 
 def test_a_counter_that_ran_before_the_run_counts_from_its_first_value():
-    run = record(*(metric(at, {"requests_total": 1_000_000 + at * 10}) for at in range(60)))
+    run = record_metrics(*(metric(at, {"requests_total": 1_000_000 + at * 10}) for at in range(60)))
     assert totals(run).requests == 590
     assert totals(run).rate == pytest.approx(10)
 
 
 def test_a_counter_that_falls_began_again_at_zero():
     values = [0, 100, 200, 300, 50, 150, 250, 350, 450, 550, 650, 750]
-    run = record(*(metric(at, {"requests_total": value}) for at, value in enumerate(values)))
+    run = record_metrics(*(metric(at, {"requests_total": value}) for at, value in enumerate(values)))
     assert totals(run).requests == 300 + 750
 
 
@@ -77,7 +70,7 @@ def test_every_tier_gives_the_same_counts(minutes, step):
         metric(at, {"requests_total": 100 + (at + 1) % 800, "requests_failed": (at + 1) % 800 // 10})
         for at in range(0, count, step)
     ]
-    run = record(*metrics)
+    run = record_metrics(*metrics)
     expected = sum(
         after - before if after >= before else after
         for before, after in zip(
@@ -105,7 +98,7 @@ def test_response_times_are_those_of_everything():
         data = {"requests_total": more.pop("total"), "sketches": sketch_of(*values)}
         return metric(at, {**data, "p95_response_time_ms": max(values), "response_time_total_ms": more.pop("spent")})
 
-    run = record(
+    run = record_metrics(
         of(0, 10.0, total=1, spent=10), of(1, *[20.0] * 98, total=99, spent=1970), of(2, 500.0, total=100, spent=2470)
     )
     found = totals(run)
@@ -118,13 +111,13 @@ def test_response_times_are_those_of_everything():
 
 def test_percentiles_of_everything_are_unknown_where_a_metric_has_no_sketch():
     one = metric(0, {"requests_total": 1, "max_response_time_ms": 9.5, "sketches": sketch_of(9.5)})
-    found = totals(record(one, metric(1, {"requests_total": 2})))
+    found = totals(record_metrics(one, metric(1, {"requests_total": 2})))
     assert set(found.percentiles.values()) == {None}
     assert (found.measured, found.max_ms) == (None, 9.5)
 
 
 def test_averages_count_as_much_as_the_requests_that_they_are_of():
-    run = record(
+    run = record_metrics(
         metric(0, {"requests_total": 10, "avg_response_time_ms": 10.0}),
         metric(1, {"requests_total": 100, "avg_response_time_ms": 100.0}),
     )
@@ -133,7 +126,7 @@ def test_averages_count_as_much_as_the_requests_that_they_are_of():
 
 
 def test_the_most_users_are_those_of_all_sources_at_a_time():
-    run = record(
+    run = record_metrics(
         *(metric(at, {"requests_total": at, "users": at * 10}) for at in range(5)),
         *(metric(at, {"requests_total": at, "users": 100 - at * 20}, source="web-2") for at in range(5)),
     )
@@ -148,7 +141,7 @@ def test_a_span_has_totals_of_its_own():
         )
         for at in range(61)
     ]
-    run = record(*metrics)
+    run = record_metrics(*metrics)
     ramp = totals(run, since=START, until=START + 30)
     steady = totals(run, since=START + 30, until=START + 61)
     whole = totals(run)
@@ -162,7 +155,7 @@ def test_a_span_has_totals_of_its_own():
 
 
 def test_a_span_outside_the_run_has_nothing():
-    run = record(*counted())
+    run = record_metrics(*counted())
     assert totals(run, since=START + 1_000) is None
     assert run_series.summary(run, since=START + 1_000) == []
     assert totals(start_run("empty")) is None
@@ -177,7 +170,7 @@ def test_agents_count_where_no_system_does_and_never_twice():
         )
         for at in range(11)
     ]
-    found = totals(record(*agents))
+    found = totals(record_metrics(*agents))
     assert (found.metric_type, found.requests, found.failures) == ("agent", 100, 20)
     both = start_run("both"), Recording("both")
     for item in [*agents, *(metric(at, {"requests_total": at * 10, "requests_failed": at}) for at in range(11))]:
@@ -187,7 +180,7 @@ def test_agents_count_where_no_system_does_and_never_twice():
 
 
 def test_totals_are_of_what_the_permit_shows():
-    run = record(*counted(users=7, sketches=sketch_of(5.0)), *counted(source="web-2"))
+    run = record_metrics(*counted(users=7, sketches=sketch_of(5.0)), *counted(source="web-2"))
     fields = frozenset({"requests_total"})
     seen = totals(run, permit=Permit(frozenset({Grant(frozenset({"system"}), frozenset({"web-1"}), fields=fields)})))
     assert (seen.sources, seen.requests, seen.failures, seen.peak_users) == (["web-1"], 180, None, None)
@@ -197,7 +190,7 @@ def test_totals_are_of_what_the_permit_shows():
 
 
 def test_without_counts_rates_are_means_over_time():
-    run = record(*(metric(at, {"throughput_tps": at, "error_rate": 0.5}) for at in range(3)))
+    run = record_metrics(*(metric(at, {"throughput_tps": at, "error_rate": 0.5}) for at in range(3)))
     found = totals(run)
     assert (found.requests, found.rate, found.error_rate) == (None, 1.0, 0.5)
 
@@ -208,7 +201,7 @@ def test_without_counters_rates_add_up_and_ratios_are_averaged_over_the_sources(
         for at in range(5)
         for source, rate in (("a", 0.0), ("b", 0.5))
     ]
-    found = totals(record(*rows))
+    found = totals(record_metrics(*rows))
     assert (found.sources, found.rate, found.error_rate) == (["a", "b"], 200.0, 0.25)
 
 
@@ -218,9 +211,9 @@ def test_users_of_sources_that_report_seldom_add_up():
         for source, offset in (("a", 0), ("b", 2))
         for number in range(6)
     ]
-    assert totals(record(*sorted(rows, key=lambda row: row.timestamp))).peak_users == 200
+    assert totals(record_metrics(*sorted(rows, key=lambda row: row.timestamp))).peak_users == 200
 
 
 @pytest.mark.parametrize("until", [0.0, START - 1])
 def test_a_span_before_the_run_has_no_totals(until):
-    assert totals(record(*counted()), until=until) is None
+    assert totals(record_metrics(*counted()), until=until) is None

@@ -103,6 +103,14 @@ class Recording:
 # --- what is recorded ---
 
 
+def record_metrics(*metrics, **columns) -> TestRun:
+    """Record metrics in a run, and return the run when it has ended."""
+    run, recording = start_run(**columns), Recording("soak")
+    for item in metrics:
+        recording.record(item)
+    return recording.end(run)
+
+
 def noise(seconds, *, rate=1.0, sources=("web-1", "web-2"), seed=1):
     """Return metrics with random values, `rate` per second, in turn from each source."""
     chance = random.Random(seed)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from metrics_stream.core.errors import ResultFileError
@@ -95,11 +94,11 @@ def _totals(requests: int, failures: int, summary: Any, seconds: Figure | None) 
     )
 
 
-def _time(times: Mapping[str, Any], name: str) -> Figure | None:
+def _time(times: dict[str, Any], name: str) -> Figure | None:
     return rounded(times.get(name), name)
 
 
-def _percentile(times: Mapping[str, Any], name: str) -> Figure | None:
+def _percentile(times: dict[str, Any], name: str) -> Figure | None:
     number = read_number(times.get(name), name)
     return None if number is None else Figure(number, 0.05 + number * _BIN_ACCURACY)
 
