@@ -240,8 +240,9 @@ def _project_list(entries: list[Entry], narrowings: Sequence[Narrowing], *, read
                 if (part := _pick(entry, _fields_of_agent(narrowings, str(_decode_id(entry[AGENT_ID])))))
             ]
         # Filters, and most permits, are one narrowing: look up its fields once instead of for each agent.
-        test = narrowings[0].rows.agent
-        entries = [entry for entry in entries if test is None or test(str(_decode_id(entry[AGENT_ID])))]
+        agent_ids = [str(_decode_id(entry[AGENT_ID])) for entry in entries]
+        if (test := narrowings[0].rows.agent) is not None:
+            entries = [entry for entry, agent_id in zip(entries, agent_ids, strict=True) if test(agent_id)]
     fields = join_fields(narrowings)
     return [part for entry in entries if (part := _pick(entry, fields))]
 

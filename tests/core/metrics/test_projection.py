@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from metrics_stream.core.delivery.selection import DecodedMetric, compile_projection
@@ -272,6 +272,7 @@ def places(data):
     }
 
 
+@example([{}], True, [Asked(frozenset(), frozenset())])
 @given(metric_data | malformed_lists, st.booleans(), st.lists(st.builds(Asked, terms, fields), max_size=3))
 def test_malformed_data_shows_no_more_than_the_reference(data, has_agents, narrowings):
     decoded = msgspec.json.decode(encoded(data), type=Entry | list[Entry])
