@@ -45,6 +45,10 @@ def test_an_unknown_type_is_listed_and_charted_with_the_mouse_alone(published, s
     line(page, "depth").click()
     expect(page.get_by_role("heading", name="depth")).to_be_visible()
     expect(page.locator("[data-chart] canvas")).to_be_visible()
+    # The chart fills its card: without the styles of plots it is a line of some pixels.
+    card = page.locator("[data-chart]").bounding_box()
+    plot = page.locator("[data-chart] canvas").bounding_box()
+    assert plot["height"] > 0.6 * card["height"] > 100
     assert "type=queue_of_tests" in page.url
     assert "field=depth" in page.url
     page.reload()
